@@ -1,0 +1,86 @@
+//! The errors of building a cache. (A session's errors live beside it, in `session/`.)
+//!
+//! An error says what was wrong and what is allowed.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+/// The operating system's random generator did not answer.
+///
+/// ```
+/// // The usual machine has one:
+/// assert!(tidewheel::RandomState::new().is_ok());
+/// ```
+#[derive(Clone, Debug)]
+pub struct NoRandomness(getrandom::Error);
+
+impl NoRandomness {
+    pub(crate) fn new(source: getrandom::Error) -> Self {
+        Self(source)
+    }
+}
+
+impl fmt::Display for NoRandomness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the operating system's random generator did not answer: {}", self.0)
+    }
+}
+
+impl Error for NoRandomness {}
+
+/// Why a cache could not be built.
+///
+/// ```
+/// use tidewheel::{BuildError, Cache};
+/// let error = Cache::<u64, u64>::builder().shards(3).build().unwrap_err();
+/// assert!(matches!(error, BuildError::Shards { given: 3 }));
+/// assert_eq!(error.to_string(), "3 shards asked for; a power of two from 1 to 65536 is allowed");
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The number of shards is not a power of two from 1 to 65,536.
+    Shards {
+        /// The number that was asked for.
+        given: usize,
+    },
+    /// The hasher's keys could not be drawn.
+    NoRandomness(NoRandomness),
+    /// The reaper's thread could not be started.
+    Reaper(io::Error),
+    /// A [`ManualClock`](crate::ManualClock) was combined with a reaper that has a thread: the thread
+    /// sleeps by the system's clock and would never see the manual one move.
+    ManualClockWithThread,
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shards { given } => {
+                write!(f, "{given} shards asked for; a power of two from 1 to 65536 is allowed")
+            }
+            Self::NoRandomness(source) => source.fmt(f),
+            Self::Reaper(source) => write!(f, "the reaper's thread could not be started: {source}"),
+            Self::ManualClockWithThread => {
+                f.write_str("a manual clock allows no reaper but Reaper::manual(), which it implies")
+            }
+        }
+    }
+}
+
+impl Error for BuildError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::NoRandomness(source) => Some(source),
+            Self::Reaper(source) => Some(source),
+            Self::Shards { .. } | Self::ManualClockWithThread => None,
+        }
+    }
+}
+
+impl From<NoRandomness> for BuildError {
+    fn from(source: NoRandomness) -> Self {
+        Self::NoRandomness(source)
+    }
+}

@@ -1,0 +1,162 @@
+//! How a key's hash becomes a shard, a bucket and a tag; and the default hasher.
+//!
+//! Knows neither tables nor keys beyond `Hash`. Whatever the `BuildHasher`, its result is mixed before
+//! it is split, so that an identity hasher does not put every key into one shard.
+
+use crate::error::NoRandomness;
+use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher};
+
+/// A mixed 64-bit hash, from which shard, bucket and tag are cut. They share no bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct HashBits(u64);
+
+impl HashBits {
+    #[inline]
+    pub(crate) fn of<Q: Hash + ?Sized, S: BuildHasher>(build: &S, key: &Q) -> Self {
+        Self::mixed(build.hash_one(key))
+    }
+
+    /// A folded multiply by an odd constant (the fraction of the golden ratio): every bit of the input
+    /// reaches the bits that are used, whichever they are.
+    #[inline]
+    fn mixed(raw: u64) -> Self {
+        let product = u128::from(raw) * 0x9E37_79B9_7F4A_7C15;
+        Self((product as u64) ^ ((product >> 64) as u64))
+    }
+
+    /// Bits 48 to 63: enough for the 65,536 shards that a cache can have.
+    #[inline]
+    pub(crate) fn shard(self, mask: usize) -> usize {
+        (self.0 >> 48) as usize & mask
+    }
+
+    /// Bits 0 to 31: the home bucket in a table of any size. Kept in the row.
+    #[inline]
+    pub(crate) fn home(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Bits 32 to 39, never 0 (an empty slot's tag).
+    #[inline]
+    pub(crate) fn tag(self) -> u8 {
+        ((self.0 >> 32) as u8).max(1)
+    }
+}
+
+/// The default hasher: ahash with keys from the operating system, drawn once per cache, so that nobody
+/// can choose keys that collide.
+///
+/// ```
+/// use std::hash::BuildHasher;
+/// let state = tidewheel::RandomState::new()?;
+/// assert_eq!(state.hash_one("a"), state.hash_one("a"));
+/// # Ok::<(), tidewheel::NoRandomness>(())
+/// ```
+#[derive(Clone)]
+pub struct RandomState(ahash::RandomState);
+
+impl RandomState {
+    /// A hasher with fresh keys.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRandomness`] when the operating system's generator does not answer.
+    ///
+    /// ```
+    /// assert!(tidewheel::RandomState::new().is_ok());
+    /// ```
+    pub fn new() -> Result<Self, NoRandomness> {
+        let mut seeds = [0u64; 4];
+        for seed in &mut seeds {
+            *seed = getrandom::u64().map_err(NoRandomness::new)?;
+        }
+        let [a, b, c, d] = seeds;
+        Ok(Self(ahash::RandomState::with_seeds(a, b, c, d)))
+    }
+}
+
+impl fmt::Debug for RandomState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RandomState { .. }")
+    }
+}
+
+impl BuildHasher for RandomState {
+    type Hasher = DefaultHasher;
+
+    #[inline]
+    fn build_hasher(&self) -> DefaultHasher {
+        DefaultHasher(self.0.build_hasher())
+    }
+}
+
+/// The [`Hasher`] of [`RandomState`].
+///
+/// ```
+/// use std::hash::{BuildHasher, Hasher};
+/// let mut hasher: tidewheel::DefaultHasher = tidewheel::RandomState::new()?.build_hasher();
+/// hasher.write_u64(7);
+/// let _ = hasher.finish();
+/// # Ok::<(), tidewheel::NoRandomness>(())
+/// ```
+#[derive(Clone)]
+pub struct DefaultHasher(ahash::AHasher);
+
+impl fmt::Debug for DefaultHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DefaultHasher { .. }")
+    }
+}
+
+/// Forwards the integer writes too: ahash is much faster on them than on their bytes.
+macro_rules! forward {
+    ($($write:ident: $ty:ty),*) => {
+        $(#[inline]
+        fn $write(&mut self, value: $ty) {
+            self.0.$write(value);
+        })*
+    };
+}
+
+impl Hasher for DefaultHasher {
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0.finish()
+    }
+
+    forward!(write: &[u8], write_u8: u8, write_u16: u16, write_u32: u32, write_u64: u64, write_u128: u128, write_usize: usize);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    /// The worst hasher there is: sequential keys hash to themselves.
+    #[test]
+    fn an_identity_hash_spreads_over_shards_buckets_and_tags() {
+        let bits: Vec<_> = (0..4096u64).map(HashBits::mixed).collect();
+        for (what, distinct, most) in [
+            ("shards", bits.iter().map(|b| b.shard(63) as u64).collect::<HashSet<_>>().len(), 64),
+            ("homes", bits.iter().map(|b| u64::from(b.home() & 1023)).collect::<HashSet<_>>().len(), 1024),
+            ("tags", bits.iter().map(|b| u64::from(b.tag())).collect::<HashSet<_>>().len(), 255),
+        ] {
+            assert!(distinct * 10 >= most * 9, "{what}: {distinct} of {most}");
+        }
+        // High bits alone, as aligned pointers or shifted ids have.
+        let shifted: HashSet<_> = (0..4096u64).map(|i| HashBits::mixed(i << 50).home() & 1023).collect();
+        assert!(shifted.len() > 900, "{}", shifted.len());
+    }
+
+    #[test]
+    fn a_tag_is_never_that_of_an_empty_slot() {
+        assert!((0..100_000u64).all(|i| HashBits::mixed(i).tag() != 0));
+    }
+
+    #[test]
+    fn two_caches_hash_differently() {
+        let (a, b) = (RandomState::new().unwrap(), RandomState::new().unwrap());
+        assert_ne!(a.hash_one(1u64), b.hash_one(1u64));
+    }
+}

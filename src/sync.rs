@@ -1,0 +1,95 @@
+//! The primitives of concurrency, from `std` and crossbeam or from loom.
+//!
+//! The only file that names either: the rest of the crate takes its atomics, locks, threads, statics
+//! and epochs from here, so that the loom models run the crate's real source. It never knows what is
+//! built out of them.
+//!
+//! Two private cfgs choose (they are set by `loom-tests/build.rs` alone): `tidewheel_loom` takes loom's
+//! primitives, and `tidewheel_standin` also replaces crossbeam-epoch with a small stand-in that frees at
+//! the earliest legal moment. See `loom-tests/`.
+
+#[cfg(not(tidewheel_loom))]
+mod imp {
+    pub(crate) use crossbeam_epoch as epoch;
+    pub(crate) use std::sync::Condvar;
+    pub(crate) use std::sync::atomic;
+    pub(crate) use std::thread;
+    pub(crate) use std::thread_local;
+
+    pub(crate) type RawMutex<T> = std::sync::Mutex<T>;
+    pub(crate) type MutexGuard<'a, T> = std::sync::MutexGuard<'a, T>;
+
+    /// `lazy_static! { static ref NAME: T = init; }` in both worlds.
+    macro_rules! lazy_static {
+        ($(#[$attr:meta])* static ref $name:ident: $ty:ty = $init:expr;) => {
+            $(#[$attr])*
+            static $name: std::sync::LazyLock<$ty> = std::sync::LazyLock::new(|| $init);
+        };
+    }
+    pub(crate) use lazy_static;
+}
+
+#[cfg(tidewheel_loom)]
+mod imp {
+    pub(crate) use loom::lazy_static;
+    pub(crate) use loom::sync::Condvar;
+    pub(crate) use loom::sync::atomic;
+    pub(crate) use loom::thread;
+    pub(crate) use loom::thread_local;
+
+    #[cfg(not(tidewheel_standin))]
+    pub(crate) use crossbeam_epoch as epoch;
+    #[cfg(tidewheel_standin)]
+    pub(crate) use tidewheel_epoch_standin as epoch;
+
+    pub(crate) type RawMutex<T> = loom::sync::Mutex<T>;
+    pub(crate) type MutexGuard<'a, T> = loom::sync::MutexGuard<'a, T>;
+}
+
+pub(crate) use crossbeam_utils::CachePadded;
+pub(crate) use imp::*;
+pub(crate) use std::sync::{Arc, Weak};
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+/// A mutex without poisoning.
+///
+/// What it guards is whole at every point where user code (`Hash`, `Eq`) can unwind through the
+/// critical section, because such code runs before the first mutation; a poison flag would only turn
+/// one caller's panic into everybody's.
+#[derive(Debug)]
+pub(crate) struct Mutex<T>(RawMutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(RawMutex::new(value))
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The guarded value, without locking: `&mut self` proves that nobody else can hold the lock.
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits for a notification.
+pub(crate) fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    condvar.wait(guard).unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for a notification, at most `timeout` long. (Under loom the timeout never comes.)
+pub(crate) fn wait_timeout<'a, T>(
+    condvar: &Condvar,
+    guard: MutexGuard<'a, T>,
+    timeout: Duration,
+) -> MutexGuard<'a, T> {
+    match condvar.wait_timeout(guard, timeout) {
+        Ok((guard, _)) => guard,
+        Err(poisoned) => poisoned.into_inner().0,
+    }
+}

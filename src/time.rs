@@ -1,0 +1,597 @@
+//! Time as the crate sees it: ticks on one monotonic timeline, deadlines, and the clocks that read them.
+//!
+//! A tick is a nanosecond. Writers read the clock precisely; readers may take a reading of the same
+//! timeline that is up to 5 ms behind and never ahead ([`Timeline::recent`]). Nothing here knows of
+//! entries, wheels or threads: the reaper passes `now` down as an argument.
+//!
+//! Readers' clock, in the order in which a machine qualifies for it (`src/docs/decisions.md` has the
+//! measurement): a precise reading cached in a static and trusted only while the processor's time-stamp
+//! counter says that it is under 4 ms old; the kernel's coarse clock, where its resolution is 5 ms or
+//! better; the precise clock.
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex, Weak};
+use std::fmt;
+use std::time::Duration;
+
+/// Ticks in a second.
+pub(crate) const SECOND: u64 = 1_000_000_000;
+
+/// How far a reader's clock may lag behind the precise one, in ticks (5 ms).
+#[cfg(all(target_os = "linux", not(tidewheel_loom)))]
+const MAX_LAG: u64 = 5_000_000;
+
+/// A point in time: nanoseconds on the timeline of one clock.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Tick(u64);
+
+impl Tick {
+    /// After every point that a deadline can name: what happens at `NEVER` does not happen.
+    pub(crate) const NEVER: Self = Self(u64::MAX >> 1);
+
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        if nanos > Self::NEVER.0 {
+            Self::NEVER
+        } else {
+            Self(nanos)
+        }
+    }
+
+    pub(crate) const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The second that this tick lies in.
+    pub(crate) const fn second(self) -> u64 {
+        self.0 / SECOND
+    }
+
+    /// The first tick of `second`; `NEVER` when that is out of range.
+    pub(crate) const fn start_of(second: u64) -> Self {
+        Self::from_nanos(second.saturating_mul(SECOND))
+    }
+
+    /// This tick, moved into the future by `span`; stays at `NEVER` once there.
+    pub(crate) const fn after(self, span: Span) -> Self {
+        Self::from_nanos(self.0.saturating_add(span.0))
+    }
+
+    /// The time from `earlier` to this tick; zero if `earlier` is later.
+    pub(crate) const fn since(self, earlier: Self) -> Span {
+        Span(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// A length of time in ticks. `ENDLESS` is longer than any timeline.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Span(u64);
+
+impl Span {
+    pub(crate) const ENDLESS: Self = Self(u64::MAX);
+
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    pub(crate) const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Exact up to 292 years; longer than that is `ENDLESS`.
+    pub(crate) const fn from_duration(duration: Duration) -> Self {
+        let nanos = duration.as_nanos();
+        if nanos >= Tick::NEVER.0 as u128 {
+            Self::ENDLESS
+        } else {
+            Self(nanos as u64)
+        }
+    }
+
+    pub(crate) const fn as_duration(self) -> Duration {
+        if self.0 >= Tick::NEVER.0 {
+            Duration::MAX
+        } else {
+            Duration::from_nanos(self.0)
+        }
+    }
+}
+
+/// The word in a node that decides whether its entry is visible.
+///
+/// Either a tick, or `NEVER`, or `DEAD`; a tick or `NEVER` may carry the flag `SEALED`, which tells
+/// those who would move the deadline without the shard's lock to take the lock instead. Reads ignore it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Deadline(u64);
+
+impl Deadline {
+    const SEALED: u64 = 1 << 63;
+
+    /// The entry is over, once and for all. Earlier than every clock reading, so that the comparison
+    /// with the clock needs no case of its own.
+    pub(crate) const DEAD: Self = Self(0);
+    /// The entry does not expire.
+    pub(crate) const NEVER: Self = Self(Tick::NEVER.0);
+
+    /// The deadline at `tick`. (Timelines start at one second, so a tick is never mistaken for `DEAD`.)
+    pub(crate) const fn at(tick: Tick) -> Self {
+        debug_assert!(tick.0 != 0);
+        Self(tick.0)
+    }
+
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    pub(crate) const fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) const fn is_dead(self) -> bool {
+        self.0 == Self::DEAD.0
+    }
+
+    pub(crate) const fn is_never(self) -> bool {
+        self.0 & !Self::SEALED == Self::NEVER.0
+    }
+
+    pub(crate) const fn is_sealed(self) -> bool {
+        self.0 & Self::SEALED != 0
+    }
+
+    pub(crate) const fn sealed(self) -> Self {
+        Self(self.0 | Self::SEALED)
+    }
+
+    /// The tick from which the entry is invisible, whatever the flag: `NEVER` for never, 0 for `DEAD`.
+    pub(crate) const fn tick(self) -> Tick {
+        Tick(self.0 & !Self::SEALED)
+    }
+
+    /// Whether an entry with this deadline is invisible at `now`.
+    pub(crate) const fn is_over(self, now: Tick) -> bool {
+        now.0 >= self.0 & !Self::SEALED
+    }
+}
+
+/// A clock that a cache can be built on: [`SystemClock`] or [`ManualClock`]. Sealed: promises about
+/// time rest on properties of the clock that the crate has to know.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidewheel::{Cache, ManualClock};
+///
+/// let clock = ManualClock::new();
+/// let cache = Cache::builder()
+///     .time_to_live(Duration::from_secs(5))
+///     .clock(clock.clone())
+///     .build()?;
+/// cache.insert("k", 1);
+/// clock.advance(Duration::from_secs(5));
+/// assert_eq!(cache.get("k"), None);
+/// # Ok::<(), tidewheel::BuildError>(())
+/// ```
+pub trait Clock: sealed::Sealed {}
+
+pub(crate) mod sealed {
+    pub trait Sealed {
+        #[doc(hidden)]
+        fn timeline(self) -> super::Timeline;
+    }
+}
+
+/// The operating system's monotonic clock: the default. Time that the machine is suspended does not
+/// count.
+///
+/// ```
+/// let cache = tidewheel::Cache::builder().clock(tidewheel::SystemClock).build()?;
+/// cache.insert("k", 1);
+/// # Ok::<(), tidewheel::BuildError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {}
+impl sealed::Sealed for SystemClock {
+    fn timeline(self) -> Timeline {
+        Timeline(Source::System)
+    }
+}
+
+/// A clock that stands still until it is moved: for tests.
+///
+/// A cache built on it has no reaper thread ([`Reaper::manual`](crate::Reaper::manual) is implied):
+/// [`advance`](Self::advance) does the reaper's work for every such cache, on the calling thread.
+/// Clones are handles to the same clock.
+///
+/// ```
+/// use std::time::Duration;
+/// let clock = tidewheel::ManualClock::new();
+/// clock.advance(Duration::from_millis(1500));
+/// assert_eq!(clock.elapsed(), Duration::from_millis(1500));
+/// ```
+#[derive(Clone)]
+pub struct ManualClock(Arc<Manual>);
+
+struct Manual {
+    nanos: AtomicU64,
+    watchers: Mutex<Vec<Weak<dyn Advanced>>>,
+}
+
+/// Who wants to know that a manual clock was moved.
+pub(crate) trait Advanced: Send + Sync {
+    /// The clock was moved; called on the thread that moved it, with no lock held.
+    fn advanced(&self);
+}
+
+impl ManualClock {
+    /// A clock at zero.
+    ///
+    /// ```
+    /// let clock = tidewheel::ManualClock::new();
+    /// assert!(clock.elapsed().is_zero());
+    /// ```
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(Manual {
+            nanos: AtomicU64::new(SECOND),
+            watchers: Mutex::new(Vec::new()),
+        }))
+    }
+
+    /// Moves the clock forward, then removes what is due from every cache built on it and drops what
+    /// no guard protects, on this thread. There is no way back: 292 years after its start the clock
+    /// stands still.
+    ///
+    /// # Panics
+    ///
+    /// Never. Panics of listeners and destructors are caught.
+    ///
+    /// # Concurrency
+    ///
+    /// Takes each shard's lock in turn, for a bounded number of entries at a time. May be called from
+    /// several threads, and from within a listener.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let clock = tidewheel::ManualClock::new();
+    /// clock.advance(Duration::from_secs(3600));
+    /// assert_eq!(clock.elapsed().as_secs(), 3600);
+    /// ```
+    pub fn advance(&self, by: Duration) {
+        self.move_by(by);
+        let watchers: Vec<_> = {
+            let mut watchers = self.0.watchers.lock();
+            watchers.retain(|watcher| watcher.strong_count() > 0);
+            watchers.clone()
+        };
+        for watcher in watchers {
+            if let Some(watcher) = watcher.upgrade() {
+                watcher.advanced();
+            }
+        }
+    }
+
+    /// Moves the clock forward and leaves it at that: nothing is swept. Shows what an entry looks like
+    /// when the reaper is late.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let clock = tidewheel::ManualClock::new();
+    /// let cache = tidewheel::Cache::builder().clock(clock.clone()).time_to_live(Duration::from_secs(1)).build()?;
+    /// cache.insert("k", 1);
+    /// clock.advance_without_sweeping(Duration::from_secs(9));
+    /// assert_eq!(cache.get("k"), None);       // invisible on time all the same
+    /// assert_eq!(cache.entry_count(), 1);     // but still in memory
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn advance_without_sweeping(&self, by: Duration) {
+        self.move_by(by);
+    }
+
+    /// The time since the clock was made, as moved so far.
+    ///
+    /// ```
+    /// assert_eq!(tidewheel::ManualClock::new().elapsed().as_nanos(), 0);
+    /// ```
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.now().0 - SECOND)
+    }
+
+    pub(crate) fn watch(&self, watcher: Weak<dyn Advanced>) {
+        self.0.watchers.lock().push(watcher);
+    }
+
+    fn move_by(&self, by: Duration) {
+        let span = Span::from_duration(by);
+        // ORDERING: AcqRel; pairs with Acquire in `ManualClock::now`; whoever reads the new time sees
+        // what its mover did before. `u64` cannot wrap: the sum saturates below `NEVER`.
+        let _ = self.0.nanos.fetch_update(Ordering::AcqRel, Ordering::Acquire, |nanos| {
+            Some(nanos.saturating_add(span.0).min(Tick::NEVER.0 - 1))
+        });
+    }
+
+    #[inline]
+    fn now(&self) -> Tick {
+        // ORDERING: Acquire; pairs with AcqRel in `ManualClock::move_by`.
+        Tick(self.0.nanos.load(Ordering::Acquire))
+    }
+}
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for ManualClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ManualClock").field("elapsed", &self.elapsed()).finish()
+    }
+}
+
+impl Clock for ManualClock {}
+impl sealed::Sealed for ManualClock {
+    fn timeline(self) -> Timeline {
+        Timeline(Source::Manual(self))
+    }
+}
+
+/// The one timeline of a cache, and the two ways to read it.
+#[derive(Clone, Debug)]
+pub struct Timeline(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System,
+    Manual(ManualClock),
+}
+
+impl Timeline {
+    pub(crate) fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// The manual clock behind this timeline, if there is one.
+    pub(crate) fn manual(&self) -> Option<&ManualClock> {
+        match &self.0 {
+            Source::System => None,
+            Source::Manual(clock) => Some(clock),
+        }
+    }
+
+    /// The time, precisely: for writers, who read it after they have the lock.
+    #[inline]
+    pub(crate) fn now(&self) -> Tick {
+        match &self.0 {
+            Source::System => system::now(),
+            Source::Manual(clock) => clock.now(),
+        }
+    }
+
+    /// The time, at most 5 ms ago and never ahead: for readers.
+    #[inline]
+    pub(crate) fn recent(&self) -> Tick {
+        match &self.0 {
+            Source::System => system::recent(),
+            Source::Manual(clock) => clock.now(),
+        }
+    }
+}
+
+/// The system's clock where the kernel has a cheap coarse one.
+#[cfg(all(target_os = "linux", not(tidewheel_loom)))]
+mod system {
+    use super::{MAX_LAG, SECOND, Tick};
+    use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
+    use std::sync::OnceLock;
+
+    fn tick(time: Timespec) -> Tick {
+        // Both fields are never negative on a monotonic clock. One second is added as everywhere
+        // (timelines start at one).
+        Tick::from_nanos((time.tv_sec.unsigned_abs() + 1) * SECOND + time.tv_nsec.unsigned_abs())
+    }
+
+    #[inline]
+    pub(super) fn now() -> Tick {
+        tick(clock_gettime(ClockId::Monotonic))
+    }
+
+    #[inline]
+    pub(super) fn recent() -> Tick {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(tick) = super::counter::recent() {
+            return tick;
+        }
+        coarse()
+    }
+
+    /// The kernel's coarse clock, or the precise one where the coarse is coarser than we promise.
+    pub(super) fn coarse() -> Tick {
+        static FINE_ENOUGH: OnceLock<bool> = OnceLock::new();
+        let fine_enough = *FINE_ENOUGH.get_or_init(|| {
+            let resolution = clock_getres(ClockId::MonotonicCoarse);
+            resolution.tv_sec == 0 && resolution.tv_nsec.unsigned_abs() <= MAX_LAG
+        });
+        if fine_enough { tick(clock_gettime(ClockId::MonotonicCoarse)) } else { now() }
+    }
+}
+
+/// The system's clock elsewhere: always precise.
+#[cfg(not(all(target_os = "linux", not(tidewheel_loom))))]
+mod system {
+    use super::{SECOND, Tick};
+    use std::sync::LazyLock;
+    use std::time::Instant;
+
+    static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+    pub(super) fn now() -> Tick {
+        #[allow(clippy::disallowed_methods)] // this file is where the clock is read
+        let elapsed = Instant::now().saturating_duration_since(*ORIGIN);
+        Tick::from_nanos(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX).saturating_add(SECOND))
+    }
+
+    pub(super) fn recent() -> Tick {
+        now()
+    }
+}
+
+/// A cached reading of the precise clock, trusted only while the processor's counter says it is fresh.
+///
+/// Whoever finds it old refreshes it; no thread keeps it up to date, so none can let it go stale. The
+/// counter is used only where the kernel itself keeps time by it (then it is invariant and runs alike
+/// on all cores); should it run backwards nevertheless, the difference wraps to something huge and the
+/// reader takes the precise clock.
+#[cfg(all(target_os = "linux", target_arch = "x86_64", not(tidewheel_loom)))]
+mod counter {
+    use super::{Tick, system};
+    use crate::sync::CachePadded;
+    use crate::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::OnceLock;
+
+    /// Age up to which a cached reading is trusted, in ticks: 1 ms below the promise.
+    const FRESH: u64 = super::MAX_LAG - 1_000_000;
+    /// The counter's rate is measured over at least this many ticks (20 ms).
+    const CALIBRATION: u64 = 20_000_000;
+
+    struct Cached {
+        /// The latest precise reading. Only ever grows.
+        tick: AtomicU64,
+        /// A counter value read before a reading that is in `tick` or was overtaken there.
+        stamp: AtomicU64,
+        /// How many counts a reading stays fresh; 0 until the rate is known, or for ever.
+        window: AtomicU64,
+    }
+
+    static CACHED: CachePadded<Cached> = CachePadded::new(Cached {
+        tick: AtomicU64::new(0),
+        stamp: AtomicU64::new(0),
+        window: AtomicU64::new(0),
+    });
+
+    #[inline]
+    #[allow(unsafe_code)]
+    fn count() -> u64 {
+        // SAFETY: the instruction exists on every x86-64 processor, touches no memory, and Linux
+        // leaves it available to user code (a kernel that forbade it would not keep its own vDSO
+        // time by it, which `kernel_keeps_time_by_it` has checked).
+        unsafe { core::arch::x86_64::_rdtsc() }
+    }
+
+    /// A reading under 4 ms old, or `None` where the counter is not to be trusted.
+    #[inline]
+    pub(super) fn recent() -> Option<Tick> {
+        // ORDERING: Relaxed; a number that is right whenever it is not 0.
+        let window = CACHED.window.load(Ordering::Relaxed);
+        // ORDERING: Acquire; pairs with Release in `refresh`: a stamp brings its reading with it.
+        let stamp = CACHED.stamp.load(Ordering::Acquire);
+        if window != 0 && count().wrapping_sub(stamp) < window {
+            // ORDERING: Relaxed; after the Acquire above, so at least as new as the stamp's reading.
+            return Some(Tick::from_nanos(CACHED.tick.load(Ordering::Relaxed)));
+        }
+        refresh()
+    }
+
+    #[cold]
+    fn refresh() -> Option<Tick> {
+        static USABLE: OnceLock<Option<(u64, u64)>> = OnceLock::new();
+        // The origin's clock is read before its counter, and below the counter before the clock: a
+        // thread that is preempted in between then underestimates the rate, which only makes a
+        // reading age faster.
+        let origin = (*USABLE.get_or_init(|| {
+            kernel_keeps_time_by_it().then(|| {
+                let tick = system::now();
+                (count(), tick.as_nanos())
+            })
+        }))?;
+        let stamp = count();
+        let now = system::now();
+        let elapsed = now.as_nanos().saturating_sub(origin.1);
+        // ORDERING: Relaxed; any thread may publish the rate, and all publish a right one.
+        if CACHED.window.load(Ordering::Relaxed) == 0 && elapsed >= CALIBRATION {
+            let counts = u128::from(stamp.wrapping_sub(origin.0));
+            let window = u64::try_from(counts * u128::from(FRESH) / u128::from(elapsed)).unwrap_or(0);
+            // ORDERING: Relaxed; as above.
+            CACHED.window.store(window, Ordering::Relaxed);
+        }
+        // ORDERING: Relaxed; published by the Release below. `fetch_max`: a slow thread must not put
+        // an older reading under a newer stamp.
+        CACHED.tick.fetch_max(now.as_nanos(), Ordering::Relaxed);
+        // ORDERING: Release; pairs with Acquire in `recent`.
+        CACHED.stamp.store(stamp, Ordering::Release);
+        Some(now)
+    }
+
+    /// The kernel has checked the counter better than we could, and goes on watching it.
+    fn kernel_keeps_time_by_it() -> bool {
+        std::fs::read_to_string("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+            .is_ok_and(|source| source.trim() == "tsc")
+    }
+}
+
+#[cfg(all(test, not(tidewheel_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_compare_whatever_their_flag() {
+        let at = Deadline::at(Tick::from_nanos(100));
+        assert!(!at.is_over(Tick::from_nanos(99)));
+        assert!(at.is_over(Tick::from_nanos(100)));
+        assert!(!at.sealed().is_over(Tick::from_nanos(99)));
+        assert!(at.sealed().is_over(Tick::from_nanos(100)));
+        assert_eq!(at.sealed().tick(), at.tick());
+        assert!(Deadline::NEVER.is_never() && Deadline::NEVER.sealed().is_never());
+        assert!(Deadline::DEAD.is_over(Tick::from_nanos(1)));
+        assert!(!Deadline::NEVER.is_over(Tick::from_nanos(u64::MAX >> 2)));
+    }
+
+    #[test]
+    fn spans_saturate_instead_of_wrapping() {
+        assert_eq!(Span::from_duration(Duration::MAX), Span::ENDLESS);
+        assert_eq!(Tick::from_nanos(5).after(Span::ENDLESS), Tick::NEVER);
+        assert_eq!(Tick::NEVER.after(Span::from_nanos(1)), Tick::NEVER);
+        assert_eq!(Span::ENDLESS.as_duration(), Duration::MAX);
+        let century = Duration::from_secs(100 * 365 * 86_400);
+        assert_eq!(Span::from_duration(century).as_duration(), century);
+        let clock = ManualClock::new();
+        clock.advance(Duration::MAX);
+        clock.advance(Duration::MAX);
+        assert!(clock.now() < Tick::NEVER);
+    }
+
+    /// The promise that P3 rests on: a reader's clock is never ahead and at most 5 ms behind, apart
+    /// from the time this thread was not running between the two readings.
+    #[test]
+    fn the_readers_clock_is_never_ahead_and_hardly_behind() {
+        let timeline = Timeline::system();
+        let mut late = 0;
+        let start = timeline.now();
+        let mut rounds = 0u32;
+        while timeline.now().since(start) < Span::from_duration(Duration::from_millis(120)) {
+            let before = timeline.now();
+            let recent = timeline.recent();
+            let after = timeline.now();
+            assert!(recent <= after, "ahead of the precise clock");
+            if before.since(recent) > Span::from_duration(Duration::from_millis(5)) {
+                late += 1;
+            }
+            rounds += 1;
+        }
+        assert!(rounds > 100);
+        assert_eq!(late, 0, "of {rounds} readings");
+    }
+
+    #[test]
+    fn the_readers_clock_never_runs_backwards_on_one_thread_by_more_than_its_lag() {
+        let timeline = Timeline::system();
+        let mut last = timeline.recent();
+        for _ in 0..200_000 {
+            let recent = timeline.recent();
+            let back = last.since(recent);
+            assert!(back <= Span::from_duration(Duration::from_millis(5)), "{back:?}");
+            last = recent.max(last);
+        }
+    }
+}
