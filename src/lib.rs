@@ -3,9 +3,11 @@
 
 mod error;
 mod hash;
+mod reaper;
 mod sync;
 mod time;
 
 pub use error::{BuildError, NoRandomness};
 pub use hash::{DefaultHasher, RandomState};
+pub use reaper::Reaper;
 pub use time::{Clock, ManualClock, SystemClock};

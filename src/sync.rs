@@ -77,6 +77,28 @@ impl<T> Mutex<T> {
     }
 }
 
+/// Runs `f`, which may call user code, and lets no panic out: `None` if there was one.
+///
+/// Not so under loom, where a panic is how a model fails and must not be swallowed.
+pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Option<R> {
+    #[cfg(tidewheel_loom)]
+    return Some(f());
+    #[cfg(not(tidewheel_loom))]
+    {
+        use std::panic::{AssertUnwindSafe, catch_unwind};
+        let payload = match catch_unwind(AssertUnwindSafe(f)) {
+            Ok(result) => return Some(result),
+            Err(payload) => payload,
+        };
+        // The payload is user code too. What its own destructor throws is leaked: it could go on
+        // like this for ever.
+        if let Err(endless) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            std::mem::forget(endless);
+        }
+        None
+    }
+}
+
 /// Waits for a notification.
 pub(crate) fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
     condvar.wait(guard).unwrap_or_else(PoisonError::into_inner)
