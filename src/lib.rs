@@ -3,6 +3,9 @@
 
 mod error;
 mod hash;
+#[cfg(tidewheel_loom)]
+#[doc(hidden)]
+pub mod model;
 mod reaper;
 mod sync;
 mod time;
