@@ -30,11 +30,7 @@ impl Tick {
     pub(crate) const NEVER: Self = Self(u64::MAX >> 1);
 
     pub(crate) const fn from_nanos(nanos: u64) -> Self {
-        if nanos > Self::NEVER.0 {
-            Self::NEVER
-        } else {
-            Self(nanos)
-        }
+        if nanos > Self::NEVER.0 { Self::NEVER } else { Self(nanos) }
     }
 
     pub(crate) const fn as_nanos(self) -> u64 {
@@ -80,19 +76,11 @@ impl Span {
     /// Exact up to 292 years; longer than that is `ENDLESS`.
     pub(crate) const fn from_duration(duration: Duration) -> Self {
         let nanos = duration.as_nanos();
-        if nanos >= Tick::NEVER.0 as u128 {
-            Self::ENDLESS
-        } else {
-            Self(nanos as u64)
-        }
+        if nanos >= Tick::NEVER.0 as u128 { Self::ENDLESS } else { Self(nanos as u64) }
     }
 
     pub(crate) const fn as_duration(self) -> Duration {
-        if self.0 >= Tick::NEVER.0 {
-            Duration::MAX
-        } else {
-            Duration::from_nanos(self.0)
-        }
+        if self.0 >= Tick::NEVER.0 { Duration::MAX } else { Duration::from_nanos(self.0) }
     }
 }
 
@@ -232,10 +220,7 @@ impl ManualClock {
     /// ```
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(Manual {
-            nanos: AtomicU64::new(SECOND),
-            watchers: Mutex::new(Vec::new()),
-        }))
+        Self(Arc::new(Manual { nanos: AtomicU64::new(SECOND), watchers: Mutex::new(Vec::new()) }))
     }
 
     /// Moves the clock forward, then removes what is due from every cache built on it and drops what
