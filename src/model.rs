@@ -2,6 +2,7 @@
 //! crate itself would need.
 
 use crate::reaper::{self, Reaper, Sweep};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Arc, Weak};
 use crate::time::Tick;
 
@@ -40,6 +41,8 @@ pub trait Toy: Send + Sync + 'static {
 pub struct Registered<T: Toy>(Arc<Cared<T>>);
 
 struct Cared<T> {
+    /// Loom does not see std's reference counts. This it does: touched by the sweep and by `let_go`.
+    handles: AtomicUsize,
     toy: T,
     registration: std::sync::OnceLock<reaper::Registration>,
 }
@@ -48,7 +51,8 @@ impl<T: Toy> Registered<T> {
     /// Puts `toy` in the care of `reaper`.
     #[must_use]
     pub fn new(reaper: &Reaper, toy: T) -> Self {
-        let cared = Arc::new(Cared { toy, registration: std::sync::OnceLock::new() });
+        let cared =
+            Arc::new(Cared { handles: AtomicUsize::new(1), toy, registration: std::sync::OnceLock::new() });
         let weak: Weak<Cared<T>> = Arc::downgrade(&cared);
         let registration = reaper.register(weak).expect("loom's threads start");
         assert!(cared.registration.set(registration).is_ok());
@@ -58,6 +62,13 @@ impl<T: Toy> Registered<T> {
     /// There is something to do at `at`.
     pub fn wake(&self, at: Next) {
         self.0.registration.get().expect("set in `new`").wake(at.tick());
+    }
+
+    /// Drops the handle, after steps that loom sees: models of just this drop need a sweep before,
+    /// around and after it to be tried. (Others need not, and would have many more runs.)
+    pub fn let_go(self) {
+        self.0.registration.get().expect("set in `new`").touch();
+        self.0.handles.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The toy.
@@ -75,6 +86,7 @@ impl<T> std::fmt::Debug for Cared<T> {
 
 impl<T: Toy> Sweep for Cared<T> {
     fn sweep(&self, _: Tick) -> Tick {
+        self.handles.load(Ordering::Relaxed);
         self.toy.sweep().tick()
     }
 

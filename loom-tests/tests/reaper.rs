@@ -145,7 +145,7 @@ fn last_drop_against_a_reaper_at_work() {
         let (cache, desk) = Clerk::hired(&reaper, Next::Late);
         desk.file();
         cache.wake(Next::Now);
-        drop(cache);
+        cache.let_go();
         reaper.join();
         assert_eq!(desk.dropped(), 1);
     });
@@ -159,7 +159,7 @@ fn a_drop_against_a_reaper_at_work_leaves_the_other_cache_served() {
         let (going, _) = Clerk::hired(&reaper, Next::Never);
         let (staying, desk) = Clerk::hired(&reaper, Next::Never);
         going.wake(Next::Now);
-        drop(going);
+        going.let_go();
         desk.file();
         staying.wake(Next::Now);
         desk.wait_for(1);
@@ -217,7 +217,7 @@ fn two_joins_against_the_last_drop() {
                 assert_eq!(desk.dropped(), 1);
             }
         });
-        drop(cache);
+        cache.let_go();
         reaper.join();
         other.join().unwrap();
     });
