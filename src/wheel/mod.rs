@@ -122,15 +122,20 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         C: Chain<T>,
     {
         debug_assert!(deadline < Tick::NEVER, "what never expires is not filed");
+        let (level, slot) = self.place(deadline);
+        self.lists.push_back(rows, level << BITS | slot, row);
+        self.occupancy[level] |= 1 << slot;
+        self.len += 1;
+    }
+
+    /// The level and the slot for a deadline, as seen from the hand: the finest level that reaches it.
+    fn place(&self, deadline: Tick) -> (usize, usize) {
         let second = second_of(deadline).max(self.hand);
         let mut level = 0;
         while block(second, level, BITS) - block(self.hand, level, BITS) >= u64::from(Self::SLOTS) {
             level += 1;
         }
-        let slot = block(second, level, BITS) as usize & (Self::SLOTS as usize - 1);
-        self.lists.push_back(rows, level << BITS | slot, row);
-        self.occupancy[level] |= 1 << slot;
-        self.len += 1;
+        (level, block(second, level, BITS) as usize & (Self::SLOTS as usize - 1))
     }
 
     /// Takes a row out of the wheel, if it is filed. O(1).
