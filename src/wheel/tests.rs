@@ -41,10 +41,6 @@ impl Chain<Entry> for ByTime {
     }
 }
 
-/// The wheel as loom sees it: small, so that laps and borders are everywhere.
-type Tiny = Wheel<ByTime, 2, 17>;
-type Usual = Wheel<ByTime, 6, 6>;
-
 fn seconds(count: u64) -> Span {
     Span::from_nanos(count * SECOND)
 }
@@ -100,10 +96,9 @@ impl<const BITS: u32, const LEVELS: usize> Bench<BITS, LEVELS> {
         self.sorted.insert((self.leaves(deadline), row.index()), row);
     }
 
-    fn unlist(&mut self, row: RowId) -> Tick {
+    fn unlist(&mut self, row: RowId) {
         let (&key, _) = self.sorted.iter().find(|&(_, &other)| other == row).expect("the row is listed");
         self.sorted.remove(&key);
-        key.0
     }
 
     fn unfile(&mut self, row: RowId) {
@@ -114,15 +109,12 @@ impl<const BITS: u32, const LEVELS: usize> Bench<BITS, LEVELS> {
         self.idle.push(row);
     }
 
-    /// Moves a deadline into the future and tells the wheel nothing.
-    fn touch(&mut self, row: RowId, by: Span) {
-        let later = self.rows[row].deadline.max(self.now).after(by);
-        if later < Tick::NEVER {
-            let old = self.unlist(row);
-            self.rows[row].deadline = later;
-            self.rows[row].level = None;
-            self.sorted.insert((self.leaves(later).max(old), row.index()), row);
-        }
+    /// Moves a deadline to a later one and tells the wheel nothing.
+    fn touch(&mut self, row: RowId, later: Tick) {
+        self.unlist(row);
+        self.rows[row].deadline = later;
+        self.rows[row].level = None;
+        self.sorted.insert((self.leaves(later), row.index()), row);
     }
 
     /// One row out of the wheel, and back into it if it is not over, as the cache does. False when there
@@ -252,10 +244,11 @@ fn run<const BITS: u32, const LEVELS: usize>(start: Span, strict: bool, ops: Vec
                 bench.file(row);
             }
             Op::Touch(pick, by) => {
-                if let Some(row) =
-                    bench.picked(pick).filter(|&row| bench.rows[row].deadline.max(bench.now).after(by) < end)
-                {
-                    bench.touch(row, by);
+                if let Some(row) = bench.picked(pick) {
+                    let later = bench.rows[row].deadline.max(bench.now).after(by);
+                    if later < end {
+                        bench.touch(row, later);
+                    }
                 }
             }
             Op::Late(by, budget) => {
@@ -306,8 +299,276 @@ proptest! {
         run::<6, 6>(start, strict, ops);
     }
 
+    /// As loom sees it: four slots a level, so that laps and borders are everywhere.
     #[test]
     fn tiny_wheel_agrees_with_a_sorted_list(start in span(), strict: bool, ops in prop::collection::vec(op(), 1..60)) {
         run::<2, 17>(start, strict, ops);
     }
+}
+
+/// Ticks each second from `start` until the row is gone; returns when that was, and how often it moved.
+fn gone_at<const BITS: u32, const LEVELS: usize>(start: Tick, time_to_live: Span) -> (Tick, usize) {
+    let mut bench = Bench::<BITS, LEVELS>::new(start, true);
+    bench.insert(start.after(time_to_live));
+    bench.now = boundary(start);
+    loop {
+        bench.drain();
+        if bench.rows.len() == 0 {
+            return (bench.now, bench.pops);
+        }
+        bench.now = bench.now.after(seconds(1));
+    }
+}
+
+#[test]
+fn each_time_to_live_is_on_time_to_the_second() {
+    let offsets = [0, 1, SECOND / 2, SECOND - 1];
+    for start in [0, 1, 63, 64, 4095, 4096 + 37].map(|second| Tick::start_of(1 + second)) {
+        for time_to_live in (0..80).chain([126, 127, 128, 129, 300, 4095, 4096, 4097, 8191, 8192]) {
+            for (early, late) in offsets.iter().flat_map(|&early| offsets.map(|late| (early, late))) {
+                let start = start.after(Span::from_nanos(early));
+                let time_to_live = Span::from_nanos(time_to_live * SECOND + late);
+                let expected = boundary(start.after(time_to_live)).max(Tick::start_of(start.second() + 1));
+                assert_eq!(gone_at::<6, 6>(start, time_to_live).0, expected, "{start:?} {time_to_live:?}");
+                assert_eq!(gone_at::<2, 17>(start, time_to_live).0, expected, "{start:?} {time_to_live:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn up_to_a_minute_a_row_is_filed_once_and_popped_once() {
+    for start in 1..200 {
+        for time_to_live in [0, 1, 5, 60, 63] {
+            let (_, pops) = gone_at::<6, 6>(Tick::start_of(start), seconds(time_to_live));
+            assert_eq!(pops, 1, "{time_to_live} s from second {start}");
+        }
+    }
+}
+
+/// Sleeps until exactly the time that the wheel names, each time; returns the wake-ups.
+fn sleep_until_empty(bench: &mut Bench<6, 6>) -> usize {
+    let mut wakes = 0;
+    while bench.wheel.next_due() != Tick::NEVER {
+        bench.now = bench.now.max(bench.wheel.next_due());
+        bench.drain();
+        wakes += 1;
+    }
+    wakes
+}
+
+#[test]
+fn two_weeks_cost_four_moves_and_four_wake_ups() {
+    for start in [1, 64, 1_000_003, 262_144 * 3 - 1] {
+        let mut bench = Bench::<6, 6>::new(Tick::start_of(start), true);
+        let deadline = bench.now.after(Span::from_nanos(14 * DAY + 1));
+        bench.insert(deadline);
+        let wakes = sleep_until_empty(&mut bench);
+        assert!(bench.pops <= 4 && wakes <= 4, "{} moves and {wakes} wake-ups from {start}", bench.pops);
+        assert_eq!(bench.now, boundary(deadline));
+    }
+}
+
+#[test]
+fn a_session_touched_each_minute_moves_once_in_days() {
+    let mut bench = Bench::<6, 6>::new(Tick::start_of(1), true);
+    let two_weeks = Span::from_nanos(14 * DAY);
+    let row = bench.insert(bench.now.after(two_weeks));
+    for _ in 0..365 * 24 * 60 {
+        bench.now = bench.now.after(Span::from_nanos(MINUTE));
+        bench.touch(row, bench.now.after(two_weeks));
+        bench.drain();
+    }
+    assert!(bench.pops <= 365 / 11 + 1, "{} moves in a year", bench.pops);
+}
+
+/// The bug that ports of this structure have: `deadline - now` as an unsigned number is huge for what is
+/// overdue, and sends it into the coarsest slot.
+#[test]
+fn an_overdue_row_is_not_sent_a_lap_round() {
+    for over in [0, 1, SECOND - 1, SECOND, 64 * SECOND, DAY, 100 * YEAR] {
+        let start = Tick::start_of(200 * YEAR / SECOND).after(Span::from_nanos(SECOND / 3));
+        let mut bench = Bench::<6, 6>::new(start, true);
+        bench.insert(Tick::from_nanos(start.as_nanos() - over));
+        assert!(!bench.step(), "only completed seconds are drained");
+        bench.now = Tick::start_of(start.second() + 1);
+        assert_eq!(bench.wheel.next_due(), bench.now);
+        bench.drain();
+        assert_eq!(bench.rows.len(), 0, "{over} ns over");
+    }
+}
+
+/// Walking 250 years of seconds would take minutes.
+#[test]
+fn a_late_tick_jumps_over_empty_stretches() {
+    let mut bench = Bench::<6, 6>::new(Tick::start_of(1), true);
+    let spans = [0, SECOND, MINUTE, DAY, 100 * DAY, 10 * YEAR, 249 * YEAR];
+    for span in spans {
+        bench.insert(bench.now.after(Span::from_nanos(span)));
+    }
+    let centuries = bench.insert(bench.now.after(Span::from_nanos(280 * YEAR)));
+    bench.now = bench.now.after(Span::from_nanos(250 * YEAR));
+    bench.drain();
+    // Each is popped once, and the one that lives on at most once more than that.
+    assert!(bench.pops <= spans.len() + 1);
+    assert_eq!(bench.rows.len(), 1);
+    assert!(bench.rows.contains(centuries));
+    bench.check();
+}
+
+#[test]
+fn a_budget_can_stop_anywhere() {
+    let mut bench = Bench::<6, 6>::new(Tick::start_of(1), true);
+    for second in 0..500 {
+        bench.insert(bench.now.after(seconds(second)));
+    }
+    bench.now = Tick::start_of(400);
+    let mut stops = 0;
+    while bench.wheel.next_due() <= bench.now {
+        for _ in 0..7 {
+            bench.step();
+        }
+        // Between two holds of the lock the others go on: a session comes, another goes.
+        bench.insert(bench.now.after(seconds(5)));
+        let last = *bench.sorted.last_key_value().unwrap().1;
+        bench.unfile(last);
+        bench.check();
+        stops += 1;
+    }
+    assert!(stops > 50);
+    bench.drain();
+}
+
+#[test]
+fn a_row_can_be_unfiled_after_it_came_due() {
+    let mut bench = Bench::<6, 6>::new(Tick::start_of(1), true);
+    let rows = [0, 1, 2].map(|second| bench.insert(bench.now.after(seconds(second))));
+    bench.now = Tick::start_of(10);
+    assert!(bench.step());
+    for row in [rows[2], rows[1]] {
+        bench.unfile(row);
+        bench.check();
+    }
+    assert!(!bench.step());
+    assert_eq!(bench.wheel.next_due(), Tick::NEVER);
+}
+
+#[test]
+fn what_was_never_filed_can_be_unfiled() {
+    let mut bench = Bench::<6, 6>::new(Tick::start_of(1), true);
+    let row =
+        bench.rows.insert(Entry { link: Link::LOOSE, deadline: Tick::NEVER, level: None }).ok().unwrap();
+    bench.wheel.unfile(&mut bench.rows, row);
+    assert_eq!(bench.wheel.len(), 0);
+}
+
+/// An idle cache's reaper sleeps, so the hand stands still. Told the time, the wheel files as if it had not.
+#[test]
+fn a_hand_left_behind_costs_one_move_unless_it_is_told() {
+    for (told, pops) in [(true, 1), (false, 2)] {
+        let mut bench = Bench::<6, 6>::new(Tick::start_of(1), true);
+        bench.now = bench.now.after(Span::from_nanos(YEAR));
+        if told {
+            bench.wheel.advance(&mut bench.rows, bench.now);
+        }
+        bench.insert(bench.now.after(seconds(5)));
+        assert_eq!(bench.wheel.next_due() > bench.now, told);
+        sleep_until_empty(&mut bench);
+        assert_eq!(bench.pops, pops);
+    }
+}
+
+#[test]
+fn the_last_second_of_the_timeline_is_never_completed() {
+    let mut bench = Bench::<6, 6>::new(Tick::start_of(1), true);
+    bench.insert(Tick::from_nanos(Tick::NEVER.as_nanos() - 1));
+    bench.now = Tick::start_of(Tick::NEVER.second() - 1);
+    bench.drain();
+    bench.check();
+    bench.now = Tick::from_nanos(Tick::NEVER.as_nanos() - 1);
+    while bench.step() {}
+    assert_eq!(bench.wheel.next_due(), Tick::NEVER);
+    assert_eq!(bench.wheel.len(), 1);
+    bench.check();
+}
+
+#[test]
+fn time_does_not_go_back() {
+    let mut bench = Bench::<6, 6>::new(Tick::start_of(100), true);
+    bench.insert(Tick::start_of(105));
+    bench.now = Tick::start_of(50);
+    bench.drain();
+    assert_eq!(bench.wheel.next_due(), Tick::start_of(105));
+}
+
+/// A wheel with a few rows on several levels, for `check` to find fault with.
+fn to_be_broken() -> Bench<6, 6> {
+    let mut bench = Bench::<6, 6>::new(Tick::start_of(1), true);
+    for span in [3 * SECOND, 3 * SECOND, 3 * SECOND, 2 * MINUTE, DAY] {
+        bench.insert(bench.now.after(Span::from_nanos(span)));
+    }
+    bench.check();
+    bench
+}
+
+#[test]
+#[should_panic(expected = "on level 1 comes due at second 256, its deadline needs 100")]
+fn check_sees_a_row_that_would_leave_late() {
+    let mut bench = Bench::<6, 6>::new(Tick::start_of(1), true);
+    let row = bench.insert(Tick::start_of(300));
+    bench.rows[row].deadline = Tick::start_of(100);
+    bench.check();
+}
+
+#[test]
+#[should_panic(expected = "occupancy of level 0")]
+fn check_sees_a_lost_bit() {
+    let mut bench = to_be_broken();
+    bench.wheel.occupancy[0] = 0;
+    bench.check();
+}
+
+#[test]
+#[should_panic(expected = "occupancy of level 2")]
+fn check_sees_a_bit_too_many() {
+    let mut bench = to_be_broken();
+    bench.wheel.occupancy[2] |= 1 << 40;
+    bench.check();
+}
+
+#[test]
+#[should_panic(expected = "rows found in slots, rows counted")]
+fn check_sees_a_wrong_count() {
+    let mut bench = to_be_broken();
+    bench.wheel.len += 1;
+    bench.check();
+}
+
+#[test]
+#[should_panic(expected = "has begun, and it holds rows")]
+fn check_sees_a_span_that_began_unnoticed() {
+    let mut bench = Bench::<6, 6>::new(Tick::start_of(1), true);
+    bench.insert(Tick::start_of(100));
+    bench.wheel.hand = 64;
+    bench.check();
+}
+
+#[test]
+#[should_panic(expected = "what it thinks comes before it, and what does")]
+fn check_sees_a_broken_list() {
+    let mut bench = to_be_broken();
+    let rows: Vec<RowId> = bench.sorted.values().copied().collect();
+    // The first two rows of one slot change their links.
+    let link = std::mem::replace(&mut bench.rows[rows[0]].link, Link::LOOSE);
+    bench.rows[rows[0]].link = std::mem::replace(&mut bench.rows[rows[1]].link, link);
+    bench.check();
+}
+
+#[test]
+#[should_panic(expected = "rows that believe to be filed, rows counted")]
+fn check_sees_a_row_of_another_wheel() {
+    let mut bench = to_be_broken();
+    let row = bench.rows.insert(Entry { link: Link::LOOSE, deadline: bench.now, level: None }).ok().unwrap();
+    Wheel::<ByTime>::new(bench.now).file(&mut bench.rows, row, bench.now);
+    bench.check();
 }
