@@ -353,6 +353,7 @@ fn sleep_until_empty(bench: &mut Bench<6, 6>) -> usize {
         bench.now = bench.now.max(bench.wheel.next_due());
         bench.drain();
         wakes += 1;
+        assert!(wakes < 100, "the wheel names times at which it has nothing");
     }
     wakes
 }
@@ -460,6 +461,19 @@ fn what_was_never_filed_can_be_unfiled() {
         bench.rows.insert(Entry { link: Link::LOOSE, deadline: Tick::NEVER, level: None }).ok().unwrap();
     bench.wheel.unfile(&mut bench.rows, row);
     assert_eq!(bench.wheel.len(), 0);
+}
+
+#[test]
+fn a_coarse_slot_may_come_due_before_a_fine_one() {
+    let mut bench = Bench::<6, 6>::new(Tick::start_of(1), true);
+    bench.insert(Tick::start_of(131));
+    assert_eq!(bench.wheel.next_due(), Tick::start_of(128));
+    bench.now = Tick::start_of(100);
+    bench.drain();
+    bench.insert(Tick::start_of(160));
+    assert_eq!(bench.wheel.next_due(), Tick::start_of(128));
+    sleep_until_empty(&mut bench);
+    assert_eq!((bench.now, bench.pops), (Tick::start_of(160), 3));
 }
 
 /// An idle cache's reaper sleeps, so the hand stands still. Told the time, the wheel files as if it had not.
