@@ -41,13 +41,13 @@ impl<'c, K, V, S> ReadGuard<'c, K, V, S> {
     /// Lets go of what was removed since, so that it can be dropped. No reference outlives it.
     ///
     /// ```
-    /// let cache = tidewheel::Cache::builder().build()?;
+    /// let cache: tidewheel::Cache<u64, u64> = tidewheel::Cache::builder().build()?;
     /// let mut guard = cache.read_guard();
-    /// for key in 0..1000u64 {
+    /// for key in 0..1000 {
     ///     if key % 100 == 0 {
     ///         guard.refresh();
     ///     }
-    ///     let _: Option<&u64> = guard.get(&key);
+    ///     assert_eq!(guard.get(&key), None);
     /// }
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
