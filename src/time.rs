@@ -86,8 +86,8 @@ impl Span {
 
 /// The word in a node that decides whether its entry is visible.
 ///
-/// Either a tick, or `NEVER`, or `DEAD`; a tick or `NEVER` may carry the flag `SEALED`, which tells
-/// those who would move the deadline without the shard's lock to take the lock instead. Reads ignore it.
+/// Either a tick, or `NEVER`, or `DEAD`. It may carry the flag `SEALED`, which tells those who would
+/// move the deadline without the shard's lock to take the lock instead. Reads ignore the flag.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Deadline(u64);
 
@@ -115,7 +115,7 @@ impl Deadline {
     }
 
     pub(crate) const fn is_dead(self) -> bool {
-        self.0 == Self::DEAD.0
+        self.0 & !Self::SEALED == Self::DEAD.0
     }
 
     pub(crate) const fn is_never(self) -> bool {
