@@ -74,7 +74,8 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     }
 
     /// The number of filed rows.
-    pub(crate) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.len
     }
 
@@ -155,7 +156,8 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     }
 
     /// Takes out one row that is due at `now`: its second is completed, or the span of its coarse slot
-    /// has begun. The caller looks up its deadline, and removes the row or files it again.
+    /// has begun. The caller looks up its deadline, and removes the row or files it again. (A row out of a
+    /// coarse slot may be over before its second is completed: the caller need not wait for that.)
     ///
     /// What is filed again with a deadline after `now` is not popped at the same `now`, and what is filed
     /// with one before it isn't either, so a loop of pops ends. It may also be left after any number
