@@ -24,6 +24,7 @@
 mod sweep;
 mod write;
 
+pub(crate) use sweep::Told;
 pub(crate) use write::{Removed, Replaced};
 
 use crate::hash::HashBits;
@@ -145,7 +146,7 @@ pub(crate) struct Chores<K, V> {
 thread_local! {
     /// Whether this thread is dropping ripe values: their destructors may use the cache, but do not drop
     /// further values from within, which could go on for ever.
-    static HELPING: Cell<bool> = Cell::new(false);
+    static HELPING: Cell<bool> = const { Cell::new(false) };
 }
 
 impl<K, V> Shard<K, V> {
