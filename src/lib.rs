@@ -1,22 +1,28 @@
 //! tidewheel
 #![deny(unsafe_code)]
 
-#[allow(dead_code)]
-mod contain;
+mod builder;
+mod cache;
+mod entry;
 mod error;
 mod hash;
+mod listener;
 #[cfg(tidewheel_loom)]
 #[doc(hidden)]
 pub mod model;
 mod reaper;
-#[allow(dead_code)]
 mod rows;
+mod shard;
 mod sync;
+mod table;
 mod time;
-#[allow(dead_code)]
 mod wheel;
 
+pub use builder::CacheBuilder;
+pub use cache::{Cache, WeakCache};
+pub use entry::{EntryRef, ReadGuard};
 pub use error::{BuildError, NoRandomness};
 pub use hash::{DefaultHasher, RandomState};
+pub use listener::RemovalCause;
 pub use reaper::Reaper;
 pub use time::{Clock, ManualClock, SystemClock};

@@ -17,10 +17,9 @@
 //! One mutex, held for moments, under which nothing of a cache runs. It comes last in the lock order:
 //! `wake` may be called under a shard's lock.
 
-use crate::contain::contained;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::thread::{self, JoinHandle, ThreadId};
-use crate::sync::{Arc, Condvar, Mutex, Weak, lazy_static, wait, wait_timeout};
+use crate::sync::{Arc, Condvar, Mutex, Weak, catch, lazy_static, wait, wait_timeout};
 use crate::time::{Span, Tick, Timeline};
 use std::fmt;
 use std::io;
@@ -476,7 +475,7 @@ impl Round {
         self.next = Tick::NEVER;
         for visit in &mut self.visits {
             // The handle may turn out to be the last one, so its drop must be caught as well.
-            let answer = contained(|| {
+            let answer = catch(|| {
                 let cache = visit.member.cache.upgrade();
                 cache.map_or((Tick::NEVER, false), |cache| (cache.sweep(now), cache.reclaim()))
             });
@@ -489,7 +488,7 @@ impl Round {
     fn reclaim(&mut self, now: Tick) {
         let mut progress = false;
         for visit in &mut self.visits {
-            let answer = contained(|| visit.member.cache.upgrade().is_some_and(|cache| cache.reclaim()));
+            let answer = catch(|| visit.member.cache.upgrade().is_some_and(|cache| cache.reclaim()));
             visit.debris = answer.unwrap_or(false);
             if answer.is_none() {
                 self.next = self.next.min(next_second(now));
