@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Bounds, Preemptions, explore};
+use common::{Bounds, any_or, at_most, explore};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
@@ -12,10 +12,9 @@ use tidewheel::Reaper;
 use tidewheel::model::{Next, Registered, Toy};
 
 /// The main thread and the reaper's.
-const WITH_REAPER: Bounds = Bounds { standin: Preemptions::AnyOr(3), epoch: Preemptions::AnyOr(3) };
+const WITH_REAPER: Bounds = Bounds { standin: any_or(3), epoch: any_or(3) };
 /// A third beside them.
-const WITH_REAPER_AND_ANOTHER: Bounds =
-    Bounds { standin: Preemptions::AtMost(3), epoch: Preemptions::AtMost(3) };
+const WITH_REAPER_AND_ANOTHER: Bounds = Bounds { standin: at_most(2, 3), epoch: at_most(2, 3) };
 
 /// Work that is filed where a toy looks for it, and what became of it.
 #[derive(Default)]

@@ -1,0 +1,107 @@
+//! Models of a table that grows: entries move, bucket by bucket, and nobody misses one.
+//!
+//! Under loom a bucket has two slots and a table of one bucket room for one entry, so that a few inserts go
+//! through several moves.
+
+mod common;
+
+use common::cache::{Model, TTL, spawn};
+use common::{Bounds, TWO, any_or, at_most, explore};
+
+/// Readers of an entry that stays find it at every moment of several moves.
+#[test]
+fn insert_against_get_while_buckets_move() {
+    explore(TWO, || {
+        let model = Model::growing();
+        model.insert(1, 1);
+        let reader = spawn(&model, |model| {
+            assert_eq!(model.see(1), Some(1));
+            assert_eq!(model.see(1), Some(1));
+        });
+        model.insert(2, 2);
+        model.insert(3, 3);
+        model.insert(4, 4);
+        reader.join().unwrap();
+        assert_eq!([1, 2, 3, 4].map(|key| model.see(key)), [1, 2, 3, 4].map(Some));
+        model.end();
+    });
+}
+
+/// A new entry, once seen, is not missed again; nor is it missed by anybody after its insert.
+#[test]
+fn a_new_entry_stays_while_buckets_move() {
+    explore(TWO, || {
+        let model = Model::growing();
+        model.insert(1, 1);
+        let reader = spawn(&model, |model| {
+            let first = model.see(2);
+            let second = model.see(2);
+            assert!(first.is_none() || second == Some(2));
+        });
+        model.insert(2, 2);
+        assert_eq!(model.see(2), Some(2));
+        model.insert(3, 3);
+        assert_eq!(model.see(2), Some(2));
+        reader.join().unwrap();
+        model.end();
+    });
+}
+
+/// An entry that was replaced after it moved: the old bucket still names the old node, and nobody who
+/// comes later may follow it there.
+#[test]
+fn replace_against_get_while_buckets_move() {
+    explore(TWO, || {
+        let model = Model::growing();
+        model.insert(1, 1);
+        let reader = spawn(&model, |model| {
+            let first = model.see(1).unwrap();
+            let second = model.see(1).unwrap();
+            assert!((1..=2).contains(&first) && first <= second, "{first}, then {second}");
+        });
+        model.insert(2, 2);
+        assert!(model.replace(1, 2));
+        model.reap_after(TTL);
+        reader.join().unwrap();
+        assert_eq!(model.see(1), Some(2));
+        model.end();
+    });
+}
+
+/// An entry that was removed after it moved is not found in the bucket that it left.
+#[test]
+fn remove_against_get_while_buckets_move() {
+    explore(TWO, || {
+        let model = Model::growing();
+        model.insert(1, 1);
+        let reader = spawn(&model, |model| {
+            let first = model.see(1);
+            let second = model.see(1);
+            assert!(second.is_none() || first.is_some(), "it came back");
+        });
+        model.insert(2, 2);
+        assert!(model.cache.invalidate(&1));
+        model.reap_after(TTL);
+        reader.join().unwrap();
+        assert_eq!(model.see(1), None);
+        model.end();
+    });
+}
+
+/// Two writers grow the table together.
+#[test]
+fn insert_against_insert_while_buckets_move() {
+    explore(Bounds { standin: any_or(3), epoch: at_most(2, 3) }, || {
+        let model = Model::growing();
+        model.insert(1, 1);
+        let other = spawn(&model, |model| {
+            model.insert(2, 2);
+            assert_eq!(model.see(2), Some(2));
+        });
+        model.insert(3, 3);
+        assert_eq!(model.see(3), Some(3));
+        other.join().unwrap();
+        assert_eq!([1, 2, 3].map(|key| model.see(key)), [1, 2, 3].map(Some));
+        model.end();
+    });
+}
