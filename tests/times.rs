@@ -242,10 +242,10 @@ fn set_ttl_counts_from_now_and_may_shorten_or_lengthen() {
     assert!(cache.set_ttl("k", Duration::MAX));
     assert_eq!(left(&cache), Some(Duration::MAX));
     // From for ever back to something, filed again: it leaves memory on time, not a year later.
-    assert!(cache.set_ttl("k", seconds(3)));
-    clock.advance(seconds(3));
+    assert!(cache.set_ttl("k", Duration::from_millis(3400)));
+    clock.advance(Duration::from_millis(3400));
     assert_eq!((cache.get("k"), cache.entry_count()), (None, 1));
-    clock.advance(SECOND);
+    clock.advance(Duration::from_millis(600));
     assert_eq!(cache.entry_count(), 0);
 }
 
@@ -253,12 +253,15 @@ fn set_ttl_counts_from_now_and_may_shorten_or_lengthen() {
 fn set_ttl_shortened_far_below_leaves_memory_on_time() {
     let (clock, cache) = cache(|builder| builder.time_to_live(CENTURY));
     for ttl in [0, 1, 62, 63, 64, 65, 4095, 4096, 4097, 300_000] {
+        let (ttl, rest) = (Duration::from_millis(ttl * 1000 + 300), Duration::from_millis(700));
         cache.insert("k", 1);
-        assert!(cache.set_ttl("k", seconds(ttl)));
-        clock.advance(seconds(ttl));
-        assert_eq!((cache.get("k"), cache.entry_count()), (None, 1), "{ttl} s");
-        clock.advance(SECOND);
-        assert_eq!(cache.entry_count(), 0, "{ttl} s");
+        assert!(cache.set_ttl("k", ttl));
+        clock.advance(ttl - NANO);
+        assert_eq!((cache.get("k"), cache.entry_count()), (Some(1), 1), "{ttl:?}");
+        clock.advance(NANO);
+        assert_eq!(cache.get("k"), None, "{ttl:?}");
+        clock.advance(rest);
+        assert_eq!(cache.entry_count(), 0, "{ttl:?}");
         cache.validate();
     }
 }
@@ -448,17 +451,15 @@ fn readable_one_nanosecond_before_its_deadline_and_not_at_it() {
     }
 }
 
-/// A deadline in second `n` is out of memory when second `n` is over, not before and not later.
+/// An entry is out of memory when the second in which its deadline lies is over: not before and not later.
 #[test]
 fn out_of_memory_after_the_next_completed_second() {
     let millis = Duration::from_millis;
-    for (start, ttl) in
-        [(0, 5000), (300, 4700), (999, 4001), (0, 5999), (300, 5000), (999, 5000), (1, 65_000)]
-    {
+    for (start, ttl) in [(0, 5001), (300, 4800), (999, 4002), (0, 5999), (300, 5000), (999, 5000), (1, 65_000)] {
         let (clock, cache) = five();
         clock.advance(millis(start));
         cache.insert_with_ttl("k", 1, millis(ttl));
-        let last = (start + ttl) / 1000 * 1000 + 999;
+        let last = (start + ttl).next_multiple_of(1000) - 1;
         for now in (start + 100..last).step_by(100) {
             clock.advance(millis(now) - clock.elapsed());
             assert_eq!(cache.entry_count(), 1, "{start} + {ttl} at {now}");
@@ -525,15 +526,16 @@ fn what_was_filed_during_a_late_second_is_not_a_lap_behind() {
 #[test]
 fn one_clock_drives_every_cache_built_on_it() {
     let clock = ManualClock::new();
+    let ttl = |n| Duration::from_millis(n * 1000 + 500);
     let caches: Vec<Cache<u64, u64>> = (0..20)
-        .map(|n| Cache::builder().clock(clock.clone()).time_to_live(seconds(n)).build().unwrap())
+        .map(|n| Cache::builder().clock(clock.clone()).time_to_live(ttl(n)).build().unwrap())
         .collect();
     for cache in &caches {
         cache.insert(1, 1);
     }
     for second in 0..20 {
         let alive = caches.iter().filter(|cache| cache.contains_key(&1)).count();
-        assert_eq!(alive, 19 - second);
+        assert_eq!(alive, 20 - second);
         clock.advance(SECOND);
         let counted: usize = caches.iter().map(Cache::entry_count).sum();
         assert_eq!(counted, 19 - second);

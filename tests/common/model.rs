@@ -3,8 +3,8 @@
 //!
 //! Knows the public API alone, and neither who chooses the operations (a property test, a fuzzer) nor
 //! how the cache does its work. Where the design leaves open *when* something happens, the model does
-//! too: an expired entry that a writer came across may leave at any later sweep, but not after the one
-//! that follows the completed second of its deadline.
+//! too: an expired entry may leave when a writer comes across it or at any sweep, and must have left with
+//! the sweep that follows the completed second of its deadline.
 
 use super::counted::{Count, Counted};
 use std::collections::HashMap;
@@ -72,13 +72,22 @@ struct Entry {
     /// When its age ends it.
     last: Nanos,
     deadline: Nanos,
-    /// A writer came across it after it expired, and may have unlinked it.
+    /// Something that may remove an expired entry came across it, and the model cannot know whether it did.
     stirred: bool,
 }
 
 impl Entry {
     fn restarted(&mut self, now: Nanos) {
         self.deadline = after(now, self.ttl).min(self.last);
+    }
+
+    fn is_alive(&self, now: Nanos) -> bool {
+        self.deadline > now
+    }
+
+    /// Whether a sweep at `now` must take it: the second that its deadline lies in is completed.
+    fn is_due(&self, now: Nanos) -> bool {
+        now / SECOND > self.deadline / SECOND
     }
 }
 
@@ -90,8 +99,9 @@ pub(crate) struct Twin<S> {
     clock: ManualClock,
     setup: Setup,
     entries: HashMap<Key, Entry>,
-    /// Expired and surely unlinked by a writer: reported by the next sweep.
-    orphans: Vec<Report>,
+    /// Expired and surely unlinked by a writer, and since when: reported by the sweep that follows the
+    /// completed second, or before.
+    orphans: Vec<(Report, Nanos)>,
     /// What the listener must have heard in this step.
     expected: Vec<Report>,
     heard: Arc<Mutex<Vec<Report>>>,
@@ -209,7 +219,7 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
     /// Compares what every read says of `key`.
     pub(crate) fn check_key(&self, key: Key) {
         let now = self.now();
-        let alive = self.entries.get(&key).filter(|entry| entry.deadline > now);
+        let alive = self.entries.get(&key).filter(|entry| entry.is_alive(now));
         let value = alive.map(|entry| entry.value);
         let left = alive.map(|entry| match entry.deadline {
             NEVER => Duration::MAX,
@@ -273,14 +283,14 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
     fn stir(&mut self, key: Key) -> Option<u64> {
         let now = self.now();
         let entry = self.entries.get_mut(&key)?;
-        entry.stirred = entry.deadline <= now;
-        (!entry.stirred).then_some(entry.value)
+        entry.stirred |= !entry.is_alive(now);
+        entry.is_alive(now).then_some(entry.value)
     }
 
     fn with_alive(&mut self, key: Key, change: impl FnOnce(&mut Entry, Nanos)) {
         let now = self.now();
         if let Some(entry) = self.entries.get_mut(&key) {
-            if entry.deadline > now {
+            if entry.is_alive(now) {
                 change(entry, now);
             }
         }
@@ -289,17 +299,17 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
     /// An entry leaves for `cause`, or as expired if that is what it is.
     fn unlink(&mut self, key: Key, cause: RemovalCause) {
         if let Some(entry) = self.entries.remove(&key) {
-            if entry.deadline > self.now() {
+            if entry.is_alive(self.now()) {
                 self.expected.push((key, entry.value, cause));
             } else {
-                self.orphans.push((key, entry.value, RemovalCause::Expired));
+                self.orphans.push(((key, entry.value, RemovalCause::Expired), self.now()));
             }
         }
     }
 
     /// An explicit removal, of which an expired entry takes no notice.
     fn take(&mut self, key: Key) {
-        if self.entries.get(&key).is_some_and(|entry| entry.deadline > self.now()) {
+        if self.entries.get(&key).is_some_and(|entry| entry.is_alive(self.now())) {
             self.unlink(key, RemovalCause::Explicit);
         }
     }
@@ -394,21 +404,29 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
         }
         let now = self.now();
         let mut entry = self.entries.remove(&from).unwrap();
+        self.expected.push((from, entry.value, RemovalCause::Explicit));
         entry.restarted(now);
         self.unlink(to, RemovalCause::Replaced);
         self.entries.insert(to, entry);
     }
 
-    /// After a sweep: whatever expired in a completed second is gone, and so is every orphan.
+    /// After a sweep: whatever was due is gone, and so is every orphan.
     fn swept(&mut self) {
-        self.expected.append(&mut self.orphans);
-        let second = self.now() / SECOND;
+        let now = self.now();
         let expected = &mut self.expected;
+        self.orphans.retain(|(report, since)| {
+            let due = now / SECOND > since / SECOND;
+            if due {
+                expected.push(*report);
+            }
+            !due
+        });
         self.entries.retain(|key, entry| {
-            let due = entry.deadline / SECOND < second;
+            let due = entry.is_due(now);
             if due {
                 expected.push((*key, entry.value, RemovalCause::Expired));
             }
+            entry.stirred |= !entry.is_alive(now);
             !due
         });
     }
@@ -430,11 +448,14 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
         }
         let sweeps = matches!(op, Op::RunPendingTasks | Op::Advance(_));
         for ((key, value, cause), _) in heard.into_iter().zip(met).filter(|(_, met)| !met) {
-            let early = self.entries.get(&key).is_some_and(|entry| entry.stirred && entry.value == value);
-            assert!(
-                sweeps && early && cause == RemovalCause::Expired,
-                "{op:?}: {key} {value} {cause:?} was not expected"
-            );
+            let report = (key, value, cause);
+            assert!(sweeps && cause == RemovalCause::Expired, "{op:?}: {report:?} was not expected");
+            if let Some(orphan) = self.orphans.iter().position(|(orphan, _)| *orphan == report) {
+                self.orphans.swap_remove(orphan);
+                continue;
+            }
+            let entry = self.entries.get(&key).filter(|entry| entry.value == value);
+            assert!(entry.is_some_and(|entry| !entry.is_alive(self.now())), "{op:?}: {report:?} is early");
             self.entries.remove(&key);
         }
     }
