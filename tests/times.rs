@@ -455,7 +455,9 @@ fn readable_one_nanosecond_before_its_deadline_and_not_at_it() {
 #[test]
 fn out_of_memory_after_the_next_completed_second() {
     let millis = Duration::from_millis;
-    for (start, ttl) in [(0, 5001), (300, 4800), (999, 4002), (0, 5999), (300, 5000), (999, 5000), (1, 65_000)] {
+    for (start, ttl) in
+        [(0, 5001), (300, 4800), (999, 4002), (0, 5999), (300, 5000), (999, 5000), (1, 65_000)]
+    {
         let (clock, cache) = five();
         clock.advance(millis(start));
         cache.insert_with_ttl("k", 1, millis(ttl));
@@ -526,7 +528,7 @@ fn what_was_filed_during_a_late_second_is_not_a_lap_behind() {
 #[test]
 fn one_clock_drives_every_cache_built_on_it() {
     let clock = ManualClock::new();
-    let ttl = |n| Duration::from_millis(n * 1000 + 500);
+    let ttl = |n: u64| Duration::from_millis(n * 1000 + 500);
     let caches: Vec<Cache<u64, u64>> = (0..20)
         .map(|n| Cache::builder().clock(clock.clone()).time_to_live(ttl(n)).build().unwrap())
         .collect();
