@@ -7,7 +7,7 @@
 use super::{Booked, Chores, Ledger, Shard, Terms};
 use crate::hash::HashBits;
 use crate::rows::{Link, RowId};
-use crate::table::{Node, Pin, Place, Times, Touch, Writing};
+use crate::table::{Node, Pin, Place, Times, Writing};
 use crate::time::{Span, Tick};
 
 /// What an attempt to replace a value came to. What was not stored is handed back.
@@ -165,8 +165,7 @@ impl<K: Eq, V> Shard<K, V> {
         let mut locked = self.table.lock();
         let (table, _) = locked.parts();
         let place = table.find(hash, is_key);
-        // No seal outlasts the critical section that set it, except on a node that has left the table.
-        place.is_some_and(|place| table.node(place).touch(&terms.clock, terms.max_age) == Touch::Done)
+        place.is_some_and(|place| table.node(place).touch_in_turn(&terms.clock, terms.max_age))
     }
 
     /// Gives a live entry another time to live, from now on.

@@ -20,6 +20,9 @@
 //! `DEAD` is final. That an entry expired is decided once, for everybody: whoever finds the deadline
 //! passed makes it `DEAD` before acting on it, so that a touch or an update which read the clock
 //! in time and was then held up cannot bring back what somebody has already seen gone.
+//!
+//! A seal goes with the critical section that set it, except where a new time to live comes to the very
+//! deadline that was there: then it stays, and touches take the lock, until the deadline moves.
 
 use crate::sync::Canary;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -196,7 +199,7 @@ impl<K, V> Node<K, V> {
                 continue;
             }
             let later = self.times().deadline(now, max_age);
-            if later <= seen.tick() || later == Tick::NEVER {
+            if later <= seen.tick() {
                 return Touch::Done;
             }
             match self.exchange(seen, Deadline::at(later)) {
@@ -228,21 +231,32 @@ impl<K, V> Node<K, V> {
     }
 
     /// Under the lock, after a seal: a new time to live and the deadline that goes with it; takes the seal
-    /// off. False as in `claim`.
-    pub(crate) fn reset(&self, seal: &Seal, now: Tick, ttl: Span, mut deadline: Tick) -> bool {
+    /// off, unless only the seal can tell the two apart. False as in `claim`.
+    pub(crate) fn reset(&self, seal: &Seal, now: Tick, ttl: Span, deadline: Tick) -> bool {
         let Seal(before) = *seal;
         if before.is_over(now) {
             self.expire(before.sealed(), now);
             return false;
         }
-        if deadline == before.tick() && deadline != Tick::NEVER {
-            // A touch that loaded the old deadline and the old time to live must not find its
-            // comparison true: the new deadline differs, by a nanosecond if need be.
-            deadline = deadline.after(Span::from_nanos(1));
+        let mut new = Deadline::at(deadline);
+        let looks_the_same = deadline == before.tick() && deadline != Tick::NEVER;
+        if looks_the_same && (ttl != self.times().ttl || before.is_sealed()) {
+            // A touch that loaded the old deadline and the old time to live must not find its comparison
+            // true. The deadline is the same, so the seal stays, until the deadline moves.
+            new = new.sealed();
         }
         // ORDERING: Relaxed; published by the exchange that follows.
         self.ttl.store(ttl.as_nanos(), Ordering::Relaxed);
-        self.exchange(before.sealed(), Deadline::at(deadline)).is_ok()
+        self.exchange(before.sealed(), new).is_ok()
+    }
+
+    /// Under the lock, where no other writer's seal is under way: the touch that met one.
+    pub(crate) fn touch_in_turn(&self, clock: &Timeline, max_age: Span) -> bool {
+        let seal = self.seal();
+        let now = clock.now();
+        let times = self.times();
+        let deadline = times.deadline(now, max_age).max(seal.tick());
+        self.reset(&seal, now, times.ttl, deadline)
     }
 
     /// Under the lock: ends the entry. Whether it was still alive at `now`, which the caller reads before.
