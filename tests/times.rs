@@ -2,9 +2,9 @@
 //! scale: nothing, one nanosecond, centuries, for ever. The clock is moved by hand throughout.
 
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
-use tidewheel::{Cache, CacheBuilder, ManualClock, RemovalCause};
+use tidewheel::{Cache, CacheBuilder, ManualClock, RemovalCause, WeakCache};
 
 const NANO: Duration = Duration::from_nanos(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -451,12 +451,13 @@ fn readable_one_nanosecond_before_its_deadline_and_not_at_it() {
     }
 }
 
-/// An entry is out of memory when the second in which its deadline lies is over: not before and not later.
+/// An entry is out of memory when the second in which its deadline lies, or which ends at it, is over: not
+/// before and not later.
 #[test]
 fn out_of_memory_after_the_next_completed_second() {
     let millis = Duration::from_millis;
     for (start, ttl) in
-        [(0, 5001), (300, 4800), (999, 4002), (0, 5999), (300, 5000), (999, 5000), (1, 65_000)]
+        [(0, 5000), (300, 4700), (999, 4002), (0, 5999), (300, 5000), (999, 5000), (1, 65_000)]
     {
         let (clock, cache) = five();
         clock.advance(millis(start));
@@ -525,6 +526,45 @@ fn what_was_filed_during_a_late_second_is_not_a_lap_behind() {
     cache.validate();
 }
 
+/// The clock moves on in the middle of a sweep, and writers see it: what became due meanwhile is neither
+/// forgotten nor put off.
+#[test]
+fn a_sweep_may_be_overtaken_by_the_clock() {
+    // Whichever shard it happens in, others come before it and after it.
+    (0..16).for_each(overtake);
+}
+
+fn overtake(first: u64) {
+    let clock = ManualClock::new();
+    let own = Arc::new(OnceLock::<WeakCache<u64, u64>>::new());
+    let cache = Cache::<u64, u64>::builder()
+        .clock(clock.clone())
+        .shards(8)
+        .eviction_listener({
+            let (clock, own) = (clock.clone(), Arc::clone(&own));
+            move |key, _, _| {
+                if *key == first {
+                    clock.advance_without_sweeping(seconds(3));
+                    let cache = own.get().unwrap().upgrade().unwrap();
+                    (1000..1064).for_each(|key| cache.insert_with_ttl(key, key, CENTURY));
+                }
+            }
+        })
+        .build()
+        .unwrap();
+    own.set(cache.downgrade()).unwrap();
+    for key in 0..64 {
+        let ttl = if key == first { 1000 } else { 2500 };
+        cache.insert_with_ttl(key, key, Duration::from_millis(ttl));
+    }
+    clock.advance(seconds(1));
+    assert_eq!(clock.elapsed(), seconds(4));
+    cache.validate();
+    cache.run_pending_tasks();
+    assert_eq!(cache.entry_count(), 64);
+    cache.validate();
+}
+
 #[test]
 fn one_clock_drives_every_cache_built_on_it() {
     let clock = ManualClock::new();
@@ -542,4 +582,47 @@ fn one_clock_drives_every_cache_built_on_it() {
         let counted: usize = caches.iter().map(Cache::entry_count).sum();
         assert_eq!(counted, 19 - second);
     }
+}
+
+/// The time that is left is given anew, by another time to live or by the same one: the deadline does not
+/// move by as much as a nanosecond, and the new time to live is the one that counts from then on.
+#[test]
+fn set_ttl_to_what_is_left_moves_nothing() {
+    let (clock, cache) = five();
+    for ttl in [5, 3, 5] {
+        cache.insert("k", 1);
+        clock.advance(seconds(5 - ttl));
+        assert!(cache.set_ttl("k", seconds(ttl)));
+        assert_eq!(left(&cache), Some(seconds(ttl)));
+        assert!(cache.touch("k"));
+        assert_eq!(left(&cache), Some(seconds(ttl)));
+        clock.advance(seconds(1));
+        assert!(cache.touch("k"));
+        assert_eq!(left(&cache), Some(seconds(ttl)));
+        assert!(cache.set_ttl("k", seconds(4)));
+        clock.advance(seconds(1));
+        assert!(cache.set_ttl("k", seconds(3)));
+        cache.validate();
+        assert!(cache.update("k", |old| old + 1));
+        assert_eq!(left(&cache), Some(seconds(3)));
+        clock.advance(seconds(3));
+        assert!(!cache.touch("k"));
+        clock.advance(SECOND);
+        assert_eq!(cache.entry_count(), 0);
+    }
+}
+
+/// A deadline that a touch moves beyond the end of the timeline is no reason not to move it.
+#[test]
+fn a_touch_near_the_end_of_time_counts() {
+    let (clock, cache) = cache(|builder| builder.time_to_live(CENTURY + CENTURY / 2));
+    cache.insert("k", 1);
+    clock.advance(CENTURY + CENTURY / 2 - SECOND);
+    assert!(cache.touch("k"));
+    clock.advance(seconds(2));
+    assert_eq!((cache.get("k"), left(&cache)), (Some(1), Some(Duration::MAX)));
+    cache.validate();
+    assert!(cache.set_ttl("k", SECOND));
+    clock.advance(seconds(2));
+    assert_eq!(cache.entry_count(), 0);
 }

@@ -72,6 +72,8 @@ struct Entry {
     /// When its age ends it.
     last: Nanos,
     deadline: Nanos,
+    /// When the deadline was set.
+    filed: Nanos,
     /// Something that may remove an expired entry came across it, and the model cannot know whether it did.
     stirred: bool,
 }
@@ -79,15 +81,17 @@ struct Entry {
 impl Entry {
     fn restarted(&mut self, now: Nanos) {
         self.deadline = after(now, self.ttl).min(self.last);
+        self.filed = now;
     }
 
     fn is_alive(&self, now: Nanos) -> bool {
         self.deadline > now
     }
 
-    /// Whether a sweep at `now` must take it: the second that its deadline lies in is completed.
+    /// Whether a sweep at `now` must take it: the second that its deadline lies in or ends is completed,
+    /// and so is the one in which the deadline was set.
     fn is_due(&self, now: Nanos) -> bool {
-        now / SECOND > self.deadline / SECOND
+        now / SECOND >= self.deadline.div_ceil(SECOND).max(self.filed / SECOND + 1)
     }
 }
 
@@ -99,9 +103,8 @@ pub(crate) struct Twin<S> {
     clock: ManualClock,
     setup: Setup,
     entries: HashMap<Key, Entry>,
-    /// Expired and surely unlinked by a writer, and since when: reported by the sweep that follows the
-    /// completed second, or before.
-    orphans: Vec<(Report, Nanos)>,
+    /// Expired and surely unlinked by a writer: reported by the next sweep.
+    orphans: Vec<Report>,
     /// What the listener must have heard in this step.
     expected: Vec<Report>,
     heard: Arc<Mutex<Vec<Report>>>,
@@ -302,7 +305,7 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
             if entry.is_alive(self.now()) {
                 self.expected.push((key, entry.value, cause));
             } else {
-                self.orphans.push(((key, entry.value, RemovalCause::Expired), self.now()));
+                self.orphans.push((key, entry.value, RemovalCause::Expired));
             }
         }
     }
@@ -318,7 +321,7 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
         self.unlink(key, RemovalCause::Replaced);
         let now = self.now();
         let last = self.setup.max_age.map_or(NEVER, |age| after(now, span(age)));
-        let mut entry = Entry { value, created: now, ttl, last, deadline: 0, stirred: false };
+        let mut entry = Entry { value, created: now, ttl, last, deadline: 0, filed: 0, stirred: false };
         entry.restarted(now);
         self.entries.insert(key, entry);
     }
@@ -414,13 +417,7 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
     fn swept(&mut self) {
         let now = self.now();
         let expected = &mut self.expected;
-        self.orphans.retain(|(report, since)| {
-            let due = now / SECOND > since / SECOND;
-            if due {
-                expected.push(*report);
-            }
-            !due
-        });
+        expected.append(&mut self.orphans);
         self.entries.retain(|key, entry| {
             let due = entry.is_due(now);
             if due {
@@ -450,10 +447,6 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
         for ((key, value, cause), _) in heard.into_iter().zip(met).filter(|(_, met)| !met) {
             let report = (key, value, cause);
             assert!(sweeps && cause == RemovalCause::Expired, "{op:?}: {report:?} was not expected");
-            if let Some(orphan) = self.orphans.iter().position(|(orphan, _)| *orphan == report) {
-                self.orphans.swap_remove(orphan);
-                continue;
-            }
             let entry = self.entries.get(&key).filter(|entry| entry.value == value);
             assert!(entry.is_some_and(|entry| !entry.is_alive(self.now())), "{op:?}: {report:?} is early");
             self.entries.remove(&key);
