@@ -155,8 +155,10 @@ fn an_idle_time_of_zero_makes_sessions_that_are_never_found() {
     let (clock, builder) = on_clock();
     let sessions = builder.idle(Duration::ZERO).max_sessions(1).build().unwrap();
     let id = sessions.create(Arc::new(1)).unwrap();
-    gone(&sessions, &id);
+    not_found(sessions.get(&id));
     assert_eq!(sessions.len(), 1);
+    gone(&sessions, &id);
+    assert!(sessions.create(Arc::new(1)).is_err());
     clock.advance(SWEPT);
     assert_eq!(sessions.len(), 0);
     sessions.create(Arc::new(2)).unwrap();

@@ -199,45 +199,6 @@ impl<D: Send + Sync + 'static> SessionManager<D> {
         self.cache.touch(id).then_some(()).ok_or(SessionError::NotFound)
     }
 
-    /// The number of sessions in memory, those that have expired and are not yet removed included.
-    /// Exact while nobody creates or ends one.
-    ///
-    /// ```
-    /// # use tidewheel::SessionManager;
-    /// let sessions = SessionManager::new();
-    /// sessions.create("data")?;
-    /// assert_eq!(sessions.len(), 1);
-    /// # Ok::<(), tidewheel::SessionError>(())
-    /// ```
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.cache.entry_count()
-    }
-
-    /// Whether [`len`](Self::len) is zero.
-    ///
-    /// ```
-    /// assert!(tidewheel::SessionManager::<u32>::new().is_empty());
-    /// ```
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The name that the manager was built with.
-    ///
-    /// ```
-    /// # use tidewheel::SessionManager;
-    /// let sessions = SessionManager::<u32>::builder().name("logins").build()?;
-    /// assert_eq!(sessions.name(), Some("logins"));
-    /// assert_eq!(SessionManager::<u32>::new().name(), None);
-    /// # Ok::<(), tidewheel::BuildError>(())
-    /// ```
-    #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        self.cache.name()
-    }
-
     /// Removes what has expired, and drops what nobody reads any more, now and on this thread. For
     /// [`Reaper::manual`](crate::Reaper::manual) and for tests: with any other reaper it happens by
     /// itself.
@@ -260,7 +221,8 @@ impl<D: Send + Sync + 'static> SessionManager<D> {
         self.cache.run_pending_tasks();
     }
 
-    /// Recounts everything; panics where two books disagree. For tests, while nobody else calls.
+    /// Recounts everything; panics where two books disagree. For tests, after `run_pending_tasks`, while
+    /// nobody else calls.
     #[doc(hidden)]
     pub fn validate(&self) {
         self.cache.validate();
@@ -396,6 +358,47 @@ impl<D: Clone + Send + Sync + 'static> SessionManager<D> {
     }
 }
 
+impl<D> SessionManager<D> {
+    /// The number of sessions in memory, those that have expired and are not yet removed included.
+    /// Exact while nobody creates or ends one.
+    ///
+    /// ```
+    /// # use tidewheel::SessionManager;
+    /// let sessions = SessionManager::new();
+    /// sessions.create("data")?;
+    /// assert_eq!(sessions.len(), 1);
+    /// # Ok::<(), tidewheel::SessionError>(())
+    /// ```
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.cache.entry_count()
+    }
+
+    /// Whether [`len`](Self::len) is zero.
+    ///
+    /// ```
+    /// assert!(tidewheel::SessionManager::<u32>::new().is_empty());
+    /// ```
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The name that the manager was built with.
+    ///
+    /// ```
+    /// # use tidewheel::SessionManager;
+    /// let sessions = SessionManager::<u32>::builder().name("logins").build()?;
+    /// assert_eq!(sessions.name(), Some("logins"));
+    /// assert_eq!(SessionManager::<u32>::new().name(), None);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.cache.name()
+    }
+}
+
 /// What a generator that repeats itself is answered with.
 fn repeated() -> SessionError {
     SessionError::NoRandomness(NoRandomness::new(getrandom::Error::UNEXPECTED))
@@ -408,7 +411,7 @@ impl<D> Clone for SessionManager<D> {
     }
 }
 
-impl<D: Send + Sync + 'static> fmt::Debug for SessionManager<D> {
+impl<D> fmt::Debug for SessionManager<D> {
     /// Shows neither ids nor data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionManager")
