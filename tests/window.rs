@@ -32,11 +32,13 @@ fn now() -> u64 {
     ORIGIN.elapsed().as_nanos() as u64 + 1
 }
 
-/// How long, since the tests began, this process could have been kept waiting by other processes: the
-/// time they ran while no processor was idle. An idle machine, or one of which this process takes all,
-/// keeps it at zero. Sampled ten times a second; zero where the system does not tell.
+/// How long, since the tests began, other processes kept this one waiting: the time they ran while no
+/// processor was idle and some thread of ours was ready to run. An idle machine, or one of which this
+/// process takes all, keeps it at zero. Sampled ten times a second; zero where the system does not tell.
 mod others {
     use super::{MILLI, SECOND, now};
+    use std::collections::HashMap;
+    use std::fs;
     use std::sync::{LazyLock, Mutex};
 
     /// The sum so far, at each sample: (when, nanoseconds).
@@ -60,20 +62,20 @@ mod others {
     }
 
     fn sample() {
-        let Some(mut earlier) = processors() else { return };
-        let mut then = now();
+        let (Some(mut earlier), Some(mut waited)) = (processors(), waits()) else { return };
         let mut sum = 0;
         loop {
             std::thread::sleep(std::time::Duration::from_nanos(100 * MILLI));
-            let (time, Some(current)) = (now(), processors()) else { return };
+            let (Some(current), Some(waits)) = (processors(), waits()) else { return };
             let [busy, idle, own] = [0, 1, 2].map(|which| current[which].saturating_sub(earlier[which]));
-            let others = busy.saturating_sub(own);
             // Less than a twentieth idle: the readings are coarse.
             if idle * 20 < busy {
-                sum += others.min(time - then);
+                let wait =
+                    |(thread, total): (&u64, &u64)| total.saturating_sub(*waited.get(thread).unwrap_or(&0));
+                sum += busy.saturating_sub(own).min(waits.iter().map(wait).max().unwrap_or(0));
             }
-            SAMPLES.lock().unwrap().push((time, sum));
-            (earlier, then) = (current, time);
+            SAMPLES.lock().unwrap().push((now(), sum));
+            (earlier, waited) = (current, waits);
         }
     }
 
@@ -81,14 +83,26 @@ mod others {
     fn processors() -> Option<[u64; 3]> {
         /// What the kernel counts in (`USER_HZ`, 100 on every Linux that Rust runs on).
         const UNIT: u64 = SECOND / 100;
-        let all = std::fs::read_to_string("/proc/stat").ok()?;
+        let all = fs::read_to_string("/proc/stat").ok()?;
         let all: Vec<u64> = all.lines().next()?.split_whitespace().flat_map(str::parse).collect();
-        let own = std::fs::read_to_string("/proc/self/stat").ok()?;
+        let own = fs::read_to_string("/proc/self/stat").ok()?;
         // The fields after the name, which is in brackets; the 12th and 13th of them are ours.
         let own = own.rsplit(')').next()?.split_whitespace().skip(11).take(2).flat_map(str::parse::<u64>);
         let idle = all.get(3)? + all.get(4)?;
         let busy = all.iter().take(8).sum::<u64>() - idle;
         Some([busy * UNIT, idle * UNIT, own.sum::<u64>() * UNIT])
+    }
+
+    /// How long each thread of this process has been ready to run and was not running, in nanoseconds.
+    fn waits() -> Option<HashMap<u64, u64>> {
+        let threads = fs::read_dir("/proc/self/task").ok()?.flatten();
+        // A thread may end while it is looked at.
+        let wait = |thread: fs::DirEntry| {
+            let times = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            let wait = times.split_whitespace().nth(1)?.parse().ok()?;
+            Some((thread.file_name().to_str()?.parse().ok()?, wait))
+        };
+        Some(threads.filter_map(wait).collect())
     }
 }
 
@@ -422,11 +436,39 @@ fn every_thread_asleep() {
     sleeper.join().unwrap();
 }
 
+/// In a process of its own, since it holds up every cache there is: a reader that does not return while
+/// many sessions expire. It delays the destructors, and only until it returns.
+fn a_slow_reader() {
+    const COUNT: usize = 300_000;
+    others::watch();
+    let sessions = SessionManager::new();
+    let drops = drops(COUNT);
+    let alone = LeftAlone::create(&sessions, &drops, COUNT);
+    let last = alone.written[COUNT - 1];
+    let read = sessions.read(&alone.ids[COUNT - 1], |data| {
+        sleep_until(last.after + IDLE + 2 * SECOND);
+        drops[data.value].load(Ordering::SeqCst) == 0
+    });
+    let returned = now();
+    assert!(read.expect("it began in time"), "dropped under its reader");
+    let all_gone = || drops.iter().all(|drop| drop.load(Ordering::SeqCst) != 0);
+    while !all_gone() && answered_for(returned, now()) < 2 * SECOND {
+        std::thread::sleep(Duration::from_nanos(10 * MILLI));
+    }
+    for (value, written) in alone.written.iter().enumerate() {
+        let dropped = drops[value].load(Ordering::SeqCst);
+        assert!(dropped != 0, "value {value} is still in memory 2 s after the reader returned");
+        assert!(dropped >= written.before + IDLE);
+    }
+    println!("{} ms after the reader, {COUNT} sessions", (now() - returned) / MILLI);
+    assert!(sessions.is_empty());
+}
+
 const ALONE: &str = "TIDEWHEEL_TEST_ALONE";
 
-fn every_thread_asleep_in_its_own_process() {
+fn in_its_own_process(test: &str) {
     let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "with_every_thread_asleep_that_ever_touched_the_cache", "--nocapture"])
+        .args(["--exact", test, "--nocapture"])
         .env(ALONE, "1")
         .output()
         .unwrap();
@@ -438,12 +480,13 @@ fn every_thread_asleep_in_its_own_process() {
 /// Starts all scenarios with the first test, and waits for the one called `name`.
 fn outcome(name: &'static str) {
     type Scenario = (&'static str, fn());
-    const SCENARIOS: [Scenario; 5] = [
+    const SCENARIOS: [Scenario; 6] = [
         ("one session", one_session),
         ("a million", a_million_sessions),
         ("two writers", two_threads_writing),
         ("updated", updated_at_three_seconds),
-        ("asleep", every_thread_asleep_in_its_own_process),
+        ("asleep", || in_its_own_process("with_every_thread_asleep_that_ever_touched_the_cache")),
+        ("slow reader", || in_its_own_process("a_slow_reader_delays_memory_only_until_it_returns")),
     ];
     static RUNNING: LazyLock<Mutex<HashMap<&str, JoinHandle<()>>>> = LazyLock::new(|| {
         let start = |(name, scenario): Scenario| {
@@ -483,5 +526,13 @@ fn with_every_thread_asleep_that_ever_touched_the_cache() {
     match std::env::var_os(ALONE) {
         Some(_) => every_thread_asleep(),
         None => outcome("asleep"),
+    }
+}
+
+#[test]
+fn a_slow_reader_delays_memory_only_until_it_returns() {
+    match std::env::var_os(ALONE) {
+        Some(_) => a_slow_reader(),
+        None => outcome("slow reader"),
     }
 }
