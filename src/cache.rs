@@ -253,15 +253,17 @@ where
 const PATIENCE: u32 = if cfg!(tidewheel_loom) { 1 } else { 160 };
 
 impl<K, V, S> Inner<K, V, S> {
+    /// Has a shard swept in whichever way, the listener being told.
+    fn sweep_with<R>(&self, sweep: impl FnOnce(Told<'_, K, V>) -> R) -> R {
+        match &self.parts.listener {
+            Some(listener) => sweep(Some(&|key, value| listener.tell(key, value, RemovalCause::Expired))),
+            None => sweep(None),
+        }
+    }
+
     fn sweep_all(&self, now: Tick) -> Tick {
-        let Parts { shards, terms, listener, .. } = &self.parts;
-        let tell = |key: &K, value: &V| {
-            if let Some(listener) = listener {
-                listener.tell(key, value, RemovalCause::Expired);
-            }
-        };
-        let told: Told<'_, K, V> = if terms.listened { Some(&tell) } else { None };
-        let due = shards.iter().map(|shard| shard.sweep(terms, now, told)).min();
+        let Parts { shards, terms, .. } = &self.parts;
+        let due = self.sweep_with(|told| shards.iter().map(|shard| shard.sweep(terms, now, told)).min());
         due.unwrap_or(Tick::NEVER)
     }
 
@@ -278,7 +280,9 @@ impl<K, V, S> Inner<K, V, S> {
     }
 
     fn run_pending_tasks(&self) {
-        self.sweep_all(self.parts.terms.clock.now());
+        let Parts { shards, terms, .. } = &self.parts;
+        let now = terms.clock.now();
+        self.sweep_with(|told| shards.iter().for_each(|shard| shard.sweep_at_once(terms, now, told)));
         for attempt in 1..=PATIENCE {
             if !self.reclaim_all() || Pin::is_held() {
                 break;

@@ -187,9 +187,7 @@ impl<K: Eq, V> Shard<K, V> {
                     return false;
                 };
                 let times = ledger.times(table.row(place));
-                // No seal outlasts the critical section that set it, except on a node that left the table.
-                let deadline_at = |now| Some(times.deadline(now, terms));
-                table.node(place).touch(&terms.clock, deadline_at) == Touch::Done
+                table.node(place).touch_in_turn(&terms.clock, |now| times.deadline(now, terms))
             }
         }
     }

@@ -20,10 +20,13 @@
 //! `DEAD` is final. That an entry expired is decided once, for everybody: whoever finds the deadline
 //! passed makes it `DEAD` before acting on it, so that a touch or an update which read the clock
 //! in time and was then held up cannot bring back what somebody has already seen gone.
+//!
+//! A seal goes with the critical section that set it, except where a new time to live comes to the very
+//! deadline that was there: then it stays, and touches take the lock, until the deadline moves.
 
 use crate::sync::Canary;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::time::{Deadline, Span, Tick, Timeline};
+use crate::time::{Deadline, Tick, Timeline};
 use std::fmt;
 use std::mem::ManuallyDrop;
 
@@ -148,7 +151,7 @@ impl<K, V> Node<K, V> {
         }
     }
 
-    /// Restarts the time to live, with or without the lock: never shortens, and leaves an entry alone that
+    /// Restarts the time to live without the lock: never shortens, and leaves an entry alone that
     /// never expires. `deadline_at` gives the deadline for a clock
     /// reading, if it is known without the lock.
     pub(crate) fn touch(&self, clock: &Timeline, deadline_at: impl Fn(Tick) -> Option<Tick>) -> Touch {
@@ -206,20 +209,32 @@ impl<K, V> Node<K, V> {
         self.exchange(before.sealed(), until.sealed()).is_ok()
     }
 
-    /// Under the lock, after a seal: another deadline, shorter or longer; takes the seal off. False as in
-    /// `claim`.
-    pub(crate) fn reset(&self, seal: &Seal, now: Tick, mut deadline: Tick) -> bool {
+    /// Under the lock, after a seal: another deadline, shorter or longer; takes the seal off, unless only
+    /// the seal can tell the two apart. False as in `claim`.
+    pub(crate) fn reset(&self, seal: &Seal, now: Tick, deadline: Tick) -> bool {
+        // A touch that loaded the old deadline, and reckons with the old time to live, must not find its
+        // comparison true. Where the deadline is the same, the seal stays until it moves.
+        let looks_the_same = deadline == seal.tick() && deadline != Tick::NEVER;
+        self.conclude(seal, now, Deadline::at(deadline), looks_the_same)
+    }
+
+    /// Under the lock: the touch that could not be done without.
+    pub(crate) fn touch_in_turn(&self, clock: &Timeline, deadline_at: impl Fn(Tick) -> Tick) -> bool {
+        let seal = self.seal();
+        let now = clock.now();
+        let later = deadline_at(now).max(seal.tick());
+        let stays = seal.0.is_sealed() && later == seal.tick();
+        self.conclude(&seal, now, Deadline::at(later), stays)
+    }
+
+    fn conclude(&self, seal: &Seal, now: Tick, deadline: Deadline, sealed: bool) -> bool {
         let Seal(before) = *seal;
         if before.is_over(now) {
             self.expire(before.sealed(), now);
             return false;
         }
-        if deadline == before.tick() && deadline != Tick::NEVER {
-            // A touch that loaded the old deadline, and reckons with the old time to live, must not find
-            // its comparison true: the new deadline differs, by a nanosecond if need be.
-            deadline = deadline.after(Span::from_nanos(1));
-        }
-        self.exchange(before.sealed(), Deadline::at(deadline)).is_ok()
+        let after = if sealed { deadline.sealed() } else { deadline };
+        self.exchange(before.sealed(), after).is_ok()
     }
 
     /// Under the lock: ends the entry. Whether it was still alive at `now`, which the caller reads before.
