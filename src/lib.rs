@@ -3,8 +3,12 @@
 
 mod error;
 mod hash;
+#[allow(dead_code)]
+mod rows;
 mod sync;
 mod time;
+#[allow(dead_code)]
+mod wheel;
 
 pub use error::{BuildError, NoRandomness};
 pub use hash::{DefaultHasher, RandomState};

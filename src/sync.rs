@@ -27,6 +27,23 @@ mod imp {
         };
     }
     pub(crate) use lazy_static;
+
+    /// What under loom tells a read of a freed node from a read of a live one. Here: nothing.
+    #[derive(Debug)]
+    pub(crate) struct Canary;
+
+    impl Canary {
+        #[inline]
+        pub(crate) fn new() -> Self {
+            Self
+        }
+
+        #[inline]
+        pub(crate) fn look(&self) {}
+
+        #[inline]
+        pub(crate) fn kill(&self) {}
+    }
 }
 
 #[cfg(tidewheel_loom)]
@@ -44,6 +61,25 @@ mod imp {
 
     pub(crate) type RawMutex<T> = loom::sync::Mutex<T>;
     pub(crate) type MutexGuard<'a, T> = loom::sync::MutexGuard<'a, T>;
+
+    /// Dies when its node is freed; a look at it after that, or at the same time, fails the model.
+    /// (A freed node's memory is kept until the model ends, so that the look itself is sound.)
+    #[derive(Debug)]
+    pub(crate) struct Canary(loom::cell::Cell<bool>);
+
+    impl Canary {
+        pub(crate) fn new() -> Self {
+            Self(loom::cell::Cell::new(true))
+        }
+
+        pub(crate) fn look(&self) {
+            assert!(self.0.get(), "a node is read after it was freed");
+        }
+
+        pub(crate) fn kill(&self) {
+            assert!(self.0.replace(false), "a node is freed twice");
+        }
+    }
 }
 
 pub(crate) use crossbeam_utils::CachePadded;
