@@ -40,8 +40,15 @@ run() {
     return "$code"
 }
 
+# A scratch folder, in $SCRATCH, that goes when the script ends.
+SCRATCH=''
+scratch() {
+    SCRATCH=$(mktemp -d)
+}
+
 finish() {
     local code=$?
+    [ -z "$SCRATCH" ] || rm -rf "$SCRATCH"
     if [ "$code" -eq 0 ]; then
         say "passed in $((SECONDS - BEGAN)) s"
     else

@@ -2,11 +2,12 @@
 #
 # -v show=code        every line of code, without comments, strings and modules of tests
 # -v show=orderings   every line of code that names a memory ordering with no `// ORDERING:` over it
+# -v show=safety      every `// SAFETY:` comment, as one line
 #
 # An `// ORDERING:` speaks for the statement it stands over: for all up to the next line that ends in
 # `;`, to a blank line, or to the twelfth line of code, whichever is first. So two accesses need two.
 
-function forget_all() { in_tests = 0; pending = 0; covered = 0; block = 0; raw = 0 }
+function forget_all() { in_tests = 0; pending = 0; covered = 0; block = 0; raw = 0; safety = "" }
 
 # The line without its comments and with empty strings; `raw` and `block` tell of what is still open.
 function strip(line,    out, rest, i) {
@@ -66,6 +67,21 @@ pending {
         next
     }
     # A single item that only tests see, such as a constant or a function, counts as code.
+}
+
+show == "safety" {
+    if ($0 ~ /^[ \t]*\/\/ SAFETY:/) {
+        safety = FILENAME ":" FNR ":" $0
+        next
+    }
+    if (safety != "" && comment) {
+        sub(/^[ \t]*\/\//, "")
+        safety = safety $0
+        next
+    }
+    if (safety != "") print safety
+    safety = ""
+    next
 }
 
 code == "" {

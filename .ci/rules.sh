@@ -32,6 +32,15 @@ in_time=$(code_with '\<unsafe\>' | grep '^src/time\.rs:' || true)
 breach "unsafe code allowed elsewhere than on 'mod table' (src/lib.rs, src/table/) and in src/time.rs" \
     "$(code_with 'allow\(.*\<unsafe_code\>' 'src/lib\.rs|src/table/[^:]*|src/time\.rs')"
 
+say "SAFETY comments in src/table/: each cites an invariant from the top of src/table/mod.rs"
+if [ -f src/table/mod.rs ]; then
+    known=$(sed -n 's/^\/\/! - \*\*\(T[0-9]*\) .*/\1/p' src/table/mod.rs | paste -sd '|')
+    safety=$(awk -f .ci/rules.awk -v show=safety "${files[@]}" | grep '^src/table/' || true)
+    breach "cites none of ${known:-(there are none)}" "$(printf '%s\n' "$safety" | grep -vE "\<(${known:-none})\>" || true)"
+    breach "cites one that is not there" \
+        "$(printf '%s\n' "$safety" | sed -E "s/\<(${known:-none})\>//g" | grep -E '\<T[0-9]+\>' || true)"
+fi
+
 say "memory orderings: each access under an '// ORDERING:' of its own, SeqCst for fences alone"
 breach "no '// ORDERING:' at this access" "$(awk -f .ci/rules.awk -v show=orderings "${files[@]}")"
 breach "SeqCst on an access" "$(code_with '\<SeqCst\>' | grep -v '\<fence(' || true)"
