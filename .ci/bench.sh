@@ -5,5 +5,5 @@
 #   .ci/bench.sh [a filter for criterion's benches]
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-run cargo bench --bench '*' -- "$@"
-run cargo bench --manifest-path "$PEERS"
+run cargo bench -- "$@"
+run cargo run --release --manifest-path "$PEERS"

@@ -5,7 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 run cargo build --release --examples
 run cargo bench --no-run
-run cargo bench --no-run --manifest-path "$PEERS"
+run cargo build --release --manifest-path "$PEERS" --all-targets
 
 if have_toolchain nightly && have cargo-fuzz; then
     run cargo +nightly fuzz build
