@@ -159,7 +159,8 @@ impl<K, V> Array<K, V> {
     fn layout(log2: u32) -> Layout {
         // Alignment slack, header, buckets.
         let size = (1usize << log2).checked_add(2).and_then(|units| units.checked_mul(Self::UNIT));
-        size.and_then(|size| Layout::from_size_align(size, 16).ok()).expect("more buckets than memory has addresses")
+        size.and_then(|size| Layout::from_size_align(size, 16).ok())
+            .expect("more buckets than memory has addresses")
     }
 }
 

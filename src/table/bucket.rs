@@ -133,13 +133,21 @@ impl Meta {
     }
 
     pub(super) fn one_more_passed(self) -> Self {
-        if self.0 & Self::OVERFLOW == Self::OVERFLOW { self } else { Self(self.0 + (1 << Self::OVERFLOW_SHIFT)) }
+        if self.0 & Self::OVERFLOW == Self::OVERFLOW {
+            self
+        } else {
+            Self(self.0 + (1 << Self::OVERFLOW_SHIFT))
+        }
     }
 
     /// Once the count stood at its highest it is not known any more, and stays.
     pub(super) fn one_less_passed(self) -> Self {
         debug_assert!(self.has_overflow());
-        if self.0 & Self::OVERFLOW == Self::OVERFLOW { self } else { Self(self.0 - (1 << Self::OVERFLOW_SHIFT)) }
+        if self.0 & Self::OVERFLOW == Self::OVERFLOW {
+            self
+        } else {
+            Self(self.0 - (1 << Self::OVERFLOW_SHIFT))
+        }
     }
 
     /// The count at which it sticks.

@@ -53,7 +53,7 @@ mod reclaim;
 mod write;
 
 pub(crate) use node::{Node, Times, Touch};
-pub(crate) use reclaim::{Blanks, Pin, Ripe, Sealed, Unlinked};
+pub(crate) use reclaim::{Pin, Ripe, Sealed, Unlinked};
 pub(crate) use write::{Place, Writing};
 
 use crate::sync::atomic::{AtomicPtr, Ordering};

@@ -59,6 +59,18 @@ pub(crate) enum Touch {
 #[must_use]
 pub(crate) struct Seal(Deadline);
 
+impl Seal {
+    /// Whether the entry was alive at `now`, a clock reading that follows the seal.
+    pub(crate) fn was_alive(&self, now: Tick) -> bool {
+        !self.0.is_over(now)
+    }
+
+    /// The deadline's tick as it was: 0 if it was dead.
+    pub(crate) fn tick(&self) -> Tick {
+        self.0.tick()
+    }
+}
+
 pub(crate) struct Node<K, V> {
     deadline: AtomicU64,
     /// Changes only while the deadline is sealed, under the lock.
@@ -110,7 +122,12 @@ impl<K, V> Node<K, V> {
         // ORDERING: AcqRel; pairs with Acquire in `Node::load` and with itself: publishes the time to
         // live that goes with a deadline, and orders a touch's clock reading before a seal's.
         // Acquire on failure; as `load`.
-        match self.deadline.compare_exchange(seen.to_bits(), new.to_bits(), Ordering::AcqRel, Ordering::Acquire) {
+        match self.deadline.compare_exchange(
+            seen.to_bits(),
+            new.to_bits(),
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        ) {
             Ok(_) => Ok(()),
             Err(bits) => Err(Deadline::from_bits(bits)),
         }
@@ -144,14 +161,10 @@ impl<K, V> Node<K, V> {
         }
     }
 
-    /// The tick from which the entry is invisible; `None` if it is over by `clock`.
-    pub(crate) fn visible_until(&self, clock: &Timeline) -> Option<Tick> {
+    /// The tick from which the entry is invisible (`NEVER` for never); `None` if it is over at `now`.
+    pub(crate) fn visible_until(&self, now: Tick) -> Option<Tick> {
         loop {
             let deadline = self.load();
-            if deadline.is_never() {
-                return Some(deadline.tick());
-            }
-            let now = clock.recent();
             if !deadline.is_over(now) {
                 return Some(deadline.tick());
             }
@@ -194,19 +207,18 @@ impl<K, V> Node<K, V> {
     }
 
     /// Under the lock: from here on no touch succeeds without the lock, so a clock reading that follows
-    /// is not before that of any touch that did. `None` if the entry is over already.
-    pub(crate) fn seal(&self) -> Option<Seal> {
+    /// is not before that of any touch that did.
+    pub(crate) fn seal(&self) -> Seal {
         // ORDERING: AcqRel; pairs with AcqRel in `Node::exchange`: a touch that succeeded read its clock
         // before; one that fails from now on sees the seal.
-        let before = Deadline::from_bits(self.deadline.fetch_or(Deadline::DEAD.sealed().to_bits(), Ordering::AcqRel));
-        (!before.is_dead()).then_some(Seal(before))
+        Seal(Deadline::from_bits(self.deadline.fetch_or(Deadline::DEAD.sealed().to_bits(), Ordering::AcqRel)))
     }
 
     /// Under the lock, after a seal: the entry lives until `deadline` at least, and stays sealed, because
     /// a replacement is about to take over. False, and the entry is over, if its time had come by `now`
     /// or a reader saw it come since.
-    pub(crate) fn claim(&self, seal: Seal, now: Tick, deadline: Tick) -> bool {
-        let Seal(before) = seal;
+    pub(crate) fn claim(&self, seal: &Seal, now: Tick, deadline: Tick) -> bool {
+        let Seal(before) = *seal;
         if before.is_over(now) {
             self.expire(before.sealed(), now);
             return false;
@@ -217,8 +229,8 @@ impl<K, V> Node<K, V> {
 
     /// Under the lock, after a seal: a new time to live and the deadline that goes with it; takes the seal
     /// off. False as in `claim`.
-    pub(crate) fn reset(&self, seal: Seal, now: Tick, ttl: Span, mut deadline: Tick) -> bool {
-        let Seal(before) = seal;
+    pub(crate) fn reset(&self, seal: &Seal, now: Tick, ttl: Span, mut deadline: Tick) -> bool {
+        let Seal(before) = *seal;
         if before.is_over(now) {
             self.expire(before.sealed(), now);
             return false;
@@ -266,6 +278,9 @@ impl<K, V> Node<K, V> {
 
 impl<K, V> fmt::Debug for Node<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Node").field("deadline", &self.load()).field("times", &self.times()).finish_non_exhaustive()
+        f.debug_struct("Node")
+            .field("deadline", &self.load())
+            .field("times", &self.times())
+            .finish_non_exhaustive()
     }
 }

@@ -11,10 +11,10 @@
 
 use super::array::Array;
 use super::node::Node;
-use crate::contain::contained;
+
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::epoch::{Collector, Guard, LocalHandle};
-use crate::sync::{Arc, lazy_static, thread_local};
+use crate::sync::{Arc, catch, lazy_static, thread_local};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::collections::VecDeque;
 use std::fmt;
@@ -45,6 +45,11 @@ impl Pin {
     #[inline]
     pub(crate) fn new() -> Self {
         HANDLE.try_with(|handle| Self(handle.pin())).unwrap_or_else(|_| Self(COLLECTOR.register().pin()))
+    }
+
+    /// Whether this thread holds a pin: it then cannot see debris ripen.
+    pub(crate) fn is_held() -> bool {
+        HANDLE.try_with(LocalHandle::is_pinned).unwrap_or(false)
     }
 
     /// Lets go of what was reachable so far and pins anew.
@@ -175,11 +180,11 @@ pub(super) unsafe fn drop_contents<K, V>(mut node: NonNull<Node<K, V>>) {
     node.canary.kill();
     if std::mem::needs_drop::<K>() {
         // SAFETY: T4, once.
-        contained(|| unsafe { ManuallyDrop::drop(&mut node.key) });
+        catch(|| unsafe { ManuallyDrop::drop(&mut node.key) });
     }
     if std::mem::needs_drop::<V>() {
         // SAFETY: T4, once.
-        contained(|| unsafe { ManuallyDrop::drop(&mut node.value) });
+        catch(|| unsafe { ManuallyDrop::drop(&mut node.value) });
     }
 }
 
@@ -234,10 +239,6 @@ impl<K, V> Debris<K, V> {
 
     pub(super) fn has_sealed(&self) -> bool {
         !self.sealed.is_empty()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.open.len() + self.sealed.iter().map(|batch| batch.items.len()).sum::<usize>()
     }
 
     /// Closes the open batch. The batch ripens after the result was started, outside the lock.

@@ -7,11 +7,11 @@
 //! the hashes come from the rows, no node is touched. `rows` mirrors the buckets with each slot's row;
 //! readers never see it.
 
+use super::Table;
 use super::array::{Array, NodePtr};
 use super::bucket::{Bucket, Meta, SLOTS};
 use super::node::{Node, Times};
 use super::reclaim::{Blank, Blanks, Debris, Pin, Ripe, Sealed, Unlinked, drop_contents};
-use super::Table;
 use crate::hash::HashBits;
 use crate::rows::RowId;
 use crate::time::Tick;
@@ -58,7 +58,11 @@ impl<K, V> Mirrored<K, V> {
     }
 
     /// The first slot along the way from `home` that satisfies `is_it`.
-    fn search(&self, home: u32, mut is_it: impl FnMut(usize, usize, Meta) -> Option<usize>) -> Option<(usize, usize)> {
+    fn search(
+        &self,
+        home: u32,
+        mut is_it: impl FnMut(usize, usize, Meta) -> Option<usize>,
+    ) -> Option<(usize, usize)> {
         for step in 0..self.array.buckets() {
             let index = (home as usize).wrapping_add(step) & self.array.mask();
             // SAFETY: T1, under the lock.
@@ -346,10 +350,6 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         kept
     }
 
-    pub(crate) fn debris(&self) -> usize {
-        self.writer.debris.len()
-    }
-
     pub(crate) fn has_open_debris(&self) -> bool {
         self.writer.debris.has_open()
     }
@@ -405,7 +405,11 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
                 let meta = unsafe { array.bucket(index) }.own_meta();
                 // While buckets move, the old array's counts include entries that have moved.
                 let exact = writer.next.is_none() && meta.overflow() != Meta::STUCK;
-                let right = if exact { meta.overflow() == passed } else { meta.overflow() >= passed.min(Meta::STUCK) };
+                let right = if exact {
+                    meta.overflow() == passed
+                } else {
+                    meta.overflow() >= passed.min(Meta::STUCK)
+                };
                 assert!(right, "bucket {index} counts {} passed, {passed} are", meta.overflow());
             }
         }
