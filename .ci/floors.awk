@@ -5,7 +5,7 @@
 
 BEGIN {
     FS = ":"
-    n = split("sync contain time hash error stats rows", a, " "); for (i = 1; i <= n; i++) floor[a[i]] = 0
+    n = split("sync time hash error stats rows", a, " "); for (i = 1; i <= n; i++) floor[a[i]] = 0
     n = split("wheel policy flight reaper table", a, " "); for (i = 1; i <= n; i++) floor[a[i]] = 1
     n = split("shard", a, " "); for (i = 1; i <= n; i++) floor[a[i]] = 2
     n = split("cache builder entry listener iter", a, " "); for (i = 1; i <= n; i++) floor[a[i]] = 3

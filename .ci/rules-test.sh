@@ -23,6 +23,11 @@ fn sound() {
         Ordering::AcqRel,
         Ordering::Acquire,
     ) {}
+    // ORDERING: Relaxed, both; nobody
+    // looks.
+    a.store(1, Ordering::Relaxed);
+    b.store(1, Ordering::Relaxed);
+
     let s = "unsafe // std::sync"; // unsafe, Ordering::Relaxed
     let r = r#"unsafe " Ordering::Relaxed"#;
     fence(Ordering::SeqCst); // ORDERING: a fence
@@ -51,6 +56,10 @@ fn unsound() {
     a.load(Ordering::Relaxed);
     a.load(Ordering::Acquire, BREAKS);
 
+    // ORDERING: Relaxed, both
+    a.load(Ordering::Relaxed);
+
+    a.load(Ordering::Relaxed, BREAKS);
     // ORDERING: none, this is an access
     a.load(Ordering::SeqCst, BREAKS);
     // ORDERING: too far up

@@ -5,9 +5,10 @@
 # -v show=safety      every `// SAFETY:` comment, as one line
 #
 # An `// ORDERING:` speaks for the statement it stands over: for all up to the next line that ends in
-# `;`, to a blank line, or to the twelfth line of code, whichever is first. So two accesses need two.
+# `;`, to a blank line, or to the twelfth line of code, whichever is first. So two accesses need two; or
+# one that says so: "both", "all three", "all four" speaks for all up to the blank line.
 
-function forget_all() { in_tests = 0; pending = 0; covered = 0; block = 0; raw = 0; safety = "" }
+function forget_all() { in_tests = 0; pending = 0; covered = 0; several = 0; block = 0; raw = 0; safety = "" }
 
 # The line without its comments and with empty strings; `raw` and `block` tell of what is still open.
 function strip(line,    out, rest, i) {
@@ -46,8 +47,11 @@ FNR == 1 { forget_all() }
 
 {
     comment = $0 ~ /^[ \t]*\/\/[^\/!]/
-    if ($0 ~ /^[ \t]*\/\/ ORDERING:/) covered = 12
-    else if ($0 ~ /[^ \t].*\/\/ ORDERING:/) covered = 1
+    if ($0 ~ /^[ \t]*\/\/ ORDERING:/) {
+        covered = 12
+        several = 0
+    } else if ($0 ~ /[^ \t].*\/\/ ORDERING:/) covered = 1
+    if (comment && covered == 12 && $0 ~ /both|all (three|four)/) several = 1
     code = strip($0)
 }
 
@@ -98,5 +102,5 @@ show == "orderings" {
 
 {
     if (covered) covered--
-    if (code ~ /;$/) covered = 0
+    if (code ~ /;$/ && !several) covered = 0
 }
