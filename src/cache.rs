@@ -18,7 +18,7 @@ use crate::error::BuildError;
 use crate::hash::{HashBits, RandomState};
 use crate::listener::{Listener, RemovalCause};
 use crate::reaper::{Reaper, Registration, Sweep};
-use crate::shard::{Chores, Shard, Terms};
+use crate::shard::{Chores, Shard, Terms, Told};
 use crate::sync::{Arc, Edge, Weak, thread};
 use crate::table::{Node, Pin};
 use crate::time::{Advanced, Span, Tick};
@@ -267,7 +267,7 @@ impl<K, V, S> Inner<K, V, S> {
                 listener.tell(key, value, RemovalCause::Expired);
             }
         };
-        let told: Option<&dyn Fn(&K, &V)> = if terms.listened { Some(&tell) } else { None };
+        let told: Told<'_, K, V> = if terms.listened { Some(&tell) } else { None };
         let due = shards.iter().map(|shard| shard.sweep(terms, now, told)).min();
         due.unwrap_or(Tick::NEVER)
     }
@@ -280,7 +280,8 @@ impl<K, V, S> Inner<K, V, S> {
         for _ in 0..3 {
             Pin::new().push();
         }
-        self.parts.shards.iter().fold(false, |waiting, shard| shard.reclaim() || waiting)
+        // All of them, so not `any`.
+        self.parts.shards.iter().filter(|shard| shard.reclaim()).count() > 0
     }
 
     fn run_pending_tasks(&self) {

@@ -15,14 +15,16 @@
 //! - **S1** Each row has one entry and each entry one row, with the same home bucket.
 //! - **S2** A row whose entry can expire is in the wheel, in a slot that comes due no later than the entry's
 //!   deadline needs. (A touch moves the deadline later and tells nobody.)
-//! - **S3** `Ledger::due` is not later than the end of any deadline's second; nor than the next second, if
-//!   debris waits or an expired node is to be told of. When it moves earlier, the reaper is woken.
+//! - **S3** `Ledger::due` is not later than the first start of a second at or after any deadline; nor than
+//!   the next second, if debris waits or an expired node is to be told of. When it moves earlier, the
+//!   reaper is woken.
 //! - **S4** A removed value is handed out once: to the caller, who tells the listener, or, if it had
 //!   expired, to `Ledger::expired`, from where the reaper takes it.
 
 mod sweep;
 mod write;
 
+pub(crate) use sweep::Told;
 pub(crate) use write::{Removed, Replaced};
 
 use crate::hash::HashBits;
@@ -31,7 +33,7 @@ use crate::sync::CachePadded;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::thread_local;
 use crate::table::{Node, Pin, Ripe, Sealed, Table, Unlinked, Writing};
-use crate::time::{Span, Tick, Timeline};
+use crate::time::{SECOND, Span, Tick, Timeline};
 use crate::wheel::Wheel;
 use std::cell::Cell;
 use std::fmt;
@@ -92,18 +94,20 @@ impl<K, V> Ledger<K, V> {
     }
 
     /// Files a row that is in no slot, unless its entry never expires.
-    fn file(&mut self, row: RowId, deadline: Tick) {
+    fn file(&mut self, row: RowId, deadline: Tick, now: Tick) {
         if deadline < Tick::NEVER {
+            // A hand that was left behind in a long silence would put the row into too coarse a slot.
+            self.wheel.advance(&mut self.rows, now);
             self.wheel.file(&mut self.rows, row, deadline);
         }
     }
 
     /// Files a row whose deadline moved from `before` to `after`. Later is nobody's business: the slot
     /// comes due, and the row is filed again then.
-    fn refile(&mut self, row: RowId, before: Tick, after: Tick) {
+    fn refile(&mut self, row: RowId, before: Tick, after: Tick, now: Tick) {
         if after < before || after == Tick::NEVER || !self.wheel.is_filed(&self.rows, row) {
             self.wheel.unfile(&mut self.rows, row);
-            self.file(row, after);
+            self.file(row, after, now);
         }
     }
 
@@ -142,7 +146,7 @@ pub(crate) struct Chores<K, V> {
 thread_local! {
     /// Whether this thread is dropping ripe values: their destructors may use the cache, but do not drop
     /// further values from within, which could go on for ever.
-    static HELPING: Cell<bool> = Cell::new(false);
+    static HELPING: Cell<bool> = const { Cell::new(false) };
 }
 
 impl<K, V> Shard<K, V> {
@@ -212,9 +216,10 @@ impl<K, V> Shard<K, V> {
     ) -> Chores<K, V> {
         let sealed = table.seal(false);
         let ripe = (sealed.is_some() && !HELPING.with(Cell::get)).then(|| table.take_ripe(false));
-        let mut need = completed(deadline);
+        let soon = Tick::start_of(now.second() + 1);
+        let mut need = boundary(deadline).max(soon);
         if table.has_open_debris() || table.has_sealed_debris() || !ledger.expired.is_empty() {
-            need = need.min(completed(now));
+            need = soon;
         }
         let wake = (need < ledger.due).then_some(need);
         ledger.due = ledger.due.min(need);
@@ -265,7 +270,8 @@ impl<K, V> Shard<K, V> {
                     "an entry that can expire is not in the wheel"
                 );
                 let dead = node.deadline() == Tick::from_nanos(0);
-                assert!(dead || ledger.due <= completed(node.deadline()), "the reaper comes too late");
+                let needed = boundary(node.deadline()).max(ledger.wheel.next_due());
+                assert!(dead || ledger.due <= needed, "the reaper comes too late");
                 seen += 1;
             },
         );
@@ -283,7 +289,7 @@ impl<K, V> fmt::Debug for Shard<K, V> {
     }
 }
 
-/// The tick at which the second of `tick` is completed, so that what is due then can be drained.
-fn completed(tick: Tick) -> Tick {
-    if tick == Tick::NEVER { tick } else { Tick::start_of(tick.second() + 1) }
+/// The first start of a second at or after `tick`: what is due then can be drained.
+fn boundary(tick: Tick) -> Tick {
+    if tick == Tick::NEVER { tick } else { Tick::start_of(tick.as_nanos().div_ceil(SECOND)) }
 }

@@ -59,7 +59,7 @@ impl<K, V> Shard<K, V> {
             let place = table.find_row(home, row);
             if let Err(deadline) = table.node(place).reap(now) {
                 // It was touched since it was filed, or comes from a coarse slot.
-                ledger.file(row, deadline);
+                ledger.file(row, deadline, now);
                 continue;
             }
             let old = table.unlink(place, home);

@@ -51,7 +51,7 @@ impl<K: Eq, V> Shard<K, V> {
             let now = terms.clock.now();
             let times = Times { ttl, born: born.unwrap_or(now) };
             let deadline = times.deadline(now, terms.max_age);
-            self.add(&mut table, ledger, hash, entry, (deadline, times));
+            self.add(&mut table, ledger, hash, entry, (now, deadline, times));
             return (None, self.settle(&mut table, ledger, now, deadline));
         };
         let seal = table.node(place).seal();
@@ -59,7 +59,7 @@ impl<K: Eq, V> Shard<K, V> {
         let times = Times { ttl, born: born.unwrap_or(now) };
         let deadline = times.deadline(now, terms.max_age);
         let old = table.replace(place, entry, (deadline, times));
-        ledger.refile(table.row(place), seal.tick(), deadline);
+        ledger.refile(table.row(place), seal.tick(), deadline, now);
         let replaced = if seal.was_alive(now) {
             Some(table.retire(old, pin))
         } else {
@@ -95,7 +95,7 @@ impl<K: Eq, V> Shard<K, V> {
         let now = terms.clock.now();
         let times = Times { ttl, born: now };
         let deadline = times.deadline(now, terms.max_age);
-        self.add(&mut table, ledger, hash, (key, value), (deadline, times));
+        self.add(&mut table, ledger, hash, (key, value), (now, deadline, times));
         (Ok(()), self.settle(&mut table, ledger, now, deadline))
     }
 
@@ -126,7 +126,7 @@ impl<K: Eq, V> Shard<K, V> {
             return (Replaced::Gone(key, value), self.settle(&mut table, ledger, now, Tick::NEVER));
         }
         let old = table.replace(place, (key, value), (deadline, times));
-        ledger.refile(table.row(place), seal.tick(), deadline);
+        ledger.refile(table.row(place), seal.tick(), deadline, now);
         let old = table.retire(old, pin);
         (Replaced::Done(old), self.settle(&mut table, ledger, now, deadline))
     }
@@ -191,7 +191,7 @@ impl<K: Eq, V> Shard<K, V> {
             self.drop_expired(terms, &mut table, ledger, (place, hash), pin);
             return (false, self.settle(&mut table, ledger, now, Tick::NEVER));
         }
-        ledger.refile(table.row(place), seal.tick(), deadline);
+        ledger.refile(table.row(place), seal.tick(), deadline, now);
         (true, self.settle(&mut table, ledger, now, deadline))
     }
 
@@ -202,12 +202,12 @@ impl<K: Eq, V> Shard<K, V> {
         ledger: &mut Ledger<K, V>,
         hash: HashBits,
         entry: (K, V),
-        (deadline, times): (Tick, Times),
+        (now, deadline, times): (Tick, Tick, Times),
     ) {
         let booked = Booked { home: hash.home(), wheel: Link::LOOSE };
         let row = ledger.rows.insert(booked).expect("a shard holds at most 2^31 entries");
         table.insert(hash, row, entry, (deadline, times), |row| ledger.home(row));
-        ledger.file(row, deadline);
+        ledger.file(row, deadline, now);
     }
 
     /// Takes out an entry that is over: the reaper tells of it, if anybody listens.

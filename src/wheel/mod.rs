@@ -74,7 +74,8 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     }
 
     /// The number of filed rows.
-    pub(crate) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.len
     }
 
@@ -122,15 +123,20 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         C: Chain<T>,
     {
         debug_assert!(deadline < Tick::NEVER, "what never expires is not filed");
+        let (level, slot) = self.place(deadline);
+        self.lists.push_back(rows, level << BITS | slot, row);
+        self.occupancy[level] |= 1 << slot;
+        self.len += 1;
+    }
+
+    /// The level and the slot for a deadline, as seen from the hand: the finest level that reaches it.
+    fn place(&self, deadline: Tick) -> (usize, usize) {
         let second = second_of(deadline).max(self.hand);
         let mut level = 0;
         while block(second, level, BITS) - block(self.hand, level, BITS) >= u64::from(Self::SLOTS) {
             level += 1;
         }
-        let slot = block(second, level, BITS) as usize & (Self::SLOTS as usize - 1);
-        self.lists.push_back(rows, level << BITS | slot, row);
-        self.occupancy[level] |= 1 << slot;
-        self.len += 1;
+        (level, block(second, level, BITS) as usize & (Self::SLOTS as usize - 1))
     }
 
     /// Takes a row out of the wheel, if it is filed. O(1).
@@ -150,7 +156,8 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     }
 
     /// Takes out one row that is due at `now`: its second is completed, or the span of its coarse slot
-    /// has begun. The caller looks up its deadline, and removes the row or files it again.
+    /// has begun. The caller looks up its deadline, and removes the row or files it again. (A row out of a
+    /// coarse slot may be over before its second is completed: the caller need not wait for that.)
     ///
     /// What is filed again with a deadline after `now` is not popped at the same `now`, and what is filed
     /// with one before it isn't either, so a loop of pops ends. It may also be left after any number

@@ -1,0 +1,220 @@
+//! Instructions per operation of each hot path of ours, counted by callgrind: figures that a busy
+//! machine does not change.
+//!
+//! ```text
+//! cargo run --release --manifest-path benches/peers/Cargo.toml --bin counted            # the table
+//! counted PATH N                                                                       # N operations of one path
+//! valgrind --tool=callgrind --collect-atstart=no --toggle-collect='*counted*timed*' counted PATH N
+//! ```
+//!
+//! The last one leaves a file for `callgrind_annotate`. Only what runs inside [`timed`] is counted.
+
+use std::hint::black_box;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+use tidewheel::{Cache, ManualClock, Reaper};
+
+type Numbers = Cache<u64, u64, ahash::RandomState>;
+
+/// One hot path: its name, how often it runs in the table, and how it runs.
+struct Path {
+    name: &'static str,
+    operations: u64,
+    run: fn(u64),
+}
+
+/// Entries in the cache while its paths are counted.
+const ENTRIES: u64 = 1 << 14;
+
+const PATHS: [Path; 15] = [
+    Path { name: "loop-alone", operations: 100_000, run: |n| over_entries(n, |_, key| drop(black_box(key))) },
+    Path {
+        name: "get-hit",
+        operations: 100_000,
+        run: |n| over_entries(n, |c, key| drop(black_box(c.get(&key)))),
+    },
+    Path {
+        name: "get-miss",
+        operations: 100_000,
+        run: |n| over_entries(n, |c, key| drop(black_box(c.get(&(key + ENTRIES))))),
+    },
+    Path {
+        name: "read-hit",
+        operations: 100_000,
+        run: |n| over_entries(n, |c, key| drop(black_box(c.read(&key, |value| *value)))),
+    },
+    Path { name: "guard-hit", operations: 100_000, run: guard_hit },
+    Path {
+        name: "guard-alone",
+        operations: 100_000,
+        run: |n| over_entries(n, |c, _| drop(black_box(c.read_guard()))),
+    },
+    Path { name: "insert-new", operations: 1 << 17, run: insert_new },
+    Path { name: "insert-over", operations: 100_000, run: |n| over_entries(n, |c, key| c.insert(key, key)) },
+    Path {
+        name: "replace",
+        operations: 100_000,
+        run: |n| over_entries(n, |c, key| drop(black_box(c.replace(&key, key)))),
+    },
+    Path {
+        name: "update",
+        operations: 100_000,
+        run: |n| over_entries(n, |c, key| drop(black_box(c.update(&key, |value| value ^ key)))),
+    },
+    Path {
+        name: "touch",
+        operations: 100_000,
+        run: |n| over_entries(n, |c, key| drop(black_box(c.touch(&key)))),
+    },
+    Path {
+        name: "invalidate",
+        operations: ENTRIES,
+        run: |n| over_entries(n, |c, key| drop(black_box(c.invalidate(&key)))),
+    },
+    Path { name: "tick-due", operations: 1 << 17, run: tick_due },
+    Path { name: "tick-refiled", operations: 1 << 17, run: tick_refiled },
+    Path { name: "tick-idle", operations: 1_000, run: tick_idle },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.as_slice() {
+        [] => {
+            table();
+            ExitCode::SUCCESS
+        }
+        [name, operations] => {
+            let path = PATHS.iter().find(|path| path.name == name);
+            let (Some(path), Ok(operations)) = (path, operations.parse()) else {
+                eprintln!("paths: {}", PATHS.map(|path| path.name).join(", "));
+                return ExitCode::FAILURE;
+            };
+            (path.run)(operations);
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("usage: counted [PATH OPERATIONS]");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The markers: callgrind counts from the entry into this function to its return.
+#[inline(never)]
+fn timed(work: impl FnOnce()) {
+    work();
+}
+
+fn over_entries(operations: u64, operation: impl Fn(&Numbers, u64)) {
+    let cache = filled(ENTRIES);
+    timed(|| {
+        for number in 0..operations {
+            // Odd, so that it meets every key, and no two neighbours in turn.
+            operation(&cache, number.wrapping_mul(0x9e37_79b9) % ENTRIES);
+        }
+    });
+}
+
+fn guard_hit(operations: u64) {
+    let cache = filled(ENTRIES);
+    let guard = cache.read_guard();
+    timed(|| {
+        for number in 0..operations {
+            black_box(guard.get(&(number.wrapping_mul(0x9e37_79b9) % ENTRIES)));
+        }
+    });
+}
+
+/// Growth from nothing is part of it.
+fn insert_new(operations: u64) {
+    let cache = filled(0);
+    timed(|| (0..operations).for_each(|key| cache.insert(key, key)));
+}
+
+/// Every entry is due: it leaves and its value is dropped.
+fn tick_due(operations: u64) {
+    let (cache, clock) = manual(operations, Duration::from_secs(1));
+    clock.advance_without_sweeping(Duration::from_secs(2));
+    timed(|| cache.run_pending_tasks());
+    assert_eq!(cache.entry_count(), 0);
+}
+
+/// Every row's slot comes due, but each entry was touched: it is filed again.
+fn tick_refiled(operations: u64) {
+    let (cache, clock) = manual(operations, Duration::from_secs(5));
+    clock.advance(Duration::from_secs(3));
+    (0..operations).for_each(|key| assert!(cache.touch(&key)));
+    clock.advance_without_sweeping(Duration::from_secs(4));
+    timed(|| cache.run_pending_tasks());
+    assert_eq!(cache.entry_count() as u64, operations);
+}
+
+/// Ticks with nothing due, entries waiting.
+fn tick_idle(operations: u64) {
+    let (cache, clock) = manual(ENTRIES, Duration::from_secs(1 << 30));
+    timed(|| {
+        for _ in 0..operations {
+            clock.advance_without_sweeping(Duration::from_secs(1));
+            cache.run_pending_tasks();
+        }
+    });
+}
+
+/// On the default clock, but without a thread beside: what it did would not be counted every time alike.
+fn filled(entries: u64) -> Numbers {
+    let cache = Cache::builder()
+        .time_to_live(Duration::from_secs(3600))
+        .reaper(Reaper::manual())
+        .build_with_hasher(hasher())
+        .expect("a valid configuration");
+    (0..entries).for_each(|key| cache.insert(key, key));
+    cache.run_pending_tasks();
+    cache
+}
+
+fn manual(entries: u64, time_to_live: Duration) -> (Numbers, ManualClock) {
+    let clock = ManualClock::new();
+    let cache = Cache::builder()
+        .time_to_live(time_to_live)
+        .clock(clock.clone())
+        .build_with_hasher(hasher())
+        .expect("a valid configuration");
+    (0..entries).for_each(|key| cache.insert(key, key));
+    (cache, clock)
+}
+
+fn hasher() -> ahash::RandomState {
+    ahash::RandomState::with_seeds(1, 2, 3, 4)
+}
+
+/// Runs each path under callgrind and prints what it counted.
+fn table() {
+    println!("| path | instructions per operation |\n|---|---:|");
+    for path in &PATHS {
+        match count(path) {
+            Ok(instructions) => {
+                println!("| {} | {:.1} |", path.name, instructions as f64 / path.operations as f64);
+            }
+            Err(reason) => println!("| {} | {reason} |", path.name),
+        }
+    }
+}
+
+fn count(path: &Path) -> Result<u64, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no"])
+        .arg("--toggle-collect=*counted*timed*")
+        .arg(program)
+        .args([path.name, &path.operations.to_string()])
+        .output()
+        .map_err(|error| format!("valgrind does not start: {error}"))?;
+    let report = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        return Err(format!("failed: {}", report.lines().next_back().unwrap_or_default()));
+    }
+    let collected = report.lines().find_map(|line| line.split_once("Collected : "));
+    collected
+        .and_then(|(_, figures)| figures.split_whitespace().next()?.parse().ok())
+        .ok_or_else(|| "valgrind did not say".to_owned())
+}

@@ -1,0 +1,39 @@
+//! quick_cache: a bounded cache in shards, each under a read-write lock. Knows no expiry.
+
+use super::{Hasher, Reads, Writes, fill, hasher};
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+
+pub(crate) struct QuickCache(Cache<u64, u64, UnitWeighter, Hasher>);
+
+impl Reads for QuickCache {
+    const NAME: &'static str = "quick_cache";
+
+    fn filled(entries: u64) -> Self {
+        fill(entries)
+    }
+
+    #[inline]
+    fn get(&self, key: u64) -> Option<u64> {
+        self.0.get(&key)
+    }
+}
+
+impl Writes for QuickCache {
+    fn empty(expected: u64) -> Self {
+        // Twice what comes, because each shard has a share of its own and no shard may evict. This
+        // reserves no memory.
+        let capacity = 2 * expected.max(1 << 10);
+        Self(Cache::with(capacity as usize, capacity, UnitWeighter, hasher(), DefaultLifecycle::default()))
+    }
+
+    #[inline]
+    fn insert(&self, key: u64, value: u64) {
+        self.0.insert(key, value);
+    }
+
+    #[inline]
+    fn replace(&self, key: u64, value: u64) -> bool {
+        self.0.replace(key, value, false).is_ok()
+    }
+}

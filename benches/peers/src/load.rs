@@ -1,0 +1,102 @@
+//! The load of a measurement: threads that start together, the timed loop. It never knows what
+//! runs under it.
+
+use crate::keys::Keys;
+use crate::steadiness::{Measured, kept_waiting};
+use std::cell::Cell;
+use std::ops::Range;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Operations between two looks at the clock, so that the looks cost nothing.
+const BATCH: u32 = 1024;
+
+/// How long and by how many a measurement is driven.
+#[derive(Clone, Copy)]
+pub(crate) struct Drive {
+    pub(crate) threads: usize,
+    pub(crate) span: Duration,
+    pub(crate) round: usize,
+}
+
+/// Runs `operation` on all threads for the span and measures million operations per second, all threads
+/// together. `operation` says whether it succeeded; one that did not makes the figure worthless, so
+/// that is a panic.
+pub(crate) fn rate(
+    drive: Drive,
+    keys: &(impl Keys + Sync),
+    operation: impl Fn(u64) -> bool + Sync,
+) -> Measured {
+    let (rates, waited) = together(drive.threads, |thread, start| {
+        let mut next = keys.seeded(drive.round, thread);
+        let (mut done, mut succeeded) = (0u64, 0u64);
+        let start = start();
+        loop {
+            for _ in 0..BATCH {
+                succeeded += u64::from(operation(next()));
+            }
+            done += u64::from(BATCH);
+            let elapsed = start.elapsed();
+            if elapsed >= drive.span {
+                assert_eq!(done, succeeded, "an operation missed its key");
+                return done as f64 / elapsed.as_secs_f64();
+            }
+        }
+    });
+    Measured { figures: vec![rates.into_iter().sum::<f64>() / 1e6], waited }
+}
+
+/// What came of sharing out some work.
+pub(crate) struct Shared<R> {
+    /// From the first start to the last end.
+    pub(crate) time: Duration,
+    /// What the threads returned.
+    pub(crate) results: Vec<R>,
+    pub(crate) waited: f64,
+}
+
+/// Splits `0..total` over the threads, and hands each its share at once.
+pub(crate) fn share_out<R: Send>(
+    threads: usize,
+    total: u64,
+    work: impl Fn(Range<u64>) -> R + Sync,
+) -> Shared<R> {
+    let bound = |thread: usize| total * thread as u64 / threads as u64;
+    let (ended, waited) = together(threads, |thread, start| {
+        let start = start();
+        let result = work(bound(thread)..bound(thread + 1));
+        (start, Instant::now(), result)
+    });
+    let start = ended.iter().map(|(start, ..)| *start).min().expect("there is a thread");
+    let end = ended.iter().map(|(_, end, _)| *end).max().expect("there is a thread");
+    Shared { time: end - start, results: ended.into_iter().map(|(.., result)| result).collect(), waited }
+}
+
+/// Runs `work` on so many threads. Each is given its number and a function that waits until all are
+/// there, then says when it began. Returns what they return, and the share of the time in which they
+/// had no core.
+fn together<R: Send>(
+    threads: usize,
+    work: impl Fn(usize, &dyn Fn() -> Instant) -> R + Sync,
+) -> (Vec<R>, f64) {
+    let barrier = Barrier::new(threads);
+    let worker = |thread: usize| {
+        let (began, waited) = (Cell::new(Instant::now()), Cell::new(Duration::ZERO));
+        let result = work(thread, &|| {
+            barrier.wait();
+            waited.set(kept_waiting());
+            began.set(Instant::now());
+            began.get()
+        });
+        (result, began.get().elapsed(), kept_waiting().saturating_sub(waited.get()))
+    };
+    let worker = &worker;
+    let ended: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|thread| scope.spawn(move || worker(thread))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a worker panicked")).collect()
+    });
+    let total = |part: fn(&(R, Duration, Duration)) -> Duration| ended.iter().map(part).sum::<Duration>();
+    let waited = total(|(.., waited)| *waited).as_secs_f64() / total(|(_, ran, _)| *ran).as_secs_f64();
+    (ended.into_iter().map(|(result, ..)| result).collect(), waited)
+}
