@@ -3,7 +3,7 @@
 mod common;
 
 use common::cache::{HALF, Model, TTL, spawn};
-use common::{TWO, explore};
+use common::{REAPING, TWO, explore};
 use loom::thread;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const KEY: u64 = 1;
 /// new one, whole.
 #[test]
 fn swap_under_a_reader() {
-    explore(TWO, || {
+    explore(REAPING, || {
         let model = Model::lasting();
         model.insert(KEY, 1);
         let reader = spawn(&model, |model| model.see(KEY));
@@ -26,10 +26,42 @@ fn swap_under_a_reader() {
     });
 }
 
+/// Many swaps: what is unlinked while an older batch of debris is already ripe, waits all the same.
+#[test]
+fn swaps_under_a_reader() {
+    explore(REAPING, || {
+        let model = Model::lasting();
+        model.insert(KEY, 1);
+        model.insert(KEY, 2);
+        model.insert(KEY, 3);
+        let reader = spawn(&model, |model| model.see(KEY));
+        model.insert(KEY, 4);
+        model.reap_after(TTL);
+        assert!(matches!(reader.join().unwrap(), Some(3 | 4)));
+        model.end();
+    });
+}
+
+/// A slot that is cleared and filled again: a reader who has seen the new entry does not miss it afterwards.
+#[test]
+fn remove_and_insert_against_get() {
+    explore(TWO, || {
+        let model = Model::lasting();
+        model.insert(KEY, 1);
+        let reader = spawn(&model, |model| (model.see(KEY), model.see(KEY)));
+        assert!(model.cache.invalidate(&KEY));
+        model.insert(KEY, 2);
+        let (first, second) = reader.join().unwrap();
+        assert!(first != Some(2) || second == Some(2), "{first:?}, then {second:?}");
+        assert!(first.is_some() || second != Some(1), "{first:?}, then {second:?}");
+        model.end();
+    });
+}
+
 /// The same with a removal: a reader may see the entry or not, and never half of it.
 #[test]
 fn remove_under_a_reader() {
-    explore(TWO, || {
+    explore(REAPING, || {
         let model = Model::lasting();
         model.insert(KEY, 1);
         let reader = spawn(&model, |model| model.see(KEY));
@@ -44,7 +76,7 @@ fn remove_under_a_reader() {
 /// A guard held over a removal: what it lent stays good.
 #[test]
 fn remove_under_a_guard() {
-    explore(TWO, || {
+    explore(REAPING, || {
         let model = Model::lasting();
         model.insert(KEY, 1);
         let reader = spawn(&model, |model| {
@@ -64,7 +96,7 @@ fn remove_under_a_guard() {
 /// A touch that succeeds keeps the entry, whatever the reaper was about to do; one that fails finds it gone.
 #[test]
 fn touch_against_reap() {
-    explore(TWO, || {
+    explore(REAPING, || {
         let model = Model::expiring();
         model.insert(KEY, 1);
         model.pass(HALF);
@@ -136,7 +168,7 @@ fn touch_against_set_ttl() {
 /// An update that succeeds keeps the entry with the new value; one that fails finds it gone.
 #[test]
 fn update_against_reap() {
-    explore(TWO, || {
+    explore(REAPING, || {
         let model = Model::expiring();
         model.insert(KEY, 1);
         model.pass(HALF);
