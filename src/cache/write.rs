@@ -1,9 +1,10 @@
 //! Writes: each takes the lock of one shard, once, and runs user code outside it.
 
 use super::Cache;
+use crate::hash::HashBits;
 use crate::listener::RemovalCause;
-use crate::shard::{Removed, Replaced};
-use crate::table::{Node, Pin, Touch};
+use crate::shard::{Removed, Replaced, Shard};
+use crate::table::{Node, Pin, Times, Touch};
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -30,7 +31,7 @@ where
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn insert(&self, key: K, value: V) {
-        self.store(key, value, self.parts().ttl, None);
+        self.store(self.locate(&key), (key, value), (self.parts().ttl, None));
     }
 
     /// As [`insert`](Self::insert), with a time to live of its own, which touches and updates restart.
@@ -44,13 +45,17 @@ where
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration) {
-        self.store(key, value, Span::from_duration(ttl), None);
+        self.store(self.locate(&key), (key, value), (Span::from_duration(ttl), None));
     }
 
-    fn store(&self, key: K, value: V, ttl: Span, born: Option<Tick>) {
-        let (hash, shard) = self.locate(&key);
+    fn store(
+        &self,
+        (hash, shard): (HashBits, &Shard<K, V>),
+        entry: (K, V),
+        (ttl, born): (Span, Option<Tick>),
+    ) {
         let pin = Pin::new();
-        let (replaced, chores) = shard.insert(&self.parts().terms, hash, (key, value), (ttl, born), &pin);
+        let (replaced, chores) = shard.insert(&self.parts().terms, hash, entry, (ttl, born), &pin);
         self.wake(&chores);
         if let Some(node) = replaced {
             self.tell(node, RemovalCause::Replaced);
@@ -262,7 +267,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let pin = Pin::new();
-        self.take(key, None, &pin, |_| ()).is_ok()
+        self.take(key, None, &pin).is_ok()
     }
 
     /// Removes an entry and returns a clone of its value, if it was live. (A clone: readers may still be
@@ -280,8 +285,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
         V: Clone,
     {
-        let pin = Pin::new();
-        self.take(key, None, &pin, |node| node.value().clone()).ok()
+        self.remove_if(key, |_| true)
     }
 
     /// Removes a live entry if its value satisfies a condition, and returns a clone of the value. The entry
@@ -310,22 +314,18 @@ where
             if !condition(node.value()) {
                 return None;
             }
-            match self.take(key, Some(node), &pin, |node| node.value().clone()) {
-                Ok(value) => return Some(value),
+            // Cloned before anything is removed: a clone that panics loses no entry.
+            let value = node.value().clone();
+            match self.take(key, Some(node), &pin) {
+                Ok(_) => return Some(value),
                 Err(Lost::Changed) => {}
                 Err(Lost::Gone) => return None,
             }
         }
     }
 
-    /// Takes a live entry out; `keep` makes of it what the caller wants, after the listener was told.
-    fn take<'g, Q, R>(
-        &'g self,
-        key: &Q,
-        expected: Option<&Node<K, V>>,
-        pin: &'g Pin,
-        keep: impl FnOnce(&'g Node<K, V>) -> R,
-    ) -> Result<R, Lost>
+    /// Takes a live entry out, and returns its times.
+    fn take<Q>(&self, key: &Q, expected: Option<&Node<K, V>>, pin: &Pin) -> Result<Times, Lost>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
@@ -338,7 +338,7 @@ where
         }
         shard.finish(chores, pin);
         match removed {
-            Removed::Done(node) => Ok(keep(node)),
+            Removed::Done(node) => Ok(node.times()),
             Removed::Gone => Err(Lost::Gone),
             Removed::Changed => Err(Lost::Changed),
         }
@@ -350,7 +350,8 @@ where
     ///
     /// # Concurrency
     ///
-    /// In between, neither key has the entry. Whatever was under the new key is replaced.
+    /// In between, neither key has the entry. Whatever was under the new key is replaced. Keys are compared
+    /// before the removal and again after it: an `Eq` that panics only the second time loses the entry.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;
@@ -366,15 +367,18 @@ where
         V: Clone,
     {
         let pin = Pin::new();
+        let new_place = self.locate(&new_key);
+        let (new_hash, new_shard) = new_place;
         loop {
             let Some(node) = self.visible(key, &pin) else {
                 return false;
             };
-            // Cloned before anything is removed: a clone that panics loses no entry.
+            // All of the user's code before anything is removed: a panic loses no entry.
             let value = node.value().clone();
-            match self.take(key, Some(node), &pin, Node::times) {
+            let _ = new_shard.find(new_hash, |other| *other == new_key, &pin);
+            match self.take(key, Some(node), &pin) {
                 Ok(times) => {
-                    self.store(new_key, value, times.ttl, Some(times.born));
+                    self.store(new_place, (new_key, value), (times.ttl, Some(times.born)));
                     return true;
                 }
                 Err(Lost::Changed) => {}
