@@ -3,8 +3,8 @@
 use super::Cache;
 use crate::hash::HashBits;
 use crate::listener::RemovalCause;
-use crate::shard::{Removed, Replaced, Shard};
-use crate::table::{Node, Pin, Times, Touch};
+use crate::shard::{Removed, Replaced, Shard, Times};
+use crate::table::{Node, Pin};
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -31,7 +31,7 @@ where
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn insert(&self, key: K, value: V) {
-        self.store(self.locate(&key), (key, value), (self.parts().ttl, None));
+        self.store(self.locate(&key), (key, value), (self.parts().terms.ttl, None));
     }
 
     /// As [`insert`](Self::insert), with a time to live of its own, which touches and updates restart.
@@ -79,7 +79,7 @@ where
         let (hash, shard) = self.locate(&key);
         let pin = Pin::new();
         let parts = self.parts();
-        let (result, chores) = shard.try_insert(&parts.terms, hash, (key, value), parts.ttl, &pin);
+        let (result, chores) = shard.try_insert(&parts.terms, hash, (key, value), parts.terms.ttl, &pin);
         self.wake(&chores);
         shard.finish(chores, &pin);
         result
@@ -200,14 +200,8 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let (hash, shard) = self.locate(key);
-        let is_key = |other: &K| key.equivalent(other);
-        let terms = &self.parts().terms;
         let pin = Pin::new();
-        match shard.find(hash, is_key, &pin).map(|node| node.touch(&terms.clock, terms.max_age)) {
-            Some(Touch::Done) => true,
-            Some(Touch::Sealed) => shard.touch(terms, hash, is_key),
-            Some(Touch::Gone) | None => false,
-        }
+        shard.touch(&self.parts().terms, hash, |other| key.equivalent(other), &pin)
     }
 
     /// Gives a live entry a new time to live, from now on, shorter or longer. False if there is none.
@@ -333,12 +327,12 @@ where
         let is_key = |other: &K| key.equivalent(other);
         let (removed, chores) = shard.remove(&self.parts().terms, hash, is_key, expected, pin);
         self.wake(&chores);
-        if let Removed::Done(node) = &removed {
+        if let Removed::Done(node, _) = &removed {
             self.tell(node, RemovalCause::Explicit);
         }
         shard.finish(chores, pin);
         match removed {
-            Removed::Done(node) => Ok(node.times()),
+            Removed::Done(_, times) => Ok(times),
             Removed::Gone => Err(Lost::Gone),
             Removed::Changed => Err(Lost::Changed),
         }
