@@ -1,8 +1,9 @@
 //! Writes: each takes the lock of one shard, once, and runs user code outside it.
 
 use super::Cache;
+use crate::hash::HashBits;
 use crate::listener::RemovalCause;
-use crate::shard::{Removed, Replaced, Times};
+use crate::shard::{Removed, Replaced, Shard, Times};
 use crate::table::{Node, Pin};
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;
@@ -30,7 +31,7 @@ where
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn insert(&self, key: K, value: V) {
-        self.store(key, value, self.parts().terms.ttl, None);
+        self.store(self.locate(&key), (key, value), (self.parts().terms.ttl, None));
     }
 
     /// As [`insert`](Self::insert), with a time to live of its own, which touches and updates restart.
@@ -44,13 +45,17 @@ where
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration) {
-        self.store(key, value, Span::from_duration(ttl), None);
+        self.store(self.locate(&key), (key, value), (Span::from_duration(ttl), None));
     }
 
-    fn store(&self, key: K, value: V, ttl: Span, born: Option<Tick>) {
-        let (hash, shard) = self.locate(&key);
+    fn store(
+        &self,
+        (hash, shard): (HashBits, &Shard<K, V>),
+        entry: (K, V),
+        (ttl, born): (Span, Option<Tick>),
+    ) {
         let pin = Pin::new();
-        let (replaced, chores) = shard.insert(&self.parts().terms, hash, (key, value), (ttl, born), &pin);
+        let (replaced, chores) = shard.insert(&self.parts().terms, hash, entry, (ttl, born), &pin);
         self.wake(&chores);
         if let Some(node) = replaced {
             self.tell(node, RemovalCause::Replaced);
@@ -256,7 +261,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let pin = Pin::new();
-        self.take(key, None, &pin, |_, _| ()).is_ok()
+        self.take(key, None, &pin).is_ok()
     }
 
     /// Removes an entry and returns a clone of its value, if it was live. (A clone: readers may still be
@@ -274,8 +279,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
         V: Clone,
     {
-        let pin = Pin::new();
-        self.take(key, None, &pin, |node, _| node.value().clone()).ok()
+        self.remove_if(key, |_| true)
     }
 
     /// Removes a live entry if its value satisfies a condition, and returns a clone of the value. The entry
@@ -304,22 +308,18 @@ where
             if !condition(node.value()) {
                 return None;
             }
-            match self.take(key, Some(node), &pin, |node, _| node.value().clone()) {
-                Ok(value) => return Some(value),
+            // Cloned before anything is removed: a clone that panics loses no entry.
+            let value = node.value().clone();
+            match self.take(key, Some(node), &pin) {
+                Ok(_) => return Some(value),
                 Err(Lost::Changed) => {}
                 Err(Lost::Gone) => return None,
             }
         }
     }
 
-    /// Takes a live entry out; `keep` makes of it what the caller wants, after the listener was told.
-    fn take<'g, Q, R>(
-        &'g self,
-        key: &Q,
-        expected: Option<&Node<K, V>>,
-        pin: &'g Pin,
-        keep: impl FnOnce(&'g Node<K, V>, Times) -> R,
-    ) -> Result<R, Lost>
+    /// Takes a live entry out, and returns its times.
+    fn take<Q>(&self, key: &Q, expected: Option<&Node<K, V>>, pin: &Pin) -> Result<Times, Lost>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
@@ -332,7 +332,7 @@ where
         }
         shard.finish(chores, pin);
         match removed {
-            Removed::Done(node, times) => Ok(keep(node, times)),
+            Removed::Done(_, times) => Ok(times),
             Removed::Gone => Err(Lost::Gone),
             Removed::Changed => Err(Lost::Changed),
         }
@@ -344,7 +344,8 @@ where
     ///
     /// # Concurrency
     ///
-    /// In between, neither key has the entry. Whatever was under the new key is replaced.
+    /// In between, neither key has the entry. Whatever was under the new key is replaced. Keys are compared
+    /// before the removal and again after it: an `Eq` that panics only the second time loses the entry.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;
@@ -360,15 +361,18 @@ where
         V: Clone,
     {
         let pin = Pin::new();
+        let new_place = self.locate(&new_key);
+        let (new_hash, new_shard) = new_place;
         loop {
             let Some(node) = self.visible(key, &pin) else {
                 return false;
             };
-            // Cloned before anything is removed: a clone that panics loses no entry.
+            // All of the user's code before anything is removed: a panic loses no entry.
             let value = node.value().clone();
-            match self.take(key, Some(node), &pin, |_, times| times) {
+            let _ = new_shard.find(new_hash, |other| *other == new_key, &pin);
+            match self.take(key, Some(node), &pin) {
                 Ok(times) => {
-                    self.store(new_key, value, times.ttl, Some(times.born));
+                    self.store(new_place, (new_key, value), (times.ttl, Some(times.born)));
                     return true;
                 }
                 Err(Lost::Changed) => {}
