@@ -55,6 +55,9 @@ mod entry;
 mod error;
 mod hash;
 mod listener;
+#[cfg(tidewheel_loom)]
+#[doc(hidden)]
+pub mod model;
 mod reaper;
 mod rows;
 mod session;
