@@ -476,7 +476,7 @@ fn run(quick: bool) -> ExitCode {
         let stormed = now() - start;
         // From here on nobody calls the manager: the count comes from the destructors.
         screen.wait("silence", now() + GONE, || format!("{} sessions have left memory", crowd.left()));
-        if sessions.len() != 0 {
+        if !sessions.is_empty() {
             faults.add(format!("{} sessions still counted in memory", sessions.len()));
         }
         (calls, stormed, before)
