@@ -482,11 +482,11 @@ fn run(quick: bool) -> ExitCode {
         (calls, stormed, before)
     });
 
+    let after = memory();
     let mut ages: Vec<u64> = (0..)
         .zip(crowd.tracks)
         .filter_map(|(index, track)| leaving_age(track, &faults, &format!("session {index}")))
         .collect();
-    let after = memory();
     histogram(&mut ages);
     report(&calls, stormed);
     let peak = Some(screen.peak).filter(|peak| *peak > 0);
