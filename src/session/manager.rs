@@ -70,6 +70,8 @@ impl<D: Send + Sync + 'static> SessionManager<D> {
     /// # Ok::<(), tidewheel::SessionError>(())
     /// ```
     #[must_use]
+    // Not `Default`: what starts a thread and can panic for it should be seen in the source.
+    #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
         match Self::builder().build() {
             Ok(sessions) => sessions,
