@@ -27,6 +27,45 @@ mod imp {
         };
     }
     pub(crate) use lazy_static;
+
+    /// What under loom tells a read of a freed node from a read of a live one. Here: nothing.
+    #[derive(Debug)]
+    pub(crate) struct Canary;
+
+    impl Canary {
+        #[inline]
+        pub(crate) fn new() -> Self {
+            Self
+        }
+
+        #[inline]
+        pub(crate) fn look(&self) {}
+
+        #[inline]
+        pub(crate) fn kill(&self) {}
+    }
+
+    /// What under loom makes the end of each handle visible to the last one's. `std`'s `Arc` does that
+    /// by itself, unseen by loom. Here: nothing.
+    #[derive(Debug)]
+    pub(crate) struct Edge;
+
+    impl Edge {
+        pub(crate) fn new() -> Self {
+            Self
+        }
+
+        #[inline]
+        pub(crate) fn release(&self) {}
+
+        #[inline]
+        pub(crate) fn last(&self) {}
+    }
+
+    /// Sleeps a moment.
+    pub(crate) fn nap() {
+        thread::sleep(std::time::Duration::from_micros(100));
+    }
 }
 
 #[cfg(tidewheel_loom)]
@@ -44,6 +83,49 @@ mod imp {
 
     pub(crate) type RawMutex<T> = loom::sync::Mutex<T>;
     pub(crate) type MutexGuard<'a, T> = loom::sync::MutexGuard<'a, T>;
+
+    /// Dies when its node is freed; a look at it after that, or at the same time, fails the model.
+    /// (A freed node's memory is kept until the model ends, so that the look itself is sound.)
+    #[derive(Debug)]
+    pub(crate) struct Canary(loom::cell::Cell<bool>);
+
+    impl Canary {
+        pub(crate) fn new() -> Self {
+            Self(loom::cell::Cell::new(true))
+        }
+
+        pub(crate) fn look(&self) {
+            assert!(self.0.get(), "a node is read after it was freed");
+        }
+
+        pub(crate) fn kill(&self) {
+            assert!(self.0.replace(false), "a node is freed twice");
+        }
+    }
+
+    /// The ordering that `std`'s `Arc` gives between the end of a handle and the end of the last one.
+    #[derive(Debug)]
+    pub(crate) struct Edge(atomic::AtomicUsize);
+
+    impl Edge {
+        pub(crate) fn new() -> Self {
+            Self(atomic::AtomicUsize::new(0))
+        }
+
+        pub(crate) fn release(&self) {
+            // ORDERING: Release; pairs with Acquire in `Edge::last`; as in the drop of `Arc`.
+            self.0.fetch_add(1, atomic::Ordering::Release);
+        }
+
+        pub(crate) fn last(&self) {
+            // ORDERING: Acquire; pairs with Release in `Edge::release`.
+            self.0.load(atomic::Ordering::Acquire);
+        }
+    }
+
+    pub(crate) fn nap() {
+        thread::yield_now();
+    }
 }
 
 pub(crate) use crossbeam_utils::CachePadded;
@@ -70,10 +152,27 @@ impl<T> Mutex<T> {
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// The guarded value, without locking: `&mut self` proves that nobody else can hold the lock.
-    pub(crate) fn get_mut(&mut self) -> &mut T {
-        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+/// Runs `f`, which may call user code, and lets no panic out: `None` if there was one.
+///
+/// Not so under loom, where a panic is how a model fails and must not be swallowed.
+pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Option<R> {
+    #[cfg(tidewheel_loom)]
+    return Some(f());
+    #[cfg(not(tidewheel_loom))]
+    {
+        use std::panic::{AssertUnwindSafe, catch_unwind};
+        let payload = match catch_unwind(AssertUnwindSafe(f)) {
+            Ok(result) => return Some(result),
+            Err(payload) => payload,
+        };
+        // The payload is user code too. What its own destructor throws is leaked: it could go on
+        // like this for ever.
+        if let Err(endless) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            std::mem::forget(endless);
+        }
+        None
     }
 }
 

@@ -30,11 +30,7 @@ impl Tick {
     pub(crate) const NEVER: Self = Self(u64::MAX >> 1);
 
     pub(crate) const fn from_nanos(nanos: u64) -> Self {
-        if nanos > Self::NEVER.0 {
-            Self::NEVER
-        } else {
-            Self(nanos)
-        }
+        if nanos > Self::NEVER.0 { Self::NEVER } else { Self(nanos) }
     }
 
     pub(crate) const fn as_nanos(self) -> u64 {
@@ -80,26 +76,18 @@ impl Span {
     /// Exact up to 292 years; longer than that is `ENDLESS`.
     pub(crate) const fn from_duration(duration: Duration) -> Self {
         let nanos = duration.as_nanos();
-        if nanos >= Tick::NEVER.0 as u128 {
-            Self::ENDLESS
-        } else {
-            Self(nanos as u64)
-        }
+        if nanos >= Tick::NEVER.0 as u128 { Self::ENDLESS } else { Self(nanos as u64) }
     }
 
     pub(crate) const fn as_duration(self) -> Duration {
-        if self.0 >= Tick::NEVER.0 {
-            Duration::MAX
-        } else {
-            Duration::from_nanos(self.0)
-        }
+        if self.0 >= Tick::NEVER.0 { Duration::MAX } else { Duration::from_nanos(self.0) }
     }
 }
 
 /// The word in a node that decides whether its entry is visible.
 ///
-/// Either a tick, or `NEVER`, or `DEAD`; a tick or `NEVER` may carry the flag `SEALED`, which tells
-/// those who would move the deadline without the shard's lock to take the lock instead. Reads ignore it.
+/// Either a tick, or `NEVER`, or `DEAD`. It may carry the flag `SEALED`, which tells those who would
+/// move the deadline without the shard's lock to take the lock instead. Reads ignore the flag.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Deadline(u64);
 
@@ -127,7 +115,7 @@ impl Deadline {
     }
 
     pub(crate) const fn is_dead(self) -> bool {
-        self.0 == Self::DEAD.0
+        self.0 & !Self::SEALED == Self::DEAD.0
     }
 
     pub(crate) const fn is_never(self) -> bool {
@@ -232,10 +220,7 @@ impl ManualClock {
     /// ```
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(Manual {
-            nanos: AtomicU64::new(SECOND),
-            watchers: Mutex::new(Vec::new()),
-        }))
+        Self(Arc::new(Manual { nanos: AtomicU64::new(SECOND), watchers: Mutex::new(Vec::new()) }))
     }
 
     /// Moves the clock forward, then removes what is due from every cache built on it and drops what

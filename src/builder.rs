@@ -1,0 +1,291 @@
+//! How a cache is put together. Knows what the parts need to know of each other, and nothing of entries.
+
+use crate::cache::{Cache, Parts};
+use crate::error::BuildError;
+use crate::hash::RandomState;
+use crate::listener::{Listener, RemovalCause};
+use crate::reaper::Reaper;
+use crate::shard::{Shard, Terms};
+use crate::time::{Clock, Span, Timeline};
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::num::NonZero;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+/// The most shards that a cache can have: as many as a hash has bits for.
+const MAX_SHARDS: usize = 1 << 16;
+
+/// Builds a [`Cache`]; made by [`Cache::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use tidewheel::Cache;
+///
+/// let cache = Cache::builder()
+///     .name("tokens")
+///     .time_to_live(Duration::from_secs(300))
+///     .build()?;
+/// cache.insert("token", 42);
+/// assert_eq!(cache.get("token"), Some(42));
+/// # Ok::<(), tidewheel::BuildError>(())
+/// ```
+#[must_use]
+pub struct CacheBuilder<K, V> {
+    name: Option<String>,
+    initial_capacity: usize,
+    shards: Option<usize>,
+    ttl: Span,
+    max_age: Span,
+    listener: Option<Listener<K, V>>,
+    timeline: Timeline,
+    reaper: Option<Reaper>,
+}
+
+impl<K, V> CacheBuilder<K, V> {
+    pub(crate) fn new() -> Self {
+        Self {
+            name: None,
+            initial_capacity: 0,
+            shards: None,
+            ttl: Span::ENDLESS,
+            max_age: Span::ENDLESS,
+            listener: None,
+            timeline: Timeline::system(),
+            reaper: None,
+        }
+    }
+
+    /// A name, for logs and `Debug`. Default: none.
+    ///
+    /// ```
+    /// let cache: tidewheel::Cache<u64, u64> = tidewheel::Cache::builder().name("routes").build()?;
+    /// assert_eq!(cache.name(), Some("routes"));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// How many entries to make room for at once. Default: 0. The cache grows beyond it as needed.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().initial_capacity(10_000).build()?;
+    /// cache.insert(1, 1);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn initial_capacity(mut self, entries: usize) -> Self {
+        self.initial_capacity = entries;
+        self
+    }
+
+    /// The number of shards: a power of two from 1 to 65,536. Default: four for each processor, rounded
+    /// up to a power of two. Two writers wait for each other only if they come to the same shard.
+    ///
+    /// ```
+    /// use tidewheel::{BuildError, Cache};
+    /// assert!(Cache::<u64, u64>::builder().shards(8).build().is_ok());
+    /// assert!(matches!(Cache::<u64, u64>::builder().shards(0).build(), Err(BuildError::Shards { given: 0 })));
+    /// ```
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = Some(shards);
+        self
+    }
+
+    /// How long an entry lives after it was written or touched. Default: for ever.
+    ///
+    /// An entry is visible until its deadline, and out of memory, its value dropped, within two
+    /// seconds after it. Zero: entries are never visible. More than 292 years: for ever.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let cache = tidewheel::Cache::builder().time_to_live(Duration::from_secs(5)).build()?;
+    /// cache.insert("k", 1);
+    /// assert!(cache.remaining_ttl("k") <= Some(Duration::from_secs(5)));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn time_to_live(mut self, ttl: Duration) -> Self {
+        self.ttl = Span::from_duration(ttl);
+        self
+    }
+
+    /// How old an entry can get, however often it is written or touched. Default: as old as it likes.
+    ///
+    /// Only `insert` and what is made of it begin a new age; `replace`, `update` and `rename` carry it over.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{Cache, ManualClock};
+    ///
+    /// let clock = ManualClock::new();
+    /// let cache = Cache::builder()
+    ///     .time_to_live(Duration::from_secs(5))
+    ///     .max_age(Duration::from_secs(7))
+    ///     .clock(clock.clone())
+    ///     .build()?;
+    /// cache.insert("k", 1);
+    /// clock.advance(Duration::from_secs(4));
+    /// assert!(cache.touch("k"));              // would be good until 9 s
+    /// clock.advance(Duration::from_secs(3));
+    /// assert!(!cache.contains_key("k"));      // but 7 s is as old as it gets
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn max_age(mut self, max_age: Duration) -> Self {
+        self.max_age = Span::from_duration(max_age);
+        self
+    }
+
+    /// A function that hears of every removed value, once. Default: none.
+    ///
+    /// # Concurrency
+    ///
+    /// Called outside every lock: on the reaper's thread for [`Expired`](RemovalCause::Expired), on the
+    /// caller's for the other causes, in no order between threads. It may use the cache. A panic is caught,
+    /// and the listener stays. One that blocks on the reaper delays memory, never visibility. If it
+    /// captures its own cache, the cache never goes away: capture a [`WeakCache`](crate::WeakCache).
+    /// It does not hear of what is in the cache when the cache is dropped.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicUsize, Ordering};
+    /// use std::sync::Arc;
+    ///
+    /// let removed = Arc::new(AtomicUsize::new(0));
+    /// let count = removed.clone();
+    /// let cache = tidewheel::Cache::builder()
+    ///     .eviction_listener(move |_: &u64, _: &u64, _| { count.fetch_add(1, Ordering::Relaxed); })
+    ///     .build()?;
+    /// cache.insert(1, 1);
+    /// cache.invalidate(&1);
+    /// assert_eq!(removed.load(Ordering::Relaxed), 1);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn eviction_listener(
+        mut self,
+        listener: impl Fn(&K, &V, RemovalCause) + Send + Sync + 'static,
+    ) -> Self {
+        self.listener = Some(Listener::new(listener));
+        self
+    }
+
+    /// The clock. Default: [`SystemClock`](crate::SystemClock). A [`ManualClock`](crate::ManualClock)
+    /// implies [`Reaper::manual`].
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().clock(tidewheel::ManualClock::new()).build()?;
+    /// cache.insert(1, 1);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.timeline = clock.timeline();
+        self
+    }
+
+    /// Who removes expired entries. Default: [`Reaper::shared`], or [`Reaper::manual`] with a manual clock.
+    ///
+    /// ```
+    /// use tidewheel::{Cache, Reaper};
+    /// let cache = Cache::builder().reaper(Reaper::dedicated()).build()?;
+    /// cache.insert(1, 1);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn reaper(mut self, reaper: Reaper) -> Self {
+        self.reaper = Some(reaper);
+        self
+    }
+
+    /// Builds the cache, with the default hasher.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`], if the number of shards is not allowed, the operating system gives no random keys
+    /// for the hasher, the reaper's thread cannot be started, or a manual clock meets a reaper with a
+    /// thread.
+    ///
+    /// ```
+    /// let cache: tidewheel::Cache<String, u64> = tidewheel::Cache::builder().build()?;
+    /// cache.insert("k".to_string(), 1);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn build(self) -> Result<Cache<K, V>, BuildError>
+    where
+        K: Hash + Eq + Send + Sync + 'static,
+        V: Send + Sync + 'static,
+    {
+        self.check()?;
+        let hasher = RandomState::new()?;
+        self.build_with_hasher(hasher)
+    }
+
+    /// Builds the cache with another hasher. Its result is mixed before it is used, so that a weak one
+    /// (even the identity) does not put all keys into one shard. It is the only defence against
+    /// keys chosen to collide.
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build), but for the random keys.
+    ///
+    /// ```
+    /// use std::hash::{BuildHasherDefault, DefaultHasher};
+    /// let cache = tidewheel::Cache::builder()
+    ///     .build_with_hasher(BuildHasherDefault::<DefaultHasher>::default())?;
+    /// cache.insert(1, 1);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn build_with_hasher<S>(self, hasher: S) -> Result<Cache<K, V, S>, BuildError>
+    where
+        K: Hash + Eq + Send + Sync + 'static,
+        V: Send + Sync + 'static,
+        S: BuildHasher + Send + Sync + 'static,
+    {
+        self.check()?;
+        let manual = self.timeline.manual().is_some();
+        let reaper = self.reaper.unwrap_or_else(|| if manual { Reaper::manual() } else { Reaper::shared() });
+        let shards = self.shards.unwrap_or_else(default_shards);
+        let now = self.timeline.now();
+        let each = self.initial_capacity.div_ceil(shards);
+        let parts = Parts {
+            name: self.name,
+            shards: (0..shards).map(|_| Shard::new(each, now)).collect(),
+            hasher,
+            terms: Terms { clock: self.timeline, max_age: self.max_age, listened: self.listener.is_some() },
+            ttl: self.ttl,
+            listener: self.listener,
+        };
+        Cache::assemble(parts, &reaper)
+    }
+
+    fn check(&self) -> Result<(), BuildError> {
+        if let Some(given) = self.shards {
+            if !given.is_power_of_two() || given > MAX_SHARDS {
+                return Err(BuildError::Shards { given });
+            }
+        }
+        let threaded = self.reaper.as_ref().is_some_and(|reaper| !reaper.is_manual());
+        if threaded && self.timeline.manual().is_some() {
+            return Err(BuildError::ManualClockWithThread);
+        }
+        Ok(())
+    }
+}
+
+/// Four shards for each processor: with that, two of as many writers as there are processors seldom meet.
+fn default_shards() -> usize {
+    let processors = available_parallelism().map_or(1, NonZero::get);
+    (4 * processors).next_power_of_two().min(MAX_SHARDS)
+}
+
+impl<K, V> fmt::Debug for CacheBuilder<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheBuilder")
+            .field("name", &self.name)
+            .field("initial_capacity", &self.initial_capacity)
+            .field("shards", &self.shards)
+            .field("time_to_live", &self.ttl.as_duration())
+            .field("max_age", &self.max_age.as_duration())
+            .field("listener", &self.listener)
+            .field("clock", &self.timeline)
+            .field("reaper", &self.reaper)
+            .finish()
+    }
+}

@@ -1,0 +1,394 @@
+//! The cache: a handle to shards, and what connects them to hasher, clock, listener and reaper.
+//!
+//! Knows which shard a key belongs to and in which order things happen around a shard's lock; knows
+//! nothing of buckets, rows or wheels. `cache/read.rs` and `cache/write.rs` have the operations.
+//!
+//! # The order of things around a lock
+//!
+//! Pin; lock, change, unlock (in the shard); wake the reaper if it has to come earlier than it knew;
+//! let sealed debris ripen; tell the listener; drop what is ripe; unpin. All user code but `Eq` and
+//! `Hash` runs after the unlock.
+
+mod read;
+mod write;
+
+use crate::builder::CacheBuilder;
+use crate::entry::ReadGuard;
+use crate::error::BuildError;
+use crate::hash::{HashBits, RandomState};
+use crate::listener::{Listener, RemovalCause};
+use crate::reaper::{Reaper, Registration, Sweep};
+use crate::shard::{Chores, Shard, Terms, Told};
+use crate::sync::{Arc, Edge, Weak, thread};
+use crate::table::{Node, Pin};
+use crate::time::{Advanced, Span, Tick};
+use equivalent::Equivalent;
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::sync::OnceLock;
+
+/// A concurrent cache with lock-free reads, whose entries expire on time by themselves.
+///
+/// A cache is a handle: a clone is another handle to the same cache, which goes when its last handle
+/// goes. It may be used from any number of threads at once.
+///
+/// A key is looked up by anything that is `Hash + Equivalent<K>`: by `&str` where keys are `String`.
+///
+/// # Complexity
+///
+/// All operations on one key are O(1). A write takes the lock of one shard; a read takes none. An
+/// insert moves at most a few buckets when the table grows, never all of it.
+///
+/// # Concurrency
+///
+/// A value that is handed out is a clone, or is lent: the stored one is never exposed to change. A write that
+/// replaces a value is atomic: readers see the old value or the new one, never a gap. An entry that anybody
+/// has seen expired, is expired for everybody: no update or touch brings it back.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidewheel::Cache;
+///
+/// let cache = Cache::builder().time_to_live(Duration::from_secs(300)).build()?;
+/// cache.insert("answer".to_string(), 42);
+/// assert_eq!(cache.get("answer"), Some(42));
+/// assert!(cache.update("answer", |n| n + 1));
+/// assert_eq!(cache.remove("answer"), Some(43));
+/// # Ok::<(), tidewheel::BuildError>(())
+/// ```
+pub struct Cache<K, V, S = RandomState> {
+    inner: Arc<Inner<K, V, S>>,
+}
+
+/// What a builder puts together.
+pub(crate) struct Parts<K, V, S> {
+    pub(crate) name: Option<String>,
+    pub(crate) shards: Box<[Shard<K, V>]>,
+    pub(crate) hasher: S,
+    pub(crate) terms: Terms,
+    pub(crate) ttl: Span,
+    pub(crate) listener: Option<Listener<K, V>>,
+}
+
+struct Inner<K, V, S> {
+    parts: Parts<K, V, S>,
+    edge: Edge,
+    /// Set once the cache is built. The last field, so that it is dropped last: `Reaper::join` returns
+    /// when the values are gone.
+    registration: OnceLock<Registration>,
+}
+
+impl<K, V> Cache<K, V> {
+    /// A builder of caches.
+    ///
+    /// ```
+    /// let cache: tidewheel::Cache<u64, String> = tidewheel::Cache::builder().build()?;
+    /// assert_eq!(cache.entry_count(), 0);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn builder() -> CacheBuilder<K, V> {
+        CacheBuilder::new()
+    }
+}
+
+impl<K, V, S> Cache<K, V, S> {
+    /// The name given to the builder.
+    ///
+    /// ```
+    /// let cache: tidewheel::Cache<u64, u64> = tidewheel::Cache::builder().build()?;
+    /// assert_eq!(cache.name(), None);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.inner.parts.name.as_deref()
+    }
+
+    /// The number of entries in memory, expired and not yet removed ones included. Exact while no writer
+    /// runs.
+    ///
+    /// # Complexity
+    ///
+    /// O(shards).
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert(1, 'a');
+    /// assert_eq!(cache.entry_count(), 1);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn entry_count(&self) -> usize {
+        self.inner.parts.shards.iter().map(Shard::len).sum()
+    }
+
+    /// A guard for many reads under one pin, which lends references. See [`ReadGuard`].
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert(1, 'a');
+    /// assert_eq!(cache.read_guard().get(&1), Some(&'a'));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn read_guard(&self) -> ReadGuard<'_, K, V, S> {
+        ReadGuard::new(self)
+    }
+
+    /// A handle that does not keep the cache alive: for listeners and values that refer to their cache.
+    ///
+    /// ```
+    /// let cache: tidewheel::Cache<u64, u64> = tidewheel::Cache::builder().build()?;
+    /// let weak = cache.downgrade();
+    /// assert!(weak.upgrade().is_some());
+    /// drop(cache);
+    /// assert!(weak.upgrade().is_none());
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn downgrade(&self) -> WeakCache<K, V, S> {
+        WeakCache { inner: Arc::downgrade(&self.inner) }
+    }
+
+    #[inline]
+    fn parts(&self) -> &Parts<K, V, S> {
+        &self.inner.parts
+    }
+
+    /// After the unlock, and before any user code: lets the reaper know if it has to come earlier.
+    fn wake(&self, chores: &Chores<K, V>) {
+        if let (Some(at), Some(registration)) = (chores.wake, self.inner.registration.get()) {
+            registration.wake(at);
+        }
+    }
+
+    fn tell(&self, node: &Node<K, V>, cause: RemovalCause) {
+        if let Some(listener) = &self.parts().listener {
+            listener.tell(node.key(), node.value(), cause);
+        }
+    }
+}
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    pub(crate) fn assemble(parts: Parts<K, V, S>, reaper: &Reaper) -> Result<Self, BuildError> {
+        let inner = Arc::new(Inner { parts, edge: Edge::new(), registration: OnceLock::new() });
+        let weak = Arc::downgrade(&inner);
+        let registration = reaper.register(weak.clone()).map_err(BuildError::Reaper)?;
+        // It was just made, so it is not set.
+        let _ = inner.registration.set(registration);
+        if let Some(clock) = inner.parts.terms.clock.manual() {
+            clock.watch(weak);
+        }
+        Ok(Self { inner })
+    }
+
+    #[inline]
+    fn locate<Q>(&self, key: &Q) -> (HashBits, &Shard<K, V>)
+    where
+        Q: ?Sized + Hash,
+    {
+        let parts = self.parts();
+        let hash = HashBits::of(&parts.hasher, key);
+        (hash, &parts.shards[hash.shard(parts.shards.len() - 1)])
+    }
+
+    /// The node of a live entry.
+    #[inline]
+    pub(crate) fn visible<'g, Q>(&'g self, key: &Q, pin: &'g Pin) -> Option<&'g Node<K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let (hash, shard) = self.locate(key);
+        let node = shard.find(hash, |other| key.equivalent(other), pin)?;
+        node.is_visible(&self.parts().terms.clock).then_some(node)
+    }
+
+    /// The node of a live entry, the time, and when the entry ends.
+    pub(crate) fn visible_with_times<'g, Q>(
+        &'g self,
+        key: &Q,
+        pin: &'g Pin,
+    ) -> Option<(&'g Node<K, V>, Tick, Tick)>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let (hash, shard) = self.locate(key);
+        let node = shard.find(hash, |other| key.equivalent(other), pin)?;
+        let now = self.parts().terms.clock.now();
+        Some((node, now, node.visible_until(now)?))
+    }
+
+    /// Removes what is due and drops what no guard protects, now and on this thread: for
+    /// [`Reaper::manual`] and for tests. Waits up to some 10 ms for guards of other threads to go.
+    ///
+    /// # Concurrency
+    ///
+    /// Takes each shard's lock in turn, for a bounded number of entries at a time. Tells the listener of
+    /// expired entries on this thread. What this thread's own guards protect stays.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{Cache, Reaper};
+    ///
+    /// let cache = Cache::builder().reaper(Reaper::manual()).time_to_live(Duration::ZERO).build()?;
+    /// cache.insert("k", 1);
+    /// assert_eq!(cache.get("k"), None); // it is never visible, and leaves when its second is over
+    /// cache.run_pending_tasks();
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn run_pending_tasks(&self) {
+        self.inner.run_pending_tasks();
+    }
+
+    /// Recounts everything: rows, nodes, wheel, counts.
+    ///
+    /// # Panics
+    ///
+    /// Panics where two books disagree.
+    #[doc(hidden)]
+    pub fn validate(&self) {
+        self.parts().shards.iter().for_each(Shard::validate);
+    }
+}
+
+/// How often a manual sweep looks again for debris that other threads' guards may hold up.
+const PATIENCE: u32 = if cfg!(tidewheel_loom) { 1 } else { 160 };
+
+impl<K, V, S> Inner<K, V, S> {
+    fn sweep_all(&self, now: Tick) -> Tick {
+        let Parts { shards, terms, listener, .. } = &self.parts;
+        let tell = |key: &K, value: &V| {
+            if let Some(listener) = listener {
+                listener.tell(key, value, RemovalCause::Expired);
+            }
+        };
+        let told: Told<'_, K, V> = if terms.listened { Some(&tell) } else { None };
+        let due = shards.iter().map(|shard| shard.sweep(terms, now, told)).min();
+        due.unwrap_or(Tick::NEVER)
+    }
+
+    fn reclaim_all(&self) -> bool {
+        if !self.parts.shards.iter().any(Shard::is_waiting) {
+            return false;
+        }
+        // Debris ripens two epochs after it was sealed, and a push moves by one at most.
+        for _ in 0..3 {
+            Pin::new().push();
+        }
+        // All of them, so not `any`.
+        self.parts.shards.iter().filter(|shard| shard.reclaim()).count() > 0
+    }
+
+    fn run_pending_tasks(&self) {
+        self.sweep_all(self.parts.terms.clock.now());
+        for attempt in 1..=PATIENCE {
+            if !self.reclaim_all() || Pin::is_held() {
+                break;
+            }
+            if attempt <= PATIENCE / 2 { thread::yield_now() } else { crate::sync::nap() }
+        }
+    }
+}
+
+impl<K, V, S> Sweep for Inner<K, V, S>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: Send + Sync + 'static,
+{
+    fn sweep(&self, now: Tick) -> Tick {
+        self.sweep_all(now)
+    }
+
+    fn reclaim(&self) -> bool {
+        self.reclaim_all()
+    }
+}
+
+impl<K, V, S> Advanced for Inner<K, V, S>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: Send + Sync + 'static,
+{
+    fn advanced(&self) {
+        self.run_pending_tasks();
+    }
+}
+
+impl<K, V, S> Drop for Inner<K, V, S> {
+    fn drop(&mut self) {
+        self.edge.last();
+        let Parts { shards, listener, .. } = &self.parts;
+        if let Some(listener) = listener {
+            let tell = |key: &K, value: &V| listener.tell(key, value, RemovalCause::Expired);
+            shards.iter().for_each(|shard| shard.tell_the_rest(Some(&tell)));
+        }
+    }
+}
+
+impl<K, V, S> Clone for Cache<K, V, S> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<K, V, S> Drop for Cache<K, V, S> {
+    fn drop(&mut self) {
+        self.inner.edge.release();
+    }
+}
+
+impl<K, V, S> fmt::Debug for Cache<K, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("name", &self.name())
+            .field("entry_count", &self.entry_count())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A handle that does not keep its cache alive; made by [`Cache::downgrade`].
+///
+/// ```
+/// let cache: tidewheel::Cache<u64, u64> = tidewheel::Cache::builder().build()?;
+/// let weak = cache.downgrade();
+/// weak.upgrade().expect("the cache is still there").insert(1, 1);
+/// # Ok::<(), tidewheel::BuildError>(())
+/// ```
+pub struct WeakCache<K, V, S = RandomState> {
+    inner: Weak<Inner<K, V, S>>,
+}
+
+impl<K, V, S> WeakCache<K, V, S> {
+    /// The cache, if it is still there.
+    ///
+    /// ```
+    /// let cache: tidewheel::Cache<u64, u64> = tidewheel::Cache::builder().build()?;
+    /// let weak = cache.downgrade();
+    /// drop(cache);
+    /// assert!(weak.upgrade().is_none());
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Cache<K, V, S>> {
+        Some(Cache { inner: self.inner.upgrade()? })
+    }
+}
+
+impl<K, V, S> Clone for WeakCache<K, V, S> {
+    fn clone(&self) -> Self {
+        Self { inner: Weak::clone(&self.inner) }
+    }
+}
+
+impl<K, V, S> fmt::Debug for WeakCache<K, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakCache")
+    }
+}

@@ -1,0 +1,119 @@
+//! Reads: no lock, no reference count. A read restarts nothing but a time to idle.
+
+use super::Cache;
+use crate::entry::remaining;
+use crate::table::{Node, Pin};
+use equivalent::Equivalent;
+use std::hash::{BuildHasher, Hash};
+use std::time::Duration;
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// A clone of a key's value. Counts as use.
+    ///
+    /// Where values are dear to clone, see [`read`](Self::read) and [`read_guard`](Self::read_guard); an
+    /// `Arc` is not cheap to clone either when many threads do it to the same one.
+    ///
+    /// # Concurrency
+    ///
+    /// Lock-free. `V::clone` runs while this thread's epoch is pinned.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert("k".to_string(), 7);
+    /// assert_eq!(cache.get("k"), Some(7));
+    /// assert_eq!(cache.get("other"), None);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[inline]
+    pub fn get<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        V: Clone,
+    {
+        self.read(key, V::clone)
+    }
+
+    /// Runs a closure on a key's value, without a clone. Counts as use.
+    ///
+    /// # Concurrency
+    ///
+    /// Lock-free. The closure may use the cache. While it runs, nothing that is removed meanwhile is
+    /// dropped.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert("k", "long text".to_string());
+    /// assert_eq!(cache.read("k", |text| text.len()), Some(9));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[inline]
+    pub fn read<Q, R>(&self, key: &Q, run: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let pin = Pin::new();
+        self.visible(key, &pin).map(Node::value).map(run)
+    }
+
+    /// As [`get`](Self::get), but counts as no use and restarts no time to idle.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert("k", 7);
+    /// assert_eq!(cache.peek("k"), Some(7));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[inline]
+    pub fn peek<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        V: Clone,
+    {
+        let pin = Pin::new();
+        self.visible(key, &pin).map(|node| node.value().clone())
+    }
+
+    /// Whether a key has a live entry. Counts as no use.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert("k", 7);
+    /// assert!(cache.contains_key("k"));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[inline]
+    pub fn contains_key<Q>(&self, key: &Q) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let pin = Pin::new();
+        self.visible(key, &pin).is_some()
+    }
+
+    /// How long a key's entry would live on if nobody wrote or touched it: `Some(Duration::MAX)` for ever,
+    /// `None` if there is no live entry. Counts as no use.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let clock = tidewheel::ManualClock::new();
+    /// let cache = tidewheel::Cache::builder()
+    ///     .time_to_live(Duration::from_secs(5)).clock(clock.clone()).build()?;
+    /// cache.insert("k", 7);
+    /// clock.advance(Duration::from_secs(2));
+    /// assert_eq!(cache.remaining_ttl("k"), Some(Duration::from_secs(3)));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn remaining_ttl<Q>(&self, key: &Q) -> Option<Duration>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let pin = Pin::new();
+        self.visible_with_times(key, &pin).map(|(_, now, until)| remaining(until, now))
+    }
+}

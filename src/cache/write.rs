@@ -1,0 +1,425 @@
+//! Writes: each takes the lock of one shard, once, and runs user code outside it.
+
+use super::Cache;
+use crate::listener::RemovalCause;
+use crate::shard::{Removed, Replaced};
+use crate::table::{Node, Pin, Touch};
+use crate::time::{Span, Tick};
+use equivalent::Equivalent;
+use std::hash::{BuildHasher, Hash};
+use std::time::Duration;
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Stores an entry, with the cache's time to live and a new age. Over an equal key, key and value are
+    /// replaced, in one step for readers.
+    ///
+    /// # Panics
+    ///
+    /// If a shard would hold more than 2^31 entries.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert("k", 1);
+    /// cache.insert("k", 2);
+    /// assert_eq!(cache.get("k"), Some(2));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn insert(&self, key: K, value: V) {
+        self.store(key, value, self.parts().ttl, None);
+    }
+
+    /// As [`insert`](Self::insert), with a time to live of its own, which touches and updates restart.
+    /// Zero: the entry is never visible. More than 292 years: for ever.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert_with_ttl("k", 1, Duration::from_secs(60));
+    /// assert!(cache.remaining_ttl("k") <= Some(Duration::from_secs(60)));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration) {
+        self.store(key, value, Span::from_duration(ttl), None);
+    }
+
+    fn store(&self, key: K, value: V, ttl: Span, born: Option<Tick>) {
+        let (hash, shard) = self.locate(&key);
+        let pin = Pin::new();
+        let (replaced, chores) = shard.insert(&self.parts().terms, hash, (key, value), (ttl, born), &pin);
+        self.wake(&chores);
+        if let Some(node) = replaced {
+            self.tell(node, RemovalCause::Replaced);
+        }
+        shard.finish(chores, &pin);
+    }
+
+    /// Stores an entry if the key has no live one.
+    ///
+    /// # Errors
+    ///
+    /// Hands key and value back if there is a live entry: of several callers, one succeeds.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// assert_eq!(cache.try_insert("k", 1), Ok(()));
+    /// assert_eq!(cache.try_insert("k", 2), Err(("k", 2)));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn try_insert(&self, key: K, value: V) -> Result<(), (K, V)> {
+        let (hash, shard) = self.locate(&key);
+        let pin = Pin::new();
+        let parts = self.parts();
+        let (result, chores) = shard.try_insert(&parts.terms, hash, (key, value), parts.ttl, &pin);
+        self.wake(&chores);
+        shard.finish(chores, &pin);
+        result
+    }
+
+    /// Stores a value under a key that has a live entry; restarts its time to live and keeps its age.
+    ///
+    /// # Errors
+    ///
+    /// Hands the value back if there is no live entry: what is gone does not come back.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// assert_eq!(cache.replace("k", 1), Err(1));
+    /// cache.insert("k", 2);
+    /// assert_eq!(cache.replace("k", 3), Ok(()));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn replace<Q>(&self, key: &Q, value: V) -> Result<(), V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        K: Clone,
+    {
+        let pin = Pin::new();
+        let Some(node) = self.visible(key, &pin) else {
+            return Err(value);
+        };
+        let entry = (node.key().clone(), value);
+        match self.swap(key, entry, None, &pin) {
+            Ok(()) => Ok(()),
+            // `Changed` does not come: nothing in particular was expected.
+            Err((value, _)) => Err(value),
+        }
+    }
+
+    /// Computes a new value from the old one and stores it, atomically; restarts the time to live and keeps
+    /// the age. False if there is no live entry, or none is left when the new value is ready.
+    ///
+    /// # Concurrency
+    ///
+    /// The closure runs outside every lock and may use the cache. If another write to the key comes
+    /// first, it runs again, on that write's value, so whatever else it does must be harmless when done
+    /// twice. No update is lost.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert("hits", 1);
+    /// assert!(cache.update("hits", |n| n + 1));
+    /// assert_eq!(cache.get("hits"), Some(2));
+    /// assert!(!cache.update("misses", |n| n + 1));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn update<Q>(&self, key: &Q, mut compute: impl FnMut(&V) -> V) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        K: Clone,
+    {
+        let pin = Pin::new();
+        loop {
+            let Some(node) = self.visible(key, &pin) else {
+                return false;
+            };
+            let entry = (node.key().clone(), compute(node.value()));
+            match self.swap(key, entry, Some(node), &pin) {
+                Ok(()) => return true,
+                Err((_, Lost::Changed)) => {}
+                Err((_, Lost::Gone)) => return false,
+            }
+        }
+    }
+
+    fn swap<Q>(
+        &self,
+        key: &Q,
+        entry: (K, V),
+        expected: Option<&Node<K, V>>,
+        pin: &Pin,
+    ) -> Result<(), (V, Lost)>
+    where
+        Q: ?Sized + Hash,
+    {
+        let (hash, shard) = self.locate(key);
+        let (replaced, chores) = shard.replace(&self.parts().terms, hash, entry, expected, pin);
+        self.wake(&chores);
+        let result = match replaced {
+            Replaced::Done(old) => {
+                self.tell(old, RemovalCause::Replaced);
+                Ok(())
+            }
+            Replaced::Gone(_, value) => Err((value, Lost::Gone)),
+            Replaced::Changed(_, value) => Err((value, Lost::Changed)),
+        };
+        shard.finish(chores, pin);
+        result
+    }
+
+    /// Restarts a live entry's own time to live. Never shortens what it has, and leaves a persisted entry
+    /// as it is. False if there is no live entry.
+    ///
+    /// # Concurrency
+    ///
+    /// Usually takes no lock. A touch that returns true is not undone by the reaper or by a replacement
+    /// under way.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let clock = tidewheel::ManualClock::new();
+    /// let cache = tidewheel::Cache::builder()
+    ///     .time_to_live(Duration::from_secs(5)).clock(clock.clone()).build()?;
+    /// cache.insert("k", 1);
+    /// clock.advance(Duration::from_secs(4));
+    /// assert!(cache.touch("k"));
+    /// assert_eq!(cache.remaining_ttl("k"), Some(Duration::from_secs(5)));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn touch<Q>(&self, key: &Q) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let (hash, shard) = self.locate(key);
+        let is_key = |other: &K| key.equivalent(other);
+        let terms = &self.parts().terms;
+        let pin = Pin::new();
+        match shard.find(hash, is_key, &pin).map(|node| node.touch(&terms.clock, terms.max_age)) {
+            Some(Touch::Done) => true,
+            Some(Touch::Sealed) => shard.touch(terms, hash, is_key),
+            Some(Touch::Gone) | None => false,
+        }
+    }
+
+    /// Gives a live entry a new time to live, from now on, shorter or longer. False if there is none.
+    /// Zero ends it at once; more than 292 years means for ever.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert("k", 1);
+    /// assert!(cache.set_ttl("k", Duration::from_secs(1)));
+    /// assert!(cache.remaining_ttl("k") <= Some(Duration::from_secs(1)));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn set_ttl<Q>(&self, key: &Q, ttl: Duration) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let (hash, shard) = self.locate(key);
+        let pin = Pin::new();
+        let ttl = Span::from_duration(ttl);
+        let (done, chores) =
+            shard.set_ttl(&self.parts().terms, hash, |other| key.equivalent(other), ttl, &pin);
+        self.wake(&chores);
+        shard.finish(chores, &pin);
+        done
+    }
+
+    /// Takes a live entry's time to live away, so that it lives for ever, or until the cache's maximal age.
+    /// False if there is none.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let cache = tidewheel::Cache::builder().time_to_live(Duration::from_secs(5)).build()?;
+    /// cache.insert("k", 1);
+    /// assert!(cache.persist("k"));
+    /// assert_eq!(cache.remaining_ttl("k"), Some(Duration::MAX));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn persist<Q>(&self, key: &Q) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        self.set_ttl(key, Duration::MAX)
+    }
+
+    /// Removes an entry. Whether there was a live one.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert("k", 1);
+    /// assert!(cache.invalidate("k"));
+    /// assert!(!cache.invalidate("k"));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn invalidate<Q>(&self, key: &Q) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let pin = Pin::new();
+        self.take(key, None, &pin, |_| ()).is_ok()
+    }
+
+    /// Removes an entry and returns a clone of its value, if it was live. (A clone: readers may still be
+    /// looking at the value itself.)
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert("k", 1);
+    /// assert_eq!(cache.remove("k"), Some(1));
+    /// assert_eq!(cache.remove("k"), None);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn remove<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        V: Clone,
+    {
+        let pin = Pin::new();
+        self.take(key, None, &pin, |node| node.value().clone()).ok()
+    }
+
+    /// Removes a live entry if its value satisfies a condition, and returns a clone of the value. The entry
+    /// that is removed is the one that was looked at.
+    ///
+    /// # Concurrency
+    ///
+    /// The condition runs outside every lock and may use the cache; if a write to the key comes between,
+    /// it runs again on the new value.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert("k", 1);
+    /// assert_eq!(cache.remove_if("k", |n| *n > 1), None);
+    /// assert_eq!(cache.remove_if("k", |n| *n == 1), Some(1));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn remove_if<Q>(&self, key: &Q, mut condition: impl FnMut(&V) -> bool) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        V: Clone,
+    {
+        let pin = Pin::new();
+        loop {
+            let node = self.visible(key, &pin)?;
+            if !condition(node.value()) {
+                return None;
+            }
+            match self.take(key, Some(node), &pin, |node| node.value().clone()) {
+                Ok(value) => return Some(value),
+                Err(Lost::Changed) => {}
+                Err(Lost::Gone) => return None,
+            }
+        }
+    }
+
+    /// Takes a live entry out; `keep` makes of it what the caller wants, after the listener was told.
+    fn take<'g, Q, R>(
+        &'g self,
+        key: &Q,
+        expected: Option<&Node<K, V>>,
+        pin: &'g Pin,
+        keep: impl FnOnce(&'g Node<K, V>) -> R,
+    ) -> Result<R, Lost>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let (hash, shard) = self.locate(key);
+        let is_key = |other: &K| key.equivalent(other);
+        let (removed, chores) = shard.remove(&self.parts().terms, hash, is_key, expected, pin);
+        self.wake(&chores);
+        if let Removed::Done(node) = &removed {
+            self.tell(node, RemovalCause::Explicit);
+        }
+        shard.finish(chores, pin);
+        match removed {
+            Removed::Done(node) => Ok(keep(node)),
+            Removed::Gone => Err(Lost::Gone),
+            Removed::Changed => Err(Lost::Changed),
+        }
+    }
+
+    /// Moves a live entry to another key: removes it, and stores a clone of its value there, with its age
+    /// and its own time to live, which begins anew. False if there is none; of several callers who
+    /// move the same entry, one succeeds.
+    ///
+    /// # Concurrency
+    ///
+    /// In between, neither key has the entry. Whatever was under the new key is replaced.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert("old", 1);
+    /// assert!(cache.rename("old", "new"));
+    /// assert_eq!((cache.get("old"), cache.get("new")), (None, Some(1)));
+    /// assert!(!cache.rename("old", "newer"));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn rename<Q>(&self, key: &Q, new_key: K) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        V: Clone,
+    {
+        let pin = Pin::new();
+        loop {
+            let Some(node) = self.visible(key, &pin) else {
+                return false;
+            };
+            // Cloned before anything is removed: a clone that panics loses no entry.
+            let value = node.value().clone();
+            match self.take(key, Some(node), &pin, Node::times) {
+                Ok(times) => {
+                    self.store(new_key, value, times.ttl, Some(times.born));
+                    return true;
+                }
+                Err(Lost::Changed) => {}
+                Err(Lost::Gone) => return false,
+            }
+        }
+    }
+
+    /// Removes every entry that is there when it is called. What is inserted meanwhile may stay or go.
+    ///
+    /// # Complexity
+    ///
+    /// O(entries); holds a shard's lock for a bounded number of them at a time.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert(1, 'a');
+    /// cache.insert(2, 'b');
+    /// cache.invalidate_all();
+    /// assert_eq!(cache.entry_count(), 0);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn invalidate_all(&self) {
+        for shard in &self.parts().shards {
+            let rows = shard.slots();
+            let mut next = 0;
+            while next < rows {
+                let pin = Pin::new();
+                let (removed, end, chores) = shard.clear_some(&self.parts().terms, next, &pin);
+                self.wake(&chores);
+                for node in removed {
+                    self.tell(node, RemovalCause::Explicit);
+                }
+                shard.finish(chores, &pin);
+                next = end;
+            }
+        }
+    }
+}
+
+/// Why an optimistic write did not happen.
+#[derive(Clone, Copy, Debug)]
+enum Lost {
+    /// There is no live entry.
+    Gone,
+    /// There is another one by now.
+    Changed,
+}

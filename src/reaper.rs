@@ -1,0 +1,498 @@
+//! The reaper: one thread that visits caches when something in them is due, and sleeps otherwise.
+//!
+//! It knows caches only as [`Sweep`]: when to come again, and whether debris still waits. It never
+//! knows shards, entries or values, and it holds no cache alive while it sleeps.
+//!
+//! # How a wake-up is never lost
+//!
+//! Each registered cache has a *promise*: the tick at which the thread will come at the latest.
+//! [`Registration::wake`] is done when the promise is early enough. The thread takes all promises back
+//! (sets them to `NEVER`) before it sweeps, and makes new ones, out of the answers, before it sleeps. So
+//! whoever files something during a sweep either was seen by that sweep, or finds the promise taken
+//! back and leaves word in `State::wake_at`, which the thread reads under the lock before it sleeps.
+//! That "either, or" is a store before a load on both sides, hence the two fences.
+//!
+//! # Locks
+//!
+//! One mutex, held for moments, under which nothing of a cache runs. It comes last in the lock order:
+//! `wake` may be called under a shard's lock.
+
+use crate::sync::atomic::{AtomicU64, Ordering, fence};
+use crate::sync::thread::{self, JoinHandle, ThreadId};
+use crate::sync::{Arc, Condvar, Mutex, Weak, catch, lazy_static, wait, wait_timeout};
+use crate::time::{Span, Tick, Timeline};
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+/// What the reaper knows of a cache.
+pub(crate) trait Sweep: Send + Sync {
+    /// Removes what is due at `now`; returns the tick at which there is next something to do
+    /// (`Tick::NEVER`: nothing).
+    fn sweep(&self, now: Tick) -> Tick;
+
+    /// Pushes reclamation on and drops what is ripe; true while debris still waits.
+    fn reclaim(&self) -> bool;
+}
+
+/// Who removes expired entries from caches: a thread, or nobody but you.
+///
+/// Any number of caches share one reaper. Its thread starts with the first cache, sleeps without waking
+/// while nothing can expire and nothing waits to be dropped, and ends by itself after the last cache.
+/// Clones are handles to the same reaper.
+///
+/// Listeners of expired entries and the destructors of their values run on it. One that blocks delays
+/// memory, in every cache that shares the reaper, and never visibility.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidewheel::{Cache, Reaper};
+///
+/// let reaper = Reaper::dedicated();
+/// let cache = Cache::builder()
+///     .time_to_live(Duration::from_secs(60))
+///     .reaper(reaper.clone())
+///     .build()?;
+/// cache.insert("k", 1);
+/// drop(cache);
+/// reaper.join(); // its thread is gone
+/// # Ok::<(), tidewheel::BuildError>(())
+/// ```
+#[derive(Clone)]
+pub struct Reaper(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Shared(Arc<Core>),
+    Dedicated(Arc<Core>),
+    Manual,
+}
+
+lazy_static! {
+    static ref SHARED: Arc<Core> = Arc::new(Core::new());
+}
+
+impl Reaper {
+    /// The reaper of the process, with one thread for every cache that names no other. The default.
+    ///
+    /// ```
+    /// use tidewheel::{Cache, Reaper};
+    /// let cache = Cache::builder().reaper(Reaper::shared()).build()?;
+    /// cache.insert("k", 1);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn shared() -> Self {
+        Self(Kind::Shared(Arc::clone(&SHARED)))
+    }
+
+    /// A reaper with a thread of its own, for caches whose listeners or destructors are slow, and for
+    /// those who want to [`join`](Self::join) it. Clones of it may be given to several caches.
+    ///
+    /// ```
+    /// use tidewheel::{Cache, Reaper};
+    /// let reaper = Reaper::dedicated();
+    /// let names = Cache::builder().reaper(reaper.clone()).build()?;
+    /// let routes = Cache::builder().reaper(reaper).build()?;
+    /// names.insert(1, "one");
+    /// routes.insert("/", 1);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn dedicated() -> Self {
+        Self(Kind::Dedicated(Arc::new(Core::new())))
+    }
+
+    /// No thread at all: expired entries are invisible on time all the same, but leave memory only
+    /// in [`run_pending_tasks`](crate::Cache::run_pending_tasks), or when a
+    /// [`ManualClock`](crate::ManualClock) is advanced.
+    ///
+    /// ```
+    /// use tidewheel::{Cache, Reaper};
+    /// let cache = Cache::builder().reaper(Reaper::manual()).build()?;
+    /// cache.insert("k", 1);
+    /// cache.run_pending_tasks();
+    /// assert_eq!(cache.get("k"), Some(1));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn manual() -> Self {
+        Self(Kind::Manual)
+    }
+
+    /// Waits until the reaper's thread has ended, that is until its last cache is gone. Returns at once
+    /// if there is no thread.
+    ///
+    /// # Concurrency
+    ///
+    /// Whoever still holds one of the reaper's caches while it waits here waits for ever. On the
+    /// reaper's own thread (in a listener or a destructor) it returns at once, since the thread cannot
+    /// wait for its own end. A cache that is built meanwhile is waited for too if it comes before the
+    /// thread has left.
+    ///
+    /// ```
+    /// use tidewheel::{Cache, Reaper};
+    /// let reaper = Reaper::dedicated();
+    /// reaper.join(); // there is no thread yet
+    /// let cache: Cache<u64, u64> = Cache::builder().reaper(reaper.clone()).build()?;
+    /// drop(cache);
+    /// reaper.join();
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn join(&self) {
+        if let Some(core) = self.core() {
+            core.join();
+        }
+    }
+
+    /// Whether this reaper has no thread, so that somebody else has to sweep.
+    pub(crate) fn is_manual(&self) -> bool {
+        self.core().is_none()
+    }
+
+    /// Puts a cache in the reaper's care until the registration is dropped, and starts the thread if
+    /// none runs. If it cannot be started, nothing is registered.
+    ///
+    /// The registration should be the last thing of the cache to be dropped: the thread ends, and
+    /// `join` returns, as soon as the last registration is gone.
+    pub(crate) fn register(&self, cache: Weak<dyn Sweep>) -> io::Result<Registration> {
+        match self.core() {
+            Some(core) => Core::register(core, cache).map(|place| Registration(Some(place))),
+            None => Ok(Registration(None)),
+        }
+    }
+
+    fn core(&self) -> Option<&Arc<Core>> {
+        match &self.0 {
+            Kind::Shared(core) | Kind::Dedicated(core) => Some(core),
+            Kind::Manual => None,
+        }
+    }
+}
+
+impl Default for Reaper {
+    fn default() -> Self {
+        Self::shared()
+    }
+}
+
+impl fmt::Debug for Reaper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Kind::Shared(_) => "Reaper::shared()",
+            Kind::Dedicated(_) => "Reaper::dedicated()",
+            Kind::Manual => "Reaper::manual()",
+        })
+    }
+}
+
+/// A cache's place in a reaper's list.
+pub(crate) struct Registration(Option<Place>);
+
+struct Place {
+    core: Arc<Core>,
+    promise: Arc<Promise>,
+}
+
+impl Registration {
+    /// There is something to do at `at`, or before. A fence and a load if the thread comes by then
+    /// anyway; else it is told.
+    ///
+    /// A tick at the start of a second is best: then many calls become one visit, debris included.
+    /// Call it after the thing is where `sweep` and `reclaim` look, and before any user code, since
+    /// others may rely on the call having been made. May be called under a shard's lock.
+    pub(crate) fn wake(&self, at: Tick) {
+        if let Some(place) = &self.0 {
+            // ORDERING: SeqCst fence; pairs with the fence in `Round::begin`: either the sweep that
+            // follows that one sees what was filed before this one, or the load below sees the
+            // promise taken back.
+            fence(Ordering::SeqCst);
+            if place.promise.tick() > at {
+                place.core.wake(&place.promise, at);
+            }
+        }
+    }
+}
+
+impl Drop for Registration {
+    /// The cache is gone. Never waits, except for the mutex, which is held for moments.
+    fn drop(&mut self) {
+        if let Some(place) = &self.0 {
+            place.core.remove(&place.promise);
+        }
+    }
+}
+
+/// The tick at which the thread will have come to a cache. `NEVER` while the thread is on its way.
+///
+/// Written under the reaper's lock only.
+struct Promise(AtomicU64);
+
+impl Promise {
+    fn tick(&self) -> Tick {
+        // ORDERING: Relaxed; what it decides is ordered by the fences in `Registration::wake` and
+        // `Round::begin`.
+        Tick::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+
+    fn make(&self, at: Tick) {
+        // ORDERING: Relaxed; as in `tick`.
+        self.0.store(at.as_nanos(), Ordering::Relaxed);
+    }
+}
+
+/// What the thread and the handles share.
+struct Core {
+    state: Mutex<State>,
+    /// The thread waits here, alone.
+    wake: Condvar,
+    /// Whoever joins waits here.
+    ended: Condvar,
+    timeline: Timeline,
+    #[cfg(test)]
+    stack_size: Option<usize>,
+}
+
+struct State {
+    caches: Vec<Member>,
+    /// The earliest tick that `wake` was called with since the thread last set out.
+    wake_at: Tick,
+    thread: Option<Worker>,
+}
+
+#[derive(Clone)]
+struct Member {
+    cache: Weak<dyn Sweep>,
+    promise: Arc<Promise>,
+}
+
+/// The thread, from its start until it is joined or another takes its place.
+struct Worker {
+    id: ThreadId,
+    /// Whether it still looks at the list. Changes under the lock, together with the list, so that a
+    /// cache is either seen by the thread or starts a new one.
+    running: bool,
+    /// Taken by the one who joins.
+    handle: Option<JoinHandle<()>>,
+}
+
+impl Core {
+    fn new() -> Self {
+        Self {
+            state: Mutex::new(State { caches: Vec::new(), wake_at: Tick::NEVER, thread: None }),
+            wake: Condvar::new(),
+            ended: Condvar::new(),
+            timeline: Timeline::system(),
+            #[cfg(test)]
+            stack_size: None,
+        }
+    }
+
+    fn register(self: &Arc<Self>, cache: Weak<dyn Sweep>) -> io::Result<Place> {
+        let mut state = self.state.lock();
+        if !state.thread.as_ref().is_some_and(|worker| worker.running) {
+            let core = Arc::clone(self);
+            // Under the lock, so that nobody else starts one too. The thread's first step is to wait
+            // for the lock.
+            let handle = self.builder().spawn(move || core.run())?;
+            let id = handle.thread().id();
+            state.thread = Some(Worker { id, running: true, handle: Some(handle) });
+        }
+        let promise = Arc::new(Promise(AtomicU64::new(Tick::NEVER.as_nanos())));
+        state.caches.push(Member { cache, promise: Arc::clone(&promise) });
+        Ok(Place { core: Arc::clone(self), promise })
+    }
+
+    fn builder(&self) -> thread::Builder {
+        let builder = thread::Builder::new().name("tidewheel-reaper".into());
+        #[cfg(test)]
+        if let Some(size) = self.stack_size {
+            return builder.stack_size(size);
+        }
+        builder
+    }
+
+    fn wake(&self, promise: &Promise, at: Tick) {
+        let mut state = self.state.lock();
+        if promise.tick() <= at {
+            return;
+        }
+        promise.make(at);
+        if at < state.wake_at {
+            state.wake_at = at;
+            self.wake.notify_one();
+        }
+    }
+
+    fn remove(&self, promise: &Arc<Promise>) {
+        let mut state = self.state.lock();
+        let place = state.caches.iter().position(|member| Arc::ptr_eq(&member.promise, promise));
+        let member = place.map(|index| state.caches.swap_remove(index));
+        if state.caches.is_empty() {
+            self.wake.notify_one();
+        }
+        drop(state);
+        // May free the cache's memory (never its values): not under the lock.
+        drop(member);
+    }
+
+    fn join(&self) {
+        let me = thread::current().id();
+        let mut state = self.state.lock();
+        let handle = loop {
+            match &mut state.thread {
+                None => return,
+                Some(worker) if worker.id == me => return,
+                Some(Worker { running: false, handle, .. }) if handle.is_some() => break handle.take(),
+                // It runs, or somebody else is about to have joined it.
+                Some(_) => state = wait(&self.ended, state),
+            }
+        };
+        drop(state);
+        let Some(handle) = handle else { return };
+        let id = handle.thread().id();
+        // It catches panics; there is nothing to learn from how it ended.
+        let _ = handle.join();
+        let mut state = self.state.lock();
+        if state.thread.as_ref().is_some_and(|worker| worker.id == id) {
+            state.thread = None;
+        }
+        self.ended.notify_all();
+    }
+
+    /// The thread.
+    fn run(&self) {
+        let mut round = Round { visits: Vec::new(), next: Tick::NEVER, pause: PAUSE };
+        while let Some(work) = self.sleep(&mut round) {
+            match work {
+                Work::Sweep(now) => round.sweep(now),
+                Work::Reclaim(now) => round.reclaim(now),
+            }
+        }
+    }
+
+    /// Sleeps until there is something to do, and sets out to do it. `None`: the last cache is gone,
+    /// and with it the thread.
+    fn sleep(&self, round: &mut Round) -> Option<Work> {
+        let mut state = self.state.lock();
+        round.end();
+        let reclaim_at = if round.visits.is_empty() {
+            Tick::NEVER
+        } else {
+            self.timeline.now().after(Span::from_duration(round.pause))
+        };
+        loop {
+            if state.caches.is_empty() {
+                if let Some(worker) = &mut state.thread {
+                    worker.running = false;
+                }
+                self.ended.notify_all();
+                return None;
+            }
+            let now = self.timeline.now();
+            let sweep_at = round.next.min(state.wake_at);
+            if sweep_at <= now {
+                state.wake_at = Tick::NEVER;
+                round.begin(&state.caches);
+                return Some(Work::Sweep(now));
+            }
+            if reclaim_at <= now {
+                return Some(Work::Reclaim(now));
+            }
+            let until = sweep_at.min(reclaim_at);
+            state = if until == Tick::NEVER {
+                wait(&self.wake, state)
+            } else {
+                wait_timeout(&self.wake, state, until.since(now).as_duration())
+            };
+        }
+    }
+}
+
+enum Work {
+    /// Something is due: visit every cache.
+    Sweep(Tick),
+    /// Nothing is due, but debris waits: push it on where it does.
+    Reclaim(Tick),
+}
+
+/// The first pause before the thread looks after debris again. Doubled while nothing gets better.
+const PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(64);
+
+/// What the thread itself remembers from one visit to the next.
+struct Round {
+    /// The caches of this round; while the thread sleeps, those in which debris waits.
+    visits: Vec<Visit>,
+    /// The earliest answer of the last sweep.
+    next: Tick,
+    pause: Duration,
+}
+
+struct Visit {
+    member: Member,
+    /// The answer of `sweep`.
+    next: Tick,
+    /// The answer of `reclaim`.
+    debris: bool,
+}
+
+impl Round {
+    /// Takes all promises back and lists the caches to visit. Called under the lock.
+    fn begin(&mut self, caches: &[Member]) {
+        self.visits.clear();
+        self.visits.extend(caches.iter().map(|member| {
+            member.promise.make(Tick::NEVER);
+            Visit { member: member.clone(), next: Tick::NEVER, debris: false }
+        }));
+        // ORDERING: SeqCst fence; pairs with the fence in `Registration::wake`, see there.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Makes new promises, and forgets the caches where nothing waits. Called under the lock.
+    fn end(&mut self) {
+        for Visit { member, next, .. } in &self.visits {
+            if *next < member.promise.tick() {
+                member.promise.make(*next);
+            }
+        }
+        self.visits.retain(|visit| visit.debris);
+    }
+
+    /// Sweeps every cache.
+    fn sweep(&mut self, now: Tick) {
+        self.pause = PAUSE;
+        self.next = Tick::NEVER;
+        for visit in &mut self.visits {
+            // The handle may turn out to be the last one, so its drop must be caught as well.
+            let answer = catch(|| {
+                let cache = visit.member.cache.upgrade();
+                cache.map_or((Tick::NEVER, false), |cache| (cache.sweep(now), cache.reclaim()))
+            });
+            (visit.next, visit.debris) = answer.unwrap_or((next_second(now), false));
+            self.next = self.next.min(visit.next);
+        }
+    }
+
+    /// Looks after debris, and slows down if that helps nothing.
+    fn reclaim(&mut self, now: Tick) {
+        let mut progress = false;
+        for visit in &mut self.visits {
+            let answer = catch(|| visit.member.cache.upgrade().is_some_and(|cache| cache.reclaim()));
+            visit.debris = answer.unwrap_or(false);
+            if answer.is_none() {
+                self.next = self.next.min(next_second(now));
+            }
+            progress |= !visit.debris;
+        }
+        self.pause = if progress { PAUSE } else { (self.pause * 2).min(LONGEST_PAUSE) };
+    }
+}
+
+/// When to look again after a panic: not at once, lest one bad destructor keep the thread busy.
+fn next_second(now: Tick) -> Tick {
+    Tick::start_of(now.second() + 1)
+}
+
+#[cfg(all(test, not(tidewheel_loom)))]
+mod tests;

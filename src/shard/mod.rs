@@ -1,0 +1,295 @@
+//! A shard: a table, and the rows and the wheel that go with it, under one mutex.
+//!
+//! Here the two sides meet: what readers see (nodes) and what writers keep (rows). A shard knows times
+//! and causes; it knows no listener, no hasher and no other shard, and runs no user code under its lock
+//! but `Eq`, before the first change.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod.rs` | the shard, its ledger, and the chores that an operation leaves behind |
+//! | `write.rs` | the operations that writers call |
+//! | `sweep.rs` | what the reaper does |
+//!
+//! # Invariants
+//!
+//! - **S1** Each row has one entry and each entry one row, with the same home bucket.
+//! - **S2** A row whose entry can expire is in the wheel, in a slot that comes due no later than the entry's
+//!   deadline needs. (A touch moves the deadline later and tells nobody.)
+//! - **S3** `Ledger::due` is not later than the first start of a second at or after any deadline; nor than
+//!   the next second, if debris waits or an expired node is to be told of. When it moves earlier, the
+//!   reaper is woken.
+//! - **S4** A removed value is handed out once: to the caller, who tells the listener, or, if it had
+//!   expired, to `Ledger::expired`, from where the reaper takes it.
+
+mod sweep;
+mod write;
+
+pub(crate) use sweep::Told;
+pub(crate) use write::{Removed, Replaced};
+
+use crate::hash::HashBits;
+use crate::rows::{Chain, Link, Row, RowId, Rows};
+use crate::sync::CachePadded;
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::thread_local;
+use crate::table::{Node, Pin, Ripe, Sealed, Table, Unlinked, Writing};
+use crate::time::{SECOND, Span, Tick, Timeline};
+use crate::wheel::Wheel;
+use std::cell::Cell;
+use std::fmt;
+
+/// What every operation needs to know of the cache.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    pub(crate) clock: Timeline,
+    pub(crate) max_age: Span,
+    /// Whether somebody is to be told of expired entries.
+    pub(crate) listened: bool,
+}
+
+/// A writer's book-keeping of an entry.
+#[derive(Debug)]
+pub(crate) struct Booked {
+    home: u32,
+    wheel: Link,
+}
+
+impl Row for Booked {
+    fn vacant(link: Link) -> Self {
+        Self { home: 0, wheel: link }
+    }
+
+    fn link(&self) -> &Link {
+        &self.wheel
+    }
+}
+
+/// The chain of the wheel's slots.
+#[derive(Debug)]
+pub(crate) struct InWheel;
+
+impl Chain<Booked> for InWheel {
+    fn link(row: &Booked) -> &Link {
+        &row.wheel
+    }
+
+    fn link_mut(row: &mut Booked) -> &mut Link {
+        &mut row.wheel
+    }
+}
+
+/// The writers' books, under the table's lock.
+struct Ledger<K, V> {
+    rows: Rows<Booked>,
+    wheel: Wheel<InWheel>,
+    /// When the reaper is to come next.
+    due: Tick,
+    /// Expired, unlinked, and its listener not told yet.
+    expired: Vec<Unlinked<K, V>>,
+}
+
+impl<K, V> Ledger<K, V> {
+    fn home(&self, row: RowId) -> u32 {
+        self.rows[row].home
+    }
+
+    /// Files a row that is in no slot, unless its entry never expires.
+    fn file(&mut self, row: RowId, deadline: Tick, now: Tick) {
+        if deadline < Tick::NEVER {
+            // A hand that was left behind in a long silence would put the row into too coarse a slot.
+            self.wheel.advance(&mut self.rows, now);
+            self.wheel.file(&mut self.rows, row, deadline);
+        }
+    }
+
+    /// Files a row whose deadline moved from `before` to `after`. Later is nobody's business: the slot
+    /// comes due, and the row is filed again then.
+    fn refile(&mut self, row: RowId, before: Tick, after: Tick, now: Tick) {
+        if after < before || after == Tick::NEVER || !self.wheel.is_filed(&self.rows, row) {
+            self.wheel.unfile(&mut self.rows, row);
+            self.file(row, after, now);
+        }
+    }
+
+    /// The entry is gone: so are its place in the wheel and its row.
+    fn forget(&mut self, row: RowId) {
+        self.wheel.unfile(&mut self.rows, row);
+        self.rows.remove(row);
+    }
+}
+
+/// One slice of the key space.
+pub(crate) struct Shard<K, V> {
+    table: Table<K, V, Ledger<K, V>>,
+    gauges: CachePadded<Gauges>,
+}
+
+/// What can be seen of a shard without its lock. Written under it.
+struct Gauges {
+    /// As `Ledger::due`.
+    due: AtomicU64,
+    /// Entries in the table.
+    len: AtomicUsize,
+    /// Whether sealed debris waits to ripen or to be dropped.
+    waiting: AtomicBool,
+}
+
+/// What an operation leaves to be done after the lock is released.
+#[must_use]
+pub(crate) struct Chores<K, V> {
+    sealed: Option<Sealed>,
+    ripe: Option<Ripe<K, V>>,
+    /// The reaper is to come at this tick, earlier than it knew.
+    pub(crate) wake: Option<Tick>,
+}
+
+thread_local! {
+    /// Whether this thread is dropping ripe values: their destructors may use the cache, but do not drop
+    /// further values from within, which could go on for ever.
+    static HELPING: Cell<bool> = const { Cell::new(false) };
+}
+
+impl<K, V> Shard<K, V> {
+    pub(crate) fn new(capacity: usize, now: Tick) -> Self {
+        let ledger = Ledger {
+            rows: Rows::with_capacity(capacity),
+            wheel: Wheel::new(now),
+            due: Tick::NEVER,
+            expired: Vec::new(),
+        };
+        Self {
+            table: Table::new(capacity, ledger),
+            gauges: CachePadded::new(Gauges {
+                due: AtomicU64::new(Tick::NEVER.as_nanos()),
+                len: AtomicUsize::new(0),
+                waiting: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// The node of a key. Whether it is visible is for the node to say.
+    #[inline]
+    pub(crate) fn find<'g>(
+        &'g self,
+        hash: HashBits,
+        is_key: impl Fn(&K) -> bool,
+        pin: &'g Pin,
+    ) -> Option<&'g Node<K, V>> {
+        self.table.find(hash, is_key, pin)
+    }
+
+    /// Entries in the table, expired and not yet removed ones included.
+    pub(crate) fn len(&self) -> usize {
+        // ORDERING: Relaxed; a figure, exact while no writer runs.
+        self.gauges.len.load(Ordering::Relaxed)
+    }
+
+    /// When the reaper is to come next.
+    pub(crate) fn due(&self) -> Tick {
+        // ORDERING: Relaxed; a reaper that misses a change is woken for it (`Registration::wake`, after
+        // `Shard::settle` released the lock).
+        Tick::from_nanos(self.gauges.due.load(Ordering::Relaxed))
+    }
+
+    /// Whether sealed debris waits to ripen or to be dropped.
+    pub(crate) fn is_waiting(&self) -> bool {
+        // ORDERING: Relaxed; as `due`.
+        self.gauges.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Shows the books' state outside. The last thing under the lock.
+    fn publish(&self, table: &Writing<'_, '_, K, V, Ledger<K, V>>, due: Tick) {
+        // ORDERING: Relaxed, all three; see the loads.
+        self.gauges.due.store(due.as_nanos(), Ordering::Relaxed);
+        self.gauges.len.store(table.len(), Ordering::Relaxed);
+        self.gauges.waiting.store(table.has_sealed_debris(), Ordering::Relaxed);
+    }
+
+    /// The end of a writer's operation under the lock: seals what is full, takes what is ripe, and sees
+    /// to it that the reaper comes in time (S3). `deadline` is that of the entry written, if any.
+    fn settle(
+        &self,
+        table: &mut Writing<'_, '_, K, V, Ledger<K, V>>,
+        ledger: &mut Ledger<K, V>,
+        now: Tick,
+        deadline: Tick,
+    ) -> Chores<K, V> {
+        let sealed = table.seal(false);
+        let ripe = (sealed.is_some() && !HELPING.with(Cell::get)).then(|| table.take_ripe(false));
+        let soon = Tick::start_of(now.second() + 1);
+        let mut need = boundary(deadline).max(soon);
+        if table.has_open_debris() || table.has_sealed_debris() || !ledger.expired.is_empty() {
+            need = soon;
+        }
+        let wake = (need < ledger.due).then_some(need);
+        ledger.due = ledger.due.min(need);
+        self.publish(table, ledger.due);
+        Chores { sealed, ripe, wake }
+    }
+
+    /// Does what an operation left, but for the waking, which comes first and is the cache's to do.
+    pub(crate) fn finish(&self, chores: Chores<K, V>, pin: &Pin) {
+        if let Some(sealed) = chores.sealed {
+            sealed.start(pin);
+        }
+        if let Some(ripe) = chores.ripe {
+            self.dispose(ripe);
+        }
+    }
+
+    /// Drops ripe values, and keeps some of the memory for the next inserts.
+    fn dispose(&self, ripe: Ripe<K, V>) {
+        if ripe.is_empty() {
+            return;
+        }
+        let nested = HELPING.with(|helping| helping.replace(true));
+        let mut blanks = ripe.dispose();
+        HELPING.with(|helping| helping.set(nested));
+        if !blanks.is_empty() {
+            self.table.lock().parts().0.recycle(&mut blanks);
+        }
+    }
+
+    /// Recounts everything, and panics where two books disagree.
+    pub(crate) fn validate(&self) {
+        let pin = Pin::new();
+        let mut locked = self.table.lock();
+        let (table, ledger) = locked.parts();
+        let ledger = &*ledger;
+        ledger.rows.check();
+        let mut seen = 0;
+        table.validate(
+            |row| ledger.home(row),
+            |row, node| {
+                assert!(ledger.rows.contains(row), "an entry names a row that is vacant");
+                let place = table.find_row(ledger.home(row), row);
+                assert!(std::ptr::eq(table.node(place), node), "two entries name one row");
+                let expires = node.deadline() < Tick::NEVER;
+                assert!(
+                    ledger.wheel.is_filed(&ledger.rows, row) || !expires,
+                    "an entry that can expire is not in the wheel"
+                );
+                let dead = node.deadline() == Tick::from_nanos(0);
+                let needed = boundary(node.deadline()).max(ledger.wheel.next_due());
+                assert!(dead || ledger.due <= needed, "the reaper comes too late");
+                seen += 1;
+            },
+        );
+        assert_eq!(seen, ledger.rows.len(), "entries against rows");
+        assert_eq!(seen, self.len(), "entries against the gauge");
+        ledger.wheel.check(&ledger.rows, |row| table.node(table.find_row(ledger.home(row), row)).deadline());
+        drop(locked);
+        drop(pin);
+    }
+}
+
+impl<K, V> fmt::Debug for Shard<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shard").field("len", &self.len()).field("due", &self.due()).finish_non_exhaustive()
+    }
+}
+
+/// The first start of a second at or after `tick`: what is due then can be drained.
+fn boundary(tick: Tick) -> Tick {
+    if tick == Tick::NEVER { tick } else { Tick::start_of(tick.as_nanos().div_ceil(SECOND)) }
+}

@@ -1,0 +1,238 @@
+//! The operations that writers call on a shard: each takes the lock once.
+//!
+//! Order within each, and why: the key is looked up first (user's `Eq`, before any change); the old
+//! deadline is sealed; then the clock is read; then the new state is published. A touch that succeeded
+//! without the lock has read its clock before the seal, so nothing that is decided here undoes it.
+
+use super::{Booked, Chores, Ledger, Shard, Terms};
+use crate::hash::HashBits;
+use crate::rows::{Link, RowId};
+use crate::table::{Node, Pin, Place, Times, Touch, Writing};
+use crate::time::{Span, Tick};
+
+/// What an attempt to replace a value came to. What was not stored is handed back.
+#[derive(Debug)]
+pub(crate) enum Replaced<'g, K, V> {
+    /// The old node, for the listener.
+    Done(&'g Node<K, V>),
+    /// There is no live entry.
+    Gone(K, V),
+    /// There is one, but not the one that was expected.
+    Changed(K, V),
+}
+
+/// What an attempt to remove an entry came to.
+#[derive(Debug)]
+pub(crate) enum Removed<'g, K, V> {
+    /// The node, for the caller and the listener.
+    Done(&'g Node<K, V>),
+    /// There is no live entry.
+    Gone,
+    /// There is one, but not the one that was expected.
+    Changed,
+}
+
+type Table<'a, 't, K, V> = Writing<'a, 't, K, V, Ledger<K, V>>;
+
+impl<K: Eq, V> Shard<K, V> {
+    /// Stores an entry, whatever was there. `born` is now, unless given. Returns the node of a live entry
+    /// that was replaced.
+    pub(crate) fn insert<'g>(
+        &'g self,
+        terms: &Terms,
+        hash: HashBits,
+        entry: (K, V),
+        (ttl, born): (Span, Option<Tick>),
+        pin: &'g Pin,
+    ) -> (Option<&'g Node<K, V>>, Chores<K, V>) {
+        let mut locked = self.table.lock();
+        let (mut table, ledger) = locked.parts();
+        let Some(place) = table.find(hash, |key| *key == entry.0) else {
+            let now = terms.clock.now();
+            let times = Times { ttl, born: born.unwrap_or(now) };
+            let deadline = times.deadline(now, terms.max_age);
+            self.add(&mut table, ledger, hash, entry, (now, deadline, times));
+            return (None, self.settle(&mut table, ledger, now, deadline));
+        };
+        let seal = table.node(place).seal();
+        let now = terms.clock.now();
+        let times = Times { ttl, born: born.unwrap_or(now) };
+        let deadline = times.deadline(now, terms.max_age);
+        let old = table.replace(place, entry, (deadline, times));
+        ledger.refile(table.row(place), seal.tick(), deadline, now);
+        let replaced = if seal.was_alive(now) {
+            Some(table.retire(old, pin))
+        } else {
+            // It had expired: the reaper tells of it.
+            if terms.listened {
+                ledger.expired.push(old);
+            } else {
+                table.retire(old, pin);
+            }
+            None
+        };
+        (replaced, self.settle(&mut table, ledger, now, deadline))
+    }
+
+    /// Stores an entry if there is no live one; else hands it back.
+    pub(crate) fn try_insert(
+        &self,
+        terms: &Terms,
+        hash: HashBits,
+        (key, value): (K, V),
+        ttl: Span,
+        pin: &Pin,
+    ) -> (Result<(), (K, V)>, Chores<K, V>) {
+        let mut locked = self.table.lock();
+        let (mut table, ledger) = locked.parts();
+        if let Some(place) = table.find(hash, |other| *other == key) {
+            let now = terms.clock.now();
+            if table.node(place).reap(now).is_err() {
+                return (Err((key, value)), Chores::none());
+            }
+            self.drop_expired(terms, &mut table, ledger, (place, hash), pin);
+        }
+        let now = terms.clock.now();
+        let times = Times { ttl, born: now };
+        let deadline = times.deadline(now, terms.max_age);
+        self.add(&mut table, ledger, hash, (key, value), (now, deadline, times));
+        (Ok(()), self.settle(&mut table, ledger, now, deadline))
+    }
+
+    /// Puts a new value in the place of a live entry's: of any, or of `expected` alone.
+    pub(crate) fn replace<'g>(
+        &'g self,
+        terms: &Terms,
+        hash: HashBits,
+        (key, value): (K, V),
+        expected: Option<&Node<K, V>>,
+        pin: &'g Pin,
+    ) -> (Replaced<'g, K, V>, Chores<K, V>) {
+        let mut locked = self.table.lock();
+        let (mut table, ledger) = locked.parts();
+        let Some(place) = table.find(hash, |other| *other == key) else {
+            return (Replaced::Gone(key, value), Chores::none());
+        };
+        let node = table.node(place);
+        if expected.is_some_and(|expected| !std::ptr::eq(expected, node)) {
+            return (Replaced::Changed(key, value), Chores::none());
+        }
+        let seal = node.seal();
+        let now = terms.clock.now();
+        let times = node.times();
+        let deadline = times.deadline(now, terms.max_age);
+        if !node.claim(&seal, now, deadline) {
+            self.drop_expired(terms, &mut table, ledger, (place, hash), pin);
+            return (Replaced::Gone(key, value), self.settle(&mut table, ledger, now, Tick::NEVER));
+        }
+        let old = table.replace(place, (key, value), (deadline, times));
+        ledger.refile(table.row(place), seal.tick(), deadline, now);
+        let old = table.retire(old, pin);
+        (Replaced::Done(old), self.settle(&mut table, ledger, now, deadline))
+    }
+
+    /// Takes out a live entry: any, or `expected` alone.
+    pub(crate) fn remove<'g>(
+        &'g self,
+        terms: &Terms,
+        hash: HashBits,
+        is_key: impl Fn(&K) -> bool,
+        expected: Option<&Node<K, V>>,
+        pin: &'g Pin,
+    ) -> (Removed<'g, K, V>, Chores<K, V>) {
+        let mut locked = self.table.lock();
+        let (mut table, ledger) = locked.parts();
+        let Some(place) = table.find(hash, is_key) else {
+            return (Removed::Gone, Chores::none());
+        };
+        let node = table.node(place);
+        if expected.is_some_and(|expected| !std::ptr::eq(expected, node)) {
+            return (Removed::Changed, Chores::none());
+        }
+        let now = terms.clock.now();
+        if !node.kill(now) {
+            self.drop_expired(terms, &mut table, ledger, (place, hash), pin);
+            return (Removed::Gone, self.settle(&mut table, ledger, now, Tick::NEVER));
+        }
+        ledger.forget(table.row(place));
+        let old = table.unlink(place, hash.home());
+        let old = table.retire(old, pin);
+        (Removed::Done(old), self.settle(&mut table, ledger, now, Tick::NEVER))
+    }
+
+    /// A touch that met a seal: the same, in turn with the writers.
+    pub(crate) fn touch(&self, terms: &Terms, hash: HashBits, is_key: impl Fn(&K) -> bool) -> bool {
+        let mut locked = self.table.lock();
+        let (table, _) = locked.parts();
+        let place = table.find(hash, is_key);
+        // No seal outlasts the critical section that set it, except on a node that has left the table.
+        place.is_some_and(|place| table.node(place).touch(&terms.clock, terms.max_age) == Touch::Done)
+    }
+
+    /// Gives a live entry another time to live, from now on.
+    pub(crate) fn set_ttl(
+        &self,
+        terms: &Terms,
+        hash: HashBits,
+        is_key: impl Fn(&K) -> bool,
+        ttl: Span,
+        pin: &Pin,
+    ) -> (bool, Chores<K, V>) {
+        let mut locked = self.table.lock();
+        let (mut table, ledger) = locked.parts();
+        let Some(place) = table.find(hash, is_key) else {
+            return (false, Chores::none());
+        };
+        let node = table.node(place);
+        let seal = node.seal();
+        let now = terms.clock.now();
+        let deadline = Times { ttl, ..node.times() }.deadline(now, terms.max_age);
+        if !node.reset(&seal, now, ttl, deadline) {
+            self.drop_expired(terms, &mut table, ledger, (place, hash), pin);
+            return (false, self.settle(&mut table, ledger, now, Tick::NEVER));
+        }
+        ledger.refile(table.row(place), seal.tick(), deadline, now);
+        (true, self.settle(&mut table, ledger, now, deadline))
+    }
+
+    /// A row and an entry for it.
+    fn add(
+        &self,
+        table: &mut Table<'_, '_, K, V>,
+        ledger: &mut Ledger<K, V>,
+        hash: HashBits,
+        entry: (K, V),
+        (now, deadline, times): (Tick, Tick, Times),
+    ) {
+        let booked = Booked { home: hash.home(), wheel: Link::LOOSE };
+        let row = ledger.rows.insert(booked).expect("a shard holds at most 2^31 entries");
+        table.insert(hash, row, entry, (deadline, times), |row| ledger.home(row));
+        ledger.file(row, deadline, now);
+    }
+
+    /// Takes out an entry that is over: the reaper tells of it, if anybody listens.
+    fn drop_expired(
+        &self,
+        terms: &Terms,
+        table: &mut Table<'_, '_, K, V>,
+        ledger: &mut Ledger<K, V>,
+        (place, hash): (Place, HashBits),
+        pin: &Pin,
+    ) {
+        let row: RowId = table.row(place);
+        ledger.forget(row);
+        let old = table.unlink(place, hash.home());
+        if terms.listened {
+            ledger.expired.push(old);
+        } else {
+            table.retire(old, pin);
+        }
+    }
+}
+
+impl<K, V> Chores<K, V> {
+    /// Nothing was changed.
+    fn none() -> Self {
+        Self { sealed: None, ripe: None, wake: None }
+    }
+}

@@ -1,0 +1,150 @@
+//! The table: nodes in buckets, found by readers without a lock. All the `unsafe` there is.
+//!
+//! A [`Table`] is the reader side of a shard and, behind its mutex, the writer side together with
+//! whatever book-keeping the shard wants under the same lock (`L`). It maps a hash and a key to a node,
+//! and knows a row only as a number that it keeps beside the node. It never knows why an entry goes,
+//! what a wheel is, or who listens.
+//!
+//! | file | what |
+//! |---|---|
+//! | `node.rs` | a node, and the life of its deadline |
+//! | `bucket.rs` | a cache line of tags and node pointers |
+//! | `array.rs` | buckets in one allocation, named by one word |
+//! | `read.rs` | how a reader finds a node |
+//! | `write.rs` | how a writer changes what readers find; how buckets move |
+//! | `reclaim.rs` | from unlinked to dropped |
+//!
+//! # Invariants
+//!
+//! Every `unsafe` block cites one of these.
+//!
+//! - **T1 Arrays live.** The root names a live array. An array that a reader can reach, from the root or
+//!   from the header of an array it can reach, is freed only by T4. While the lock is held, the arrays of
+//!   the `Writer` are alive, because only a writer retires them.
+//! - **T2 Sharing.** Readers get `&K` and `&V` of nodes on any thread, and values are dropped on any
+//!   thread: a table is `Send` and `Sync` only if `K` and `V` are both.
+//! - **T3 Unlinked before retired.** A node becomes debris only when no bucket that a newly pinned reader
+//!   can look at names it: its tag is cleared, its pointer is overwritten, or its bucket is marked moved
+//!   and the bucket it moved to has let go of it. An array becomes debris only when the root names its
+//!   successor. A reader that is pinned when it loads a pointer may therefore follow it until it unpins.
+//! - **T4 Freed last, and once.** Contents are dropped and memory is reused only when the batch is ripe,
+//!   which is when every guard is gone that was pinned at the moment of unlinking; or in `Table::drop`,
+//!   whose `&mut self` proves that no reader is left. Taking an item out of the debris is by value.
+//! - **T5 Slots.** A slot with a tag holds the pointer of a node of this table, stored before the tag. A
+//!   slot's pointer stays where it is after the tag is cleared; only a reader that saw the tag follows it.
+//! - **T6 One writer.** Buckets are stored to only through `Writing`, which holds the table's lock.
+//!
+//! # Why no entry that stays is ever missed
+//!
+//! An entry never moves within an array. Its bucket may move to the next array: first its nodes are
+//! stored there, then its `moved` mark. A reader that finds the mark goes on along the old array
+//! (entries that passed this bucket may lie behind it, in buckets that have not moved), and, if it has
+//! found nothing, looks in the next array. A writer puts a new key into the next array only after the
+//! key's home bucket has moved, so that the mark on the way is there for every reader. Overflow counts
+//! are raised before an entry behind them is stored and lowered after it is gone.
+
+#![allow(unsafe_code)]
+
+mod array;
+mod bucket;
+mod node;
+mod read;
+mod reclaim;
+mod write;
+
+pub(crate) use node::{Node, Times, Touch};
+pub(crate) use reclaim::{Pin, Ripe, Sealed, Unlinked};
+pub(crate) use write::{Place, Writing};
+
+use crate::sync::atomic::{AtomicPtr, Ordering};
+use crate::sync::{CachePadded, Mutex, MutexGuard};
+use array::Array;
+use bucket::Bucket;
+use std::fmt;
+use write::Writer;
+
+/// Nodes for readers, and behind a mutex the means to change them.
+pub(crate) struct Table<K, V, L> {
+    /// The array where readers begin. A tagged address.
+    root: CachePadded<AtomicPtr<Bucket<K, V>>>,
+    side: CachePadded<Mutex<Side<K, V, L>>>,
+}
+
+struct Side<K, V, L> {
+    writer: Writer<K, V>,
+    ledger: L,
+}
+
+// SAFETY: T2. Raw pointers are what keeps this from being derived.
+unsafe impl<K: Send + Sync, V: Send + Sync, L: Send> Send for Table<K, V, L> {}
+// SAFETY: T2. `L` is reached only through the mutex.
+unsafe impl<K: Send + Sync, V: Send + Sync, L: Send> Sync for Table<K, V, L> {}
+
+impl<K, V, L> Table<K, V, L> {
+    /// An empty table with room for `capacity` entries.
+    pub(crate) fn new(capacity: usize, ledger: L) -> Self {
+        let writer = Writer::new(capacity);
+        Self {
+            root: CachePadded::new(AtomicPtr::new(writer.root())),
+            side: CachePadded::new(Mutex::new(Side { writer, ledger })),
+        }
+    }
+
+    #[inline]
+    fn root(&self) -> Array<K, V> {
+        // ORDERING: Acquire; pairs with Release in `Table::set_root`: the array's contents.
+        let tagged = self.root.load(Ordering::Acquire);
+        // SAFETY: T1.
+        let root = unsafe { Array::from_tagged(tagged) };
+        // SAFETY: T1: the root always names an array.
+        unsafe { root.unwrap_unchecked() }
+    }
+
+    fn set_root(&self, array: Array<K, V>) {
+        // ORDERING: Release; pairs with Acquire in `Table::root`.
+        self.root.store(array.tagged(), Ordering::Release);
+    }
+
+    /// Takes the lock. Pin before, never under it.
+    #[inline]
+    pub(crate) fn lock(&self) -> Locked<'_, K, V, L> {
+        Locked { table: self, side: self.side.lock() }
+    }
+}
+
+impl<K, V, L> Drop for Table<K, V, L> {
+    fn drop(&mut self) {
+        // Locked, though nobody else can be there, so that whatever the last holder of the lock did is
+        // seen here.
+        let mut side = self.side.lock();
+        // SAFETY: T4: `&mut self` proves that no reader is left: they borrow the table.
+        unsafe { side.writer.dispose_all() };
+    }
+}
+
+impl<K, V, L> fmt::Debug for Table<K, V, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").finish_non_exhaustive()
+    }
+}
+
+/// The lock of a table, held.
+pub(crate) struct Locked<'t, K, V, L> {
+    table: &'t Table<K, V, L>,
+    side: MutexGuard<'t, Side<K, V, L>>,
+}
+
+impl<'t, K, V, L> Locked<'t, K, V, L> {
+    /// The two things that the lock guards.
+    #[inline]
+    pub(crate) fn parts(&mut self) -> (Writing<'_, 't, K, V, L>, &mut L) {
+        let Side { writer, ledger } = &mut *self.side;
+        (Writing { table: self.table, writer }, ledger)
+    }
+}
+
+impl<K, V, L> fmt::Debug for Locked<'_, K, V, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Locked").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,286 @@
+//! A node: one entry as readers see it.
+//!
+//! Key, value and time of birth never change once the node is published; the deadline is the one truth
+//! about whether the entry is alive, and every change of it is a compare-and-swap or happens once, at
+//! the end. A node never knows its bucket or its row.
+//!
+//! # The life of a deadline
+//!
+//! ```text
+//!              touch (no lock): d -> later d
+//!            +--------------------------------+
+//!            v                                |
+//!   d ---> sealed d ---> sealed later d ---> (node replaced)        a writer, under the lock
+//!   |         |  \
+//!   |         |   +---> other d (set_ttl, persist)
+//!   |         v
+//!   +------> DEAD <--- a reader that saw the deadline pass, the reaper, a removal
+//! ```
+//!
+//! `DEAD` is final. That an entry expired is decided once, for everybody: whoever finds the deadline
+//! passed makes it `DEAD` before acting on it, so that a touch or an update which read the clock
+//! in time and was then held up cannot bring back what somebody has already seen gone.
+
+use crate::sync::Canary;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::time::{Deadline, Span, Tick, Timeline};
+use std::fmt;
+use std::mem::ManuallyDrop;
+
+/// The times of an entry that outlive a replacement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// The entry's own time to live; `ENDLESS` for none.
+    pub(crate) ttl: Span,
+    /// When it was created.
+    pub(crate) born: Tick,
+}
+
+impl Times {
+    /// The deadline of an entry that is written at `now`, in a cache with this maximal age.
+    pub(crate) fn deadline(self, now: Tick, max_age: Span) -> Tick {
+        now.after(self.ttl).min(self.born.after(max_age))
+    }
+}
+
+/// What became of a touch that tried to do without the lock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Touch {
+    /// The entry lives at least its time to live from now.
+    Done,
+    /// It is over.
+    Gone,
+    /// A writer is about to replace or move the deadline: take the lock and look again.
+    Sealed,
+}
+
+/// Proof that a writer sealed a node's deadline, and what it was.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Seal(Deadline);
+
+impl Seal {
+    /// Whether the entry was alive at `now`, a clock reading that follows the seal.
+    pub(crate) fn was_alive(&self, now: Tick) -> bool {
+        !self.0.is_over(now)
+    }
+
+    /// The deadline's tick as it was: 0 if it was dead.
+    pub(crate) fn tick(&self) -> Tick {
+        self.0.tick()
+    }
+}
+
+pub(crate) struct Node<K, V> {
+    deadline: AtomicU64,
+    /// Changes only while the deadline is sealed, under the lock.
+    ttl: AtomicU64,
+    born: Tick,
+    /// Dropped by `Retired::drop_contents` alone, one by one.
+    pub(super) key: ManuallyDrop<K>,
+    pub(super) value: ManuallyDrop<V>,
+    pub(super) canary: Canary,
+}
+
+impl<K, V> Node<K, V> {
+    pub(super) fn new(key: K, value: V, deadline: Tick, times: Times) -> Self {
+        Self {
+            deadline: AtomicU64::new(Deadline::at(deadline).to_bits()),
+            ttl: AtomicU64::new(times.ttl.as_nanos()),
+            born: times.born,
+            key: ManuallyDrop::new(key),
+            value: ManuallyDrop::new(value),
+            canary: Canary::new(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn key(&self) -> &K {
+        &self.key
+    }
+
+    #[inline]
+    pub(crate) fn value(&self) -> &V {
+        &self.value
+    }
+
+    pub(crate) fn times(&self) -> Times {
+        // ORDERING: Relaxed; whoever acts on it holds the lock, or (touch) has loaded the deadline with
+        // Acquire before, which `Node::reset` stores after the time to live with Release.
+        Times { ttl: Span::from_nanos(self.ttl.load(Ordering::Relaxed)), born: self.born }
+    }
+
+    #[inline]
+    fn load(&self) -> Deadline {
+        // ORDERING: Acquire; pairs with Release in `Node::exchange`: brings the time to live with it.
+        Deadline::from_bits(self.deadline.load(Ordering::Acquire))
+    }
+
+    /// Moves the deadline from what was seen; the actual one if somebody was faster.
+    #[inline]
+    fn exchange(&self, seen: Deadline, new: Deadline) -> Result<(), Deadline> {
+        // ORDERING: AcqRel; pairs with Acquire in `Node::load` and with itself: publishes the time to
+        // live that goes with a deadline, and orders a touch's clock reading before a seal's.
+        // Acquire on failure; as `load`.
+        match self.deadline.compare_exchange(
+            seen.to_bits(),
+            new.to_bits(),
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        ) {
+            Ok(_) => Ok(()),
+            Err(bits) => Err(Deadline::from_bits(bits)),
+        }
+    }
+
+    /// Whether a reader sees this entry. `NEVER` reads no clock.
+    #[inline]
+    pub(crate) fn is_visible(&self, clock: &Timeline) -> bool {
+        let deadline = self.load();
+        if deadline.is_never() {
+            return true;
+        }
+        let now = clock.recent();
+        !deadline.is_over(now) || !self.expire(deadline, now)
+    }
+
+    /// Makes an entry whose deadline has passed `DEAD`; false if it was moved on in the meantime.
+    #[cold]
+    fn expire(&self, mut seen: Deadline, now: Tick) -> bool {
+        loop {
+            if seen.is_dead() {
+                return true;
+            }
+            if !seen.is_over(now) {
+                return false;
+            }
+            match self.exchange(seen, Deadline::DEAD) {
+                Ok(()) => return true,
+                Err(actual) => seen = actual,
+            }
+        }
+    }
+
+    /// The tick from which the entry is invisible (`NEVER` for never); `None` if it is over at `now`.
+    pub(crate) fn visible_until(&self, now: Tick) -> Option<Tick> {
+        loop {
+            let deadline = self.load();
+            if !deadline.is_over(now) {
+                return Some(deadline.tick());
+            }
+            if self.expire(deadline, now) {
+                return None;
+            }
+        }
+    }
+
+    /// Restarts the time to live without the lock: never shortens, leaves a persisted entry alone.
+    pub(crate) fn touch(&self, clock: &Timeline, max_age: Span) -> Touch {
+        let mut seen = self.load();
+        loop {
+            if seen.is_dead() {
+                return Touch::Gone;
+            }
+            if seen.is_sealed() {
+                return Touch::Sealed;
+            }
+            if seen.is_never() {
+                return Touch::Done;
+            }
+            let now = clock.now();
+            if seen.is_over(now) {
+                if self.expire(seen, now) {
+                    return Touch::Gone;
+                }
+                seen = self.load();
+                continue;
+            }
+            let later = self.times().deadline(now, max_age);
+            if later <= seen.tick() || later == Tick::NEVER {
+                return Touch::Done;
+            }
+            match self.exchange(seen, Deadline::at(later)) {
+                Ok(()) => return Touch::Done,
+                Err(actual) => seen = actual,
+            }
+        }
+    }
+
+    /// Under the lock: from here on no touch succeeds without the lock, so a clock reading that follows
+    /// is not before that of any touch that did.
+    pub(crate) fn seal(&self) -> Seal {
+        // ORDERING: AcqRel; pairs with AcqRel in `Node::exchange`: a touch that succeeded read its clock
+        // before; one that fails from now on sees the seal.
+        Seal(Deadline::from_bits(self.deadline.fetch_or(Deadline::DEAD.sealed().to_bits(), Ordering::AcqRel)))
+    }
+
+    /// Under the lock, after a seal: the entry lives until `deadline` at least, and stays sealed, because
+    /// a replacement is about to take over. False, and the entry is over, if its time had come by `now`
+    /// or a reader saw it come since.
+    pub(crate) fn claim(&self, seal: &Seal, now: Tick, deadline: Tick) -> bool {
+        let Seal(before) = *seal;
+        if before.is_over(now) {
+            self.expire(before.sealed(), now);
+            return false;
+        }
+        let until = Deadline::at(deadline.max(before.tick()));
+        self.exchange(before.sealed(), until.sealed()).is_ok()
+    }
+
+    /// Under the lock, after a seal: a new time to live and the deadline that goes with it; takes the seal
+    /// off. False as in `claim`.
+    pub(crate) fn reset(&self, seal: &Seal, now: Tick, ttl: Span, mut deadline: Tick) -> bool {
+        let Seal(before) = *seal;
+        if before.is_over(now) {
+            self.expire(before.sealed(), now);
+            return false;
+        }
+        if deadline == before.tick() && deadline != Tick::NEVER {
+            // A touch that loaded the old deadline and the old time to live must not find its
+            // comparison true: the new deadline differs, by a nanosecond if need be.
+            deadline = deadline.after(Span::from_nanos(1));
+        }
+        // ORDERING: Relaxed; published by the exchange that follows.
+        self.ttl.store(ttl.as_nanos(), Ordering::Relaxed);
+        self.exchange(before.sealed(), Deadline::at(deadline)).is_ok()
+    }
+
+    /// Under the lock: ends the entry. Whether it was still alive at `now`, which the caller reads before.
+    pub(crate) fn kill(&self, now: Tick) -> bool {
+        // ORDERING: AcqRel; pairs with `Node::exchange`: a touch that comes later fails, one that came
+        // before is seen.
+        let before = Deadline::from_bits(self.deadline.swap(Deadline::DEAD.to_bits(), Ordering::AcqRel));
+        !before.is_over(now)
+    }
+
+    /// Under the lock, for the reaper: ends the entry if its time has come by `now`; else says when it will.
+    pub(crate) fn reap(&self, now: Tick) -> Result<(), Tick> {
+        let mut seen = self.load();
+        loop {
+            if seen.is_dead() {
+                return Ok(());
+            }
+            if !seen.is_over(now) {
+                return Err(seen.tick());
+            }
+            match self.exchange(seen, Deadline::DEAD) {
+                Ok(()) => return Ok(()),
+                Err(actual) => seen = actual,
+            }
+        }
+    }
+
+    /// The deadline's tick as it is now; 0 when dead. For the wheel and for `validate`.
+    pub(crate) fn deadline(&self) -> Tick {
+        self.load().tick()
+    }
+}
+
+impl<K, V> fmt::Debug for Node<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("deadline", &self.load())
+            .field("times", &self.times())
+            .finish_non_exhaustive()
+    }
+}

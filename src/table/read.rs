@@ -1,0 +1,52 @@
+//! How a reader finds a node: pinned, without a lock, without a store.
+//!
+//! Knows no clock: whether the entry is alive is the caller's question to the node.
+
+use super::reclaim::Pin;
+use super::{Node, Table};
+use crate::hash::HashBits;
+
+impl<K, V, L> Table<K, V, L> {
+    /// The node of a key, if there is one.
+    ///
+    /// Each look-up begins at the root; a pin remembers no array.
+    #[inline]
+    pub(crate) fn find<'g>(
+        &'g self,
+        hash: HashBits,
+        is_key: impl Fn(&K) -> bool,
+        _pin: &'g Pin,
+    ) -> Option<&'g Node<K, V>> {
+        let (tag, home) = (hash.tag(), hash.home() as usize);
+        let mut array = self.root();
+        loop {
+            let mut moved = false;
+            for step in 0..array.buckets() {
+                // SAFETY: T1: we are pinned since before we loaded the array's address.
+                let bucket = unsafe { array.bucket(home.wrapping_add(step)) };
+                let meta = bucket.meta();
+                if meta.is_moved() {
+                    // What its slots still name may have been unlinked in the next array (T3).
+                    moved = true;
+                } else {
+                    for slot in meta.matches(tag) {
+                        // SAFETY: T5: the tag was there, so the pointer is a node's. T3: we are pinned.
+                        let node = unsafe { &*bucket.node(slot) };
+                        node.canary.look();
+                        if is_key(node.key()) {
+                            return Some(node);
+                        }
+                    }
+                }
+                if !meta.has_overflow() {
+                    break;
+                }
+            }
+            if !moved {
+                return None;
+            }
+            // SAFETY: T1: we are still pinned.
+            array = unsafe { array.next() }?;
+        }
+    }
+}
