@@ -1,5 +1,6 @@
 //! One tick of the wheels with nothing due, with a thousand and with a million entries due, their
 //! values dropped; on the thread that moves a manual clock. Among them stay 1e5 entries that are not due.
+#![allow(missing_docs, reason = "criterion's macro writes a public function")]
 
 mod support;
 
@@ -18,10 +19,7 @@ fn tick(criterion: &mut Criterion) {
     for (title, due) in [("nothing due", 0), ("1e3 due", 1_000), ("1e6 due", 1_000_000)] {
         group.sample_size(if due > 1_000 { 10 } else { 20 });
         let clock = ManualClock::new();
-        let cache = Cache::builder()
-            .clock(clock.clone())
-            .build()
-            .expect("a manual clock needs no thread");
+        let cache = Cache::builder().clock(clock.clone()).build().expect("a manual clock needs no thread");
         for key in 0..STAYING {
             cache.insert_with_ttl(key, key, LONG);
         }
