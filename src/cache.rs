@@ -18,10 +18,10 @@ use crate::error::BuildError;
 use crate::hash::{HashBits, RandomState};
 use crate::listener::{Listener, RemovalCause};
 use crate::reaper::{Reaper, Registration, Sweep};
-use crate::shard::{Chores, Shard, Terms, Told};
+use crate::shard::{Chores, Shard, Terms, Times, Told};
 use crate::sync::{Arc, Edge, Weak, thread};
 use crate::table::{Node, Pin};
-use crate::time::{Advanced, Span, Tick};
+use crate::time::{Advanced, Tick};
 use equivalent::Equivalent;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -66,7 +66,6 @@ pub(crate) struct Parts<K, V, S> {
     pub(crate) shards: Box<[Shard<K, V>]>,
     pub(crate) hasher: S,
     pub(crate) terms: Terms,
-    pub(crate) ttl: Span,
     pub(crate) listener: Option<Listener<K, V>>,
 }
 
@@ -208,19 +207,13 @@ where
         node.is_visible(&self.parts().terms.clock).then_some(node)
     }
 
-    /// The node of a live entry, the time, and when the entry ends.
-    pub(crate) fn visible_with_times<'g, Q>(
-        &'g self,
-        key: &Q,
-        pin: &'g Pin,
-    ) -> Option<(&'g Node<K, V>, Tick, Tick)>
+    /// The node of a live entry, the time, when the entry ends, and its times. Takes the lock.
+    pub(crate) fn look<'g, Q>(&'g self, key: &Q, pin: &'g Pin) -> Option<(&'g Node<K, V>, Tick, Tick, Times)>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let (hash, shard) = self.locate(key);
-        let node = shard.find(hash, |other| key.equivalent(other), pin)?;
-        let now = self.parts().terms.clock.now();
-        Some((node, now, node.visible_until(now)?))
+        shard.look(&self.parts().terms, hash, |other| key.equivalent(other), pin)
     }
 
     /// Removes what is due and drops what no guard protects, now and on this thread: for
