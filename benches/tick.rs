@@ -18,10 +18,7 @@ fn tick(criterion: &mut Criterion) {
     for (title, due) in [("nothing due", 0), ("1e3 due", 1_000), ("1e6 due", 1_000_000)] {
         group.sample_size(if due > 1_000 { 10 } else { 20 });
         let clock = ManualClock::new();
-        let cache = Cache::builder()
-            .clock(clock.clone())
-            .build()
-            .expect("a manual clock needs no thread");
+        let cache = Cache::builder().clock(clock.clone()).build().expect("a manual clock needs no thread");
         for key in 0..STAYING {
             cache.insert_with_ttl(key, key, LONG);
         }

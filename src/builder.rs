@@ -248,8 +248,7 @@ impl<K, V> CacheBuilder<K, V> {
             name: self.name,
             shards: (0..shards).map(|_| Shard::new(each, now)).collect(),
             hasher,
-            terms: Terms { clock: self.timeline, max_age: self.max_age, listened: self.listener.is_some() },
-            ttl: self.ttl,
+            terms: Terms::new(self.timeline, self.ttl, self.max_age, self.listener.is_some()),
             listener: self.listener,
         };
         Cache::assemble(parts, &reaper)

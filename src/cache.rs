@@ -18,14 +18,13 @@ use crate::error::BuildError;
 use crate::hash::{HashBits, RandomState};
 use crate::listener::{Listener, RemovalCause};
 use crate::reaper::{Reaper, Registration, Sweep};
-use crate::shard::{Chores, Shard, Terms, Told};
-use crate::sync::{Arc, Edge, Weak, thread};
+use crate::shard::{Chores, Shard, Terms, Times, Told};
+use crate::sync::{Arc, Edge, OnceLock, Weak, thread};
 use crate::table::{Node, Pin};
-use crate::time::{Advanced, Span, Tick};
+use crate::time::{Advanced, Tick};
 use equivalent::Equivalent;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
-use std::sync::OnceLock;
 
 /// A concurrent cache with lock-free reads, whose entries expire on time by themselves.
 ///
@@ -66,7 +65,6 @@ pub(crate) struct Parts<K, V, S> {
     pub(crate) shards: Box<[Shard<K, V>]>,
     pub(crate) hasher: S,
     pub(crate) terms: Terms,
-    pub(crate) ttl: Span,
     pub(crate) listener: Option<Listener<K, V>>,
 }
 
@@ -208,19 +206,13 @@ where
         node.is_visible(&self.parts().terms.clock).then_some(node)
     }
 
-    /// The node of a live entry, the time, and when the entry ends.
-    pub(crate) fn visible_with_times<'g, Q>(
-        &'g self,
-        key: &Q,
-        pin: &'g Pin,
-    ) -> Option<(&'g Node<K, V>, Tick, Tick)>
+    /// The node of a live entry, the time, when the entry ends, and its times. Takes the lock.
+    pub(crate) fn look<'g, Q>(&'g self, key: &Q, pin: &'g Pin) -> Option<(&'g Node<K, V>, Tick, Tick, Times)>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let (hash, shard) = self.locate(key);
-        let node = shard.find(hash, |other| key.equivalent(other), pin)?;
-        let now = self.parts().terms.clock.now();
-        Some((node, now, node.visible_until(now)?))
+        shard.look(&self.parts().terms, hash, |other| key.equivalent(other), pin)
     }
 
     /// Removes what is due and drops what no guard protects, now and on this thread: for
@@ -260,15 +252,17 @@ where
 const PATIENCE: u32 = if cfg!(tidewheel_loom) { 1 } else { 160 };
 
 impl<K, V, S> Inner<K, V, S> {
+    /// Has a shard swept in whichever way, the listener being told.
+    fn sweep_with<R>(&self, sweep: impl FnOnce(Told<'_, K, V>) -> R) -> R {
+        match &self.parts.listener {
+            Some(listener) => sweep(Some(&|key, value| listener.tell(key, value, RemovalCause::Expired))),
+            None => sweep(None),
+        }
+    }
+
     fn sweep_all(&self, now: Tick) -> Tick {
-        let Parts { shards, terms, listener, .. } = &self.parts;
-        let tell = |key: &K, value: &V| {
-            if let Some(listener) = listener {
-                listener.tell(key, value, RemovalCause::Expired);
-            }
-        };
-        let told: Told<'_, K, V> = if terms.listened { Some(&tell) } else { None };
-        let due = shards.iter().map(|shard| shard.sweep(terms, now, told)).min();
+        let Parts { shards, terms, .. } = &self.parts;
+        let due = self.sweep_with(|told| shards.iter().map(|shard| shard.sweep(terms, now, told)).min());
         due.unwrap_or(Tick::NEVER)
     }
 
@@ -285,7 +279,9 @@ impl<K, V, S> Inner<K, V, S> {
     }
 
     fn run_pending_tasks(&self) {
-        self.sweep_all(self.parts.terms.clock.now());
+        let Parts { shards, terms, .. } = &self.parts;
+        let now = terms.clock.now();
+        self.sweep_with(|told| shards.iter().for_each(|shard| shard.sweep_at_once(terms, now, told)));
         for attempt in 1..=PATIENCE {
             if !self.reclaim_all() || Pin::is_held() {
                 break;

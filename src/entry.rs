@@ -89,9 +89,9 @@ where
 
     /// A key's entry with its times.
     ///
-    /// # Complexity
+    /// # Concurrency
     ///
-    /// O(1).
+    /// Takes the lock of the key's shard, once, since an entry's age is in the writers' books.
     ///
     /// ```
     /// use std::time::Duration;
@@ -107,8 +107,8 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let (node, now, until) = self.cache.visible_with_times(key, &self.pin)?;
-        Some(EntryRef { node, now, until })
+        let (node, now, until, times) = self.cache.look(key, &self.pin)?;
+        Some(EntryRef { node, now, until, born: times.born })
     }
 }
 
@@ -131,6 +131,7 @@ pub struct EntryRef<'g, K, V> {
     node: &'g Node<K, V>,
     now: Tick,
     until: Tick,
+    born: Tick,
 }
 
 impl<'g, K, V> EntryRef<'g, K, V> {
@@ -189,7 +190,7 @@ impl<'g, K, V> EntryRef<'g, K, V> {
     /// ```
     #[must_use]
     pub fn age(&self) -> Duration {
-        self.now.since(self.node.times().born).as_duration()
+        self.now.since(self.born).as_duration()
     }
 }
 

@@ -130,7 +130,7 @@ mod imp {
 
 pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use imp::*;
-pub(crate) use std::sync::{Arc, Weak};
+pub(crate) use std::sync::{Arc, OnceLock, Weak};
 
 use std::sync::PoisonError;
 use std::time::Duration;

@@ -113,7 +113,10 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
+        let (hash, shard) = self.locate(key);
         let pin = Pin::new();
-        self.visible_with_times(key, &pin).map(|(_, now, until)| remaining(until, now))
+        let node = shard.find(hash, |other| key.equivalent(other), &pin)?;
+        let now = self.parts().terms.clock.now();
+        Some(remaining(node.visible_until(now)?, now))
     }
 }

@@ -2,8 +2,8 @@
 
 use super::Cache;
 use crate::listener::RemovalCause;
-use crate::shard::{Removed, Replaced};
-use crate::table::{Node, Pin, Touch};
+use crate::shard::{Removed, Replaced, Times};
+use crate::table::{Node, Pin};
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -30,7 +30,7 @@ where
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn insert(&self, key: K, value: V) {
-        self.store(key, value, self.parts().ttl, None);
+        self.store(key, value, self.parts().terms.ttl, None);
     }
 
     /// As [`insert`](Self::insert), with a time to live of its own, which touches and updates restart.
@@ -74,7 +74,7 @@ where
         let (hash, shard) = self.locate(&key);
         let pin = Pin::new();
         let parts = self.parts();
-        let (result, chores) = shard.try_insert(&parts.terms, hash, (key, value), parts.ttl, &pin);
+        let (result, chores) = shard.try_insert(&parts.terms, hash, (key, value), parts.terms.ttl, &pin);
         self.wake(&chores);
         shard.finish(chores, &pin);
         result
@@ -195,14 +195,8 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let (hash, shard) = self.locate(key);
-        let is_key = |other: &K| key.equivalent(other);
-        let terms = &self.parts().terms;
         let pin = Pin::new();
-        match shard.find(hash, is_key, &pin).map(|node| node.touch(&terms.clock, terms.max_age)) {
-            Some(Touch::Done) => true,
-            Some(Touch::Sealed) => shard.touch(terms, hash, is_key),
-            Some(Touch::Gone) | None => false,
-        }
+        shard.touch(&self.parts().terms, hash, |other| key.equivalent(other), &pin)
     }
 
     /// Gives a live entry a new time to live, from now on, shorter or longer. False if there is none.
@@ -262,7 +256,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let pin = Pin::new();
-        self.take(key, None, &pin, |_| ()).is_ok()
+        self.take(key, None, &pin, |_, _| ()).is_ok()
     }
 
     /// Removes an entry and returns a clone of its value, if it was live. (A clone: readers may still be
@@ -281,7 +275,7 @@ where
         V: Clone,
     {
         let pin = Pin::new();
-        self.take(key, None, &pin, |node| node.value().clone()).ok()
+        self.take(key, None, &pin, |node, _| node.value().clone()).ok()
     }
 
     /// Removes a live entry if its value satisfies a condition, and returns a clone of the value. The entry
@@ -310,7 +304,7 @@ where
             if !condition(node.value()) {
                 return None;
             }
-            match self.take(key, Some(node), &pin, |node| node.value().clone()) {
+            match self.take(key, Some(node), &pin, |node, _| node.value().clone()) {
                 Ok(value) => return Some(value),
                 Err(Lost::Changed) => {}
                 Err(Lost::Gone) => return None,
@@ -324,7 +318,7 @@ where
         key: &Q,
         expected: Option<&Node<K, V>>,
         pin: &'g Pin,
-        keep: impl FnOnce(&'g Node<K, V>) -> R,
+        keep: impl FnOnce(&'g Node<K, V>, Times) -> R,
     ) -> Result<R, Lost>
     where
         Q: ?Sized + Hash + Equivalent<K>,
@@ -333,12 +327,12 @@ where
         let is_key = |other: &K| key.equivalent(other);
         let (removed, chores) = shard.remove(&self.parts().terms, hash, is_key, expected, pin);
         self.wake(&chores);
-        if let Removed::Done(node) = &removed {
+        if let Removed::Done(node, _) = &removed {
             self.tell(node, RemovalCause::Explicit);
         }
         shard.finish(chores, pin);
         match removed {
-            Removed::Done(node) => Ok(keep(node)),
+            Removed::Done(node, times) => Ok(keep(node, times)),
             Removed::Gone => Err(Lost::Gone),
             Removed::Changed => Err(Lost::Changed),
         }
@@ -372,7 +366,7 @@ where
             };
             // Cloned before anything is removed: a clone that panics loses no entry.
             let value = node.value().clone();
-            match self.take(key, Some(node), &pin, Node::times) {
+            match self.take(key, Some(node), &pin, |_, times| times) {
                 Ok(times) => {
                     self.store(new_key, value, times.ttl, Some(times.born));
                     return true;

@@ -42,21 +42,81 @@ use std::fmt;
 #[derive(Debug)]
 pub(crate) struct Terms {
     pub(crate) clock: Timeline,
+    pub(crate) ttl: Span,
     pub(crate) max_age: Span,
+    /// Whether every entry has the cache's time to live and no age limit, so that a touch knows the new
+    /// deadline without the books. Once false, false for ever.
+    uniform: AtomicBool,
     /// Whether somebody is to be told of expired entries.
     pub(crate) listened: bool,
 }
 
-/// A writer's book-keeping of an entry.
+impl Terms {
+    pub(crate) fn new(clock: Timeline, ttl: Span, max_age: Span, listened: bool) -> Self {
+        let uniform = AtomicBool::new(max_age == Span::ENDLESS);
+        Self { clock, ttl, max_age, uniform, listened }
+    }
+
+    /// The deadline of a touch at `now`, where it does not depend on the entry.
+    fn uniform_deadline(&self, now: Tick) -> Option<Tick> {
+        // ORDERING: Relaxed; a touch has loaded the deadline with Acquire before, from a node that it found
+        // with Acquire. An entry with a time to live of its own is published with Release after
+        // `Terms::note` (as a node by `Bucket::set_node`, as a deadline by `Node::exchange`).
+        self.uniform.load(Ordering::Relaxed).then(|| now.after(self.ttl))
+    }
+
+    /// Under the lock, before an entry gets this time to live.
+    fn note(&self, ttl: Span) {
+        if ttl != self.ttl {
+            // ORDERING: Relaxed; see `uniform_deadline`.
+            self.uniform.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The times of an entry that outlive a replacement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// The entry's own time to live; `ENDLESS` for none.
+    pub(crate) ttl: Span,
+    /// When it was created.
+    pub(crate) born: Tick,
+}
+
+impl Times {
+    /// The deadline of an entry that is written at `now`.
+    fn deadline(self, now: Tick, terms: &Terms) -> Tick {
+        now.after(self.ttl).min(self.born.after(terms.max_age))
+    }
+}
+
+/// A writer's book-keeping of an entry: what readers do not need, so that it is not in their way.
 #[derive(Debug)]
 pub(crate) struct Booked {
     home: u32,
     wheel: Link,
+    times: PackedTimes,
+}
+
+/// `Times` in halves, so that a row takes 28 bytes and not 32.
+#[derive(Clone, Copy, Debug)]
+struct PackedTimes([u32; 4]);
+
+impl PackedTimes {
+    fn pack(times: Times) -> Self {
+        let (ttl, born) = (times.ttl.as_nanos(), times.born.as_nanos());
+        Self([ttl as u32, (ttl >> 32) as u32, born as u32, (born >> 32) as u32])
+    }
+
+    fn unpack(self) -> Times {
+        let [ttl, ttl_high, born, born_high] = self.0.map(u64::from);
+        Times { ttl: Span::from_nanos(ttl | ttl_high << 32), born: Tick::from_nanos(born | born_high << 32) }
+    }
 }
 
 impl Row for Booked {
     fn vacant(link: Link) -> Self {
-        Self { home: 0, wheel: link }
+        Self { home: 0, wheel: link, times: PackedTimes([0; 4]) }
     }
 
     fn link(&self) -> &Link {
@@ -91,6 +151,14 @@ struct Ledger<K, V> {
 impl<K, V> Ledger<K, V> {
     fn home(&self, row: RowId) -> u32 {
         self.rows[row].home
+    }
+
+    fn times(&self, row: RowId) -> Times {
+        self.rows[row].times.unpack()
+    }
+
+    fn set_times(&mut self, row: RowId, times: Times) {
+        self.rows[row].times = PackedTimes::pack(times);
     }
 
     /// Files a row that is in no slot, unless its entry never expires.
@@ -277,7 +345,12 @@ impl<K, V> Shard<K, V> {
         );
         assert_eq!(seen, ledger.rows.len(), "entries against rows");
         assert_eq!(seen, self.len(), "entries against the gauge");
-        ledger.wheel.check(&ledger.rows, |row| table.node(table.find_row(ledger.home(row), row)).deadline());
+        ledger.wheel.check(&ledger.rows, |row| {
+            // A reader that found the deadline passed has put `DEAD` in its place, and it is not known any
+            // more which slot it needed.
+            let deadline = table.node(table.find_row(ledger.home(row), row)).deadline();
+            if deadline == Tick::from_nanos(0) { Tick::NEVER } else { deadline }
+        });
         drop(locked);
         drop(pin);
     }

@@ -17,7 +17,16 @@ impl<K, V> Shard<K, V> {
     /// Removes what is due at `now`, and seals debris so that it can be dropped. Returns when there is
     /// next something to do. Takes no lock if there is nothing.
     pub(crate) fn sweep(&self, terms: &Terms, now: Tick, told: Told<'_, K, V>) -> Tick {
-        while self.due() <= now {
+        if self.due() <= now {
+            self.sweep_at_once(terms, now, told);
+        }
+        self.due()
+    }
+
+    /// The same, with the lock taken in any case, so that debris of the running second is sealed too, and
+    /// expired nodes that writers came across in it are told of.
+    pub(crate) fn sweep_at_once(&self, terms: &Terms, now: Tick, told: Told<'_, K, V>) {
+        loop {
             let pin = Pin::new();
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();
@@ -34,12 +43,12 @@ impl<K, V> Shard<K, V> {
             }
             drop(pin);
             self.tell(expired, told);
-            if !done {
-                // Writers who wait for the lock get their turn.
-                thread::yield_now();
+            if done && self.due() > now {
+                break;
             }
+            // Writers who wait for the lock get their turn.
+            thread::yield_now();
         }
-        self.due()
     }
 
     /// Takes a bounded number of due rows out of the wheel; whether that was all.
@@ -57,6 +66,9 @@ impl<K, V> Shard<K, V> {
             };
             let home = ledger.home(row);
             let place = table.find_row(home, row);
+            // A writer may have seen a later time than this sweep, and have made rows due by it: filed again
+            // they would stay for a second too long.
+            let now = now.max(ledger.wheel.reached());
             if let Err(deadline) = table.node(place).reap(now) {
                 // It was touched since it was filed, or comes from a coarse slot.
                 ledger.file(row, deadline, now);

@@ -4,10 +4,10 @@
 //! deadline is sealed; then the clock is read; then the new state is published. A touch that succeeded
 //! without the lock has read its clock before the seal, so nothing that is decided here undoes it.
 
-use super::{Booked, Chores, Ledger, Shard, Terms};
+use super::{Booked, Chores, Ledger, PackedTimes, Shard, Terms, Times};
 use crate::hash::HashBits;
 use crate::rows::{Link, RowId};
-use crate::table::{Node, Pin, Place, Times, Touch, Writing};
+use crate::table::{Node, Pin, Place, Touch, Writing};
 use crate::time::{Span, Tick};
 
 /// What an attempt to replace a value came to. What was not stored is handed back.
@@ -24,8 +24,8 @@ pub(crate) enum Replaced<'g, K, V> {
 /// What an attempt to remove an entry came to.
 #[derive(Debug)]
 pub(crate) enum Removed<'g, K, V> {
-    /// The node, for the caller and the listener.
-    Done(&'g Node<K, V>),
+    /// The node, for the caller and the listener, and its times.
+    Done(&'g Node<K, V>, Times),
     /// There is no live entry.
     Gone,
     /// There is one, but not the one that was expected.
@@ -50,16 +50,20 @@ impl<K: Eq, V> Shard<K, V> {
         let Some(place) = table.find(hash, |key| *key == entry.0) else {
             let now = terms.clock.now();
             let times = Times { ttl, born: born.unwrap_or(now) };
-            let deadline = times.deadline(now, terms.max_age);
+            let deadline = times.deadline(now, terms);
+            terms.note(ttl);
             self.add(&mut table, ledger, hash, entry, (now, deadline, times));
             return (None, self.settle(&mut table, ledger, now, deadline));
         };
         let seal = table.node(place).seal();
         let now = terms.clock.now();
         let times = Times { ttl, born: born.unwrap_or(now) };
-        let deadline = times.deadline(now, terms.max_age);
-        let old = table.replace(place, entry, (deadline, times));
-        ledger.refile(table.row(place), seal.tick(), deadline, now);
+        let deadline = times.deadline(now, terms);
+        terms.note(ttl);
+        let old = table.replace(place, entry, deadline);
+        let row = table.row(place);
+        ledger.set_times(row, times);
+        ledger.refile(row, seal.tick(), deadline, now);
         let replaced = if seal.was_alive(now) {
             Some(table.retire(old, pin))
         } else {
@@ -94,7 +98,7 @@ impl<K: Eq, V> Shard<K, V> {
         }
         let now = terms.clock.now();
         let times = Times { ttl, born: now };
-        let deadline = times.deadline(now, terms.max_age);
+        let deadline = times.deadline(now, terms);
         self.add(&mut table, ledger, hash, (key, value), (now, deadline, times));
         (Ok(()), self.settle(&mut table, ledger, now, deadline))
     }
@@ -119,14 +123,14 @@ impl<K: Eq, V> Shard<K, V> {
         }
         let seal = node.seal();
         let now = terms.clock.now();
-        let times = node.times();
-        let deadline = times.deadline(now, terms.max_age);
+        let row = table.row(place);
+        let deadline = ledger.times(row).deadline(now, terms);
         if !node.claim(&seal, now, deadline) {
             self.drop_expired(terms, &mut table, ledger, (place, hash), pin);
             return (Replaced::Gone(key, value), self.settle(&mut table, ledger, now, Tick::NEVER));
         }
-        let old = table.replace(place, (key, value), (deadline, times));
-        ledger.refile(table.row(place), seal.tick(), deadline, now);
+        let old = table.replace(place, (key, value), deadline);
+        ledger.refile(row, seal.tick(), deadline, now);
         let old = table.retire(old, pin);
         (Replaced::Done(old), self.settle(&mut table, ledger, now, deadline))
     }
@@ -154,19 +158,54 @@ impl<K: Eq, V> Shard<K, V> {
             self.drop_expired(terms, &mut table, ledger, (place, hash), pin);
             return (Removed::Gone, self.settle(&mut table, ledger, now, Tick::NEVER));
         }
-        ledger.forget(table.row(place));
+        let row = table.row(place);
+        let times = ledger.times(row);
+        ledger.forget(row);
         let old = table.unlink(place, hash.home());
         let old = table.retire(old, pin);
-        (Removed::Done(old), self.settle(&mut table, ledger, now, Tick::NEVER))
+        (Removed::Done(old, times), self.settle(&mut table, ledger, now, Tick::NEVER))
     }
 
-    /// A touch that met a seal: the same, in turn with the writers.
-    pub(crate) fn touch(&self, terms: &Terms, hash: HashBits, is_key: impl Fn(&K) -> bool) -> bool {
+    /// Restarts the time to live of a live entry, without the lock where that is possible.
+    pub(crate) fn touch(
+        &self,
+        terms: &Terms,
+        hash: HashBits,
+        is_key: impl Fn(&K) -> bool,
+        pin: &Pin,
+    ) -> bool {
+        let Some(node) = self.find(hash, &is_key, pin) else {
+            return false;
+        };
+        match node.touch(&terms.clock, |now| terms.uniform_deadline(now)) {
+            Touch::Done => true,
+            Touch::Gone => false,
+            Touch::Locked => {
+                let mut locked = self.table.lock();
+                let (table, ledger) = locked.parts();
+                let Some(place) = table.find(hash, is_key) else {
+                    return false;
+                };
+                let times = ledger.times(table.row(place));
+                table.node(place).touch_in_turn(&terms.clock, |now| times.deadline(now, terms))
+            }
+        }
+    }
+
+    /// A live entry with what the books say of it: the time, when it ends, and its times.
+    pub(crate) fn look<'g>(
+        &'g self,
+        terms: &Terms,
+        hash: HashBits,
+        is_key: impl Fn(&K) -> bool,
+        pin: &'g Pin,
+    ) -> Option<(&'g Node<K, V>, Tick, Tick, Times)> {
         let mut locked = self.table.lock();
-        let (table, _) = locked.parts();
-        let place = table.find(hash, is_key);
-        // No seal outlasts the critical section that set it, except on a node that has left the table.
-        place.is_some_and(|place| table.node(place).touch(&terms.clock, terms.max_age) == Touch::Done)
+        let (table, ledger) = locked.parts();
+        let place = table.find(hash, is_key)?;
+        let now = terms.clock.now();
+        let node = table.lend(place, pin);
+        Some((node, now, node.visible_until(now)?, ledger.times(table.row(place))))
     }
 
     /// Gives a live entry another time to live, from now on.
@@ -186,12 +225,16 @@ impl<K: Eq, V> Shard<K, V> {
         let node = table.node(place);
         let seal = node.seal();
         let now = terms.clock.now();
-        let deadline = Times { ttl, ..node.times() }.deadline(now, terms.max_age);
-        if !node.reset(&seal, now, ttl, deadline) {
+        let row = table.row(place);
+        let times = Times { ttl, ..ledger.times(row) };
+        let deadline = times.deadline(now, terms);
+        terms.note(ttl);
+        if !node.reset(&seal, now, deadline) {
             self.drop_expired(terms, &mut table, ledger, (place, hash), pin);
             return (false, self.settle(&mut table, ledger, now, Tick::NEVER));
         }
-        ledger.refile(table.row(place), seal.tick(), deadline, now);
+        ledger.set_times(row, times);
+        ledger.refile(row, seal.tick(), deadline, now);
         (true, self.settle(&mut table, ledger, now, deadline))
     }
 
@@ -204,9 +247,9 @@ impl<K: Eq, V> Shard<K, V> {
         entry: (K, V),
         (now, deadline, times): (Tick, Tick, Times),
     ) {
-        let booked = Booked { home: hash.home(), wheel: Link::LOOSE };
+        let booked = Booked { home: hash.home(), wheel: Link::LOOSE, times: PackedTimes::pack(times) };
         let row = ledger.rows.insert(booked).expect("a shard holds at most 2^31 entries");
-        table.insert(hash, row, entry, (deadline, times), |row| ledger.home(row));
+        table.insert(hash, row, entry, deadline, |row| ledger.home(row));
         ledger.file(row, deadline, now);
     }
 

@@ -52,7 +52,7 @@ mod read;
 mod reclaim;
 mod write;
 
-pub(crate) use node::{Node, Times, Touch};
+pub(crate) use node::{Node, Touch};
 pub(crate) use reclaim::{Pin, Ripe, Sealed, Unlinked};
 pub(crate) use write::{Place, Writing};
 

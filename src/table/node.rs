@@ -20,28 +20,15 @@
 //! `DEAD` is final. That an entry expired is decided once, for everybody: whoever finds the deadline
 //! passed makes it `DEAD` before acting on it, so that a touch or an update which read the clock
 //! in time and was then held up cannot bring back what somebody has already seen gone.
+//!
+//! A seal goes with the critical section that set it, except where a new time to live comes to the very
+//! deadline that was there: then it stays, and touches take the lock, until the deadline moves.
 
 use crate::sync::Canary;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::time::{Deadline, Span, Tick, Timeline};
+use crate::time::{Deadline, Tick, Timeline};
 use std::fmt;
 use std::mem::ManuallyDrop;
-
-/// The times of an entry that outlive a replacement.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Times {
-    /// The entry's own time to live; `ENDLESS` for none.
-    pub(crate) ttl: Span,
-    /// When it was created.
-    pub(crate) born: Tick,
-}
-
-impl Times {
-    /// The deadline of an entry that is written at `now`, in a cache with this maximal age.
-    pub(crate) fn deadline(self, now: Tick, max_age: Span) -> Tick {
-        now.after(self.ttl).min(self.born.after(max_age))
-    }
-}
 
 /// What became of a touch that tried to do without the lock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,8 +37,9 @@ pub(crate) enum Touch {
     Done,
     /// It is over.
     Gone,
-    /// A writer is about to replace or move the deadline: take the lock and look again.
-    Sealed,
+    /// A writer is about to replace or move the deadline, or the entry's time to live is in the books:
+    /// take the lock and look again.
+    Locked,
 }
 
 /// Proof that a writer sealed a node's deadline, and what it was.
@@ -73,9 +61,6 @@ impl Seal {
 
 pub(crate) struct Node<K, V> {
     deadline: AtomicU64,
-    /// Changes only while the deadline is sealed, under the lock.
-    ttl: AtomicU64,
-    born: Tick,
     /// Dropped by `Retired::drop_contents` alone, one by one.
     pub(super) key: ManuallyDrop<K>,
     pub(super) value: ManuallyDrop<V>,
@@ -83,11 +68,9 @@ pub(crate) struct Node<K, V> {
 }
 
 impl<K, V> Node<K, V> {
-    pub(super) fn new(key: K, value: V, deadline: Tick, times: Times) -> Self {
+    pub(super) fn new(key: K, value: V, deadline: Tick) -> Self {
         Self {
             deadline: AtomicU64::new(Deadline::at(deadline).to_bits()),
-            ttl: AtomicU64::new(times.ttl.as_nanos()),
-            born: times.born,
             key: ManuallyDrop::new(key),
             value: ManuallyDrop::new(value),
             canary: Canary::new(),
@@ -104,24 +87,18 @@ impl<K, V> Node<K, V> {
         &self.value
     }
 
-    pub(crate) fn times(&self) -> Times {
-        // ORDERING: Relaxed; whoever acts on it holds the lock, or (touch) has loaded the deadline with
-        // Acquire before, which `Node::reset` stores after the time to live with Release.
-        Times { ttl: Span::from_nanos(self.ttl.load(Ordering::Relaxed)), born: self.born }
-    }
-
     #[inline]
     fn load(&self) -> Deadline {
-        // ORDERING: Acquire; pairs with Release in `Node::exchange`: brings the time to live with it.
+        // ORDERING: Acquire; pairs with AcqRel in `Node::exchange`: whoever sees a deadline that `reset`
+        // set sees that times to live are not all alike (`Terms::is_uniform`).
         Deadline::from_bits(self.deadline.load(Ordering::Acquire))
     }
 
     /// Moves the deadline from what was seen; the actual one if somebody was faster.
     #[inline]
     fn exchange(&self, seen: Deadline, new: Deadline) -> Result<(), Deadline> {
-        // ORDERING: AcqRel; pairs with Acquire in `Node::load` and with itself: publishes the time to
-        // live that goes with a deadline, and orders a touch's clock reading before a seal's.
-        // Acquire on failure; as `load`.
+        // ORDERING: AcqRel; pairs with Acquire in `Node::load` and with itself: orders a touch's clock
+        // reading before that which follows a seal. Acquire on failure; as `load`.
         match self.deadline.compare_exchange(
             seen.to_bits(),
             new.to_bits(),
@@ -174,15 +151,17 @@ impl<K, V> Node<K, V> {
         }
     }
 
-    /// Restarts the time to live without the lock: never shortens, leaves a persisted entry alone.
-    pub(crate) fn touch(&self, clock: &Timeline, max_age: Span) -> Touch {
+    /// Restarts the time to live without the lock: never shortens, and leaves an entry alone that
+    /// never expires. `deadline_at` gives the deadline for a clock
+    /// reading, if it is known without the lock.
+    pub(crate) fn touch(&self, clock: &Timeline, deadline_at: impl Fn(Tick) -> Option<Tick>) -> Touch {
         let mut seen = self.load();
         loop {
             if seen.is_dead() {
                 return Touch::Gone;
             }
             if seen.is_sealed() {
-                return Touch::Sealed;
+                return Touch::Locked;
             }
             if seen.is_never() {
                 return Touch::Done;
@@ -195,8 +174,11 @@ impl<K, V> Node<K, V> {
                 seen = self.load();
                 continue;
             }
-            let later = self.times().deadline(now, max_age);
-            if later <= seen.tick() || later == Tick::NEVER {
+            // After `seen` was loaded; see `load`.
+            let Some(later) = deadline_at(now) else {
+                return Touch::Locked;
+            };
+            if later <= seen.tick() {
                 return Touch::Done;
             }
             match self.exchange(seen, Deadline::at(later)) {
@@ -227,22 +209,32 @@ impl<K, V> Node<K, V> {
         self.exchange(before.sealed(), until.sealed()).is_ok()
     }
 
-    /// Under the lock, after a seal: a new time to live and the deadline that goes with it; takes the seal
-    /// off. False as in `claim`.
-    pub(crate) fn reset(&self, seal: &Seal, now: Tick, ttl: Span, mut deadline: Tick) -> bool {
+    /// Under the lock, after a seal: another deadline, shorter or longer; takes the seal off, unless only
+    /// the seal can tell the two apart. False as in `claim`.
+    pub(crate) fn reset(&self, seal: &Seal, now: Tick, deadline: Tick) -> bool {
+        // A touch that loaded the old deadline, and reckons with the old time to live, must not find its
+        // comparison true. Where the deadline is the same, the seal stays until it moves.
+        let looks_the_same = deadline == seal.tick() && deadline != Tick::NEVER;
+        self.conclude(seal, now, Deadline::at(deadline), looks_the_same)
+    }
+
+    /// Under the lock: the touch that could not be done without.
+    pub(crate) fn touch_in_turn(&self, clock: &Timeline, deadline_at: impl Fn(Tick) -> Tick) -> bool {
+        let seal = self.seal();
+        let now = clock.now();
+        let later = deadline_at(now).max(seal.tick());
+        let stays = seal.0.is_sealed() && later == seal.tick();
+        self.conclude(&seal, now, Deadline::at(later), stays)
+    }
+
+    fn conclude(&self, seal: &Seal, now: Tick, deadline: Deadline, sealed: bool) -> bool {
         let Seal(before) = *seal;
         if before.is_over(now) {
             self.expire(before.sealed(), now);
             return false;
         }
-        if deadline == before.tick() && deadline != Tick::NEVER {
-            // A touch that loaded the old deadline and the old time to live must not find its
-            // comparison true: the new deadline differs, by a nanosecond if need be.
-            deadline = deadline.after(Span::from_nanos(1));
-        }
-        // ORDERING: Relaxed; published by the exchange that follows.
-        self.ttl.store(ttl.as_nanos(), Ordering::Relaxed);
-        self.exchange(before.sealed(), Deadline::at(deadline)).is_ok()
+        let after = if sealed { deadline.sealed() } else { deadline };
+        self.exchange(before.sealed(), after).is_ok()
     }
 
     /// Under the lock: ends the entry. Whether it was still alive at `now`, which the caller reads before.
@@ -278,9 +270,6 @@ impl<K, V> Node<K, V> {
 
 impl<K, V> fmt::Debug for Node<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Node")
-            .field("deadline", &self.load())
-            .field("times", &self.times())
-            .finish_non_exhaustive()
+        f.debug_struct("Node").field("deadline", &self.load()).finish_non_exhaustive()
     }
 }

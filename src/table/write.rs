@@ -10,7 +10,7 @@
 use super::Table;
 use super::array::{Array, NodePtr};
 use super::bucket::{Bucket, Meta, SLOTS};
-use super::node::{Node, Times};
+use super::node::Node;
 use super::reclaim::{Blank, Blanks, Debris, Pin, Ripe, Sealed, Unlinked, drop_contents};
 use crate::hash::HashBits;
 use crate::rows::RowId;
@@ -238,6 +238,18 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         node
     }
 
+    /// The node at a place, for as long as the caller is pinned.
+    pub(crate) fn lend<'g>(&self, place: Place, _pin: &'g Pin) -> &'g Node<K, V>
+    where
+        't: 'g,
+    {
+        // SAFETY: T5: places name tagged slots; T4: the caller is pinned before anybody can unlink it, and
+        // borrows the table.
+        let node = unsafe { &*self.writer.mirrored(place).node(place.bucket, place.slot) };
+        node.canary.look();
+        node
+    }
+
     pub(crate) fn row(&self, place: Place) -> RowId {
         RowId::from_index(self.writer.mirrored(place).rows[place.bucket][place.slot])
     }
@@ -246,8 +258,8 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.writer.len
     }
 
-    fn make(&mut self, key: K, value: V, deadline: Tick, times: Times) -> NonNull<Node<K, V>> {
-        self.writer.debris.blank().fill(Node::new(key, value, deadline, times))
+    fn make(&mut self, (key, value): (K, V), deadline: Tick) -> NonNull<Node<K, V>> {
+        self.writer.debris.blank().fill(Node::new(key, value, deadline))
     }
 
     /// Publishes a new entry. Its key must not be in the table (`find` said so under this lock).
@@ -255,8 +267,8 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         &mut self,
         hash: HashBits,
         row: RowId,
-        (key, value): (K, V),
-        (deadline, times): (Tick, Times),
+        entry: (K, V),
+        deadline: Tick,
         home_of: impl Fn(RowId) -> u32,
     ) {
         self.grow(&home_of);
@@ -264,7 +276,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         // Readers of this key begin at its home: the mark must be on their way before the key is.
         let at = home as usize & self.writer.current.array.mask();
         self.writer.move_bucket(at, &home_of);
-        let node = self.make(key, value, deadline, times);
+        let node = self.make(entry, deadline);
         let target = self.writer.next.as_mut().unwrap_or(&mut self.writer.current);
         target.put(home, hash.tag(), node.as_ptr(), row.index());
         self.writer.len += 1;
@@ -310,13 +322,8 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     }
 
     /// Puts a new node in the place of another: readers see one or the other, never a hole.
-    pub(crate) fn replace(
-        &mut self,
-        place: Place,
-        (key, value): (K, V),
-        (deadline, times): (Tick, Times),
-    ) -> Unlinked<K, V> {
-        let new = self.make(key, value, deadline, times);
+    pub(crate) fn replace(&mut self, place: Place, entry: (K, V), deadline: Tick) -> Unlinked<K, V> {
+        let new = self.make(entry, deadline);
         let mirrored = self.writer.mirrored(place);
         let old = mirrored.node(place.bucket, place.slot);
         // SAFETY: T1, under the lock.

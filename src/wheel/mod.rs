@@ -98,6 +98,12 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         due.min().map_or(Tick::NEVER, Tick::start_of)
     }
 
+    /// The start of the first second that is not completed: the latest time that the wheel knows to have
+    /// come.
+    pub(crate) fn reached(&self) -> Tick {
+        Tick::start_of(self.hand)
+    }
+
     /// Whether the row is filed.
     pub(crate) fn is_filed<T: Row>(&self, rows: &Rows<T>, row: RowId) -> bool
     where

@@ -1,0 +1,322 @@
+//! The reaper on the real clock: it works while everybody sleeps, nobody waits for it, and a listener
+//! that blocks it delays memory only.
+
+#[path = "common/counted.rs"]
+mod counted;
+#[path = "common/watchdog.rs"]
+mod watchdog;
+
+use counted::{Count, Counted};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Barrier, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+use tidewheel::{Cache, Reaper, RemovalCause};
+use watchdog::Watchdog;
+
+/// The longest that a value may outlive its deadline (promise P4), and what a busy machine may add.
+const GONE: Duration = Duration::from_secs(2);
+const SLACK: Duration = Duration::from_millis(700);
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn wait_until(what: &str, limit: Duration, done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < limit, "{what}: not within {limit:?}");
+        thread::sleep(millis(5));
+    }
+}
+
+/// A gate in a listener or a destructor: tells when it is reached, then waits to be opened.
+struct Gate {
+    reached: Mutex<Sender<()>>,
+    open: Mutex<Receiver<()>>,
+}
+
+/// Opens the gate for good when it is dropped.
+struct GateKeeper {
+    reached: Receiver<()>,
+    #[allow(dead_code)] // its drop is the message
+    open: Sender<()>,
+}
+
+fn gate() -> (Gate, GateKeeper) {
+    let (reached, wait_reached) = mpsc::channel();
+    let (open, wait_open) = mpsc::channel();
+    let gate = Gate { reached: Mutex::new(reached), open: Mutex::new(wait_open) };
+    (gate, GateKeeper { reached: wait_reached, open })
+}
+
+impl Gate {
+    /// Blocks the first time, and not again once the keeper has opened or gone.
+    fn pass(&self) {
+        let _ = self.reached.lock().unwrap().send(());
+        let _ = self.open.lock().unwrap().recv();
+    }
+}
+
+/// Nobody calls the cache after the writes: each value is dropped on time all the same, whatever ended
+/// it.
+#[test]
+fn values_are_dropped_though_every_thread_sleeps() {
+    let _watchdog = Watchdog::over("values dropped while every thread sleeps", 20);
+    let ttl = millis(300);
+    let cache = Cache::<u64, Counted>::builder().time_to_live(ttl).build().unwrap();
+    let kinds: Vec<Count> = (0..4).map(|_| Count::default()).collect();
+    let (expired, removed, replaced, cleared) = (&kinds[0], &kinds[1], &kinds[2], &kinds[3]);
+    let everyone = Barrier::new(5);
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..4u64)
+            .map(|writer| {
+                let (cache, everyone) = (&cache, &everyone);
+                scope.spawn(move || {
+                    for key in (0..100).map(|key| key * 4 + writer) {
+                        cache.insert_with_ttl(1000 + key, cleared.value(key), Duration::MAX);
+                    }
+                    everyone.wait();
+                    if writer == 0 {
+                        cache.invalidate_all();
+                    }
+                    everyone.wait();
+                    for key in (0..100).map(|key| key * 4 + writer) {
+                        cache.insert(key, expired.value(key));
+                        cache.insert_with_ttl(2000 + key, removed.value(key), Duration::MAX);
+                        assert!(cache.invalidate(&(2000 + key)));
+                        cache.insert_with_ttl(3000 + key, replaced.value(key), Duration::MAX);
+                        assert!(cache.update(&(3000 + key), |_| Count::default().value(key)));
+                    }
+                    thread::park();
+                })
+            })
+            .collect();
+        everyone.wait();
+        everyone.wait();
+        // `expired` is made last, so all others have had at least as long.
+        let limit = ttl + GONE + SLACK;
+        let all = |count: &Count| count.made() == 400 && count.alive() == 0;
+        wait_until("dropping", limit, || kinds.iter().all(all));
+        for writer in writers {
+            writer.thread().unpark();
+        }
+    });
+    assert_eq!(cache.entry_count(), 400); // the updated ones, which live for ever
+    cache.validate();
+}
+
+/// The reaper is stuck in a listener. Every entry is invisible at its deadline nevertheless, in that
+/// cache and in others, and writers go on.
+#[test]
+fn a_listener_that_blocks_delays_memory_and_never_visibility() {
+    let _watchdog = Watchdog::over("a blocking listener", 20);
+    let reaper = Reaper::dedicated();
+    let (gate, keeper) = gate();
+    let blocked = Cache::<u64, u64>::builder()
+        .reaper(reaper.clone())
+        .eviction_listener(move |_, _, cause| {
+            if cause == RemovalCause::Expired {
+                gate.pass();
+            }
+        })
+        .build()
+        .unwrap();
+    let other = Cache::<u64, u64>::builder().reaper(reaper.clone()).build().unwrap();
+    blocked.insert_with_ttl(0, 0, millis(1));
+    keeper.reached.recv().unwrap();
+
+    for cache in [&blocked, &other] {
+        let inserted = Instant::now();
+        cache.insert_with_ttl(1, 1, millis(200));
+        cache.insert_with_ttl(2, 2, millis(1000));
+        cache.insert(3, 3);
+        // Visible up to the deadline, and gone 10 ms after it.
+        while cache.contains_key(&1) {
+            assert!(inserted.elapsed() < millis(210) + SLACK);
+            thread::yield_now();
+        }
+        assert!(inserted.elapsed() >= millis(200), "early by {:?}", millis(200) - inserted.elapsed());
+        assert!(cache.update(&2, |old| old + 1));
+        assert!(cache.invalidate(&3)); // its listener passes: it is called here, not on the reaper
+    }
+    // Long after they should have left memory they have not: the reaper is the only one who could.
+    thread::sleep(millis(1000) + GONE);
+    assert_eq!((blocked.get(&2), other.get(&2)), (None, None));
+    assert_eq!(other.entry_count(), 2);
+
+    drop(keeper);
+    wait_until("the rest", GONE + SLACK, || blocked.entry_count() + other.entry_count() == 0);
+    drop((blocked, other));
+    reaper.join();
+}
+
+/// The reaper is held in the middle of sweeping a cache of a million entries. Dropping the last handle
+/// comes back at once, and the entries go when the reaper does.
+#[test]
+fn dropping_a_cache_waits_for_no_sweep() {
+    const MANY: u64 = 1_000_000;
+    let _watchdog = Watchdog::over("dropping a cache while it is swept", 60);
+    let reaper = Reaper::dedicated();
+    let (gate, keeper) = gate();
+    let count = Count::default();
+    let cache = Cache::<u64, Counted>::builder()
+        .reaper(reaper.clone())
+        .time_to_live(millis(1))
+        .eviction_listener(move |key, _, _| {
+            if *key == 7 {
+                gate.pass();
+            }
+        })
+        .build()
+        .unwrap();
+    for key in 0..MANY {
+        cache.insert(key, count.value(key));
+    }
+    keeper.reached.recv().unwrap();
+    let weak = cache.downgrade();
+    drop(cache);
+    // Still in the listener: had the drop waited, nobody would have opened the gate.
+    drop(keeper);
+    reaper.join();
+    assert!(weak.upgrade().is_none());
+    wait_until("a million values", Duration::from_secs(10), || {
+        // Other tests' guards may hold back the last of them; any reaper drops what they let go.
+        count.alive() == 0
+    });
+}
+
+/// A big cache that nobody sweeps, dropped from many threads at once by its handles.
+#[test]
+fn the_last_of_many_handles_ends_it() {
+    let _watchdog = Watchdog::over("handles", 20);
+    let reaper = Reaper::dedicated();
+    let count = Count::default();
+    let cache = Cache::<u64, Counted>::builder().reaper(reaper.clone()).build().unwrap();
+    for key in 0..10_000 {
+        cache.insert(key, count.value(key));
+    }
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            let handles: Vec<_> = (0..100).map(|_| cache.clone()).collect();
+            scope.spawn(move || {
+                for (handle, key) in handles.into_iter().zip(0..) {
+                    assert!(handle.contains_key(&key));
+                }
+            });
+        }
+        drop(cache);
+    });
+    reaper.join();
+    wait_until("every value", GONE + SLACK, || count.alive() == 0);
+}
+
+#[test]
+fn a_weak_handle_keeps_nothing_alive() {
+    let count = Count::default();
+    let cache = Cache::<u64, Counted>::builder().reaper(Reaper::manual()).build().unwrap();
+    let weak = cache.downgrade();
+    cache.insert(1, count.value(1));
+    let again = weak.upgrade().unwrap();
+    drop(cache);
+    assert_eq!(again.get(&1).map(|value| value.id), Some(1));
+    let both = (weak.clone(), again.downgrade());
+    drop(again);
+    assert!(weak.upgrade().is_none() && both.0.upgrade().is_none() && both.1.upgrade().is_none());
+    wait_until("the value", GONE + SLACK, || count.alive() == 0);
+}
+
+/// A listener with a weak handle to its own cache: the cache ends all the same, and its thread too.
+#[test]
+fn a_listener_with_a_weak_handle_does_not_keep_its_cache_alive() {
+    let _watchdog = Watchdog::over("a listener with a weak handle", 20);
+    let reaper = Reaper::dedicated();
+    let own = Arc::new(std::sync::OnceLock::<tidewheel::WeakCache<u64, u64>>::new());
+    let cache = Cache::<u64, u64>::builder()
+        .reaper(reaper.clone())
+        .eviction_listener({
+            let own = Arc::clone(&own);
+            move |key, value, cause| {
+                // Whatever expires comes back under another key, for as long as the cache lives.
+                if let (RemovalCause::Expired, Some(cache)) = (cause, own.get().and_then(|own| own.upgrade()))
+                {
+                    cache.insert_with_ttl(key + 1, *value, millis(1));
+                }
+            }
+        })
+        .build()
+        .unwrap();
+    own.set(cache.downgrade()).unwrap();
+    cache.insert_with_ttl(0, 7, millis(1));
+    wait_until("the second report", GONE * 2 + SLACK, || {
+        cache.peek(&0).is_none() && cache.entry_count() == 1
+    });
+    drop(cache);
+    reaper.join();
+    assert!(own.get().unwrap().upgrade().is_none());
+}
+
+/// The reaper goes to sleep when there is nothing to do, and is woken by the first entry that expires:
+/// an idle cache first, then one whose next deadline moved closer.
+#[test]
+fn a_sleeping_reaper_wakes_for_what_comes_sooner() {
+    let cache = Cache::<u64, u64>::builder().reaper(Reaper::dedicated()).build().unwrap();
+    thread::sleep(millis(1100));
+    cache.insert_with_ttl(1, 1, millis(50));
+    wait_until("the first entry", millis(50) + GONE + SLACK, || cache.entry_count() == 0);
+    // It now knows of nothing before an hour.
+    cache.insert_with_ttl(2, 2, Duration::from_secs(3600));
+    cache.insert_with_ttl(3, 3, Duration::from_secs(3600));
+    thread::sleep(millis(1100));
+    cache.insert_with_ttl(4, 4, millis(50));
+    assert!(cache.set_ttl(&3, millis(50)));
+    wait_until("what came sooner", millis(50) + GONE + SLACK, || cache.entry_count() == 1);
+    assert!(cache.contains_key(&2));
+    // Removed after a long silence, and nobody there to drop it but the reaper.
+    let count = Count::default();
+    let counted = Cache::<u64, Counted>::builder().reaper(Reaper::dedicated()).build().unwrap();
+    counted.insert(1, count.value(1));
+    thread::sleep(millis(1100));
+    assert!(counted.invalidate(&1));
+    wait_until("a removed value", GONE + SLACK, || count.alive() == 0);
+    counted.validate();
+}
+
+/// An entry that is touched all the time does not expire, though its slot comes due again and again.
+#[test]
+fn touched_in_time_it_stays() {
+    let cache = Cache::<u64, u64>::builder().time_to_live(millis(1500)).build().unwrap();
+    cache.insert(1, 1);
+    let start = Instant::now();
+    let mut last = start;
+    while start.elapsed() < millis(4000) {
+        let before = Instant::now();
+        if before - last > millis(1400) {
+            return; // the machine stood still: this run proves nothing
+        }
+        assert!(cache.touch(&1), "lost after {:?}", start.elapsed());
+        last = before;
+        thread::sleep(millis(50));
+    }
+    assert_eq!(cache.get(&1), Some(1));
+    wait_until("its end", millis(1500) + GONE + SLACK, || cache.entry_count() == 0);
+}
+
+/// Both ask for the thread's end; it comes when the cache's does, and both return.
+#[test]
+fn many_may_join() {
+    let _watchdog = Watchdog::over("join", 20);
+    let reaper = Reaper::dedicated();
+    reaper.join(); // there is nothing to wait for
+    let cache = Cache::<u64, u64>::builder().reaper(reaper.clone()).build().unwrap();
+    cache.insert_with_ttl(1, 1, millis(1));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| reaper.join());
+        }
+        thread::sleep(millis(20));
+        drop(cache);
+    });
+    reaper.join();
+    Reaper::manual().join();
+}
