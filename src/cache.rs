@@ -19,13 +19,12 @@ use crate::hash::{HashBits, RandomState};
 use crate::listener::{Listener, RemovalCause};
 use crate::reaper::{Reaper, Registration, Sweep};
 use crate::shard::{Chores, Shard, Terms, Times, Told};
-use crate::sync::{Arc, Edge, Weak, thread};
+use crate::sync::{Arc, Edge, OnceLock, Weak, thread};
 use crate::table::{Node, Pin};
 use crate::time::{Advanced, Tick};
 use equivalent::Equivalent;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
-use std::sync::OnceLock;
 
 /// A concurrent cache with lock-free reads, whose entries expire on time by themselves.
 ///

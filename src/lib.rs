@@ -1,4 +1,52 @@
-//! tidewheel
+//! A sharded concurrent in-process cache with **lock-free reads** and **expiry that happens on time, by
+//! itself**; and a session manager on top of it.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tidewheel::Cache;
+//!
+//! let cache = Cache::builder().time_to_live(Duration::from_secs(300)).build()?;
+//! cache.insert("answer".to_string(), 42);
+//! assert_eq!(cache.get("answer"), Some(42));
+//! assert!(cache.update("answer", |n| n + 1));      // atomic: no update is lost
+//! assert_eq!(cache.remaining_ttl("answer").is_some(), true);
+//! # Ok::<(), tidewheel::BuildError>(())
+//! ```
+//!
+//! Nobody has to call anything for an entry to go: it is invisible from its deadline on (10 ms late at
+//! most), and out of memory, its value dropped, within two seconds after it, traffic or none. One thread
+//! does that for all caches of a process, and sleeps while there is nothing to do.
+//!
+//! # What is promised
+//!
+//! | | |
+//! |---|---|
+//! | **Reads scale** | A read takes no lock, counts no reference, and writes to no memory that other threads read, but for its own thread's epoch slot. |
+//! | **Never early** | An entry whose last successful write or touch was less than its time to live ago is visible, unless it was removed or replaced. |
+//! | **Never late** | From its deadline on it is invisible, 10 ms at most behind, whether or not the reaper runs. |
+//! | **Gone on time** | At most two seconds after its deadline, its removal or its replacement a value is dropped, without a call from anyone. A read guard that is held, and user code on the reaper that does not return, delay that, and nothing else does. |
+//! | **A success is never undone** | An update or touch that returned success does not lose to the reaper or to a replacement under way. |
+//! | **Nothing comes back** | What was removed, or was seen expired by anybody, is never revived by a late update. Only an insert makes an entry. |
+//! | **No deadlock** | No user code but `Hash` and `Eq` (which must not call the cache) runs under a lock. |
+//! | **Panic-safe** | A panic in user code leaves the cache whole and the reaper alive, and never surfaces in somebody else's call. |
+//! | **One thread** | Any number of caches share one reaper. It ends by itself after the last cache. Dropping a cache waits for nobody. |
+//! | **Proven** | The concurrent core is checked by loom, on this very source, and each check is known to fail on a planted bug. |
+//!
+//! # What is not
+//!
+//! - A [`ReadGuard`] that is held for ever, or a [`read`](Cache::read) whose closure does not return, keeps
+//!   what is removed meanwhile in memory, in every cache of the process.
+//! - A forked child has no reaper: there, entries expire on time but stay in memory.
+//! - Time that the machine is suspended does not count.
+//! - A listener that captures its own cache keeps it alive; [`Cache::downgrade`] is the way out.
+//! - A cache is not bounded yet: it grows with what is put in.
+//! - Values must be `Send + Sync`, and `'static`.
+//!
+//! # Where to look
+//!
+//! [`Cache`] has the operations and [`CacheBuilder`] what can be chosen. [`ReadGuard`] is for many reads at
+//! once. [`ManualClock`] makes time a toy for tests. [`SessionManager`] keeps sessions. The [`docs`] tell how
+//! it works inside, which memory orderings there are, and what was decided, with the figures.
 #![deny(unsafe_code)]
 
 mod builder;
@@ -7,13 +55,19 @@ mod entry;
 mod error;
 mod hash;
 mod listener;
+#[cfg(tidewheel_loom)]
+#[doc(hidden)]
+pub mod model;
 mod reaper;
 mod rows;
+mod session;
 mod shard;
 mod sync;
 mod table;
 mod time;
 mod wheel;
+
+pub mod docs;
 
 pub use builder::CacheBuilder;
 pub use cache::{Cache, WeakCache};
@@ -22,4 +76,5 @@ pub use error::{BuildError, NoRandomness};
 pub use hash::{DefaultHasher, RandomState};
 pub use listener::RemovalCause;
 pub use reaper::Reaper;
+pub use session::{ParseSessionIdError, SessionError, SessionId, SessionManager, SessionManagerBuilder};
 pub use time::{Clock, ManualClock, SystemClock};

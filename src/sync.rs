@@ -74,12 +74,22 @@ mod imp {
     pub(crate) use loom::sync::Condvar;
     pub(crate) use loom::sync::atomic;
     pub(crate) use loom::thread;
-    pub(crate) use loom::thread_local;
 
     #[cfg(not(tidewheel_standin))]
     pub(crate) use crossbeam_epoch as epoch;
     #[cfg(tidewheel_standin)]
     pub(crate) use tidewheel_epoch_standin as epoch;
+
+    /// Loom's own does not know `const` initial values.
+    macro_rules! model_local {
+        ($(#[$attr:meta])* static $name:ident: $ty:ty = const { $init:expr };) => {
+            loom::thread_local! { $(#[$attr])* static $name: $ty = $init; }
+        };
+        ($($other:tt)*) => {
+            loom::thread_local! { $($other)* }
+        };
+    }
+    pub(crate) use model_local as thread_local;
 
     pub(crate) type RawMutex<T> = loom::sync::Mutex<T>;
     pub(crate) type MutexGuard<'a, T> = loom::sync::MutexGuard<'a, T>;
@@ -118,8 +128,9 @@ mod imp {
         }
 
         pub(crate) fn last(&self) {
-            // ORDERING: Acquire; pairs with Release in `Edge::release`.
-            self.0.load(atomic::Ordering::Acquire);
+            // ORDERING: Acquire; pairs with Release in `Edge::release`. A read-modify-write, as in `Arc`,
+            // so that it cannot miss one of them.
+            self.0.fetch_add(1, atomic::Ordering::Acquire);
         }
     }
 
@@ -130,7 +141,7 @@ mod imp {
 
 pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use imp::*;
-pub(crate) use std::sync::{Arc, Weak};
+pub(crate) use std::sync::{Arc, OnceLock, Weak};
 
 use std::sync::PoisonError;
 use std::time::Duration;

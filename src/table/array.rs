@@ -43,7 +43,7 @@ impl<K, V> Array<K, V> {
     pub(super) fn allocate(log2: u32) -> Self {
         const { assert!(size_of::<Header<K, V>>() == Self::UNIT && align_of::<Header<K, V>>() == Self::UNIT) };
         let layout = Self::layout(log2);
-        // SAFETY: the layout's size is not zero.
+        // SAFETY: the size is not zero, whatever the array (T1 begins here).
         let block = unsafe { alloc_zeroed(layout) };
         if block.is_null() {
             handle_alloc_error(layout);

@@ -33,7 +33,11 @@ impl<K, V, L> Table<K, V, L> {
                         // SAFETY: T5: the tag was there, so the pointer is a node's. T3: we are pinned.
                         let node = unsafe { &*bucket.node(slot) };
                         node.canary.look();
-                        if is_key(node.key()) {
+                        // The slot may have been cleared and filled again since we saw its tag, with a
+                        // node whose own tag is not there yet: whoever looks next could miss what we
+                        // return. So the tag must be there still, or again. (If it is not, the key was
+                        // out of the table at some moment of this look-up, so not to find it is right.)
+                        if is_key(node.key()) && bucket.meta().tag(slot) == tag {
                             return Some(node);
                         }
                     }

@@ -99,7 +99,7 @@ pub(super) struct Blank<K, V>(NonNull<MaybeUninit<Node<K, V>>>);
 impl<K, V> Blank<K, V> {
     fn allocate() -> Self {
         let layout = Layout::new::<Node<K, V>>();
-        // SAFETY: a node is never of size zero: it has a deadline.
+        // SAFETY: a node has a deadline, so its size is not zero (T4 begins here: nobody else has it).
         let block = unsafe { alloc(layout) };
         match NonNull::new(block.cast()) {
             Some(block) => Self(block),

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Whatever the tests do not build still builds: examples, benches, the comparison with other crates, the
+# fuzz targets.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+run cargo build --release --examples
+run cargo bench --no-run
+run cargo build --release --manifest-path "$PEERS" --all-targets
+
+if have_toolchain nightly && have cargo-fuzz; then
+    run cargo +nightly fuzz build
+else
+    say "NOTE: no nightly toolchain with cargo-fuzz here: the fuzz targets are checked, not built"
+    run cargo check --locked --manifest-path "$FUZZ" --all-targets
+fi

@@ -1,0 +1,88 @@
+# What every script here begins with: strict mode, the repository root, words on what is done and how
+# long it took. Sourced, not run.
+#
+# Knows nothing of the checks themselves.
+# shellcheck shell=bash
+
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$ROOT"
+
+# The packages that are no part of the root's workspace.
+# shellcheck disable=SC2034
+LOOM=loom-tests/Cargo.toml
+# shellcheck disable=SC2034
+PEERS=benches/peers/Cargo.toml
+# shellcheck disable=SC2034
+FUZZ=fuzz/Cargo.toml
+
+# The command's name, as in "lint", and the second it began.
+STEP=$(basename "$0" .sh)
+BEGAN=$SECONDS
+
+say() {
+    printf -- '-- %s: %s\n' "$STEP" "$*"
+}
+
+fail() {
+    printf -- '-- %s: FAILED: %s\n' "$STEP" "$*" >&2
+    exit 1
+}
+
+# Says what it runs, runs it, says how long it took. Variables in front go through `env`:
+# `run env RUSTFLAGS=... cargo ...`.
+run() {
+    local began=$SECONDS code=0
+    printf -- '-- %s: $ %s\n' "$STEP" "$*"
+    "$@" || code=$?
+    say "$((SECONDS - began)) s"
+    return "$code"
+}
+
+# A scratch folder, in $SCRATCH, that goes when the script ends.
+SCRATCH=''
+scratch() {
+    SCRATCH=$(mktemp -d)
+}
+
+finish() {
+    local code=$?
+    [ -z "$SCRATCH" ] || rm -rf "$SCRATCH"
+    if [ "$code" -eq 0 ]; then
+        say "passed in $((SECONDS - BEGAN)) s"
+    else
+        say "failed (exit code $code) after $((SECONDS - BEGAN)) s"
+    fi
+}
+trap finish EXIT
+
+have() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+# Whether a toolchain of that name is installed. Never installs one.
+have_toolchain() {
+    have rustup && rustup toolchain list 2>/dev/null | grep -q "^$1"
+}
+
+# The triple of this machine, needed wherever a sanitizer wants an explicit --target.
+host() {
+    rustc -vV | sed -n 's/^host: //p'
+}
+
+# Debian packages, if they are not there and this machine lets us install them.
+debian() {
+    have apt-get || fail "needs the packages '$*' and this machine has no apt-get"
+    local sudo=()
+    [ "$(id -u)" -eq 0 ] || sudo=(sudo -n)
+    run "${sudo[@]}" apt-get update -qq
+    run "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
+}
+
+# A cargo command of that name ("cargo-fuzz"), installed if it is missing. `--locked`: what its authors
+# tested.
+cargo_tool() {
+    have "$1" && return
+    run cargo install --locked --quiet "$1"
+}

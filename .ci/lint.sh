@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# clippy without a warning: everything in every package, then the library once more against
+# .ci/clippy.toml.
+#
+# clippy also holds the library to the `rust-version` of Cargo.toml (its lint `incompatible_msrv`), so
+# that a call the standard library did not have then is found by a newer compiler.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+run cargo clippy --workspace --all-targets -- -D warnings
+for package in "$PEERS" "$FUZZ"; do
+    run cargo clippy --manifest-path "$package" --all-targets -- -D warnings
+done
+# Here the library is the crate's own source under loom, without its unit tests.
+run cargo clippy --manifest-path "$LOOM" --workspace --lib --tests --examples -- -D warnings
+
+# The library must take its clock and its locks from floor 0, which alone may name them. Only the
+# library: tests, benches and examples may use what they like, so `--lib`, and no clippy.toml in the root.
+floor0='^src/\(sync\|time\)\.rs:'
+say "the library against .ci/clippy.toml"
+report=$(CLIPPY_CONF_DIR="$ROOT/.ci" cargo clippy --quiet --color never --lib --message-format short -- \
+    -W clippy::disallowed_methods -W clippy::disallowed_types 2>&1) || { printf '%s\n' "$report"; exit 1; }
+if found=$(printf '%s\n' "$report" | grep -v "$floor0" | grep .); then
+    printf '%s\n' "$found"
+    fail "outside of floor 0 (src/sync.rs, src/time.rs)"
+fi

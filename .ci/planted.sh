@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Plants one bug at a time in a copy of the source and demands that its loom model finds it. A survivor is
+# an error, and so is a model without a bug.
+#
+#   .ci/planted.sh [a part of the names of the bugs]
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+run cargo run --release --manifest-path "$LOOM" --example planted -- "$@"

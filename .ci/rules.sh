@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# The rules of the house that no compiler knows, held against the text of src/. Every breach is listed.
+#
+# Works on lines, after .ci/rules.awk has taken out comments, strings and test modules: good enough for
+# code in rustfmt's layout, and no parser.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+longest=600
+breaches=0
+
+# breach RULE LINES: counts a rule with breaches, and lists them.
+breach() {
+    [ -n "$2" ] || return 0
+    breaches=$((breaches + 1))
+    printf '\n   %s\n%s\n' "$1" "$(printf '%s\n' "$2" | sed 's/^/      /')"
+}
+
+mapfile -t files < <(git ls-files --cached --others --exclude-standard 'src/*.rs' | sort)
+[ "${#files[@]}" -gt 0 ] || fail "there is no source in src/"
+# FILE:LINE:CODE of everything that is code and no test.
+code=$(awk -f .ci/rules.awk -v show=code "${files[@]}")
+
+# code_with PATTERN [FILES TO LEAVE OUT]: the lines of code that match, but for those files.
+code_with() {
+    printf '%s\n' "$code" | grep -E "^[^:]+:[0-9]+:.*($1)" | { grep -vE "^(${2:-none}):" || true; } || true
+}
+
+say "unsafe: in src/table/, and on one line of src/time.rs"
+breach "unsafe outside of src/table/" "$(code_with '\<unsafe\>' 'src/table/[^:]*|src/time\.rs')"
+in_time=$(code_with '\<unsafe\>' | grep '^src/time\.rs:' || true)
+[ "$(printf '%s' "$in_time" | grep -c .)" -le 1 ] || breach "more than one unsafe in src/time.rs" "$in_time"
+breach "unsafe code allowed elsewhere than on 'mod table' (src/lib.rs, src/table/) and in src/time.rs" \
+    "$(code_with 'allow\(.*\<unsafe_code\>' 'src/lib\.rs|src/table/[^:]*|src/time\.rs')"
+
+say "SAFETY comments in src/table/: each cites an invariant from the top of src/table/mod.rs"
+if [ -f src/table/mod.rs ]; then
+    known=$(sed -n 's/^\/\/! - \*\*\(T[0-9]*\) .*/\1/p' src/table/mod.rs | paste -sd '|')
+    safety=$(awk -f .ci/rules.awk -v show=safety "${files[@]}" | grep '^src/table/' || true)
+    breach "cites none of ${known:-(there are none)}" "$(printf '%s\n' "$safety" | grep -vE "\<(${known:-none})\>" || true)"
+    breach "cites one that is not there" \
+        "$(printf '%s\n' "$safety" | sed -E "s/\<(${known:-none})\>//g" | grep -E '\<T[0-9]+\>' || true)"
+fi
+
+say "memory orderings: each access under an '// ORDERING:' of its own, SeqCst for fences alone"
+breach "no '// ORDERING:' at this access" "$(awk -f .ci/rules.awk -v show=orderings "${files[@]}")"
+breach "SeqCst on an access" "$(code_with '\<SeqCst\>' | grep -v '\<fence(' || true)"
+breach "an ordering under a shorter name" "$(code_with '\<use\>.*\<Ordering::')"
+
+say "concurrency: std's, loom's and crossbeam's only in src/sync.rs"
+# OnceLock and LazyLock hold constants of the machine in src/time.rs, and the number of its cores is one
+# too: loom has nothing to explore there.
+breach "named outside of src/sync.rs" "$(
+    code_with '\<(std|core|alloc)::(sync|thread)\>|\<(std|core)::\{.*\<(sync|thread)\>|\<loom(::|;| as)|\<crossbeam[a-z_]*(::|;| as)' 'src/sync\.rs' |
+        grep -vE '^src/time\.rs:[0-9]+: *(pub\([a-z]+\) )?use std::sync::(OnceLock|LazyLock|\{LazyLock, OnceLock\});|std::thread::available_parallelism;' || true
+)"
+
+say "imports: down the floors only"
+breach "import of a sibling or of a floor above" "$(printf '%s\n' "$code" | awk -f .ci/floors.awk)"
+breach "glob import" "$(code_with '\<use (crate|super|self)\>.*\*' 'src/sync\.rs')"
+breach "a file that says nothing" "$(find src -name 'util*' -o -name 'helper*' -o -name 'common*' -o -name 'misc*')"
+
+say "files: opened by a '//!', $longest lines at most"
+for file in "${files[@]}"; do
+    first=$(head -n 1 "$file")
+    [ "${first#//!}" != "$first" ] || breach "does not say what it is and what it never knows" "$file"
+    lines=$(wc -l <"$file")
+    [ "$lines" -le "$longest" ] || breach "too long to be read in one sitting" "$file: $lines lines"
+done
+
+[ "$breaches" -eq 0 ] || fail "$breaches rules broken"
+say "${#files[@]} files keep the rules"

@@ -1,0 +1,168 @@
+//! Caches for models: one shard, a clock that stands still until it is moved, the reaper's work done by
+//! whoever moves it, and values that loom watches and that are counted.
+
+use loom::cell::Cell;
+use loom::thread;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tidewheel::{Cache, CacheBuilder, ManualClock};
+
+/// The time to live of every entry.
+pub const TTL: Duration = Duration::from_secs(1);
+/// Half of it.
+pub const HALF: Duration = Duration::from_millis(500);
+
+/// A number in a cell that loom watches: a reader that meets the destructor is an error.
+#[derive(Debug)]
+pub struct Value {
+    number: Cell<u64>,
+    census: Census,
+}
+
+// SAFETY: loom's threads are coroutines of one real thread, and its cell panics where two of them meet.
+unsafe impl Send for Value {}
+// SAFETY: as above.
+unsafe impl Sync for Value {}
+
+impl Value {
+    pub fn number(&self) -> u64 {
+        self.number.get()
+    }
+
+    /// Another value, greater by one.
+    pub fn next(&self) -> Self {
+        self.census.value(self.number() + 1)
+    }
+}
+
+impl Clone for Value {
+    fn clone(&self) -> Self {
+        self.census.value(self.number())
+    }
+}
+
+impl Drop for Value {
+    fn drop(&mut self) {
+        self.number.set(u64::MAX);
+        self.census.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts the values that are there. Not in loom's sight: it must not order anything.
+#[derive(Clone, Debug, Default)]
+pub struct Census(Arc<AtomicUsize>);
+
+impl Census {
+    pub fn value(&self, number: u64) -> Value {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Value { number: Cell::new(number), census: self.clone() }
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The same hash in every run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fixed;
+
+impl BuildHasher for Fixed {
+    type Hasher = Same;
+
+    fn build_hasher(&self) -> Same {
+        Same(0)
+    }
+}
+
+#[derive(Debug)]
+pub struct Same(u64);
+
+impl Hasher for Same {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("keys are u64");
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+}
+
+/// A cache in a model, and what belongs to it. A clone is for another thread.
+#[derive(Clone, Debug)]
+pub struct Model {
+    pub cache: Cache<u64, Value, Fixed>,
+    pub clock: ManualClock,
+    pub census: Census,
+}
+
+impl Model {
+    /// Entries live for `TTL`; room for a few without growth.
+    pub fn expiring() -> Self {
+        Self::build(|builder| builder.time_to_live(TTL).initial_capacity(4))
+    }
+
+    /// Entries live for ever; room for a few without growth.
+    pub fn lasting() -> Self {
+        Self::build(|builder| builder.initial_capacity(4))
+    }
+
+    /// Entries live for ever; the table grows with the second one.
+    pub fn growing() -> Self {
+        Self::build(|builder| builder)
+    }
+
+    fn build(with: impl FnOnce(CacheBuilder<u64, Value>) -> CacheBuilder<u64, Value>) -> Self {
+        let clock = ManualClock::new();
+        let builder = with(Cache::builder().shards(1).clock(clock.clone()));
+        let cache = builder.build_with_hasher(Fixed).expect("nothing that can fail");
+        Self { cache, clock, census: Census::default() }
+    }
+
+    pub fn insert(&self, key: u64, number: u64) {
+        self.cache.insert(key, self.census.value(number));
+    }
+
+    pub fn replace(&self, key: u64, number: u64) -> bool {
+        self.cache.replace(&key, self.census.value(number)).is_ok()
+    }
+
+    pub fn update(&self, key: u64) -> bool {
+        self.cache.update(&key, Value::next)
+    }
+
+    /// The number under a key, read in place.
+    pub fn see(&self, key: u64) -> Option<u64> {
+        self.cache.read(&key, Value::number)
+    }
+
+    /// Moves the clock; nobody sweeps.
+    pub fn pass(&self, time: Duration) {
+        self.clock.advance_without_sweeping(time);
+    }
+
+    /// Moves the clock and does the reaper's work.
+    pub fn reap_after(&self, time: Duration) {
+        self.clock.advance(time);
+    }
+
+    /// The end of a model: the books agree, and with the cache every value goes.
+    pub fn end(self) {
+        self.cache.validate();
+        let census = self.census.clone();
+        drop(self);
+        assert_eq!(census.count(), 0, "values are left, or went twice");
+    }
+}
+
+/// Starts a thread on a handle of its own, which goes with the thread.
+pub fn spawn<R: 'static>(model: &Model, run: impl FnOnce(&Model) -> R + 'static) -> thread::JoinHandle<R> {
+    let model = model.clone();
+    thread::spawn(move || run(&model))
+}

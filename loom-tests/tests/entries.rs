@@ -1,0 +1,332 @@
+//! Models of one entry: readers, touches, replacements, removals and the reaper, two at a time.
+
+mod common;
+
+use common::cache::{HALF, Model, TTL, spawn};
+use common::{REAPING, TWO, explore};
+use loom::thread;
+use std::time::Duration;
+
+const KEY: u64 = 1;
+
+/// A node is swapped, retired and freed while a reader looks at it: the reader sees the old value or the
+/// new one, whole.
+#[test]
+fn swap_under_a_reader() {
+    explore(REAPING, || {
+        let model = Model::lasting();
+        model.insert(KEY, 1);
+        let reader = spawn(&model, |model| model.see(KEY));
+        model.insert(KEY, 2);
+        model.reap_after(TTL);
+        let seen = reader.join().unwrap();
+        assert!(seen == Some(1) || seen == Some(2), "{seen:?}");
+        assert_eq!(model.see(KEY), Some(2));
+        model.end();
+    });
+}
+
+/// Many swaps: what is unlinked while an older batch of debris is already ripe, waits all the same.
+#[test]
+fn swaps_under_a_reader() {
+    explore(REAPING, || {
+        let model = Model::lasting();
+        model.insert(KEY, 1);
+        model.insert(KEY, 2);
+        model.insert(KEY, 3);
+        let reader = spawn(&model, |model| model.see(KEY));
+        model.insert(KEY, 4);
+        model.reap_after(TTL);
+        assert!(matches!(reader.join().unwrap(), Some(3 | 4)));
+        model.end();
+    });
+}
+
+/// A slot that is cleared and filled again: a reader who has seen the new entry does not miss it afterwards.
+#[test]
+fn remove_and_insert_against_get() {
+    explore(TWO, || {
+        let model = Model::lasting();
+        model.insert(KEY, 1);
+        let reader = spawn(&model, |model| (model.see(KEY), model.see(KEY)));
+        assert!(model.cache.invalidate(&KEY));
+        model.insert(KEY, 2);
+        let (first, second) = reader.join().unwrap();
+        assert!(first != Some(2) || second == Some(2), "{first:?}, then {second:?}");
+        assert!(first.is_some() || second != Some(1), "{first:?}, then {second:?}");
+        model.end();
+    });
+}
+
+/// The same with a removal: a reader may see the entry or not, and never half of it.
+#[test]
+fn remove_under_a_reader() {
+    explore(REAPING, || {
+        let model = Model::lasting();
+        model.insert(KEY, 1);
+        let reader = spawn(&model, |model| model.see(KEY));
+        assert!(model.cache.invalidate(&KEY));
+        model.reap_after(TTL);
+        assert!(matches!(reader.join().unwrap(), None | Some(1)));
+        assert_eq!(model.see(KEY), None);
+        model.end();
+    });
+}
+
+/// A guard held over a removal: what it lent stays good.
+#[test]
+fn remove_under_a_guard() {
+    explore(REAPING, || {
+        let model = Model::lasting();
+        model.insert(KEY, 1);
+        let reader = spawn(&model, |model| {
+            let guard = model.cache.read_guard();
+            let value = guard.get(&KEY);
+            let first = value.map(|value| value.number());
+            let again = value.map(|value| value.number());
+            assert_eq!(first, again);
+        });
+        assert!(model.cache.invalidate(&KEY));
+        model.reap_after(TTL);
+        reader.join().unwrap();
+        model.end();
+    });
+}
+
+/// A touch that succeeds keeps the entry, whatever the reaper was about to do; one that fails finds it gone.
+#[test]
+fn touch_against_reap() {
+    explore(REAPING, || {
+        let model = Model::expiring();
+        model.insert(KEY, 1);
+        model.pass(HALF);
+        let toucher = spawn(&model, |model| model.cache.touch(&KEY));
+        model.reap_after(HALF);
+        let touched = toucher.join().unwrap();
+        assert_eq!(model.see(KEY).is_some(), touched);
+        assert_eq!(model.cache.entry_count(), usize::from(touched));
+        model.end();
+    });
+}
+
+/// A touch that succeeds while a replacement is under way is not lost to it, although time passes between
+/// the replacement's clock reading and its publication.
+#[test]
+fn touch_against_replace() {
+    explore(TWO, || {
+        let model = Model::expiring();
+        model.insert(KEY, 1);
+        model.pass(HALF);
+        let toucher = spawn(&model, |model| {
+            model.pass(HALF / 2);
+            model.cache.touch(&KEY)
+        });
+        assert!(model.replace(KEY, 2));
+        assert!(toucher.join().unwrap());
+        // Three quarters of its time to live have passed since the insert; the touch was just now.
+        assert!(model.cache.remaining_ttl(&KEY) >= Some(TTL));
+        assert_eq!(model.see(KEY), Some(2));
+        model.end();
+    });
+}
+
+/// The same with an insert over the entry.
+#[test]
+fn touch_against_insert() {
+    explore(TWO, || {
+        let model = Model::expiring();
+        model.insert(KEY, 1);
+        model.pass(HALF);
+        let toucher = spawn(&model, |model| {
+            model.pass(HALF / 2);
+            model.cache.touch(&KEY)
+        });
+        model.insert(KEY, 2);
+        assert!(toucher.join().unwrap());
+        assert!(model.cache.remaining_ttl(&KEY) >= Some(TTL));
+        model.end();
+    });
+}
+
+/// A touch goes by the time to live that it finds with the deadline, also if `set_ttl` happens to give a
+/// deadline that was there before.
+#[test]
+fn touch_against_set_ttl() {
+    explore(TWO, || {
+        let model = Model::expiring();
+        model.insert(KEY, 1);
+        model.pass(HALF);
+        let toucher = spawn(&model, |model| model.cache.touch(&KEY));
+        assert!(model.cache.set_ttl(&KEY, HALF));
+        assert!(toucher.join().unwrap());
+        let left = model.cache.remaining_ttl(&KEY).unwrap();
+        assert!(left >= HALF && left <= HALF + Duration::from_nanos(1), "{left:?}");
+        model.end();
+    });
+}
+
+/// An update that succeeds keeps the entry with the new value; one that fails finds it gone.
+#[test]
+fn update_against_reap() {
+    explore(REAPING, || {
+        let model = Model::expiring();
+        model.insert(KEY, 1);
+        model.pass(HALF);
+        let updater = spawn(&model, |model| model.update(KEY));
+        model.reap_after(HALF);
+        let updated = updater.join().unwrap();
+        assert_eq!(model.see(KEY), updated.then_some(2));
+        model.end();
+    });
+}
+
+/// An entry that was removed is not revived by an update under way, and no update that succeeded is lost
+/// to the one who removes: he gets its value.
+#[test]
+fn update_against_remove() {
+    explore(TWO, || {
+        let model = Model::lasting();
+        model.insert(KEY, 1);
+        let updater = spawn(&model, |model| model.update(KEY));
+        let removed = model.cache.remove(&KEY).map(|value| value.number());
+        let updated = updater.join().unwrap();
+        assert_eq!(removed, Some(if updated { 2 } else { 1 }));
+        assert_eq!(model.see(KEY), None);
+        model.end();
+    });
+}
+
+/// Two updates: neither is lost.
+#[test]
+fn update_against_update() {
+    explore(TWO, || {
+        let model = Model::lasting();
+        model.insert(KEY, 1);
+        let updater = spawn(&model, |model| assert!(model.update(KEY)));
+        assert!(model.update(KEY));
+        updater.join().unwrap();
+        assert_eq!(model.see(KEY), Some(3));
+        model.end();
+    });
+}
+
+/// Of two who insert only if there is nothing, one succeeds.
+#[test]
+fn try_insert_against_try_insert() {
+    explore(TWO, || {
+        let model = Model::lasting();
+        let other = spawn(&model, |model| model.cache.try_insert(KEY, model.census.value(1)).is_ok());
+        let mine = model.cache.try_insert(KEY, model.census.value(2)).is_ok();
+        let theirs = other.join().unwrap();
+        assert!(mine != theirs);
+        assert_eq!(model.see(KEY), Some(if mine { 2 } else { 1 }));
+        model.end();
+    });
+}
+
+/// A reader has seen the entry expired: a touch that read its clock before does not bring it back, and does
+/// not claim to have done so.
+#[test]
+fn an_expiry_that_was_seen_against_touch() {
+    explore(TWO, || {
+        let model = Model::expiring();
+        model.insert(KEY, 1);
+        model.pass(HALF);
+        let reader = spawn(&model, |model| {
+            model.pass(HALF);
+            model.see(KEY).is_some()
+        });
+        let touched = model.cache.touch(&KEY);
+        let seen = reader.join().unwrap();
+        assert_eq!(touched, seen);
+        assert_eq!(model.see(KEY).is_some(), seen);
+        model.end();
+    });
+}
+
+/// The same with an update.
+#[test]
+fn an_expiry_that_was_seen_against_update() {
+    explore(TWO, || {
+        let model = Model::expiring();
+        model.insert(KEY, 1);
+        model.pass(HALF);
+        let reader = spawn(&model, |model| {
+            model.pass(HALF);
+            model.see(KEY).is_some()
+        });
+        let updated = model.update(KEY);
+        let seen = reader.join().unwrap();
+        assert_eq!(updated, seen);
+        assert_eq!(model.see(KEY), updated.then_some(2));
+        model.end();
+    });
+}
+
+/// The same with a new time to live.
+#[test]
+fn an_expiry_that_was_seen_against_set_ttl() {
+    explore(TWO, || {
+        let model = Model::expiring();
+        model.insert(KEY, 1);
+        model.pass(HALF);
+        let reader = spawn(&model, |model| {
+            model.pass(HALF);
+            model.see(KEY).is_some()
+        });
+        let set = model.cache.set_ttl(&KEY, TTL);
+        let seen = reader.join().unwrap();
+        assert_eq!(set, seen);
+        assert_eq!(model.see(KEY).is_some(), seen);
+        model.end();
+    });
+}
+
+/// Two rotations of one session: one wins, the other finds it gone, and there is one session afterwards.
+#[test]
+fn rotate_against_rotate() {
+    explore(TWO, || {
+        let model = Model::lasting();
+        model.insert(KEY, 1);
+        let other = spawn(&model, |model| model.cache.rename(&KEY, 2));
+        let mine = model.cache.rename(&KEY, 3);
+        let theirs = other.join().unwrap();
+        assert!(mine != theirs);
+        let seen = [KEY, 2, 3].map(|key| model.see(key));
+        assert_eq!(seen, [None, theirs.then_some(1), mine.then_some(1)]);
+        model.end();
+    });
+}
+
+/// An update that succeeds goes along with a rotation; one that comes too late says so.
+#[test]
+fn rotate_against_update() {
+    explore(TWO, || {
+        let model = Model::lasting();
+        model.insert(KEY, 1);
+        let updater = spawn(&model, |model| model.update(KEY));
+        assert!(model.cache.rename(&KEY, 2));
+        let updated = updater.join().unwrap();
+        assert_eq!(model.see(KEY), None);
+        assert_eq!(model.see(2), Some(if updated { 2 } else { 1 }));
+        model.end();
+    });
+}
+
+/// The last handle goes while a sweep is under way: every value goes once.
+#[test]
+fn last_drop_against_a_sweep() {
+    explore(TWO, || {
+        let model = Model::expiring();
+        model.insert(KEY, 1);
+        let (clock, census) = (model.clock.clone(), model.census.clone());
+        let sweeper = thread::spawn(move || clock.advance(TTL));
+        // Loom does not see std's reference counts, and would not try a sweep before the drop at all. So
+        // the sweep goes first, and this look meets it at every step.
+        thread::yield_now();
+        model.see(KEY);
+        drop(model);
+        sweeper.join().unwrap();
+        assert_eq!(census.count(), 0);
+    });
+}

@@ -1,0 +1,109 @@
+//! Models of a table that grows: entries move, bucket by bucket, and nobody misses one.
+//!
+//! Under loom a bucket has two slots; a table of one bucket has room for one entry, one of two buckets for
+//! three. So the second entry makes the table move, and the fourth again. The keys are chosen: in a table
+//! of two buckets, 1, 2 and 6 have one home, 3 has the other.
+
+mod common;
+
+use common::cache::{Model, TTL, spawn};
+use common::{REAPING, TWO, explore};
+
+/// Readers of an entry that stays find it at every moment of several moves.
+#[test]
+fn insert_against_get_while_buckets_move() {
+    explore(TWO, || {
+        let model = Model::growing();
+        model.insert(1, 1);
+        let reader = spawn(&model, |model| {
+            assert_eq!(model.see(1), Some(1));
+            assert_eq!(model.see(1), Some(1));
+        });
+        model.insert(2, 2);
+        model.insert(3, 3);
+        // Its home is not the bucket whose turn it is to move.
+        model.insert(6, 6);
+        reader.join().unwrap();
+        assert_eq!([1, 2, 3, 6].map(|key| model.see(key)), [1, 2, 3, 6].map(Some));
+        model.end();
+    });
+}
+
+/// A new entry, once seen, is not missed again; nor is it missed by anybody after its insert.
+#[test]
+fn a_new_entry_stays_while_buckets_move() {
+    explore(TWO, || {
+        let model = Model::growing();
+        model.insert(1, 1);
+        let reader = spawn(&model, |model| {
+            let first = model.see(2);
+            let second = model.see(2);
+            assert!(first.is_none() || second == Some(2));
+        });
+        model.insert(2, 2);
+        assert_eq!(model.see(2), Some(2));
+        model.insert(6, 6);
+        assert_eq!(model.see(2), Some(2));
+        reader.join().unwrap();
+        model.end();
+    });
+}
+
+/// An entry that was replaced after it moved: the old bucket still names the old node, and nobody who
+/// comes later may follow it there.
+#[test]
+fn replace_against_get_while_buckets_move() {
+    explore(REAPING, || {
+        let model = Model::growing();
+        model.insert(1, 1);
+        let reader = spawn(&model, |model| {
+            let first = model.see(1).unwrap();
+            let second = model.see(1).unwrap();
+            assert!((1..=2).contains(&first) && first <= second, "{first}, then {second}");
+        });
+        model.insert(2, 2);
+        assert!(model.replace(1, 2));
+        model.reap_after(TTL);
+        reader.join().unwrap();
+        assert_eq!(model.see(1), Some(2));
+        model.end();
+    });
+}
+
+/// An entry that was removed after it moved is not found in the bucket that it left.
+#[test]
+fn remove_against_get_while_buckets_move() {
+    explore(REAPING, || {
+        let model = Model::growing();
+        model.insert(1, 1);
+        let reader = spawn(&model, |model| {
+            let first = model.see(1);
+            let second = model.see(1);
+            assert!(second.is_none() || first.is_some(), "it came back");
+        });
+        model.insert(2, 2);
+        assert!(model.cache.invalidate(&1));
+        model.reap_after(TTL);
+        reader.join().unwrap();
+        assert_eq!(model.see(1), None);
+        model.end();
+    });
+}
+
+/// Two writers grow the table together; the third entry finds its bucket full and goes behind it.
+#[test]
+fn insert_against_insert_while_buckets_move() {
+    explore(TWO, || {
+        let model = Model::growing();
+        model.insert(1, 1);
+        let other = spawn(&model, |model| {
+            model.insert(2, 2);
+            assert_eq!(model.see(2), Some(2));
+        });
+        model.insert(6, 6);
+        assert_eq!(model.see(6), Some(6));
+        other.join().unwrap();
+        assert_eq!([1, 2, 6].map(|key| model.see(key)), [1, 2, 6].map(Some));
+        model.end();
+    });
+}

@@ -1,0 +1,96 @@
+//! What the loom models may touch of the inside. Exists under loom only, and knows nothing that the
+//! crate itself would need.
+
+use crate::reaper::{self, Reaper, Sweep};
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Arc, Weak};
+use crate::time::Tick;
+
+/// When a toy cache wants to be visited next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It is due already.
+    Now,
+    /// In a century: not in this model, in which time stands still, but other than never.
+    Late,
+    /// Never.
+    Never,
+}
+
+impl Next {
+    fn tick(self) -> Tick {
+        match self {
+            Self::Now => Tick::from_nanos(0),
+            Self::Late => Tick::from_nanos(100 * 365 * 86_400 * 1_000_000_000),
+            Self::Never => Tick::NEVER,
+        }
+    }
+}
+
+/// A toy cache, for models of the reaper alone.
+pub trait Toy: Send + Sync + 'static {
+    /// Does what is due.
+    fn sweep(&self) -> Next;
+
+    /// True while debris waits.
+    fn reclaim(&self) -> bool;
+}
+
+/// A toy in a reaper's care. Dropping it drops the toy, then the registration.
+#[derive(Debug)]
+pub struct Registered<T: Toy>(Arc<Cared<T>>);
+
+struct Cared<T> {
+    /// Loom does not see std's reference counts. This it does: touched by the sweep and by `let_go`.
+    handles: AtomicUsize,
+    toy: T,
+    registration: std::sync::OnceLock<reaper::Registration>,
+}
+
+impl<T: Toy> Registered<T> {
+    /// Puts `toy` in the care of `reaper`.
+    #[must_use]
+    pub fn new(reaper: &Reaper, toy: T) -> Self {
+        let cared =
+            Arc::new(Cared { handles: AtomicUsize::new(1), toy, registration: std::sync::OnceLock::new() });
+        let weak: Weak<Cared<T>> = Arc::downgrade(&cared);
+        let registration = reaper.register(weak).expect("loom's threads start");
+        assert!(cared.registration.set(registration).is_ok());
+        Self(cared)
+    }
+
+    /// There is something to do at `at`.
+    pub fn wake(&self, at: Next) {
+        self.0.registration.get().expect("set in `new`").wake(at.tick());
+    }
+
+    /// Drops the handle, after steps that loom sees: models of just this drop need a sweep before,
+    /// around and after it to be tried. (Others need not, and would have many more runs.)
+    pub fn let_go(self) {
+        self.0.registration.get().expect("set in `new`").touch();
+        self.0.handles.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The toy.
+    #[must_use]
+    pub fn toy(&self) -> &T {
+        &self.0.toy
+    }
+}
+
+impl<T> std::fmt::Debug for Cared<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cared { .. }")
+    }
+}
+
+impl<T: Toy> Sweep for Cared<T> {
+    fn sweep(&self, _: Tick) -> Tick {
+        self.handles.load(Ordering::Relaxed);
+        self.toy.sweep().tick()
+    }
+
+    fn reclaim(&self) -> bool {
+        self.toy.reclaim()
+    }
+}

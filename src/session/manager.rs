@@ -1,0 +1,482 @@
+//! The session manager: a cache under random ids, a limit on their number, and an error for every no.
+//!
+//! Each call is one call on the cache, so that what the cache does in one step (compare the deadline,
+//! swap the data) is one step here too. It never looks at a clock, and never holds a session's data
+//! beside the cache.
+
+use super::builder::SessionManagerBuilder;
+use super::error::SessionError;
+use super::id::{RandomSource, SessionId};
+use super::seats::Seats;
+use crate::cache::Cache;
+use crate::error::NoRandomness;
+use crate::sync::Arc;
+use std::fmt;
+
+/// Keeps sessions: data of type `D` under an unguessable [`SessionId`], until the session has been
+/// silent for its idle time (5 seconds unless the [`builder`](Self::builder) is told otherwise).
+///
+/// **Silence** counts from the last successful [`create`](Self::create), [`update`](Self::update),
+/// [`modify`](Self::modify), [`touch`](Self::touch) or [`rotate`](Self::rotate).
+/// [`get`](Self::get) and [`read`](Self::read) do not break it. A session is readable until its idle
+/// time is over, refused from then on (10 ms at most late), and out of memory, its data dropped, at
+/// most 2 seconds later, with no call from anyone.
+///
+/// **A success is never undone.** An `update`, `modify` or `touch` that returned `Ok` cannot lose to
+/// the cleaner; one that came too late says [`NotFound`](SessionError::NotFound). A session that has
+/// expired or was removed never comes back.
+///
+/// The manager is a handle: clones share the same sessions, and cost two reference counts. Dropping
+/// the last one drops the sessions with it.
+///
+/// Data that is large or cannot be cloned goes into an `Arc`, or is looked at with [`read`](Self::read)
+/// alone: `get`, `modify`, `remove` and `rotate` need `D: Clone`, the rest does not.
+///
+/// ```
+/// use tidewheel::{SessionError, SessionManager};
+///
+/// #[derive(Clone, Default)]
+/// struct Visit {
+///     website: String,
+/// }
+///
+/// let sessions = SessionManager::new();
+/// let id = sessions.create(Visit::default())?;
+/// sessions.modify(&id, |visit| visit.website = "https://example.org".into())?;
+/// assert_eq!(sessions.get(&id)?.website, "https://example.org");
+///
+/// sessions.remove(&id)?;
+/// assert!(matches!(sessions.get(&id), Err(SessionError::NotFound)));
+/// # Ok::<(), SessionError>(())
+/// ```
+pub struct SessionManager<D> {
+    cache: Cache<SessionId, D>,
+    /// Only with a limit: without one, nobody pays for counting.
+    seats: Option<Arc<Seats>>,
+    random: RandomSource,
+}
+
+impl<D: Send + Sync + 'static> SessionManager<D> {
+    /// A manager with an idle time of 5 seconds and no limits.
+    ///
+    /// # Panics
+    ///
+    /// When the reaper's thread cannot be started, or the operating system's random generator does not
+    /// answer. [`builder`](Self::builder)`().build()` returns these as errors.
+    ///
+    /// ```
+    /// let sessions = tidewheel::SessionManager::new();
+    /// let id = sessions.create("data")?;
+    /// # Ok::<(), tidewheel::SessionError>(())
+    /// ```
+    #[must_use]
+    // Not `Default`: what starts a thread and can panic for it should be seen in the source.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        match Self::builder().build() {
+            Ok(sessions) => sessions,
+            Err(error) => panic!("no session manager: {error}"),
+        }
+    }
+
+    /// A builder with an idle time of 5 seconds and no limits.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let sessions = tidewheel::SessionManager::<String>::builder()
+    ///     .idle(Duration::from_secs(20 * 60))
+    ///     .build()?;
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn builder() -> SessionManagerBuilder<D> {
+        SessionManagerBuilder::new()
+    }
+
+    pub(super) fn over(cache: Cache<SessionId, D>, seats: Option<Arc<Seats>>) -> Self {
+        Self { cache, seats, random: getrandom::fill }
+    }
+
+    /// Opens a session and returns its id, fresh from the operating system's random generator.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`](SessionError::Full) when there are as many sessions as
+    /// [`max_sessions`](SessionManagerBuilder::max_sessions) allows;
+    /// [`NoRandomness`](SessionError::NoRandomness) when no id could be minted. In both cases nothing
+    /// is created, and `data` is dropped.
+    ///
+    /// # Complexity
+    ///
+    /// Constant, and one request to the operating system.
+    ///
+    /// ```
+    /// # use tidewheel::SessionManager;
+    /// let sessions = SessionManager::new();
+    /// let (ann, ben) = (sessions.create("ann")?, sessions.create("ben")?);
+    /// assert_ne!(ann, ben);
+    /// # Ok::<(), tidewheel::SessionError>(())
+    /// ```
+    pub fn create(&self, data: D) -> Result<SessionId, SessionError> {
+        let seat = match &self.seats {
+            None => None,
+            Some(seats) => Some(seats.take().ok_or(SessionError::Full { max: seats.max() })?),
+        };
+        let id = self.mint()?;
+        // Not `insert`: a repeated id must not put one user's data into another's session.
+        if self.cache.try_insert(id, data).is_err() {
+            return Err(repeated());
+        }
+        if let Some(seat) = seat {
+            seat.keep();
+        }
+        Ok(id)
+    }
+
+    /// Looks at a session's data in place, without cloning it, and returns what `look` makes of it.
+    /// Does not restart the idle time.
+    ///
+    /// `look` may call the manager. The data stays in memory until `look` returns, even if the session
+    /// ends meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](SessionError::NotFound) when there is no such session.
+    ///
+    /// # Concurrency
+    ///
+    /// Takes no lock; reads of one session from many threads do not slow each other.
+    ///
+    /// ```
+    /// # let sessions = tidewheel::SessionManager::new();
+    /// let id = sessions.create(String::from("https://example.org"))?;
+    /// assert_eq!(sessions.read(&id, |website| website.len())?, 19);
+    /// # Ok::<(), tidewheel::SessionError>(())
+    /// ```
+    pub fn read<R>(&self, id: &SessionId, look: impl FnOnce(&D) -> R) -> Result<R, SessionError> {
+        self.cache.read(id, look).ok_or(SessionError::NotFound)
+    }
+
+    /// Overwrites a session's data and restarts its idle time.
+    ///
+    /// Of two that happen at once the later wins; what depends on the old data belongs into
+    /// [`modify`](Self::modify).
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](SessionError::NotFound) when there is no such session (any more). `data` is
+    /// dropped then: a late update does not bring a session back.
+    ///
+    /// ```
+    /// # use tidewheel::SessionManager;
+    /// let sessions = SessionManager::new();
+    /// let id = sessions.create("old")?;
+    /// sessions.update(&id, "new")?;
+    /// assert_eq!(sessions.get(&id)?, "new");
+    /// # Ok::<(), tidewheel::SessionError>(())
+    /// ```
+    pub fn update(&self, id: &SessionId, data: D) -> Result<(), SessionError> {
+        self.cache.replace(id, data).map_err(|_| SessionError::NotFound)
+    }
+
+    /// Restarts a session's idle time and leaves its data alone.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](SessionError::NotFound) when there is no such session (any more).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{ManualClock, SessionManager};
+    ///
+    /// let clock = ManualClock::new();
+    /// let sessions = SessionManager::builder().clock(clock.clone()).build()?;
+    /// let id = sessions.create("data")?;
+    /// clock.advance(Duration::from_secs(3));
+    /// sessions.touch(&id)?;
+    /// clock.advance(Duration::from_secs(3));
+    /// assert!(sessions.get(&id).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn touch(&self, id: &SessionId) -> Result<(), SessionError> {
+        self.cache.touch(id).then_some(()).ok_or(SessionError::NotFound)
+    }
+
+    /// Removes what has expired, and drops what nobody reads any more, now and on this thread. For
+    /// [`Reaper::manual`](crate::Reaper::manual) and for tests: with any other reaper it happens by
+    /// itself.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{ManualClock, SessionManager};
+    ///
+    /// let clock = ManualClock::new();
+    /// let sessions = SessionManager::builder().clock(clock.clone()).build()?;
+    /// let id = sessions.create("data").unwrap();
+    /// clock.advance_without_sweeping(Duration::from_secs(7));
+    /// assert!(sessions.get(&id).is_err());
+    /// assert_eq!(sessions.len(), 1);          // refused, and still in memory
+    /// sessions.run_pending_tasks();
+    /// assert_eq!(sessions.len(), 0);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn run_pending_tasks(&self) {
+        self.cache.run_pending_tasks();
+    }
+
+    /// Recounts everything; panics where two books disagree. For tests, after `run_pending_tasks`, while
+    /// nobody else calls.
+    #[doc(hidden)]
+    pub fn validate(&self) {
+        self.cache.validate();
+        if let Some(seats) = &self.seats {
+            assert_eq!(seats.taken(), self.len(), "seats taken, sessions in memory");
+        }
+    }
+
+    /// An id that no session has.
+    fn mint(&self) -> Result<SessionId, SessionError> {
+        let id = SessionId::mint(self.random).map_err(NoRandomness::new)?;
+        // 128 bits do not repeat; a generator that is out of order does. It must not be trusted with a
+        // session, and least of all with somebody else's.
+        if self.cache.contains_key(&id) { Err(repeated()) } else { Ok(id) }
+    }
+}
+
+impl<D: Clone + Send + Sync + 'static> SessionManager<D> {
+    /// A copy of a session's data. Does not restart the idle time.
+    ///
+    /// It is a copy: changing it does not change the session. That is what
+    /// [`update`](Self::update) and [`modify`](Self::modify) are for.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](SessionError::NotFound) when there is no such session.
+    ///
+    /// # Concurrency
+    ///
+    /// Takes no lock; reads of one session from many threads do not slow each other.
+    ///
+    /// ```
+    /// # use tidewheel::SessionManager;
+    /// let sessions = SessionManager::new();
+    /// let id = sessions.create(vec![1, 2])?;
+    /// let mut copy = sessions.get(&id)?;
+    /// copy.push(3);
+    /// assert_eq!(sessions.get(&id)?, [1, 2]);
+    /// # Ok::<(), tidewheel::SessionError>(())
+    /// ```
+    pub fn get(&self, id: &SessionId) -> Result<D, SessionError> {
+        self.cache.get(id).ok_or(SessionError::NotFound)
+    }
+
+    /// Changes a session's data in one step, restarts its idle time, and returns what `change` returned.
+    ///
+    /// `change` gets a copy of the data, which then takes the place of the old. When somebody else
+    /// changed the session in between, it runs again, on a copy of what they left: nobody's change is
+    /// lost, and effects that `change` has outside the copy must be harmless when repeated. Readers see
+    /// the old data or the new, never something in between. No lock is held while it runs, so it may
+    /// call the manager. If it panics, the session stays as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](SessionError::NotFound) when there is no such session (any more). If it ended while
+    /// `change` ran, the changed copy is dropped and the session stays ended.
+    ///
+    /// ```
+    /// # let sessions = tidewheel::SessionManager::new();
+    /// let id = sessions.create(41)?;
+    /// let before = sessions.modify(&id, |clicks| {
+    ///     *clicks += 1;
+    ///     *clicks - 1
+    /// })?;
+    /// assert_eq!((before, sessions.get(&id)?), (41, 42));
+    /// # Ok::<(), tidewheel::SessionError>(())
+    /// ```
+    pub fn modify<R>(&self, id: &SessionId, mut change: impl FnMut(&mut D) -> R) -> Result<R, SessionError> {
+        let mut result = None;
+        let updated = self.cache.update(id, |data| {
+            let mut copy = data.clone();
+            result = Some(change(&mut copy));
+            copy
+        });
+        // The result of a run that lost is not handed out.
+        if updated { result.ok_or(SessionError::NotFound) } else { Err(SessionError::NotFound) }
+    }
+
+    /// Ends a session (a log-out) and returns its data. The id is worthless from then on.
+    ///
+    /// What is returned is a copy; the stored data is dropped as soon as nobody reads it, at most 2
+    /// seconds later.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](SessionError::NotFound) when there is no such session (any more). Of two that
+    /// remove one session at once, one gets the data and the other this error.
+    ///
+    /// ```
+    /// # use tidewheel::{SessionError, SessionManager};
+    /// let sessions = SessionManager::new();
+    /// let id = sessions.create("data")?;
+    /// assert_eq!(sessions.remove(&id)?, "data");
+    /// assert!(matches!(sessions.remove(&id), Err(SessionError::NotFound)));
+    /// # Ok::<(), SessionError>(())
+    /// ```
+    pub fn remove(&self, id: &SessionId) -> Result<D, SessionError> {
+        self.cache.remove(id).ok_or(SessionError::NotFound)
+    }
+
+    /// Gives a session a new id and makes the old one worthless: at every log-in and change of rights,
+    /// so that an id that somebody planted or saw before is of no use afterwards.
+    ///
+    /// Data and age go along (as a copy; the old data is dropped like that of a removed session), the
+    /// idle time restarts. Also succeeds in a full manager.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](SessionError::NotFound) when there is no such session (any more): of two rotations
+    /// at once one wins and the other gets this. [`NoRandomness`](SessionError::NoRandomness) when no
+    /// id could be minted; the session then keeps its old one.
+    ///
+    /// ```
+    /// # use tidewheel::{SessionError, SessionManager};
+    /// let sessions = SessionManager::new();
+    /// let before = sessions.create("data")?;
+    /// let after = sessions.rotate(&before)?;
+    /// assert_eq!(sessions.get(&after)?, "data");
+    /// assert!(matches!(sessions.get(&before), Err(SessionError::NotFound)));
+    /// # Ok::<(), SessionError>(())
+    /// ```
+    pub fn rotate(&self, id: &SessionId) -> Result<SessionId, SessionError> {
+        let new = self.mint()?;
+        // Old and new are both counted for a moment: the old one's seat comes back by the listener.
+        let seat = self.seats.as_ref().map(|seats| seats.take_regardless());
+        if !self.cache.rename(id, new) {
+            return Err(SessionError::NotFound);
+        }
+        if let Some(seat) = seat {
+            seat.keep();
+        }
+        Ok(new)
+    }
+}
+
+impl<D> SessionManager<D> {
+    /// The number of sessions in memory, those that have expired and are not yet removed included.
+    /// Exact while nobody creates or ends one.
+    ///
+    /// ```
+    /// # use tidewheel::SessionManager;
+    /// let sessions = SessionManager::new();
+    /// sessions.create("data")?;
+    /// assert_eq!(sessions.len(), 1);
+    /// # Ok::<(), tidewheel::SessionError>(())
+    /// ```
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.cache.entry_count()
+    }
+
+    /// Whether [`len`](Self::len) is zero.
+    ///
+    /// ```
+    /// assert!(tidewheel::SessionManager::<u32>::new().is_empty());
+    /// ```
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The name that the manager was built with.
+    ///
+    /// ```
+    /// # use tidewheel::SessionManager;
+    /// let sessions = SessionManager::<u32>::builder().name("logins").build()?;
+    /// assert_eq!(sessions.name(), Some("logins"));
+    /// assert_eq!(SessionManager::<u32>::new().name(), None);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.cache.name()
+    }
+}
+
+/// What a generator that repeats itself is answered with.
+fn repeated() -> SessionError {
+    SessionError::NoRandomness(NoRandomness::new(getrandom::Error::UNEXPECTED))
+}
+
+impl<D: Send + Sync + 'static> Default for SessionManager<D> {
+    /// As [`new`](Self::new), panics included.
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<D> Clone for SessionManager<D> {
+    /// Another handle to the same sessions.
+    fn clone(&self) -> Self {
+        Self { cache: self.cache.clone(), seats: self.seats.clone(), random: self.random }
+    }
+}
+
+impl<D> fmt::Debug for SessionManager<D> {
+    /// Shows neither ids nor data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionManager")
+            .field("name", &self.name())
+            .field("sessions", &self.len())
+            .field("max_sessions", &self.seats.as_ref().map(|seats| seats.max()))
+            .finish()
+    }
+}
+
+#[cfg(all(test, not(tidewheel_loom)))]
+mod tests {
+    use super::*;
+    use crate::time::ManualClock;
+    use std::error::Error;
+
+    fn with_source(random: RandomSource, max: usize) -> SessionManager<&'static str> {
+        let builder = SessionManager::builder().clock(ManualClock::new()).max_sessions(max);
+        SessionManager { random, ..builder.build().unwrap() }
+    }
+
+    fn silent(_: &mut [u8]) -> Result<(), getrandom::Error> {
+        Err(getrandom::Error::UNSUPPORTED)
+    }
+
+    fn stuck(buffer: &mut [u8]) -> Result<(), getrandom::Error> {
+        buffer.fill(7);
+        Ok(())
+    }
+
+    #[test]
+    fn without_randomness_nothing_is_created_and_nothing_changes() {
+        let working = with_source(getrandom::fill, 1);
+        let failing = SessionManager { random: silent, ..working.clone() };
+
+        let error = failing.create("data").unwrap_err();
+        assert!(matches!(error, SessionError::NoRandomness(_)));
+        assert!(error.to_string().contains("random generator"), "{error}");
+        assert!(error.source().is_some());
+        assert_eq!(failing.len(), 0);
+        failing.validate(); // the seat was given back
+
+        let id = working.create("data").unwrap();
+        assert!(matches!(failing.rotate(&id), Err(SessionError::NoRandomness(_))));
+        assert_eq!(failing.get(&id).unwrap(), "data");
+        failing.validate();
+    }
+
+    #[test]
+    fn a_generator_that_repeats_itself_mixes_up_no_two_sessions() {
+        let sessions = with_source(stuck, 3);
+        let id = sessions.create("mine").unwrap();
+        assert!(matches!(sessions.create("yours"), Err(SessionError::NoRandomness(_))));
+        assert!(matches!(sessions.rotate(&id), Err(SessionError::NoRandomness(_))));
+        assert_eq!(sessions.get(&id).unwrap(), "mine");
+        assert_eq!(sessions.len(), 1);
+        sessions.validate();
+    }
+}
