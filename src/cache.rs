@@ -202,8 +202,9 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let (hash, shard) = self.locate(key);
-        let node = shard.find(hash, |other| key.equivalent(other), pin)?;
-        node.is_visible(&self.parts().terms.clock).then_some(node)
+        let clock = &self.parts().terms.clock;
+        let is_key = |other: &K| key.equivalent(other);
+        shard.ask(hash, is_key, pin, |node| node.is_visible(clock).then_some(node))
     }
 
     /// The node of a live entry, the time, when the entry ends, and its times. Takes the lock.

@@ -235,7 +235,7 @@ impl<K, V> Shard<K, V> {
         }
     }
 
-    /// The node of a key. Whether it is visible is for the node to say.
+    /// The node of a key. Whether it is visible is for the node to say; see [`ask`](Self::ask).
     #[inline]
     pub(crate) fn find<'g>(
         &'g self,
@@ -244,6 +244,45 @@ impl<K, V> Shard<K, V> {
         pin: &'g Pin,
     ) -> Option<&'g Node<K, V>> {
         self.table.find(hash, is_key, pin)
+    }
+
+    /// Asks a key's node something that it answers as long as it lives.
+    ///
+    /// A node that does not answer may have been found before it was replaced, and have come to its end
+    /// since: then its successor is asked, or a key that had a live entry all the time would seem to
+    /// have none.
+    #[inline]
+    pub(crate) fn ask<'g, R>(
+        &'g self,
+        hash: HashBits,
+        is_key: impl Fn(&K) -> bool,
+        pin: &'g Pin,
+        question: impl Fn(&'g Node<K, V>) -> Option<R>,
+    ) -> Option<R> {
+        let node = self.find(hash, &is_key, pin)?;
+        question(node).or_else(|| self.ask_successor(hash, is_key, pin, question, node))
+    }
+
+    #[cold]
+    fn ask_successor<'g, R>(
+        &'g self,
+        hash: HashBits,
+        is_key: impl Fn(&K) -> bool,
+        pin: &'g Pin,
+        question: impl Fn(&'g Node<K, V>) -> Option<R>,
+        mut silent: &'g Node<K, V>,
+    ) -> Option<R> {
+        loop {
+            let node = self.find(hash, &is_key, pin)?;
+            if std::ptr::eq(node, silent) {
+                // It was over, and was still in its place after that.
+                return None;
+            }
+            if let Some(answer) = question(node) {
+                return Some(answer);
+            }
+            silent = node;
+        }
     }
 
     /// Entries in the table, expired and not yet removed ones included.

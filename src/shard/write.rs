@@ -174,13 +174,14 @@ impl<K: Eq, V> Shard<K, V> {
         is_key: impl Fn(&K) -> bool,
         pin: &Pin,
     ) -> bool {
-        let Some(node) = self.find(hash, &is_key, pin) else {
-            return false;
-        };
-        match node.touch(&terms.clock, |now| terms.uniform_deadline(now)) {
-            Touch::Done => true,
-            Touch::Gone => false,
-            Touch::Locked => {
+        let touched = self.ask(hash, &is_key, pin, |node| {
+            let touch = node.touch(&terms.clock, |now| terms.uniform_deadline(now));
+            (touch != Touch::Gone).then_some(touch)
+        });
+        match touched {
+            Some(Touch::Done) => true,
+            Some(Touch::Gone) | None => false,
+            Some(Touch::Locked) => {
                 let mut locked = self.table.lock();
                 let (table, ledger) = locked.parts();
                 let Some(place) = table.find(hash, is_key) else {
