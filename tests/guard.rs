@@ -115,6 +115,23 @@ fn refresh_lets_go_of_what_was_seen_and_sees_on() {
     assert_eq!((guard.get(&1).is_none(), guard.get(&2).map(|value| value.id)), (true, Some(2)));
 }
 
+/// However much a guard has held up, it goes as soon as the guard does.
+#[test]
+fn what_a_guard_held_up_goes_at_once() {
+    const MANY: u64 = 600_000;
+    let _turn = alone();
+    let (_, cache, count) = cache();
+    let guard = cache.read_guard();
+    (0..MANY).for_each(|key| cache.insert(key, count.value(key)));
+    cache.invalidate_all();
+    cache.run_pending_tasks();
+    assert_eq!((count.dropped(), cache.entry_count()), (0, 0));
+    drop(guard);
+    // Three times, for what it may have left when it gave way to others.
+    (0..3).for_each(|_| cache.run_pending_tasks());
+    assert_eq!(count.dropped(), MANY);
+}
+
 #[test]
 fn a_guard_sees_time_go_by() {
     let _turn = alone();
