@@ -86,7 +86,9 @@ pub(crate) struct Times {
 impl Times {
     /// The deadline of an entry that is written at `now`.
     fn deadline(self, now: Tick, terms: &Terms) -> Tick {
-        now.after(self.ttl).min(self.born.after(terms.max_age))
+        let deadline = now.after(self.ttl).min(self.born.after(terms.max_age));
+        // What is over from the start is over by the readers' clock too, which may lag.
+        if deadline <= now { Tick::LONG_AGO } else { deadline }
     }
 }
 
@@ -202,19 +204,27 @@ struct Gauges {
     waiting: AtomicBool,
 }
 
-/// What an operation leaves to be done after the lock is released.
+/// What an operation leaves to be done after the lock is released, in this order.
 #[must_use]
 pub(crate) struct Chores<K, V> {
-    sealed: Option<Sealed>,
-    ripe: Option<Ripe<K, V>>,
     /// The reaper is to come at this tick, earlier than it knew.
     pub(crate) wake: Option<Tick>,
+    /// To be started.
+    pub(crate) sealed: Option<Sealed>,
+    /// The listener is to be told, and then it is to be retired.
+    pub(crate) removed: Option<Unlinked<K, V>>,
+    /// To be disposed of.
+    pub(crate) ripe: Option<Ripe<K, V>>,
 }
 
 thread_local! {
     /// Whether this thread is dropping ripe values: their destructors may use the cache, but do not drop
     /// further values from within, which could go on for ever.
     static HELPING: Cell<bool> = const { Cell::new(false) };
+}
+
+fn is_helping() -> bool {
+    HELPING.try_with(Cell::get).unwrap_or(true)
 }
 
 impl<K, V> Shard<K, V> {
@@ -235,7 +245,7 @@ impl<K, V> Shard<K, V> {
         }
     }
 
-    /// The node of a key. Whether it is visible is for the node to say; see [`ask`](Self::ask).
+    /// The node of a key. Whether it is visible is for the node to say.
     #[inline]
     pub(crate) fn find<'g>(
         &'g self,
@@ -246,43 +256,26 @@ impl<K, V> Shard<K, V> {
         self.table.find(hash, is_key, pin)
     }
 
-    /// Asks a key's node something that it answers as long as it lives.
-    ///
-    /// A node that does not answer may have been found before it was replaced, and have come to its end
-    /// since: then its successor is asked, or a key that had a live entry all the time would seem to
-    /// have none.
+    /// The node of a live entry.
     #[inline]
-    pub(crate) fn ask<'g, R>(
+    pub(crate) fn visible<'g>(
         &'g self,
+        clock: &Timeline,
         hash: HashBits,
         is_key: impl Fn(&K) -> bool,
         pin: &'g Pin,
-        question: impl Fn(&'g Node<K, V>) -> Option<R>,
-    ) -> Option<R> {
-        let node = self.find(hash, &is_key, pin)?;
-        question(node).or_else(|| self.ask_successor(hash, is_key, pin, question, node))
-    }
-
-    #[cold]
-    fn ask_successor<'g, R>(
-        &'g self,
-        hash: HashBits,
-        is_key: impl Fn(&K) -> bool,
-        pin: &'g Pin,
-        question: impl Fn(&'g Node<K, V>) -> Option<R>,
-        mut silent: &'g Node<K, V>,
-    ) -> Option<R> {
-        loop {
-            let node = self.find(hash, &is_key, pin)?;
-            if std::ptr::eq(node, silent) {
-                // It was over, and was still in its place after that.
+    ) -> Option<&'g Node<K, V>> {
+        let mut node = self.find(hash, &is_key, pin)?;
+        while !node.is_visible(clock) {
+            // It is over; but a writer may have put another node in its place before that, which we were
+            // too slow to see. (A node that is over and still in the table stays over.)
+            let again = self.find(hash, &is_key, pin)?;
+            if std::ptr::eq(again, node) {
                 return None;
             }
-            if let Some(answer) = question(node) {
-                return Some(answer);
-            }
-            silent = node;
+            node = again;
         }
+        Some(node)
     }
 
     /// Entries in the table, expired and not yet removed ones included.
@@ -322,7 +315,7 @@ impl<K, V> Shard<K, V> {
         deadline: Tick,
     ) -> Chores<K, V> {
         let sealed = table.seal(false);
-        let ripe = (sealed.is_some() && !HELPING.with(Cell::get)).then(|| table.take_ripe(false));
+        let ripe = (sealed.is_some() && !is_helping()).then(|| table.take_ripe(false));
         let soon = Tick::start_of(now.second() + 1);
         let mut need = boundary(deadline).max(soon);
         if table.has_open_debris() || table.has_sealed_debris() || !ledger.expired.is_empty() {
@@ -331,27 +324,17 @@ impl<K, V> Shard<K, V> {
         let wake = (need < ledger.due).then_some(need);
         ledger.due = ledger.due.min(need);
         self.publish(table, ledger.due);
-        Chores { sealed, ripe, wake }
-    }
-
-    /// Does what an operation left, but for the waking, which comes first and is the cache's to do.
-    pub(crate) fn finish(&self, chores: Chores<K, V>, pin: &Pin) {
-        if let Some(sealed) = chores.sealed {
-            sealed.start(pin);
-        }
-        if let Some(ripe) = chores.ripe {
-            self.dispose(ripe);
-        }
+        Chores { wake, sealed, removed: None, ripe }
     }
 
     /// Drops ripe values, and keeps some of the memory for the next inserts.
-    fn dispose(&self, ripe: Ripe<K, V>) {
+    pub(crate) fn dispose(&self, ripe: Ripe<K, V>) {
         if ripe.is_empty() {
             return;
         }
-        let nested = HELPING.with(|helping| helping.replace(true));
+        let nested = HELPING.try_with(|helping| helping.replace(true)).unwrap_or(true);
         let mut blanks = ripe.dispose();
-        HELPING.with(|helping| helping.set(nested));
+        let _ = HELPING.try_with(|helping| helping.set(nested));
         if !blanks.is_empty() {
             self.table.lock().parts().0.recycle(&mut blanks);
         }
