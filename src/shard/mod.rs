@@ -256,17 +256,20 @@ impl<K, V> Shard<K, V> {
         self.table.find(hash, is_key, pin)
     }
 
-    /// The node of a live entry.
+    /// The node of a live entry, and what `ask` makes of it: `None` if the node says that it is over.
     #[inline]
-    pub(crate) fn visible<'g>(
+    pub(crate) fn alive<'g, R>(
         &'g self,
-        clock: &Timeline,
         hash: HashBits,
         is_key: impl Fn(&K) -> bool,
         pin: &'g Pin,
-    ) -> Option<&'g Node<K, V>> {
+        ask: impl Fn(&Node<K, V>) -> Option<R>,
+    ) -> Option<(&'g Node<K, V>, R)> {
         let mut node = self.find(hash, &is_key, pin)?;
-        while !node.is_visible(clock) {
+        loop {
+            if let Some(answer) = ask(node) {
+                return Some((node, answer));
+            }
             // It is over; but a writer may have put another node in its place before that, which we were
             // too slow to see. (A node that is over and still in the table stays over.)
             let again = self.find(hash, &is_key, pin)?;
@@ -275,7 +278,18 @@ impl<K, V> Shard<K, V> {
             }
             node = again;
         }
-        Some(node)
+    }
+
+    /// The node of a live entry, for readers.
+    #[inline]
+    pub(crate) fn visible<'g>(
+        &'g self,
+        clock: &Timeline,
+        hash: HashBits,
+        is_key: impl Fn(&K) -> bool,
+        pin: &'g Pin,
+    ) -> Option<&'g Node<K, V>> {
+        self.alive(hash, is_key, pin, |node| node.is_visible(clock).then_some(())).map(|(node, ())| node)
     }
 
     /// Entries in the table, expired and not yet removed ones included.
