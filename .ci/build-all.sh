@@ -11,5 +11,5 @@ if have_toolchain nightly && have cargo-fuzz; then
     run cargo +nightly fuzz build
 else
     say "NOTE: no nightly toolchain with cargo-fuzz here: the fuzz targets are checked, not built"
-    run cargo check --manifest-path "$FUZZ" --all-targets
+    run cargo check --locked --manifest-path "$FUZZ" --all-targets
 fi

@@ -1,6 +1,13 @@
 #!/usr/bin/env bash
-# The core compiles 16 packages at most, itself included.
+# The core compiles 16 packages at most, itself included; and every package has a committed lock file that
+# agrees with its manifest, so that everybody builds the same.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+for manifest in Cargo.toml "$LOOM" "$PEERS" "$FUZZ"; do
+    lock=${manifest%.toml}.lock
+    git ls-files --error-unmatch "$lock" >/dev/null 2>&1 || fail "$lock is not committed"
+    run cargo fetch --locked --quiet --manifest-path "$manifest"
+done
 
 limit=16
 packages=$(cargo tree --edges normal,build --prefix none --no-dedupe --format '{p}' | awk '{ print $1, $2 }' | sort -u)

@@ -6,7 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 promised=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
 [ -n "$promised" ] || fail "Cargo.toml has no rust-version"
-run cargo fetch --quiet
+run cargo fetch --locked --quiet
 
 newest() {
     printf '%s\n' "$@" | sort -V | tail -n 1

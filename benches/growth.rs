@@ -14,8 +14,9 @@ const ROUNDS: usize = 3;
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
 
 fn main() {
-    // Under `cargo test` there is no such argument: then it only shows that it runs.
-    let measuring = std::env::args().any(|argument| argument == "--bench");
+    // As with criterion: under `cargo test`, and when asked for a test, it only shows that it runs.
+    let given = |wanted| std::env::args().any(|argument| argument == wanted);
+    let measuring = given("--bench") && !given("--test");
     let (entries, rounds) = if measuring { (ENTRIES, ROUNDS) } else { (10_000, 1) };
     println!("A single insert while growing to {entries} entries, ns, median of {rounds} rounds");
     println!("(two readings of the clock are part of each; the mean is of a run without them):\n");

@@ -1,5 +1,6 @@
 //! Reads that hit: one hot key, 1e5 and 5e6 keys; a pin per `get` and per `read`, and under a guard
 //! that is held; on one thread and on two. Times are per operation of one thread.
+#![allow(missing_docs, reason = "criterion's macro writes a public function")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! Writes: insert of a new key and over an old one, replace, update, touch; on one thread and on two.
 //! Times are per operation of one thread.
+#![allow(missing_docs, reason = "criterion's macro writes a public function")]
 
 mod support;
 

@@ -476,17 +476,17 @@ fn run(quick: bool) -> ExitCode {
         let stormed = now() - start;
         // From here on nobody calls the manager: the count comes from the destructors.
         screen.wait("silence", now() + GONE, || format!("{} sessions have left memory", crowd.left()));
-        if sessions.len() != 0 {
+        if !sessions.is_empty() {
             faults.add(format!("{} sessions still counted in memory", sessions.len()));
         }
         (calls, stormed, before)
     });
 
+    let after = memory();
     let mut ages: Vec<u64> = (0..)
         .zip(crowd.tracks)
         .filter_map(|(index, track)| leaving_age(track, &faults, &format!("session {index}")))
         .collect();
-    let after = memory();
     histogram(&mut ages);
     report(&calls, stormed);
     let peak = Some(screen.peak).filter(|peak| *peak > 0);

@@ -51,6 +51,10 @@ impl Scene {
         self.plot.key(id)
     }
 
+    fn lent(&self, id: u64) -> Key {
+        self.plot.lent(id)
+    }
+
     fn value(&self, id: u64) -> Value {
         self.plot.value(id)
     }
@@ -69,12 +73,12 @@ impl Scene {
         // All kinds of writes to a fresh key and to an old one.
         for id in [500, 1] {
             cache.insert(self.key(id), self.value(id));
-            assert!(cache.update(&self.key(id), |old| self.value(old.id + 1)), "{what}");
-            assert_eq!(cache.get(&self.key(id)).map(|value| value.id), Some(id + 1), "{what}");
-            assert!(cache.replace(&self.key(id), self.value(9)).is_ok(), "{what}");
-            assert!(cache.touch(&self.key(id)), "{what}");
-            assert_eq!(cache.remove(&self.key(id)).map(|value| value.id), Some(9), "{what}");
-            assert!(!cache.contains_key(&self.key(id)), "{what}");
+            assert!(cache.update(&self.lent(id), |old| self.value(old.id + 1)), "{what}");
+            assert_eq!(cache.get(&self.lent(id)).map(|value| value.id), Some(id + 1), "{what}");
+            assert!(cache.replace(&self.lent(id), self.value(9)).is_ok(), "{what}");
+            assert!(cache.touch(&self.lent(id)), "{what}");
+            assert_eq!(cache.remove(&self.lent(id)).map(|value| value.id), Some(9), "{what}");
+            assert!(!cache.contains_key(&self.lent(id)), "{what}");
         }
         let heard = plot.reports().iter().filter(|(_, _, cause)| *cause == RemovalCause::Explicit).count();
         assert_eq!(heard, 2, "the listener is still there after {what}");
@@ -115,15 +119,15 @@ type Call = (&'static str, fn(&Scene) -> Box<dyn Any>);
 /// Every call of the cache that may run code of its user, in every situation that makes a difference.
 /// What a call gives back is dropped by the test, after the trouble.
 const CALLS: &[Call] = &[
-    ("get", |s| Box::new(s.cache.get(&s.key(1)))),
-    ("get, absent", |s| Box::new(s.cache.get(&s.key(99)))),
-    ("get, expired", |s| Box::new(s.cache.get(&s.key(7)))),
-    ("peek", |s| Box::new(s.cache.peek(&s.key(1)))),
-    ("read", |s| Box::new(s.cache.read(&s.key(1), |value| s.closure(value)))),
-    ("contains_key", |s| Box::new(s.cache.contains_key(&s.key(1)))),
-    ("remaining_ttl", |s| Box::new(s.cache.remaining_ttl(&s.key(1)))),
-    ("guard.get", |s| Box::new(s.cache.read_guard().get(&s.key(1)).map(|value| value.id))),
-    ("guard.entry", |s| Box::new(s.cache.read_guard().entry(&s.key(1)).map(|entry| entry.key().id))),
+    ("get", |s| Box::new(s.cache.get(&s.lent(1)))),
+    ("get, absent", |s| Box::new(s.cache.get(&s.lent(99)))),
+    ("get, expired", |s| Box::new(s.cache.get(&s.lent(7)))),
+    ("peek", |s| Box::new(s.cache.peek(&s.lent(1)))),
+    ("read", |s| Box::new(s.cache.read(&s.lent(1), |value| s.closure(value)))),
+    ("contains_key", |s| Box::new(s.cache.contains_key(&s.lent(1)))),
+    ("remaining_ttl", |s| Box::new(s.cache.remaining_ttl(&s.lent(1)))),
+    ("guard.get", |s| Box::new(s.cache.read_guard().get(&s.lent(1)).map(|value| value.id))),
+    ("guard.entry", |s| Box::new(s.cache.read_guard().entry(&s.lent(1)).map(|entry| entry.key().id))),
     ("insert", |s| {
         s.cache.insert(s.key(50), s.value(50));
         Box::new(())
@@ -149,46 +153,46 @@ const CALLS: &[Call] = &[
     ("try_insert", |s| Box::new(s.cache.try_insert(s.key(50), s.value(50)))),
     ("try_insert, present", |s| Box::new(s.cache.try_insert(s.key(1), s.value(50)))),
     ("try_insert, expired", |s| Box::new(s.cache.try_insert(s.key(7), s.value(50)))),
-    ("replace", |s| Box::new(s.cache.replace(&s.key(1), s.value(50)))),
-    ("replace, absent", |s| Box::new(s.cache.replace(&s.key(99), s.value(50)))),
-    ("replace, expired", |s| Box::new(s.cache.replace(&s.key(7), s.value(50)))),
+    ("replace", |s| Box::new(s.cache.replace(&s.lent(1), s.value(50)))),
+    ("replace, absent", |s| Box::new(s.cache.replace(&s.lent(99), s.value(50)))),
+    ("replace, expired", |s| Box::new(s.cache.replace(&s.lent(7), s.value(50)))),
     ("update", |s| {
-        Box::new(s.cache.update(&s.key(1), |old| {
+        Box::new(s.cache.update(&s.lent(1), |old| {
             s.closure(old);
             s.value(50)
         }))
     }),
-    ("touch", |s| Box::new(s.cache.touch(&s.key(1)))),
-    ("touch, expired", |s| Box::new(s.cache.touch(&s.key(7)))),
-    ("set_ttl", |s| Box::new(s.cache.set_ttl(&s.key(1), Duration::from_secs(2)))),
-    ("persist", |s| Box::new(s.cache.persist(&s.key(1)))),
-    ("invalidate", |s| Box::new(s.cache.invalidate(&s.key(1)))),
-    ("invalidate, expired", |s| Box::new(s.cache.invalidate(&s.key(7)))),
-    ("remove", |s| Box::new(s.cache.remove(&s.key(1)))),
-    ("remove, expired", |s| Box::new(s.cache.remove(&s.key(7)))),
+    ("touch", |s| Box::new(s.cache.touch(&s.lent(1)))),
+    ("touch, expired", |s| Box::new(s.cache.touch(&s.lent(7)))),
+    ("set_ttl", |s| Box::new(s.cache.set_ttl(&s.lent(1), Duration::from_secs(2)))),
+    ("persist", |s| Box::new(s.cache.persist(&s.lent(1)))),
+    ("invalidate", |s| Box::new(s.cache.invalidate(&s.lent(1)))),
+    ("invalidate, expired", |s| Box::new(s.cache.invalidate(&s.lent(7)))),
+    ("remove", |s| Box::new(s.cache.remove(&s.lent(1)))),
+    ("remove, expired", |s| Box::new(s.cache.remove(&s.lent(7)))),
     ("remove_if, yes", |s| {
-        Box::new(s.cache.remove_if(&s.key(1), |value| {
+        Box::new(s.cache.remove_if(&s.lent(1), |value| {
             s.closure(value);
             true
         }))
     }),
     ("remove_if, no", |s| {
-        Box::new(s.cache.remove_if(&s.key(1), |value| {
+        Box::new(s.cache.remove_if(&s.lent(1), |value| {
             s.closure(value);
             false
         }))
     }),
-    ("rename", |s| Box::new(s.cache.rename(&s.key(1), s.key(50)))),
-    ("rename, onto another", |s| Box::new(s.cache.rename(&s.key(1), s.key(2)))),
-    ("rename, onto itself", |s| Box::new(s.cache.rename(&s.key(1), s.key(1)))),
-    ("rename, onto an expired one", |s| Box::new(s.cache.rename(&s.key(1), s.key(7)))),
-    ("rename, absent", |s| Box::new(s.cache.rename(&s.key(99), s.key(50)))),
+    ("rename", |s| Box::new(s.cache.rename(&s.lent(1), s.key(50)))),
+    ("rename, onto another", |s| Box::new(s.cache.rename(&s.lent(1), s.key(2)))),
+    ("rename, onto itself", |s| Box::new(s.cache.rename(&s.lent(1), s.key(1)))),
+    ("rename, onto an expired one", |s| Box::new(s.cache.rename(&s.lent(1), s.key(7)))),
+    ("rename, absent", |s| Box::new(s.cache.rename(&s.lent(99), s.key(50)))),
     ("invalidate_all", |s| {
         s.cache.invalidate_all();
         Box::new(())
     }),
     ("run_pending_tasks", |s| {
-        s.cache.invalidate(&s.key(4));
+        s.cache.invalidate(&s.lent(4));
         s.cache.run_pending_tasks();
         Box::new(())
     }),
@@ -202,10 +206,10 @@ const CALLS: &[Call] = &[
     }),
 ];
 
-/// Runs every call with one kind of trouble in one place; returns how often there was an opportunity,
-/// and how often the caller heard of it.
-fn every_call(place: Place, deed: Deed) -> (u64, u64) {
-    let (mut fired, mut surfaced) = (0, 0);
+/// Runs every call with one kind of trouble in one place; returns how often trouble was made, and in which
+/// calls the caller heard of it.
+fn every_call(place: Place, deed: Deed) -> (u64, Vec<&'static str>) {
+    let (mut fired, mut surfaced) = (0, Vec::new());
     for (name, call) in CALLS {
         let what = format!("{name} with {deed:?} in {place:?}");
         let _watchdog = Watchdog::over("a call with trouble", 20);
@@ -217,7 +221,7 @@ fn every_call(place: Place, deed: Deed) -> (u64, u64) {
             Ok(given_back) => drop(given_back),
             Err(payload) => {
                 assert!(trouble::is_planted(payload), "{what}: a panic of the cache's own");
-                surfaced += 1;
+                surfaced.push(*name);
                 assert!(scene.plot.fired() > 0 && deed != Deed::CallBack, "{what}");
                 let own = !matches!(place, Place::Listener | Place::ValueDrop);
                 assert!(own, "{what}: the caller heard of it");
@@ -234,14 +238,14 @@ fn every_call(place: Place, deed: Deed) -> (u64, u64) {
 fn surfaces(place: Place, deed: Deed) {
     let (fired, surfaced) = every_call(place, deed);
     assert!(fired > 0, "{place:?} was never reached");
-    assert_eq!(fired, surfaced, "{place:?}");
+    assert_eq!(fired, surfaced.len() as u64, "{place:?}");
 }
 
 /// Panics that belong to nobody's call reach nobody.
 fn is_caught(place: Place, deed: Deed) {
     let (fired, surfaced) = every_call(place, deed);
     assert!(fired > 0, "{place:?} was never reached");
-    assert_eq!(surfaced, 0, "{place:?}");
+    assert!(surfaced.is_empty(), "{place:?}: {surfaced:?}");
 }
 
 #[test]
@@ -285,13 +289,13 @@ fn a_payload_that_panics_in_turn_is_caught_too() {
     is_caught(Place::ValueDrop, Deed::PanicTwice);
 }
 
-/// Keys that the caller passes by reference are dropped by the caller, so some panics do surface here;
-/// what matters is that the cache takes no harm.
+/// Except for the key that a rename was given for nothing: that one is the caller's.
 #[test]
-fn a_panic_in_a_keys_destructor_does_no_harm() {
+fn a_panic_in_a_keys_destructor_is_caught() {
     for deed in [Deed::Panic, Deed::PanicTwice] {
-        let (fired, _) = every_call(Place::KeyDrop, deed);
+        let (fired, surfaced) = every_call(Place::KeyDrop, deed);
         assert!(fired > 0);
+        assert_eq!(surfaced, ["rename, absent"]);
     }
 }
 
@@ -315,36 +319,43 @@ fn everything_but_hash_and_eq_may_call_the_cache() {
     for place in places {
         let (fired, surfaced) = every_call(place, Deed::CallBack);
         assert!(fired > 0, "{place:?} was never reached");
-        assert_eq!(surfaced, 0, "{place:?}");
+        assert!(surfaced.is_empty(), "{place:?}: {surfaced:?}");
     }
 }
 
-/// A call whose own code panics has either happened or not.
+/// User code runs before the first change, so a call that panics has changed nothing; whichever of the
+/// opportunities it was.
 #[test]
-fn a_call_that_panics_before_it_changed_anything_has_changed_nothing() {
+fn a_call_that_panics_has_changed_nothing() {
     let _watchdog = Watchdog::over("calls that panic", 20);
     let places = [Place::Hash, Place::Eq, Place::KeyClone, Place::ValueClone, Place::Closure];
     let mut panics = 0;
-    for place in places {
-        for (name, call) in CALLS {
+    for (place, after) in places.into_iter().flat_map(|place| (0..6).map(move |after| (place, after))) {
+        for (name, call) in CALLS.iter().filter(|(name, _)| !name.contains("buckets move")) {
             let scene = Scene::new();
             scene.plot.reports();
-            scene.plot.arm(place, Deed::Panic);
+            scene.plot.arm_some((after, 1, 1), place, Deed::Panic);
             let result = catch_unwind(AssertUnwindSafe(|| call(&scene)));
             scene.plot.disarm();
             if result.is_ok() {
                 continue;
             }
             panics += 1;
-            for id in 1..=4 {
-                let value = scene.cache.peek(&scene.key(id)).map(|value| value.id);
-                assert_eq!(value, Some(id), "{name} with a panic in {place:?}");
+            if place == Place::Eq && after >= 2 && name.starts_with("rename") {
+                // The one exception, and documented: an `Eq` that thinks better of it between the two
+                // halves of a rename loses the entry.
+                continue;
             }
-            assert!(!scene.cache.contains_key(&scene.key(50)), "{name} with a panic in {place:?}");
-            assert_eq!(scene.plot.reports(), [], "{name} with a panic in {place:?}");
+            let what = format!("{name} with a panic in {place:?} after {after}");
+            for id in 1..=4 {
+                let value = scene.cache.peek(&scene.lent(id)).map(|value| value.id);
+                assert_eq!(value, Some(id), "{what}");
+            }
+            assert!(!scene.cache.contains_key(&scene.lent(50)), "{what}");
+            assert_eq!(scene.plot.reports(), [], "{what}");
         }
     }
-    assert!(panics > 20, "{panics}");
+    assert!(panics > 50, "{panics}");
 }
 
 /// A long run in which one opportunity in seven makes trouble, wherever it comes up.
@@ -371,7 +382,7 @@ fn a_storm_of_trouble() {
             for round in 0..400u64 {
                 let call = CALLS[usize::try_from(round * 7919 % CALLS.len() as u64).unwrap()].1;
                 scene.cache.insert(scene.key(1 + round % 8), scene.value(round));
-                scene.plot.arm_every(7, place, deed);
+                scene.plot.arm_some((round % 3, 7, 9), place, deed);
                 let result = catch_unwind(AssertUnwindSafe(|| call(&scene)));
                 scene.plot.disarm();
                 if let Err(payload) = result {
@@ -380,7 +391,7 @@ fn a_storm_of_trouble() {
                 scene.cache.validate();
                 scene.clock.advance(Duration::from_millis(round % 700));
             }
-            assert!(scene.plot.fired() > 3, "{what}: {}", scene.plot.fired());
+            assert!(scene.plot.fired() >= 3, "{what}: {}", scene.plot.fired());
             scene.check_whole(&what);
             scene.end(&what);
         }
@@ -466,34 +477,49 @@ fn a_threads_last_destructors_may_use_the_cache() {
     cache.validate();
 }
 
+fn wait_until(mut done: impl FnMut() -> bool) {
+    while !done() {
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Trouble on the reaper's own thread: it lives on, and does its work for what comes after.
 #[test]
 fn the_reaper_survives_all_of_it() {
-    for place in [Place::Listener, Place::ValueDrop, Place::KeyDrop] {
-        for deed in [Deed::Panic, Deed::PanicTwice, Deed::CallBack] {
-            let what = "trouble on the reaper's thread";
-            let _watchdog = Watchdog::over(what, 20);
-            let reaper = Reaper::dedicated();
-            let ttl = Duration::from_millis(10);
-            let (plot, cache) = Plot::new(|builder| builder.reaper(reaper.clone()).time_to_live(ttl));
-            plot.arm(place, deed);
-            for generation in 0..2 {
-                let ids = generation * 10..generation * 10 + 10;
-                ids.clone().for_each(|id| cache.insert(plot.key(id), plot.value(id)));
-                // Nobody calls the cache while its entries go.
-                let before = plot.fired();
-                while plot.fired() < before + 10 || plot.alive() > 20 {
-                    thread::sleep(Duration::from_millis(20));
-                }
+    let _watchdog = Watchdog::over("trouble on the reaper's thread", 20);
+    thread::scope(|scope| {
+        for place in [Place::Listener, Place::ValueDrop, Place::KeyDrop] {
+            for deed in [Deed::Panic, Deed::PanicTwice, Deed::CallBack] {
+                scope.spawn(move || survives(place, deed));
             }
-            plot.disarm();
-            cache.invalidate_all();
-            cache.validate();
-            drop(cache);
-            reaper.join();
-            settle(&plot, what);
         }
+    });
+}
+
+fn survives(place: Place, deed: Deed) {
+    let reaper = Reaper::dedicated();
+    let ttl = Duration::from_millis(10);
+    let (plot, cache) = Plot::new(|builder| builder.reaper(reaper.clone()).time_to_live(ttl));
+    plot.arm(place, deed);
+    for generation in 0..2 {
+        let ids = 100 + generation * 10..110 + generation * 10;
+        ids.clone().for_each(|id| cache.insert(plot.key(id), plot.value(id)));
+        // Nobody calls the cache while its entries go.
+        let mut heard = Vec::new();
+        wait_until(|| {
+            heard.extend(plot.reports().iter().map(|(key, ..)| *key));
+            ids.clone().all(|id| heard.contains(&id))
+        });
+        // What the call-backs put there stays; the rest is dropped.
+        wait_until(|| plot.alive() < 10);
     }
+    assert!(plot.fired() > 0, "{deed:?} in {place:?}");
+    plot.disarm();
+    cache.invalidate_all();
+    cache.validate();
+    drop(cache);
+    reaper.join();
+    settle(&plot, "trouble on the reaper's thread");
 }
 
 /// A value that holds the last handle of a cache: the cache ends on the reaper's thread, which may
@@ -516,9 +542,7 @@ fn a_cache_may_end_on_the_reapers_thread() {
     inner.insert(1, Holder(1, Arc::clone(&dropped)));
     let outer = Cache::builder().reaper(reaper.clone()).time_to_live(ttl).build().unwrap();
     outer.insert(1, Holder(inner, Arc::clone(&dropped)));
-    while dropped.load(Ordering::Acquire) < 2 {
-        thread::sleep(Duration::from_millis(20));
-    }
+    wait_until(|| dropped.load(Ordering::Acquire) == 2);
     assert_eq!(outer.entry_count(), 0);
     drop(outer);
     reaper.join();
@@ -529,9 +553,7 @@ fn a_cache_may_end_on_the_reapers_thread() {
     let cache = Cache::<u64, Itself>::builder().reaper(reaper.clone()).time_to_live(ttl).build().unwrap();
     cache.insert(1, Itself(cache.clone(), Holder((), Arc::clone(&dropped))));
     drop(cache);
-    while dropped.load(Ordering::Acquire) < 3 {
-        thread::sleep(Duration::from_millis(20));
-    }
+    wait_until(|| dropped.load(Ordering::Acquire) == 3);
     reaper.join();
 }
 

@@ -58,22 +58,21 @@ fn lower_end(index: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
+    // No `use`: in a bench, which has no test harness, it would be an unused one.
     #[test]
     fn a_step_holds_its_lower_end_and_is_narrow() {
         for nanos in (0..100_000).chain([1 << 40, u64::MAX >> 1, u64::MAX]) {
-            let index = index(nanos);
-            let low = lower_end(index);
+            let index = super::index(nanos);
+            let low = super::lower_end(index);
             assert!(low <= nanos && nanos - low <= nanos / 64, "{nanos}: step {index} from {low}");
             assert_eq!(super::index(low), index, "{nanos}");
         }
-        assert!(index(u64::MAX) < Histogram::new().counts.len());
+        assert!(super::index(u64::MAX) < super::Histogram::new().counts.len());
     }
 
     #[test]
     fn quantiles_of_a_ramp() {
-        let mut histogram = Histogram::new();
+        let mut histogram = super::Histogram::new();
         (1..=100).for_each(|nanos| histogram.add(nanos));
         assert_eq!(histogram.quantile(0.5), 50);
         assert_eq!(histogram.quantile(0.99), 99);

@@ -406,6 +406,13 @@ fn repeated() -> SessionError {
     SessionError::NoRandomness(NoRandomness::new(getrandom::Error::UNEXPECTED))
 }
 
+impl<D: Send + Sync + 'static> Default for SessionManager<D> {
+    /// As [`new`](Self::new), panics included.
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<D> Clone for SessionManager<D> {
     /// Another handle to the same sessions.
     fn clone(&self) -> Self {

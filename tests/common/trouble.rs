@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::hash::{Hash, Hasher};
 use std::hint::black_box;
-use std::panic;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 use std::thread;
@@ -78,9 +78,12 @@ pub(crate) type TroubleCache = Cache<Key, Value>;
 /// The trouble in store for one cache, shared by everything that is in it.
 pub(crate) struct Plot {
     armed: Mutex<Option<(Place, Deed)>>,
-    /// Trouble is made at every n-th opportunity.
+    /// Trouble is made at every n-th opportunity, beginning after so many of them.
     every: AtomicU64,
+    after: AtomicU64,
     opportunities: AtomicU64,
+    /// And only so many times more.
+    budget: AtomicU64,
     made: AtomicU64,
     dropped: AtomicU64,
     fired: AtomicU64,
@@ -104,7 +107,9 @@ impl Plot {
         let plot = Arc::new(Self {
             armed: Mutex::new(None),
             every: AtomicU64::new(1),
+            after: AtomicU64::new(0),
             opportunities: AtomicU64::new(0),
+            budget: AtomicU64::new(0),
             made: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             fired: AtomicU64::new(0),
@@ -124,12 +129,19 @@ impl Plot {
         (plot, cache)
     }
 
+    /// Trouble at every opportunity. (An optimistic closure that calls back without end would run without
+    /// end: its own writes make it start again.)
     pub(crate) fn arm(&self, place: Place, deed: Deed) {
-        self.arm_every(1, place, deed);
+        let budget = if deed == Deed::CallBack { 3 } else { u64::MAX };
+        self.arm_some((0, 1, budget), place, deed);
     }
 
-    pub(crate) fn arm_every(&self, every: u64, place: Place, deed: Deed) {
+    /// Trouble after so many opportunities, then at every n-th, and no more than so many times.
+    pub(crate) fn arm_some(&self, (after, every, budget): (u64, u64, u64), place: Place, deed: Deed) {
+        self.opportunities.store(0, Ordering::Release);
+        self.after.store(after, Ordering::Release);
         self.every.store(every, Ordering::Release);
+        self.budget.store(budget, Ordering::Release);
         *self.armed.lock().unwrap() = Some((place, deed));
     }
 
@@ -158,7 +170,12 @@ impl Plot {
     }
 
     pub(crate) fn key(self: &Arc<Self>, id: u64) -> Key {
-        Key { id, plot: Arc::clone(self) }
+        Key { id, lent: false, plot: Arc::clone(self) }
+    }
+
+    /// A key to look things up by, whose destructor makes no trouble: it is the caller's business.
+    pub(crate) fn lent(self: &Arc<Self>, id: u64) -> Key {
+        Key { id, lent: true, plot: Arc::clone(self) }
     }
 
     pub(crate) fn value(self: &Arc<Self>, id: u64) -> Value {
@@ -173,7 +190,12 @@ impl Plot {
             return;
         }
         let opportunity = self.opportunities.fetch_add(1, Ordering::AcqRel);
-        if opportunity % self.every.load(Ordering::Acquire) != 0 {
+        let turn = opportunity.checked_sub(self.after.load(Ordering::Acquire));
+        if turn.is_none_or(|turn| turn % self.every.load(Ordering::Acquire) != 0) {
+            return;
+        }
+        let spend = |budget: u64| budget.checked_sub(1);
+        if self.budget.fetch_update(Ordering::AcqRel, Ordering::Acquire, spend).is_err() {
             return;
         }
         self.fired.fetch_add(1, Ordering::AcqRel);
@@ -183,7 +205,10 @@ impl Plot {
             Deed::CallBack => {
                 INSIDE.set(true);
                 if let Some(cache) = self.cache.get().and_then(WeakCache::upgrade) {
-                    self.call_back(&cache);
+                    // The cache would catch it, and nobody would know.
+                    if panic::catch_unwind(AssertUnwindSafe(|| self.call_back(&cache))).is_err() {
+                        self.faults.lock().unwrap().push("called back in vain");
+                    }
                 }
                 INSIDE.set(false);
             }
@@ -192,7 +217,7 @@ impl Plot {
 
     /// Every kind of call, on the keys that the tests use.
     fn call_back(self: &Arc<Self>, cache: &TroubleCache) {
-        let (one, two, more) = (self.key(1), self.key(2), self.key(1000));
+        let (one, two, more) = (self.lent(1), self.lent(2), self.lent(1000));
         let _ = (cache.get(&one), cache.peek(&two), cache.read(&one, |value| value.id));
         let _ = (cache.contains_key(&one), cache.remaining_ttl(&two), cache.entry_count());
         {
@@ -219,6 +244,7 @@ impl Plot {
 #[derive(Debug)]
 pub(crate) struct Key {
     pub(crate) id: u64,
+    lent: bool,
     plot: Arc<Plot>,
 }
 
@@ -264,13 +290,15 @@ impl Eq for Key {}
 impl Clone for Key {
     fn clone(&self) -> Self {
         self.plot.at(Place::KeyClone);
-        Self { id: self.id, plot: Arc::clone(&self.plot) }
+        Self { id: self.id, lent: false, plot: Arc::clone(&self.plot) }
     }
 }
 
 impl Drop for Key {
     fn drop(&mut self) {
-        self.plot.at(Place::KeyDrop);
+        if !self.lent {
+            self.plot.at(Place::KeyDrop);
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! Which candidates run in which kind of measurement, with their types forgotten: the loops are
 //! compiled for each candidate, so that no operation in them is a virtual call.
 
-#[cfg(feature = "ours")]
 use crate::candidates::Tidewheel;
 use crate::candidates::{Dashmap, Frozen, Moka, MokaPerEntry, Papaya, QuickCache, Reads, Writes};
 use crate::growth;
@@ -45,7 +44,6 @@ pub(crate) fn hot() -> Vec<Entrant> {
         Entrant { name: C::NAME, fill: fill::<C> }
     }
     vec![
-        #[cfg(feature = "ours")]
         entrant::<Tidewheel>(),
         entrant::<Dashmap>(),
         entrant::<Papaya>(),
@@ -65,7 +63,6 @@ pub(crate) fn uniform() -> Vec<Entrant> {
         Entrant { name: C::NAME, fill: fill::<C> }
     }
     vec![
-        #[cfg(feature = "ours")]
         entrant::<Tidewheel>(),
         entrant::<Dashmap>(),
         entrant::<Papaya>(),
@@ -87,7 +84,6 @@ pub(crate) fn replacing() -> Vec<Entrant> {
         Entrant { name: C::NAME, fill: fill::<C> }
     }
     vec![
-        #[cfg(feature = "ours")]
         entrant::<Tidewheel>(),
         entrant::<Dashmap>(),
         entrant::<Papaya>(),
@@ -107,7 +103,6 @@ pub(crate) fn growing() -> Vec<Grower> {
         }
     }
     vec![
-        #[cfg(feature = "ours")]
         grower::<Tidewheel>(),
         grower::<Dashmap>(),
         grower::<Papaya>(),

@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-/// A measurement disturbed for a larger share of its time is repeated, if it has attempts left.
+/// A measurement disturbed for a larger share of its time is repeated, if there are attempts left.
 const DISTURBED: f64 = 0.01;
-const ATTEMPTS: usize = 4;
 
 /// What was measured, and the share of the time (0 to 1) that its threads waited for a core.
 #[derive(Clone, Debug)]
@@ -16,9 +15,9 @@ pub(crate) struct Measured {
 
 /// Measures until one attempt was undisturbed, and takes the least disturbed. The choice looks at the
 /// waiting alone, never at the figures.
-pub(crate) fn steady(mut measure: impl FnMut() -> Measured) -> Measured {
+pub(crate) fn steady(attempts: usize, mut measure: impl FnMut() -> Measured) -> Measured {
     let mut best = measure();
-    for _ in 1..ATTEMPTS {
+    for _ in 1..attempts {
         if best.waited <= DISTURBED {
             break;
         }
@@ -84,12 +83,12 @@ mod tests {
     #[test]
     fn the_least_disturbed_attempt_is_taken() {
         let mut waits = [0.5, 0.2, 0.3, 0.4, 0.0].into_iter().enumerate();
-        let measured = steady(|| {
+        let measured = steady(4, || {
             let (attempt, waited) = waits.next().expect("four attempts at most");
             Measured { figures: vec![attempt as f64], waited }
         });
         assert_eq!((measured.figures[0], measured.waited), (1.0, 0.2));
-        let undisturbed = steady(|| Measured { figures: vec![], waited: 0.0 });
+        let undisturbed = steady(4, || Measured { figures: vec![], waited: 0.0 });
         assert_eq!(undisturbed.waited, 0.0);
     }
 }

@@ -9,6 +9,10 @@ use crate::steadiness::steady;
 use crate::table::Table;
 use std::time::Duration;
 
+/// How often a disturbed measurement is tried: the short ones more often than the long ones.
+const RATE_ATTEMPTS: usize = 4;
+const CHILD_ATTEMPTS: usize = 2;
+
 /// What a run was asked for.
 pub(crate) struct Plan {
     /// The thread counts, each measured in every round.
@@ -99,7 +103,7 @@ fn rates(workload: &Workload, plan: &Plan, mut entrants: Vec<Entrant>, entries: 
                 if round == 0 {
                     driven(drive);
                 } else {
-                    table.push(row, column, &steady(|| driven(drive)));
+                    table.push(row, column, &steady(RATE_ATTEMPTS, || driven(drive)));
                 }
             }
         }
@@ -127,7 +131,7 @@ fn growth(workload: &Workload, plan: &Plan) -> Vec<Table> {
         for (column, threads) in plan.threads.iter().enumerate() {
             for (row, grower) in growers.iter().enumerate() {
                 let measure = || children::measure(Growing::Growth, grower.name, *threads, plan.large);
-                table.push(row, column, &steady(measure));
+                table.push(row, column, &steady(CHILD_ATTEMPTS, measure));
             }
         }
     }
@@ -175,7 +179,11 @@ fn measured(
     for round in 1..=plan.rounds {
         progress(workload, &format!("{}, round {round} of {}", threads_title(threads), plan.rounds));
         for (row, grower) in growers.iter().enumerate() {
-            table.push(row, 0, &steady(|| children::measure(growing, grower.name, threads, plan.large)));
+            table.push(
+                row,
+                0,
+                &steady(CHILD_ATTEMPTS, || children::measure(growing, grower.name, threads, plan.large)),
+            );
         }
     }
     table

@@ -27,49 +27,37 @@ struct Path {
 const ENTRIES: u64 = 1 << 14;
 
 const PATHS: [Path; 15] = [
-    Path { name: "loop-alone", operations: 100_000, run: |n| over_entries(n, |_, key| drop(black_box(key))) },
-    Path {
-        name: "get-hit",
-        operations: 100_000,
-        run: |n| over_entries(n, |c, key| drop(black_box(c.get(&key)))),
-    },
+    Path { name: "loop-alone", operations: 100_000, run: |n| over_entries(n, |_, key| see(key)) },
+    Path { name: "get-hit", operations: 100_000, run: |n| over_entries(n, |c, key| see(c.get(&key))) },
     Path {
         name: "get-miss",
         operations: 100_000,
-        run: |n| over_entries(n, |c, key| drop(black_box(c.get(&(key + ENTRIES))))),
+        run: |n| over_entries(n, |c, key| see(c.get(&(key + ENTRIES)))),
     },
     Path {
         name: "read-hit",
         operations: 100_000,
-        run: |n| over_entries(n, |c, key| drop(black_box(c.read(&key, |value| *value)))),
+        run: |n| over_entries(n, |c, key| see(c.read(&key, |value| *value))),
     },
     Path { name: "guard-hit", operations: 100_000, run: guard_hit },
-    Path {
-        name: "guard-alone",
-        operations: 100_000,
-        run: |n| over_entries(n, |c, _| drop(black_box(c.read_guard()))),
-    },
+    Path { name: "guard-alone", operations: 100_000, run: |n| over_entries(n, |c, _| see(c.read_guard())) },
     Path { name: "insert-new", operations: 1 << 17, run: insert_new },
     Path { name: "insert-over", operations: 100_000, run: |n| over_entries(n, |c, key| c.insert(key, key)) },
     Path {
         name: "replace",
         operations: 100_000,
-        run: |n| over_entries(n, |c, key| drop(black_box(c.replace(&key, key)))),
+        run: |n| over_entries(n, |c, key| see(c.replace(&key, key))),
     },
     Path {
         name: "update",
         operations: 100_000,
-        run: |n| over_entries(n, |c, key| drop(black_box(c.update(&key, |value| value ^ key)))),
+        run: |n| over_entries(n, |c, key| see(c.update(&key, |value| value ^ key))),
     },
-    Path {
-        name: "touch",
-        operations: 100_000,
-        run: |n| over_entries(n, |c, key| drop(black_box(c.touch(&key)))),
-    },
+    Path { name: "touch", operations: 100_000, run: |n| over_entries(n, |c, key| see(c.touch(&key))) },
     Path {
         name: "invalidate",
         operations: ENTRIES,
-        run: |n| over_entries(n, |c, key| drop(black_box(c.invalidate(&key)))),
+        run: |n| over_entries(n, |c, key| see(c.invalidate(&key))),
     },
     Path { name: "tick-due", operations: 1 << 17, run: tick_due },
     Path { name: "tick-refiled", operations: 1 << 17, run: tick_refiled },
@@ -97,6 +85,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Makes the compiler believe that a result is used.
+#[inline(always)]
+fn see<T>(result: T) {
+    black_box(result);
 }
 
 /// The markers: callgrind counts from the entry into this function to its return.

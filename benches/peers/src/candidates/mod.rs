@@ -9,7 +9,6 @@ mod frozen;
 mod moka;
 mod papaya;
 mod quick_cache;
-#[cfg(feature = "ours")]
 mod tidewheel;
 
 pub(crate) use self::dashmap::Dashmap;
@@ -17,7 +16,6 @@ pub(crate) use self::frozen::Frozen;
 pub(crate) use self::moka::{Moka, MokaPerEntry};
 pub(crate) use self::papaya::Papaya;
 pub(crate) use self::quick_cache::QuickCache;
-#[cfg(feature = "ours")]
 pub(crate) use self::tidewheel::Tidewheel;
 
 use std::time::Duration;
