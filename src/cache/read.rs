@@ -115,8 +115,10 @@ where
     {
         let (hash, shard) = self.locate(key);
         let pin = Pin::new();
-        let node = shard.find(hash, |other| key.equivalent(other), &pin)?;
-        let now = self.parts().terms.clock.now();
-        Some(remaining(node.visible_until(now)?, now))
+        let is_key = |other: &K| key.equivalent(other);
+        shard.ask(hash, is_key, &pin, |node| {
+            let now = self.parts().terms.clock.now();
+            node.visible_until(now).map(|until| remaining(until, now))
+        })
     }
 }

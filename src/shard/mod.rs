@@ -265,8 +265,23 @@ impl<K, V> Shard<K, V> {
         is_key: impl Fn(&K) -> bool,
         pin: &'g Pin,
     ) -> Option<&'g Node<K, V>> {
+        self.ask(hash, is_key, pin, |node| node.is_visible(clock).then_some(node))
+    }
+
+    /// Asks a key's node what it answers as long as it is alive.
+    #[inline]
+    pub(crate) fn ask<'g, R>(
+        &'g self,
+        hash: HashBits,
+        is_key: impl Fn(&K) -> bool,
+        pin: &'g Pin,
+        question: impl Fn(&'g Node<K, V>) -> Option<R>,
+    ) -> Option<R> {
         let mut node = self.find(hash, &is_key, pin)?;
-        while !node.is_visible(clock) {
+        loop {
+            if let Some(answer) = question(node) {
+                return Some(answer);
+            }
             // It is over; but a writer may have put another node in its place before that, which we were
             // too slow to see. (A node that is over and still in the table stays over.)
             let again = self.find(hash, &is_key, pin)?;
@@ -275,7 +290,6 @@ impl<K, V> Shard<K, V> {
             }
             node = again;
         }
-        Some(node)
     }
 
     /// Entries in the table, expired and not yet removed ones included.
@@ -368,10 +382,10 @@ impl<K, V> Shard<K, V> {
         assert_eq!(seen, ledger.rows.len(), "entries against rows");
         assert_eq!(seen, self.len(), "entries against the gauge");
         ledger.wheel.check(&ledger.rows, |row| {
-            // A reader that found the deadline passed has put `DEAD` in its place, and it is not known any
-            // more which slot it needed.
+            // A reader that found the deadline passed has put `DEAD` in its place, and a writer may have put
+            // an entry there that is over from the start: it is not known any more which slot it needed.
             let deadline = table.node(table.find_row(ledger.home(row), row)).deadline();
-            if deadline == Tick::from_nanos(0) { Tick::NEVER } else { deadline }
+            if deadline <= Tick::LONG_AGO { Tick::NEVER } else { deadline }
         });
         drop(locked);
         drop(pin);

@@ -161,27 +161,23 @@ impl<K: Eq, V> Shard<K, V> {
         is_key: impl Fn(&K) -> bool,
         pin: &Pin,
     ) -> bool {
-        while let Some(node) = self.find(hash, &is_key, pin) {
-            match node.touch(&terms.clock, |now| terms.uniform_deadline(now)) {
-                Touch::Done => return true,
-                Touch::Gone => {
-                    // As in `visible`: unless another node took its place before.
-                    if self.find(hash, &is_key, pin).is_none_or(|again| std::ptr::eq(again, node)) {
-                        return false;
-                    }
-                }
-                Touch::Locked => {
-                    let mut locked = self.table.lock();
-                    let (table, ledger) = locked.parts();
-                    let Some(place) = table.find(hash, is_key) else {
-                        return false;
-                    };
-                    let times = ledger.times(table.row(place));
-                    return table.node(place).touch_in_turn(&terms.clock, |now| times.deadline(now, terms));
-                }
+        let touched = self.ask(hash, &is_key, pin, |node| {
+            let touch = node.touch(&terms.clock, |now| terms.uniform_deadline(now));
+            (touch != Touch::Gone).then_some(touch)
+        });
+        match touched {
+            None | Some(Touch::Gone) => false,
+            Some(Touch::Done) => true,
+            Some(Touch::Locked) => {
+                let mut locked = self.table.lock();
+                let (table, ledger) = locked.parts();
+                let Some(place) = table.find(hash, is_key) else {
+                    return false;
+                };
+                let times = ledger.times(table.row(place));
+                table.node(place).touch_in_turn(&terms.clock, |now| times.deadline(now, terms))
             }
         }
-        false
     }
 
     /// A live entry with what the books say of it: the time, when it ends, and its times.
