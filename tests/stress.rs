@@ -466,7 +466,8 @@ fn a_touch_that_succeeded_is_not_undone() {
     cache.insert(1, 0);
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        let calls: [fn(&Cache<u64, u64>) -> bool; 4] = [
+        type Call = fn(&Cache<u64, u64>) -> bool;
+        let calls: [Call; 4] = [
             |cache| {
                 cache.run_pending_tasks();
                 true
