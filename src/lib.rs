@@ -78,3 +78,8 @@ pub use listener::RemovalCause;
 pub use reaper::Reaper;
 pub use session::{ParseSessionIdError, SessionError, SessionId, SessionManager, SessionManagerBuilder};
 pub use time::{Clock, ManualClock, SystemClock};
+
+/// The code of the README, kept compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -66,6 +66,8 @@ impl<F: Fn()> equivalent::Equivalent<u64> for Probe<F> {
     }
 }
 
+type Slow<'a> = Probe<&'a dyn Fn()>;
+
 /// A reader stood on a node; an insert replaced it in time; the node's deadline passed; the reader, reading
 /// the clock only now, found it over and reported a key gone that had been there all the time. `update`
 /// and `touch` did the same. Now what is found over is looked up once more.
@@ -73,7 +75,7 @@ impl<F: Fn()> equivalent::Equivalent<u64> for Probe<F> {
 fn a_key_that_was_replaced_in_time_is_not_missed_by_a_slow_reader() {
     let clock = ManualClock::new();
     let cache = Cache::builder().clock(clock.clone()).time_to_live(5 * SECOND).build().unwrap();
-    let with_a_slow_reader = |run: &dyn Fn(&Probe<&dyn Fn()>)| {
+    let with_a_slow_reader = |run: fn(&Cache<u64, u64>, &Slow<'_>)| {
         cache.insert(1, 1);
         clock.advance(Duration::from_millis(4900));
         let first = AtomicBool::new(true);
@@ -87,15 +89,16 @@ fn a_key_that_was_replaced_in_time_is_not_missed_by_a_slow_reader() {
                 });
             }
         };
-        run(&Probe(1, &meanwhile));
+        run(&cache, &Probe(1, &meanwhile));
         assert!(!first.load(Ordering::SeqCst), "the key was never compared");
     };
-    with_a_slow_reader(&|key| assert_eq!(cache.get(key), Some(2)));
-    with_a_slow_reader(&|key| assert!(cache.contains_key(key)));
-    with_a_slow_reader(&|key| assert!(cache.update(key, |n| n + 1)));
-    with_a_slow_reader(&|key| assert!(cache.touch(key)));
-    with_a_slow_reader(&|key| assert_eq!(cache.replace(key, 7), Ok(())));
-    with_a_slow_reader(&|key| assert_eq!(cache.remove(key), Some(2)));
+    with_a_slow_reader(|cache, key| assert_eq!(cache.get(key), Some(2)));
+    with_a_slow_reader(|cache, key| assert!(cache.contains_key(key)));
+    with_a_slow_reader(|cache, key| assert!(cache.remaining_ttl(key).is_some()));
+    with_a_slow_reader(|cache, key| assert!(cache.update(key, |n| n + 1)));
+    with_a_slow_reader(|cache, key| assert!(cache.touch(key)));
+    with_a_slow_reader(|cache, key| assert_eq!(cache.replace(key, 7), Ok(())));
+    with_a_slow_reader(|cache, key| assert_eq!(cache.remove(key), Some(2)));
 }
 
 /// A sweep that was under way when the clock moved on popped rows which a writer's newer reading had made

@@ -115,10 +115,16 @@ where
     {
         let (hash, shard) = self.locate(key);
         let pin = Pin::new();
-        let is_key = |other: &K| key.equivalent(other);
-        shard.ask(hash, is_key, &pin, |node| {
-            let now = self.parts().terms.clock.now();
-            node.visible_until(now).map(|until| remaining(until, now))
-        })
+        let clock = &self.parts().terms.clock;
+        let (_, left) = shard.alive(
+            hash,
+            |other| key.equivalent(other),
+            &pin,
+            |node| {
+                let now = clock.now();
+                Some(remaining(node.visible_until(now)?, now))
+            },
+        )?;
+        Some(left)
     }
 }

@@ -256,31 +256,19 @@ impl<K, V> Shard<K, V> {
         self.table.find(hash, is_key, pin)
     }
 
-    /// The node of a live entry.
+    /// The node of a live entry, and what `ask` makes of it: `None` if the node says that it is over.
     #[inline]
-    pub(crate) fn visible<'g>(
-        &'g self,
-        clock: &Timeline,
-        hash: HashBits,
-        is_key: impl Fn(&K) -> bool,
-        pin: &'g Pin,
-    ) -> Option<&'g Node<K, V>> {
-        self.ask(hash, is_key, pin, |node| node.is_visible(clock).then_some(node))
-    }
-
-    /// Asks a key's node what it answers as long as it is alive.
-    #[inline]
-    pub(crate) fn ask<'g, R>(
+    pub(crate) fn alive<'g, R>(
         &'g self,
         hash: HashBits,
         is_key: impl Fn(&K) -> bool,
         pin: &'g Pin,
-        question: impl Fn(&'g Node<K, V>) -> Option<R>,
-    ) -> Option<R> {
+        ask: impl Fn(&Node<K, V>) -> Option<R>,
+    ) -> Option<(&'g Node<K, V>, R)> {
         let mut node = self.find(hash, &is_key, pin)?;
         loop {
-            if let Some(answer) = question(node) {
-                return Some(answer);
+            if let Some(answer) = ask(node) {
+                return Some((node, answer));
             }
             // It is over; but a writer may have put another node in its place before that, which we were
             // too slow to see. (A node that is over and still in the table stays over.)
@@ -290,6 +278,18 @@ impl<K, V> Shard<K, V> {
             }
             node = again;
         }
+    }
+
+    /// The node of a live entry, for readers.
+    #[inline]
+    pub(crate) fn visible<'g>(
+        &'g self,
+        clock: &Timeline,
+        hash: HashBits,
+        is_key: impl Fn(&K) -> bool,
+        pin: &'g Pin,
+    ) -> Option<&'g Node<K, V>> {
+        self.alive(hash, is_key, pin, |node| node.is_visible(clock).then_some(())).map(|(node, ())| node)
     }
 
     /// Entries in the table, expired and not yet removed ones included.
@@ -382,10 +382,10 @@ impl<K, V> Shard<K, V> {
         assert_eq!(seen, ledger.rows.len(), "entries against rows");
         assert_eq!(seen, self.len(), "entries against the gauge");
         ledger.wheel.check(&ledger.rows, |row| {
-            // A reader that found the deadline passed has put `DEAD` in its place, and a writer may have put
-            // an entry there that is over from the start: it is not known any more which slot it needed.
+            // A reader that found the deadline passed has put `DEAD` in its place, and it is not known any
+            // more which slot it needed.
             let deadline = table.node(table.find_row(ledger.home(row), row)).deadline();
-            if deadline <= Tick::LONG_AGO { Tick::NEVER } else { deadline }
+            if deadline == Tick::from_nanos(0) { Tick::NEVER } else { deadline }
         });
         drop(locked);
         drop(pin);

@@ -161,23 +161,22 @@ impl<K: Eq, V> Shard<K, V> {
         is_key: impl Fn(&K) -> bool,
         pin: &Pin,
     ) -> bool {
-        let touched = self.ask(hash, &is_key, pin, |node| {
-            let touch = node.touch(&terms.clock, |now| terms.uniform_deadline(now));
-            (touch != Touch::Gone).then_some(touch)
-        });
-        match touched {
-            None | Some(Touch::Gone) => false,
-            Some(Touch::Done) => true,
-            Some(Touch::Locked) => {
-                let mut locked = self.table.lock();
-                let (table, ledger) = locked.parts();
-                let Some(place) = table.find(hash, is_key) else {
-                    return false;
-                };
-                let times = ledger.times(table.row(place));
-                table.node(place).touch_in_turn(&terms.clock, |now| times.deadline(now, terms))
-            }
+        let touch = |node: &Node<K, V>| match node.touch(&terms.clock, |now| terms.uniform_deadline(now)) {
+            Touch::Gone => None,
+            touched => Some(touched),
+        };
+        match self.alive(hash, &is_key, pin, touch) {
+            None => return false,
+            Some((_, Touch::Done)) => return true,
+            Some(_) => {}
         }
+        let mut locked = self.table.lock();
+        let (table, ledger) = locked.parts();
+        let Some(place) = table.find(hash, is_key) else {
+            return false;
+        };
+        let times = ledger.times(table.row(place));
+        table.node(place).touch_in_turn(&terms.clock, |now| times.deadline(now, terms))
     }
 
     /// A live entry with what the books say of it: the time, when it ends, and its times.
