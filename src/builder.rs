@@ -16,6 +16,9 @@ use std::time::Duration;
 /// The most shards that a cache can have: as many as a hash has bits for.
 const MAX_SHARDS: usize = 1 << 16;
 
+/// The most entries that a shard can have.
+const MAX_IN_SHARD: usize = 1 << 31;
+
 /// Builds a [`Cache`]; made by [`Cache::builder`].
 ///
 /// ```
@@ -68,7 +71,8 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// How many entries to make room for at once. Default: 0. The cache grows beyond it as needed.
+    /// How many entries to make room for at once: at most 2^31 a shard. Default: 0. The cache grows beyond
+    /// it as needed.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().initial_capacity(10_000).build()?;
@@ -198,9 +202,9 @@ impl<K, V> CacheBuilder<K, V> {
     ///
     /// # Errors
     ///
-    /// [`BuildError`], if the number of shards is not allowed, the operating system gives no random keys
-    /// for the hasher, the reaper's thread cannot be started, or a manual clock meets a reaper with a
-    /// thread.
+    /// [`BuildError`], if the number of shards or the initial capacity is not allowed, the operating system
+    /// gives no random keys for the hasher, the reaper's thread cannot be started, or a manual clock meets
+    /// a reaper with a thread.
     ///
     /// ```
     /// let cache: tidewheel::Cache<String, u64> = tidewheel::Cache::builder().build()?;
@@ -259,6 +263,10 @@ impl<K, V> CacheBuilder<K, V> {
             if !given.is_power_of_two() || given > MAX_SHARDS {
                 return Err(BuildError::Shards { given });
             }
+        }
+        let shards = self.shards.unwrap_or_else(default_shards);
+        if self.initial_capacity.div_ceil(shards) > MAX_IN_SHARD {
+            return Err(BuildError::InitialCapacity { given: self.initial_capacity });
         }
         let threaded = self.reaper.as_ref().is_some_and(|reaper| !reaper.is_manual());
         if threaded && self.timeline.manual().is_some() {

@@ -5,9 +5,9 @@
 //!
 //! # The order of things around a lock
 //!
-//! Pin; lock, change, unlock (in the shard); wake the reaper if it has to come earlier than it knew;
-//! let sealed debris ripen; tell the listener; drop what is ripe; unpin. All user code but `Eq` and
-//! `Hash` runs after the unlock.
+//! Lock, change, unlock (in the shard); wake the reaper if it has to come earlier than it knew; let
+//! sealed debris ripen; tell the listener; drop what is ripe. User code runs after the unlock, but for
+//! `Eq`, and unpinned, but for closures and clones that look at a stored value.
 
 mod read;
 mod write;
@@ -20,7 +20,7 @@ use crate::listener::{Listener, RemovalCause};
 use crate::reaper::{Reaper, Registration, Sweep};
 use crate::shard::{Chores, Shard, Terms, Times, Told};
 use crate::sync::{Arc, Edge, OnceLock, Weak, thread};
-use crate::table::{Node, Pin};
+use crate::table::{Node, Pin, Unlinked};
 use crate::time::{Advanced, Tick};
 use equivalent::Equivalent;
 use std::fmt;
@@ -153,17 +153,29 @@ impl<K, V, S> Cache<K, V, S> {
         &self.inner.parts
     }
 
-    /// After the unlock, and before any user code: lets the reaper know if it has to come earlier.
-    fn wake(&self, chores: &Chores<K, V>) {
+    /// After the unlock: what an operation left to do. Unpinned, unless the caller's own caller holds a
+    /// guard, since user code runs here.
+    fn conclude(&self, shard: &Shard<K, V>, chores: Chores<K, V>, cause: RemovalCause) {
         if let (Some(at), Some(registration)) = (chores.wake, self.inner.registration.get()) {
             registration.wake(at);
         }
+        if let Some(sealed) = chores.sealed {
+            sealed.start(&Pin::new());
+        }
+        if let Some(removed) = chores.removed {
+            self.tell(shard, removed, cause);
+        }
+        if let Some(ripe) = chores.ripe {
+            shard.dispose(ripe);
+        }
     }
 
-    fn tell(&self, node: &Node<K, V>, cause: RemovalCause) {
+    /// Tells the listener of a removed value, and hands the value back to its shard.
+    fn tell(&self, shard: &Shard<K, V>, removed: Unlinked<K, V>, cause: RemovalCause) {
         if let Some(listener) = &self.parts().listener {
-            listener.tell(node.key(), node.value(), cause);
+            listener.tell(removed.node().key(), removed.node().value(), cause);
         }
+        self.conclude(shard, shard.retire(&self.parts().terms, removed), cause);
     }
 }
 
@@ -202,8 +214,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let (hash, shard) = self.locate(key);
-        let node = shard.find(hash, |other| key.equivalent(other), pin)?;
-        node.is_visible(&self.parts().terms.clock).then_some(node)
+        shard.visible(&self.parts().terms.clock, hash, |other| key.equivalent(other), pin)
     }
 
     /// The node of a live entry, the time, when the entry ends, and its times. Takes the lock.
@@ -248,6 +259,10 @@ where
     }
 }
 
+/// How often the epoch is pushed before shards are asked for what has ripened, and how often that is done
+/// in one visit.
+const PUSHES: usize = if cfg!(tidewheel_loom) { 3 } else { 16 };
+const ROUNDS: usize = if cfg!(tidewheel_loom) { 1 } else { 32 };
 /// How often a manual sweep looks again for debris that other threads' guards may hold up.
 const PATIENCE: u32 = if cfg!(tidewheel_loom) { 1 } else { 160 };
 
@@ -270,12 +285,23 @@ impl<K, V, S> Inner<K, V, S> {
         if !self.parts.shards.iter().any(Shard::is_waiting) {
             return false;
         }
-        // Debris ripens two epochs after it was sealed, and a push moves by one at most.
-        for _ in 0..3 {
-            Pin::new().push();
+        // Debris ripens two epochs after it was sealed; a push moves the epoch by one at most, and runs
+        // eight closures at most. On as long as that brings something, but not for ever: others wait.
+        for _ in 0..ROUNDS {
+            for _ in 0..PUSHES {
+                Pin::new().push();
+            }
+            let (mut any, mut waiting) = (false, false);
+            for shard in &self.parts.shards {
+                let (dropped, left) = shard.reclaim();
+                any |= dropped;
+                waiting |= left;
+            }
+            if !waiting || !any {
+                return waiting;
+            }
         }
-        // All of them, so not `any`.
-        self.parts.shards.iter().filter(|shard| shard.reclaim()).count() > 0
+        true
     }
 
     fn run_pending_tasks(&self) {
@@ -287,6 +313,12 @@ impl<K, V, S> Inner<K, V, S> {
                 break;
             }
             if attempt <= PATIENCE / 2 { thread::yield_now() } else { crate::sync::nap() }
+        }
+        if shards.iter().any(Shard::is_waiting) {
+            // The reaper may have come by meanwhile, and have seen nothing to come back for.
+            if let Some(registration) = self.registration.get() {
+                registration.wake(Tick::start_of(terms.clock.now().second() + 1));
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use std::io;
 /// // The usual machine has one:
 /// assert!(tidewheel::RandomState::new().is_ok());
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NoRandomness(getrandom::Error);
 
 impl NoRandomness {
@@ -45,6 +45,11 @@ pub enum BuildError {
         /// The number that was asked for.
         given: usize,
     },
+    /// The initial capacity is more than 2^31 entries for each shard.
+    InitialCapacity {
+        /// The capacity that was asked for.
+        given: usize,
+    },
     /// The hasher's keys could not be drawn.
     NoRandomness(NoRandomness),
     /// The reaper's thread could not be started.
@@ -60,6 +65,9 @@ impl fmt::Display for BuildError {
             Self::Shards { given } => {
                 write!(f, "{given} shards asked for; a power of two from 1 to 65536 is allowed")
             }
+            Self::InitialCapacity { given } => {
+                write!(f, "room for {given} entries asked for; at most 2^31 a shard are allowed")
+            }
             Self::NoRandomness(source) => source.fmt(f),
             Self::Reaper(source) => write!(f, "the reaper's thread could not be started: {source}"),
             Self::ManualClockWithThread => {
@@ -74,7 +82,7 @@ impl Error for BuildError {
         match self {
             Self::NoRandomness(source) => Some(source),
             Self::Reaper(source) => Some(source),
-            Self::Shards { .. } | Self::ManualClockWithThread => None,
+            Self::Shards { .. } | Self::InitialCapacity { .. } | Self::ManualClockWithThread => None,
         }
     }
 }

@@ -62,6 +62,13 @@ mod imp {
         pub(crate) fn last(&self) {}
     }
 
+    /// Leaves a lock to those who spin for it, for a few microseconds.
+    pub(crate) fn pause() {
+        for _ in 0..64 {
+            std::hint::spin_loop();
+        }
+    }
+
     /// Sleeps a moment.
     pub(crate) fn nap() {
         thread::sleep(std::time::Duration::from_micros(100));
@@ -132,6 +139,10 @@ mod imp {
             // so that it cannot miss one of them.
             self.0.fetch_add(1, atomic::Ordering::Acquire);
         }
+    }
+
+    pub(crate) fn pause() {
+        thread::yield_now();
     }
 
     pub(crate) fn nap() {

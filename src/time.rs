@@ -28,6 +28,8 @@ pub(crate) struct Tick(u64);
 impl Tick {
     /// After every point that a deadline can name: what happens at `NEVER` does not happen.
     pub(crate) const NEVER: Self = Self(u64::MAX >> 1);
+    /// Before every clock reading: timelines start at one second.
+    pub(crate) const LONG_AGO: Self = Self(1);
 
     pub(crate) const fn from_nanos(nanos: u64) -> Self {
         if nanos > Self::NEVER.0 { Self::NEVER } else { Self(nanos) }
@@ -385,9 +387,8 @@ mod system {
     #[inline]
     pub(super) fn recent() -> Tick {
         #[cfg(target_arch = "x86_64")]
-        if let Some(tick) = super::counter::recent() {
-            return tick;
-        }
+        return super::counter::recent();
+        #[cfg(not(target_arch = "x86_64"))]
         coarse()
     }
 
@@ -426,8 +427,8 @@ mod system {
 ///
 /// Whoever finds it old refreshes it; no thread keeps it up to date, so none can let it go stale. The
 /// counter is used only where the kernel itself keeps time by it (then it is invariant and runs alike
-/// on all cores); should it run backwards nevertheless, the difference wraps to something huge and the
-/// reader takes the precise clock.
+/// on all cores), and only as long as it does, which is looked up once a minute; should it run backwards
+/// nevertheless, the difference wraps to something huge and the reader takes the precise clock.
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(tidewheel_loom)))]
 mod counter {
     use super::{Tick, system};
@@ -440,19 +441,25 @@ mod counter {
     /// The counter's rate is measured over at least this many ticks (20 ms).
     const CALIBRATION: u64 = 20_000_000;
 
+    /// How long the kernel's word is taken for it, in ticks (a minute).
+    const TRUST: u64 = 60 * super::SECOND;
+
     struct Cached {
         /// The latest precise reading. Only ever grows.
         tick: AtomicU64,
         /// A counter value read before a reading that is in `tick` or was overtaken there.
         stamp: AtomicU64,
-        /// How many counts a reading stays fresh; 0 until the rate is known, or for ever.
+        /// How many counts a reading stays fresh; 0 while the rate or the kernel's word is missing.
         window: AtomicU64,
+        /// Until when the kernel's word is taken for the counter.
+        trusted_until: AtomicU64,
     }
 
     static CACHED: CachePadded<Cached> = CachePadded::new(Cached {
         tick: AtomicU64::new(0),
         stamp: AtomicU64::new(0),
         window: AtomicU64::new(0),
+        trusted_until: AtomicU64::new(0),
     });
 
     #[inline]
@@ -464,38 +471,40 @@ mod counter {
         unsafe { core::arch::x86_64::_rdtsc() }
     }
 
-    /// A reading under 4 ms old, or `None` where the counter is not to be trusted.
+    /// A reading under 4 ms old; the coarse clock's where the counter is not to be trusted.
     #[inline]
-    pub(super) fn recent() -> Option<Tick> {
+    pub(super) fn recent() -> Tick {
         // ORDERING: Relaxed; a number that is right whenever it is not 0.
         let window = CACHED.window.load(Ordering::Relaxed);
         // ORDERING: Acquire; pairs with Release in `refresh`: a stamp brings its reading with it.
         let stamp = CACHED.stamp.load(Ordering::Acquire);
         if window != 0 && count().wrapping_sub(stamp) < window {
             // ORDERING: Relaxed; after the Acquire above, so at least as new as the stamp's reading.
-            return Some(Tick::from_nanos(CACHED.tick.load(Ordering::Relaxed)));
+            return Tick::from_nanos(CACHED.tick.load(Ordering::Relaxed));
         }
         refresh()
     }
 
     #[cold]
-    fn refresh() -> Option<Tick> {
-        static USABLE: OnceLock<Option<(u64, u64)>> = OnceLock::new();
+    fn refresh() -> Tick {
+        static ORIGIN: OnceLock<(u64, u64)> = OnceLock::new();
+        let coarse = system::coarse();
+        if !is_trusted(coarse) {
+            return coarse;
+        }
         // The origin's clock is read before its counter, and below the counter before the clock: a
         // thread that is preempted in between then underestimates the rate, which only makes a
         // reading age faster.
-        let origin = (*USABLE.get_or_init(|| {
-            kernel_keeps_time_by_it().then(|| {
-                let tick = system::now();
-                (count(), tick.as_nanos())
-            })
-        }))?;
+        let &(first_count, first_tick) = ORIGIN.get_or_init(|| {
+            let tick = system::now();
+            (count(), tick.as_nanos())
+        });
         let stamp = count();
         let now = system::now();
-        let elapsed = now.as_nanos().saturating_sub(origin.1);
+        let elapsed = now.as_nanos().saturating_sub(first_tick);
         // ORDERING: Relaxed; any thread may publish the rate, and all publish a right one.
         if CACHED.window.load(Ordering::Relaxed) == 0 && elapsed >= CALIBRATION {
-            let counts = u128::from(stamp.wrapping_sub(origin.0));
+            let counts = u128::from(stamp.wrapping_sub(first_count));
             let window = u64::try_from(counts * u128::from(FRESH) / u128::from(elapsed)).unwrap_or(0);
             // ORDERING: Relaxed; as above.
             CACHED.window.store(window, Ordering::Relaxed);
@@ -505,13 +514,28 @@ mod counter {
         CACHED.tick.fetch_max(now.as_nanos(), Ordering::Relaxed);
         // ORDERING: Release; pairs with Acquire in `recent`.
         CACHED.stamp.store(stamp, Ordering::Release);
-        Some(now)
+        now
     }
 
-    /// The kernel has checked the counter better than we could, and goes on watching it.
-    fn kernel_keeps_time_by_it() -> bool {
-        std::fs::read_to_string("/sys/devices/system/clocksource/clocksource0/current_clocksource")
-            .is_ok_and(|source| source.trim() == "tsc")
+    /// The kernel has checked the counter better than we could, and goes on watching it: whether it keeps
+    /// time by it.
+    fn is_trusted(now: Tick) -> bool {
+        let now = now.as_nanos();
+        // ORDERING: Relaxed; two threads may ask the kernel at a time, and get the same answer.
+        let until = CACHED.trusted_until.load(Ordering::Relaxed);
+        // The lowest bit is the answer.
+        if now < until {
+            return until & 1 == 1;
+        }
+        let source = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+        let yes = std::fs::read_to_string(source).is_ok_and(|source| source.trim() == "tsc");
+        // ORDERING: Relaxed; as above.
+        CACHED.trusted_until.store((now + TRUST) & !1 | u64::from(yes), Ordering::Relaxed);
+        if !yes {
+            // ORDERING: Relaxed; a reader that misses it for a moment uses a reading under 4 ms old.
+            CACHED.window.store(0, Ordering::Relaxed);
+        }
+        yes
     }
 }
 

@@ -31,7 +31,7 @@ fn a_number_of_shards_that_is_no_power_of_two_from_1_to_65536_is_refused() {
 
 #[test]
 fn every_power_of_two_up_to_65536_works() {
-    for shift in 0..=16 {
+    for shift in [0, 1, 2, 5, 10, 15, 16] {
         let cache = builder().shards(1 << shift).build().unwrap();
         for key in 0..100 {
             cache.insert(key, key.to_string());

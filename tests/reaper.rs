@@ -302,6 +302,30 @@ fn touched_in_time_it_stays() {
     wait_until("its end", millis(1500) + GONE + SLACK, || cache.entry_count() == 0);
 }
 
+/// The thread cannot wait for its own end, so `join` returns at once there.
+#[test]
+fn a_listener_may_join() {
+    let _watchdog = Watchdog::over("a listener that joins", 20);
+    let reaper = Reaper::dedicated();
+    let (told, heard) = mpsc::channel();
+    let told = Mutex::new(told);
+    let cache = Cache::<u64, u64>::builder()
+        .reaper(reaper.clone())
+        .eviction_listener({
+            let reaper = reaper.clone();
+            move |key, _, _| {
+                reaper.join();
+                told.lock().unwrap().send(*key).unwrap();
+            }
+        })
+        .build()
+        .unwrap();
+    cache.insert_with_ttl(1, 1, millis(1));
+    assert_eq!(heard.recv().unwrap(), 1);
+    drop(cache);
+    reaper.join();
+}
+
 /// Both ask for the thread's end; it comes when the cache's does, and both return.
 #[test]
 fn many_may_join() {

@@ -9,10 +9,10 @@ mod watchdog;
 use counted::{Count, Counted};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Barrier, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-use tidewheel::{Cache, Reaper};
+use tidewheel::{Cache, CacheBuilder, ManualClock, Reaper};
 use watchdog::Watchdog;
 
 const THREADS: u64 = 4;
@@ -161,22 +161,44 @@ fn no_update_is_lost() {
     settle(&count);
 }
 
-/// Every kind of call at once. Versions are drawn from one counter, so that each key's go up as long as
-/// nobody puts an older one over a newer one, which only whoever holds the key's turn can do.
+/// Keys that are equal modulo this many hold each other's values.
+const KEYS: u64 = 6;
+
 #[test]
-fn every_call_at_once() {
-    const KEYS: u64 = 6;
+fn every_call_at_once_on_the_real_clock() {
     let _watchdog = Watchdog::over("every call at once", 30);
+    every_call_at_once(Cache::builder().reaper(Reaper::dedicated()), || thread::sleep(RUN / 10));
+}
+
+/// A second goes by in a moment, so that sweeps and coarse slots are met all the time.
+#[test]
+fn every_call_at_once_while_time_flies() {
+    let _watchdog = Watchdog::over("every call at once while time flies", 30);
+    let clock = ManualClock::new();
+    let mut numbers = Numbers::new(3);
+    every_call_at_once(Cache::builder().clock(clock.clone()), || {
+        let until = Instant::now() + RUN / 10;
+        while Instant::now() < until {
+            clock.advance(Duration::from_micros(numbers.below(40_000)));
+            if numbers.below(1000) == 0 {
+                clock.advance_without_sweeping(Duration::from_secs(numbers.below(100)));
+            }
+        }
+    });
+}
+
+/// Every kind of call at once, while `wait` passes the time, for ten times. Each value carries its key's
+/// number, and each that went in is reported once and dropped once.
+fn every_call_at_once(builder: CacheBuilder<u64, Guarded>, mut wait: impl FnMut()) {
     let count = Count::default();
-    let heard = std::sync::Arc::new(AtomicU64::new(0));
-    let cache = Cache::<u64, Guarded>::builder()
-        .reaper(Reaper::dedicated())
+    let heard = Arc::new(AtomicU64::new(0));
+    let cache = builder
         .shards(1)
         .initial_capacity(1)
         .time_to_live(Duration::from_millis(40))
         .max_age(Duration::from_millis(400))
         .eviction_listener({
-            let heard = std::sync::Arc::clone(&heard);
+            let heard = Arc::clone(&heard);
             move |key: &u64, value: &Guarded, _| {
                 // Panics are caught there, so a mix-up is only counted as a report that never came.
                 if value.id() >> 48 == *key % KEYS {
@@ -266,7 +288,7 @@ fn every_call_at_once() {
                 }
             });
         }
-        thread::sleep(RUN);
+        (0..10).for_each(|_| wait());
         stop.store(true, Ordering::Relaxed);
     });
     cache.validate();
@@ -278,7 +300,7 @@ fn every_call_at_once() {
     let start = Instant::now();
     while heard.load(Ordering::Relaxed) < put.load(Ordering::Relaxed) {
         assert!(start.elapsed() < Duration::from_secs(4), "{heard:?} reports of {put:?} values");
-        thread::sleep(Duration::from_millis(5));
+        wait();
     }
     drop(cache);
     settle(&count);
@@ -429,6 +451,51 @@ fn nothing_comes_back() {
     assert!(winners.iter().all(|winners| *winners == 1));
     assert!(!cache.contains_key(&1));
     assert_eq!(cache.entry_count(), 0);
+    cache.validate();
+}
+
+/// One thread keeps an entry alive and moves the clock, by a little less than the time to live each time.
+/// Others sweep, replace, update and set the same time to live: none of it undoes a touch that succeeded.
+#[test]
+fn a_touch_that_succeeded_is_not_undone() {
+    const TTL: Duration = Duration::from_secs(10);
+    let _watchdog = Watchdog::over("touches against everything", 30);
+    let clock = ManualClock::new();
+    let cache =
+        Cache::<u64, u64>::builder().clock(clock.clone()).shards(1).time_to_live(TTL).build().unwrap();
+    cache.insert(1, 0);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        type Call = fn(&Cache<u64, u64>) -> bool;
+        let calls: [Call; 4] = [
+            |cache| {
+                cache.run_pending_tasks();
+                true
+            },
+            |cache| cache.replace(&1, 1).is_ok(),
+            |cache| cache.update(&1, |old| old + 1) && cache.set_ttl(&1, TTL),
+            |cache| cache.get(&1).is_some() && cache.touch(&1) && cache.remaining_ttl(&1).is_some(),
+        ];
+        for call in calls {
+            let (cache, stop) = (&cache, &stop);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    // An alarm here would not be one: this thread may stand still for as long as it likes
+                    // between the halves of a call, but what it is told must be true when it is.
+                    assert!(call(cache), "gone, though it was touched in time");
+                }
+            });
+        }
+        let start = Instant::now();
+        let mut touches = 0u64;
+        while start.elapsed() < RUN {
+            assert!(cache.touch(&1), "gone after {touches} touches");
+            touches += 1;
+            clock.advance_without_sweeping(TTL - Duration::from_nanos(1));
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(touches > 1000, "{touches}");
+    });
     cache.validate();
 }
 

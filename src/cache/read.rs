@@ -115,8 +115,16 @@ where
     {
         let (hash, shard) = self.locate(key);
         let pin = Pin::new();
-        let node = shard.find(hash, |other| key.equivalent(other), &pin)?;
-        let now = self.parts().terms.clock.now();
-        Some(remaining(node.visible_until(now)?, now))
+        let clock = &self.parts().terms.clock;
+        let (_, left) = shard.alive(
+            hash,
+            |other| key.equivalent(other),
+            &pin,
+            |node| {
+                let now = clock.now();
+                Some(remaining(node.visible_until(now)?, now))
+            },
+        )?;
+        Some(left)
     }
 }

@@ -4,7 +4,7 @@ use super::Cache;
 use crate::hash::HashBits;
 use crate::listener::RemovalCause;
 use crate::shard::{Removed, Replaced, Shard, Times};
-use crate::table::{Node, Pin};
+use crate::table::Pin;
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -54,13 +54,8 @@ where
         entry: (K, V),
         (ttl, born): (Span, Option<Tick>),
     ) {
-        let pin = Pin::new();
-        let (replaced, chores) = shard.insert(&self.parts().terms, hash, entry, (ttl, born), &pin);
-        self.wake(&chores);
-        if let Some(node) = replaced {
-            self.tell(node, RemovalCause::Replaced);
-        }
-        shard.finish(chores, &pin);
+        let chores = shard.insert(&self.parts().terms, hash, entry, (ttl, born));
+        self.conclude(shard, chores, RemovalCause::Replaced);
     }
 
     /// Stores an entry if the key has no live one.
@@ -77,11 +72,9 @@ where
     /// ```
     pub fn try_insert(&self, key: K, value: V) -> Result<(), (K, V)> {
         let (hash, shard) = self.locate(&key);
-        let pin = Pin::new();
-        let parts = self.parts();
-        let (result, chores) = shard.try_insert(&parts.terms, hash, (key, value), parts.terms.ttl, &pin);
-        self.wake(&chores);
-        shard.finish(chores, &pin);
+        let terms = &self.parts().terms;
+        let (result, chores) = shard.try_insert(terms, hash, (key, value), terms.ttl);
+        self.conclude(shard, chores, RemovalCause::Replaced);
         result
     }
 
@@ -103,15 +96,20 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
         K: Clone,
     {
+        let (hash, shard) = self.locate(key);
+        let terms = &self.parts().terms;
         let pin = Pin::new();
-        let Some(node) = self.visible(key, &pin) else {
+        let Some(node) = shard.visible(&terms.clock, hash, |other| key.equivalent(other), &pin) else {
             return Err(value);
         };
         let entry = (node.key().clone(), value);
-        match self.swap(key, entry, None, &pin) {
-            Ok(()) => Ok(()),
+        drop(pin);
+        let (replaced, chores) = shard.replace(terms, hash, entry, None);
+        self.conclude(shard, chores, RemovalCause::Replaced);
+        match replaced {
+            Replaced::Done => Ok(()),
             // `Changed` does not come: nothing in particular was expected.
-            Err((value, _)) => Err(value),
+            Replaced::Gone(_, value) | Replaced::Changed(_, value) => Err(value),
         }
     }
 
@@ -137,43 +135,23 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
         K: Clone,
     {
+        let (hash, shard) = self.locate(key);
+        let terms = &self.parts().terms;
         let pin = Pin::new();
         loop {
-            let Some(node) = self.visible(key, &pin) else {
+            let Some(node) = shard.visible(&terms.clock, hash, |other| key.equivalent(other), &pin) else {
                 return false;
             };
             let entry = (node.key().clone(), compute(node.value()));
-            match self.swap(key, entry, Some(node), &pin) {
-                Ok(()) => return true,
-                Err((_, Lost::Changed)) => {}
-                Err((_, Lost::Gone)) => return false,
+            let (replaced, chores) = shard.replace(terms, hash, entry, Some(node));
+            if let Replaced::Changed(..) = replaced {
+                continue;
             }
+            // From here on user code runs that may take its time: nobody else's memory waits for it.
+            drop(pin);
+            self.conclude(shard, chores, RemovalCause::Replaced);
+            return matches!(replaced, Replaced::Done);
         }
-    }
-
-    fn swap<Q>(
-        &self,
-        key: &Q,
-        entry: (K, V),
-        expected: Option<&Node<K, V>>,
-        pin: &Pin,
-    ) -> Result<(), (V, Lost)>
-    where
-        Q: ?Sized + Hash,
-    {
-        let (hash, shard) = self.locate(key);
-        let (replaced, chores) = shard.replace(&self.parts().terms, hash, entry, expected, pin);
-        self.wake(&chores);
-        let result = match replaced {
-            Replaced::Done(old) => {
-                self.tell(old, RemovalCause::Replaced);
-                Ok(())
-            }
-            Replaced::Gone(_, value) => Err((value, Lost::Gone)),
-            Replaced::Changed(_, value) => Err((value, Lost::Changed)),
-        };
-        shard.finish(chores, pin);
-        result
     }
 
     /// Restarts a live entry's own time to live. Never shortens what it has, and leaves a persisted entry
@@ -220,12 +198,9 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let (hash, shard) = self.locate(key);
-        let pin = Pin::new();
-        let ttl = Span::from_duration(ttl);
-        let (done, chores) =
-            shard.set_ttl(&self.parts().terms, hash, |other| key.equivalent(other), ttl, &pin);
-        self.wake(&chores);
-        shard.finish(chores, &pin);
+        let is_key = |other: &K| key.equivalent(other);
+        let (done, chores) = shard.set_ttl(&self.parts().terms, hash, is_key, Span::from_duration(ttl));
+        self.conclude(shard, chores, RemovalCause::Replaced);
         done
     }
 
@@ -260,8 +235,11 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let pin = Pin::new();
-        self.take(key, None, &pin).is_ok()
+        let (hash, shard) = self.locate(key);
+        let is_key = |other: &K| key.equivalent(other);
+        let (removed, chores) = shard.remove(&self.parts().terms, hash, is_key, None);
+        self.conclude(shard, chores, RemovalCause::Explicit);
+        matches!(removed, Removed::Done(_))
     }
 
     /// Removes an entry and returns a clone of its value, if it was live. (A clone: readers may still be
@@ -302,39 +280,34 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
         V: Clone,
     {
-        let pin = Pin::new();
-        loop {
-            let node = self.visible(key, &pin)?;
-            if !condition(node.value()) {
-                return None;
-            }
-            // Cloned before anything is removed: a clone that panics loses no entry.
-            let value = node.value().clone();
-            match self.take(key, Some(node), &pin) {
-                Ok(_) => return Some(value),
-                Err(Lost::Changed) => {}
-                Err(Lost::Gone) => return None,
-            }
-        }
+        // Cloned before anything is removed: a clone that panics loses no entry.
+        let keep = |value: &V| condition(value).then(|| value.clone());
+        self.take(key, keep).map(|(value, _)| value)
     }
 
-    /// Takes a live entry out, and returns its times.
-    fn take<Q>(&self, key: &Q, expected: Option<&Node<K, V>>, pin: &Pin) -> Result<Times, Lost>
+    /// Takes a live entry out, if `keep` makes something of its value. Returns that, and its times.
+    fn take<Q, R>(&self, key: &Q, mut keep: impl FnMut(&V) -> Option<R>) -> Option<(R, Times)>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let (hash, shard) = self.locate(key);
         let is_key = |other: &K| key.equivalent(other);
-        let (removed, chores) = shard.remove(&self.parts().terms, hash, is_key, expected, pin);
-        self.wake(&chores);
-        if let Removed::Done(node, _) = &removed {
-            self.tell(node, RemovalCause::Explicit);
-        }
-        shard.finish(chores, pin);
-        match removed {
-            Removed::Done(_, times) => Ok(times),
-            Removed::Gone => Err(Lost::Gone),
-            Removed::Changed => Err(Lost::Changed),
+        let terms = &self.parts().terms;
+        let pin = Pin::new();
+        loop {
+            let node = shard.visible(&terms.clock, hash, is_key, &pin)?;
+            let kept = keep(node.value())?;
+            let (removed, chores) = shard.remove(terms, hash, is_key, Some(node));
+            if let Removed::Changed = removed {
+                continue;
+            }
+            // As in `update`.
+            drop(pin);
+            self.conclude(shard, chores, RemovalCause::Explicit);
+            return match removed {
+                Removed::Done(times) => Some((kept, times)),
+                Removed::Gone | Removed::Changed => None,
+            };
         }
     }
 
@@ -360,25 +333,18 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
         V: Clone,
     {
-        let pin = Pin::new();
         let new_place = self.locate(&new_key);
         let (new_hash, new_shard) = new_place;
-        loop {
-            let Some(node) = self.visible(key, &pin) else {
-                return false;
-            };
+        let taken = self.take(key, |value| {
             // All of the user's code before anything is removed: a panic loses no entry.
-            let value = node.value().clone();
-            let _ = new_shard.find(new_hash, |other| *other == new_key, &pin);
-            match self.take(key, Some(node), &pin) {
-                Ok(times) => {
-                    self.store(new_place, (new_key, value), (times.ttl, Some(times.born)));
-                    return true;
-                }
-                Err(Lost::Changed) => {}
-                Err(Lost::Gone) => return false,
-            }
-        }
+            let _ = new_shard.find(new_hash, |other| *other == new_key, &Pin::new());
+            Some(value.clone())
+        });
+        let Some((value, times)) = taken else {
+            return false;
+        };
+        self.store(new_place, (new_key, value), (times.ttl, Some(times.born)));
+        true
     }
 
     /// Removes every entry that is there when it is called. What is inserted meanwhile may stay or go.
@@ -400,24 +366,13 @@ where
             let rows = shard.slots();
             let mut next = 0;
             while next < rows {
-                let pin = Pin::new();
-                let (removed, end, chores) = shard.clear_some(&self.parts().terms, next, &pin);
-                self.wake(&chores);
+                let (removed, end, chores) = shard.clear_some(&self.parts().terms, next);
+                self.conclude(shard, chores, RemovalCause::Explicit);
                 for node in removed {
-                    self.tell(node, RemovalCause::Explicit);
+                    self.tell(shard, node, RemovalCause::Explicit);
                 }
-                shard.finish(chores, &pin);
                 next = end;
             }
         }
     }
-}
-
-/// Why an optimistic write did not happen.
-#[derive(Clone, Copy, Debug)]
-enum Lost {
-    /// There is no live entry.
-    Gone,
-    /// There is another one by now.
-    Changed,
 }

@@ -86,7 +86,9 @@ pub(crate) struct Times {
 impl Times {
     /// The deadline of an entry that is written at `now`.
     fn deadline(self, now: Tick, terms: &Terms) -> Tick {
-        now.after(self.ttl).min(self.born.after(terms.max_age))
+        let deadline = now.after(self.ttl).min(self.born.after(terms.max_age));
+        // What is over from the start is over by the readers' clock too, which may lag.
+        if deadline <= now { Tick::LONG_AGO } else { deadline }
     }
 }
 
@@ -202,19 +204,27 @@ struct Gauges {
     waiting: AtomicBool,
 }
 
-/// What an operation leaves to be done after the lock is released.
+/// What an operation leaves to be done after the lock is released, in this order.
 #[must_use]
 pub(crate) struct Chores<K, V> {
-    sealed: Option<Sealed>,
-    ripe: Option<Ripe<K, V>>,
     /// The reaper is to come at this tick, earlier than it knew.
     pub(crate) wake: Option<Tick>,
+    /// To be started.
+    pub(crate) sealed: Option<Sealed>,
+    /// The listener is to be told, and then it is to be retired.
+    pub(crate) removed: Option<Unlinked<K, V>>,
+    /// To be disposed of.
+    pub(crate) ripe: Option<Ripe<K, V>>,
 }
 
 thread_local! {
     /// Whether this thread is dropping ripe values: their destructors may use the cache, but do not drop
     /// further values from within, which could go on for ever.
     static HELPING: Cell<bool> = const { Cell::new(false) };
+}
+
+fn is_helping() -> bool {
+    HELPING.try_with(Cell::get).unwrap_or(true)
 }
 
 impl<K, V> Shard<K, V> {
@@ -244,6 +254,42 @@ impl<K, V> Shard<K, V> {
         pin: &'g Pin,
     ) -> Option<&'g Node<K, V>> {
         self.table.find(hash, is_key, pin)
+    }
+
+    /// The node of a live entry, and what `ask` makes of it: `None` if the node says that it is over.
+    #[inline]
+    pub(crate) fn alive<'g, R>(
+        &'g self,
+        hash: HashBits,
+        is_key: impl Fn(&K) -> bool,
+        pin: &'g Pin,
+        ask: impl Fn(&Node<K, V>) -> Option<R>,
+    ) -> Option<(&'g Node<K, V>, R)> {
+        let mut node = self.find(hash, &is_key, pin)?;
+        loop {
+            if let Some(answer) = ask(node) {
+                return Some((node, answer));
+            }
+            // It is over; but a writer may have put another node in its place before that, which we were
+            // too slow to see. (A node that is over and still in the table stays over.)
+            let again = self.find(hash, &is_key, pin)?;
+            if std::ptr::eq(again, node) {
+                return None;
+            }
+            node = again;
+        }
+    }
+
+    /// The node of a live entry, for readers.
+    #[inline]
+    pub(crate) fn visible<'g>(
+        &'g self,
+        clock: &Timeline,
+        hash: HashBits,
+        is_key: impl Fn(&K) -> bool,
+        pin: &'g Pin,
+    ) -> Option<&'g Node<K, V>> {
+        self.alive(hash, is_key, pin, |node| node.is_visible(clock).then_some(())).map(|(node, ())| node)
     }
 
     /// Entries in the table, expired and not yet removed ones included.
@@ -283,7 +329,7 @@ impl<K, V> Shard<K, V> {
         deadline: Tick,
     ) -> Chores<K, V> {
         let sealed = table.seal(false);
-        let ripe = (sealed.is_some() && !HELPING.with(Cell::get)).then(|| table.take_ripe(false));
+        let ripe = (sealed.is_some() && !is_helping()).then(|| table.take_ripe(false));
         let soon = Tick::start_of(now.second() + 1);
         let mut need = boundary(deadline).max(soon);
         if table.has_open_debris() || table.has_sealed_debris() || !ledger.expired.is_empty() {
@@ -292,27 +338,17 @@ impl<K, V> Shard<K, V> {
         let wake = (need < ledger.due).then_some(need);
         ledger.due = ledger.due.min(need);
         self.publish(table, ledger.due);
-        Chores { sealed, ripe, wake }
-    }
-
-    /// Does what an operation left, but for the waking, which comes first and is the cache's to do.
-    pub(crate) fn finish(&self, chores: Chores<K, V>, pin: &Pin) {
-        if let Some(sealed) = chores.sealed {
-            sealed.start(pin);
-        }
-        if let Some(ripe) = chores.ripe {
-            self.dispose(ripe);
-        }
+        Chores { wake, sealed, removed: None, ripe }
     }
 
     /// Drops ripe values, and keeps some of the memory for the next inserts.
-    fn dispose(&self, ripe: Ripe<K, V>) {
+    pub(crate) fn dispose(&self, ripe: Ripe<K, V>) {
         if ripe.is_empty() {
             return;
         }
-        let nested = HELPING.with(|helping| helping.replace(true));
+        let nested = HELPING.try_with(|helping| helping.replace(true)).unwrap_or(true);
         let mut blanks = ripe.dispose();
-        HELPING.with(|helping| helping.set(nested));
+        let _ = HELPING.try_with(|helping| helping.set(nested));
         if !blanks.is_empty() {
             self.table.lock().parts().0.recycle(&mut blanks);
         }

@@ -1,14 +1,16 @@
 //! What the reaper does to a shard, and what `invalidate_all` does: many entries, a bounded number of
 //! them each time the lock is held.
 
+use super::write::{Table, drop_expired, hand_out};
 use super::{Chores, Ledger, Shard, Terms};
 use crate::rows::RowId;
-use crate::sync::thread;
-use crate::table::{Node, Pin, Unlinked, Writing};
+use crate::sync::pause;
+use crate::table::{Pin, Unlinked};
 use crate::time::Tick;
 
-/// Rows that are handled each time the lock is held.
+/// Rows that are handled the first time the lock is held, and at most.
 const HOLD: usize = if cfg!(tidewheel_loom) { 2 } else { 128 };
+const LONGEST_HOLD: usize = if cfg!(tidewheel_loom) { 2 } else { 1024 };
 
 /// Who is told of expired entries.
 pub(crate) type Told<'a, K, V> = Option<&'a dyn Fn(&K, &V)>;
@@ -26,11 +28,12 @@ impl<K, V> Shard<K, V> {
     /// The same, with the lock taken in any case, so that debris of the running second is sealed too, and
     /// expired nodes that writers came across in it are told of.
     pub(crate) fn sweep_at_once(&self, terms: &Terms, now: Tick, told: Told<'_, K, V>) {
+        let mut hold = HOLD;
         loop {
             let pin = Pin::new();
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();
-            let done = self.drain(&mut table, ledger, terms, now, &pin);
+            let done = drain(terms, &mut table, ledger, now, hold);
             let expired = std::mem::take(&mut ledger.expired);
             let sealed = table.seal(done);
             if done {
@@ -46,43 +49,12 @@ impl<K, V> Shard<K, V> {
             if done && self.due() > now {
                 break;
             }
-            // Writers who wait for the lock get their turn.
-            thread::yield_now();
+            // Against threads that take the lock as fast as they can: more rows each time it is ours. And a
+            // moment for those who wait for it. Not a yield: on a busy machine that costs the reaper its
+            // turn for milliseconds, a thousand times over.
+            hold = (2 * hold).min(LONGEST_HOLD);
+            pause();
         }
-    }
-
-    /// Takes a bounded number of due rows out of the wheel; whether that was all.
-    fn drain(
-        &self,
-        table: &mut Writing<'_, '_, K, V, Ledger<K, V>>,
-        ledger: &mut Ledger<K, V>,
-        terms: &Terms,
-        now: Tick,
-        pin: &Pin,
-    ) -> bool {
-        for _ in 0..HOLD {
-            let Some(row) = ledger.wheel.pop(&mut ledger.rows, now) else {
-                return true;
-            };
-            let home = ledger.home(row);
-            let place = table.find_row(home, row);
-            // A writer may have seen a later time than this sweep, and have made rows due by it: filed again
-            // they would stay for a second too long.
-            let now = now.max(ledger.wheel.reached());
-            if let Err(deadline) = table.node(place).reap(now) {
-                // It was touched since it was filed, or comes from a coarse slot.
-                ledger.file(row, deadline, now);
-                continue;
-            }
-            let old = table.unlink(place, home);
-            ledger.forget(row);
-            if terms.listened {
-                ledger.expired.push(old);
-            } else {
-                table.retire(old, pin);
-            }
-        }
-        false
     }
 
     /// Tells of expired nodes, unpinned and without a lock: a listener that blocks keeps these nodes and
@@ -102,7 +74,7 @@ impl<K, V> Shard<K, V> {
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();
             for old in expired.by_ref().take(HOLD) {
-                table.retire(old, &pin);
+                table.retire(old);
             }
             let sealed = table.seal(true);
             self.publish(&table, ledger.due);
@@ -113,10 +85,10 @@ impl<K, V> Shard<K, V> {
         }
     }
 
-    /// Drops what is ripe; whether debris still waits to ripen.
-    pub(crate) fn reclaim(&self) -> bool {
+    /// Drops what is ripe: whether there was any, and whether debris still waits to ripen.
+    pub(crate) fn reclaim(&self) -> (bool, bool) {
         if !self.is_waiting() {
-            return false;
+            return (false, false);
         }
         let (ripe, waiting) = {
             let mut locked = self.table.lock();
@@ -125,44 +97,34 @@ impl<K, V> Shard<K, V> {
             self.publish(&table, ledger.due);
             (ripe, table.has_sealed_debris())
         };
+        let any = !ripe.is_empty();
         self.dispose(ripe);
-        waiting
+        (any, waiting)
     }
 
     /// Takes out the entries of up to `HOLD` rows, beginning with number `first`. Returns the nodes that
-    /// were alive, and the number to go on with.
-    pub(crate) fn clear_some<'g>(
-        &'g self,
-        terms: &Terms,
-        first: u32,
-        pin: &'g Pin,
-    ) -> (Vec<&'g Node<K, V>>, u32, Chores<K, V>) {
+    /// were alive, if somebody listens, and the number to go on with.
+    pub(crate) fn clear_some(&self, terms: &Terms, first: u32) -> (Vec<Unlinked<K, V>>, u32, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
         let now = terms.clock.now();
-        let end = ledger.rows.slots().min(first.saturating_add(HOLD as u32));
+        let end = first.saturating_add(HOLD as u32);
         let mut removed = Vec::new();
-        for index in first..end {
+        for index in first..end.min(ledger.rows.slots()) {
             let row = RowId::from_index(index);
             if !ledger.rows.contains(row) {
                 continue;
             }
-            let home = ledger.home(row);
-            let place = table.find_row(home, row);
-            let alive = table.node(place).kill(now);
-            let old = table.unlink(place, home);
-            ledger.forget(row);
-            if alive || !terms.listened {
-                let old = table.retire(old, pin);
-                if alive {
-                    removed.push(old);
-                }
+            let place = table.find_row(ledger.home(row), row);
+            if table.node(place).kill(now) {
+                let old = table.unlink(place, ledger.home(row));
+                ledger.forget(row);
+                removed.extend(hand_out(terms, &mut table, old));
             } else {
-                ledger.expired.push(old);
+                drop_expired(terms, &mut table, ledger, place);
             }
         }
-        let chores = self.settle(&mut table, ledger, now, Tick::NEVER);
-        (removed, first.saturating_add(HOLD as u32), chores)
+        (removed, end, self.settle(&mut table, ledger, now, Tick::NEVER))
     }
 
     /// How many rows there are for `clear_some` to go through.
@@ -175,4 +137,29 @@ impl<K, V> Shard<K, V> {
         let expired = std::mem::take(&mut self.table.lock().parts().1.expired);
         self.tell(expired, told);
     }
+}
+
+/// Takes up to `hold` due rows out of the wheel; whether that was all.
+fn drain<K, V>(
+    terms: &Terms,
+    table: &mut Table<'_, '_, K, V>,
+    ledger: &mut Ledger<K, V>,
+    now: Tick,
+    hold: usize,
+) -> bool {
+    for _ in 0..hold {
+        let Some(row) = ledger.wheel.pop(&mut ledger.rows, now) else {
+            return true;
+        };
+        let place = table.find_row(ledger.home(row), row);
+        // A writer may have seen a later time than this sweep, and have made rows due by it: filed again
+        // they would stay for a second too long.
+        let now = now.max(ledger.wheel.reached());
+        match table.node(place).reap(now) {
+            Ok(()) => drop_expired(terms, table, ledger, place),
+            // It was touched since it was filed, or comes from a coarse slot.
+            Err(deadline) => ledger.file(row, deadline, now),
+        }
+    }
+    false
 }

@@ -6,15 +6,15 @@
 
 use super::{Booked, Chores, Ledger, PackedTimes, Shard, Terms, Times};
 use crate::hash::HashBits;
-use crate::rows::{Link, RowId};
-use crate::table::{Node, Pin, Place, Touch, Writing};
+use crate::rows::Link;
+use crate::table::{Node, Pin, Place, Touch, Unlinked, Writing};
 use crate::time::{Span, Tick};
 
 /// What an attempt to replace a value came to. What was not stored is handed back.
 #[derive(Debug)]
-pub(crate) enum Replaced<'g, K, V> {
-    /// The old node, for the listener.
-    Done(&'g Node<K, V>),
+pub(crate) enum Replaced<K, V> {
+    /// The old value is in the chores, if somebody listens.
+    Done,
     /// There is no live entry.
     Gone(K, V),
     /// There is one, but not the one that was expected.
@@ -23,59 +23,49 @@ pub(crate) enum Replaced<'g, K, V> {
 
 /// What an attempt to remove an entry came to.
 #[derive(Debug)]
-pub(crate) enum Removed<'g, K, V> {
-    /// The node, for the caller and the listener, and its times.
-    Done(&'g Node<K, V>, Times),
+pub(crate) enum Removed {
+    /// The entry's times. The value is in the chores, if somebody listens.
+    Done(Times),
     /// There is no live entry.
     Gone,
     /// There is one, but not the one that was expected.
     Changed,
 }
 
-type Table<'a, 't, K, V> = Writing<'a, 't, K, V, Ledger<K, V>>;
+pub(super) type Table<'a, 't, K, V> = Writing<'a, 't, K, V, Ledger<K, V>>;
 
 impl<K: Eq, V> Shard<K, V> {
-    /// Stores an entry, whatever was there. `born` is now, unless given. Returns the node of a live entry
-    /// that was replaced.
-    pub(crate) fn insert<'g>(
-        &'g self,
+    /// Stores an entry, whatever was there. `born` is now, unless given.
+    pub(crate) fn insert(
+        &self,
         terms: &Terms,
         hash: HashBits,
         entry: (K, V),
         (ttl, born): (Span, Option<Tick>),
-        pin: &'g Pin,
-    ) -> (Option<&'g Node<K, V>>, Chores<K, V>) {
+    ) -> Chores<K, V> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
-        let Some(place) = table.find(hash, |key| *key == entry.0) else {
-            let now = terms.clock.now();
-            let times = Times { ttl, born: born.unwrap_or(now) };
-            let deadline = times.deadline(now, terms);
-            terms.note(ttl);
-            self.add(&mut table, ledger, hash, entry, (now, deadline, times));
-            return (None, self.settle(&mut table, ledger, now, deadline));
-        };
-        let seal = table.node(place).seal();
+        let place = table.find(hash, |key| *key == entry.0);
+        let seal = place.map(|place| table.node(place).seal());
         let now = terms.clock.now();
         let times = Times { ttl, born: born.unwrap_or(now) };
         let deadline = times.deadline(now, terms);
         terms.note(ttl);
+        let (Some(place), Some(seal)) = (place, seal) else {
+            self.add(&mut table, ledger, hash, entry, (now, deadline, times));
+            return self.settle(&mut table, ledger, now, deadline);
+        };
         let old = table.replace(place, entry, deadline);
         let row = table.row(place);
         ledger.set_times(row, times);
         ledger.refile(row, seal.tick(), deadline, now);
-        let replaced = if seal.was_alive(now) {
-            Some(table.retire(old, pin))
+        let removed = if seal.was_alive(now) {
+            hand_out(terms, &mut table, old)
         } else {
-            // It had expired: the reaper tells of it.
-            if terms.listened {
-                ledger.expired.push(old);
-            } else {
-                table.retire(old, pin);
-            }
+            bury(terms, &mut table, ledger, old);
             None
         };
-        (replaced, self.settle(&mut table, ledger, now, deadline))
+        Chores { removed, ..self.settle(&mut table, ledger, now, deadline) }
     }
 
     /// Stores an entry if there is no live one; else hands it back.
@@ -85,7 +75,6 @@ impl<K: Eq, V> Shard<K, V> {
         hash: HashBits,
         (key, value): (K, V),
         ttl: Span,
-        pin: &Pin,
     ) -> (Result<(), (K, V)>, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
@@ -94,7 +83,7 @@ impl<K: Eq, V> Shard<K, V> {
             if table.node(place).reap(now).is_err() {
                 return (Err((key, value)), Chores::none());
             }
-            self.drop_expired(terms, &mut table, ledger, (place, hash), pin);
+            drop_expired(terms, &mut table, ledger, place);
         }
         let now = terms.clock.now();
         let times = Times { ttl, born: now };
@@ -104,14 +93,13 @@ impl<K: Eq, V> Shard<K, V> {
     }
 
     /// Puts a new value in the place of a live entry's: of any, or of `expected` alone.
-    pub(crate) fn replace<'g>(
-        &'g self,
+    pub(crate) fn replace(
+        &self,
         terms: &Terms,
         hash: HashBits,
         (key, value): (K, V),
         expected: Option<&Node<K, V>>,
-        pin: &'g Pin,
-    ) -> (Replaced<'g, K, V>, Chores<K, V>) {
+    ) -> (Replaced<K, V>, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
         let Some(place) = table.find(hash, |other| *other == key) else {
@@ -126,24 +114,23 @@ impl<K: Eq, V> Shard<K, V> {
         let row = table.row(place);
         let deadline = ledger.times(row).deadline(now, terms);
         if !node.claim(&seal, now, deadline) {
-            self.drop_expired(terms, &mut table, ledger, (place, hash), pin);
+            drop_expired(terms, &mut table, ledger, place);
             return (Replaced::Gone(key, value), self.settle(&mut table, ledger, now, Tick::NEVER));
         }
         let old = table.replace(place, (key, value), deadline);
         ledger.refile(row, seal.tick(), deadline, now);
-        let old = table.retire(old, pin);
-        (Replaced::Done(old), self.settle(&mut table, ledger, now, deadline))
+        let removed = hand_out(terms, &mut table, old);
+        (Replaced::Done, Chores { removed, ..self.settle(&mut table, ledger, now, deadline) })
     }
 
     /// Takes out a live entry: any, or `expected` alone.
-    pub(crate) fn remove<'g>(
-        &'g self,
+    pub(crate) fn remove(
+        &self,
         terms: &Terms,
         hash: HashBits,
         is_key: impl Fn(&K) -> bool,
         expected: Option<&Node<K, V>>,
-        pin: &'g Pin,
-    ) -> (Removed<'g, K, V>, Chores<K, V>) {
+    ) -> (Removed, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
         let Some(place) = table.find(hash, is_key) else {
@@ -155,15 +142,15 @@ impl<K: Eq, V> Shard<K, V> {
         }
         let now = terms.clock.now();
         if !node.kill(now) {
-            self.drop_expired(terms, &mut table, ledger, (place, hash), pin);
+            drop_expired(terms, &mut table, ledger, place);
             return (Removed::Gone, self.settle(&mut table, ledger, now, Tick::NEVER));
         }
         let row = table.row(place);
         let times = ledger.times(row);
+        let old = table.unlink(place, ledger.home(row));
         ledger.forget(row);
-        let old = table.unlink(place, hash.home());
-        let old = table.retire(old, pin);
-        (Removed::Done(old, times), self.settle(&mut table, ledger, now, Tick::NEVER))
+        let removed = hand_out(terms, &mut table, old);
+        (Removed::Done(times), Chores { removed, ..self.settle(&mut table, ledger, now, Tick::NEVER) })
     }
 
     /// Restarts the time to live of a live entry, without the lock where that is possible.
@@ -174,22 +161,22 @@ impl<K: Eq, V> Shard<K, V> {
         is_key: impl Fn(&K) -> bool,
         pin: &Pin,
     ) -> bool {
-        let Some(node) = self.find(hash, &is_key, pin) else {
+        let touch = |node: &Node<K, V>| match node.touch(&terms.clock, |now| terms.uniform_deadline(now)) {
+            Touch::Gone => None,
+            touched => Some(touched),
+        };
+        match self.alive(hash, &is_key, pin, touch) {
+            None => return false,
+            Some((_, Touch::Done)) => return true,
+            Some(_) => {}
+        }
+        let mut locked = self.table.lock();
+        let (table, ledger) = locked.parts();
+        let Some(place) = table.find(hash, is_key) else {
             return false;
         };
-        match node.touch(&terms.clock, |now| terms.uniform_deadline(now)) {
-            Touch::Done => true,
-            Touch::Gone => false,
-            Touch::Locked => {
-                let mut locked = self.table.lock();
-                let (table, ledger) = locked.parts();
-                let Some(place) = table.find(hash, is_key) else {
-                    return false;
-                };
-                let times = ledger.times(table.row(place));
-                table.node(place).touch_in_turn(&terms.clock, |now| times.deadline(now, terms))
-            }
-        }
+        let times = ledger.times(table.row(place));
+        table.node(place).touch_in_turn(&terms.clock, |now| times.deadline(now, terms))
     }
 
     /// A live entry with what the books say of it: the time, when it ends, and its times.
@@ -215,7 +202,6 @@ impl<K: Eq, V> Shard<K, V> {
         hash: HashBits,
         is_key: impl Fn(&K) -> bool,
         ttl: Span,
-        pin: &Pin,
     ) -> (bool, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
@@ -230,7 +216,7 @@ impl<K: Eq, V> Shard<K, V> {
         let deadline = times.deadline(now, terms);
         terms.note(ttl);
         if !node.reset(&seal, now, deadline) {
-            self.drop_expired(terms, &mut table, ledger, (place, hash), pin);
+            drop_expired(terms, &mut table, ledger, place);
             return (false, self.settle(&mut table, ledger, now, Tick::NEVER));
         }
         ledger.set_times(row, times);
@@ -252,30 +238,62 @@ impl<K: Eq, V> Shard<K, V> {
         table.insert(hash, row, entry, deadline, |row| ledger.home(row));
         ledger.file(row, deadline, now);
     }
+}
 
-    /// Takes out an entry that is over: the reaper tells of it, if anybody listens.
-    fn drop_expired(
-        &self,
-        terms: &Terms,
-        table: &mut Table<'_, '_, K, V>,
-        ledger: &mut Ledger<K, V>,
-        (place, hash): (Place, HashBits),
-        pin: &Pin,
-    ) {
-        let row: RowId = table.row(place);
-        ledger.forget(row);
-        let old = table.unlink(place, hash.home());
-        if terms.listened {
-            ledger.expired.push(old);
-        } else {
-            table.retire(old, pin);
-        }
+/// An unlinked node that was alive: for the caller, who tells the listener, or else debris at once.
+pub(super) fn hand_out<K, V>(
+    terms: &Terms,
+    table: &mut Table<'_, '_, K, V>,
+    old: Unlinked<K, V>,
+) -> Option<Unlinked<K, V>> {
+    if terms.listened {
+        return Some(old);
+    }
+    table.retire(old);
+    None
+}
+
+/// An unlinked node that had expired: for the reaper, who tells the listener, or else debris at once.
+pub(super) fn bury<K, V>(
+    terms: &Terms,
+    table: &mut Table<'_, '_, K, V>,
+    ledger: &mut Ledger<K, V>,
+    old: Unlinked<K, V>,
+) {
+    if terms.listened {
+        ledger.expired.push(old);
+    } else {
+        table.retire(old);
+    }
+}
+
+/// Takes out an entry that is over.
+pub(super) fn drop_expired<K, V>(
+    terms: &Terms,
+    table: &mut Table<'_, '_, K, V>,
+    ledger: &mut Ledger<K, V>,
+    place: Place,
+) {
+    let row = table.row(place);
+    // The home of the key that is stored, whatever hash the caller came with.
+    let old = table.unlink(place, ledger.home(row));
+    ledger.forget(row);
+    bury(terms, table, ledger, old);
+}
+
+impl<K, V> Shard<K, V> {
+    /// Takes back what the listener was told of.
+    pub(crate) fn retire(&self, terms: &Terms, removed: Unlinked<K, V>) -> Chores<K, V> {
+        let mut locked = self.table.lock();
+        let (mut table, ledger) = locked.parts();
+        table.retire(removed);
+        self.settle(&mut table, ledger, terms.clock.now(), Tick::NEVER)
     }
 }
 
 impl<K, V> Chores<K, V> {
     /// Nothing was changed.
     fn none() -> Self {
-        Self { sealed: None, ripe: None, wake: None }
+        Self { wake: None, sealed: None, removed: None, ripe: None }
     }
 }

@@ -95,7 +95,7 @@ impl<K, V> Array<K, V> {
 
     /// How many entries it takes before a larger one is due: three quarters of its slots.
     pub(super) fn room(self) -> usize {
-        self.buckets() * super::bucket::SLOTS / 4 * 3 + self.buckets() * super::bucket::SLOTS % 4 * 3 / 4
+        room(self.log2())
     }
 
     #[inline]
@@ -162,6 +162,11 @@ impl<K, V> Array<K, V> {
         size.and_then(|size| Layout::from_size_align(size, 16).ok())
             .expect("more buckets than memory has addresses")
     }
+}
+
+/// The room of an array of 2^`log2` buckets.
+pub(super) fn room(log2: u32) -> usize {
+    ((super::bucket::SLOTS << log2) * 3) / 4
 }
 
 /// What a bucket's word points to, so that signatures stay short.

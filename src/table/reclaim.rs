@@ -252,7 +252,8 @@ impl<K, V> Debris<K, V> {
         Some(Sealed(ripe))
     }
 
-    /// Takes out ripe batches: for a writer the oldest few, for the reaper all there are.
+    /// Takes out ripe batches: for a writer the oldest few, if they are no larger than what writers make;
+    /// for the reaper all there are.
     pub(super) fn take_ripe(&mut self, all: bool) -> Ripe<K, V> {
         let mut ripe = Ripe { items: Vec::new(), shard: PhantomData };
         // ORDERING: Acquire; pairs with Release in `Sealed::start`: the readers' last looks.
@@ -264,7 +265,9 @@ impl<K, V> Debris<K, V> {
                 }
             }
         } else {
-            while ripe.items.len() < HELP && self.sealed.front().is_some_and(is_ripe) {
+            let is_small = |batch: &Batch<K, V>| batch.items.len() <= 2 * BATCH;
+            while ripe.items.len() < HELP && self.sealed.front().is_some_and(|it| is_small(it) && is_ripe(it))
+            {
                 ripe.items.extend(self.sealed.pop_front().map(|batch| batch.items));
             }
         }

@@ -8,7 +8,7 @@
 //! readers never see it.
 
 use super::Table;
-use super::array::{Array, NodePtr};
+use super::array::{Array, NodePtr, room};
 use super::bucket::{Bucket, Meta, SLOTS};
 use super::node::Node;
 use super::reclaim::{Blank, Blanks, Debris, Pin, Ripe, Sealed, Unlinked, drop_contents};
@@ -199,11 +199,6 @@ impl<K, V> Writer<K, V> {
     }
 }
 
-/// The room of an array of 2^`log2` buckets, before there is one.
-fn room(log2: u32) -> usize {
-    (SLOTS << log2) * 3 / 4
-}
-
 /// The right to change a table: its lock is held.
 pub(crate) struct Writing<'a, 't, K, V, L> {
     pub(super) table: &'t Table<K, V, L>,
@@ -345,16 +340,9 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         Unlinked(unsafe { NonNull::new_unchecked(old) })
     }
 
-    /// Lists an unlinked node as debris. The caller may go on looking at it for as long as it is pinned.
-    pub(crate) fn retire<'g>(&mut self, node: Unlinked<K, V>, _pin: &'g Pin) -> &'g Node<K, V>
-    where
-        't: 'g,
-    {
-        // SAFETY: T4: a batch that it is sealed with ripens only after this pin, which was there before,
-        // is gone; and the table, which could free it too, is borrowed for as long.
-        let kept = unsafe { &*node.0.as_ptr() };
+    /// Lists an unlinked node as debris.
+    pub(crate) fn retire(&mut self, node: Unlinked<K, V>) {
         self.writer.debris.add(node);
-        kept
     }
 
     pub(crate) fn has_open_debris(&self) -> bool {

@@ -254,23 +254,20 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
         self.cache.validate();
     }
 
-    /// The number of entries in the map, give or take those that a writer may have unlinked.
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Sweeps until nothing is left in memory but the entries of the map. With other threads about,
-    /// their guards may ask for more than one sweep; `patience` is the number of them.
-    pub(crate) fn settle(&mut self, patience: u32) {
+    /// Sweeps until nothing is left in memory but the entries of the map, and returns how many these are.
+    /// With other threads about, their guards may ask for more than one sweep; `patience` is the number of
+    /// them.
+    pub(crate) fn settle(&mut self, patience: u32) -> usize {
         for sweep in 0.. {
             self.apply(Op::RunPendingTasks);
-            let count = self.cache.entry_count() as u64;
-            if self.count.alive() == count {
-                break;
+            let count = self.cache.entry_count();
+            if self.count.alive() == count as u64 {
+                return count;
             }
             assert!(sweep < patience, "{} values alive in {count} entries", self.count.alive());
             thread::yield_now();
         }
+        unreachable!("the loop ends by itself")
     }
 
     fn now(&self) -> Nanos {
