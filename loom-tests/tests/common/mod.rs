@@ -39,7 +39,7 @@ pub const TWO: Bounds = Bounds { standin: any_or(3), epoch: at_most(2, 3) };
 pub const REAPING: Bounds = Bounds { standin: any_or(3), epoch: at_most(1, 2) };
 
 /// Three threads.
-pub const THREE: Bounds = Bounds { standin: at_most(2, 3), epoch: at_most(1, 2) };
+pub const THREE: Bounds = Bounds { standin: at_most(3, 3), epoch: at_most(1, 2) };
 
 /// Runs `model` in every way within the bounds. Says how many runs there were.
 pub fn explore(bounds: Bounds, model: impl Fn() + Sync + Send + 'static) {
