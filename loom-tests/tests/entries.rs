@@ -309,6 +309,41 @@ fn an_expiry_that_was_seen_against_set_ttl() {
     });
 }
 
+/// A reader that found a node before it was replaced, and looks at its deadline when that has passed: the
+/// entry lives on, so the reader finds the new node.
+#[test]
+fn insert_and_time_against_get() {
+    explore(TWO, || {
+        let model = Model::expiring();
+        model.insert(KEY, 1);
+        model.pass(HALF);
+        let reader = spawn(&model, |model| model.see(KEY));
+        model.insert(KEY, 2);
+        model.pass(HALF);
+        assert!(matches!(reader.join().unwrap(), Some(1 | 2)), "missed between two nodes");
+        model.end();
+    });
+}
+
+/// Whoever takes an expired entry out of the table, the listener is told of it once.
+#[test]
+fn an_expiry_is_told_once_remove_against_reap() {
+    explore(REAPING, || {
+        let (model, told) = Model::listened();
+        model.insert(KEY, 1);
+        model.pass(HALF);
+        let remover = spawn(&model, |model| {
+            model.pass(HALF);
+            model.cache.invalidate(&KEY)
+        });
+        model.reap_after(HALF);
+        assert!(!remover.join().unwrap(), "it was over");
+        model.reap_after(TTL);
+        assert_eq!(told.count(), 1);
+        model.end();
+    });
+}
+
 /// Two rotations of one session: one wins, the other finds it gone, and there is one session afterwards.
 #[test]
 fn rotate_against_rotate() {

@@ -65,6 +65,16 @@ impl Census {
     }
 }
 
+/// Counts what a listener was told. Not in loom's sight either.
+#[derive(Clone, Debug, Default)]
+pub struct Told(Arc<AtomicUsize>);
+
+impl Told {
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// The same hash in every run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Fixed;
@@ -106,6 +116,20 @@ impl Model {
     /// Entries live for `TTL`; room for a few without growth.
     pub fn expiring() -> Self {
         Self::build(|builder| builder.time_to_live(TTL).initial_capacity(4))
+    }
+
+    /// The same, and a listener, who is counted.
+    pub fn listened() -> (Self, Told) {
+        let told = Told::default();
+        let counted = told.clone();
+        let model = Self::build(|builder| {
+            builder.time_to_live(TTL).initial_capacity(4).eviction_listener(move |_, value: &Value, _| {
+                // A look that loom sees: the value must still be there.
+                value.number();
+                counted.0.fetch_add(1, Ordering::Relaxed);
+            })
+        });
+        (model, told)
     }
 
     /// Entries live for ever; room for a few without growth.
