@@ -219,6 +219,7 @@ impl Registration {
     /// Nothing but a step that loom sees, and that meets the reaper's setting out.
     pub(crate) fn touch(&self) {
         if let Some(place) = &self.0 {
+            // ORDERING: Relaxed; it is to be seen by the scheduler of the models, and publishes nothing.
             place.promise.0.fetch_add(0, Ordering::Relaxed);
         }
     }

@@ -9,139 +9,18 @@
 //! counter says that it is under 4 ms old; the kernel's coarse clock, where its resolution is 5 ms or
 //! better; the precise clock.
 
+mod tick;
+
+pub(crate) use tick::{Deadline, SECOND, Span, Tick};
+
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, Weak};
 use std::fmt;
 use std::time::Duration;
 
-/// Ticks in a second.
-pub(crate) const SECOND: u64 = 1_000_000_000;
-
 /// How far a reader's clock may lag behind the precise one, in ticks (5 ms).
 #[cfg(all(target_os = "linux", not(tidewheel_loom)))]
 const MAX_LAG: u64 = 5_000_000;
-
-/// A point in time: nanoseconds on the timeline of one clock.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Tick(u64);
-
-impl Tick {
-    /// After every point that a deadline can name: what happens at `NEVER` does not happen.
-    pub(crate) const NEVER: Self = Self(u64::MAX >> 1);
-    /// Before every clock reading: timelines start at one second.
-    pub(crate) const LONG_AGO: Self = Self(1);
-
-    pub(crate) const fn from_nanos(nanos: u64) -> Self {
-        if nanos > Self::NEVER.0 { Self::NEVER } else { Self(nanos) }
-    }
-
-    pub(crate) const fn as_nanos(self) -> u64 {
-        self.0
-    }
-
-    /// The second that this tick lies in.
-    pub(crate) const fn second(self) -> u64 {
-        self.0 / SECOND
-    }
-
-    /// The first tick of `second`; `NEVER` when that is out of range.
-    pub(crate) const fn start_of(second: u64) -> Self {
-        Self::from_nanos(second.saturating_mul(SECOND))
-    }
-
-    /// This tick, moved into the future by `span`; stays at `NEVER` once there.
-    pub(crate) const fn after(self, span: Span) -> Self {
-        Self::from_nanos(self.0.saturating_add(span.0))
-    }
-
-    /// The time from `earlier` to this tick; zero if `earlier` is later.
-    pub(crate) const fn since(self, earlier: Self) -> Span {
-        Span(self.0.saturating_sub(earlier.0))
-    }
-}
-
-/// A length of time in ticks. `ENDLESS` is longer than any timeline.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Span(u64);
-
-impl Span {
-    pub(crate) const ENDLESS: Self = Self(u64::MAX);
-
-    pub(crate) const fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
-    }
-
-    pub(crate) const fn as_nanos(self) -> u64 {
-        self.0
-    }
-
-    /// Exact up to 292 years; longer than that is `ENDLESS`.
-    pub(crate) const fn from_duration(duration: Duration) -> Self {
-        let nanos = duration.as_nanos();
-        if nanos >= Tick::NEVER.0 as u128 { Self::ENDLESS } else { Self(nanos as u64) }
-    }
-
-    pub(crate) const fn as_duration(self) -> Duration {
-        if self.0 >= Tick::NEVER.0 { Duration::MAX } else { Duration::from_nanos(self.0) }
-    }
-}
-
-/// The word in a node that decides whether its entry is visible.
-///
-/// Either a tick, or `NEVER`, or `DEAD`. It may carry the flag `SEALED`, which tells those who would
-/// move the deadline without the shard's lock to take the lock instead. Reads ignore the flag.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Deadline(u64);
-
-impl Deadline {
-    const SEALED: u64 = 1 << 63;
-
-    /// The entry is over, once and for all. Earlier than every clock reading, so that the comparison
-    /// with the clock needs no case of its own.
-    pub(crate) const DEAD: Self = Self(0);
-    /// The entry does not expire.
-    pub(crate) const NEVER: Self = Self(Tick::NEVER.0);
-
-    /// The deadline at `tick`. (Timelines start at one second, so a tick is never mistaken for `DEAD`.)
-    pub(crate) const fn at(tick: Tick) -> Self {
-        debug_assert!(tick.0 != 0);
-        Self(tick.0)
-    }
-
-    pub(crate) const fn from_bits(bits: u64) -> Self {
-        Self(bits)
-    }
-
-    pub(crate) const fn to_bits(self) -> u64 {
-        self.0
-    }
-
-    pub(crate) const fn is_dead(self) -> bool {
-        self.0 & !Self::SEALED == Self::DEAD.0
-    }
-
-    pub(crate) const fn is_never(self) -> bool {
-        self.0 & !Self::SEALED == Self::NEVER.0
-    }
-
-    pub(crate) const fn is_sealed(self) -> bool {
-        self.0 & Self::SEALED != 0
-    }
-
-    pub(crate) const fn sealed(self) -> Self {
-        Self(self.0 | Self::SEALED)
-    }
-
-    /// The tick from which the entry is invisible, whatever the flag: `NEVER` for never, 0 for `DEAD`.
-    pub(crate) const fn tick(self) -> Tick {
-        Tick(self.0 & !Self::SEALED)
-    }
-
-    /// Whether an entry with this deadline is invisible at `now`.
-    pub(crate) const fn is_over(self, now: Tick) -> bool {
-        now.0 >= self.0 & !Self::SEALED
-    }
-}
 
 /// A clock that a cache can be built on: [`SystemClock`] or [`ManualClock`]. Sealed: promises about
 /// time rest on properties of the clock that the crate has to know.
@@ -282,7 +161,7 @@ impl ManualClock {
     /// ```
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        Duration::from_nanos(self.now().0 - SECOND)
+        Duration::from_nanos(self.now().as_nanos() - SECOND)
     }
 
     pub(crate) fn watch(&self, watcher: Weak<dyn Advanced>) {
@@ -294,14 +173,14 @@ impl ManualClock {
         // ORDERING: AcqRel; pairs with Acquire in `ManualClock::now`; whoever reads the new time sees
         // what its mover did before. `u64` cannot wrap: the sum saturates below `NEVER`.
         let _ = self.0.nanos.fetch_update(Ordering::AcqRel, Ordering::Acquire, |nanos| {
-            Some(nanos.saturating_add(span.0).min(Tick::NEVER.0 - 1))
+            Some(nanos.saturating_add(span.as_nanos()).min(Tick::NEVER.as_nanos() - 1))
         });
     }
 
     #[inline]
     fn now(&self) -> Tick {
         // ORDERING: Acquire; pairs with AcqRel in `ManualClock::move_by`.
-        Tick(self.0.nanos.load(Ordering::Acquire))
+        Tick::from_nanos(self.0.nanos.load(Ordering::Acquire))
     }
 }
 
@@ -542,19 +421,6 @@ mod counter {
 #[cfg(all(test, not(tidewheel_loom)))]
 mod tests {
     use super::*;
-
-    #[test]
-    fn deadlines_compare_whatever_their_flag() {
-        let at = Deadline::at(Tick::from_nanos(100));
-        assert!(!at.is_over(Tick::from_nanos(99)));
-        assert!(at.is_over(Tick::from_nanos(100)));
-        assert!(!at.sealed().is_over(Tick::from_nanos(99)));
-        assert!(at.sealed().is_over(Tick::from_nanos(100)));
-        assert_eq!(at.sealed().tick(), at.tick());
-        assert!(Deadline::NEVER.is_never() && Deadline::NEVER.sealed().is_never());
-        assert!(Deadline::DEAD.is_over(Tick::from_nanos(1)));
-        assert!(!Deadline::NEVER.is_over(Tick::from_nanos(u64::MAX >> 2)));
-    }
 
     #[test]
     fn spans_saturate_instead_of_wrapping() {

@@ -382,6 +382,20 @@ fn a_zero_over_a_living_entry_hides_it() {
     cache.validate();
 }
 
+/// The slot of the one that expired is still to come, and is soon enough for the one with nothing to live.
+#[test]
+fn a_zero_over_an_expired_entry_leaves_with_the_second() {
+    let (clock, cache) = five();
+    clock.advance(Duration::from_millis(100));
+    cache.insert_with_ttl("k", 1, Duration::from_millis(1200));
+    clock.advance_without_sweeping(Duration::from_millis(1500));
+    assert_eq!(cache.get("k"), None);
+    cache.insert_with_ttl("k", 2, Duration::ZERO);
+    cache.validate();
+    clock.advance(Duration::from_millis(400));
+    assert_eq!(cache.entry_count(), 0);
+}
+
 #[test]
 fn a_zero_max_age_hides_everything() {
     let (clock, cache) = cache(|builder| builder.time_to_live(seconds(5)).max_age(Duration::ZERO));

@@ -382,10 +382,10 @@ impl<K, V> Shard<K, V> {
         assert_eq!(seen, ledger.rows.len(), "entries against rows");
         assert_eq!(seen, self.len(), "entries against the gauge");
         ledger.wheel.check(&ledger.rows, |row| {
-            // A reader that found the deadline passed has put `DEAD` in its place, and it is not known any
-            // more which slot it needed.
+            // A reader that found the deadline passed has put `DEAD` in its place, and a writer may have put
+            // an entry there that is over from the start: it is not known any more which slot it needed.
             let deadline = table.node(table.find_row(ledger.home(row), row)).deadline();
-            if deadline == Tick::from_nanos(0) { Tick::NEVER } else { deadline }
+            if deadline <= Tick::LONG_AGO { Tick::NEVER } else { deadline }
         });
         drop(locked);
         drop(pin);

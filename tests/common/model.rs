@@ -289,10 +289,8 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
 
     fn with_alive(&mut self, key: Key, change: impl FnOnce(&mut Entry, Nanos)) {
         let now = self.now();
-        if let Some(entry) = self.entries.get_mut(&key) {
-            if entry.is_alive(now) {
-                change(entry, now);
-            }
+        if let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.is_alive(now)) {
+            change(entry, now);
         }
     }
 

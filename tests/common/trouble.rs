@@ -236,6 +236,9 @@ impl Plot {
         cache.rename(&two, self.key(1001));
         cache.rename(&self.key(1001), self.key(2));
         let _ = (cache.invalidate(&more), cache.remove(&two), cache.remove_if(&one, |_| false));
+        if self.fired() % 3 == 0 {
+            cache.invalidate_all();
+        }
         cache.run_pending_tasks();
         cache.validate();
     }

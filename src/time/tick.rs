@@ -1,0 +1,148 @@
+//! Ticks, spans of them, and the word in a node that says when its entry is over.
+//!
+//! Plain numbers with names: nothing here reads a clock.
+
+use std::time::Duration;
+
+/// Ticks in a second.
+pub(crate) const SECOND: u64 = 1_000_000_000;
+
+/// A point in time: nanoseconds on the timeline of one clock.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Tick(u64);
+
+impl Tick {
+    /// After every point that a deadline can name: what happens at `NEVER` does not happen.
+    pub(crate) const NEVER: Self = Self(u64::MAX >> 1);
+    /// Before every clock reading: timelines start at one second.
+    pub(crate) const LONG_AGO: Self = Self(1);
+
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        if nanos > Self::NEVER.0 { Self::NEVER } else { Self(nanos) }
+    }
+
+    pub(crate) const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The second that this tick lies in.
+    pub(crate) const fn second(self) -> u64 {
+        self.0 / SECOND
+    }
+
+    /// The first tick of `second`; `NEVER` when that is out of range.
+    pub(crate) const fn start_of(second: u64) -> Self {
+        Self::from_nanos(second.saturating_mul(SECOND))
+    }
+
+    /// This tick, moved into the future by `span`; stays at `NEVER` once there.
+    pub(crate) const fn after(self, span: Span) -> Self {
+        Self::from_nanos(self.0.saturating_add(span.0))
+    }
+
+    /// The time from `earlier` to this tick; zero if `earlier` is later.
+    pub(crate) const fn since(self, earlier: Self) -> Span {
+        Span(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// A length of time in ticks. `ENDLESS` is longer than any timeline.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Span(u64);
+
+impl Span {
+    pub(crate) const ENDLESS: Self = Self(u64::MAX);
+
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    pub(crate) const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Exact up to 292 years; longer than that is `ENDLESS`.
+    pub(crate) const fn from_duration(duration: Duration) -> Self {
+        let nanos = duration.as_nanos();
+        if nanos >= Tick::NEVER.0 as u128 { Self::ENDLESS } else { Self(nanos as u64) }
+    }
+
+    pub(crate) const fn as_duration(self) -> Duration {
+        if self.0 >= Tick::NEVER.0 { Duration::MAX } else { Duration::from_nanos(self.0) }
+    }
+}
+
+/// The word in a node that decides whether its entry is visible.
+///
+/// Either a tick, or `NEVER`, or `DEAD`. It may carry the flag `SEALED`, which tells those who would
+/// move the deadline without the shard's lock to take the lock instead. Reads ignore the flag.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Deadline(u64);
+
+impl Deadline {
+    const SEALED: u64 = 1 << 63;
+
+    /// The entry is over, once and for all. Earlier than every clock reading, so that the comparison
+    /// with the clock needs no case of its own.
+    pub(crate) const DEAD: Self = Self(0);
+    /// The entry does not expire.
+    pub(crate) const NEVER: Self = Self(Tick::NEVER.0);
+
+    /// The deadline at `tick`. (Timelines start at one second, so a tick is never mistaken for `DEAD`.)
+    pub(crate) const fn at(tick: Tick) -> Self {
+        debug_assert!(tick.0 != 0);
+        Self(tick.0)
+    }
+
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    pub(crate) const fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) const fn is_dead(self) -> bool {
+        self.0 & !Self::SEALED == Self::DEAD.0
+    }
+
+    pub(crate) const fn is_never(self) -> bool {
+        self.0 & !Self::SEALED == Self::NEVER.0
+    }
+
+    pub(crate) const fn is_sealed(self) -> bool {
+        self.0 & Self::SEALED != 0
+    }
+
+    pub(crate) const fn sealed(self) -> Self {
+        Self(self.0 | Self::SEALED)
+    }
+
+    /// The tick from which the entry is invisible, whatever the flag: `NEVER` for never, 0 for `DEAD`.
+    pub(crate) const fn tick(self) -> Tick {
+        Tick(self.0 & !Self::SEALED)
+    }
+
+    /// Whether an entry with this deadline is invisible at `now`.
+    pub(crate) const fn is_over(self, now: Tick) -> bool {
+        now.0 >= self.0 & !Self::SEALED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_compare_whatever_their_flag() {
+        let at = Deadline::at(Tick::from_nanos(100));
+        assert!(!at.is_over(Tick::from_nanos(99)));
+        assert!(at.is_over(Tick::from_nanos(100)));
+        assert!(!at.sealed().is_over(Tick::from_nanos(99)));
+        assert!(at.sealed().is_over(Tick::from_nanos(100)));
+        assert_eq!(at.sealed().tick(), at.tick());
+        assert!(Deadline::NEVER.is_never() && Deadline::NEVER.sealed().is_never());
+        assert!(Deadline::DEAD.is_over(Tick::from_nanos(1)));
+        assert!(!Deadline::NEVER.is_over(Tick::from_nanos(u64::MAX >> 2)));
+    }
+}
