@@ -196,10 +196,10 @@ fn long_run(hasher: impl BuildHasher + Send + Sync + 'static, setup: Setup) {
             1 => Op::SetTtl(key, Duration::from_millis(numbers.below(2_000_000))),
             2 => Op::Touch(key),
             3 if gone % 16 == 0 => Op::Advance(Duration::from_millis(numbers.below(60_000))),
+            4 => Op::Invalidate(gone),
             _ => Op::Remove(gone),
         };
         sides(&mut twin, op, key);
-        sides(&mut twin, Op::Invalidate(gone), gone);
     }
     twin.check_whole();
     twin.apply(Op::InvalidateAll);
