@@ -309,7 +309,7 @@ impl<K, V, S> Inner<K, V, S> {
         let now = terms.clock.now();
         self.sweep_with(|told| shards.iter().for_each(|shard| shard.sweep_at_once(terms, now, told)));
         for attempt in 1..=PATIENCE {
-            if !self.reclaim_all() || Pin::is_held() {
+            if !self.reclaim_all() || Pin::is_held() || attempt == PATIENCE {
                 break;
             }
             if attempt <= PATIENCE / 2 { thread::yield_now() } else { crate::sync::nap() }
