@@ -33,10 +33,10 @@ pub const fn at_most(short: usize, long: usize) -> Preemptions {
 }
 
 /// Two threads, the main one included.
-pub const TWO: Bounds = Bounds { standin: any_or(3), epoch: at_most(2, 3) };
+pub const TWO: Bounds = Bounds { standin: any_or(5), epoch: at_most(2, 3) };
 
 /// Two threads, one of which does the reaper's work: it pins often, and real epochs have many steps.
-pub const REAPING: Bounds = Bounds { standin: any_or(3), epoch: at_most(1, 2) };
+pub const REAPING: Bounds = Bounds { standin: any_or(4), epoch: at_most(1, 2) };
 
 /// Three threads.
 pub const THREE: Bounds = Bounds { standin: at_most(3, 3), epoch: at_most(1, 2) };
