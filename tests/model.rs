@@ -182,7 +182,7 @@ fn long_run(hasher: impl BuildHasher + Send + Sync + 'static, setup: Setup) {
             7 => Op::TryInsert(key),
             8 => Op::Persist(key),
             9 => Op::InsertWithTtl(key, Duration::from_millis(numbers.below(3000))),
-            10 if fresh % 8 == 0 => Op::Advance(Duration::from_millis(numbers.below(6000))),
+            10 if fresh % 16 == 0 => Op::Advance(Duration::from_millis(numbers.below(6000))),
             _ => continue,
         };
         sides(&mut twin, op, key);
@@ -195,11 +195,11 @@ fn long_run(hasher: impl BuildHasher + Send + Sync + 'static, setup: Setup) {
             0 => Op::Update(key),
             1 => Op::SetTtl(key, Duration::from_millis(numbers.below(2_000_000))),
             2 => Op::Touch(key),
-            3 if gone % 16 == 0 => Op::Advance(Duration::from_millis(numbers.below(60_000))),
+            3 if gone % 64 == 0 => Op::Advance(Duration::from_millis(numbers.below(60_000))),
+            4 => Op::Invalidate(gone),
             _ => Op::Remove(gone),
         };
         sides(&mut twin, op, key);
-        sides(&mut twin, Op::Invalidate(gone), gone);
     }
     twin.check_whole();
     twin.apply(Op::InvalidateAll);

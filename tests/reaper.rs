@@ -129,7 +129,7 @@ fn a_listener_that_blocks_delays_memory_and_never_visibility() {
     for cache in [&blocked, &other] {
         let inserted = Instant::now();
         cache.insert_with_ttl(1, 1, millis(200));
-        cache.insert_with_ttl(2, 2, millis(1000));
+        cache.insert_with_ttl(2, 2, millis(2500));
         cache.insert(3, 3);
         // Visible up to the deadline, and gone 10 ms after it.
         while cache.contains_key(&1) {
@@ -141,7 +141,7 @@ fn a_listener_that_blocks_delays_memory_and_never_visibility() {
         assert!(cache.invalidate(&3)); // its listener passes: it is called here, not on the reaper
     }
     // Long after they should have left memory they have not: the reaper is the only one who could.
-    thread::sleep(millis(1000) + GONE);
+    thread::sleep(millis(2500) + GONE);
     assert_eq!((blocked.get(&2), other.get(&2)), (None, None));
     assert_eq!(other.entry_count(), 2);
 

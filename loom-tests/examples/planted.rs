@@ -148,8 +148,8 @@ impl Field {
         let root = package.parent().expect("the package lies in the crate");
         let target =
             std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| package.join("target"), PathBuf::from);
-        let target = std::path::absolute(target.join("planted-bugs")).expect("an absolute path");
-        let field = Self { tree: target.join("tree"), target };
+        let target = std::path::absolute(target).expect("an absolute path");
+        let field = Self { tree: target.join("planted-bugs"), target };
         for part in ["src", "loom-tests/standin/src", "loom-tests/tests"] {
             field.mirror(root, part);
         }
@@ -200,7 +200,7 @@ impl Field {
 
     fn must_fail(&self, binary: &str, test: &str, kind: Kind) -> Result<(), String> {
         let model = self.build(binary, kind)?;
-        let log = self.target.join("log");
+        let log = self.tree.join("log");
         let file = fs::File::create(&log).expect("the log can be written");
         let mut run = Command::new(model)
             .args(["--exact", test])
@@ -232,16 +232,20 @@ impl Field {
 
     /// Compiles a file of models; returns the program.
     fn build(&self, binary: &str, kind: Kind) -> Result<PathBuf, String> {
-        let (folder, flags) = match kind {
-            Kind::Standin => ("standin", ""),
-            Kind::Epoch => ("epoch", "--cfg crossbeam_loom"),
+        let flags = match kind {
+            Kind::Standin => "",
+            Kind::Epoch => "--cfg crossbeam_loom",
         };
         let build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .args(["test", "--offline", "--no-run", "--message-format=json-render-diagnostics"])
-            .args(["--profile", "planted", "--test", binary])
+            .args(["--release", "--test", binary])
             .current_dir(self.tree.join("loom-tests"))
-            .env("CARGO_TARGET_DIR", self.target.join(folder))
-            .env("RUSTFLAGS", format!("-Awarnings {flags}"))
+            // Where the models' own run has left its dependencies.
+            .env("CARGO_TARGET_DIR", &self.target)
+            .env("RUSTFLAGS", flags)
+            // Each bug is compiled anew and fails soon: what counts is the time to compile.
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
+            .env("CARGO_PROFILE_RELEASE_INCREMENTAL", "true")
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
             .stdin(Stdio::null())
             .output()
