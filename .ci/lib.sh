@@ -17,6 +17,9 @@ PEERS=benches/peers/Cargo.toml
 # shellcheck disable=SC2034
 FUZZ=fuzz/Cargo.toml
 
+# One target folder for all packages, so that what they have in common is compiled once.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$ROOT/target}
+
 # The command's name, as in "lint", and the second it began.
 STEP=$(basename "$0" .sh)
 BEGAN=$SECONDS

@@ -16,4 +16,5 @@ if [[ " $* " != *" --file "* ]]; then
 fi
 # The unit tests of these modules and the property tests over the wheel are enough to judge them, and
 # take seconds: no need for the real-clock tests.
+unset CARGO_TARGET_DIR
 run cargo mutants --no-shuffle "${files[@]}" "$@" -- --lib

@@ -261,7 +261,7 @@ where
 
 /// How often the epoch is pushed before shards are asked for what has ripened, and how often that is done
 /// in one visit.
-const PUSHES: usize = if cfg!(tidewheel_loom) { 3 } else { 16 };
+const PUSHES: usize = if cfg!(tidewheel_loom) { 1 } else { 16 };
 const ROUNDS: usize = if cfg!(tidewheel_loom) { 1 } else { 32 };
 /// How often a manual sweep looks again for debris that other threads' guards may hold up.
 const PATIENCE: u32 = if cfg!(tidewheel_loom) { 1 } else { 160 };

@@ -1,5 +1,6 @@
-//! Instructions per operation of each hot path of ours, counted by callgrind: figures that a busy
-//! machine does not change.
+//! Instructions, mispredicted branches and cache misses per operation of each hot path of ours, and of
+//! the peers where it helps to compare, counted by callgrind on a simulated processor: figures that a
+//! busy machine does not change. They know nothing of locked instructions, which cost more than others.
 //!
 //! ```text
 //! cargo run --release --manifest-path benches/peers/Cargo.toml --bin counted            # the table
@@ -9,6 +10,12 @@
 //!
 //! The last one leaves a file for `callgrind_annotate`. Only what runs inside [`timed`] is counted.
 
+// What it shares with the timed runs, it takes from them, and does not need all of it.
+#[allow(dead_code, unused_imports, reason = "a part of it is for the timed runs")]
+#[path = "../candidates/mod.rs"]
+mod candidates;
+
+use candidates::{Dashmap, Frozen, Papaya, QuickCache, Reads, Tidewheel, Writes};
 use std::hint::black_box;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -26,7 +33,10 @@ struct Path {
 /// Entries in the cache while its paths are counted.
 const ENTRIES: u64 = 1 << 14;
 
-const PATHS: [Path; 15] = [
+/// Entries where it matters that they do not fit a core's cache.
+const MANY: u64 = 1 << 17;
+
+const PATHS: [Path; 25] = [
     Path { name: "loop-alone", operations: 100_000, run: |n| over_entries(n, |_, key| see(key)) },
     Path { name: "get-hit", operations: 100_000, run: |n| over_entries(n, |c, key| see(c.get(&key))) },
     Path {
@@ -62,6 +72,16 @@ const PATHS: [Path; 15] = [
     Path { name: "tick-due", operations: 1 << 17, run: tick_due },
     Path { name: "tick-refiled", operations: 1 << 17, run: tick_refiled },
     Path { name: "tick-idle", operations: 1_000, run: tick_idle },
+    Path { name: "get-many", operations: MANY, run: get_many::<Tidewheel> },
+    Path { name: "get-many-dashmap", operations: MANY, run: get_many::<Dashmap> },
+    Path { name: "get-many-papaya", operations: MANY, run: get_many::<Papaya> },
+    Path { name: "get-many-quick_cache", operations: MANY, run: get_many::<QuickCache> },
+    Path { name: "get-many-frozen", operations: MANY, run: get_many::<Frozen> },
+    Path { name: "replace-many", operations: MANY, run: replace_many::<Tidewheel> },
+    Path { name: "replace-many-dashmap", operations: MANY, run: replace_many::<Dashmap> },
+    Path { name: "replace-many-papaya", operations: MANY, run: replace_many::<Papaya> },
+    Path { name: "replace-many-quick_cache", operations: MANY, run: replace_many::<QuickCache> },
+    Path { name: "growth", operations: 1 << 18, run: growth },
 ];
 
 fn main() -> ExitCode {
@@ -103,8 +123,7 @@ fn over_entries(operations: u64, operation: impl Fn(&Numbers, u64)) {
     let cache = filled(ENTRIES);
     timed(|| {
         for number in 0..operations {
-            // Odd, so that it meets every key, and no two neighbours in turn.
-            operation(&cache, number.wrapping_mul(0x9e37_79b9) % ENTRIES);
+            operation(&cache, scattered(number, ENTRIES));
         }
     });
 }
@@ -114,9 +133,32 @@ fn guard_hit(operations: u64) {
     let guard = cache.read_guard();
     timed(|| {
         for number in 0..operations {
-            black_box(guard.get(&(number.wrapping_mul(0x9e37_79b9) % ENTRIES)));
+            black_box(guard.get(&scattered(number, ENTRIES)));
         }
     });
+}
+
+/// Meets every key below `entries`, a power of two, and no two neighbours in turn.
+fn scattered(number: u64, entries: u64) -> u64 {
+    number.wrapping_mul(0x9e37_79b9) % entries
+}
+
+/// Every key is read once before, so that a miss is one for want of room.
+fn get_many<C: Reads>(operations: u64) {
+    let candidate = C::filled(MANY);
+    (0..MANY).for_each(|key| see(candidate.get(key)));
+    timed(|| (0..operations).for_each(|number| see(candidate.get(scattered(number, MANY)))));
+}
+
+fn replace_many<C: Writes>(operations: u64) {
+    let candidate = C::filled(MANY);
+    timed(|| (0..operations).for_each(|number| see(candidate.replace(scattered(number, MANY), number))));
+}
+
+/// Growth on from where the caches have long overflowed.
+fn growth(operations: u64) {
+    let cache = filled(MANY);
+    timed(|| (MANY..MANY + operations).for_each(|key| cache.insert(key, key)));
 }
 
 /// Growth from nothing is part of it.
@@ -181,24 +223,44 @@ fn hasher() -> ahash::RandomState {
     ahash::RandomState::with_seeds(1, 2, 3, 4)
 }
 
-/// Runs each path under callgrind and prints what it counted.
+/// The simulated caches: a core's first and second level.
+const CACHES: [&str; 3] = ["--I1=32768,8,64", "--D1=32768,8,64", "--LL=1048576,8,64"];
+
+/// Columns of the table: the title, and the events of callgrind that are added up in it.
+const COLUMNS: [(&str, &[&str]); 4] = [
+    ("instructions", &["Ir"]),
+    ("mispredicted branches", &["Bcm", "Bim"]),
+    ("misses of 32 KiB", &["D1mr", "D1mw"]),
+    ("misses of 1 MiB", &["DLmr", "DLmw"]),
+];
+
+/// Runs each path under callgrind and prints what it counted, per operation.
 fn table() {
-    println!("| path | instructions per operation |\n|---|---:|");
+    println!("| path | {} |", COLUMNS.map(|(title, _)| title).join(" | "));
+    println!("|---|{}", "---:|".repeat(COLUMNS.len()));
     for path in &PATHS {
-        match count(path) {
-            Ok(instructions) => {
-                println!("| {} | {:.1} |", path.name, instructions as f64 / path.operations as f64);
+        let line = match count(path) {
+            Ok(events) => {
+                COLUMNS.map(|(_, wanted)| per_operation(&events, wanted, path.operations)).join(" | ")
             }
-            Err(reason) => println!("| {} | {reason} |", path.name),
-        }
+            Err(reason) => reason,
+        };
+        println!("| {} | {line} |", path.name);
     }
 }
 
-fn count(path: &Path) -> Result<u64, String> {
+fn per_operation(events: &[(String, u64)], wanted: &[&str], operations: u64) -> String {
+    let sum: u64 = events.iter().filter(|(event, _)| wanted.contains(&event.as_str())).map(|(_, n)| n).sum();
+    format!("{:.2}", sum as f64 / operations as f64)
+}
+
+/// The events of one run, by callgrind's names.
+fn count(path: &Path) -> Result<Vec<(String, u64)>, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no"])
-        .arg("--toggle-collect=*counted*timed*")
+        .args(["--toggle-collect=*counted*timed*", "--branch-sim=yes", "--cache-sim=yes"])
+        .args(CACHES)
         .arg(program)
         .args([path.name, &path.operations.to_string()])
         .output()
@@ -207,8 +269,10 @@ fn count(path: &Path) -> Result<u64, String> {
     if !output.status.success() {
         return Err(format!("failed: {}", report.lines().next_back().unwrap_or_default()));
     }
-    let collected = report.lines().find_map(|line| line.split_once("Collected : "));
-    collected
-        .and_then(|(_, figures)| figures.split_whitespace().next()?.parse().ok())
-        .ok_or_else(|| "valgrind did not say".to_owned())
+    let line = |label: &str| {
+        let rest = report.lines().find_map(|line| line.split_once(label)?.1.trim_start().strip_prefix(':'));
+        rest.map(str::split_whitespace).ok_or_else(|| format!("valgrind said nothing of {label}"))
+    };
+    let counts = line("Collected")?.flat_map(str::parse);
+    Ok(line("Events")?.map(str::to_owned).zip(counts).collect())
 }
