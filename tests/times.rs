@@ -403,13 +403,13 @@ fn a_zero_beside_a_coarse_slot_that_comes_due() {
     for key in ["k", "other"] {
         let (clock, cache) = five();
         clock.advance(Duration::from_millis(1));
-        cache.insert_with_ttl("other", 1, seconds(64));
+        cache.insert_with_ttl("other", 1, seconds(65));
         clock.advance_without_sweeping(seconds(63));
         cache.insert_with_ttl(key, 2, Duration::ZERO);
         cache.validate();
         clock.advance(seconds(1));
         assert_eq!((cache.get(key), cache.entry_count()), (None, usize::from(key == "k")));
-        clock.advance(seconds(1));
+        clock.advance(seconds(2));
         assert_eq!(cache.entry_count(), 0);
     }
 }
