@@ -396,6 +396,24 @@ fn a_zero_over_an_expired_entry_leaves_with_the_second() {
     assert_eq!(cache.entry_count(), 0);
 }
 
+/// A writer moves the hand to where a coarse slot begins, and leaves its rows for the next sweep: that one is
+/// for the end of the second, as one that is written now and over at once needs it.
+#[test]
+fn a_zero_beside_a_coarse_slot_that_comes_due() {
+    for key in ["k", "other"] {
+        let (clock, cache) = five();
+        clock.advance(Duration::from_millis(1));
+        cache.insert_with_ttl("other", 1, seconds(65));
+        clock.advance_without_sweeping(seconds(63));
+        cache.insert_with_ttl(key, 2, Duration::ZERO);
+        cache.validate();
+        clock.advance(seconds(1));
+        assert_eq!((cache.get(key), cache.entry_count()), (None, usize::from(key == "k")));
+        clock.advance(seconds(2));
+        assert_eq!(cache.entry_count(), 0);
+    }
+}
+
 #[test]
 fn a_zero_max_age_hides_everything() {
     let (clock, cache) = cache(|builder| builder.time_to_live(seconds(5)).max_age(Duration::ZERO));
