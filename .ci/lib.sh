@@ -59,6 +59,9 @@ finish() {
     fi
 }
 trap finish EXIT
+# Without these a script that was stopped would say that it passed.
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 have() {
     command -v "$1" >/dev/null 2>&1
