@@ -34,7 +34,8 @@
 //!
 //! # What is not
 //!
-//! - A [`ReadGuard`] that is held for ever, or a [`read`](Cache::read) whose closure does not return, keeps
+//! - A [`ReadGuard`] that is held for ever, or a closure that looks at a stored value and does not return
+//!   ([`read`](Cache::read), [`update`](Cache::update), [`remove_if`](Cache::remove_if), or a value's `clone`), keeps
 //!   what is removed meanwhile in memory, in every cache of the process.
 //! - A forked child has no reaper: there, entries expire on time but stay in memory.
 //! - Time that the machine is suspended does not count.
