@@ -11,12 +11,12 @@ use std::time::Duration;
 
 /// Many reads under one pin, which lend references instead of cloning; made by [`Cache::read_guard`].
 ///
-/// A look-up through a guard saves the pin, about half of a read's time on a small cache. Each look-up
-/// sees the cache as it is at that moment: the guard is no snapshot.
+/// A look-up through a guard saves the pin. Each look-up sees the cache as it is at that moment: the guard
+/// is no snapshot.
 ///
 /// # Concurrency
 ///
-/// Takes no lock. While a guard is held, nothing that was removed since it was made (or since its last
+/// Takes no lock, except in [`entry`](Self::entry). While a guard is held, nothing that was removed since it was made (or since its last
 /// [`refresh`](Self::refresh)) is dropped, in any cache of the process: memory waits, nothing else does. It stays
 /// on its thread.
 ///
