@@ -4,9 +4,8 @@
 //! deadline is sealed; then the clock is read; then the new state is published. A touch that succeeded
 //! without the lock has read its clock before the seal, so nothing that is decided here undoes it.
 
-use super::{Booked, Chores, Ledger, PackedTimes, Shard, Terms, Times};
+use super::{Chores, Ledger, Shard, Terms, Times};
 use crate::hash::HashBits;
-use crate::rows::Link;
 use crate::table::{Node, Pin, Place, Touch, Unlinked, Writing};
 use crate::time::{Span, Tick};
 
@@ -55,9 +54,8 @@ impl<K: Eq, V> Shard<K, V> {
             self.add(&mut table, ledger, hash, entry, (now, deadline, times));
             return self.settle(&mut table, ledger, now, deadline);
         };
-        let old = table.replace(place, entry, deadline);
-        let row = table.row(place);
-        ledger.set_times(row, times);
+        let row = ledger.book_again(table.row(place), times);
+        let old = table.replace(place, row, entry, deadline);
         ledger.refile(row, seal.tick(), deadline, now);
         let removed = if seal.was_alive(now) {
             hand_out(terms, &mut table, old)
@@ -112,12 +110,14 @@ impl<K: Eq, V> Shard<K, V> {
         let seal = node.seal();
         let now = terms.clock.now();
         let row = table.row(place);
-        let deadline = ledger.times(row).deadline(now, terms);
+        let times = ledger.times(row);
+        let deadline = times.deadline(now, terms);
         if !node.claim(&seal, now, deadline) {
             drop_expired(terms, &mut table, ledger, place);
             return (Replaced::Gone(key, value), self.settle(&mut table, ledger, now, Tick::NEVER));
         }
-        let old = table.replace(place, (key, value), deadline);
+        let row = ledger.book_again(row, times);
+        let old = table.replace(place, row, (key, value), deadline);
         ledger.refile(row, seal.tick(), deadline, now);
         let removed = hand_out(terms, &mut table, old);
         (Replaced::Done, Chores { removed, ..self.settle(&mut table, ledger, now, deadline) })
@@ -233,8 +233,7 @@ impl<K: Eq, V> Shard<K, V> {
         entry: (K, V),
         (now, deadline, times): (Tick, Tick, Times),
     ) {
-        let booked = Booked { home: hash.home(), wheel: Link::LOOSE, times: PackedTimes::pack(times) };
-        let row = ledger.rows.insert(booked).expect("a shard holds at most 2^31 entries");
+        let row = ledger.book(hash.home(), times);
         table.insert(hash, row, entry, deadline, |row| ledger.home(row));
         ledger.file(row, deadline, now);
     }
