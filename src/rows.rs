@@ -196,6 +196,11 @@ impl<T: Row> Rows<T> {
         std::iter::successors(self.next_taken(RowId::FIRST), next).filter(|&id| self.contains(id))
     }
 
+    /// Whether `trim` would give much back.
+    pub(crate) fn is_lean(&self) -> bool {
+        self.numbers.is_lean()
+    }
+
     /// Gives memory back: whole chunks, or vacant stretches of them, at most so many rows at a time. Tells
     /// `also` of each stretch; all of a chunk means that the chunk itself went. False when there is no more to
     /// give.

@@ -18,6 +18,9 @@ pub(super) struct Numbers {
     lowest: usize,
     /// Where `trim` goes on; beyond the last chunk if it has been everywhere.
     trimming: (usize, usize),
+    taken: usize,
+    /// Words that are touched and without a taken number: what a trim would find.
+    idle: usize,
 }
 
 struct Chunk {
@@ -56,7 +59,9 @@ impl Chunk {
         self.size.min(BLOCK)
     }
 
-    fn take(&mut self) -> Option<usize> {
+    /// The lowest vacant number, and whether its word was idle.
+    #[inline]
+    fn take(&mut self) -> Option<(usize, bool)> {
         if self.taken == self.size {
             return None;
         }
@@ -66,7 +71,8 @@ impl Chunk {
         }
         self.taken += 1;
         self.touched = true;
-        Some(self.lowest * BLOCK + self.blocks[self.lowest].take())
+        let (offset, was_idle) = self.blocks[self.lowest].take();
+        Some((self.lowest * BLOCK + offset, was_idle))
     }
 
     fn is_taken(&self, offset: usize) -> bool {
@@ -86,32 +92,37 @@ impl Chunk {
 }
 
 impl Block {
-    fn take(&mut self) -> usize {
+    #[inline]
+    fn take(&mut self) -> (usize, bool) {
         let bits = self.bits.get_or_insert_with(|| Box::new(Bits { words: [0; WORDS], full: 0 }));
         let word = bits.full.trailing_ones() as usize;
         let bit = bits.words[word].trailing_ones() as usize;
+        let was_idle = bits.words[word] == 0 && self.touched >> word & 1 == 1;
         bits.words[word] |= 1 << bit;
         if bits.words[word] == u64::MAX {
             bits.full |= 1 << word;
         }
         self.touched |= 1 << word;
         self.taken += 1;
-        word * WORD + bit
+        (word * WORD + bit, was_idle)
     }
 
-    fn give(&mut self, offset: usize) {
+    /// Whether the number's word is idle now.
+    #[inline]
+    fn give(&mut self, offset: usize) -> bool {
         let (word, bit) = (offset / WORD, offset % WORD);
         let bits = self.bits.as_mut().expect("a number that was taken has its bit");
         assert!(bits.words[word] >> bit & 1 == 1, "a number was given back twice");
         bits.words[word] &= !(1 << bit);
         bits.full &= !(1 << word);
         self.taken -= 1;
+        bits.words[word] == 0
     }
 }
 
 impl Numbers {
     pub(super) fn new() -> Self {
-        Self { chunks: Vec::new(), lowest: 0, trimming: (CHUNKS, 0) }
+        Self { chunks: Vec::new(), lowest: 0, trimming: (CHUNKS, 0), taken: 0, idle: 0 }
     }
 
     #[inline]
@@ -124,7 +135,9 @@ impl Numbers {
                 self.chunks.push(Chunk::new(chunk_size(self.chunks.len())));
                 continue;
             };
-            if let Some(offset) = chunk.take() {
+            if let Some((offset, was_idle)) = chunk.take() {
+                self.idle -= usize::from(was_idle);
+                self.taken += 1;
                 return Some(RowId::new(self.lowest, offset));
             }
             self.lowest += 1;
@@ -135,7 +148,8 @@ impl Numbers {
     pub(super) fn give(&mut self, id: RowId) {
         let chunk = &mut self.chunks[id.chunk()];
         let block = id.offset() / BLOCK;
-        chunk.blocks[block].give(id.offset() % BLOCK);
+        self.idle += usize::from(chunk.blocks[block].give(id.offset() % BLOCK));
+        self.taken -= 1;
         chunk.taken -= 1;
         chunk.lowest = chunk.lowest.min(block);
         self.lowest = self.lowest.min(id.chunk());
@@ -165,6 +179,11 @@ impl Numbers {
         None
     }
 
+    /// Whether a trim would find much: 256 numbers at least, and half as many as are taken.
+    pub(super) fn is_lean(&self) -> bool {
+        self.idle >= 4 && self.idle * WORD > self.taken / 2
+    }
+
     /// Tells `vacant` of stretches that were touched and are vacant now: chunk and places, of whole words; and
     /// last of all of a whole chunk, if all of it is vacant. At most so many numbers are looked at. False when
     /// all have been; the next call begins anew.
@@ -186,7 +205,9 @@ impl Numbers {
                 let mut touched = false;
                 for vacated in word..word + stretch {
                     let block = &mut chunk.blocks[vacated / WORDS];
-                    touched |= block.touched >> (vacated % WORDS) & 1 == 1;
+                    let is_idle = block.touched >> (vacated % WORDS) & 1 == 1;
+                    touched |= is_idle;
+                    self.idle -= usize::from(is_idle);
                     block.touched &= !(1 << (vacated % WORDS));
                     if block.taken == 0 {
                         block.bits = None;
@@ -217,6 +238,7 @@ impl Numbers {
     ///
     /// Panics where two counts disagree, or a hint passes a vacant number.
     pub(super) fn check(&self) {
+        let (mut all, mut idle) = (0, 0);
         for (index, chunk) in self.chunks.iter().enumerate() {
             let most = chunk.block_size();
             let mut taken = 0;
@@ -228,12 +250,18 @@ impl Numbers {
                     }
                     bits.words.iter().map(|word| word.count_ones() as usize).sum()
                 });
+                idle += (0..WORDS)
+                    .filter(|word| block.touched >> word & 1 == 1)
+                    .filter(|&word| block.bits.as_ref().is_none_or(|bits| bits.words[word] == 0))
+                    .count();
                 assert_eq!(ones, usize::from(block.taken), "taken numbers of a block");
                 assert!(at >= chunk.lowest || ones == most, "a vacant number before the lowest block");
                 taken += ones;
             }
             assert_eq!(taken, chunk.taken, "taken numbers of a chunk");
             assert!(index >= self.lowest || taken == chunk.size, "a vacant number before the lowest chunk");
+            all += taken;
         }
+        assert_eq!((all, idle), (self.taken, self.idle), "taken numbers, and words that are idle");
     }
 }

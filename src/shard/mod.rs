@@ -129,6 +129,9 @@ struct Ledger<K, V> {
     due: Tick,
     /// Expired, unlinked, and its listener not told yet.
     expired: Vec<Unlinked<K, V>>,
+    /// Since when the reaper has found much more memory than the entries need; it gives it back when that has
+    /// been so for a while.
+    lean_since: Option<Tick>,
 }
 
 impl<K, V> Ledger<K, V> {
@@ -230,6 +233,7 @@ impl<K, V> Shard<K, V> {
             wheel: Wheel::new(now),
             due: Tick::NEVER,
             expired: Vec::new(),
+            lean_since: None,
         };
         Self {
             table: Table::new(capacity, ledger),

@@ -2,15 +2,21 @@
 //! them each time the lock is held.
 
 use super::write::{Table, drop_expired, hand_out};
-use super::{Chores, Ledger, Shard, Terms};
+use super::{Chores, Ledger, Shard, Terms, boundary};
 use crate::rows::RowId;
 use crate::sync::pause;
 use crate::table::Unlinked;
-use crate::time::Tick;
+use crate::time::{SECOND, Span, Tick};
 
 /// Rows that are handled the first time the lock is held, and at most.
 const HOLD: usize = if cfg!(tidewheel_loom) { 2 } else { 128 };
 const LONGEST_HOLD: usize = if cfg!(tidewheel_loom) { 2 } else { 1024 };
+
+/// For so long a shard must have been lean before its memory is given back, in ticks (2 s): it may fill again.
+const PATIENCE: Span = Span::from_nanos(2 * SECOND);
+/// Buckets that move, and rows that are looked at, each time the lock is held for that.
+const MOVES: usize = if cfg!(tidewheel_loom) { 1 } else { 512 };
+const TRIMMED: usize = if cfg!(tidewheel_loom) { 64 } else { 16_384 };
 
 /// Who is told of expired entries.
 pub(crate) type Told<'a, K, V> = Option<&'a dyn Fn(&K, &V)>;
@@ -34,9 +40,11 @@ impl<K, V> Shard<K, V> {
             let (mut table, ledger) = locked.parts();
             let done = drain(terms, &mut table, ledger, now, hold);
             let expired = std::mem::take(&mut ledger.expired);
+            // What this same sweep unlinked a moment ago, mostly: so that it does not pile up.
+            let ripe = table.take_ripe(true, |row| ledger.rows.vacate(row));
             let sealed = table.seal(done);
             if done {
-                ledger.due = ledger.wheel.next_due();
+                ledger.due = ledger.wheel.next_due().min(ledger.tidy(&mut table, now));
             }
             self.publish(&table, ledger.due);
             drop(locked);
@@ -44,6 +52,7 @@ impl<K, V> Shard<K, V> {
                 sealed.start();
             }
             self.tell(expired, told);
+            self.dispose(ripe);
             if done && self.due() > now {
                 break;
             }
@@ -139,6 +148,32 @@ impl<K, V> Shard<K, V> {
     pub(crate) fn tell_the_rest(&self, told: Told<'_, K, V>) {
         let expired = std::mem::take(&mut self.table.lock().parts().1.expired);
         self.tell(expired, told);
+    }
+}
+
+impl<K, V> Ledger<K, V> {
+    /// Gives back some of the memory that nothing is in, once there has been much of it for a while. Returns when
+    /// to come for more: at once, later, or never.
+    fn tidy(&mut self, table: &mut Table<'_, '_, K, V>, now: Tick) -> Tick {
+        let Some(since) = self.lean_since else {
+            if !table.is_lean() && !self.rows.is_lean() {
+                return Tick::NEVER;
+            }
+            self.lean_since = Some(now);
+            return boundary(now.after(PATIENCE));
+        };
+        if now.since(since) < PATIENCE {
+            return boundary(since.after(PATIENCE));
+        }
+        let rows = &self.rows;
+        if table.shrink(MOVES, |row| rows[row].home) {
+            return now;
+        }
+        if self.rows.trim(TRIMMED, |chunk, rows| table.discard(chunk, rows)) {
+            return now;
+        }
+        self.lean_since = None;
+        Tick::NEVER
     }
 }
 

@@ -1,4 +1,4 @@
-//! An array of buckets: one allocation, named by one word.
+//! An array of buckets: one block of memory, named by one word.
 //!
 //! The word is the address of the first bucket, which is aligned to 64 bytes, with the logarithm of the
 //! number of buckets in the six bits that this leaves free: a reader gets from the root to its bucket
@@ -6,8 +6,9 @@
 //! nothing of what is in the buckets.
 
 use super::bucket::Bucket;
+use super::memory::Block;
 use crate::sync::atomic::{AtomicPtr, Ordering};
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::Layout;
 use std::ptr::NonNull;
 
 /// The header, of one bucket's size and alignment.
@@ -15,8 +16,7 @@ use std::ptr::NonNull;
 struct Header {
     /// The array that entries move to; null while none do. A tagged address.
     next: AtomicPtr<Bucket>,
-    /// What the allocator handed out, for giving it back.
-    block: *mut u8,
+    layout: Layout,
 }
 
 /// A tagged address of buckets. Copying it copies no ownership; see the invariants in `table`.
@@ -27,34 +27,24 @@ impl Array {
     const TAG: usize = align_of::<Bucket>() - 1;
     const UNIT: usize = size_of::<Bucket>();
 
-    /// An array of 2^`log2` empty buckets.
-    ///
-    /// Large ones come from the operating system as zero pages that are filled in as they are touched,
-    /// so the time does not grow with the size. (A request for 64-byte alignment would take that away:
-    /// the allocator then clears the memory itself. Hence the alignment by hand.)
+    /// An array of 2^`log2` empty buckets. The time does not grow with the size: large ones are zero pages that
+    /// are filled in as they are touched.
     pub(super) fn allocate(log2: u32) -> Self {
         const { assert!(size_of::<Header>() == Self::UNIT && align_of::<Header>() == Self::UNIT) };
-        let layout = Self::layout(log2);
-        // SAFETY: the size is not zero, whatever the array (T1 begins here).
-        let block = unsafe { alloc_zeroed(layout) };
-        if block.is_null() {
-            handle_alloc_error(layout);
-        }
-        let header: *mut Header = block.map_addr(|addr| addr.next_multiple_of(Self::UNIT)).cast();
-        // SAFETY: T1. `header` is aligned and lies in the block, which has room for the alignment, the
-        // header and the buckets; nobody else knows the block yet.
+        // One for the header.
+        let (start, layout) = Block::zeroed::<Bucket>((1 << log2) + 1).leave();
+        let header: NonNull<Header> = start.cast();
+        // SAFETY: T1 begins here: the block has room for the header and the buckets, and nobody else knows it yet.
         let buckets = unsafe {
-            header.write(Header { next: AtomicPtr::new(std::ptr::null_mut()), block });
-            let buckets: *mut Bucket = header.add(1).cast();
+            header.write(Header { next: AtomicPtr::new(std::ptr::null_mut()), layout });
+            let buckets: NonNull<Bucket> = header.add(1).cast();
             #[cfg(tidewheel_loom)]
             for index in 0..1usize << log2 {
                 buckets.add(index).write(Bucket::new());
             }
             buckets
         };
-        let tagged = buckets.map_addr(|addr| addr | log2 as usize);
-        // It is an address behind a header, so it is not null.
-        Self(NonNull::new(tagged).expect("an array is never at address zero"))
+        Self(buckets.map_addr(|addr| addr | log2 as usize))
     }
 
     /// The array with this tagged address.
@@ -141,18 +131,11 @@ impl Array {
     ///
     /// T4: nobody uses this array any more, nor will.
     pub(super) unsafe fn free(self) {
-        // SAFETY: T4; `block` and the layout are those of `allocate`. Atomics need no drop.
+        // SAFETY: T4; the header's layout is that of the block, which begins with it. Atomics need no drop.
         unsafe {
-            let block = self.header().block;
-            dealloc(block, Self::layout(self.log2()));
+            let layout = self.header().layout;
+            drop(Block::reclaim(NonNull::new_unchecked(self.first()).sub(1).cast(), layout));
         }
-    }
-
-    fn layout(log2: u32) -> Layout {
-        // Alignment slack, header, buckets.
-        let size = (1usize << log2).checked_add(2).and_then(|units| units.checked_mul(Self::UNIT));
-        size.and_then(|size| Layout::from_size_align(size, 16).ok())
-            .expect("more buckets than memory has addresses")
     }
 }
 

@@ -1,15 +1,22 @@
-//! Memory for chunks of rows and nodes: large blocks whose pages come as they are touched, and go in part.
+//! Memory for chunks of rows and nodes and for arrays of buckets: blocks whose pages come as they are touched,
+//! and go in part.
 //!
-//! Knows nothing of what is kept there. Where the system has no way to give a part of a block back, blocks
-//! are given back whole.
+//! Large blocks come from the system itself where that is Linux: they are zeros without being touched, and what
+//! is given back is given back (an allocator may clear old memory, which takes its time, and may keep what it
+//! is given). Small ones, and all of them elsewhere, come from the global allocator. Knows nothing of what is
+//! kept there.
 
 use crate::rows::{Booked, ChunkOf, Link, Row};
-use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::ptr::NonNull;
 
-/// A block of memory, of one owner.
+/// The alignment of every block: a cache line.
+const ALIGN: usize = 64;
+
+/// A block of memory that began as zeros, of one owner.
+#[derive(Debug)]
 pub(super) struct Block {
     start: NonNull<u8>,
     layout: Layout,
@@ -19,37 +26,33 @@ pub(super) struct Block {
 unsafe impl Send for Block {}
 
 impl Block {
-    /// Memory for so many values of `T`, of which nothing is known.
-    pub(super) fn uninit<T>(count: usize) -> Self {
-        let layout = Self::layout::<T>(count);
-        // SAFETY: T8 begins here: the size is not zero.
-        Self::from_raw(unsafe { alloc(layout) }, layout)
-    }
-
-    /// Memory for so many values of `T`, all zeros. Large blocks are not touched for that.
-    fn zeroed<T>(count: usize) -> Self {
-        let layout = Self::layout::<T>(count);
-        // SAFETY: T8 begins here: the size is not zero.
-        Self::from_raw(unsafe { alloc_zeroed(layout) }, layout)
-    }
-
-    fn from_raw(start: *mut u8, layout: Layout) -> Self {
-        match NonNull::new(start) {
-            Some(start) => Self { start, layout },
-            None => handle_alloc_error(layout),
-        }
-    }
-
-    fn layout<T>(count: usize) -> Layout {
-        match Layout::array::<T>(count) {
-            Ok(layout) if layout.size() > 0 => layout,
-            // A row and a node have a size, and a chunk that does not fit the address space is not asked for.
-            _ => panic!("a chunk of {count} is too large"),
+    /// Memory for so many values of `T`.
+    pub(super) fn zeroed<T>(count: usize) -> Self {
+        let layout = Layout::array::<T>(count).and_then(|layout| layout.align_to(ALIGN));
+        match layout {
+            Ok(layout) if layout.size() > 0 => Self { start: system::obtain(layout), layout },
+            // What is kept here has a size, and what does not fit the address space is not asked for.
+            _ => panic!("a block of {count} is too large"),
         }
     }
 
     pub(super) fn start(&self) -> NonNull<u8> {
         self.start
+    }
+
+    /// The block is somebody else's business, who calls `reclaim`.
+    pub(super) fn leave(self) -> (NonNull<u8>, Layout) {
+        let block = std::mem::ManuallyDrop::new(self);
+        (block.start, block.layout)
+    }
+
+    /// A block that was left.
+    ///
+    /// # Safety
+    ///
+    /// T8: once for each block.
+    pub(super) unsafe fn reclaim(start: NonNull<u8>, layout: Layout) -> Self {
+        Self { start, layout }
     }
 
     /// Gives back the pages that lie in `bytes` of this block. They read as before or as zeros.
@@ -59,30 +62,107 @@ impl Block {
     /// T8: nobody needs what is there.
     pub(super) unsafe fn discard(&mut self, bytes: Range<usize>) {
         debug_assert!(bytes.end <= self.layout.size());
-        #[cfg(all(target_os = "linux", not(tidewheel_loom)))]
-        {
-            use rustix::mm::{Advice, madvise};
-            let page = rustix::param::page_size();
-            let start = self.start.addr().get();
-            let first = (start + bytes.start).next_multiple_of(page);
-            let end = (start + bytes.end) / page * page;
-            if first < end {
-                let pages = self.start.as_ptr().map_addr(|_| first).cast();
-                // SAFETY: T8: whole pages of this block, whose content nobody needs. If the kernel refuses, they
-                // stay.
-                let _ = unsafe { madvise(pages, end - first, Advice::LinuxDontNeed) };
-            }
+        if system::is_mapped(self.layout) {
+            // SAFETY: T8: within this block, by contract needed by nobody.
+            unsafe { system::give_back(self.start.as_ptr().add(bytes.start), bytes.len()) };
         }
-        #[cfg(not(all(target_os = "linux", not(tidewheel_loom))))]
-        let _ = bytes;
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // SAFETY: T8: allocated with this layout, used by nobody.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) };
+        // SAFETY: T8: obtained with this layout, used by nobody.
+        unsafe { system::release(self.start, self.layout) };
     }
+}
+
+/// From the global allocator.
+fn allocate(layout: Layout) -> NonNull<u8> {
+    // SAFETY: T8 begins here: the size is not zero.
+    match NonNull::new(unsafe { alloc_zeroed(layout) }) {
+        Some(start) => start,
+        None => handle_alloc_error(layout),
+    }
+}
+
+#[cfg(all(target_os = "linux", not(tidewheel_loom)))]
+mod system {
+    use super::{Layout, NonNull, allocate, dealloc, handle_alloc_error};
+    use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+
+    /// Blocks from this size on are mapped.
+    const LARGE: usize = 64 * 1024;
+
+    pub(super) fn is_mapped(layout: Layout) -> bool {
+        layout.size() >= LARGE && layout.align() <= 4096
+    }
+
+    pub(super) fn obtain(layout: Layout) -> NonNull<u8> {
+        if !is_mapped(layout) {
+            return allocate(layout);
+        }
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: T8 begins here: a new mapping, at no particular place.
+        let mapped = unsafe { mmap_anonymous(std::ptr::null_mut(), layout.size(), access, MapFlags::PRIVATE) };
+        match mapped.ok().and_then(|start| NonNull::new(start.cast())) {
+            Some(start) => start,
+            None => handle_alloc_error(layout),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// T8: it was obtained with this layout, and nobody uses it.
+    pub(super) unsafe fn release(start: NonNull<u8>, layout: Layout) {
+        if is_mapped(layout) {
+            // SAFETY: T8, by contract. It fails for no mapping that is there.
+            let _ = unsafe { munmap(start.as_ptr().cast(), layout.size()) };
+        } else {
+            // SAFETY: T8, by contract.
+            unsafe { dealloc(start.as_ptr(), layout) };
+        }
+    }
+
+    /// Gives whole pages back.
+    ///
+    /// # Safety
+    ///
+    /// T8: it is within a mapped block, and nobody needs what is there.
+    pub(super) unsafe fn give_back(start: *mut u8, size: usize) {
+        let page = rustix::param::page_size();
+        let first = start.addr().next_multiple_of(page);
+        let end = (start.addr() + size) / page * page;
+        if first < end {
+            // SAFETY: T8: whole pages of it. If the kernel refuses, they stay.
+            let _ = unsafe { madvise(start.map_addr(|_| first).cast(), end - first, Advice::LinuxDontNeed) };
+        }
+    }
+}
+
+#[cfg(not(all(target_os = "linux", not(tidewheel_loom))))]
+mod system {
+    use super::{Layout, NonNull, allocate, dealloc};
+
+    pub(super) fn is_mapped(_: Layout) -> bool {
+        false
+    }
+
+    pub(super) fn obtain(layout: Layout) -> NonNull<u8> {
+        allocate(layout)
+    }
+
+    /// # Safety
+    ///
+    /// T8: it was obtained with this layout, and nobody uses it.
+    pub(super) unsafe fn release(start: NonNull<u8>, layout: Layout) {
+        // SAFETY: T8, by contract.
+        unsafe { dealloc(start.as_ptr(), layout) };
+    }
+
+    /// # Safety
+    ///
+    /// Never called: nothing is mapped.
+    pub(super) unsafe fn give_back(_: *mut u8, _: usize) {}
 }
 
 /// What is a value whatever bytes it is made of.

@@ -69,7 +69,7 @@ impl<K, V> Nodes<K, V> {
 
     #[cold]
     fn add_chunk(&mut self, homes: &Homes<K, V>, chunk: usize) {
-        let block = Block::uninit::<Node<K, V>>(chunk_size(chunk));
+        let block = Block::zeroed::<Node<K, V>>(chunk_size(chunk));
         homes.set(chunk, block.start().cast().as_ptr());
         self.chunks[chunk] = Some(block);
     }

@@ -125,6 +125,13 @@ impl<K, V> Debris<K, V> {
         !self.sealed.is_empty()
     }
 
+    /// Gives back the memory of lists that were longer.
+    pub(super) fn shrink(&mut self) {
+        if self.sealed.capacity() > 4 * (self.sealed.len() + BACKLOG) {
+            self.sealed.shrink_to_fit();
+        }
+    }
+
     /// Closes the open batch. The batch ripens after the result was started, outside the lock.
     pub(super) fn seal(&mut self) -> Option<Sealed> {
         if !self.has_open() {

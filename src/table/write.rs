@@ -326,6 +326,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     pub(crate) fn shrink(&mut self, count: usize, home_of: impl Fn(RowId) -> u32) -> bool {
         if self.writer.next.is_none() {
             if !self.is_lean() {
+                self.writer.debris.shrink();
                 return false;
             }
             self.begin_move(self.lean_log2());
