@@ -3,8 +3,8 @@
 use super::Cache;
 use crate::hash::HashBits;
 use crate::listener::RemovalCause;
-use crate::shard::{Removed, Replaced, Shard, Times};
 use crate::rows::RowId;
+use crate::shard::{Removed, Replaced, Shard, Times};
 use crate::table::Pin;
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;

@@ -169,7 +169,9 @@ impl<C> Lists<C> {
         let end = LIST | list as u32;
         let (mut before, mut at, mut count) = (end, self.ends[list].next, 0);
         while at & LIST == 0 {
-            let row = rows.get(RowId::from_index(at)).unwrap_or_else(|| panic!("list {list} holds row {at}, which is not live"));
+            let row = rows
+                .get(RowId::from_index(at))
+                .unwrap_or_else(|| panic!("list {list} holds row {at}, which is not live"));
             let link = C::link(row);
             assert_eq!(
                 link.prev, before,
@@ -197,4 +199,3 @@ impl<C> Lists<C> {
         }
     }
 }
-

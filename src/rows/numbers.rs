@@ -185,10 +185,11 @@ impl Numbers {
     }
 
     /// Tells `vacant` of stretches that were touched and are vacant now: chunk and places, of whole words; and
-    /// last of all of a whole chunk, if all of it is vacant. At most so many numbers are looked at. False when
-    /// all have been; the next call begins anew.
+    /// last of all of a whole chunk, if all of it is vacant. Looks at so many numbers, in whole blocks (which, being
+    /// a multiple of pages whatever is kept there, can be given back without a rest). False when all have been
+    /// looked at; the next call begins anew.
     pub(super) fn trim(&mut self, most: usize, mut vacant: impl FnMut(usize, Range<usize>)) -> bool {
-        let mut left = most.div_ceil(WORD).max(1);
+        let mut left = most.div_ceil(BLOCK).max(1);
         let (mut at, mut word) = self.trimming;
         if at >= self.chunks.len() {
             (at, word) = (0, 0);
@@ -196,12 +197,14 @@ impl Numbers {
         while let Some(chunk) = self.chunks.get_mut(at) {
             let words = chunk.size.div_ceil(WORD);
             while word < words {
-                if left == 0 {
-                    self.trimming = (at, word);
-                    return true;
+                if word % WORDS == 0 {
+                    if left == 0 {
+                        self.trimming = (at, word);
+                        return true;
+                    }
+                    left -= 1;
                 }
-                let stretch = chunk.vacant_words(word, left);
-                let looked = stretch.max(1);
+                let stretch = chunk.vacant_words(word, WORDS - word % WORDS);
                 let mut touched = false;
                 for vacated in word..word + stretch {
                     let block = &mut chunk.blocks[vacated / WORDS];
@@ -216,8 +219,7 @@ impl Numbers {
                 if touched {
                     vacant(at, word * WORD..((word + stretch) * WORD).min(chunk.size));
                 }
-                word += looked;
-                left -= looked;
+                word += stretch.max(1);
             }
             // Stretch by stretch before, so that this last step has not much to give back at once.
             if chunk.taken == 0 && chunk.touched {

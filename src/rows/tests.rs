@@ -120,7 +120,7 @@ fn what_is_vacant_is_given_back_and_can_be_taken_again() {
         calls += 1;
         rows.check();
     }
-    assert!(given > 99_000 && calls > 90, "{given} in {calls} calls");
+    assert!(given > 99_000 && calls >= 24, "{given} in {calls} calls");
     rows.check();
     for (at, &id) in ids.iter().enumerate() {
         assert_eq!(rows.get(id).map(|row| row.value), stays(at).then_some(at as u32));

@@ -99,7 +99,8 @@ impl Bucket {
     /// For the writer: the slots that hold entries, with their tags.
     pub(super) fn occupied(&self) -> impl Iterator<Item = (usize, u8)> + use<> {
         let (meta, more) = (self.own_meta(), self.own_more());
-        let tags = (0..SLOTS).map(move |slot| (slot, if slot < IN_FIRST { meta.tag(slot) } else { more.tag(slot) }));
+        let tags =
+            (0..SLOTS).map(move |slot| (slot, if slot < IN_FIRST { meta.tag(slot) } else { more.tag(slot) }));
         tags.filter(|&(_, tag)| tag != 0)
     }
 

@@ -103,7 +103,8 @@ mod system {
         }
         let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: T8 begins here: a new mapping, at no particular place.
-        let mapped = unsafe { mmap_anonymous(std::ptr::null_mut(), layout.size(), access, MapFlags::PRIVATE) };
+        let mapped =
+            unsafe { mmap_anonymous(std::ptr::null_mut(), layout.size(), access, MapFlags::PRIVATE) };
         match mapped.ok().and_then(|start| NonNull::new(start.cast())) {
             Some(start) => start,
             None => handle_alloc_error(layout),

@@ -55,7 +55,12 @@ impl<K, V> Nodes<K, V> {
     ///
     /// T9: the number was taken and no node is there.
     #[inline]
-    pub(super) unsafe fn put(&mut self, homes: &Homes<K, V>, row: RowId, node: Node<K, V>) -> NonNull<Node<K, V>> {
+    pub(super) unsafe fn put(
+        &mut self,
+        homes: &Homes<K, V>,
+        row: RowId,
+        node: Node<K, V>,
+    ) -> NonNull<Node<K, V>> {
         if self.chunks[row.chunk()].is_none() {
             self.add_chunk(homes, row.chunk());
         }

@@ -31,7 +31,8 @@ impl<K, V, L> Table<K, V, L> {
                     moved = true;
                 } else {
                     let found = meta.matches(tag).find_map(|slot| self.check(bucket, slot, tag, &is_key));
-                    let more = || bucket.more().matches(tag).find_map(|slot| self.check(bucket, slot, tag, &is_key));
+                    let more =
+                        || bucket.more().matches(tag).find_map(|slot| self.check(bucket, slot, tag, &is_key));
                     if let Some(node) = found.or_else(more) {
                         return Some(node);
                     }

@@ -89,8 +89,7 @@ pub(super) struct Debris<K, V> {
 impl<K, V> Debris<K, V> {
     /// Whether nodes need nothing done to them: then their numbers are vacant as soon as they are ripe. (Under
     /// loom none is used again, so that a late look finds the dead canary.)
-    const PLAIN: bool =
-        !std::mem::needs_drop::<K>() && !std::mem::needs_drop::<V>() && !cfg!(tidewheel_loom);
+    const PLAIN: bool = !std::mem::needs_drop::<K>() && !std::mem::needs_drop::<V>() && !cfg!(tidewheel_loom);
 
     pub(super) fn new() -> Self {
         Self {

@@ -57,7 +57,11 @@ impl Array {
     }
 
     /// The first slot along the way from `home` that satisfies `is_it`.
-    fn search(self, home: u32, mut is_it: impl FnMut(&Bucket, Meta) -> Option<usize>) -> Option<(usize, usize)> {
+    fn search(
+        self,
+        home: u32,
+        mut is_it: impl FnMut(&Bucket, Meta) -> Option<usize>,
+    ) -> Option<(usize, usize)> {
         for step in 0..self.buckets() {
             let index = (home as usize).wrapping_add(step) & self.mask();
             let bucket = self.own(index);
