@@ -9,7 +9,7 @@ use crate::histogram::Histogram;
 use crate::keys::{Keys, Uniform};
 use crate::quantiles;
 use crate::samples::GIVEN_UP;
-use crate::steadiness::{Measured, kept_waiting};
+use crate::steadiness::{Measured, all_kept_waiting, kept_waiting};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,87 +31,100 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Seconds from the deadline until everything was gone.
 pub(crate) fn silent<C: Expires>(_: usize, entries: u64) -> Measured {
-    let (candidate, deadline) = filled::<C>(entries, true);
-    let lag = lag(&candidate, deadline, STAYING);
+    let (candidate, deadline) = filled::<C>(entries, STAYING);
+    let (lag, waited) = lag(&candidate, deadline, STAYING);
     std::mem::forget(candidate);
-    Measured { figures: vec![lag], waited: 0.0 }
+    Measured { figures: vec![lag], waited }
 }
 
 /// The same of a candidate that knows one time to live alone, so that nothing can stay.
 pub(crate) fn silent_alone<C: Expires>(_: usize, entries: u64) -> Measured {
-    let (candidate, deadline) = filled::<C>(entries, false);
-    let lag = lag(&candidate, deadline, 0);
+    let (candidate, deadline) = filled::<C>(entries, 0);
+    let (lag, waited) = lag(&candidate, deadline, 0);
     std::mem::forget(candidate);
-    Measured { figures: vec![lag], waited: 0.0 }
+    Measured { figures: vec![lag], waited }
 }
 
 /// The same while one thread reads entries that stay; then the quantiles of its single reads, in
 /// nanoseconds with two readings of the clock in each: before the deadline, and from there until
 /// everything was gone.
 pub(crate) fn read_meanwhile<C: Expires>(_: usize, entries: u64) -> Measured {
-    let (candidate, deadline) = filled::<C>(entries, true);
+    let (candidate, deadline) = filled::<C>(entries, STAYING);
     let stop = AtomicBool::new(false);
-    let (lag, read) = thread::scope(|scope| {
+    let (lag, waited, read) = thread::scope(|scope| {
         let reader = scope.spawn(|| read(&candidate, entries, deadline, &stop));
-        let lag = lag(&candidate, deadline, STAYING);
+        let (lag, waited) = lag(&candidate, deadline, STAYING);
         stop.store(true, Ordering::Relaxed);
-        (lag, reader.join().expect("the reader panicked"))
+        let read = reader.join().expect("the reader panicked");
+        (lag, waited, read)
     });
     std::mem::forget(candidate);
     let mut figures = vec![lag];
     figures.extend(quantiles::figures(&read.before));
     figures.extend(quantiles::figures(&read.meanwhile));
-    Measured { figures, waited: read.waited }
+    Measured { figures, waited: waited.max(read.waited) }
 }
 
 /// A candidate with the keys `0..entries`, which will expire, and behind them those that stay; and the
-/// deadline, which is far enough away.
-fn filled<C: Expires>(entries: u64, staying: bool) -> (C, Instant) {
+/// deadline, which is far enough away that it is full before.
+fn filled<C: Expires>(entries: u64, staying: u64) -> (C, Instant) {
     let began = Instant::now();
-    let trial = C::until(began + Duration::from_secs(3600), STAYING);
-    trial.insert_all(0..STAYING, Mortal::staying);
+    let trial = C::until(began + Duration::from_secs(3600), entries);
+    trial.insert_all(0..entries / 4, Mortal::staying);
     trial.settle();
-    // Growing costs more the larger it gets; that much more is on the safe side.
-    let filling = began.elapsed() * (entries / STAYING) as u32 * 2;
+    let mut filling = began.elapsed() * 6;
     drop(trial);
-
-    let deadline = Instant::now() + filling + WARM_UP + BEFORE;
-    let candidate = C::until(deadline, entries + STAYING);
-    if staying {
-        candidate.insert_all(entries..entries + STAYING, Mortal::staying);
+    loop {
+        let deadline = Instant::now() + filling + WARM_UP + BEFORE;
+        let candidate = C::until(deadline, entries + staying);
+        candidate.insert_all(entries..entries + staying, Mortal::staying);
+        candidate.insert_all(0..entries, Mortal::expiring);
+        candidate.settle();
+        if Instant::now() + WARM_UP + BEFORE / 2 < deadline {
+            assert_eq!(Mortal::alive(), entries, "{} lost or duplicated something", C::NAME);
+            return (candidate, deadline);
+        }
+        // The machine was busy, or growing costs more the larger it gets.
+        eprintln!("{} was not filled in time, and gets twice of it", C::NAME);
+        filling *= 2;
+        drop(candidate);
+        while Mortal::alive() > 0 {
+            thread::sleep(LOOK);
+        }
     }
-    candidate.insert_all(0..entries, Mortal::expiring);
-    candidate.settle();
-    let left = deadline.saturating_duration_since(Instant::now());
-    assert!(left > WARM_UP, "{} was not filled in time", C::NAME);
-    assert_eq!(Mortal::alive(), entries, "{} lost or duplicated something", C::NAME);
-    (candidate, deadline)
 }
 
-/// Waits for the deadline and what comes after it; infinite if it did not come in time.
-fn lag(candidate: &impl Expires, deadline: Instant, staying: u64) -> f64 {
+/// Waits for the deadline and what comes after it: seconds, infinite if it did not come in time, and
+/// the share of them that all threads together had to wait for a core.
+fn lag(candidate: &impl Expires, deadline: Instant, staying: u64) -> (f64, f64) {
     thread::sleep(deadline.saturating_duration_since(Instant::now()));
+    let waited = all_kept_waiting();
+    let gone = wait(candidate, deadline, staying);
+    let waited = (all_kept_waiting() - waited).as_secs_f64() / deadline.elapsed().as_secs_f64();
+    (gone.map_or(GIVEN_UP, |gone| gone.saturating_duration_since(deadline).as_secs_f64()), waited)
+}
+
+/// When everything was gone.
+fn wait(candidate: &impl Expires, deadline: Instant, staying: u64) -> Option<Instant> {
     let mut left_behind = false;
-    loop {
-        let now = Instant::now();
+    while deadline.elapsed() < PATIENCE {
         if let Some(last_death) = Mortal::extinct_since() {
             if candidate.count() <= staying {
-                let gone = if left_behind { now } else { last_death };
-                return gone.saturating_duration_since(deadline).as_secs_f64();
+                return Some(if left_behind { Instant::now() } else { last_death });
             }
             // The values are gone and their entries are not.
             left_behind = true;
         }
-        if now > deadline + PATIENCE {
-            return GIVEN_UP;
-        }
         thread::sleep(LOOK);
     }
+    eprintln!("given up with {} values alive, {} entries", Mortal::alive(), candidate.count());
+    None
 }
 
 struct Read {
     before: Histogram,
     meanwhile: Histogram,
+    /// The share of the reader's time in which it had no core.
     waited: f64,
 }
 

@@ -218,7 +218,8 @@ fn expiry(workload: &Workload, plan: &Plan) -> Vec<Table> {
     for round in 1..=plan.expiry_rounds {
         progress(workload, &format!("round {round} of {}", plan.expiry_rounds));
         for (row, child) in silent.iter().enumerate() {
-            lags.push(row, 0, &children::measure(Kind::Expiry, child.name, 1, entries));
+            let measure = || children::measure(Kind::Expiry, child.name, 1, entries);
+            lags.push(row, 0, &steady(CHILD_ATTEMPTS, measure));
         }
         for (row, child) in read.iter().enumerate() {
             let measured =

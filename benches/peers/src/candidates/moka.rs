@@ -49,7 +49,7 @@ impl Updates for Moka {
     #[inline]
     fn update(&self, key: u64) -> bool {
         let count = |old: Option<moka::Entry<u64, u64>>| old.map_or(0, |old| old.into_value() + 1);
-        !self.0.entry(key).and_upsert_with(count).is_fresh()
+        self.0.entry(key).and_upsert_with(count).is_old_value_replaced()
     }
 }
 

@@ -116,19 +116,15 @@ fn build<V: Send + Sync + 'static>(expected: u64) -> Built<V> {
     builder.finalize().expect("the cache's threads start")
 }
 
+/// Few at a time, so that its thread can follow; and once more what it dropped nevertheless.
 fn insert_all<V: Send + Sync + 'static>(cache: &Built<V>, keys: Range<u64>, insert: impl Fn(u64)) {
-    let missing = |key: &u64| cache.get(key).is_none();
-    keys.clone().for_each(&insert);
-    settle(cache);
-    loop {
-        let dropped: Vec<u64> = keys.clone().filter(missing).collect();
-        if dropped.is_empty() {
-            break;
-        }
-        for batch in dropped.chunks(1 << 10) {
+    let mut missing: Vec<u64> = keys.collect();
+    while !missing.is_empty() {
+        for batch in missing.chunks(1 << 10) {
             batch.iter().copied().for_each(&insert);
             settle(cache);
         }
+        missing.retain(|key| cache.get(key).is_none());
     }
 }
 
