@@ -101,3 +101,47 @@ fn samples(samples: &Samples) -> Value {
         "rounds": samples.rounds(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::GIVEN_UP;
+    use crate::steadiness::Measured;
+    use crate::table::Better;
+
+    #[test]
+    fn what_was_given_up_is_said_everywhere() {
+        let columns = vec!["silent".to_owned()];
+        let unit = ("seconds", Better::Less);
+        let mut table = Table::new(
+            "expiry",
+            "gone <soon>".to_owned(),
+            unit,
+            columns,
+            ["tidewheel", "moka"].iter().copied(),
+        );
+        for (row, lag) in [1.0, GIVEN_UP].into_iter().enumerate() {
+            table.push(row, 0, &Measured { figures: vec![lag], waited: 0.0 });
+        }
+        let picture = chart::svg(&table);
+        assert!(picture.contains("not in 8 s") && picture.contains("Gone &lt;soon&gt;"), "{picture}");
+        let plan = Plan {
+            quick: true,
+            threads: vec![1],
+            rounds: 1,
+            span: std::time::Duration::ZERO,
+            large: 1,
+            expiring: 1,
+            expiry_rounds: 1,
+            candidates: Vec::new(),
+        };
+        let (machine, tables) = (Machine::here(), [table]);
+        let goals = goals::reached(&tables);
+        let text = markdown(&machine, &plan, &tables, &goals);
+        assert!(text.contains("| moka | not in 8 s | **0.00** |"), "{text}");
+        assert!(text.contains("(expiry.svg)") && text.contains("at most 1.3 | 1.00 | yes |"), "{text}");
+        let json = json(&machine, &plan, &tables, &goals);
+        let lag = |row: usize| &json["tables"][0]["candidates"][row]["figures"][0]["median"];
+        assert_eq!((lag(0), lag(1)), (&json!(1.0), &Value::Null));
+    }
+}

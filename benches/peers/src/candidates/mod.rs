@@ -144,3 +144,89 @@ fn fill<C: Writes>(entries: u64) -> C {
     candidate.settle();
     candidate
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keeps_what_it_is_given<C: Writes>() {
+        let candidate: C = fill(1_000);
+        assert!((0..1_000).all(|key| candidate.get(key) == Some(key)), "{}", C::NAME);
+        assert_eq!(candidate.get(1_000), None, "{}", C::NAME);
+        assert!(candidate.replace(5, 77), "{}", C::NAME);
+        assert_eq!(candidate.get(5), Some(77), "{}", C::NAME);
+        candidate.insert(5, 78);
+        assert_eq!(candidate.get(5), Some(78), "{}", C::NAME);
+        assert!(candidate.reader().run(5), "{}", C::NAME);
+    }
+
+    fn adds_one<C: Updates>() {
+        let candidate: C = fill(10);
+        assert!(candidate.update(3) && candidate.update(3), "{}", C::NAME);
+        assert_eq!((candidate.get(3), candidate.get(4)), (Some(5), Some(4)), "{}", C::NAME);
+    }
+
+    fn holds_until_the_deadline<C: Expires>() {
+        let candidate = C::until(Instant::now() + TIME_TO_LIVE, 1_000);
+        candidate.insert_all(0..1_000, Mortal::staying);
+        candidate.settle();
+        assert_eq!(candidate.count(), 1_000, "{}", C::NAME);
+        assert!(candidate.get(999) && !candidate.get(1_000), "{}", C::NAME);
+    }
+
+    #[test]
+    fn all_keep_what_they_are_given() {
+        keeps_what_it_is_given::<Tidewheel>();
+        keeps_what_it_is_given::<Dashmap>();
+        keeps_what_it_is_given::<Papaya>();
+        keeps_what_it_is_given::<Scc>();
+        keeps_what_it_is_given::<QuickCache>();
+        keeps_what_it_is_given::<Moka>();
+        keeps_what_it_is_given::<MokaPerEntry>();
+        keeps_what_it_is_given::<MiniMoka>();
+        keeps_what_it_is_given::<Foyer>();
+        keeps_what_it_is_given::<Stretto>();
+        keeps_what_it_is_given::<Locked>();
+    }
+
+    #[test]
+    fn updates_see_the_old_value() {
+        adds_one::<Tidewheel>();
+        adds_one::<Dashmap>();
+        adds_one::<Papaya>();
+        adds_one::<Scc>();
+        adds_one::<QuickCache>();
+        adds_one::<Moka>();
+        adds_one::<Stretto>();
+        adds_one::<Locked>();
+    }
+
+    #[test]
+    fn those_that_expire_hold_until_the_deadline() {
+        holds_until_the_deadline::<TidewheelExpiring>();
+        holds_until_the_deadline::<MokaExpiring>();
+        holds_until_the_deadline::<MokaTended>();
+        holds_until_the_deadline::<StrettoExpiring>();
+        holds_until_the_deadline::<MiniMokaExpiring>();
+    }
+
+    #[test]
+    fn a_held_guard_reads_the_same() {
+        let held = TidewheelHeld::filled(10);
+        let mut reader = held.reader();
+        assert!(reader.run(9));
+        reader.pause();
+        assert!(reader.run(0) && !reader.run(10));
+    }
+
+    #[test]
+    fn the_last_death_is_noted() {
+        // The only test in which any expire: they are counted over the whole process.
+        let first = Mortal::expiring();
+        let second = first.clone();
+        drop((first, Mortal::staying()));
+        assert_eq!((Mortal::alive(), Mortal::extinct_since()), (1, None));
+        drop(second);
+        assert!(Mortal::extinct_since().is_some());
+    }
+}
