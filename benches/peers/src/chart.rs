@@ -5,6 +5,7 @@
 //! values at their ends and a layout for long names to their users, which is all there is to it.
 
 use crate::entrants::OURS;
+use crate::samples::Samples;
 use crate::table::{Better, Figure, Row, Table};
 use std::fmt::Write;
 
@@ -108,18 +109,19 @@ struct Axis {
 
 impl Axis {
     fn of(table: &Table) -> Self {
-        let figures = table.rows.iter().flat_map(|row| &row.figures);
-        let known: Vec<f64> = figures
-            .flat_map(|samples| [samples.median(), samples.max()])
-            .filter(|figure| figure.is_finite() && *figure > 0.0)
-            .collect();
-        let most = known.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
-        let least = known.iter().copied().fold(most, f64::min);
+        let known = |figure: fn(&Samples) -> f64| {
+            let figures = table.rows.iter().flat_map(|row| &row.figures).map(figure);
+            figures.filter(|figure| figure.is_finite() && *figure > 0.0)
+        };
+        let most = known(Samples::median).fold(f64::MIN_POSITIVE, f64::max);
+        let least = known(Samples::median).fold(most, f64::min);
+        // Room for the thin lines.
+        let high = known(Samples::max).fold(most, f64::max);
         if most / least <= LINEAR_UP_TO {
-            return Self { low: 0.0, high: most * 1.02, logarithmic: false };
+            return Self { low: 0.0, high: high * 1.02, logarithmic: false };
         }
         // A bar needs some length even for the least.
-        Self { low: least / 2.0, high: most * 1.1, logarithmic: true }
+        Self { low: least / 2.0, high: high * 1.1, logarithmic: true }
     }
 
     fn place(&self, figure: f64) -> f64 {
@@ -162,7 +164,7 @@ impl Axis {
     }
 
     /// One bar with its median at the end; what was given up fades over the whole width.
-    fn bar(&self, out: &mut String, y: f64, thick: f64, colour: &str, samples: &crate::samples::Samples) {
+    fn bar(&self, out: &mut String, y: f64, thick: f64, colour: &str, samples: &Samples) {
         let median = samples.median();
         let end = if median.is_infinite() { RIGHT } else { self.place(median) };
         let middle = y + thick / 2.0;
