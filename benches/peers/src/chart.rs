@@ -29,7 +29,7 @@ const LINEAR_UP_TO: f64 = 20.0;
 pub(crate) fn svg(table: &Table) -> String {
     let rows = ordered(table);
     let axis = Axis::of(table);
-    let bar = if table.columns.len() > 2 { 9.0 } else { 13.0 };
+    let bar = if table.columns.len() > 2 { 11.0 } else { 13.0 };
     let group = bar * table.columns.len() as f64;
     let bottom = TOP + rows.len() as f64 * (group + GAP) + GAP;
     let height = bottom + BOTTOM;
@@ -59,7 +59,8 @@ pub(crate) fn svg(table: &Table) -> String {
     out
 }
 
-/// The rows, the best first; what was not reached last.
+/// The rows, the best first; what was not reached last. Where they are not compared with each other, as
+/// they come.
 fn ordered(table: &Table) -> Vec<&Row> {
     let mut rows: Vec<&Row> =
         table.rows.iter().filter(|row| row.figures.iter().any(|f| !f.is_empty())).collect();
@@ -68,7 +69,9 @@ fn ordered(table: &Table) -> Vec<&Row> {
         (figure, Better::More) => -figure,
         (figure, Better::Less) => figure,
     };
-    rows.sort_by(|a, b| lead(a).total_cmp(&lead(b)));
+    if table.compared {
+        rows.sort_by(|a, b| lead(a).total_cmp(&lead(b)));
+    }
     rows
 }
 
@@ -179,24 +182,36 @@ impl Axis {
             out,
             "<rect x=\"{LEFT}\" y=\"{y:.1}\" width=\"{length:.1}\" height=\"{thick}\" fill=\"{colour}\"{opacity}/>"
         );
-        let mut label = end;
+        let mut place = end;
         if samples.rounds().len() > 1 && median.is_finite() && samples.max().is_finite() {
             let (least, most) = (self.place(samples.min()), self.place(samples.max()));
-            label = label.max(most);
+            place = place.max(most);
             let _ = writeln!(
                 out,
                 "<line x1=\"{least:.1}\" y1=\"{middle:.1}\" x2=\"{most:.1}\" y2=\"{middle:.1}\" stroke=\"#1f2328\" \
                  stroke-opacity=\"0.6\"/>"
             );
         }
-        text(out, label + 5.0, middle + 3.5, &size, &Figure(median).to_string());
+        text(out, place + 5.0, middle + 3.5, &size, &label(median));
+    }
+}
+
+/// A value at the end of its bar: long ones shortened.
+fn label(figure: f64) -> String {
+    match figure {
+        figure if figure.is_infinite() => Figure(figure).to_string(),
+        figure if figure >= 1e9 => format!("{}G", Figure(figure / 1e9)),
+        figure if figure >= 1e6 => format!("{}M", Figure(figure / 1e6)),
+        figure if figure >= 1e4 => format!("{}k", Figure(figure / 1e3)),
+        figure => Figure(figure).to_string(),
     }
 }
 
 fn tick_label(tick: f64) -> String {
     match tick {
+        tick if tick >= 1e9 => format!("{}G", tick / 1e9),
         tick if tick >= 1e6 => format!("{}M", tick / 1e6),
-        tick if tick >= 1e4 => format!("{}k", tick / 1e3),
+        tick if tick >= 1e3 => format!("{}k", tick / 1e3),
         // Sums of steps are not always round.
         tick => format!("{}", (tick * 1e6).round() / 1e6),
     }
