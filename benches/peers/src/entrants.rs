@@ -1,12 +1,16 @@
 //! Which candidates run in which kind of measurement, with their types forgotten: the loops are
 //! compiled for each candidate, so that no operation in them is a virtual call.
 
-use crate::candidates::Tidewheel;
-use crate::candidates::{Dashmap, Frozen, Moka, MokaPerEntry, Papaya, QuickCache, Reads, Writes};
-use crate::growth;
-use crate::keys::{OneKey, Uniform};
+use crate::candidates::{
+    Dashmap, Foyer, Frozen, Locked, MiniMoka, MiniMokaExpiring, Moka, MokaExpiring, MokaPerEntry, MokaTended,
+    Papaya, QuickCache, Scc, Stretto, StrettoExpiring, Tidewheel, TidewheelExpiring, TidewheelHeld,
+};
+use crate::candidates::{Expires, Reads, Updates, Writes};
+use crate::children::{Child, Kind};
+use crate::keys::{Keys, OneKey, Uniform, Zipf};
 use crate::load::{Drive, rate};
 use crate::steadiness::Measured;
+use crate::{expiry, growth};
 use std::hint::black_box;
 
 /// The name of the candidate that all others are compared with.
@@ -21,55 +25,33 @@ pub(crate) struct Entrant {
     pub(crate) fill: fn(u64) -> Driven,
 }
 
-/// A candidate in a measurement that grows it from nothing, in a process of its own.
-pub(crate) struct Grower {
-    pub(crate) name: &'static str,
-    /// Threads and entries; nanoseconds per insert.
-    pub(crate) growth: fn(usize, u64) -> Measured,
-    /// Threads and entries; quantiles of a single insert, in nanoseconds.
-    pub(crate) latency: fn(usize, u64) -> Measured,
-    /// Entries; bytes per entry beyond the payload, at rest and at the peak.
-    pub(crate) memory: fn(usize, u64) -> Measured,
+/// What a function makes of each of some types.
+macro_rules! each {
+    ($make:ident: $($candidate:ty),+) => { vec![$($make::<$candidate>()),+] };
+    ($make:ident<$number:ident>: $($candidate:ty),+) => { vec![$($make::<$candidate, $number>()),+] };
 }
 
 /// Readers of one key out of a thousand.
 pub(crate) fn hot() -> Vec<Entrant> {
-    fn fill<C: Reads>(entries: u64) -> Driven {
-        let candidate = C::filled(entries);
-        Box::new(move |drive| {
-            rate(drive, &OneKey(entries / 2), |key| black_box(candidate.get(key)).is_some())
-        })
-    }
     fn entrant<C: Reads>() -> Entrant {
-        Entrant { name: C::NAME, fill: fill::<C> }
+        Entrant { name: C::NAME, fill: |entries| reading::<C>(entries, OneKey(entries / 2)) }
     }
-    vec![
-        entrant::<Tidewheel>(),
-        entrant::<Dashmap>(),
-        entrant::<Papaya>(),
-        entrant::<QuickCache>(),
-        entrant::<Moka>(),
-        entrant::<Frozen>(),
-    ]
+    each!(entrant: Tidewheel, TidewheelHeld, Dashmap, Papaya, Scc, QuickCache, Moka, MiniMoka, Foyer,
+        Stretto, Locked, Frozen)
 }
 
 /// Readers of all keys alike.
 pub(crate) fn uniform() -> Vec<Entrant> {
-    fn fill<C: Reads>(entries: u64) -> Driven {
-        let candidate = C::filled(entries);
-        Box::new(move |drive| rate(drive, &Uniform(entries), |key| black_box(candidate.get(key)).is_some()))
-    }
     fn entrant<C: Reads>() -> Entrant {
-        Entrant { name: C::NAME, fill: fill::<C> }
+        Entrant { name: C::NAME, fill: |entries| reading::<C>(entries, Uniform(entries)) }
     }
-    vec![
-        entrant::<Tidewheel>(),
-        entrant::<Dashmap>(),
-        entrant::<Papaya>(),
-        entrant::<QuickCache>(),
-        entrant::<Moka>(),
-        entrant::<Frozen>(),
-    ]
+    each!(entrant: Tidewheel, TidewheelHeld, Dashmap, Papaya, Scc, QuickCache, Moka, MiniMoka, Foyer,
+        Stretto, Locked, Frozen)
+}
+
+fn reading<C: Reads>(entries: u64, keys: impl Keys + Sync + 'static) -> Driven {
+    let candidate = C::filled(entries);
+    Box::new(move |drive| rate(drive, &keys, |_| candidate.reader()))
 }
 
 /// Writers that overwrite all keys alike.
@@ -77,37 +59,107 @@ pub(crate) fn replacing() -> Vec<Entrant> {
     fn fill<C: Writes>(entries: u64) -> Driven {
         let candidate = C::filled(entries);
         Box::new(move |drive| {
-            rate(drive, &Uniform(entries), |key| candidate.replace(key, black_box(key + drive.round as u64)))
+            let (candidate, round) = (&candidate, drive.round as u64);
+            rate(drive, &Uniform(entries), |_| move |key: u64| candidate.replace(key, black_box(key + round)))
         })
     }
     fn entrant<C: Writes>() -> Entrant {
         Entrant { name: C::NAME, fill: fill::<C> }
     }
-    vec![
-        entrant::<Tidewheel>(),
-        entrant::<Dashmap>(),
-        entrant::<Papaya>(),
-        entrant::<QuickCache>(),
-        entrant::<Moka>(),
-    ]
+    each!(entrant: Tidewheel, Dashmap, Papaya, Scc, QuickCache, Moka, MiniMoka, Foyer, Stretto, Locked)
 }
 
-/// Writers that insert new keys.
-pub(crate) fn growing() -> Vec<Grower> {
-    fn grower<C: Writes>() -> Grower {
-        Grower {
-            name: C::NAME,
-            growth: growth::growth::<C>,
-            latency: growth::latency::<C>,
-            memory: growth::memory::<C>,
-        }
+/// Writers that compute a new value from the old one, of all keys alike.
+pub(crate) fn updating() -> Vec<Entrant> {
+    fn fill<C: Updates>(entries: u64) -> Driven {
+        let candidate = C::filled(entries);
+        Box::new(move |drive| {
+            let candidate = &candidate;
+            rate(drive, &Uniform(entries), |_| move |key: u64| candidate.update(key))
+        })
     }
-    vec![
-        grower::<Tidewheel>(),
-        grower::<Dashmap>(),
-        grower::<Papaya>(),
-        grower::<QuickCache>(),
-        grower::<Moka>(),
-        grower::<MokaPerEntry>(),
-    ]
+    fn entrant<C: Updates>() -> Entrant {
+        Entrant { name: C::NAME, fill: fill::<C> }
+    }
+    each!(entrant: Tidewheel, Dashmap, Papaya, Scc, QuickCache, Moka, Stretto, Locked)
+}
+
+/// Threads that read, and insert over what is there in so many cases of a hundred; some keys come more
+/// often than others.
+pub(crate) fn mixed<const INSERTS: u64>() -> Vec<Entrant> {
+    fn fill<C: Writes, const INSERTS: u64>(entries: u64) -> Driven {
+        let candidate = C::filled(entries);
+        Box::new(move |drive| {
+            let candidate = &candidate;
+            rate(drive, &Zipf, |thread| {
+                // A generator apart from that of the keys: else it would be the same keys that are written.
+                let mut die = Uniform(100).seeded(drive.round, thread + 1000);
+                move |key: u64| {
+                    if die() < INSERTS {
+                        candidate.insert(key, black_box(key));
+                        true
+                    } else {
+                        black_box(candidate.get(key)).is_some()
+                    }
+                }
+            })
+        })
+    }
+    fn entrant<C: Writes, const INSERTS: u64>() -> Entrant {
+        Entrant { name: C::NAME, fill: fill::<C, INSERTS> }
+    }
+    each!(entrant<INSERTS>: Tidewheel, Dashmap, Papaya, Scc, QuickCache, Moka, MiniMoka, Foyer, Stretto,
+        Locked)
+}
+
+/// Those that take part in a measurement in a process of its own.
+pub(crate) fn children(kind: Kind) -> Vec<Child> {
+    match kind {
+        Kind::Growth => growing(),
+        Kind::Latency => growing_timed(),
+        Kind::Memory => weighed(),
+        Kind::Expiry => expiring(),
+        Kind::ExpiryRead => expiring_read(),
+    }
+}
+
+/// Without stretto, which drops inserts that come too fast.
+fn growing() -> Vec<Child> {
+    fn child<C: Writes>() -> Child {
+        Child { name: C::NAME, run: growth::growth::<C> }
+    }
+    each!(child: Tidewheel, Dashmap, Papaya, Scc, QuickCache, Moka, MokaPerEntry, MiniMoka, Foyer, Locked)
+}
+
+fn growing_timed() -> Vec<Child> {
+    fn child<C: Writes>() -> Child {
+        Child { name: C::NAME, run: growth::latency::<C> }
+    }
+    each!(child: Tidewheel, Dashmap, Papaya, Scc, QuickCache, Moka, MokaPerEntry, MiniMoka, Foyer, Locked)
+}
+
+fn weighed() -> Vec<Child> {
+    fn child<C: Writes>() -> Child {
+        Child { name: C::NAME, run: growth::memory::<C> }
+    }
+    each!(child: Tidewheel, Dashmap, Papaya, Scc, QuickCache, Moka, MokaPerEntry, MiniMoka, Foyer, Stretto,
+        Locked)
+}
+
+fn expiring() -> Vec<Child> {
+    fn child<C: Expires>() -> Child {
+        Child { name: C::NAME, run: expiry::silent::<C> }
+    }
+    let mut children = each!(child: TidewheelExpiring, MokaExpiring, MokaTended, StrettoExpiring);
+    let run = expiry::silent_alone::<MiniMokaExpiring>;
+    children.push(Child { name: MiniMokaExpiring::NAME, run });
+    children
+}
+
+/// Without mini-moka, in which nothing can stay for the reader.
+fn expiring_read() -> Vec<Child> {
+    fn child<C: Expires>() -> Child {
+        Child { name: C::NAME, run: expiry::read_meanwhile::<C> }
+    }
+    each!(child: TidewheelExpiring, MokaExpiring, MokaTended, StrettoExpiring)
 }

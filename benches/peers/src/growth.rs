@@ -5,15 +5,12 @@
 use crate::candidates::Writes;
 use crate::histogram::Histogram;
 use crate::load::share_out;
+use crate::quantiles;
 use crate::steadiness::Measured;
 use std::time::Instant;
 
 /// Bytes of a key and a value, which every candidate has to keep.
 const PAYLOAD: f64 = 16.0;
-
-/// The quantiles of [`latency`], and what they are called; the last figure is the maximum.
-pub(crate) const QUANTILES: [(f64, &str); 4] =
-    [(0.5, "p50"), (0.99, "p99"), (0.999, "p99.9"), (0.9999, "p99.99")];
 
 /// Nanoseconds per insert: the time that all threads together took, over the number of inserts.
 pub(crate) fn growth<C: Writes>(threads: usize, entries: u64) -> Measured {
@@ -44,8 +41,7 @@ pub(crate) fn latency<C: Writes>(threads: usize, entries: u64) -> Measured {
     std::mem::forget(candidate);
     let mut all = Histogram::new();
     shared.results.iter().for_each(|histogram| all.merge(histogram));
-    let mut figures: Vec<_> = QUANTILES.iter().map(|(share, _)| all.quantile(*share) as f64).collect();
-    figures.push(all.max() as f64);
+    let figures = quantiles::figures(&all);
     Measured { figures, waited: shared.waited }
 }
 
@@ -54,11 +50,7 @@ pub(crate) fn latency<C: Writes>(threads: usize, entries: u64) -> Measured {
 pub(crate) fn memory<C: Writes>(threads: usize, entries: u64) -> Measured {
     let before = resident("VmRSS:");
     let candidate = C::empty(entries);
-    share_out(threads, entries, |keys| {
-        for key in keys {
-            candidate.insert(key, key);
-        }
-    });
+    share_out(threads, entries, |keys| candidate.insert_all(keys));
     candidate.settle();
     let per_entry = |bytes: f64| (bytes - before) / entries as f64 - PAYLOAD;
     let figures = vec![per_entry(resident("VmRSS:")), per_entry(resident("VmHWM:"))];

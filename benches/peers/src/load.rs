@@ -1,6 +1,7 @@
 //! The load of a measurement: threads that start together, the timed loop. It never knows what
 //! runs under it.
 
+use crate::candidates::Operation;
 use crate::keys::Keys;
 use crate::steadiness::{Measured, kept_waiting};
 use std::cell::Cell;
@@ -20,22 +21,24 @@ pub(crate) struct Drive {
     pub(crate) round: usize,
 }
 
-/// Runs `operation` on all threads for the span and measures million operations per second, all threads
-/// together. `operation` says whether it succeeded; one that did not makes the figure worthless, so
+/// Has each thread begin an operation, by its number, and run it for the span; measures million
+/// operations per second, all threads together. One that did not succeed makes the figure worthless, so
 /// that is a panic.
-pub(crate) fn rate(
+pub(crate) fn rate<O: Operation>(
     drive: Drive,
     keys: &(impl Keys + Sync),
-    operation: impl Fn(u64) -> bool + Sync,
+    begin: impl Fn(usize) -> O + Sync,
 ) -> Measured {
     let (rates, waited) = together(drive.threads, |thread, start| {
         let mut next = keys.seeded(drive.round, thread);
         let (mut done, mut succeeded) = (0u64, 0u64);
+        let mut operation = begin(thread);
         let start = start();
         loop {
             for _ in 0..BATCH {
-                succeeded += u64::from(operation(next()));
+                succeeded += u64::from(operation.run(next()));
             }
+            operation.pause();
             done += u64::from(BATCH);
             let elapsed = start.elapsed();
             if elapsed >= drive.span {

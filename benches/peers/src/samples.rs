@@ -1,5 +1,8 @@
 //! Figures of one candidate over the rounds, in the order of the rounds.
 
+/// The figure of what was waited for in vain.
+pub(crate) const GIVEN_UP: f64 = f64::INFINITY;
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Samples(Vec<f64>);
 
@@ -24,6 +27,14 @@ impl Samples {
 
     pub(crate) fn max(&self) -> f64 {
         self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn rounds(&self) -> &[f64] {
+        &self.0
     }
 
     /// This over `other`, round by round: what slowed a whole round down falls out.

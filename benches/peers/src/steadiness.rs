@@ -1,6 +1,7 @@
 //! How steady the machine was: the share of a measurement's time in which its threads were ready to run
 //! and had no core, because something else had it. What was disturbed is measured again.
 
+use std::path::Path;
 use std::time::Duration;
 
 /// A measurement disturbed for a larger share of its time is repeated, if there are attempts left.
@@ -31,7 +32,17 @@ pub(crate) fn steady(attempts: usize, mut measure: impl FnMut() -> Measured) -> 
 
 /// How long the calling thread has waited for a core in its life; zero where the system does not tell.
 pub(crate) fn kept_waiting() -> Duration {
-    let line = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    waited_in("/proc/thread-self/schedstat")
+}
+
+/// The same of all threads of this process that still run, those of the candidate included.
+pub(crate) fn all_kept_waiting() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    threads.map(|thread| waited_in(thread.path().join("schedstat"))).sum()
+}
+
+fn waited_in(path: impl AsRef<Path>) -> Duration {
+    let line = std::fs::read_to_string(path).unwrap_or_default();
     let nanos = line.split_whitespace().nth(1).and_then(|nanos| nanos.parse().ok());
     Duration::from_nanos(nanos.unwrap_or(0))
 }

@@ -1,12 +1,13 @@
 //! The workloads by name, and the rounds over them: A B C D A B C D ..., so that what disturbs the
 //! machine for a while disturbs all candidates alike.
 
-use crate::children::{self, Growing};
-use crate::entrants::{self, Entrant, Grower};
-use crate::growth::QUANTILES;
+use crate::children::{self, Child, Kind};
+use crate::entrants::{self, Entrant};
+use crate::keys::Zipf;
 use crate::load::Drive;
-use crate::steadiness::steady;
-use crate::table::Table;
+use crate::quantiles;
+use crate::steadiness::{Measured, steady};
+use crate::table::{Better, Table};
 use std::time::Duration;
 
 /// How often a disturbed measurement is tried: the short ones more often than the long ones.
@@ -15,6 +16,7 @@ const CHILD_ATTEMPTS: usize = 2;
 
 /// What a run was asked for.
 pub(crate) struct Plan {
+    pub(crate) quick: bool,
     /// The thread counts, each measured in every round.
     pub(crate) threads: Vec<usize>,
     pub(crate) rounds: usize,
@@ -22,6 +24,9 @@ pub(crate) struct Plan {
     pub(crate) span: Duration,
     /// Entries of the large workloads.
     pub(crate) large: u64,
+    /// Entries that expire at once, and rounds of that: they are long ones.
+    pub(crate) expiring: u64,
+    pub(crate) expiry_rounds: usize,
     /// The candidates to run; empty for all.
     pub(crate) candidates: Vec<String>,
 }
@@ -29,6 +34,17 @@ pub(crate) struct Plan {
 impl Plan {
     fn wants(&self, name: &str) -> bool {
         self.candidates.is_empty() || self.candidates.iter().any(|wanted| wanted == name)
+    }
+
+    /// Those of a kind who take part.
+    fn children(&self, kind: Kind) -> Vec<Child> {
+        let mut children = entrants::children(kind);
+        children.retain(|child| self.wants(child.name));
+        children
+    }
+
+    fn threads_titles(&self) -> Vec<String> {
+        self.threads.iter().map(|threads| threads_title(*threads)).collect()
     }
 }
 
@@ -44,10 +60,10 @@ impl Workload {
     }
 }
 
-pub(crate) const ALL: [Workload; 8] = [
+pub(crate) const ALL: [Workload; 12] = [
     Workload {
         name: "hot",
-        what: "reads of one key",
+        what: "reads of one hot key",
         run: |workload, plan| rates(workload, plan, entrants::hot(), 1_000),
     },
     Workload {
@@ -57,8 +73,18 @@ pub(crate) const ALL: [Workload; 8] = [
     },
     Workload {
         name: "read-large",
-        what: "reads of a large set of keys (5e6), uniform",
+        what: "reads of a large set of keys, uniform",
         run: |workload, plan| rates(workload, plan, entrants::uniform(), plan.large),
+    },
+    Workload {
+        name: "mixed-95",
+        what: "95 reads and 5 inserts over entries, zipf 0.99",
+        run: |workload, plan| rates(workload, plan, entrants::mixed::<5>(), Zipf::KEYS),
+    },
+    Workload {
+        name: "mixed-75",
+        what: "75 reads and 25 inserts over entries, zipf 0.99",
+        run: |workload, plan| rates(workload, plan, entrants::mixed::<25>(), Zipf::KEYS),
     },
     Workload {
         name: "replace-1e3",
@@ -71,12 +97,18 @@ pub(crate) const ALL: [Workload; 8] = [
         run: |workload, plan| rates(workload, plan, entrants::replacing(), 100_000),
     },
     Workload {
+        name: "update-1e5",
+        what: "updates (read, compute, write, as one) of 1e5 keys, uniform",
+        run: |workload, plan| rates(workload, plan, entrants::updating(), 100_000),
+    },
+    Workload {
         name: "growth",
-        what: "inserts with a time to live, from nothing to a large set of entries (5e6)",
+        what: "inserts with a time to live, from nothing to a large set of entries",
         run: growth,
     },
     Workload { name: "latency", what: "the same, each insert timed by itself", run: latency },
     Workload { name: "memory", what: "resident memory of the same", run: memory },
+    Workload { name: "expiry", what: "many entries that expire at once", run: expiry },
 ];
 
 /// How a number of threads is called in tables.
@@ -86,12 +118,11 @@ pub(crate) fn threads_title(threads: usize) -> String {
 
 fn rates(workload: &Workload, plan: &Plan, mut entrants: Vec<Entrant>, entries: u64) -> Vec<Table> {
     entrants.retain(|entrant| plan.wants(entrant.name));
-    let title = format!(
-        "{} ({entries} entries), million per second, median of {} rounds (least to most)",
-        workload.what, plan.rounds
-    );
-    let columns = plan.threads.iter().map(|threads| threads_title(*threads)).collect();
-    let mut table = Table::new(workload.name, title, columns, entrants.iter().map(|entrant| entrant.name));
+    let title = format!("{} ({entries} entries)", workload.what);
+    let unit = ("million operations per second, all threads together", Better::More);
+    let names = entrants.iter().map(|entrant| entrant.name);
+    let mut table = Table::new(workload.name, title, unit, plan.threads_titles(), names);
+    table.lead = plan.threads.len() - 1;
     progress(workload, "filling");
     let driven: Vec<_> = entrants.iter().map(|entrant| (entrant.fill)(entries)).collect();
     // Round 0 warms up and does not count.
@@ -111,26 +142,18 @@ fn rates(workload: &Workload, plan: &Plan, mut entrants: Vec<Entrant>, entries: 
     vec![table]
 }
 
-fn growers(plan: &Plan) -> Vec<Grower> {
-    let mut growers = entrants::growing();
-    growers.retain(|grower| plan.wants(grower.name));
-    growers
-}
-
 fn growth(workload: &Workload, plan: &Plan) -> Vec<Table> {
-    let growers = growers(plan);
-    let title = format!(
-        "inserts with a time to live from nothing to {} entries, time of all threads over inserts, \
-         nanoseconds, median of {} rounds (least to most)",
-        plan.large, plan.rounds
-    );
-    let columns = plan.threads.iter().map(|threads| threads_title(*threads)).collect();
-    let mut table = Table::new(workload.name, title, columns, growers.iter().map(|grower| grower.name));
+    let title = format!("inserts with a time to live, from nothing to {} entries", plan.large);
+    let unit = ("nanoseconds per insert, time of all threads over inserts", Better::Less);
+    let children = plan.children(Kind::Growth);
+    let names = children.iter().map(|child| child.name);
+    let mut table = Table::new(workload.name, title, unit, plan.threads_titles(), names);
+    table.lead = plan.threads.len() - 1;
     for round in 1..=plan.rounds {
         progress(workload, &format!("round {round} of {}", plan.rounds));
         for (column, threads) in plan.threads.iter().enumerate() {
-            for (row, grower) in growers.iter().enumerate() {
-                let measure = || children::measure(Growing::Growth, grower.name, *threads, plan.large);
+            for (row, child) in children.iter().enumerate() {
+                let measure = || children::measure(Kind::Growth, child.name, *threads, plan.large);
                 table.push(row, column, &steady(CHILD_ATTEMPTS, measure));
             }
         }
@@ -139,54 +162,80 @@ fn growth(workload: &Workload, plan: &Plan) -> Vec<Table> {
 }
 
 fn latency(workload: &Workload, plan: &Plan) -> Vec<Table> {
-    let growers = growers(plan);
-    plan.threads
-        .iter()
-        .map(|threads| {
-            let title = format!(
-                "a single insert while growing to {} entries, {}, nanoseconds (two readings of the clock \
-                 included), median of {} rounds (least to most)",
-                plan.large,
-                threads_title(*threads),
-                plan.rounds
-            );
-            let columns = QUANTILES.iter().map(|(_, name)| *name).chain(["max"]).map(str::to_owned).collect();
-            measured(workload, plan, Growing::Latency, &growers, title, columns, *threads)
-        })
-        .collect()
+    let unit = ("nanoseconds, two readings of the clock included", Better::Less);
+    let children = plan.children(Kind::Latency);
+    let table = |threads: &usize| {
+        let threads_title = threads_title(*threads);
+        let title = format!("a single insert while growing to {} entries, {threads_title}", plan.large);
+        let id = format!("{}-{}", workload.name, threads_title.replace(' ', "-"));
+        let names = children.iter().map(|child| child.name);
+        let mut table = Table::new(id, title, unit, quantiles::columns(), names);
+        // The quantile that the goals look at.
+        table.lead = quantiles::COUNT - 2;
+        for round in 1..=plan.rounds {
+            progress(workload, &format!("{threads_title}, round {round} of {}", plan.rounds));
+            for (row, child) in children.iter().enumerate() {
+                let measure = || children::measure(Kind::Latency, child.name, *threads, plan.large);
+                table.push(row, 0, &steady(CHILD_ATTEMPTS, measure));
+            }
+        }
+        table
+    };
+    plan.threads.iter().map(table).collect()
 }
 
 fn memory(workload: &Workload, plan: &Plan) -> Vec<Table> {
-    let title = format!(
-        "resident bytes per entry beyond 16 bytes of payload, {} entries, median of {} rounds (least to most)",
-        plan.large, plan.rounds
-    );
-    let columns = vec!["at rest".to_owned(), "at the peak".to_owned()];
-    vec![measured(workload, plan, Growing::Memory, &growers(plan), title, columns, 1)]
-}
-
-/// A table with one column for each figure that a child answers.
-fn measured(
-    workload: &Workload,
-    plan: &Plan,
-    growing: Growing,
-    growers: &[Grower],
-    title: String,
-    columns: Vec<String>,
-    threads: usize,
-) -> Table {
-    let mut table = Table::new(workload.name, title, columns, growers.iter().map(|grower| grower.name));
+    let title = format!("resident memory beyond 16 bytes of key and value, {} entries", plan.large);
+    let unit = ("bytes per entry", Better::Less);
+    let children = plan.children(Kind::Memory);
+    let columns = ["at rest", "at the peak"].map(str::to_owned).to_vec();
+    let names = children.iter().map(|child| child.name);
+    let mut table = Table::new(workload.name, title, unit, columns, names);
     for round in 1..=plan.rounds {
-        progress(workload, &format!("{}, round {round} of {}", threads_title(threads), plan.rounds));
-        for (row, grower) in growers.iter().enumerate() {
-            table.push(
-                row,
-                0,
-                &steady(CHILD_ATTEMPTS, || children::measure(growing, grower.name, threads, plan.large)),
-            );
+        progress(workload, &format!("round {round} of {}", plan.rounds));
+        for (row, child) in children.iter().enumerate() {
+            table.push(row, 0, &children::measure(Kind::Memory, child.name, 1, plan.large));
         }
     }
-    table
+    vec![table]
+}
+
+fn expiry(workload: &Workload, plan: &Plan) -> Vec<Table> {
+    let entries = plan.expiring;
+    let (silent, read) = (plan.children(Kind::Expiry), plan.children(Kind::ExpiryRead));
+    let title = format!("{entries} entries of one deadline: out of the map and dropped");
+    let columns = ["silent", "read meanwhile"].map(str::to_owned).to_vec();
+    let unit = ("seconds after the deadline", Better::Less);
+    let mut lags = Table::new(workload.name, title, unit, columns, silent.iter().map(|child| child.name));
+    let title = format!("a single read before {entries} entries expire at once, and meanwhile");
+    let unit = ("nanoseconds, two readings of the clock included", Better::Less);
+    let names =
+        read.iter().flat_map(|child| ["before", "meanwhile"].map(|when| format!("{}, {when}", child.name)));
+    let id = format!("{}-reader", workload.name);
+    let mut reads = Table::new(id, title, unit, quantiles::columns(), names);
+    reads.compared = false;
+    reads.lead = quantiles::COUNT - 2;
+    for round in 1..=plan.expiry_rounds {
+        progress(workload, &format!("round {round} of {}", plan.expiry_rounds));
+        for (row, child) in silent.iter().enumerate() {
+            let measure = || children::measure(Kind::Expiry, child.name, 1, entries);
+            lags.push(row, 0, &steady(CHILD_ATTEMPTS, measure));
+        }
+        for (row, child) in read.iter().enumerate() {
+            let measured =
+                steady(CHILD_ATTEMPTS, || children::measure(Kind::ExpiryRead, child.name, 1, entries));
+            let part = |from: usize, to: usize| Measured {
+                figures: measured.figures[from..to].to_vec(),
+                waited: measured.waited,
+            };
+            if let Some(row) = silent.iter().position(|silent| silent.name == child.name) {
+                lags.push(row, 1, &part(0, 1));
+            }
+            reads.push(2 * row, 0, &part(1, 1 + quantiles::COUNT));
+            reads.push(2 * row + 1, 0, &part(1 + quantiles::COUNT, 1 + 2 * quantiles::COUNT));
+        }
+    }
+    vec![lags, reads]
 }
 
 fn progress(workload: &Workload, doing: &str) {

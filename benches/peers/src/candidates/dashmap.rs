@@ -1,6 +1,6 @@
 //! dashmap: a hash map in shards, each under a read-write lock. Knows no expiry.
 
-use super::{Hasher, Reads, Writes, fill, hasher};
+use super::{Hasher, Reads, Updates, Writes, fill, hasher};
 use dashmap::DashMap;
 
 pub(crate) struct Dashmap(DashMap<u64, u64, Hasher>);
@@ -31,5 +31,12 @@ impl Writes for Dashmap {
     #[inline]
     fn replace(&self, key: u64, value: u64) -> bool {
         self.0.get_mut(&key).map(|mut old| *old = value).is_some()
+    }
+}
+
+impl Updates for Dashmap {
+    #[inline]
+    fn update(&self, key: u64) -> bool {
+        self.0.get_mut(&key).map(|mut value| *value += 1).is_some()
     }
 }

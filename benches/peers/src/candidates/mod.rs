@@ -2,23 +2,38 @@
 //! measured.
 //!
 //! A new candidate is a file here with a type that implements [`Reads`] and, if it can be written to
-//! through `&self`, [`Writes`]; and a line in the lists of `entrants.rs`.
+//! through `&self`, [`Writes`] and perhaps [`Updates`]; if entries can expire, [`Expires`]; and its name in
+//! the lists of `entrants.rs`.
 
 mod dashmap;
+mod foyer;
 mod frozen;
+mod mini_moka;
 mod moka;
+mod mortal;
 mod papaya;
 mod quick_cache;
+mod rwlock;
+mod scc;
+mod stretto;
 mod tidewheel;
 
 pub(crate) use self::dashmap::Dashmap;
+pub(crate) use self::foyer::Foyer;
 pub(crate) use self::frozen::Frozen;
-pub(crate) use self::moka::{Moka, MokaPerEntry};
+pub(crate) use self::mini_moka::{MiniMoka, MiniMokaExpiring};
+pub(crate) use self::moka::{Moka, MokaExpiring, MokaPerEntry, MokaTended};
+pub(crate) use self::mortal::Mortal;
 pub(crate) use self::papaya::Papaya;
 pub(crate) use self::quick_cache::QuickCache;
-pub(crate) use self::tidewheel::Tidewheel;
+pub(crate) use self::rwlock::Locked;
+pub(crate) use self::scc::Scc;
+pub(crate) use self::stretto::{Stretto, StrettoExpiring};
+pub(crate) use self::tidewheel::{Tidewheel, TidewheelExpiring, TidewheelHeld};
 
-use std::time::Duration;
+use std::hint::black_box;
+use std::ops::Range;
+use std::time::{Duration, Instant};
 
 /// The time to live of every entry whose candidate knows one: long enough that nothing expires while
 /// it is measured.
@@ -29,6 +44,22 @@ type Hasher = ahash::RandomState;
 
 fn hasher() -> Hasher {
     ahash::RandomState::with_seeds(0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344)
+}
+
+/// What one thread does to a candidate, over and over.
+pub(crate) trait Operation {
+    /// Once; says whether it succeeded.
+    fn run(&mut self, key: u64) -> bool;
+
+    /// Between two batches of many.
+    fn pause(&mut self) {}
+}
+
+impl<F: FnMut(u64) -> bool> Operation for F {
+    #[inline]
+    fn run(&mut self, key: u64) -> bool {
+        self(key)
+    }
 }
 
 /// What can be read from many threads.
@@ -42,6 +73,12 @@ pub(crate) trait Reads: Sized + Send + Sync + 'static {
 
     /// One read, with whatever pin or lock it takes.
     fn get(&self, key: u64) -> Option<u64>;
+
+    /// How a thread reads that reads all the time: by one [`get`](Self::get) after the other, unless
+    /// there is another way to be shown.
+    fn reader(&self) -> impl Operation {
+        |key: u64| black_box(self.get(key)).is_some()
+    }
 }
 
 /// What can also be written from many threads.
@@ -50,8 +87,15 @@ pub(crate) trait Writes: Reads {
     /// may make room for them in advance.
     fn empty(expected: u64) -> Self;
 
-    /// Inserts a key that is not there.
+    /// Inserts a key that is not there, or overwrites one that is.
     fn insert(&self, key: u64, value: u64);
+
+    /// Inserts many keys, each with itself as value; all of them are in afterwards.
+    fn insert_all(&self, keys: Range<u64>) {
+        for key in keys {
+            self.insert(key, key);
+        }
+    }
 
     /// Overwrites the value of a key that is there, and says whether it was.
     fn replace(&self, key: u64, value: u64) -> bool;
@@ -60,12 +104,129 @@ pub(crate) trait Writes: Reads {
     fn settle(&self) {}
 }
 
+/// What can also compute a new value from the old one, with nobody in between.
+pub(crate) trait Updates: Writes {
+    /// Adds one to the value of a key that is there, and says whether it was.
+    fn update(&self, key: u64) -> bool;
+}
+
+/// What lets entries expire, with values that count themselves.
+pub(crate) trait Expires: Send + Sync + 'static {
+    const NAME: &'static str;
+
+    /// An empty candidate for so many entries, whose values that expire do so at the deadline, all at
+    /// once, if it can be told so.
+    fn until(deadline: Instant, expected: u64) -> Self;
+
+    fn insert(&self, key: u64, value: Mortal);
+
+    /// As [`Writes::insert_all`].
+    fn insert_all(&self, keys: Range<u64>, value: fn() -> Mortal) {
+        for key in keys {
+            self.insert(key, value());
+        }
+    }
+
+    /// Takes the value out as a copy, and says whether there was one.
+    fn get(&self, key: u64) -> bool;
+
+    /// The entries in the map, expired and not yet removed ones included.
+    fn count(&self) -> u64;
+
+    /// As [`Writes::settle`].
+    fn settle(&self) {}
+}
+
 /// `Reads::filled` of everything that can be written.
 fn fill<C: Writes>(entries: u64) -> C {
     let candidate = C::empty(entries);
-    for key in 0..entries {
-        candidate.insert(key, key);
-    }
+    candidate.insert_all(0..entries);
     candidate.settle();
     candidate
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keeps_what_it_is_given<C: Writes>() {
+        let candidate: C = fill(1_000);
+        assert!((0..1_000).all(|key| candidate.get(key) == Some(key)), "{}", C::NAME);
+        assert_eq!(candidate.get(1_000), None, "{}", C::NAME);
+        assert!(candidate.replace(5, 77), "{}", C::NAME);
+        assert_eq!(candidate.get(5), Some(77), "{}", C::NAME);
+        candidate.insert(5, 78);
+        assert_eq!(candidate.get(5), Some(78), "{}", C::NAME);
+        assert!(candidate.reader().run(5), "{}", C::NAME);
+    }
+
+    fn adds_one<C: Updates>() {
+        let candidate: C = fill(10);
+        assert!(candidate.update(3) && candidate.update(3), "{}", C::NAME);
+        assert_eq!((candidate.get(3), candidate.get(4)), (Some(5), Some(4)), "{}", C::NAME);
+    }
+
+    fn holds_until_the_deadline<C: Expires>() {
+        let candidate = C::until(Instant::now() + TIME_TO_LIVE, 1_000);
+        candidate.insert_all(0..1_000, Mortal::staying);
+        candidate.settle();
+        assert_eq!(candidate.count(), 1_000, "{}", C::NAME);
+        assert!(candidate.get(999) && !candidate.get(1_000), "{}", C::NAME);
+    }
+
+    #[test]
+    fn all_keep_what_they_are_given() {
+        keeps_what_it_is_given::<Tidewheel>();
+        keeps_what_it_is_given::<Dashmap>();
+        keeps_what_it_is_given::<Papaya>();
+        keeps_what_it_is_given::<Scc>();
+        keeps_what_it_is_given::<QuickCache>();
+        keeps_what_it_is_given::<Moka>();
+        keeps_what_it_is_given::<MokaPerEntry>();
+        keeps_what_it_is_given::<MiniMoka>();
+        keeps_what_it_is_given::<Foyer>();
+        keeps_what_it_is_given::<Stretto>();
+        keeps_what_it_is_given::<Locked>();
+    }
+
+    #[test]
+    fn updates_see_the_old_value() {
+        adds_one::<Tidewheel>();
+        adds_one::<Dashmap>();
+        adds_one::<Papaya>();
+        adds_one::<Scc>();
+        adds_one::<QuickCache>();
+        adds_one::<Moka>();
+        adds_one::<Stretto>();
+        adds_one::<Locked>();
+    }
+
+    #[test]
+    fn those_that_expire_hold_until_the_deadline() {
+        holds_until_the_deadline::<TidewheelExpiring>();
+        holds_until_the_deadline::<MokaExpiring>();
+        holds_until_the_deadline::<MokaTended>();
+        holds_until_the_deadline::<StrettoExpiring>();
+        holds_until_the_deadline::<MiniMokaExpiring>();
+    }
+
+    #[test]
+    fn a_held_guard_reads_the_same() {
+        let held = TidewheelHeld::filled(10);
+        let mut reader = held.reader();
+        assert!(reader.run(9));
+        reader.pause();
+        assert!(reader.run(0) && !reader.run(10));
+    }
+
+    #[test]
+    fn the_last_death_is_noted() {
+        // The only test in which any expire: they are counted over the whole process.
+        let first = Mortal::expiring();
+        let second = first.clone();
+        drop((first, Mortal::staying()));
+        assert_eq!((Mortal::alive(), Mortal::extinct_since()), (1, None));
+        drop(second);
+        assert!(Mortal::extinct_since().is_some());
+    }
 }

@@ -1,6 +1,6 @@
 //! papaya: a lock-free hash map. Knows no expiry. Each operation pins for itself, as ours do.
 
-use super::{Hasher, Reads, Writes, fill, hasher};
+use super::{Hasher, Reads, Updates, Writes, fill, hasher};
 use papaya::HashMap;
 
 pub(crate) struct Papaya(HashMap<u64, u64, Hasher>);
@@ -31,5 +31,12 @@ impl Writes for Papaya {
     #[inline]
     fn replace(&self, key: u64, value: u64) -> bool {
         self.0.pin().update(key, |_| value).is_some()
+    }
+}
+
+impl Updates for Papaya {
+    #[inline]
+    fn update(&self, key: u64) -> bool {
+        self.0.pin().update(key, |value| value + 1).is_some()
     }
 }

@@ -1,8 +1,8 @@
 //! quick_cache: a bounded cache in shards, each under a read-write lock. Knows no expiry.
 
-use super::{Hasher, Reads, Writes, fill, hasher};
+use super::{Hasher, Reads, Updates, Writes, fill, hasher};
 use quick_cache::UnitWeighter;
-use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::sync::{Cache, DefaultLifecycle, EntryAction, EntryResult};
 
 pub(crate) struct QuickCache(Cache<u64, u64, UnitWeighter, Hasher>);
 
@@ -35,5 +35,16 @@ impl Writes for QuickCache {
     #[inline]
     fn replace(&self, key: u64, value: u64) -> bool {
         self.0.replace(key, value, false).is_ok()
+    }
+}
+
+impl Updates for QuickCache {
+    #[inline]
+    fn update(&self, key: u64) -> bool {
+        let updated = self.0.entry(&key, None, |_, value| {
+            *value += 1;
+            EntryAction::Retain(())
+        });
+        matches!(updated, EntryResult::Retained(()))
     }
 }

@@ -1,7 +1,11 @@
-//! Ours: default clock, default reaper, a finite time to live on every entry, a pin per operation.
+//! Ours: default clock, default reaper, a finite time to live on every entry; with a pin per operation,
+//! and, where it only reads, also under a guard that is held.
 
-use super::{Hasher, Reads, TIME_TO_LIVE, Writes, fill, hasher};
-use tidewheel::Cache;
+use super::{Expires, Hasher, Mortal, Operation, Reads, TIME_TO_LIVE, Updates, Writes, fill, hasher};
+use std::hash::Hash;
+use std::hint::black_box;
+use std::time::Instant;
+use tidewheel::{Cache, ReadGuard};
 
 pub(crate) struct Tidewheel(Cache<u64, u64, Hasher>);
 
@@ -20,8 +24,7 @@ impl Reads for Tidewheel {
 
 impl Writes for Tidewheel {
     fn empty(_: u64) -> Self {
-        let cache = Cache::builder().time_to_live(TIME_TO_LIVE).build_with_hasher(hasher());
-        Self(cache.expect("the reaper's thread starts"))
+        Self(build())
     }
 
     #[inline]
@@ -37,4 +40,79 @@ impl Writes for Tidewheel {
     fn settle(&self) {
         self.0.run_pending_tasks();
     }
+}
+
+impl Updates for Tidewheel {
+    #[inline]
+    fn update(&self, key: u64) -> bool {
+        self.0.update(&key, |value| value + 1)
+    }
+}
+
+/// The same under one guard for each reader, held all the time and refreshed between batches.
+pub(crate) struct TidewheelHeld(Tidewheel);
+
+impl Reads for TidewheelHeld {
+    const NAME: &'static str = "tidewheel, guard held";
+
+    fn filled(entries: u64) -> Self {
+        Self(Tidewheel::filled(entries))
+    }
+
+    #[inline]
+    fn get(&self, key: u64) -> Option<u64> {
+        self.0.get(key)
+    }
+
+    fn reader(&self) -> impl Operation {
+        Held(self.0.0.read_guard())
+    }
+}
+
+struct Held<'c>(ReadGuard<'c, u64, u64, Hasher>);
+
+impl Operation for Held<'_> {
+    #[inline]
+    fn run(&mut self, key: u64) -> bool {
+        black_box(self.0.get(&key).copied()).is_some()
+    }
+
+    fn pause(&mut self) {
+        self.0.refresh();
+    }
+}
+
+pub(crate) struct TidewheelExpiring {
+    cache: Cache<u64, Mortal, Hasher>,
+    deadline: Instant,
+}
+
+impl Expires for TidewheelExpiring {
+    const NAME: &'static str = Tidewheel::NAME;
+
+    fn until(deadline: Instant, _: u64) -> Self {
+        Self { cache: build(), deadline }
+    }
+
+    fn insert(&self, key: u64, value: Mortal) {
+        let ttl = value.time_to_live(self.deadline);
+        self.cache.insert_with_ttl(key, value, ttl);
+    }
+
+    fn get(&self, key: u64) -> bool {
+        self.cache.get(&key).is_some()
+    }
+
+    fn count(&self) -> u64 {
+        self.cache.entry_count() as u64
+    }
+
+    fn settle(&self) {
+        self.cache.run_pending_tasks();
+    }
+}
+
+fn build<K: Hash + Eq + Send + Sync + 'static, V: Send + Sync + 'static>() -> Cache<K, V, Hasher> {
+    let cache = Cache::builder().time_to_live(TIME_TO_LIVE).build_with_hasher(hasher());
+    cache.expect("the reaper's thread starts")
 }
