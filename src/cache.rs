@@ -217,6 +217,28 @@ where
         shard.visible(&self.parts().terms.clock, hash, |other| key.equivalent(other), pin)
     }
 
+    /// The node of a live entry, for a read that counts as use.
+    #[inline]
+    pub(crate) fn used<'g, Q>(&'g self, key: &Q, pin: &'g Pin) -> Option<&'g Node<K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        if self.parts().terms.reads_count {
+            return self.used_and_noted(key, pin);
+        }
+        self.visible(key, pin)
+    }
+
+    /// As `used`, where use makes a difference.
+    #[inline(never)]
+    fn used_and_noted<'g, Q>(&'g self, key: &Q, pin: &'g Pin) -> Option<&'g Node<K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let (hash, shard) = self.locate(key);
+        shard.used(&self.parts().terms, hash, |other| key.equivalent(other), pin)
+    }
+
     /// The node of a live entry, the time, when the entry ends, and its times. Takes the lock.
     pub(crate) fn look<'g, Q>(&'g self, key: &Q, pin: &'g Pin) -> Option<(&'g Node<K, V>, Tick, Tick, Times)>
     where

@@ -52,6 +52,7 @@
 
 mod builder;
 mod cache;
+mod column;
 mod entry;
 mod error;
 mod hash;

@@ -57,7 +57,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let pin = Pin::new();
-        self.visible(key, &pin).map(Node::value).map(run)
+        self.used(key, &pin).map(Node::value).map(run)
     }
 
     /// As [`get`](Self::get), but counts as no use and restarts no time to idle.

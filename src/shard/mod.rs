@@ -8,6 +8,9 @@
 //! |---|---|
 //! | `mod.rs` | the shard, its ledger, and the chores that an operation leaves behind |
 //! | `write.rs` | the operations that writers call |
+//! | `bounds.rs` | when an entry ends, and what of that reads do not move |
+//! | `idle.rs` | reads that restart the time to idle |
+//! | `jitter.rs` | by how much a time to live is shortened |
 //! | `sweep.rs` | what the reaper does |
 //!
 //! # Invariants
@@ -21,6 +24,9 @@
 //! - **S4** A removed value is handed out once: to the caller, who tells the listener, or, if it had
 //!   expired, to `Ledger::expired`, from where the reaper takes it.
 
+mod bounds;
+mod idle;
+mod jitter;
 mod sweep;
 mod write;
 
@@ -35,6 +41,8 @@ use crate::sync::thread_local;
 use crate::table::{Node, Pin, Ripe, Sealed, Table, Unlinked, Writing};
 use crate::time::{SECOND, Span, Tick, Timeline};
 use crate::wheel::Wheel;
+use bounds::Bounds;
+use jitter::Jitter;
 use std::cell::Cell;
 use std::fmt;
 
@@ -43,32 +51,53 @@ use std::fmt;
 pub(crate) struct Terms {
     pub(crate) clock: Timeline,
     pub(crate) ttl: Span,
+    pub(crate) tti: Span,
     pub(crate) max_age: Span,
-    /// Whether every entry has the cache's time to live and no age limit, so that a touch knows the new
-    /// deadline without the books. Once false, false for ever.
+    /// Whether every entry has the same one of these and no other (or none), so that a touch or a read knows
+    /// the new deadline without the books. Once false, false for ever.
     uniform: AtomicBool,
+    pub(crate) jitter: Jitter,
+    /// Whether a read that counts as use does something: there is a time to idle.
+    pub(crate) reads_count: bool,
     /// Whether somebody is to be told of expired entries.
     pub(crate) listened: bool,
 }
 
+/// How long entries live.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lengths {
+    pub(crate) ttl: Span,
+    pub(crate) tti: Span,
+    pub(crate) max_age: Span,
+}
+
 impl Terms {
-    pub(crate) fn new(clock: Timeline, ttl: Span, max_age: Span, listened: bool) -> Self {
-        let uniform = AtomicBool::new(max_age == Span::ENDLESS);
-        Self { clock, ttl, max_age, uniform, listened }
+    /// `jitter` is from 0.0 to 1.0.
+    pub(crate) fn new(clock: Timeline, lengths: Lengths, jitter: f64, listened: bool) -> Self {
+        let Lengths { ttl, tti, max_age } = lengths;
+        let idles = tti != Span::ENDLESS;
+        let uniform = AtomicBool::new(max_age == Span::ENDLESS && !(idles && ttl != Span::ENDLESS));
+        let jitter = Jitter::new(jitter);
+        Self { clock, ttl, tti, max_age, uniform, jitter, reads_count: idles, listened }
+    }
+
+    /// Whether every entry ends by the cache's time to live alone, or by its time to idle alone.
+    fn is_uniform(&self) -> bool {
+        // ORDERING: Relaxed; a touch or a read has loaded the deadline with Acquire before, from a node that it
+        // found with Acquire. An entry with a time to live of its own is published with Release after
+        // `Terms::note` (as a node by `Bucket::set_node`, as a deadline by `Node::exchange`).
+        self.uniform.load(Ordering::Relaxed)
     }
 
     /// The deadline of a touch at `now`, where it does not depend on the entry.
     fn uniform_deadline(&self, now: Tick) -> Option<Tick> {
-        // ORDERING: Relaxed; a touch has loaded the deadline with Acquire before, from a node that it found
-        // with Acquire. An entry with a time to live of its own is published with Release after
-        // `Terms::note` (as a node by `Bucket::set_node`, as a deadline by `Node::exchange`).
-        self.uniform.load(Ordering::Relaxed).then(|| now.after(self.ttl))
+        self.is_uniform().then(|| now.after(self.ttl).min(now.after(self.tti).movable()))
     }
 
     /// Under the lock, before an entry gets this time to live.
     fn note(&self, ttl: Span) {
         if ttl != self.ttl {
-            // ORDERING: Relaxed; see `uniform_deadline`.
+            // ORDERING: Relaxed; see `is_uniform`.
             self.uniform.store(false, Ordering::Relaxed);
         }
     }
@@ -81,15 +110,6 @@ pub(crate) struct Times {
     pub(crate) ttl: Span,
     /// When it was created.
     pub(crate) born: Tick,
-}
-
-impl Times {
-    /// The deadline of an entry that is written at `now`.
-    fn deadline(self, now: Tick, terms: &Terms) -> Tick {
-        let deadline = now.after(self.ttl).min(self.born.after(terms.max_age));
-        // What is over from the start is over by the readers' clock too, which may lag.
-        if deadline <= now { Tick::LONG_AGO } else { deadline }
-    }
 }
 
 /// A writer's book-keeping of an entry: what readers do not need, so that it is not in their way.
@@ -148,6 +168,7 @@ struct Ledger<K, V> {
     due: Tick,
     /// Expired, unlinked, and its listener not told yet.
     expired: Vec<Unlinked<K, V>>,
+    bounds: Bounds,
 }
 
 impl<K, V> Ledger<K, V> {
@@ -234,6 +255,7 @@ impl<K, V> Shard<K, V> {
             wheel: Wheel::new(now),
             due: Tick::NEVER,
             expired: Vec::new(),
+            bounds: Bounds::new(),
         };
         Self {
             table: Table::new(capacity, ledger),

@@ -4,6 +4,7 @@
 //! deadline is sealed; then the clock is read; then the new state is published. A touch that succeeded
 //! without the lock has read its clock before the seal, so nothing that is decided here undoes it.
 
+use super::bounds::Ends;
 use super::{Booked, Chores, Ledger, PackedTimes, Shard, Terms, Times};
 use crate::hash::HashBits;
 use crate::rows::Link;
@@ -49,15 +50,17 @@ impl<K: Eq, V> Shard<K, V> {
         let seal = place.map(|place| table.node(place).seal());
         let now = terms.clock.now();
         let times = Times { ttl, born: born.unwrap_or(now) };
-        let deadline = times.deadline(now, terms);
+        let ends = terms.ends(now, times.limit_of_value(now, terms, hash.home()), Tick::NEVER);
+        let deadline = ends.deadline;
         terms.note(ttl);
         let (Some(place), Some(seal)) = (place, seal) else {
-            self.add(&mut table, ledger, hash, entry, (now, deadline, times));
+            self.add(terms, (&mut table, ledger), hash, entry, (now, ends, times));
             return self.settle(&mut table, ledger, now, deadline);
         };
         let old = table.replace(place, entry, deadline);
         let row = table.row(place);
         ledger.set_times(row, times);
+        ledger.bind(terms, row, ends);
         ledger.refile(row, seal.tick(), deadline, now);
         let removed = if seal.was_alive(now) {
             hand_out(terms, &mut table, old)
@@ -87,9 +90,9 @@ impl<K: Eq, V> Shard<K, V> {
         }
         let now = terms.clock.now();
         let times = Times { ttl, born: now };
-        let deadline = times.deadline(now, terms);
-        self.add(&mut table, ledger, hash, (key, value), (now, deadline, times));
-        (Ok(()), self.settle(&mut table, ledger, now, deadline))
+        let ends = terms.ends(now, times.limit_of_value(now, terms, hash.home()), Tick::NEVER);
+        self.add(terms, (&mut table, ledger), hash, (key, value), (now, ends, times));
+        (Ok(()), self.settle(&mut table, ledger, now, ends.deadline))
     }
 
     /// Puts a new value in the place of a live entry's: of any, or of `expected` alone.
@@ -112,12 +115,15 @@ impl<K: Eq, V> Shard<K, V> {
         let seal = node.seal();
         let now = terms.clock.now();
         let row = table.row(place);
-        let deadline = ledger.times(row).deadline(now, terms);
+        let limit = ledger.times(row).limit_of_value(now, terms, hash.home());
+        let ends = terms.ends(now, limit, ledger.expiry(row));
+        let deadline = ends.deadline;
         if !node.claim(&seal, now, deadline) {
             drop_expired(terms, &mut table, ledger, place);
             return (Replaced::Gone(key, value), self.settle(&mut table, ledger, now, Tick::NEVER));
         }
         let old = table.replace(place, (key, value), deadline);
+        ledger.bind(terms, row, ends);
         ledger.refile(row, seal.tick(), deadline, now);
         let removed = hand_out(terms, &mut table, old);
         (Replaced::Done, Chores { removed, ..self.settle(&mut table, ledger, now, deadline) })
@@ -175,8 +181,17 @@ impl<K: Eq, V> Shard<K, V> {
         let Some(place) = table.find(hash, is_key) else {
             return false;
         };
-        let times = ledger.times(table.row(place));
-        table.node(place).touch_in_turn(&terms.clock, |now| times.deadline(now, terms))
+        let row = table.row(place);
+        let (times, bound) = (ledger.times(row), ledger.limit(terms, row));
+        let mut ends = None;
+        let alive = table.node(place).touch_in_turn(&terms.clock, |now, before| {
+            let limit = times.limit(now, terms).max(bound);
+            ends.insert(terms.ends(now, limit, ledger.expiry(row))).not_before(before, terms)
+        });
+        if let Some(ends) = ends.filter(|_| alive) {
+            ledger.bind(terms, row, ends);
+        }
+        alive
     }
 
     /// A live entry with what the books say of it: the time, when it ends, and its times.
@@ -213,13 +228,15 @@ impl<K: Eq, V> Shard<K, V> {
         let now = terms.clock.now();
         let row = table.row(place);
         let times = Times { ttl, ..ledger.times(row) };
-        let deadline = times.deadline(now, terms);
+        let ends = terms.ends(now, times.limit(now, terms), ledger.expiry(row));
+        let deadline = ends.deadline;
         terms.note(ttl);
         if !node.reset(&seal, now, deadline) {
             drop_expired(terms, &mut table, ledger, place);
             return (false, self.settle(&mut table, ledger, now, Tick::NEVER));
         }
         ledger.set_times(row, times);
+        ledger.bind(terms, row, ends);
         ledger.refile(row, seal.tick(), deadline, now);
         (true, self.settle(&mut table, ledger, now, deadline))
     }
@@ -227,16 +244,17 @@ impl<K: Eq, V> Shard<K, V> {
     /// A row and an entry for it.
     fn add(
         &self,
-        table: &mut Table<'_, '_, K, V>,
-        ledger: &mut Ledger<K, V>,
+        terms: &Terms,
+        (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
         hash: HashBits,
         entry: (K, V),
-        (now, deadline, times): (Tick, Tick, Times),
+        (now, ends, times): (Tick, Ends, Times),
     ) {
         let booked = Booked { home: hash.home(), wheel: Link::LOOSE, times: PackedTimes::pack(times) };
         let row = ledger.rows.insert(booked).expect("a shard holds at most 2^31 entries");
-        table.insert(hash, row, entry, deadline, |row| ledger.home(row));
-        ledger.file(row, deadline, now);
+        table.insert(hash, row, entry, ends.deadline, |row| ledger.home(row));
+        ledger.bind(terms, row, ends);
+        ledger.file(row, ends.deadline, now);
     }
 }
 
