@@ -384,14 +384,14 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
         let (Some(jitter), now) = (self.setup.jitter, self.now()) else { return };
         let left = self.cache.remaining_ttl(&key);
         let entry = self.entries.get_mut(&key).unwrap();
-        if after(now, entry.ttl) == NEVER || entry.deadline <= now {
+        if entry.ttl >= i64::MAX as u64 || entry.deadline <= now {
             return;
         }
-        let left = span(left.expect("a draw leaves something"));
+        let deadline = after(now, span(left.expect("a draw leaves something")));
         let cut = (entry.ttl as f64 * jitter).ceil() as u64 + 1;
-        let least = entry.ttl.saturating_sub(cut).max(1).min(entry.last - now);
-        assert!((least..=entry.deadline - now).contains(&left), "{left} left of {entry:?} at {now}");
-        (entry.limit, entry.deadline) = (now + left, now + left);
+        let least = after(now, entry.ttl.saturating_sub(cut).max(1)).min(entry.last);
+        assert!((least..=entry.deadline).contains(&deadline), "{left:?} left of {entry:?} at {now}");
+        (entry.limit, entry.deadline) = (deadline, deadline);
     }
 
     fn compare_use(&mut self, key: Key, found: Option<u64>) {
