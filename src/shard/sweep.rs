@@ -6,7 +6,7 @@ use super::{Chores, Ledger, Shard, Terms};
 use crate::rows::RowId;
 use crate::sync::pause;
 use crate::table::{Pin, Unlinked};
-use crate::time::Tick;
+use crate::time::{Span, Tick};
 
 /// Rows that are handled the first time the lock is held, and at most.
 const HOLD: usize = if cfg!(tidewheel_loom) { 2 } else { 128 };
@@ -125,6 +125,16 @@ impl<K, V> Shard<K, V> {
             }
         }
         (removed, end, self.settle(&mut table, ledger, now, Tick::NEVER))
+    }
+
+    /// How many entries stand in slots of the wheel that begin within this time from now.
+    pub(crate) fn expiring_within(&self, terms: &Terms, within: Span) -> usize {
+        let mut locked = self.table.lock();
+        let (_, ledger) = locked.parts();
+        let now = terms.clock.now();
+        // A hand that was left behind would have what is due look as if it were not.
+        ledger.wheel.advance(&mut ledger.rows, now);
+        ledger.wheel.due_by(now.after(within))
     }
 
     /// How many rows there are for `clear_some` to go through.
