@@ -53,6 +53,7 @@ impl Times {
 
 impl Times {
     /// Where they end an entry whose value is written at `now`.
+    #[inline(always)]
     pub(super) fn limit_of_value(self, now: Tick, terms: &Terms, home: u32) -> Tick {
         let ttl = terms.jitter.shorten(self.ttl, home, now);
         now.after(ttl).min(self.born.after(terms.max_age))
@@ -63,7 +64,10 @@ impl Terms {
     /// The end of an entry that is written or touched at `now`.
     #[inline]
     pub(super) fn ends(&self, now: Tick, limit: Tick, expiry: Tick) -> Ends {
-        let deadline = now.after(self.tti).movable().min(limit).min(expiry);
+        let mut deadline = limit;
+        if self.reads_count {
+            deadline = now.after(self.tti).movable().min(limit).min(expiry);
+        }
         // What is over from the start is over by the readers' clock too, which may lag.
         Ends { deadline: if deadline <= now { Tick::LONG_AGO } else { deadline }, limit, expiry }
     }

@@ -185,6 +185,7 @@ impl<K, V> Ledger<K, V> {
     }
 
     /// Files a row that is in no slot, unless its entry never expires.
+    #[inline(always)]
     fn file(&mut self, row: RowId, deadline: Tick, now: Tick) {
         if deadline < Tick::NEVER {
             // A hand that was left behind in a long silence would put the row into too coarse a slot.
@@ -197,9 +198,14 @@ impl<K, V> Ledger<K, V> {
     /// comes due, and the row is filed again then.
     fn refile(&mut self, row: RowId, before: Tick, after: Tick, now: Tick) {
         if after < before || after == Tick::NEVER || !self.wheel.is_filed(&self.rows, row) {
-            self.wheel.unfile(&mut self.rows, row);
-            self.file(row, after, now);
+            self.file_again(row, after, now);
         }
+    }
+
+    #[inline(never)]
+    fn file_again(&mut self, row: RowId, deadline: Tick, now: Tick) {
+        self.wheel.unfile(&mut self.rows, row);
+        self.file(row, deadline, now);
     }
 
     /// The entry is gone: so are its place in the wheel and its row.

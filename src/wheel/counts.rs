@@ -12,19 +12,19 @@ use crate::column::Column;
 use crate::rows::RowId;
 use crate::time::Tick;
 
-pub(super) struct Counts {
+pub(super) struct Counts<const LEVELS: usize> {
     labels: Column<u16>,
-    /// Rows in each slot, level by level.
-    slots: Box<[u32]>,
+    /// Rows in each slot, level by level, of which some may have fewer than 64.
+    slots: [[u32; 64]; LEVELS],
     /// The first second at which rows became due that have not all been popped.
     due_since: u64,
     /// Whether no row was ever due for so long that its label may have been misread.
     exact: bool,
 }
 
-impl Counts {
-    pub(super) fn new(slots: usize) -> Self {
-        Self { labels: Column::new(0), slots: vec![0; slots].into(), due_since: 0, exact: true }
+impl<const LEVELS: usize> Counts<LEVELS> {
+    pub(super) fn new() -> Self {
+        Self { labels: Column::new(0), slots: [[0; 64]; LEVELS], due_since: 0, exact: true }
     }
 }
 
@@ -36,10 +36,10 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
 
     /// A row was filed on `level`, in `slot`.
     #[inline]
-    pub(super) fn count_in(&mut self, row: RowId, level: usize, slot: usize, span: u64) {
+    pub(super) fn count_in(&mut self, row: RowId, level: usize, span: u64) {
         let label = (level << Self::SPAN_BITS) as u16 | (span & (Self::TELLABLE - 1)) as u16;
         self.counts.labels.set(row, label);
-        self.counts.slots[level << BITS | slot] += 1;
+        self.counts.slots[level][Self::slot_of(span)] += 1;
     }
 
     /// A row is about to leave, out of its slot or, when that has come due, out of the list of what is due.
@@ -51,7 +51,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         let ahead = u64::from(label).wrapping_sub(here) & (Self::TELLABLE - 1);
         // A coarse slot comes due as its span begins.
         if ahead < u64::from(Self::SLOTS) && (level == 0 || ahead != 0) {
-            let count = &mut self.counts.slots[level << BITS | Self::slot_of(here + ahead)];
+            let count = &mut self.counts.slots[level][Self::slot_of(here + ahead)];
             *count = count.saturating_sub(1);
         }
         if !self.lists.is_empty(Self::DUE) && self.hand - self.counts.due_since >= Self::TELLABLE - 64 {
@@ -60,11 +60,11 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     }
 
     /// A slot comes due: to be called before its rows are moved.
-    pub(super) fn count_due(&mut self, list: usize, from: u64) {
+    pub(super) fn count_due(&mut self, level: usize, slot: usize, from: u64) {
         if self.lists.is_empty(Self::DUE) {
             self.counts.due_since = from;
         }
-        self.counts.slots[list] = 0;
+        self.counts.slots[level][slot] = 0;
     }
 
     /// How many rows stand in slots whose earliest deadline is not after `until`, those that are due
@@ -80,20 +80,22 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
             let slots = (1..u64::from(Self::SLOTS)).map(|distance| here + distance);
             // Deadlines lie after the start of the span.
             let late = slots.filter(|span| Tick::start_of(span << (level as u32 * BITS)) >= until);
-            let counts = late.map(|span| self.counts.slots[level << BITS | Self::slot_of(span)] as usize);
+            let counts = late.map(|span| self.counts.slots[level][Self::slot_of(span)] as usize);
             counts.sum::<usize>()
         });
         self.len - later.sum::<usize>().min(self.len)
     }
 
+    #[inline]
     pub(super) fn slot_of(span: u64) -> usize {
         span as usize & (Self::SLOTS as usize - 1)
     }
 
     /// Recounts a slot.
-    pub(super) fn check_count(&self, list: usize, found: usize) {
+    pub(super) fn check_count(&self, level: usize, slot: usize, found: usize) {
         if self.counts.exact {
-            assert_eq!(self.counts.slots[list] as usize, found, "rows counted in slot {list}, rows found");
+            let counted = self.counts.slots[level][slot] as usize;
+            assert_eq!(counted, found, "rows counted on level {level} in slot {slot}, rows found");
         }
     }
 

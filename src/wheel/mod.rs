@@ -59,7 +59,7 @@ pub(crate) struct Wheel<C, const BITS: u32 = SLOT_BITS, const LEVELS: usize = LE
     /// The first second that is not completed.
     hand: u64,
     len: usize,
-    counts: Counts,
+    counts: Counts<LEVELS>,
 }
 
 impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
@@ -78,7 +78,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
             occupancy: [0; LEVELS],
             hand: now.second(),
             len: 0,
-            counts: Counts::new(Self::DUE),
+            counts: Counts::new(),
         }
     }
 
@@ -133,6 +133,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     /// # Panics
     ///
     /// Panics if the row is filed already.
+    #[inline]
     pub(crate) fn file<T: Row>(&mut self, rows: &mut Rows<T>, row: RowId, deadline: Tick)
     where
         C: Chain<T>,
@@ -142,7 +143,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         let slot = Self::slot_of(span);
         self.lists.push_back(rows, level << BITS | slot, row);
         self.occupancy[level] |= 1 << slot;
-        self.count_in(row, level, slot, span);
+        self.count_in(row, level, span);
         self.len += 1;
     }
 
@@ -150,11 +151,12 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     /// reaches it.
     fn place(&self, deadline: Tick) -> (usize, u64) {
         let second = second_of(deadline).max(self.hand);
-        let mut level = 0;
-        while block(second, level, BITS) - block(self.hand, level, BITS) >= u64::from(Self::SLOTS) {
+        let (mut level, mut span, mut here) = (0, second, self.hand);
+        while span - here >= u64::from(Self::SLOTS) {
             level += 1;
+            (span, here) = (span >> BITS, here >> BITS);
         }
-        (level, block(second, level, BITS))
+        (level, span)
     }
 
     /// Takes a row out of the wheel, if it is filed. O(1).
@@ -225,7 +227,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
             }
             while due != 0 {
                 let slot = (here as u32).wrapping_add(due.trailing_zeros()) & (Self::SLOTS - 1);
-                self.count_due(level << BITS | slot as usize, from);
+                self.count_due(level, slot as usize, from);
                 self.lists.append(rows, level << BITS | slot as usize, Self::DUE);
                 self.occupancy[level] &= !(1 << slot);
                 due &= due - 1;
@@ -264,7 +266,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
                     count != 0,
                     "occupancy of level {level}, slot {slot}, which holds {count} rows",
                 );
-                self.check_count(level << BITS | slot as usize, count);
+                self.check_count(level, slot as usize, count);
                 assert!(
                     level == 0 || distance != 0 || count == 0,
                     "the span of slot {slot} on level {level} has begun, and it holds rows",
