@@ -2,6 +2,7 @@
 
 use crate::cache::{Cache, Parts};
 use crate::error::BuildError;
+use crate::expiry::Expiry;
 use crate::hash::RandomState;
 use crate::listener::{Listener, RemovalCause};
 use crate::reaper::Reaper;
@@ -40,6 +41,7 @@ pub struct CacheBuilder<K, V> {
     shards: Option<usize>,
     lengths: Lengths,
     jitter: f64,
+    expiry: Option<Box<dyn Expiry<K, V>>>,
     listener: Option<Listener<K, V>>,
     timeline: Timeline,
     reaper: Option<Reaper>,
@@ -53,6 +55,7 @@ impl<K, V> CacheBuilder<K, V> {
             shards: None,
             lengths: Lengths { ttl: Span::ENDLESS, tti: Span::ENDLESS, max_age: Span::ENDLESS },
             jitter: 0.0,
+            expiry: None,
             listener: None,
             timeline: Timeline::system(),
             reaper: None,
@@ -177,6 +180,33 @@ impl<K, V> CacheBuilder<K, V> {
     /// ```
     pub fn max_age(mut self, max_age: Duration) -> Self {
         self.lengths.max_age = Span::from_duration(max_age);
+        self
+    }
+
+    /// Somebody who decides how long each entry lives; see [`Expiry`]. Default: nobody. Combined with the other
+    /// times as their minimum.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{Cache, Expiry};
+    ///
+    /// /// A token that knows how long it is good.
+    /// struct Token(Duration);
+    /// struct Own;
+    ///
+    /// impl Expiry<u64, Token> for Own {
+    ///     fn expire_after_create(&self, _: &u64, token: &Token) -> Option<Duration> {
+    ///         Some(token.0)
+    ///     }
+    /// }
+    ///
+    /// let cache = Cache::builder().expire_after(Own).build()?;
+    /// cache.insert(1, Token(Duration::from_secs(60)));
+    /// assert!(cache.remaining_ttl(&1) <= Some(Duration::from_secs(60)));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn expire_after(mut self, expiry: impl Expiry<K, V>) -> Self {
+        self.expiry = Some(Box::new(expiry));
         self
     }
 
@@ -314,12 +344,14 @@ impl<K, V> CacheBuilder<K, V> {
         let shards = self.shards.unwrap_or_else(default_shards);
         let now = self.timeline.now();
         let each = self.initial_capacity.div_ceil(shards);
+        let (ruled, listened) = (self.expiry.is_some(), self.listener.is_some());
         let parts = Parts {
             name: self.name,
             shards: (0..shards).map(|_| Shard::new(each, now)).collect(),
             hasher,
-            terms: Terms::new(self.timeline, self.lengths, self.jitter, self.listener.is_some()),
+            terms: Terms::new(self.timeline, self.lengths, self.jitter, ruled, listened),
             listener: self.listener,
+            expiry: self.expiry,
         };
         Cache::assemble(parts, &reaper)
     }
@@ -362,6 +394,7 @@ impl<K, V> fmt::Debug for CacheBuilder<K, V> {
             .field("time_to_idle", &self.lengths.tti.as_duration())
             .field("max_age", &self.lengths.max_age.as_duration())
             .field("jitter", &self.jitter)
+            .field("expire_after", &self.expiry.is_some())
             .field("listener", &self.listener)
             .field("clock", &self.timeline)
             .field("reaper", &self.reaper)

@@ -10,11 +10,13 @@
 //! `Eq`, and unpinned, but for closures and clones that look at a stored value.
 
 mod read;
+mod rule;
 mod write;
 
 use crate::builder::CacheBuilder;
 use crate::entry::ReadGuard;
 use crate::error::BuildError;
+use crate::expiry::Expiry;
 use crate::hash::{HashBits, RandomState};
 use crate::listener::{Listener, RemovalCause};
 use crate::reaper::{Reaper, Registration, Sweep};
@@ -67,6 +69,7 @@ pub(crate) struct Parts<K, V, S> {
     pub(crate) hasher: S,
     pub(crate) terms: Terms,
     pub(crate) listener: Option<Listener<K, V>>,
+    pub(crate) expiry: Option<Box<dyn Expiry<K, V>>>,
 }
 
 struct Inner<K, V, S> {
@@ -268,16 +271,6 @@ where
             return self.used_and_noted(key, pin);
         }
         self.visible(key, pin)
-    }
-
-    /// As `used`, where use makes a difference.
-    #[inline(never)]
-    fn used_and_noted<'g, Q>(&'g self, key: &Q, pin: &'g Pin) -> Option<&'g Node<K, V>>
-    where
-        Q: ?Sized + Hash + Equivalent<K>,
-    {
-        let (hash, shard) = self.locate(key);
-        shard.used(&self.parts().terms, hash, |other| key.equivalent(other), pin)
     }
 
     /// The node of a live entry, the time, when the entry ends, and its times. Takes the lock.

@@ -55,6 +55,7 @@ mod cache;
 mod column;
 mod entry;
 mod error;
+mod expiry;
 mod hash;
 mod listener;
 #[cfg(tidewheel_loom)]
@@ -75,6 +76,7 @@ pub use builder::CacheBuilder;
 pub use cache::{Cache, WeakCache};
 pub use entry::{EntryRef, ReadGuard};
 pub use error::{BuildError, NoRandomness};
+pub use expiry::Expiry;
 pub use hash::{DefaultHasher, RandomState};
 pub use listener::RemovalCause;
 pub use reaper::Reaper;

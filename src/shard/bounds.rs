@@ -23,7 +23,7 @@ pub(super) struct Ends {
 impl Ends {
     /// The deadline of an entry that must not lose what it had.
     pub(super) fn not_before(self, before: Tick, terms: &Terms) -> Tick {
-        if terms.reads_count && self.deadline <= before && before < self.limit.min(self.expiry) {
+        if terms.idles && self.deadline <= before && before < self.limit.min(self.expiry) {
             // It had come to its bound, perhaps, and the bound has moved on: reads may go on too.
             return before.movable();
         }

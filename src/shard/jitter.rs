@@ -27,8 +27,8 @@ impl Jitter {
     fn draw(self, ttl: Span, home: u32, now: Tick) -> Span {
         let random = mix(now.as_nanos() ^ u64::from(home) << 32) >> 32;
         // In units of 2^-32, and less than the jitter: something is left of any time to live.
-        let part = self.0 * random >> 32;
-        let cut = u128::from(ttl.as_nanos()) * u128::from(part) >> 32;
+        let part = (self.0 * random) >> 32;
+        let cut = (u128::from(ttl.as_nanos()) * u128::from(part)) >> 32;
         Span::from_nanos(ttl.as_nanos() - cut as u64)
     }
 }

@@ -11,6 +11,7 @@
 //! | `bounds.rs` | when an entry ends, and what of that reads do not move |
 //! | `idle.rs` | reads that restart the time to idle |
 //! | `jitter.rs` | by how much a time to live is shortened |
+//! | `rule.rs` | what the user's `Expiry` said, and how it takes effect |
 //! | `sweep.rs` | what the reaper does |
 //!
 //! # Invariants
@@ -27,9 +28,11 @@
 mod bounds;
 mod idle;
 mod jitter;
+mod rule;
 mod sweep;
 mod write;
 
+pub(crate) use rule::{Expected, Ruled, Ruling};
 pub(crate) use sweep::Told;
 pub(crate) use write::{Removed, Replaced};
 
@@ -57,7 +60,9 @@ pub(crate) struct Terms {
     /// the new deadline without the books. Once false, false for ever.
     uniform: AtomicBool,
     pub(crate) jitter: Jitter,
-    /// Whether a read that counts as use does something: there is a time to idle.
+    /// Whether there is a time to idle.
+    pub(crate) idles: bool,
+    /// Whether a read that counts as use does something: there is a time to idle or an `Expiry`.
     pub(crate) reads_count: bool,
     /// Whether somebody is to be told of expired entries.
     pub(crate) listened: bool,
@@ -72,13 +77,22 @@ pub(crate) struct Lengths {
 }
 
 impl Terms {
-    /// `jitter` is from 0.0 to 1.0.
-    pub(crate) fn new(clock: Timeline, lengths: Lengths, jitter: f64, listened: bool) -> Self {
+    /// `jitter` is from 0.0 to 1.0; `ruled` says that there is an `Expiry`.
+    pub(crate) fn new(clock: Timeline, lengths: Lengths, jitter: f64, ruled: bool, listened: bool) -> Self {
         let Lengths { ttl, tti, max_age } = lengths;
         let idles = tti != Span::ENDLESS;
-        let uniform = AtomicBool::new(max_age == Span::ENDLESS && !(idles && ttl != Span::ENDLESS));
-        let jitter = Jitter::new(jitter);
-        Self { clock, ttl, tti, max_age, uniform, jitter, reads_count: idles, listened }
+        let two_ends = ruled || idles && ttl != Span::ENDLESS || max_age != Span::ENDLESS;
+        Self {
+            clock,
+            ttl,
+            tti,
+            max_age,
+            uniform: AtomicBool::new(!two_ends),
+            jitter: Jitter::new(jitter),
+            idles,
+            reads_count: idles || ruled,
+            listened,
+        }
     }
 
     /// Whether every entry ends by the cache's time to live alone, or by its time to idle alone.
@@ -341,10 +355,15 @@ impl<K, V> Shard<K, V> {
 
     /// Shows the books' state outside. The last thing under the lock.
     fn publish(&self, table: &Writing<'_, '_, K, V, Ledger<K, V>>, due: Tick) {
-        // ORDERING: Relaxed, all three; see the loads.
-        self.gauges.due.store(due.as_nanos(), Ordering::Relaxed);
+        self.publish_due(due);
+        // ORDERING: Relaxed, both; see the loads.
         self.gauges.len.store(table.len(), Ordering::Relaxed);
         self.gauges.waiting.store(table.has_sealed_debris(), Ordering::Relaxed);
+    }
+
+    fn publish_due(&self, due: Tick) {
+        // ORDERING: Relaxed; see `due`.
+        self.gauges.due.store(due.as_nanos(), Ordering::Relaxed);
     }
 
     /// The end of a writer's operation under the lock: seals what is full, takes what is ripe, and sees

@@ -5,7 +5,7 @@
 //! without the lock has read its clock before the seal, so nothing that is decided here undoes it.
 
 use super::bounds::Ends;
-use super::{Booked, Chores, Ledger, PackedTimes, Shard, Terms, Times};
+use super::{Booked, Chores, Expected, Ledger, PackedTimes, Ruling, Shard, Terms, Times};
 use crate::hash::HashBits;
 use crate::rows::Link;
 use crate::table::{Node, Pin, Place, Touch, Unlinked, Writing};
@@ -25,8 +25,8 @@ pub(crate) enum Replaced<K, V> {
 /// What an attempt to remove an entry came to.
 #[derive(Debug)]
 pub(crate) enum Removed {
-    /// The entry's times. The value is in the chores, if somebody listens.
-    Done(Times),
+    /// The entry's times, and what its `Expiry` said. The value is in the chores, if somebody listens.
+    Done(Times, Ruling),
     /// There is no live entry.
     Gone,
     /// There is one, but not the one that was expected.
@@ -42,20 +42,49 @@ impl<K: Eq, V> Shard<K, V> {
         terms: &Terms,
         hash: HashBits,
         entry: (K, V),
-        (ttl, born): (Span, Option<Tick>),
+        (ttl, born, ruling): (Span, Option<Tick>, Ruling),
     ) -> Chores<K, V> {
+        match self.insert_if(terms, hash, entry, (ttl, born, ruling), &Expected::Any) {
+            Ok(chores) => chores,
+            Err(_) => unreachable!("nothing in particular was expected"),
+        }
+    }
+
+    /// Stores an entry if things are as expected; else hands it back.
+    #[inline(always)]
+    pub(crate) fn insert_if(
+        &self,
+        terms: &Terms,
+        hash: HashBits,
+        entry: (K, V),
+        (ttl, born, ruling): (Span, Option<Tick>, Ruling),
+        expected: &Expected<'_, K, V>,
+    ) -> Result<Chores<K, V>, (K, V)> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
         let place = table.find(hash, |key| *key == entry.0);
+        match (expected, place) {
+            (Expected::Any, _) | (Expected::Absent, None) => {}
+            // What is over stays over.
+            (Expected::Absent, Some(at)) if table.node(at).visible_until(terms.clock.now()).is_none() => {}
+            (Expected::This(node), Some(at)) if std::ptr::eq(*node, table.node(at)) => {}
+            _ => return Err(entry),
+        }
         let seal = place.map(|place| table.node(place).seal());
         let now = terms.clock.now();
+        if let (Expected::This(_), Some(seal)) = (expected, &seal) {
+            if !seal.was_alive(now) {
+                return Err(entry);
+            }
+        }
         let times = Times { ttl, born: born.unwrap_or(now) };
-        let ends = terms.ends(now, times.limit_of_value(now, terms, hash.home()), Tick::NEVER);
+        let expiry = ruling.tick(now, || place.map_or(Tick::NEVER, |at| ledger.expiry(table.row(at))));
+        let ends = terms.ends(now, times.limit_of_value(now, terms, hash.home()), expiry);
         let deadline = ends.deadline;
         terms.note(ttl);
         let (Some(place), Some(seal)) = (place, seal) else {
             self.add(terms, (&mut table, ledger), hash, entry, (now, ends, times));
-            return self.settle(&mut table, ledger, now, deadline);
+            return Ok(self.settle(&mut table, ledger, now, deadline));
         };
         let old = table.replace(place, entry, deadline);
         let row = table.row(place);
@@ -68,7 +97,7 @@ impl<K: Eq, V> Shard<K, V> {
             bury(terms, &mut table, ledger, old);
             None
         };
-        Chores { removed, ..self.settle(&mut table, ledger, now, deadline) }
+        Ok(Chores { removed, ..self.settle(&mut table, ledger, now, deadline) })
     }
 
     /// Stores an entry if there is no live one; else hands it back.
@@ -77,7 +106,7 @@ impl<K: Eq, V> Shard<K, V> {
         terms: &Terms,
         hash: HashBits,
         (key, value): (K, V),
-        ttl: Span,
+        (ttl, ruling): (Span, Ruling),
     ) -> (Result<(), (K, V)>, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
@@ -90,7 +119,8 @@ impl<K: Eq, V> Shard<K, V> {
         }
         let now = terms.clock.now();
         let times = Times { ttl, born: now };
-        let ends = terms.ends(now, times.limit_of_value(now, terms, hash.home()), Tick::NEVER);
+        let expiry = ruling.tick(now, || Tick::NEVER);
+        let ends = terms.ends(now, times.limit_of_value(now, terms, hash.home()), expiry);
         self.add(terms, (&mut table, ledger), hash, (key, value), (now, ends, times));
         (Ok(()), self.settle(&mut table, ledger, now, ends.deadline))
     }
@@ -101,7 +131,7 @@ impl<K: Eq, V> Shard<K, V> {
         terms: &Terms,
         hash: HashBits,
         (key, value): (K, V),
-        expected: Option<&Node<K, V>>,
+        (expected, ruling): (Option<&Node<K, V>>, Ruling),
     ) -> (Replaced<K, V>, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
@@ -116,7 +146,7 @@ impl<K: Eq, V> Shard<K, V> {
         let now = terms.clock.now();
         let row = table.row(place);
         let limit = ledger.times(row).limit_of_value(now, terms, hash.home());
-        let ends = terms.ends(now, limit, ledger.expiry(row));
+        let ends = terms.ends(now, limit, ruling.tick(now, || ledger.expiry(row)));
         let deadline = ends.deadline;
         if !node.claim(&seal, now, deadline) {
             drop_expired(terms, &mut table, ledger, place);
@@ -152,11 +182,14 @@ impl<K: Eq, V> Shard<K, V> {
             return (Removed::Gone, self.settle(&mut table, ledger, now, Tick::NEVER));
         }
         let row = table.row(place);
-        let times = ledger.times(row);
+        let (times, ruling) = (ledger.times(row), ledger.ruling(row));
         let old = table.unlink(place, ledger.home(row));
         ledger.forget(row);
         let removed = hand_out(terms, &mut table, old);
-        (Removed::Done(times), Chores { removed, ..self.settle(&mut table, ledger, now, Tick::NEVER) })
+        (
+            Removed::Done(times, ruling),
+            Chores { removed, ..self.settle(&mut table, ledger, now, Tick::NEVER) },
+        )
     }
 
     /// Restarts the time to live of a live entry, without the lock where that is possible.
