@@ -2,19 +2,19 @@
 # The loom models without the short set's bounds, on both kinds of reclamation. Takes hours where a model
 # has three threads.
 #
-#   .ci/loom-full.sh [standin|epoch] [a filter for the models' names]
+#   .ci/loom-full.sh [slots|epoch] [a filter for the models' names]
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 which=both
 case "${1:-}" in
-    standin | epoch) which=$1 && shift ;;
+    slots | epoch) which=$1 && shift ;;
 esac
 unset TIDEWHEEL_LOOM
 
 if [ "$which" != epoch ]; then
     run cargo test --release --manifest-path "$LOOM" --no-fail-fast -- --nocapture "$@"
 fi
-if [ "$which" != standin ]; then
+if [ "$which" != slots ]; then
     run env RUSTFLAGS="--cfg crossbeam_loom" \
         cargo test --release --manifest-path "$LOOM" --no-fail-fast -- --nocapture "$@"
 fi

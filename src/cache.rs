@@ -22,7 +22,7 @@ use crate::listener::{Listener, RemovalCause};
 use crate::reaper::{Reaper, Registration, Sweep};
 use crate::shard::{Chores, Shard, Terms, Times, Told};
 use crate::sync::{Arc, Edge, OnceLock, Weak, thread};
-use crate::table::{Node, Pin, Unlinked};
+use crate::table::{Node, Pin, Unlinked, push};
 use crate::time::{Advanced, Span, Tick};
 use equivalent::Equivalent;
 use std::fmt;
@@ -204,7 +204,7 @@ impl<K, V, S> Cache<K, V, S> {
             registration.wake(at);
         }
         if let Some(sealed) = chores.sealed {
-            sealed.start(&Pin::new());
+            sealed.start();
         }
         if let Some(removed) = chores.removed {
             self.tell(shard, removed, cause);
@@ -345,7 +345,7 @@ impl<K, V, S> Inner<K, V, S> {
         // eight closures at most. On as long as that brings something, but not for ever: others wait.
         for _ in 0..ROUNDS {
             for _ in 0..PUSHES {
-                Pin::new().push();
+                push();
             }
             let (mut any, mut waiting) = (false, false);
             for shard in &self.parts.shards {

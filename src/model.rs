@@ -4,6 +4,7 @@
 use crate::reaper::{self, Reaper, Sweep};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Arc, Weak};
+use crate::table::{self, Grace};
 use crate::time::Tick;
 
 /// When a toy cache wants to be visited next.
@@ -92,5 +93,48 @@ impl<T: Toy> Sweep for Cared<T> {
 
     fn reclaim(&self) -> bool {
         self.toy.reclaim()
+    }
+}
+
+/// A pinned thread, for models of pins and graces alone.
+#[derive(Debug)]
+pub struct Pinned(#[allow(dead_code, reason = "held")] table::Pin);
+
+impl Pinned {
+    /// Pins this thread.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(table::Pin::new())
+    }
+}
+
+impl Default for Pinned {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A wait for the pins that are there.
+#[derive(Debug)]
+pub struct Waiting(Grace);
+
+impl Waiting {
+    /// Begins and starts one.
+    #[must_use]
+    pub fn begin() -> Self {
+        let grace = Grace::begin();
+        grace.start();
+        Self(grace)
+    }
+
+    /// Looks whether graces are over.
+    pub fn push() {
+        table::push();
+    }
+
+    /// Whether this one is known to be over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.is_over()
     }
 }

@@ -4,9 +4,8 @@
 //! and epochs from here, so that the loom models run the crate's real source. It never knows what is
 //! built out of them.
 //!
-//! Two private cfgs choose (they are set by `loom-tests/build.rs` alone): `tidewheel_loom` takes loom's
-//! primitives, and `tidewheel_standin` also replaces crossbeam-epoch with a small stand-in that frees at
-//! the earliest legal moment. See `loom-tests/`.
+//! A private cfg chooses (it is set by `loom-tests/build.rs` alone): `tidewheel_loom` takes loom's primitives.
+//! See `loom-tests/`.
 
 #[cfg(not(tidewheel_loom))]
 mod imp {
@@ -27,6 +26,69 @@ mod imp {
         };
     }
     pub(crate) use lazy_static;
+
+    /// A static that is there from the start; made anew for each run of a model under loom.
+    macro_rules! lasting {
+        ($(#[$attr:meta])* static $name:ident: $ty:ty = $init:expr;) => {
+            $(#[$attr])*
+            static $name: $ty = $init;
+        };
+    }
+    pub(crate) use lasting;
+
+    /// A memory barrier in two halves: a light one for the many, which costs nothing, and a heavy one for
+    /// the few, with which the kernel has every thread of the process pass a full barrier. Where one
+    /// thread has the light half and another the heavy one, it is as if both had a SeqCst fence; between
+    /// two light halves there is nothing.
+    #[cfg(target_os = "linux")]
+    pub(crate) mod barrier {
+        use rustix::thread::{MembarrierCommand, membarrier, membarrier_query};
+        use std::sync::OnceLock;
+        use std::sync::atomic::{Ordering, compiler_fence};
+
+        /// Whether the kernel offers it. Registers the process for it.
+        pub(crate) fn is_available() -> bool {
+            static ANSWER: OnceLock<bool> = OnceLock::new();
+            *ANSWER.get_or_init(|| {
+                membarrier_query().contains_command(MembarrierCommand::PrivateExpedited)
+                    && register()
+                    && heavy()
+            })
+        }
+
+        fn register() -> bool {
+            membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok()
+        }
+
+        #[inline]
+        pub(crate) fn light() {
+            // ORDERING: a fence for the compiler; pairs with `heavy`, which is one for the processor too.
+            compiler_fence(Ordering::SeqCst);
+        }
+
+        /// False if the kernel refused: then it was no barrier. (It registers again, should the process
+        /// have lost its registration in a fork.)
+        #[must_use]
+        pub(crate) fn heavy() -> bool {
+            let barrier = || membarrier(MembarrierCommand::PrivateExpedited).is_ok();
+            barrier() || (register() && barrier())
+        }
+    }
+
+    /// As on Linux, but not available.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) mod barrier {
+        pub(crate) fn is_available() -> bool {
+            false
+        }
+
+        pub(crate) fn light() {}
+
+        #[must_use]
+        pub(crate) fn heavy() -> bool {
+            false
+        }
+    }
 
     /// What under loom tells a read of a freed node from a read of a live one. Here: nothing.
     #[derive(Debug)]
@@ -82,10 +144,35 @@ mod imp {
     pub(crate) use loom::sync::atomic;
     pub(crate) use loom::thread;
 
-    #[cfg(not(tidewheel_standin))]
     pub(crate) use crossbeam_epoch as epoch;
-    #[cfg(tidewheel_standin)]
-    pub(crate) use tidewheel_epoch_standin as epoch;
+
+    macro_rules! lasting {
+        ($(#[$attr:meta])* static $name:ident: $ty:ty = $init:expr;) => {
+            loom::lazy_static! { $(#[$attr])* static ref $name: $ty = $init; }
+        };
+    }
+    pub(crate) use lasting;
+
+    /// Both halves are SeqCst fences, which is what the two amount to together.
+    pub(crate) mod barrier {
+        use loom::sync::atomic::{Ordering, fence};
+
+        /// Crossbeam's kind is taken where that crate is itself compiled for loom.
+        pub(crate) fn is_available() -> bool {
+            !cfg!(crossbeam_loom)
+        }
+
+        pub(crate) fn light() {
+            // ORDERING: SeqCst fence; pairs with that of `heavy`.
+            fence(Ordering::SeqCst);
+        }
+
+        pub(crate) fn heavy() -> bool {
+            // ORDERING: SeqCst fence; pairs with that of `light`.
+            fence(Ordering::SeqCst);
+            true
+        }
+    }
 
     /// Loom's own does not know `const` initial values.
     macro_rules! model_local {

@@ -15,7 +15,7 @@
 //! Why this is a bug, in a sentence or two.
 //! file: src/reaper.rs
 //! model: reaper::park_against_wake
-//! with: standin                        (or epoch; more than one line of these is fine)
+//! with: slots                          (or epoch; more than one line of these is fine)
 //! ---- text
 //! what to replace, as it stands in the file
 //! ---- bug
@@ -79,7 +79,7 @@ struct Bug {
 
 #[derive(Clone, Copy)]
 enum Kind {
-    Standin,
+    Slots,
     Epoch,
 }
 
@@ -100,9 +100,9 @@ fn read_bug(path: &Path) -> Bug {
         None => complain("a model is named file::test"),
     });
     let kinds = lines("with: ").map(|kind| match kind {
-        "standin" => Kind::Standin,
+        "slots" => Kind::Slots,
         "epoch" => Kind::Epoch,
-        _ => complain("`with` is standin or epoch"),
+        _ => complain("`with` is slots or epoch"),
     });
     let bug = Bug {
         name: path.file_stem().expect("a name").to_string_lossy().into_owned(),
@@ -150,7 +150,7 @@ impl Field {
             std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| package.join("target"), PathBuf::from);
         let target = std::path::absolute(target).expect("an absolute path");
         let field = Self { tree: target.join("planted-bugs"), target };
-        for part in ["src", "loom-tests/standin/src", "loom-tests/tests"] {
+        for part in ["src", "loom-tests/tests"] {
             field.mirror(root, part);
         }
         for file in ["Cargo.toml", "Cargo.lock", "build.rs", "standin/Cargo.toml"] {
@@ -233,7 +233,7 @@ impl Field {
     /// Compiles a file of models; returns the program.
     fn build(&self, binary: &str, kind: Kind) -> Result<PathBuf, String> {
         let flags = match kind {
-            Kind::Standin => "",
+            Kind::Slots => "",
             Kind::Epoch => "--cfg crossbeam_loom",
         };
         let build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))

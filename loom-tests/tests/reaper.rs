@@ -12,9 +12,9 @@ use tidewheel::Reaper;
 use tidewheel::model::{Next, Registered, Toy};
 
 /// The main thread and the reaper's.
-const WITH_REAPER: Bounds = Bounds { standin: any_or(3), epoch: any_or(3) };
+const WITH_REAPER: Bounds = Bounds { slots: any_or(3), epoch: any_or(3) };
 /// A third beside them.
-const WITH_REAPER_AND_ANOTHER: Bounds = Bounds { standin: at_most(2, 3), epoch: at_most(2, 3) };
+const WITH_REAPER_AND_ANOTHER: Bounds = Bounds { slots: at_most(2, 3), epoch: at_most(2, 3) };
 
 /// Work that is filed where a toy looks for it, and what became of it.
 #[derive(Default)]

@@ -32,7 +32,7 @@ fn update_and_reap_and_get() {
 /// a reader who has seen the new one keeps seeing it.
 #[test]
 fn insert_and_reap_and_get() {
-    explore(Bounds { standin: at_most(2, 3), ..THREE }, || {
+    explore(Bounds { slots: at_most(2, 3), ..THREE }, || {
         let model = Model::expiring();
         model.insert(KEY, 1);
         model.pass(HALF);

@@ -5,7 +5,7 @@ use super::write::{Table, drop_expired, hand_out};
 use super::{Chores, Ledger, Shard, Terms};
 use crate::rows::RowId;
 use crate::sync::pause;
-use crate::table::{Pin, Unlinked};
+use crate::table::Unlinked;
 use crate::time::{Span, Tick};
 
 /// Rows that are handled the first time the lock is held, and at most.
@@ -30,7 +30,6 @@ impl<K, V> Shard<K, V> {
     pub(crate) fn sweep_at_once(&self, terms: &Terms, now: Tick, told: Told<'_, K, V>) {
         let mut hold = HOLD;
         loop {
-            let pin = Pin::new();
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();
             let done = drain(terms, &mut table, ledger, now, hold);
@@ -42,9 +41,8 @@ impl<K, V> Shard<K, V> {
             self.publish(&table, ledger.due);
             drop(locked);
             if let Some(sealed) = sealed {
-                sealed.start(&pin);
+                sealed.start();
             }
-            drop(pin);
             self.tell(expired, told);
             if done && self.due() > now {
                 break;
@@ -70,7 +68,6 @@ impl<K, V> Shard<K, V> {
         }
         let mut expired = expired.into_iter();
         while expired.len() > 0 {
-            let pin = Pin::new();
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();
             for old in expired.by_ref().take(HOLD) {
@@ -80,7 +77,7 @@ impl<K, V> Shard<K, V> {
             self.publish(&table, ledger.due);
             drop(locked);
             if let Some(sealed) = sealed {
-                sealed.start(&pin);
+                sealed.start();
             }
         }
     }

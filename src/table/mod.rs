@@ -13,6 +13,7 @@
 //! | `read.rs` | how a reader finds a node |
 //! | `write.rs` | how a writer changes what readers find; how buckets move |
 //! | `reclaim.rs` | from unlinked to dropped |
+//! | `epoch.rs` | who looks, and when all who looked are gone |
 //!
 //! # Invariants
 //!
@@ -33,6 +34,7 @@
 //! - **T5 Slots.** A slot with a tag holds the pointer of a node of this table, stored before the tag. A
 //!   slot's pointer stays where it is after the tag is cleared; only a reader that saw the tag follows it.
 //! - **T6 One writer.** Buckets are stored to only through `Writing`, which holds the table's lock.
+//! - **T7 Slots for ever.** What the chain of the threads' slots names came from a box and is never freed.
 //!
 //! # Why no entry that stays is ever missed
 //!
@@ -47,13 +49,17 @@
 
 mod array;
 mod bucket;
+mod epoch;
 mod node;
 mod read;
 mod reclaim;
 mod write;
 
+#[cfg(tidewheel_loom)]
+pub(crate) use epoch::Grace;
+pub(crate) use epoch::{Pin, push};
 pub(crate) use node::{Node, Touch};
-pub(crate) use reclaim::{Pin, Ripe, Sealed, Unlinked};
+pub(crate) use reclaim::{Ripe, Sealed, Unlinked};
 pub(crate) use write::{Place, Writing};
 
 use crate::sync::atomic::{AtomicPtr, Ordering};

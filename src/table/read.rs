@@ -2,7 +2,7 @@
 //!
 //! Knows no clock: whether the entry is alive is the caller's question to the node.
 
-use super::reclaim::Pin;
+use super::epoch::Pin;
 use super::{Node, Table};
 use crate::hash::HashBits;
 

@@ -1,20 +1,14 @@
 //! Reclamation: from unlinked to dropped.
 //!
 //! A node or array that has left the table may still be in the hands of readers. It is listed as
-//! *debris* by its shard; a *batch* of debris is *sealed*, which hands one deferred closure to the epoch;
-//! the closure marks the batch *ripe*; the contents of a ripe batch are dropped one by one by the reaper
-//! or by a writer after it unlocked. Never by a reader, and no user code ever runs inside the epoch's
-//! machinery.
-//!
-//! The collector is the crate's own, so that other users of crossbeam-epoch can neither stall it nor find
-//! their destructors on our reaper. Never pin for the first time, nor start a seal, under a lock.
+//! *debris* by its shard; a *batch* of debris is *sealed*, which begins a grace; when that is over, the
+//! batch is *ripe*; the contents of a ripe batch are dropped one by one by the reaper or by a writer
+//! after it unlocked. Never by a reader, and no user code ever runs inside the epoch's machinery.
 
 use super::array::Array;
+use super::epoch::{self, Grace};
 use super::node::Node;
-
-use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::epoch::{Collector, Guard, LocalHandle};
-use crate::sync::{Arc, catch, lazy_static, thread_local};
+use crate::sync::{Arc, catch};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::collections::VecDeque;
 use std::fmt;
@@ -26,48 +20,10 @@ use std::ptr::NonNull;
 const BATCH: usize = if cfg!(tidewheel_loom) { 2 } else { 64 };
 /// Ripe batches that a writer drops when it seals one: more than it makes, so that debris cannot pile up.
 const HELP: usize = 2;
+/// Sealed batches from which on a writer looks whether some are ripe.
+const BACKLOG: usize = if cfg!(tidewheel_loom) { 1 } else { 4 };
 /// Blank nodes a shard keeps for its next inserts.
 const BLANKS: usize = 4 * BATCH;
-
-lazy_static! {
-    static ref COLLECTOR: Collector = Collector::new();
-}
-
-thread_local! {
-    static HANDLE: LocalHandle = COLLECTOR.register();
-}
-
-/// A pinned epoch: what this thread can reach stays in memory until it is dropped.
-pub(crate) struct Pin(Guard);
-
-impl Pin {
-    /// Pins this thread's epoch. Works in destructors of thread-locals too.
-    #[inline]
-    pub(crate) fn new() -> Self {
-        HANDLE.try_with(|handle| Self(handle.pin())).unwrap_or_else(|_| Self(COLLECTOR.register().pin()))
-    }
-
-    /// Whether this thread holds a pin: it then cannot see debris ripen.
-    pub(crate) fn is_held() -> bool {
-        HANDLE.try_with(LocalHandle::is_pinned).unwrap_or(false)
-    }
-
-    /// Lets go of what was reachable so far and pins anew.
-    pub(crate) fn renew(&mut self) {
-        self.0.repin();
-    }
-
-    /// Tries to move the epoch on, and runs closures whose time has come.
-    pub(crate) fn push(&self) {
-        self.0.flush();
-    }
-}
-
-impl fmt::Debug for Pin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Pin")
-    }
-}
 
 /// A node that is out of the table and not yet debris. Whoever holds it decides who is told; leaking it
 /// leaks the node.
@@ -189,7 +145,7 @@ pub(super) unsafe fn drop_contents<K, V>(mut node: NonNull<Node<K, V>>) {
 }
 
 struct Batch<K, V> {
-    ripe: Arc<AtomicBool>,
+    grace: Arc<Grace>,
     items: Vec<Item<K, V>>,
 }
 
@@ -246,18 +202,17 @@ impl<K, V> Debris<K, V> {
         if self.open.is_empty() {
             return None;
         }
-        let ripe = Arc::new(AtomicBool::new(false));
+        let grace = Arc::new(Grace::begin());
         let items = std::mem::replace(&mut self.open, Vec::with_capacity(BATCH));
-        self.sealed.push_back(Batch { ripe: Arc::clone(&ripe), items });
-        Some(Sealed(ripe))
+        self.sealed.push_back(Batch { grace: Arc::clone(&grace), items });
+        Some(Sealed { grace, push: self.sealed.len() >= BACKLOG })
     }
 
     /// Takes out ripe batches: for a writer the oldest few, if they are no larger than what writers make;
     /// for the reaper all there are.
     pub(super) fn take_ripe(&mut self, all: bool) -> Ripe<K, V> {
         let mut ripe = Ripe { items: Vec::new(), shard: PhantomData };
-        // ORDERING: Acquire; pairs with Release in `Sealed::start`: the readers' last looks.
-        let is_ripe = |batch: &Batch<K, V>| batch.ripe.load(Ordering::Acquire);
+        let is_ripe = |batch: &Batch<K, V>| batch.grace.is_over();
         if all {
             for index in (0..self.sealed.len()).rev() {
                 if is_ripe(&self.sealed[index]) {
@@ -288,18 +243,22 @@ impl<K, V> Debris<K, V> {
     }
 }
 
-/// A sealed batch whose closure has not been handed to the epoch yet.
+/// A sealed batch whose grace has not been started yet.
 #[must_use]
 #[derive(Debug)]
-pub(crate) struct Sealed(Arc<AtomicBool>);
+pub(crate) struct Sealed {
+    grace: Arc<Grace>,
+    /// So much waits that it is time to look what is ripe.
+    push: bool,
+}
 
 impl Sealed {
     /// Lets the batch ripen. Outside the lock: this may run other threads' closures (of this crate alone).
-    pub(crate) fn start(self, pin: &Pin) {
-        // ORDERING: Release; pairs with Acquire in `Debris::take_ripe`. What makes the flag's moment late
-        // enough is the epoch: it runs after every guard that was pinned at the unlinking is gone.
-        pin.0.defer(move || self.0.store(true, Ordering::Release));
-        pin.0.flush();
+    pub(crate) fn start(self) {
+        self.grace.start();
+        if self.push {
+            epoch::push();
+        }
     }
 }
 

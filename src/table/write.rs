@@ -10,8 +10,9 @@
 use super::Table;
 use super::array::{Array, NodePtr, room};
 use super::bucket::{Bucket, Meta, SLOTS};
+use super::epoch::Pin;
 use super::node::Node;
-use super::reclaim::{Blank, Blanks, Debris, Pin, Ripe, Sealed, Unlinked, drop_contents};
+use super::reclaim::{Blank, Blanks, Debris, Ripe, Sealed, Unlinked, drop_contents};
 use crate::hash::HashBits;
 use crate::rows::RowId;
 use crate::time::Tick;

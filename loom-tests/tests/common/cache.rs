@@ -156,6 +156,9 @@ impl Model {
         let clock = ManualClock::new();
         let builder = with(Cache::builder().shards(1).clock(clock.clone()));
         let cache = builder.build_with_hasher(Fixed).expect("nothing that can fail");
+        // Loom's statics begin with their first use, and whoever uses one later sees what came before that.
+        // Not between the threads of a model, please.
+        drop(cache.read_guard());
         Self { cache, clock, census: Census::default() }
     }
 

@@ -8,9 +8,9 @@ pub mod cache;
 /// How far a model is explored. The more preemptions in one run, the more runs there are.
 #[derive(Clone, Copy)]
 pub struct Bounds {
-    /// With the stand-in for epoch reclamation.
-    pub standin: Preemptions,
-    /// With real epochs, whose own steps are part of the model.
+    /// With the slots of `src/table/epoch.rs`.
+    pub slots: Preemptions,
+    /// With crossbeam-epoch, whose own steps are part of the model.
     pub epoch: Preemptions,
 }
 
@@ -33,19 +33,19 @@ pub const fn at_most(short: usize, long: usize) -> Preemptions {
 }
 
 /// Two threads, the main one included.
-pub const TWO: Bounds = Bounds { standin: any_or(5), epoch: at_most(2, 3) };
+pub const TWO: Bounds = Bounds { slots: any_or(5), epoch: at_most(2, 3) };
 
-/// Two threads, one of which does the reaper's work: it pins often, and real epochs have many steps.
-pub const REAPING: Bounds = Bounds { standin: any_or(4), epoch: at_most(1, 2) };
+/// Two threads, one of which does the reaper's work: it pins often, and crossbeam's epochs have many steps.
+pub const REAPING: Bounds = Bounds { slots: any_or(4), epoch: at_most(1, 2) };
 
-/// Three threads. (Real epochs branch on what each relaxed load may see too, without any preemption.)
-pub const THREE: Bounds = Bounds { standin: at_most(2, 3), epoch: at_most(0, 1) };
+/// Three threads. (Crossbeam's epochs branch on what each relaxed load may see too, without any preemption.)
+pub const THREE: Bounds = Bounds { slots: at_most(2, 3), epoch: at_most(0, 1) };
 
 /// Runs `model` in every way within the bounds. Says how many runs there were.
 pub fn explore(bounds: Bounds, model: impl Fn() + Sync + Send + 'static) {
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
     let short = std::env::var_os("TIDEWHEEL_LOOM").is_some_and(|set| set == "short");
-    let preemptions = if cfg!(tidewheel_standin) { bounds.standin } else { bounds.epoch };
+    let preemptions = if cfg!(crossbeam_loom) { bounds.epoch } else { bounds.slots };
     let mut builder = loom::model::Builder::new();
     // Loom's own variable wins.
     if builder.preemption_bound.is_none() {

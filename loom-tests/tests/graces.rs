@@ -1,0 +1,165 @@
+//! Models of pins and graces alone: something that can be found until it is unlinked, and is destroyed when
+//! the grace that began after that is over.
+
+mod common;
+
+use common::{Bounds, any_or, at_most, explore};
+use loom::cell::Cell;
+use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::thread;
+use std::sync::Arc;
+use tidewheel::model::{Pinned, Waiting};
+
+/// These are small enough for every interleaving.
+const SMALL: Bounds = Bounds { slots: any_or(6), epoch: at_most(2, 3) };
+const SMALL_OF_THREE: Bounds = Bounds { slots: at_most(3, 4), epoch: at_most(0, 1) };
+
+/// What readers find and writers destroy. Loom fails the model if a look and the destruction meet.
+struct Thing {
+    linked: AtomicBool,
+    content: Cell<u32>,
+}
+
+// SAFETY: loom's threads are coroutines of one real thread, and its cell panics where two of them meet.
+unsafe impl Send for Thing {}
+// SAFETY: as above.
+unsafe impl Sync for Thing {}
+
+impl Thing {
+    fn new() -> Arc<Self> {
+        // Loom's statics begin with their first use, and whoever uses one later sees what came before that.
+        // So they begin here, and not between the threads of a model.
+        drop(Pinned::new());
+        Waiting::push();
+        let _ = Waiting::begin().is_over();
+        Arc::new(Self { linked: AtomicBool::new(true), content: Cell::new(1) })
+    }
+
+    /// Looks at it if it is linked. Without an ordering of its own: pins and graces have to do.
+    fn look(&self) {
+        if self.linked.load(Ordering::Relaxed) {
+            assert_eq!(self.content.get(), 1);
+        }
+    }
+
+    fn unlink(&self) {
+        self.linked.store(false, Ordering::Relaxed);
+    }
+
+    fn destroy(&self) {
+        self.content.set(0);
+    }
+}
+
+fn spawn(thing: &Arc<Thing>, run: impl FnOnce(&Thing) + 'static) -> thread::JoinHandle<()> {
+    let thing = Arc::clone(thing);
+    thread::spawn(move || run(&thing))
+}
+
+#[test]
+fn a_grace_waits_for_the_pins_before_it() {
+    explore(SMALL, || {
+        let thing = Thing::new();
+        let reader = spawn(&thing, |thing| {
+            let _pin = Pinned::new();
+            thing.look();
+        });
+        thing.unlink();
+        let grace = Waiting::begin();
+        Waiting::push();
+        if grace.is_over() {
+            thing.destroy();
+        }
+        reader.join().unwrap();
+    });
+}
+
+/// The second pin is younger than the grace, so that the grace does not wait for it; it says that the first
+/// is over.
+#[test]
+fn a_grace_may_end_under_a_later_pin() {
+    explore(SMALL, || {
+        let thing = Thing::new();
+        let reader = spawn(&thing, |thing| {
+            let pin = Pinned::new();
+            thing.look();
+            drop(pin);
+            let _pin = Pinned::new();
+            thing.look();
+        });
+        thing.unlink();
+        let grace = Waiting::begin();
+        Waiting::push();
+        if grace.is_over() {
+            thing.destroy();
+        }
+        reader.join().unwrap();
+    });
+}
+
+/// A pin within a pin protects nothing that the outer one does not, and leaves it alone when it goes; they may
+/// go in any order.
+#[test]
+fn the_last_pin_of_a_thread_is_the_one_that_counts() {
+    explore(SMALL, || {
+        let thing = Thing::new();
+        let reader = spawn(&thing, |thing| {
+            let first = Pinned::new();
+            let second = Pinned::new();
+            drop(first);
+            thing.look();
+            drop(second);
+        });
+        thing.unlink();
+        let grace = Waiting::begin();
+        Waiting::push();
+        if grace.is_over() {
+            thing.destroy();
+        }
+        reader.join().unwrap();
+    });
+}
+
+/// One thread finds out that the grace is over, another acts on it.
+#[test]
+fn whoever_hears_that_a_grace_is_over_may_rely_on_it() {
+    explore(SMALL_OF_THREE, || {
+        let thing = Thing::new();
+        thing.unlink();
+        thing.linked.store(true, Ordering::Relaxed);
+        let reader = spawn(&thing, |thing| {
+            let _pin = Pinned::new();
+            thing.look();
+        });
+        let pusher = spawn(&thing, |_| Waiting::push());
+        thing.unlink();
+        let grace = Waiting::begin();
+        if grace.is_over() {
+            thing.destroy();
+        }
+        reader.join().unwrap();
+        pusher.join().unwrap();
+    });
+}
+
+/// What begins while somebody looks at the slots is not over with that look.
+#[test]
+fn a_push_is_no_answer_for_what_comes_during_it() {
+    explore(SMALL_OF_THREE, || {
+        let thing = Thing::new();
+        let reader = spawn(&thing, |thing| {
+            let _pin = Pinned::new();
+            thing.look();
+        });
+        let pusher = spawn(&thing, |thing| {
+            thing.unlink();
+            let grace = Waiting::begin();
+            if grace.is_over() {
+                thing.destroy();
+            }
+        });
+        Waiting::push();
+        reader.join().unwrap();
+        pusher.join().unwrap();
+    });
+}

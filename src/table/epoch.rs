@@ -1,0 +1,333 @@
+//! Pins and graces: who looks, and when all who could have seen something have looked away.
+//!
+//! A reader *pins* its thread while it follows pointers into a table. Whoever has unlinked something begins
+//! a *grace*, which is over once every pin that was there at its beginning is gone. This file knows
+//! neither what is protected nor what happens after a grace.
+//!
+//! # Two kinds
+//!
+//! The pin of crossbeam-epoch costs a locked instruction, which is a third of a read's time. Where the
+//! kernel offers a process-wide barrier (Linux, `membarrier`), a pin is two loads and a store to a *slot*
+//! of the thread's own, and the price is paid by whoever ends graces, once for hundreds of values.
+//! Everywhere else, and where the kernel refuses, pins and graces are crossbeam-epoch's, with a collector
+//! of the crate's own, so that other users of that crate can neither stall it nor run on our reaper.
+//!
+//! # Slots
+//!
+//! `EPOCH` counts graces. A pinned thread's slot holds the epoch that it read when it pinned, else 0. A
+//! grace takes a number, and the epoch moves on. To look whether graces are over, [`push`] reads the epoch,
+//! has the barrier, and then reads every slot: graces with smaller numbers than all that it has read are
+//! over. Why that is right, for a grace with number `g` and a pin with epoch `e`:
+//!
+//! - **E1** If `e > g`, the reader read an epoch that `g` was taken before (Acquire against Release): it
+//!   sees everything that was unlinked before `g` was taken, so it does not find it.
+//! - **E2** If `e <= g` and the push saw the slot, it does not count `g` as over.
+//! - **E3** If `e <= g` and the push saw the slot as it was before the pin, then the push's barrier comes before
+//!   the pin's (of two SeqCst fences one is first), and the reader sees everything that was unlinked before
+//!   the push, so it does not find it either.
+//! - **E4** A slot is stored with Release and read with Acquire: what a reader did under an earlier pin is
+//!   done before the grace is over.
+//!
+//! The idea of an asymmetric barrier is that of the "memb" flavour of user-space RCU (Desnoyers et al.,
+//! "User-Level Implementations of Read-Copy Update", IEEE TPDS 23(2), 2012).
+//!
+//! Never pin for the first time, nor start or push a grace, under a lock.
+
+use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use crate::sync::epoch::{Collector, Guard, LocalHandle};
+use crate::sync::{Arc, CachePadded, barrier, lasting, lazy_static, thread_local};
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+
+/// A pinned thread: what it can reach stays in memory until this is dropped. Stays on its thread.
+pub(crate) struct Pin {
+    /// Of the other kind. Without one, the pin is counted in `LOCAL`.
+    guard: Option<Guard>,
+    on_this_thread: PhantomData<*const ()>,
+}
+
+/// A thread's place, which others read. Never freed: a thread that ends leaves it to the next.
+struct Slot {
+    /// The epoch of the outermost pin; 0 for none.
+    pinned: AtomicU64,
+    taken: AtomicBool,
+    next: Next,
+}
+
+/// The next slot in the chain of all slots; null at its end. (T7)
+struct Next(AtomicPtr<CachePadded<Slot>>);
+
+lasting! {
+    /// The number of the next grace, from 1 on.
+    static EPOCH: CachePadded<AtomicU64> = CachePadded::new(AtomicU64::new(1));
+}
+lasting! {
+    /// Graces with smaller numbers are over. Only ever grows.
+    static OVER: CachePadded<AtomicU64> = CachePadded::new(AtomicU64::new(1));
+}
+lasting! {
+    static SLOTS: Next = Next(AtomicPtr::new(std::ptr::null_mut()));
+}
+
+/// What a thread knows of its own slot.
+struct Local {
+    slot: Cell<Option<&'static CachePadded<Slot>>>,
+    pins: Cell<usize>,
+    /// The thread is about to end: the slot goes back after each pin.
+    late: Cell<bool>,
+}
+
+/// Gives the slot back when the thread ends.
+struct Leave;
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        let _ = LOCAL.try_with(|local| {
+            local.late.set(true);
+            if local.pins.get() == 0 {
+                local.leave();
+            }
+        });
+    }
+}
+
+thread_local! {
+    // Without a destructor, so that a look at it is a look and no more.
+    static LOCAL: Local = const { Local { slot: Cell::new(None), pins: Cell::new(0), late: Cell::new(false) } };
+}
+thread_local! {
+    static LEAVE: Leave = const { Leave };
+}
+
+lazy_static! {
+    static ref COLLECTOR: Collector = Collector::new();
+}
+thread_local! {
+    static HANDLE: LocalHandle = COLLECTOR.register();
+}
+
+impl Pin {
+    /// Pins this thread. Works in destructors of thread-locals too.
+    #[inline]
+    pub(crate) fn new() -> Self {
+        let slotted = LOCAL.try_with(|local| {
+            let Some(slot) = local.slot.get() else { return false };
+            local.enter(slot);
+            true
+        });
+        let guard = if slotted.unwrap_or(false) { None } else { Self::first() };
+        Self { guard, on_this_thread: PhantomData }
+    }
+
+    /// A thread's first pin, and every pin of the other kind.
+    #[cold]
+    fn first() -> Option<Guard> {
+        if !barrier::is_available() {
+            let guard = HANDLE.try_with(LocalHandle::pin);
+            return Some(guard.unwrap_or_else(|_| COLLECTOR.register().pin()));
+        }
+        let slot = Slot::claim();
+        LOCAL.with(|local| {
+            local.slot.set(Some(slot));
+            local.late.set(LEAVE.try_with(|_| {}).is_err());
+            local.enter(slot);
+        });
+        None
+    }
+
+    /// Whether this thread holds a pin: it then cannot see debris ripen.
+    pub(crate) fn is_held() -> bool {
+        LOCAL.try_with(|local| local.pins.get() > 0).unwrap_or(false)
+            || (!barrier::is_available() && HANDLE.try_with(LocalHandle::is_pinned).unwrap_or(false))
+    }
+
+    /// Lets go of what was reachable so far and pins anew, unless this thread holds another pin.
+    pub(crate) fn renew(&mut self) {
+        match &mut self.guard {
+            Some(guard) => guard.repin(),
+            None => LOCAL.with(|local| {
+                if let (Some(slot), 1) = (local.slot.get(), local.pins.get()) {
+                    slot.pin();
+                }
+            }),
+        }
+    }
+}
+
+impl Drop for Pin {
+    #[inline]
+    fn drop(&mut self) {
+        if self.guard.is_none() {
+            LOCAL.with(Local::exit);
+        }
+    }
+}
+
+impl fmt::Debug for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pin")
+    }
+}
+
+impl Local {
+    #[inline]
+    fn enter(&self, slot: &Slot) {
+        let pins = self.pins.get();
+        self.pins.set(pins + 1);
+        if pins == 0 {
+            slot.pin();
+        }
+    }
+
+    #[inline]
+    fn exit(&self) {
+        let pins = self.pins.get() - 1;
+        self.pins.set(pins);
+        if pins == 0 {
+            if let Some(slot) = self.slot.get() {
+                // ORDERING: Release; pairs with Acquire in `push` (E4).
+                slot.pinned.store(0, Ordering::Release);
+            }
+            if self.late.get() {
+                self.leave();
+            }
+        }
+    }
+
+    fn leave(&self) {
+        if let Some(slot) = self.slot.take() {
+            // ORDERING: Release; pairs with Acquire in `Slot::claim`: this thread's last store to the slot.
+            slot.taken.store(false, Ordering::Release);
+        }
+    }
+}
+
+impl Slot {
+    #[inline]
+    fn pin(&self) {
+        // ORDERING: Acquire; pairs with Release in `Grace::begin` (E1).
+        let epoch = EPOCH.load(Ordering::Acquire);
+        // ORDERING: Release; pairs with Acquire in `push` (E4).
+        self.pinned.store(epoch, Ordering::Release);
+        // Pairs with the heavy half in `push` (E3).
+        barrier::light();
+    }
+
+    /// A slot that no other thread has.
+    fn claim() -> &'static CachePadded<Self> {
+        let mut place: &Next = &SLOTS;
+        loop {
+            let slot = place.get().unwrap_or_else(|| place.extend());
+            // ORDERING: Acquire; pairs with Release in `Local::leave`. On failure nothing is learnt.
+            let claimed = slot.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
+            if claimed.is_ok() {
+                return slot;
+            }
+            place = &slot.next;
+        }
+    }
+}
+
+impl Next {
+    fn get(&self) -> Option<&'static CachePadded<Slot>> {
+        // ORDERING: Acquire; pairs with Release in `extend`: the slot itself.
+        let slot = self.0.load(Ordering::Acquire);
+        // SAFETY: T7.
+        unsafe { slot.as_ref() }
+    }
+
+    /// Puts a slot here, unless another thread just has.
+    fn extend(&self) -> &'static CachePadded<Slot> {
+        let new = Box::into_raw(Box::new(CachePadded::new(Slot {
+            pinned: AtomicU64::new(0),
+            taken: AtomicBool::new(false),
+            next: Self(AtomicPtr::new(std::ptr::null_mut())),
+        })));
+        // ORDERING: Release; pairs with Acquire in `get`. On failure Acquire, as in `get`.
+        let put = self.0.compare_exchange(std::ptr::null_mut(), new, Ordering::Release, Ordering::Acquire);
+        match put {
+            // SAFETY: T7: from here on it is never freed.
+            Ok(_) => unsafe { &*new },
+            Err(other) => {
+                // SAFETY: T7: it did not get into the chain; nobody else knows it.
+                drop(unsafe { Box::from_raw(new) });
+                // SAFETY: T7.
+                unsafe { &*other }
+            }
+        }
+    }
+}
+
+/// A wait for all pins that were there when it began.
+#[derive(Debug)]
+pub(crate) enum Grace {
+    /// Its number.
+    Numbered(u64),
+    /// Set by a deferred closure.
+    Flagged(Arc<AtomicBool>),
+}
+
+impl Grace {
+    /// Begins a grace for what this thread has unlinked, or knows to be unlinked.
+    pub(crate) fn begin() -> Self {
+        if !barrier::is_available() {
+            return Self::Flagged(Arc::new(AtomicBool::new(false)));
+        }
+        // ORDERING: Release; pairs with Acquire in `Slot::pin` (E1) and in `push`: what was unlinked.
+        Self::Numbered(EPOCH.fetch_add(1, Ordering::Release))
+    }
+
+    /// Lets it come to an end. To be called once, outside the lock.
+    pub(crate) fn start(&self) {
+        let Self::Flagged(over) = self else { return };
+        let over = Arc::clone(over);
+        let pin = Pin::new();
+        if let Some(guard) = &pin.guard {
+            // ORDERING: Release; pairs with Acquire in `is_over`. What makes the flag's moment late enough is
+            // the epoch: it runs after every guard that was pinned at the unlinking is gone.
+            guard.defer(move || over.store(true, Ordering::Release));
+            guard.flush();
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        match self {
+            // ORDERING: Acquire; pairs with Release in `push`: what readers did before they let go.
+            Self::Numbered(number) => *number < OVER.load(Ordering::Acquire),
+            // ORDERING: Acquire; pairs with Release in `start`: as above.
+            Self::Flagged(over) => over.load(Ordering::Acquire),
+        }
+    }
+}
+
+/// Looks whether graces are over, of all tables.
+///
+/// With slots one look suffices. Of crossbeam's epochs it takes several to end a grace; each runs a few of the
+/// crate's own closures.
+pub(crate) fn push() {
+    if !barrier::is_available() {
+        if let Some(guard) = &Pin::new().guard {
+            guard.flush();
+        }
+        return;
+    }
+    // ORDERING: Acquire; pairs with Release in `Grace::begin`: what was unlinked before any grace that may be
+    // counted as over here comes before the barrier (E3).
+    let mut over = EPOCH.load(Ordering::Acquire);
+    if !barrier::heavy() {
+        return;
+    }
+    let mut place: &Next = &SLOTS;
+    while let Some(slot) = place.get() {
+        // ORDERING: Acquire; pairs with Release in `Slot::pin` and `Local::exit` (E4).
+        let pinned = slot.pinned.load(Ordering::Acquire);
+        if pinned != 0 {
+            over = over.min(pinned);
+        }
+        place = &slot.next;
+    }
+    // ORDERING: Release; pairs with Acquire in `Grace::is_over`. A read-modify-write, so that what other
+    // pushes published stays published.
+    OVER.fetch_max(over, Ordering::Release);
+}
