@@ -56,8 +56,11 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
+        if self.parts().terms.reads_count {
+            return self.read_and_note(key, run);
+        }
         let pin = Pin::new();
-        self.used(key, &pin).map(Node::value).map(run)
+        self.visible(key, &pin).map(Node::value).map(run)
     }
 
     /// As [`get`](Self::get), but counts as no use and restarts no time to idle.

@@ -32,6 +32,7 @@ where
     S: BuildHasher + Send + Sync + 'static,
 {
     /// What is said of a new value in the place of a node's.
+    #[inline(never)]
     pub(super) fn updated(
         &self,
         expiry: &dyn Expiry<K, V>,
@@ -46,6 +47,7 @@ where
     }
 
     /// `insert`, with the `Expiry` asked until its answer is about what is there.
+    #[inline(never)]
     pub(super) fn insert_as_ruled(
         &self,
         expiry: &dyn Expiry<K, V>,
@@ -61,7 +63,7 @@ where
                 None => (Expected::Absent, created(expiry, &entry.0, &entry.1)),
                 Some(node) => (Expected::This(node), self.updated(expiry, &entry, node)),
             };
-            match shard.insert_if(terms, hash, entry, (ttl, None, ruling), &expected) {
+            match shard.insert_if(terms, hash, entry, (ttl, ruling), &expected) {
                 Ok(chores) => return chores,
                 Err(back) => entry = back,
             }
@@ -69,6 +71,7 @@ where
     }
 
     /// `replace`, with the `Expiry` asked until its answer is about what is there.
+    #[inline(never)]
     pub(super) fn replace_as_ruled<'g>(
         &self,
         expiry: &dyn Expiry<K, V>,
@@ -90,14 +93,25 @@ where
         }
     }
 
+    /// `read`, where use makes a difference. On its own, and with its own pin, so that the other `read` pays
+    /// two instructions for it.
+    #[inline(never)]
+    pub(super) fn read_and_note<Q, R>(&self, key: &Q, run: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let pin = Pin::new();
+        self.used_and_noted(key, &pin).map(Node::value).map(run)
+    }
+
     /// As `used`, where use makes a difference.
     #[inline(never)]
     pub(super) fn used_and_noted<'g, Q>(&'g self, key: &Q, pin: &'g Pin) -> Option<&'g Node<K, V>>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let (hash, shard) = self.locate(key);
         let terms = &self.parts().terms;
+        let (hash, shard) = self.locate(key);
         let is_key = |other: &K| key.equivalent(other);
         loop {
             let node = if terms.idles {

@@ -53,13 +53,12 @@ where
         &self,
         (hash, shard): (HashBits, &Shard<K, V>),
         entry: (K, V),
-        (ttl, born, ruling): (Span, Option<Tick>, Option<Ruling>),
+        (ttl, born, expires): (Span, Option<Tick>, Option<Tick>),
     ) {
         let Parts { terms, expiry, .. } = self.parts();
-        let chores = match (expiry, ruling) {
-            (None, _) => shard.insert(terms, hash, entry, (ttl, born, Ruling::NONE)),
-            (_, Some(ruling)) => shard.insert(terms, hash, entry, (ttl, born, ruling)),
+        let chores = match (expiry, expires) {
             (Some(expiry), None) => self.insert_as_ruled(&**expiry, (hash, shard), entry, ttl),
+            _ => shard.insert(terms, hash, entry, (ttl, born, expires.unwrap_or(Tick::NEVER))),
         };
         self.conclude(shard, chores, RemovalCause::Replaced);
     }
@@ -302,8 +301,8 @@ where
         self.take(key, keep).map(|(value, ..)| value)
     }
 
-    /// Takes a live entry out, if `keep` makes something of its value. Returns that, its times, and what its `Expiry` said.
-    fn take<Q, R>(&self, key: &Q, mut keep: impl FnMut(&V) -> Option<R>) -> Option<(R, Times, Ruling)>
+    /// Takes a live entry out, if `keep` makes something of its value. Returns that, its times, and when its `Expiry` ends it.
+    fn take<Q, R>(&self, key: &Q, mut keep: impl FnMut(&V) -> Option<R>) -> Option<(R, Times, Tick)>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
@@ -322,7 +321,7 @@ where
             drop(pin);
             self.conclude(shard, chores, RemovalCause::Explicit);
             return match removed {
-                Removed::Done(times, ruling) => Some((kept, times, ruling)),
+                Removed::Done(times, expires) => Some((kept, times, expires)),
                 Removed::Gone | Removed::Changed => None,
             };
         }
@@ -357,10 +356,10 @@ where
             let _ = new_shard.find(new_hash, |other| *other == new_key, &Pin::new());
             Some(value.clone())
         });
-        let Some((value, times, ruling)) = taken else {
+        let Some((value, times, expires)) = taken else {
             return false;
         };
-        self.store(new_place, (new_key, value), (times.ttl, Some(times.born), Some(ruling)));
+        self.store(new_place, (new_key, value), (times.ttl, Some(times.born), Some(expires)));
         true
     }
 

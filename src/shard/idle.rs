@@ -17,12 +17,8 @@ impl<K, V> Shard<K, V> {
         pin: &'g Pin,
     ) -> Option<&'g Node<K, V>> {
         let restart = |node: &Node<K, V>| {
-            let restarted = node.restart(
-                &terms.clock,
-                |now| terms.idle_deadline(now),
-                // After the deadline was loaded; see `Terms::uniform_deadline`.
-                || terms.is_uniform(),
-            );
+            // Whether it is uniform is asked after the deadline was loaded.
+            let restarted = node.restart(&terms.clock, |now| terms.idle_deadline(now), || terms.is_uniform());
             (restarted != Touch::Gone).then_some(restarted)
         };
         match self.alive(hash, &is_key, pin, restart)? {

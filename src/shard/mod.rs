@@ -105,7 +105,8 @@ impl Terms {
 
     /// The deadline of a touch at `now`, where it does not depend on the entry.
     fn uniform_deadline(&self, now: Tick) -> Option<Tick> {
-        self.is_uniform().then(|| now.after(self.ttl).min(now.after(self.tti).movable()))
+        let deadline = if self.idles { now.after(self.tti).movable() } else { now.after(self.ttl) };
+        self.is_uniform().then_some(deadline)
     }
 
     /// Under the lock, before an entry gets this time to live.

@@ -4,7 +4,6 @@
 
 use super::{Ledger, Shard, Terms};
 use crate::hash::HashBits;
-use crate::rows::RowId;
 use crate::table::Node;
 use crate::time::{SECOND, Span, Tick};
 
@@ -15,13 +14,11 @@ pub(crate) enum Ruling {
     Keep,
     /// So long after the write.
     After(Span),
-    /// At this time.
-    At(Tick),
 }
 
 impl Ruling {
     /// In a cache without an `Expiry`: never.
-    pub(crate) const NONE: Self = Self::At(Tick::NEVER);
+    pub(crate) const NONE: Self = Self::After(Span::ENDLESS);
 
     /// For a new entry, or in the place of what `before` says.
     #[inline]
@@ -29,7 +26,6 @@ impl Ruling {
         match self {
             Self::Keep => before(),
             Self::After(span) => now.after(span),
-            Self::At(tick) => tick,
         }
     }
 }
@@ -37,8 +33,6 @@ impl Ruling {
 /// For which state of things a writer's entry and ruling are meant.
 #[derive(Debug)]
 pub(crate) enum Expected<'n, K, V> {
-    /// Whatever is there.
-    Any,
     /// No live entry.
     Absent,
     /// This one, alive.
@@ -99,12 +93,5 @@ impl<K, V> Shard<K, V> {
         ledger.due = need;
         self.publish_due(need);
         Some(need)
-    }
-}
-
-impl<K, V> Ledger<K, V> {
-    /// The ruling on an entry, as it stands.
-    pub(super) fn ruling(&self, row: RowId) -> Ruling {
-        Ruling::At(self.expiry(row))
     }
 }

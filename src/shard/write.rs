@@ -8,7 +8,7 @@ use super::bounds::Ends;
 use super::{Booked, Chores, Expected, Ledger, PackedTimes, Ruling, Shard, Terms, Times};
 use crate::hash::HashBits;
 use crate::rows::Link;
-use crate::table::{Node, Pin, Place, Touch, Unlinked, Writing};
+use crate::table::{Node, Pin, Place, Seal, Touch, Unlinked, Writing};
 use crate::time::{Span, Tick};
 
 /// What an attempt to replace a value came to. What was not stored is handed back.
@@ -25,8 +25,8 @@ pub(crate) enum Replaced<K, V> {
 /// What an attempt to remove an entry came to.
 #[derive(Debug)]
 pub(crate) enum Removed {
-    /// The entry's times, and what its `Expiry` said. The value is in the chores, if somebody listens.
-    Done(Times, Ruling),
+    /// The entry's times, and when its `Expiry` ends it. The value is in the chores, if somebody listens.
+    Done(Times, Tick),
     /// There is no live entry.
     Gone,
     /// There is one, but not the one that was expected.
@@ -42,29 +42,31 @@ impl<K: Eq, V> Shard<K, V> {
         terms: &Terms,
         hash: HashBits,
         entry: (K, V),
-        (ttl, born, ruling): (Span, Option<Tick>, Ruling),
+        (ttl, born, expiry): (Span, Option<Tick>, Tick),
     ) -> Chores<K, V> {
-        match self.insert_if(terms, hash, entry, (ttl, born, ruling), &Expected::Any) {
-            Ok(chores) => chores,
-            Err(_) => unreachable!("nothing in particular was expected"),
-        }
+        let mut locked = self.table.lock();
+        let (mut table, ledger) = locked.parts();
+        let place = table.find(hash, |key| *key == entry.0);
+        let seal = place.map(|place| table.node(place).seal());
+        let now = terms.clock.now();
+        let times = Times { ttl, born: born.unwrap_or(now) };
+        self.put(terms, (&mut table, ledger), hash, entry, (place.zip(seal), now, times, expiry))
     }
 
-    /// Stores an entry if things are as expected; else hands it back.
-    #[inline(always)]
+    /// Stores a new entry, if things are as expected; else hands it back.
     pub(crate) fn insert_if(
         &self,
         terms: &Terms,
         hash: HashBits,
         entry: (K, V),
-        (ttl, born, ruling): (Span, Option<Tick>, Ruling),
+        (ttl, ruling): (Span, Ruling),
         expected: &Expected<'_, K, V>,
     ) -> Result<Chores<K, V>, (K, V)> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
         let place = table.find(hash, |key| *key == entry.0);
         match (expected, place) {
-            (Expected::Any, _) | (Expected::Absent, None) => {}
+            (Expected::Absent, None) => {}
             // What is over stays over.
             (Expected::Absent, Some(at)) if table.node(at).visible_until(terms.clock.now()).is_none() => {}
             (Expected::This(node), Some(at)) if std::ptr::eq(*node, table.node(at)) => {}
@@ -77,14 +79,27 @@ impl<K: Eq, V> Shard<K, V> {
                 return Err(entry);
             }
         }
-        let times = Times { ttl, born: born.unwrap_or(now) };
+        let times = Times { ttl, born: now };
         let expiry = ruling.tick(now, || place.map_or(Tick::NEVER, |at| ledger.expiry(table.row(at))));
+        Ok(self.put(terms, (&mut table, ledger), hash, entry, (place.zip(seal), now, times, expiry)))
+    }
+
+    /// Stores an entry, in the place of a sealed one if there is one.
+    #[inline(always)]
+    fn put(
+        &self,
+        terms: &Terms,
+        (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
+        hash: HashBits,
+        entry: (K, V),
+        (sealed, now, times, expiry): (Option<(Place, Seal)>, Tick, Times, Tick),
+    ) -> Chores<K, V> {
         let ends = terms.ends(now, times.limit_of_value(now, terms, hash.home()), expiry);
         let deadline = ends.deadline;
-        terms.note(ttl);
-        let (Some(place), Some(seal)) = (place, seal) else {
-            self.add(terms, (&mut table, ledger), hash, entry, (now, ends, times));
-            return Ok(self.settle(&mut table, ledger, now, deadline));
+        terms.note(times.ttl);
+        let Some((place, seal)) = sealed else {
+            self.add(terms, (table, ledger), hash, entry, (now, ends, times));
+            return self.settle(table, ledger, now, deadline);
         };
         let old = table.replace(place, entry, deadline);
         let row = table.row(place);
@@ -92,12 +107,12 @@ impl<K: Eq, V> Shard<K, V> {
         ledger.bind(terms, row, ends);
         ledger.refile(row, seal.tick(), deadline, now);
         let removed = if seal.was_alive(now) {
-            hand_out(terms, &mut table, old)
+            hand_out(terms, table, old)
         } else {
-            bury(terms, &mut table, ledger, old);
+            bury(terms, table, ledger, old);
             None
         };
-        Ok(Chores { removed, ..self.settle(&mut table, ledger, now, deadline) })
+        Chores { removed, ..self.settle(table, ledger, now, deadline) }
     }
 
     /// Stores an entry if there is no live one; else hands it back.
@@ -182,12 +197,12 @@ impl<K: Eq, V> Shard<K, V> {
             return (Removed::Gone, self.settle(&mut table, ledger, now, Tick::NEVER));
         }
         let row = table.row(place);
-        let (times, ruling) = (ledger.times(row), ledger.ruling(row));
+        let (times, expiry) = (ledger.times(row), ledger.expiry(row));
         let old = table.unlink(place, ledger.home(row));
         ledger.forget(row);
         let removed = hand_out(terms, &mut table, old);
         (
-            Removed::Done(times, ruling),
+            Removed::Done(times, expiry),
             Chores { removed, ..self.settle(&mut table, ledger, now, Tick::NEVER) },
         )
     }
@@ -275,6 +290,7 @@ impl<K: Eq, V> Shard<K, V> {
     }
 
     /// A row and an entry for it.
+    #[inline(always)]
     fn add(
         &self,
         terms: &Terms,

@@ -43,7 +43,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     }
 
     /// A row is about to leave, out of its slot or, when that has come due, out of the list of what is due.
-    #[inline]
+    #[inline(always)]
     pub(super) fn count_off(&mut self, row: RowId) {
         let label = self.counts.labels.get(row);
         let level = usize::from(label >> Self::SPAN_BITS);
