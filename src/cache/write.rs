@@ -4,6 +4,7 @@ use super::rule::created;
 use super::{Cache, Parts};
 use crate::hash::HashBits;
 use crate::listener::RemovalCause;
+use crate::rows::RowId;
 use crate::shard::{Removed, Replaced, Ruling, Shard, Times};
 use crate::table::Pin;
 use crate::time::{Span, Tick};
@@ -379,15 +380,16 @@ where
     /// ```
     pub fn invalidate_all(&self) {
         for shard in &self.parts().shards {
-            let rows = shard.slots();
-            let mut next = 0;
-            while next < rows {
-                let (removed, end, chores) = shard.clear_some(&self.parts().terms, next);
+            // What comes meanwhile may stay.
+            let end = shard.end();
+            let mut from = Some(RowId::FIRST);
+            while let Some(row) = from {
+                let (removed, next, chores) = shard.clear_some(&self.parts().terms, row, end);
                 self.conclude(shard, chores, RemovalCause::Explicit);
                 for node in removed {
                     self.tell(shard, node, RemovalCause::Explicit);
                 }
-                next = end;
+                from = next;
             }
         }
     }

@@ -37,7 +37,7 @@ pub(crate) use sweep::Told;
 pub(crate) use write::{Removed, Replaced};
 
 use crate::hash::HashBits;
-use crate::rows::{Chain, Link, Row, RowId, Rows};
+use crate::rows::{Booked, Chain, Link, RowId, Rows};
 use crate::sync::CachePadded;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::thread_local;
@@ -127,37 +127,16 @@ pub(crate) struct Times {
     pub(crate) born: Tick,
 }
 
-/// A writer's book-keeping of an entry: what readers do not need, so that it is not in their way.
-#[derive(Debug)]
-pub(crate) struct Booked {
-    home: u32,
-    wheel: Link,
-    times: PackedTimes,
-}
-
-/// `Times` in halves, so that a row takes 28 bytes and not 32.
-#[derive(Clone, Copy, Debug)]
-struct PackedTimes([u32; 4]);
-
-impl PackedTimes {
-    fn pack(times: Times) -> Self {
-        let (ttl, born) = (times.ttl.as_nanos(), times.born.as_nanos());
-        Self([ttl as u32, (ttl >> 32) as u32, born as u32, (born >> 32) as u32])
+impl Times {
+    /// For a row.
+    fn pack(self) -> [u32; 4] {
+        let (ttl, born) = (self.ttl.as_nanos(), self.born.as_nanos());
+        [ttl as u32, (ttl >> 32) as u32, born as u32, (born >> 32) as u32]
     }
 
-    fn unpack(self) -> Times {
-        let [ttl, ttl_high, born, born_high] = self.0.map(u64::from);
-        Times { ttl: Span::from_nanos(ttl | ttl_high << 32), born: Tick::from_nanos(born | born_high << 32) }
-    }
-}
-
-impl Row for Booked {
-    fn vacant(link: Link) -> Self {
-        Self { home: 0, wheel: link, times: PackedTimes([0; 4]) }
-    }
-
-    fn link(&self) -> &Link {
-        &self.wheel
+    fn unpack(packed: [u32; 4]) -> Self {
+        let [ttl, ttl_high, born, born_high] = packed.map(u64::from);
+        Self { ttl: Span::from_nanos(ttl | ttl_high << 32), born: Tick::from_nanos(born | born_high << 32) }
     }
 }
 
@@ -166,10 +145,12 @@ impl Row for Booked {
 pub(crate) struct InWheel;
 
 impl Chain<Booked> for InWheel {
+    #[inline]
     fn link(row: &Booked) -> &Link {
         &row.wheel
     }
 
+    #[inline]
     fn link_mut(row: &mut Booked) -> &mut Link {
         &mut row.wheel
     }
@@ -192,11 +173,11 @@ impl<K, V> Ledger<K, V> {
     }
 
     fn times(&self, row: RowId) -> Times {
-        self.rows[row].times.unpack()
+        Times::unpack(self.rows[row].times)
     }
 
     fn set_times(&mut self, row: RowId, times: Times) {
-        self.rows[row].times = PackedTimes::pack(times);
+        self.rows[row].times = times.pack();
     }
 
     /// Files a row that is in no slot, unless its entry never expires.
@@ -223,10 +204,25 @@ impl<K, V> Ledger<K, V> {
         self.file(row, deadline, now);
     }
 
-    /// The entry is gone: so are its place in the wheel and its row.
+    /// A row for an entry, which is in no slot yet.
+    fn book(&mut self, home: u32, times: Times) -> RowId {
+        let booked = Booked { home, wheel: Link::LOOSE, times: times.pack() };
+        self.rows.insert(booked).expect("a shard holds at most 2^27 entries")
+    }
+
+    /// Another row for an entry whose node is about to be replaced: a node and its row have one number, and
+    /// readers may still look at the old node.
+    fn book_again(&mut self, old: RowId, times: Times) -> RowId {
+        let new = self.book(self.home(old), times);
+        self.wheel.substitute(&mut self.rows, old, new);
+        self.rows.retire(old);
+        new
+    }
+
+    /// The entry is gone: so is its place in the wheel. Its row's number stays taken until its node is dropped.
     fn forget(&mut self, row: RowId) {
         self.wheel.unfile(&mut self.rows, row);
-        self.rows.remove(row);
+        self.rows.retire(row);
     }
 }
 
@@ -272,7 +268,7 @@ fn is_helping() -> bool {
 impl<K, V> Shard<K, V> {
     pub(crate) fn new(capacity: usize, now: Tick) -> Self {
         let ledger = Ledger {
-            rows: Rows::with_capacity(capacity),
+            rows: Rows::new(),
             wheel: Wheel::new(now),
             due: Tick::NEVER,
             expired: Vec::new(),
@@ -377,7 +373,9 @@ impl<K, V> Shard<K, V> {
         deadline: Tick,
     ) -> Chores<K, V> {
         let sealed = table.seal(false);
-        let ripe = (sealed.is_some() && !is_helping()).then(|| table.take_ripe(false));
+        let ripe = (sealed.is_some() && !is_helping())
+            .then(|| table.take_ripe(false, |row| ledger.rows.vacate(row)))
+            .filter(|ripe| !ripe.is_empty());
         let soon = Tick::start_of(now.second() + 1);
         let mut need = boundary(deadline).max(soon);
         if table.has_open_debris() || table.has_sealed_debris() || !ledger.expired.is_empty() {
@@ -389,16 +387,18 @@ impl<K, V> Shard<K, V> {
         Chores { wake, sealed, removed: None, ripe }
     }
 
-    /// Drops ripe values, and keeps some of the memory for the next inserts.
+    /// Drops ripe values, and makes room of them for the next inserts.
     pub(crate) fn dispose(&self, ripe: Ripe<K, V>) {
         if ripe.is_empty() {
             return;
         }
         let nested = HELPING.try_with(|helping| helping.replace(true)).unwrap_or(true);
-        let mut blanks = ripe.dispose();
+        let vacant = self.table.dispose(ripe);
         let _ = HELPING.try_with(|helping| helping.set(nested));
-        if !blanks.is_empty() {
-            self.table.lock().parts().0.recycle(&mut blanks);
+        if !vacant.is_empty() {
+            let mut locked = self.table.lock();
+            let rows = &mut locked.parts().1.rows;
+            vacant.into_iter().for_each(|row| rows.vacate(row));
         }
     }
 

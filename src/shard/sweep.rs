@@ -90,7 +90,7 @@ impl<K, V> Shard<K, V> {
         let (ripe, waiting) = {
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();
-            let ripe = table.take_ripe(true);
+            let ripe = table.take_ripe(true, |row| ledger.rows.vacate(row));
             self.publish(&table, ledger.due);
             (ripe, table.has_sealed_debris())
         };
@@ -99,16 +99,22 @@ impl<K, V> Shard<K, V> {
         (any, waiting)
     }
 
-    /// Takes out the entries of up to `HOLD` rows, beginning with number `first`. Returns the nodes that
-    /// were alive, if somebody listens, and the number to go on with.
-    pub(crate) fn clear_some(&self, terms: &Terms, first: u32) -> (Vec<Unlinked<K, V>>, u32, Chores<K, V>) {
+    /// Takes out the entries of up to `HOLD` rows, from `from` on and before `end`. Returns the nodes that were
+    /// alive, if somebody listens, and the row to go on from, if there is one.
+    pub(crate) fn clear_some(
+        &self,
+        terms: &Terms,
+        from: RowId,
+        end: RowId,
+    ) -> (Vec<Unlinked<K, V>>, Option<RowId>, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
         let now = terms.clock.now();
-        let end = first.saturating_add(HOLD as u32);
         let mut removed = Vec::new();
-        for index in first..end.min(ledger.rows.slots()) {
-            let row = RowId::from_index(index);
+        let mut next = ledger.rows.next_taken(from);
+        for _ in 0..HOLD {
+            let Some(row) = next.filter(|&row| row < end) else { break };
+            next = ledger.rows.next_taken(row.next());
             if !ledger.rows.contains(row) {
                 continue;
             }
@@ -121,7 +127,7 @@ impl<K, V> Shard<K, V> {
                 drop_expired(terms, &mut table, ledger, place);
             }
         }
-        (removed, end, self.settle(&mut table, ledger, now, Tick::NEVER))
+        (removed, next.filter(|&row| row < end), self.settle(&mut table, ledger, now, Tick::NEVER))
     }
 
     /// How many entries stand in slots of the wheel that begin within this time from now.
@@ -134,9 +140,9 @@ impl<K, V> Shard<K, V> {
         ledger.wheel.due_by(now.after(within))
     }
 
-    /// How many rows there are for `clear_some` to go through.
-    pub(crate) fn slots(&self) -> u32 {
-        self.table.lock().parts().1.rows.slots()
+    /// The row after the last one that there is, for `clear_some`.
+    pub(crate) fn end(&self) -> RowId {
+        self.table.lock().parts().1.rows.end()
     }
 
     /// The last words of a cache: tells of what had expired, and had not been told of yet.

@@ -5,9 +5,8 @@
 //! without the lock has read its clock before the seal, so nothing that is decided here undoes it.
 
 use super::bounds::Ends;
-use super::{Booked, Chores, Expected, Ledger, PackedTimes, Ruling, Shard, Terms, Times};
+use super::{Chores, Expected, Ledger, Ruling, Shard, Terms, Times};
 use crate::hash::HashBits;
-use crate::rows::Link;
 use crate::table::{Node, Pin, Place, Seal, Touch, Unlinked, Writing};
 use crate::time::{Span, Tick};
 
@@ -101,9 +100,8 @@ impl<K: Eq, V> Shard<K, V> {
             self.add(terms, (table, ledger), hash, entry, (now, ends, times));
             return self.settle(table, ledger, now, deadline);
         };
-        let old = table.replace(place, entry, deadline);
-        let row = table.row(place);
-        ledger.set_times(row, times);
+        let row = ledger.book_again(table.row(place), times);
+        let old = table.replace(place, row, entry, deadline);
         ledger.bind(terms, row, ends);
         ledger.refile(row, seal.tick(), deadline, now);
         let removed = if seal.was_alive(now) {
@@ -160,14 +158,16 @@ impl<K: Eq, V> Shard<K, V> {
         let seal = node.seal();
         let now = terms.clock.now();
         let row = table.row(place);
-        let limit = ledger.times(row).limit_of_value(now, terms, hash.home());
+        let times = ledger.times(row);
+        let limit = times.limit_of_value(now, terms, hash.home());
         let ends = terms.ends(now, limit, ruling.tick(now, || ledger.expiry(row)));
         let deadline = ends.deadline;
         if !node.claim(&seal, now, deadline) {
             drop_expired(terms, &mut table, ledger, place);
             return (Replaced::Gone(key, value), self.settle(&mut table, ledger, now, Tick::NEVER));
         }
-        let old = table.replace(place, (key, value), deadline);
+        let row = ledger.book_again(row, times);
+        let old = table.replace(place, row, (key, value), deadline);
         ledger.bind(terms, row, ends);
         ledger.refile(row, seal.tick(), deadline, now);
         let removed = hand_out(terms, &mut table, old);
@@ -299,8 +299,7 @@ impl<K: Eq, V> Shard<K, V> {
         entry: (K, V),
         (now, ends, times): (Tick, Ends, Times),
     ) {
-        let booked = Booked { home: hash.home(), wheel: Link::LOOSE, times: PackedTimes::pack(times) };
-        let row = ledger.rows.insert(booked).expect("a shard holds at most 2^31 entries");
+        let row = ledger.book(hash.home(), times);
         table.insert(hash, row, entry, ends.deadline, |row| ledger.home(row));
         ledger.bind(terms, row, ends);
         ledger.file(row, ends.deadline, now);

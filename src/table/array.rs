@@ -6,34 +6,26 @@
 //! nothing of what is in the buckets.
 
 use super::bucket::Bucket;
-use super::node::Node;
 use crate::sync::atomic::{AtomicPtr, Ordering};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
 /// The header, of one bucket's size and alignment.
 #[repr(C, align(64))]
-struct Header<K, V> {
+struct Header {
     /// The array that entries move to; null while none do. A tagged address.
-    next: AtomicPtr<Bucket<K, V>>,
+    next: AtomicPtr<Bucket>,
     /// What the allocator handed out, for giving it back.
     block: *mut u8,
 }
 
 /// A tagged address of buckets. Copying it copies no ownership; see the invariants in `table`.
-#[derive(PartialEq, Eq, Debug)]
-pub(super) struct Array<K, V>(NonNull<Bucket<K, V>>);
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Array(NonNull<Bucket>);
 
-impl<K, V> Clone for Array<K, V> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<K, V> Copy for Array<K, V> {}
-
-impl<K, V> Array<K, V> {
-    const TAG: usize = align_of::<Bucket<K, V>>() - 1;
-    const UNIT: usize = size_of::<Bucket<K, V>>();
+impl Array {
+    const TAG: usize = align_of::<Bucket>() - 1;
+    const UNIT: usize = size_of::<Bucket>();
 
     /// An array of 2^`log2` empty buckets.
     ///
@@ -41,19 +33,19 @@ impl<K, V> Array<K, V> {
     /// so the time does not grow with the size. (A request for 64-byte alignment would take that away:
     /// the allocator then clears the memory itself. Hence the alignment by hand.)
     pub(super) fn allocate(log2: u32) -> Self {
-        const { assert!(size_of::<Header<K, V>>() == Self::UNIT && align_of::<Header<K, V>>() == Self::UNIT) };
+        const { assert!(size_of::<Header>() == Self::UNIT && align_of::<Header>() == Self::UNIT) };
         let layout = Self::layout(log2);
         // SAFETY: the size is not zero, whatever the array (T1 begins here).
         let block = unsafe { alloc_zeroed(layout) };
         if block.is_null() {
             handle_alloc_error(layout);
         }
-        let header: *mut Header<K, V> = block.map_addr(|addr| addr.next_multiple_of(Self::UNIT)).cast();
+        let header: *mut Header = block.map_addr(|addr| addr.next_multiple_of(Self::UNIT)).cast();
         // SAFETY: T1. `header` is aligned and lies in the block, which has room for the alignment, the
         // header and the buckets; nobody else knows the block yet.
         let buckets = unsafe {
             header.write(Header { next: AtomicPtr::new(std::ptr::null_mut()), block });
-            let buckets: *mut Bucket<K, V> = header.add(1).cast();
+            let buckets: *mut Bucket = header.add(1).cast();
             #[cfg(tidewheel_loom)]
             for index in 0..1usize << log2 {
                 buckets.add(index).write(Bucket::new());
@@ -71,11 +63,11 @@ impl<K, V> Array<K, V> {
     ///
     /// T1: `tagged` is null or comes from `tagged()` of an array that lives as long as the result is used.
     #[inline]
-    pub(super) unsafe fn from_tagged(tagged: *mut Bucket<K, V>) -> Option<Self> {
+    pub(super) unsafe fn from_tagged(tagged: *mut Bucket) -> Option<Self> {
         NonNull::new(tagged).map(Self)
     }
 
-    pub(super) fn tagged(self) -> *mut Bucket<K, V> {
+    pub(super) fn tagged(self) -> *mut Bucket {
         self.0.as_ptr()
     }
 
@@ -93,13 +85,13 @@ impl<K, V> Array<K, V> {
         self.mask() + 1
     }
 
-    /// How many entries it takes before a larger one is due: three quarters of its slots.
+    /// How many entries it takes before a larger one is due: five of six slots.
     pub(super) fn room(self) -> usize {
         room(self.log2())
     }
 
     #[inline]
-    fn first(self) -> *mut Bucket<K, V> {
+    fn first(self) -> *mut Bucket {
         self.0.as_ptr().map_addr(|addr| addr & !Self::TAG)
     }
 
@@ -109,7 +101,7 @@ impl<K, V> Array<K, V> {
     ///
     /// T1: the array outlives `'a`.
     #[inline]
-    pub(super) unsafe fn bucket<'a>(self, index: usize) -> &'a Bucket<K, V> {
+    pub(super) unsafe fn bucket<'a>(self, index: usize) -> &'a Bucket {
         // SAFETY: T1, and the index is within the array. Buckets are only ever changed through atomics.
         unsafe { &*self.first().add(index & self.mask()) }
     }
@@ -118,9 +110,9 @@ impl<K, V> Array<K, V> {
     ///
     /// T1: the array outlives `'a`.
     #[inline]
-    unsafe fn header<'a>(self) -> &'a Header<K, V> {
+    unsafe fn header<'a>(self) -> &'a Header {
         // SAFETY: T1; the header lies one unit in front of the buckets.
-        unsafe { &*self.first().cast::<Header<K, V>>().sub(1) }
+        unsafe { &*self.first().cast::<Header>().sub(1) }
     }
 
     /// The array that entries of this one move to.
@@ -166,8 +158,5 @@ impl<K, V> Array<K, V> {
 
 /// The room of an array of 2^`log2` buckets.
 pub(super) fn room(log2: u32) -> usize {
-    ((super::bucket::SLOTS << log2) * 3) / 4
+    ((super::bucket::SLOTS << log2) * 5).div_ceil(6)
 }
-
-/// What a bucket's word points to, so that signatures stay short.
-pub(super) type NodePtr<K, V> = *mut Node<K, V>;

@@ -8,7 +8,9 @@
 //! | file | what |
 //! |---|---|
 //! | `node.rs` | a node, and the life of its deadline |
-//! | `bucket.rs` | a cache line of tags and node pointers |
+//! | `nodes.rs` | where nodes are |
+//! | `memory.rs` | memory for chunks of nodes and rows |
+//! | `bucket.rs` | a cache line of tags and rows' numbers |
 //! | `array.rs` | buckets in one allocation, named by one word |
 //! | `read.rs` | how a reader finds a node |
 //! | `write.rs` | how a writer changes what readers find; how buckets move |
@@ -25,16 +27,21 @@
 //! - **T2 Sharing.** Readers get `&K` and `&V` of nodes on any thread, and values are dropped on any
 //!   thread: a table is `Send` and `Sync` only if `K` and `V` are both.
 //! - **T3 Unlinked before retired.** A node becomes debris only when no bucket that a newly pinned reader
-//!   can look at names it: its tag is cleared, its pointer is overwritten, or its bucket is marked moved
+//!   can look at names it: its tag is cleared, its number is overwritten, or its bucket is marked moved
 //!   and the bucket it moved to has let go of it. An array becomes debris only when the root names its
 //!   successor. A reader that is pinned when it loads a pointer may therefore follow it until it unpins.
 //! - **T4 Freed last, and once.** Contents are dropped and memory is reused only when the batch is ripe,
 //!   which is when every guard is gone that was pinned at the moment of unlinking; or in `Table::drop`,
 //!   whose `&mut self` proves that no reader is left. Taking an item out of the debris is by value.
-//! - **T5 Slots.** A slot with a tag holds the pointer of a node of this table, stored before the tag. A
-//!   slot's pointer stays where it is after the tag is cleared; only a reader that saw the tag follows it.
+//! - **T5 Slots.** A slot with a tag holds the number of a row of this table that has a node, stored before the
+//!   tag. A slot's number stays where it is after the tag is cleared; only a reader that saw the tag follows it.
 //! - **T6 One writer.** Buckets are stored to only through `Writing`, which holds the table's lock.
 //! - **T7 Slots for ever.** What the chain of the threads' slots names came from a box and is never freed.
+//! - **T8 Blocks.** A block of memory has one owner, which alone hands out what is in it. Blocks for rows begin as
+//!   zeros, and a row is a row whatever its bytes are.
+//! - **T9 Homes.** Where a row's number is taken, its chunk is there, and stays there until all numbers of the
+//!   chunk are vacant. A number is taken from before its node is put there until the node is ripe and its
+//!   contents are dropped; so at its place there is nobody to look when it is vacant.
 //!
 //! # Why no entry that stays is ever missed
 //!
@@ -50,7 +57,9 @@
 mod array;
 mod bucket;
 mod epoch;
+mod memory;
 mod node;
+mod nodes;
 mod read;
 mod reclaim;
 mod write;
@@ -62,17 +71,20 @@ pub(crate) use node::{Node, Seal, Touch};
 pub(crate) use reclaim::{Ripe, Sealed, Unlinked};
 pub(crate) use write::{Place, Writing};
 
+use crate::rows::RowId;
 use crate::sync::atomic::{AtomicPtr, Ordering};
 use crate::sync::{CachePadded, Mutex, MutexGuard};
 use array::Array;
 use bucket::Bucket;
+use nodes::Homes;
 use std::fmt;
 use write::Writer;
 
 /// Nodes for readers, and behind a mutex the means to change them.
 pub(crate) struct Table<K, V, L> {
     /// The array where readers begin. A tagged address.
-    root: CachePadded<AtomicPtr<Bucket<K, V>>>,
+    root: CachePadded<AtomicPtr<Bucket>>,
+    homes: Homes<K, V>,
     side: CachePadded<Mutex<Side<K, V, L>>>,
 }
 
@@ -91,13 +103,14 @@ impl<K, V, L> Table<K, V, L> {
     pub(crate) fn new(capacity: usize, ledger: L) -> Self {
         let writer = Writer::new(capacity);
         Self {
-            root: CachePadded::new(AtomicPtr::new(writer.root())),
+            root: CachePadded::new(AtomicPtr::new(writer.root().tagged())),
+            homes: Homes::new(),
             side: CachePadded::new(Mutex::new(Side { writer, ledger })),
         }
     }
 
     #[inline]
-    fn root(&self) -> Array<K, V> {
+    fn root(&self) -> Array {
         // ORDERING: Acquire; pairs with Release in `Table::set_root`: the array's contents.
         let tagged = self.root.load(Ordering::Acquire);
         // SAFETY: T1.
@@ -106,7 +119,7 @@ impl<K, V, L> Table<K, V, L> {
         unsafe { root.unwrap_unchecked() }
     }
 
-    fn set_root(&self, array: Array<K, V>) {
+    fn set_root(&self, array: Array) {
         // ORDERING: Release; pairs with Acquire in `Table::root`.
         self.root.store(array.tagged(), Ordering::Release);
     }
@@ -124,7 +137,7 @@ impl<K, V, L> Drop for Table<K, V, L> {
         // seen here.
         let mut side = self.side.lock();
         // SAFETY: T4: `&mut self` proves that no reader is left: they borrow the table.
-        unsafe { side.writer.dispose_all() };
+        unsafe { side.writer.dispose_all(&self.homes) };
     }
 }
 
@@ -146,6 +159,13 @@ impl<'t, K, V, L> Locked<'t, K, V, L> {
     pub(crate) fn parts(&mut self) -> (Writing<'_, 't, K, V, L>, &mut L) {
         let Side { writer, ledger } = &mut *self.side;
         (Writing { table: self.table, writer }, ledger)
+    }
+}
+
+impl<K, V, L> Table<K, V, L> {
+    /// Drops ripe debris, and returns the numbers that are vacant now. Runs destructors: never under a lock.
+    pub(crate) fn dispose(&self, ripe: Ripe<K, V>) -> Vec<RowId> {
+        ripe.dispose(&self.homes)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Knows no clock: whether the entry is alive is the caller's question to the node.
 
+use super::bucket::Bucket;
 use super::epoch::Pin;
 use super::{Node, Table};
 use crate::hash::HashBits;
@@ -29,17 +30,11 @@ impl<K, V, L> Table<K, V, L> {
                     // What its slots still name may have been unlinked in the next array (T3).
                     moved = true;
                 } else {
-                    for slot in meta.matches(tag) {
-                        // SAFETY: T5: the tag was there, so the pointer is a node's. T3: we are pinned.
-                        let node = unsafe { &*bucket.node(slot) };
-                        node.canary.look();
-                        // The slot may have been cleared and filled again since we saw its tag, with a
-                        // node whose own tag is not there yet: whoever looks next could miss what we
-                        // return. So the tag must be there still, or again. (If it is not, the key was
-                        // out of the table at some moment of this look-up, so not to find it is right.)
-                        if is_key(node.key()) && bucket.meta().tag(slot) == tag {
-                            return Some(node);
-                        }
+                    let found = meta.matches(tag).find_map(|slot| self.check(bucket, slot, tag, &is_key));
+                    let more =
+                        || bucket.more().matches(tag).find_map(|slot| self.check(bucket, slot, tag, &is_key));
+                    if let Some(node) = found.or_else(more) {
+                        return Some(node);
                     }
                 }
                 if !meta.has_overflow() {
@@ -52,5 +47,24 @@ impl<K, V, L> Table<K, V, L> {
             // SAFETY: T1: we are still pinned.
             array = unsafe { array.next() }?;
         }
+    }
+
+    /// The node of a slot that carried the tag, if it has the key.
+    #[inline]
+    fn check(
+        &self,
+        bucket: &Bucket,
+        slot: usize,
+        tag: u8,
+        is_key: impl Fn(&K) -> bool,
+    ) -> Option<&Node<K, V>> {
+        // SAFETY: T5: the tag was there, so the row has a node. T3: the caller is pinned.
+        let node = unsafe { &*self.homes.node(bucket.row(slot)) };
+        node.canary.look();
+        // The slot may have been cleared and filled again since we saw its tag, with a node whose own tag is not
+        // there yet: whoever looks next could miss what we return. So the tag must be there still, or again.
+        // (If it is not, the key was out of the table at some moment of this look-up, so not to find it is
+        // right.)
+        (is_key(node.key()) && bucket.has_tag(slot, tag)).then_some(node)
     }
 }

@@ -8,12 +8,13 @@
 use super::array::Array;
 use super::epoch::{self, Grace};
 use super::node::Node;
+use super::nodes::Homes;
+use crate::rows::RowId;
 use crate::sync::{Arc, catch};
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem::{ManuallyDrop, MaybeUninit};
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 /// Debris that makes a batch. Two under loom, so that small models get there.
@@ -22,13 +23,14 @@ const BATCH: usize = if cfg!(tidewheel_loom) { 2 } else { 64 };
 const HELP: usize = 2;
 /// Sealed batches from which on a writer looks whether some are ripe.
 const BACKLOG: usize = if cfg!(tidewheel_loom) { 1 } else { 4 };
-/// Blank nodes a shard keeps for its next inserts.
-const BLANKS: usize = 4 * BATCH;
 
 /// A node that is out of the table and not yet debris. Whoever holds it decides who is told; leaking it
 /// leaks the node.
 #[must_use]
-pub(crate) struct Unlinked<K, V>(pub(super) NonNull<Node<K, V>>);
+pub(crate) struct Unlinked<K, V> {
+    pub(super) row: RowId,
+    pub(super) node: NonNull<Node<K, V>>,
+}
 
 // SAFETY: T2. It stands for the node, to which it gives shared access and, in the end, ownership.
 unsafe impl<K: Send + Sync, V: Send + Sync> Send for Unlinked<K, V> {}
@@ -37,7 +39,7 @@ impl<K, V> Unlinked<K, V> {
     /// The node's contents. They may be in the hands of readers at the same time.
     pub(crate) fn node(&self) -> &Node<K, V> {
         // SAFETY: T4: a node is freed only after it was added to debris, which takes `self`.
-        let node = unsafe { self.0.as_ref() };
+        let node = unsafe { self.node.as_ref() };
         node.canary.look();
         node
     }
@@ -46,82 +48,6 @@ impl<K, V> Unlinked<K, V> {
 impl<K, V> fmt::Debug for Unlinked<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Unlinked")
-    }
-}
-
-/// Memory for a node, without a node in it.
-pub(super) struct Blank<K, V>(NonNull<MaybeUninit<Node<K, V>>>);
-
-impl<K, V> Blank<K, V> {
-    fn allocate() -> Self {
-        let layout = Layout::new::<Node<K, V>>();
-        // SAFETY: a node has a deadline, so its size is not zero (T4 begins here: nobody else has it).
-        let block = unsafe { alloc(layout) };
-        match NonNull::new(block.cast()) {
-            Some(block) => Self(block),
-            None => handle_alloc_error(layout),
-        }
-    }
-
-    /// The memory of a node whose contents were dropped.
-    ///
-    /// # Safety
-    ///
-    /// T4: nobody can reach the node any more, and this is called once for it.
-    pub(super) unsafe fn of(node: NonNull<Node<K, V>>) -> Self {
-        Self(node.cast())
-    }
-
-    /// Puts a node there.
-    pub(super) fn fill(self, node: Node<K, V>) -> NonNull<Node<K, V>> {
-        let place = ManuallyDrop::new(self).0.cast::<Node<K, V>>();
-        // SAFETY: T4: a blank is memory of a node's layout that nobody else uses.
-        unsafe { place.write(node) };
-        place
-    }
-}
-
-impl<K, V> Drop for Blank<K, V> {
-    fn drop(&mut self) {
-        // SAFETY: T4: allocated with this layout, used by nobody.
-        unsafe { dealloc(self.0.as_ptr().cast(), Layout::new::<Node<K, V>>()) };
-    }
-}
-
-/// What to do with ripe debris: owned, and in nobody's hands.
-enum Item<K, V> {
-    Node(NonNull<Node<K, V>>),
-    Array(Array<K, V>),
-}
-
-impl<K, V> Item<K, V> {
-    /// Drops key and value and gives back the memory of the node, or all of the array.
-    ///
-    /// # Safety
-    ///
-    /// T4: nobody can reach the item any more, and this is called once.
-    unsafe fn dispose(self) -> Option<Blank<K, V>> {
-        match self {
-            Self::Node(node) => {
-                // SAFETY: T4.
-                unsafe { drop_contents(node) };
-                // SAFETY: T4.
-                let blank = unsafe { Blank::of(node) };
-                if cfg!(tidewheel_loom) {
-                    // Kept until the model ends, so that a late look finds the dead canary.
-                    let _ = ManuallyDrop::new(blank);
-                    return None;
-                }
-                Some(blank)
-            }
-            Self::Array(array) => {
-                if !cfg!(tidewheel_loom) {
-                    // SAFETY: T4.
-                    unsafe { array.free() };
-                }
-                None
-            }
-        }
     }
 }
 
@@ -144,45 +70,46 @@ pub(super) unsafe fn drop_contents<K, V>(mut node: NonNull<Node<K, V>>) {
     }
 }
 
-struct Batch<K, V> {
+struct Batch {
     grace: Arc<Grace>,
-    items: Vec<Item<K, V>>,
+    rows: Vec<RowId>,
+    arrays: Vec<Array>,
 }
 
-/// What a shard has unlinked and not yet dropped; and blank nodes for its next inserts.
+/// What a shard has unlinked and not yet dropped.
 pub(super) struct Debris<K, V> {
-    open: Vec<Item<K, V>>,
-    sealed: VecDeque<Batch<K, V>>,
-    blanks: Vec<Blank<K, V>>,
+    open: Vec<RowId>,
+    open_arrays: Vec<Array>,
+    sealed: VecDeque<Batch>,
+    /// An empty list with room, for the next batch.
+    spare: Vec<RowId>,
+    of: PhantomData<(K, V)>,
 }
-
-// SAFETY: T2, T4. It owns what is in it.
-unsafe impl<K: Send + Sync, V: Send + Sync> Send for Debris<K, V> {}
 
 impl<K, V> Debris<K, V> {
+    /// Whether nodes need nothing done to them: then their numbers are vacant as soon as they are ripe. (Under
+    /// loom none is used again, so that a late look finds the dead canary.)
+    const PLAIN: bool = !std::mem::needs_drop::<K>() && !std::mem::needs_drop::<V>() && !cfg!(tidewheel_loom);
+
     pub(super) fn new() -> Self {
-        Self { open: Vec::new(), sealed: VecDeque::new(), blanks: Vec::new() }
+        Self {
+            open: Vec::new(),
+            open_arrays: Vec::new(),
+            sealed: VecDeque::new(),
+            spare: Vec::new(),
+            of: PhantomData,
+        }
     }
 
     pub(super) fn add(&mut self, node: Unlinked<K, V>) {
-        self.open.push(Item::Node(node.0));
+        self.open.push(node.row);
     }
 
     /// # Safety
     ///
     /// T3: the array is out of every reader's way, pinned ones aside.
-    pub(super) unsafe fn add_array(&mut self, array: Array<K, V>) {
-        self.open.push(Item::Array(array));
-    }
-
-    pub(super) fn blank(&mut self) -> Blank<K, V> {
-        self.blanks.pop().unwrap_or_else(Blank::allocate)
-    }
-
-    /// Takes blanks back; those over the limit stay behind, for the caller to free outside the lock.
-    pub(super) fn recycle(&mut self, blanks: &mut Vec<Blank<K, V>>) {
-        let room = BLANKS.saturating_sub(self.blanks.len());
-        self.blanks.extend(blanks.drain(..room.min(blanks.len())));
+    pub(super) unsafe fn add_array(&mut self, array: Array) {
+        self.open_arrays.push(array);
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -190,7 +117,7 @@ impl<K, V> Debris<K, V> {
     }
 
     pub(super) fn has_open(&self) -> bool {
-        !self.open.is_empty()
+        !self.open.is_empty() || !self.open_arrays.is_empty()
     }
 
     pub(super) fn has_sealed(&self) -> bool {
@@ -199,31 +126,38 @@ impl<K, V> Debris<K, V> {
 
     /// Closes the open batch. The batch ripens after the result was started, outside the lock.
     pub(super) fn seal(&mut self) -> Option<Sealed> {
-        if self.open.is_empty() {
+        if !self.has_open() {
             return None;
         }
         let grace = Arc::new(Grace::begin());
-        let items = std::mem::replace(&mut self.open, Vec::with_capacity(BATCH));
-        self.sealed.push_back(Batch { grace: Arc::clone(&grace), items });
+        let rows = std::mem::replace(&mut self.open, std::mem::take(&mut self.spare));
+        let arrays = std::mem::take(&mut self.open_arrays);
+        self.sealed.push_back(Batch { grace: Arc::clone(&grace), rows, arrays });
         Some(Sealed { grace, push: self.sealed.len() >= BACKLOG })
     }
 
     /// Takes out ripe batches: for a writer the oldest few, if they are no larger than what writers make;
-    /// for the reaper all there are.
-    pub(super) fn take_ripe(&mut self, all: bool) -> Ripe<K, V> {
-        let mut ripe = Ripe { items: Vec::new(), shard: PhantomData };
-        let is_ripe = |batch: &Batch<K, V>| batch.grace.is_over();
-        if all {
-            for index in (0..self.sealed.len()).rev() {
-                if is_ripe(&self.sealed[index]) {
-                    ripe.items.extend(self.sealed.swap_remove_back(index).map(|batch| batch.items));
-                }
+    /// for the reaper all there are. Nodes that need nothing done to them are told to `vacate` at once.
+    pub(super) fn take_ripe(&mut self, all: bool, mut vacate: impl FnMut(RowId)) -> Ripe<K, V> {
+        let mut ripe = Ripe { batches: Vec::new(), arrays: Vec::new(), of: PhantomData };
+        let (mut index, mut taken) = (0, 0);
+        while index < self.sealed.len() && (all || taken < HELP) {
+            let batch = &self.sealed[index];
+            let is_small = batch.rows.len() <= 2 * BATCH && batch.arrays.is_empty();
+            if !(batch.grace.is_over() && (all || is_small)) {
+                index += 1;
+                continue;
             }
-        } else {
-            let is_small = |batch: &Batch<K, V>| batch.items.len() <= 2 * BATCH;
-            while ripe.items.len() < HELP && self.sealed.front().is_some_and(|it| is_small(it) && is_ripe(it))
-            {
-                ripe.items.extend(self.sealed.pop_front().map(|batch| batch.items));
+            let Some(Batch { mut rows, arrays, .. }) = self.sealed.remove(index) else { break };
+            taken += 1;
+            ripe.arrays.extend(arrays);
+            if Self::PLAIN {
+                rows.drain(..).for_each(&mut vacate);
+                if rows.capacity() <= 2 * BATCH {
+                    self.spare = rows;
+                }
+            } else if !rows.is_empty() {
+                ripe.batches.push(rows);
             }
         }
         ripe
@@ -234,11 +168,22 @@ impl<K, V> Debris<K, V> {
     /// # Safety
     ///
     /// T4: no reader of this table is left, nor will there be one.
-    pub(super) unsafe fn dispose_all(&mut self) {
-        let sealed = self.sealed.drain(..).flat_map(|batch| batch.items);
-        for item in self.open.drain(..).chain(sealed) {
-            // SAFETY: T4, by contract.
-            drop(unsafe { item.dispose() });
+    pub(super) unsafe fn dispose_all(&mut self, homes: &Homes<K, V>) {
+        let sealed = std::mem::take(&mut self.sealed);
+        let open = Batch {
+            grace: Arc::new(Grace::begin()),
+            rows: std::mem::take(&mut self.open),
+            arrays: std::mem::take(&mut self.open_arrays),
+        };
+        for batch in sealed.into_iter().chain([open]) {
+            for row in batch.rows {
+                // SAFETY: T4, T9: debris has its nodes, by contract in nobody's hands.
+                unsafe { drop_contents(NonNull::new_unchecked(homes.node(row))) };
+            }
+            for array in batch.arrays {
+                // SAFETY: T4, by contract.
+                unsafe { array.free() };
+            }
         }
     }
 }
@@ -265,8 +210,9 @@ impl Sealed {
 /// Ripe batches, out of the lock.
 #[must_use]
 pub(crate) struct Ripe<K, V> {
-    items: Vec<Vec<Item<K, V>>>,
-    shard: PhantomData<(K, V)>,
+    batches: Vec<Vec<RowId>>,
+    arrays: Vec<Array>,
+    of: PhantomData<(K, V)>,
 }
 
 // SAFETY: T2, T4. It owns what is in it.
@@ -274,38 +220,34 @@ unsafe impl<K: Send + Sync, V: Send + Sync> Send for Ripe<K, V> {}
 
 impl<K, V> Ripe<K, V> {
     pub(crate) fn is_empty(&self) -> bool {
-        self.items.is_empty()
+        self.batches.is_empty() && self.arrays.is_empty()
     }
 
-    /// Drops what is in it. Runs destructors: never under a lock.
-    pub(crate) fn dispose(self) -> Blanks<K, V> {
-        let mut blanks = Vec::with_capacity(self.items.iter().map(Vec::len).sum());
-        for item in self.items.into_iter().flatten() {
-            // SAFETY: T4: ripe, and taken out of the debris, so this happens once.
-            blanks.extend(unsafe { item.dispose() });
+    /// Drops what is in it, and returns the numbers that are vacant now. Runs destructors: never under a lock.
+    pub(super) fn dispose(self, homes: &Homes<K, V>) -> Vec<RowId> {
+        for array in self.arrays {
+            if !cfg!(tidewheel_loom) {
+                // SAFETY: T4: ripe, and taken out of the debris, so this happens once.
+                unsafe { array.free() };
+            }
         }
-        Blanks(blanks)
+        let mut batches = self.batches.into_iter();
+        let Some(mut rows) = batches.next() else { return Vec::new() };
+        rows.extend(batches.flatten());
+        for &row in &rows {
+            // SAFETY: T4: ripe, and taken out of the debris, so this happens once. T9: debris has its nodes.
+            unsafe { drop_contents(NonNull::new_unchecked(homes.node(row))) };
+        }
+        if cfg!(tidewheel_loom) {
+            // Kept until the model ends, so that a late look finds the dead canary.
+            rows.clear();
+        }
+        rows
     }
 }
 
 impl<K, V> fmt::Debug for Ripe<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ripe").field("batches", &self.items.len()).finish()
-    }
-}
-
-/// Blank nodes on their way back to the shard.
-#[must_use]
-pub(crate) struct Blanks<K, V>(pub(super) Vec<Blank<K, V>>);
-
-impl<K, V> Blanks<K, V> {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl<K, V> fmt::Debug for Blanks<K, V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Blanks").field("count", &self.0.len()).finish()
+        f.debug_struct("Ripe").field("batches", &self.batches.len()).finish()
     }
 }

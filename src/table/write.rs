@@ -3,42 +3,39 @@
 //! Everything here happens under the table's lock; `Writing` is the proof. It runs no user code but
 //! `Eq`, and that only in `Writing::find`, before anything is changed. It never knows why.
 //!
-//! A table grows by moving a few buckets with each insert, so that no single insert copies the table:
-//! the hashes come from the rows, no node is touched. `rows` mirrors the buckets with each slot's row;
-//! readers never see it.
+//! A table grows and shrinks by moving a few buckets with each insert, and with each visit of the reaper, so
+//! that no single call copies the table: the hashes come from the rows, no node is touched.
 
 use super::Table;
-use super::array::{Array, NodePtr, room};
-use super::bucket::{Bucket, Meta, SLOTS};
+use super::array::{Array, room};
+use super::bucket::{Bucket, Meta};
 use super::epoch::Pin;
 use super::node::Node;
-use super::reclaim::{Blank, Blanks, Debris, Ripe, Sealed, Unlinked, drop_contents};
+use super::nodes::{Homes, Nodes};
+use super::reclaim::{Debris, Ripe, Sealed, Unlinked, drop_contents};
 use crate::hash::HashBits;
 use crate::rows::RowId;
 use crate::time::Tick;
 use std::fmt;
+use std::ops::Range;
 use std::ptr::NonNull;
 
-/// Buckets that an insert moves while a move is under way. The new array has room for more than five
-/// times as many inserts as this needs.
+/// Buckets that an insert moves at least while a move is under way.
 const MOVES: usize = if cfg!(tidewheel_loom) { 1 } else { 4 };
 
 /// The writer side of a table.
 pub(super) struct Writer<K, V> {
     /// What the root names.
-    current: Mirrored<K, V>,
+    current: Array,
     /// Where its buckets are moving.
-    next: Option<Mirrored<K, V>>,
+    next: Option<Array>,
     /// All buckets of `current` before this one have moved.
     cursor: usize,
+    /// The size that the table was made with, as a power of two: it does not shrink below.
+    least: u32,
     len: usize,
+    nodes: Nodes<K, V>,
     debris: Debris<K, V>,
-}
-
-/// An array with the row of each slot.
-struct Mirrored<K, V> {
-    array: Array<K, V>,
-    rows: Vec<[u32; SLOTS]>,
 }
 
 // SAFETY: T2, T6. The pointers in it are followed only under the lock that guards it.
@@ -52,24 +49,25 @@ pub(crate) struct Place {
     slot: usize,
 }
 
-impl<K, V> Mirrored<K, V> {
-    fn allocate(log2: u32) -> Self {
-        let array = Array::allocate(log2);
-        Self { array, rows: vec![[0; SLOTS]; array.buckets()] }
+/// An array as its writer sees it. Everything here needs T1: the array is one of the `Writer`'s, under the lock.
+impl Array {
+    fn own(&self, index: usize) -> &Bucket {
+        // SAFETY: T1, under the lock.
+        unsafe { self.bucket(index) }
     }
 
     /// The first slot along the way from `home` that satisfies `is_it`.
     fn search(
-        &self,
+        self,
         home: u32,
-        mut is_it: impl FnMut(usize, usize, Meta) -> Option<usize>,
+        mut is_it: impl FnMut(&Bucket, Meta) -> Option<usize>,
     ) -> Option<(usize, usize)> {
-        for step in 0..self.array.buckets() {
-            let index = (home as usize).wrapping_add(step) & self.array.mask();
-            // SAFETY: T1, under the lock.
-            let meta = unsafe { self.array.bucket(index) }.own_meta();
+        for step in 0..self.buckets() {
+            let index = (home as usize).wrapping_add(step) & self.mask();
+            let bucket = self.own(index);
+            let meta = bucket.own_meta();
             if !meta.is_moved() {
-                if let Some(slot) = is_it(index, step, meta) {
+                if let Some(slot) = is_it(bucket, meta) {
                     return Some((index, slot));
                 }
             }
@@ -80,91 +78,86 @@ impl<K, V> Mirrored<K, V> {
         None
     }
 
-    fn node(&self, bucket: usize, slot: usize) -> NodePtr<K, V> {
-        // SAFETY: T1, under the lock.
-        unsafe { self.array.bucket(bucket) }.own_node(slot)
-    }
-
     /// Stores an entry in the first free slot along its way. There is one: a table grows before it is full.
-    fn put(&mut self, home: u32, tag: u8, node: NodePtr<K, V>, row: u32) {
-        for step in 0..self.array.buckets() {
-            let index = (home as usize).wrapping_add(step) & self.array.mask();
-            // SAFETY: T1, under the lock.
-            let bucket = unsafe { self.array.bucket(index) };
-            let meta = bucket.own_meta();
-            if let Some(slot) = meta.vacant().next() {
-                self.rows[index][slot] = row;
-                bucket.set_node(slot, node);
-                bucket.set_meta(meta.with_tag(slot, tag));
+    fn put(self, home: u32, tag: u8, row: RowId) {
+        for step in 0..self.buckets() {
+            let bucket = self.own((home as usize).wrapping_add(step));
+            if let Some(slot) = bucket.vacant() {
+                bucket.set_row(slot, row);
+                bucket.set_tag(slot, tag);
                 return;
             }
-            bucket.set_meta(meta.one_more_passed());
+            bucket.set_meta(bucket.own_meta().one_more_passed());
         }
         unreachable!("a table grows before it is full");
     }
 
-    /// Clears a slot. The pointer stays (T5).
-    fn clear(&mut self, home: u32, at: usize, slot: usize) {
-        // SAFETY: T1, under the lock.
-        let bucket = unsafe { self.array.bucket(at) };
-        bucket.set_meta(bucket.own_meta().with_tag(slot, 0));
-        let mut index = home as usize & self.array.mask();
+    /// Clears a slot. The number stays (T5).
+    fn clear(self, home: u32, at: usize, slot: usize) {
+        self.own(at).set_tag(slot, 0);
+        let mut index = home as usize & self.mask();
         while index != at {
-            // SAFETY: T1, under the lock.
-            let passed = unsafe { self.array.bucket(index) };
+            let passed = self.own(index);
             passed.set_meta(passed.own_meta().one_less_passed());
-            index = (index + 1) & self.array.mask();
+            index = (index + 1) & self.mask();
         }
     }
 }
 
+/// The smallest array with this much room, as a power of two.
+fn log2_for(entries: usize) -> u32 {
+    (0..).find(|&log2| room(log2) >= entries).unwrap_or(0)
+}
+
 impl<K, V> Writer<K, V> {
     pub(super) fn new(capacity: usize) -> Self {
-        let mut log2 = 0;
-        while room(log2) < capacity {
-            log2 += 1;
-        }
-        Self { current: Mirrored::allocate(log2), next: None, cursor: 0, len: 0, debris: Debris::new() }
-    }
-
-    pub(super) fn root(&self) -> *mut Bucket<K, V> {
-        self.current.array.tagged()
-    }
-
-    fn mirrored(&self, place: Place) -> &Mirrored<K, V> {
-        match &self.next {
-            Some(next) if place.in_next => next,
-            _ => &self.current,
+        let least = log2_for(capacity);
+        Self {
+            current: Array::allocate(least),
+            next: None,
+            cursor: 0,
+            least,
+            len: 0,
+            nodes: Nodes::new(),
+            debris: Debris::new(),
         }
     }
 
-    fn search(
-        &self,
-        home: u32,
-        mut is_it: impl FnMut(&Mirrored<K, V>, usize, Meta) -> Option<usize>,
-    ) -> Option<Place> {
-        let mut look = |mirrored: &Mirrored<K, V>, in_next| {
-            let found = mirrored.search(home, |index, _, meta| is_it(mirrored, index, meta));
-            found.map(|(bucket, slot)| Place { in_next, bucket, slot })
+    pub(super) fn root(&self) -> Array {
+        self.current
+    }
+
+    fn array(&self, in_next: bool) -> Array {
+        match self.next {
+            Some(next) if in_next => next,
+            _ => self.current,
+        }
+    }
+
+    fn search(&self, home: u32, mut is_it: impl FnMut(&Bucket, Meta) -> Option<usize>) -> Option<Place> {
+        let mut look = |array: Array, in_next| {
+            array.search(home, &mut is_it).map(|(bucket, slot)| Place { in_next, bucket, slot })
         };
-        look(&self.current, false).or_else(|| look(self.next.as_ref()?, true))
+        look(self.current, false).or_else(|| look(self.next?, true))
+    }
+
+    fn row(&self, place: Place) -> RowId {
+        self.array(place.in_next).own(place.bucket).own_row(place.slot)
     }
 
     /// Moves one bucket to the next array, unless it has moved already.
     fn move_bucket(&mut self, index: usize, home_of: impl Fn(RowId) -> u32) {
-        let Some(next) = &mut self.next else { return };
-        // SAFETY: T1, under the lock.
-        let bucket = unsafe { self.current.array.bucket(index) };
-        let meta = bucket.own_meta();
-        if meta.is_moved() {
+        let Some(next) = self.next else { return };
+        let bucket = self.current.own(index);
+        if bucket.own_meta().is_moved() {
             return;
         }
-        for slot in meta.occupied() {
-            let row = self.current.rows[index][slot];
-            next.put(home_of(RowId::from_index(row)), meta.tag(slot), bucket.own_node(slot), row);
+        for (slot, tag) in bucket.occupied() {
+            let row = bucket.own_row(slot);
+            next.put(home_of(row), tag, row);
         }
         // Only now: a reader that sees the mark must find the entries in the next array.
-        bucket.set_meta(meta.moved());
+        bucket.set_meta(bucket.own_meta().moved());
     }
 
     /// Drops and frees everything.
@@ -172,30 +165,22 @@ impl<K, V> Writer<K, V> {
     /// # Safety
     ///
     /// T4: no reader of this table is left, nor will there be one; called once.
-    pub(super) unsafe fn dispose_all(&mut self) {
+    pub(super) unsafe fn dispose_all(&mut self, homes: &Homes<K, V>) {
         // SAFETY: T4, by contract.
-        unsafe { self.debris.dispose_all() };
-        for mirrored in std::iter::once(&self.current).chain(&self.next) {
-            for index in 0..mirrored.array.buckets() {
-                // SAFETY: T1: not freed yet.
-                let bucket = unsafe { mirrored.array.bucket(index) };
-                let meta = bucket.own_meta();
-                if meta.is_moved() {
+        unsafe { self.debris.dispose_all(homes) };
+        for array in std::iter::once(self.current).chain(self.next) {
+            for index in 0..array.buckets() {
+                let bucket = array.own(index);
+                if bucket.own_meta().is_moved() {
                     continue;
                 }
-                for slot in meta.occupied() {
-                    if let Some(node) = NonNull::new(bucket.own_node(slot)) {
-                        // SAFETY: T4; each node is in one bucket that has not moved.
-                        unsafe { drop_contents(node) };
-                        if !cfg!(tidewheel_loom) {
-                            // SAFETY: T4, once.
-                            drop(unsafe { Blank::of(node) });
-                        }
-                    }
+                for (slot, _) in bucket.occupied() {
+                    // SAFETY: T4, T5, T9; each node is in one bucket that has not moved.
+                    unsafe { drop_contents(NonNull::new_unchecked(homes.node(bucket.own_row(slot)))) };
                 }
             }
             // SAFETY: T4.
-            unsafe { mirrored.array.free() };
+            unsafe { array.free() };
         }
     }
 }
@@ -207,29 +192,37 @@ pub(crate) struct Writing<'a, 't, K, V, L> {
 }
 
 impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
+    fn node_of(&self, row: RowId) -> NonNull<Node<K, V>> {
+        // SAFETY: T9: the chunk of a number that is taken is there.
+        unsafe { NonNull::new_unchecked(self.table.homes.node(row)) }
+    }
+
     /// Where a key is. Runs the user's `Eq`, and changes nothing.
+    #[inline]
     pub(crate) fn find(&self, hash: HashBits, is_key: impl Fn(&K) -> bool) -> Option<Place> {
-        self.writer.search(hash.home(), |mirrored, index, meta| {
-            meta.matches(hash.tag()).find(|&slot| {
-                // SAFETY: T5: a tagged slot; T4: under the lock nobody retires it.
-                let node = unsafe { &*mirrored.node(index, slot) };
-                node.canary.look();
-                is_key(node.key())
-            })
+        let has_key = |bucket: &Bucket, slot: &usize| {
+            // SAFETY: T5: a tagged slot; T4: under the lock nobody retires it.
+            let node = unsafe { self.node_of(bucket.own_row(*slot)).as_ref() };
+            node.canary.look();
+            is_key(node.key())
+        };
+        self.writer.search(hash.home(), |bucket, meta| {
+            let found = meta.matches(hash.tag()).find(|slot| has_key(bucket, slot));
+            found.or_else(|| bucket.own_more().matches(hash.tag()).find(|slot| has_key(bucket, slot)))
         })
     }
 
     /// Where a row's entry is. There must be one.
     pub(crate) fn find_row(&self, home: u32, row: RowId) -> Place {
-        let found = self.writer.search(home, |mirrored, index, meta| {
-            meta.occupied().find(|&slot| mirrored.rows[index][slot] == row.index())
+        let found = self.writer.search(home, |bucket, _| {
+            bucket.occupied().find(|&(slot, _)| bucket.own_row(slot) == row).map(|(slot, _)| slot)
         });
         found.expect("a row without an entry")
     }
 
     pub(crate) fn node(&self, place: Place) -> &Node<K, V> {
         // SAFETY: T5: places name tagged slots; T4: under the lock nobody retires it.
-        let node = unsafe { &*self.writer.mirrored(place).node(place.bucket, place.slot) };
+        let node = unsafe { self.node_of(self.row(place)).as_ref() };
         node.canary.look();
         node
     }
@@ -241,104 +234,139 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     {
         // SAFETY: T5: places name tagged slots; T4: the caller is pinned before anybody can unlink it, and
         // borrows the table.
-        let node = unsafe { &*self.writer.mirrored(place).node(place.bucket, place.slot) };
+        let node = unsafe { self.node_of(self.row(place)).as_ref() };
         node.canary.look();
         node
     }
 
     pub(crate) fn row(&self, place: Place) -> RowId {
-        RowId::from_index(self.writer.mirrored(place).rows[place.bucket][place.slot])
+        self.writer.row(place)
     }
 
     pub(crate) fn len(&self) -> usize {
         self.writer.len
     }
 
-    fn make(&mut self, (key, value): (K, V), deadline: Tick) -> NonNull<Node<K, V>> {
-        self.writer.debris.blank().fill(Node::new(key, value, deadline))
-    }
-
-    /// Publishes a new entry. Its key must not be in the table (`find` said so under this lock).
+    /// Publishes a new entry for a row that has none. Its key must not be in the table (`find` said so under this
+    /// lock).
     pub(crate) fn insert(
         &mut self,
         hash: HashBits,
         row: RowId,
-        entry: (K, V),
+        (key, value): (K, V),
         deadline: Tick,
         home_of: impl Fn(RowId) -> u32,
     ) {
-        self.grow(&home_of);
+        self.make_room(&home_of);
         let home = hash.home();
         // Readers of this key begin at its home: the mark must be on their way before the key is.
-        let at = home as usize & self.writer.current.array.mask();
+        let at = home as usize & self.writer.current.mask();
         self.writer.move_bucket(at, &home_of);
-        let node = self.make(entry, deadline);
-        let target = self.writer.next.as_mut().unwrap_or(&mut self.writer.current);
-        target.put(home, hash.tag(), node.as_ptr(), row.index());
+        // SAFETY: T9: the row is new.
+        unsafe { self.writer.nodes.put(&self.table.homes, row, Node::new(key, value, deadline)) };
+        self.writer.next.unwrap_or(self.writer.current).put(home, hash.tag(), row);
         self.writer.len += 1;
     }
 
     /// Begins or goes on with a move, if one is due or under way.
-    fn grow(&mut self, home_of: impl Fn(RowId) -> u32) {
-        let writer = &mut *self.writer;
-        let target = writer.next.as_ref().unwrap_or(&writer.current).array;
-        if writer.len >= target.room() {
-            // By the pace of the moves, one that is under way has long ended by now; if not, end it.
-            self.advance(usize::MAX, &home_of);
-            let current = self.writer.current.array;
-            let next = Mirrored::allocate(current.log2() + 1);
-            // SAFETY: T1, under the lock.
-            unsafe { current.set_next(next.array) };
-            self.writer.next = Some(next);
-            self.writer.cursor = 0;
+    #[inline]
+    fn make_room(&mut self, home_of: impl Fn(RowId) -> u32) {
+        let writer = &*self.writer;
+        if writer.next.is_some() || writer.len >= writer.current.room() {
+            self.go_on_moving(home_of);
         }
-        self.advance(MOVES, home_of);
+    }
+
+    #[cold]
+    fn go_on_moving(&mut self, home_of: impl Fn(RowId) -> u32) {
+        if self.writer.next.is_none() {
+            self.begin_move(self.writer.current.log2() + 1);
+        }
+        let Some(next) = self.writer.next else { return };
+        // At such a pace that the move has ended before the next array is full.
+        let left = self.writer.current.buckets() - self.writer.cursor;
+        let room = next.room().saturating_sub(self.writer.len).max(1);
+        self.advance(MOVES.max(left.div_ceil(room)), home_of);
+    }
+
+    fn begin_move(&mut self, log2: u32) {
+        let next = Array::allocate(log2);
+        // SAFETY: T1, under the lock.
+        unsafe { self.writer.current.set_next(next) };
+        self.writer.next = Some(next);
+        self.writer.cursor = 0;
     }
 
     /// Moves up to `count` buckets; after the last one the next array becomes the root.
     fn advance(&mut self, count: usize, home_of: impl Fn(RowId) -> u32) {
         let writer = &mut *self.writer;
-        if writer.next.is_none() {
-            return;
-        }
-        let buckets = writer.current.array.buckets();
+        let Some(next) = writer.next else { return };
+        let buckets = writer.current.buckets();
         let end = writer.cursor.saturating_add(count).min(buckets);
         for index in writer.cursor..end {
             writer.move_bucket(index, &home_of);
         }
         writer.cursor = end;
         if end == buckets {
-            if let Some(next) = writer.next.take() {
-                self.table.set_root(next.array);
-                let old = std::mem::replace(&mut writer.current, next);
-                // SAFETY: T3: the root names its successor, and all its buckets are marked moved.
-                unsafe { writer.debris.add_array(old.array) };
-            }
+            writer.next = None;
+            self.table.set_root(next);
+            let old = std::mem::replace(&mut writer.current, next);
+            // SAFETY: T3: the root names its successor, and all its buckets are marked moved.
+            unsafe { writer.debris.add_array(old) };
         }
     }
 
-    /// Puts a new node in the place of another: readers see one or the other, never a hole.
-    pub(crate) fn replace(&mut self, place: Place, entry: (K, V), deadline: Tick) -> Unlinked<K, V> {
-        let new = self.make(entry, deadline);
-        let mirrored = self.writer.mirrored(place);
-        let old = mirrored.node(place.bucket, place.slot);
-        // SAFETY: T1, under the lock.
-        unsafe { mirrored.array.bucket(place.bucket) }.set_node(place.slot, new.as_ptr());
-        // SAFETY: T5: a tagged slot's pointer is a node's.
-        Unlinked(unsafe { NonNull::new_unchecked(old) })
+    /// Whether the table is so empty that a much smaller array would do.
+    pub(crate) fn is_lean(&self) -> bool {
+        self.writer.next.is_none() && self.lean_log2() + 1 < self.writer.current.log2()
+    }
+
+    fn lean_log2(&self) -> u32 {
+        log2_for(self.writer.len + self.writer.len / 2).max(self.writer.least)
+    }
+
+    /// Begins to move to a smaller array, if this one is too large, or goes on with a move, whichever way: up to
+    /// `count` buckets. False when there is nothing to do.
+    pub(crate) fn shrink(&mut self, count: usize, home_of: impl Fn(RowId) -> u32) -> bool {
+        if self.writer.next.is_none() {
+            if !self.is_lean() {
+                return false;
+            }
+            self.begin_move(self.lean_log2());
+        }
+        self.advance(count, home_of);
+        true
+    }
+
+    /// Gives back the memory of nodes whose numbers are vacant.
+    pub(crate) fn discard(&mut self, chunk: usize, rows: Range<usize>) {
+        // SAFETY: T9: so the caller says, who keeps the numbers.
+        unsafe { self.writer.nodes.discard(&self.table.homes, chunk, rows) };
+    }
+
+    /// Puts a new node in the place of another, for another row: readers see one or the other, never a hole.
+    pub(crate) fn replace(
+        &mut self,
+        place: Place,
+        row: RowId,
+        (key, value): (K, V),
+        deadline: Tick,
+    ) -> Unlinked<K, V> {
+        // SAFETY: T9: the row is new.
+        unsafe { self.writer.nodes.put(&self.table.homes, row, Node::new(key, value, deadline)) };
+        let bucket = self.writer.array(place.in_next);
+        let bucket = bucket.own(place.bucket);
+        let old = bucket.own_row(place.slot);
+        bucket.set_row(place.slot, row);
+        Unlinked { row: old, node: self.node_of(old) }
     }
 
     /// Takes an entry out of the table.
     pub(crate) fn unlink(&mut self, place: Place, home: u32) -> Unlinked<K, V> {
-        let mirrored = match &mut self.writer.next {
-            Some(next) if place.in_next => next,
-            _ => &mut self.writer.current,
-        };
-        let old = mirrored.node(place.bucket, place.slot);
-        mirrored.clear(home, place.bucket, place.slot);
+        let row = self.row(place);
+        self.writer.array(place.in_next).clear(home, place.bucket, place.slot);
         self.writer.len -= 1;
-        // SAFETY: T5: a tagged slot's pointer is a node's.
-        Unlinked(unsafe { NonNull::new_unchecked(old) })
+        Unlinked { row, node: self.node_of(row) }
     }
 
     /// Lists an unlinked node as debris.
@@ -359,13 +387,9 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         if even_if_not_full || self.writer.debris.is_full() { self.writer.debris.seal() } else { None }
     }
 
-    pub(crate) fn take_ripe(&mut self, all: bool) -> Ripe<K, V> {
-        self.writer.debris.take_ripe(all)
-    }
-
-    /// Keeps blank nodes for the next inserts. What stays in `blanks` is to be freed outside the lock.
-    pub(crate) fn recycle(&mut self, blanks: &mut Blanks<K, V>) {
-        self.writer.debris.recycle(&mut blanks.0);
+    /// Takes ripe debris off the list. Tells `vacate` of rows whose nodes need no destructor.
+    pub(crate) fn take_ripe(&mut self, all: bool, vacate: impl FnMut(RowId)) -> Ripe<K, V> {
+        self.writer.debris.take_ripe(all, vacate)
     }
 
     /// Recounts the table: calls `each` with the row and node of every entry, and panics where the
@@ -373,32 +397,28 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     pub(crate) fn validate(&self, home_of: impl Fn(RowId) -> u32, mut each: impl FnMut(RowId, &Node<K, V>)) {
         let writer = &*self.writer;
         let mut entries = 0;
-        for mirrored in std::iter::once(&writer.current).chain(&writer.next) {
-            let array = mirrored.array;
+        for array in std::iter::once(writer.current).chain(writer.next) {
             let mut passed = vec![0u64; array.buckets()];
             for index in 0..array.buckets() {
-                // SAFETY: T1, under the lock.
-                let bucket = unsafe { array.bucket(index) };
-                let meta = bucket.own_meta();
-                if meta.is_moved() {
+                let bucket = array.own(index);
+                if bucket.own_meta().is_moved() {
                     assert!(writer.next.is_some(), "a moved bucket and nowhere to go");
                     continue;
                 }
-                for slot in meta.occupied() {
-                    let row = RowId::from_index(mirrored.rows[index][slot]);
+                for (slot, _) in bucket.occupied() {
+                    let row = bucket.own_row(slot);
                     let mut way = home_of(row) as usize & array.mask();
                     while way != index {
                         passed[way] += 1;
                         way = (way + 1) & array.mask();
                     }
                     // SAFETY: T5, under the lock.
-                    each(row, unsafe { &*bucket.own_node(slot) });
+                    each(row, unsafe { self.node_of(row).as_ref() });
                     entries += 1;
                 }
             }
             for (index, &passed) in passed.iter().enumerate() {
-                // SAFETY: T1, under the lock.
-                let meta = unsafe { array.bucket(index) }.own_meta();
+                let meta = array.own(index).own_meta();
                 // While buckets move, the old array's counts include entries that have moved.
                 let exact = writer.next.is_none() && meta.overflow() != Meta::STUCK;
                 let right = if exact {

@@ -59,6 +59,12 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         }
     }
 
+    /// A row stands where another stood.
+    #[inline]
+    pub(super) fn relabel(&mut self, old: RowId, new: RowId) {
+        self.counts.labels.set(new, self.counts.labels.get(old));
+    }
+
     /// A slot comes due: to be called before its rows are moved.
     pub(super) fn count_due(&mut self, level: usize, slot: usize, from: u64) {
         if self.lists.is_empty(Self::DUE) {
@@ -136,13 +142,21 @@ mod tests {
 
     struct Lone(Link);
 
-    impl Row for Lone {
-        fn vacant(link: Link) -> Self {
-            Self(link)
+    impl Default for Lone {
+        fn default() -> Self {
+            Self(Link::LOOSE)
         }
+    }
+
+    impl Row for Lone {
+        type Chunk = Box<[Self]>;
 
         fn link(&self) -> &Link {
             &self.0
+        }
+
+        fn link_mut(&mut self) -> &mut Link {
+            &mut self.0
         }
     }
 
@@ -170,7 +184,7 @@ mod tests {
     impl Bench {
         /// A wheel at second 100 with rows of these deadlines.
         fn with(deadlines: &[Tick]) -> (Self, Vec<RowId>) {
-            let mut bench = Self { rows: Rows::with_capacity(0), wheel: Wheel::new(at(100, 0)) };
+            let mut bench = Self { rows: Rows::new(), wheel: Wheel::new(at(100, 0)) };
             let rows = deadlines.iter().map(|&deadline| bench.file(deadline)).collect();
             (bench, rows)
         }

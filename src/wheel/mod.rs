@@ -176,6 +176,15 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         self.len -= 1;
     }
 
+    /// Puts `new`, which is not filed, in the place of `old`, if that is filed.
+    pub(crate) fn substitute<T: Row>(&mut self, rows: &mut Rows<T>, old: RowId, new: RowId)
+    where
+        C: Chain<T>,
+    {
+        self.relabel(old, new);
+        self.lists.substitute(rows, old, new);
+    }
+
     /// Takes out one row that is due at `now`: its second is completed, or the span of its coarse slot
     /// has begun. The caller looks up its deadline, and removes the row or files it again. (A row out of a
     /// coarse slot may be over before its second is completed: the caller need not wait for that.)
@@ -275,8 +284,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
             }
         }
         assert_eq!(found, self.len, "rows found in slots, rows counted");
-        let ids = (0..rows.slots()).map(RowId::from_index);
-        let filed = ids.filter(|&id| rows.get(id).is_some_and(|row| C::link(row).is_linked())).count();
+        let filed = rows.ids().filter(|&id| C::link(&rows[id]).is_linked()).count();
         assert_eq!(filed, self.len, "rows that believe to be filed, rows counted");
     }
 

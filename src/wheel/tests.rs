@@ -19,13 +19,21 @@ struct Entry {
     level: Option<usize>,
 }
 
-impl Row for Entry {
-    fn vacant(link: Link) -> Self {
-        Self { link, deadline: Tick::NEVER, level: None }
+impl Default for Entry {
+    fn default() -> Self {
+        Self { link: Link::LOOSE, deadline: Tick::NEVER, level: None }
     }
+}
+
+impl Row for Entry {
+    type Chunk = Box<[Self]>;
 
     fn link(&self) -> &Link {
         &self.link
+    }
+
+    fn link_mut(&mut self) -> &mut Link {
+        &mut self.link
     }
 }
 
@@ -67,7 +75,7 @@ struct Bench<const BITS: u32, const LEVELS: usize> {
 impl<const BITS: u32, const LEVELS: usize> Bench<BITS, LEVELS> {
     fn new(now: Tick, strict: bool) -> Self {
         Self {
-            rows: Rows::with_capacity(0),
+            rows: Rows::new(),
             wheel: Wheel::new(now),
             now,
             sorted: BTreeMap::new(),
@@ -128,7 +136,8 @@ impl<const BITS: u32, const LEVELS: usize> Bench<BITS, LEVELS> {
         let completed = boundary(deadline) <= self.now;
         assert!(completed || level != Some(0), "popped before its deadline's second was completed");
         if completed || deadline <= self.now && !self.strict {
-            self.rows.remove(row);
+            self.rows.retire(row);
+            self.rows.vacate(row);
             return true;
         }
         self.file(row);

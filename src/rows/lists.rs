@@ -1,0 +1,201 @@
+//! Lists that are linked through the rows they hold.
+//!
+//! A list is a ring through the links of its rows and one link of its own, so a row leaves its list in O(1),
+//! whoever holds it, and nothing is allocated for it. What the lists mean is not known here.
+//!
+//! Invariants:
+//!
+//! 1. A link is loose, or that of a row that is not live, or one stop of a ring: `prev.next == next.prev ==
+//!    self`. Every ring has exactly one stop that is no row but the list itself, whose number both neighbours
+//!    hold.
+//! 2. A row is retired only after it has left every list.
+
+use super::{Row, RowId, Rows};
+use std::marker::PhantomData;
+
+/// In a link: this is a list, and the other bits are its number. Without it: a row.
+const LIST: u32 = 1 << 31;
+/// In `Link::prev`: in no list.
+const LOOSE: u32 = u32::MAX;
+/// In `Link::prev`: the row is not live.
+const GONE: u32 = u32::MAX - 1;
+
+/// So many lists fit at most in one chain.
+const MAX_LISTS: usize = (GONE - LIST) as usize;
+
+/// A row's place in one list: who comes before it and who after.
+///
+/// A row carries one link for each kind of list that it can be in. It starts as [`Link::LOOSE`] and
+/// is never copied: a second stop of the same ring would break it.
+#[derive(PartialEq, Eq, Debug)]
+#[repr(C)]
+pub(crate) struct Link {
+    prev: u32,
+    next: u32,
+}
+
+impl Link {
+    /// In no list.
+    pub(crate) const LOOSE: Self = Self { prev: LOOSE, next: LOOSE };
+    /// Of a row that is not live.
+    pub(crate) const GONE: Self = Self { prev: GONE, next: GONE };
+
+    /// Whether this is a stop of some list.
+    #[inline]
+    pub(crate) const fn is_linked(&self) -> bool {
+        self.prev < GONE
+    }
+
+    pub(super) const fn is_gone(&self) -> bool {
+        self.prev == GONE
+    }
+}
+
+/// Which of a row's links a list runs through. Implemented by empty types, one for each kind of list.
+pub(crate) trait Chain<T> {
+    fn link(row: &T) -> &Link;
+    fn link_mut(row: &mut T) -> &mut Link;
+}
+
+/// A fixed number of lists that run through the same link of the rows, so that a row is in one of them
+/// at most. Numbered from 0.
+///
+/// Every operation is O(1) and says so by having no loop; [`check`](Self::check) alone walks.
+pub(crate) struct Lists<C> {
+    /// The stop of each ring that is no row: `next` is the first row, `prev` the last.
+    ends: Box<[Link]>,
+    chain: PhantomData<fn() -> C>,
+}
+
+impl<C> Lists<C> {
+    /// So many empty lists.
+    pub(crate) fn new(count: usize) -> Self {
+        assert!(count <= MAX_LISTS, "too many lists for one chain");
+        let ends = (0..count as u32).map(|list| Link { prev: LIST | list, next: LIST | list }).collect();
+        Self { ends, chain: PhantomData }
+    }
+
+    pub(crate) fn is_empty(&self, list: usize) -> bool {
+        self.ends[list].next & LIST != 0
+    }
+
+    /// Puts a row that is in no list of this chain behind the last row of `list`.
+    pub(crate) fn push_back<T: Row>(&mut self, rows: &mut Rows<T>, list: usize, row: RowId)
+    where
+        C: Chain<T>,
+    {
+        let end = LIST | list as u32;
+        let last = self.ends[list].prev;
+        let link = C::link_mut(&mut rows[row]);
+        assert!(!link.is_linked(), "row {} is in a list already", row.index());
+        *link = Link { prev: last, next: end };
+        self.stop(rows, last).next = row.index();
+        self.ends[list].prev = row.index();
+    }
+
+    /// Takes the first row out of `list`.
+    pub(crate) fn pop_front<T: Row>(&mut self, rows: &mut Rows<T>, list: usize) -> Option<RowId>
+    where
+        C: Chain<T>,
+    {
+        let first = self.ends[list].next;
+        if first & LIST != 0 {
+            return None;
+        }
+        self.unlink(rows, RowId::from_index(first));
+        Some(RowId::from_index(first))
+    }
+
+    /// Takes a row out of the list that it is in, if any. Returns the list that this made empty.
+    pub(crate) fn unlink<T: Row>(&mut self, rows: &mut Rows<T>, row: RowId) -> Option<usize>
+    where
+        C: Chain<T>,
+    {
+        let link = C::link_mut(&mut rows[row]);
+        if !link.is_linked() {
+            return None;
+        }
+        let Link { prev, next } = std::mem::replace(link, Link::LOOSE);
+        self.stop(rows, prev).next = next;
+        self.stop(rows, next).prev = prev;
+        // Only the stop that is no row can be on both sides of the row.
+        (prev == next && prev & LIST != 0).then_some((prev & !LIST) as usize)
+    }
+
+    /// Puts `new`, which is in no list of this chain, in the place of `old`, if that is in one.
+    pub(crate) fn substitute<T: Row>(&mut self, rows: &mut Rows<T>, old: RowId, new: RowId)
+    where
+        C: Chain<T>,
+    {
+        let link = C::link_mut(&mut rows[old]);
+        if !link.is_linked() {
+            return;
+        }
+        let Link { prev, next } = std::mem::replace(link, Link::LOOSE);
+        let link = C::link_mut(&mut rows[new]);
+        debug_assert!(!link.is_linked(), "row {} is in a list already", new.index());
+        *link = Link { prev, next };
+        self.stop(rows, prev).next = new.index();
+        self.stop(rows, next).prev = new.index();
+    }
+
+    /// Moves all rows of `from`, in their order, behind the last row of `to`.
+    pub(crate) fn append<T: Row>(&mut self, rows: &mut Rows<T>, from: usize, to: usize)
+    where
+        C: Chain<T>,
+    {
+        debug_assert_ne!(from, to, "a list cannot be appended to itself");
+        if self.is_empty(from) {
+            return;
+        }
+        let (own, end) = (LIST | from as u32, LIST | to as u32);
+        let Link { prev: last, next: first } =
+            std::mem::replace(&mut self.ends[from], Link { prev: own, next: own });
+        let before = std::mem::replace(&mut self.ends[to].prev, last);
+        self.stop(rows, before).next = first;
+        self.stop(rows, first).prev = before;
+        self.stop(rows, last).next = end;
+    }
+
+    /// Walks `list`, front to back, and returns its length.
+    ///
+    /// # Panics
+    ///
+    /// Panics where a link and its neighbour disagree, or where a row is met that is not live.
+    pub(crate) fn check<T: Row>(&self, rows: &Rows<T>, list: usize, mut visit: impl FnMut(RowId)) -> usize
+    where
+        C: Chain<T>,
+    {
+        let end = LIST | list as u32;
+        let (mut before, mut at, mut count) = (end, self.ends[list].next, 0);
+        while at & LIST == 0 {
+            let row = rows
+                .get(RowId::from_index(at))
+                .unwrap_or_else(|| panic!("list {list} holds row {at}, which is not live"));
+            let link = C::link(row);
+            assert_eq!(
+                link.prev, before,
+                "list {list}, row {at}: what it thinks comes before it, and what does"
+            );
+            count += 1;
+            assert!(count <= rows.len(), "list {list} goes round and round");
+            visit(RowId::from_index(at));
+            (before, at) = (at, link.next);
+        }
+        assert_eq!(at, end, "list {list} runs into another list");
+        assert_eq!(self.ends[list].prev, before, "list {list}: what it thinks is its last row, and what is");
+        count
+    }
+
+    #[inline]
+    fn stop<'a, T: Row>(&'a mut self, rows: &'a mut Rows<T>, stop: u32) -> &'a mut Link
+    where
+        C: Chain<T>,
+    {
+        if stop & LIST == 0 {
+            C::link_mut(&mut rows[RowId::from_index(stop)])
+        } else {
+            &mut self.ends[(stop & !LIST) as usize]
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Which numbers are taken: bits, in blocks, in chunks. The lowest vacant number is the next to be taken.
+//!
+//! Knows no rows. What it costs: a bit a number, and two bytes for each block of 4,096; a block without taken
+//! numbers has no bits at all.
+
+use super::{CHUNKS, RowId, chunk_size};
+use std::ops::Range;
+
+const WORD: usize = u64::BITS as usize;
+/// Words in a block: as many as the word that sums them up has bits.
+const WORDS: usize = WORD;
+const BLOCK: usize = WORD * WORDS;
+
+/// Numbers by chunk.
+pub(super) struct Numbers {
+    chunks: Vec<Chunk>,
+    /// No chunk before this one has a vacant number.
+    lowest: usize,
+    /// Where `trim` goes on; beyond the last chunk if it has been everywhere.
+    trimming: (usize, usize),
+}
+
+struct Chunk {
+    size: usize,
+    taken: usize,
+    blocks: Vec<Block>,
+    /// No block before this one has a vacant number.
+    lowest: usize,
+    /// Whether some number was taken since all were told of as vacant.
+    touched: bool,
+}
+
+#[derive(Default)]
+struct Block {
+    taken: u16,
+    /// Words of which some number was taken since the last trim.
+    touched: u64,
+    bits: Option<Box<Bits>>,
+}
+
+/// Lowest bit first; a set bit is a number that is taken.
+struct Bits {
+    words: [u64; WORDS],
+    /// Words without a vacant number.
+    full: u64,
+}
+
+impl Chunk {
+    fn new(size: usize) -> Self {
+        let blocks = (0..size.div_ceil(BLOCK)).map(|_| Block::default()).collect();
+        Self { size, taken: 0, blocks, lowest: 0, touched: false }
+    }
+
+    /// Numbers in each of its blocks.
+    fn block_size(&self) -> usize {
+        self.size.min(BLOCK)
+    }
+
+    fn take(&mut self) -> Option<usize> {
+        if self.taken == self.size {
+            return None;
+        }
+        let most = self.block_size();
+        while usize::from(self.blocks[self.lowest].taken) == most {
+            self.lowest += 1;
+        }
+        self.taken += 1;
+        self.touched = true;
+        Some(self.lowest * BLOCK + self.blocks[self.lowest].take())
+    }
+
+    fn is_taken(&self, offset: usize) -> bool {
+        let bits = self.blocks.get(offset / BLOCK).and_then(|block| block.bits.as_ref());
+        bits.is_some_and(|bits| bits.words[offset % BLOCK / WORD] >> (offset % WORD) & 1 == 1)
+    }
+
+    /// The words without a taken number, from `word` on: how many follow each other, `most` at most.
+    fn vacant_words(&self, word: usize, most: usize) -> usize {
+        let words = self.size.div_ceil(WORD);
+        let vacant = |word: &usize| match &self.blocks[word / WORDS].bits {
+            None => true,
+            Some(bits) => bits.words[word % WORDS] == 0,
+        };
+        (word..words.min(word + most)).take_while(vacant).count()
+    }
+}
+
+impl Block {
+    fn take(&mut self) -> usize {
+        let bits = self.bits.get_or_insert_with(|| Box::new(Bits { words: [0; WORDS], full: 0 }));
+        let word = bits.full.trailing_ones() as usize;
+        let bit = bits.words[word].trailing_ones() as usize;
+        bits.words[word] |= 1 << bit;
+        if bits.words[word] == u64::MAX {
+            bits.full |= 1 << word;
+        }
+        self.touched |= 1 << word;
+        self.taken += 1;
+        word * WORD + bit
+    }
+
+    fn give(&mut self, offset: usize) {
+        let (word, bit) = (offset / WORD, offset % WORD);
+        let bits = self.bits.as_mut().expect("a number that was taken has its bit");
+        assert!(bits.words[word] >> bit & 1 == 1, "a number was given back twice");
+        bits.words[word] &= !(1 << bit);
+        bits.full &= !(1 << word);
+        self.taken -= 1;
+    }
+}
+
+impl Numbers {
+    pub(super) fn new() -> Self {
+        Self { chunks: Vec::new(), lowest: 0, trimming: (CHUNKS, 0) }
+    }
+
+    #[inline]
+    pub(super) fn take(&mut self) -> Option<RowId> {
+        loop {
+            let Some(chunk) = self.chunks.get_mut(self.lowest) else {
+                if self.chunks.len() == CHUNKS {
+                    return None;
+                }
+                self.chunks.push(Chunk::new(chunk_size(self.chunks.len())));
+                continue;
+            };
+            if let Some(offset) = chunk.take() {
+                return Some(RowId::new(self.lowest, offset));
+            }
+            self.lowest += 1;
+        }
+    }
+
+    #[inline]
+    pub(super) fn give(&mut self, id: RowId) {
+        let chunk = &mut self.chunks[id.chunk()];
+        let block = id.offset() / BLOCK;
+        chunk.blocks[block].give(id.offset() % BLOCK);
+        chunk.taken -= 1;
+        chunk.lowest = chunk.lowest.min(block);
+        self.lowest = self.lowest.min(id.chunk());
+    }
+
+    pub(super) fn is_taken(&self, id: RowId) -> bool {
+        self.chunks.get(id.chunk()).is_some_and(|chunk| chunk.is_taken(id.offset()))
+    }
+
+    /// The lowest taken number from `from` on.
+    pub(super) fn next_taken(&self, from: RowId) -> Option<RowId> {
+        let mut offset = from.offset();
+        for (index, chunk) in self.chunks.iter().enumerate().skip(from.chunk()) {
+            while offset < chunk.size {
+                let Some(bits) = &chunk.blocks[offset / BLOCK].bits else {
+                    offset = (offset / BLOCK + 1) * BLOCK;
+                    continue;
+                };
+                let rest = bits.words[offset % BLOCK / WORD] >> (offset % WORD);
+                if rest != 0 {
+                    return Some(RowId::new(index, offset + rest.trailing_zeros() as usize));
+                }
+                offset = (offset / WORD + 1) * WORD;
+            }
+            offset = 0;
+        }
+        None
+    }
+
+    /// Tells `vacant` of stretches that were touched and are vacant now: chunk and places, of whole words; and
+    /// last of all of a whole chunk, if all of it is vacant. At most so many numbers are looked at. False when
+    /// all have been; the next call begins anew.
+    pub(super) fn trim(&mut self, most: usize, mut vacant: impl FnMut(usize, Range<usize>)) -> bool {
+        let mut left = most.div_ceil(WORD).max(1);
+        let (mut at, mut word) = self.trimming;
+        if at >= self.chunks.len() {
+            (at, word) = (0, 0);
+        }
+        while let Some(chunk) = self.chunks.get_mut(at) {
+            let words = chunk.size.div_ceil(WORD);
+            while word < words {
+                if left == 0 {
+                    self.trimming = (at, word);
+                    return true;
+                }
+                let stretch = chunk.vacant_words(word, left);
+                let looked = stretch.max(1);
+                let mut touched = false;
+                for vacated in word..word + stretch {
+                    let block = &mut chunk.blocks[vacated / WORDS];
+                    touched |= block.touched >> (vacated % WORDS) & 1 == 1;
+                    block.touched &= !(1 << (vacated % WORDS));
+                    if block.taken == 0 {
+                        block.bits = None;
+                    }
+                }
+                if touched {
+                    vacant(at, word * WORD..((word + stretch) * WORD).min(chunk.size));
+                }
+                word += looked;
+                left -= looked;
+            }
+            // Stretch by stretch before, so that this last step has not much to give back at once.
+            if chunk.taken == 0 && chunk.touched {
+                chunk.touched = false;
+                vacant(at, 0..chunk.size);
+            }
+            (at, word) = (at + 1, 0);
+        }
+        self.trimming = (CHUNKS, 0);
+        let used = self.chunks.iter().rposition(|chunk| chunk.taken > 0).map_or(0, |last| last + 1);
+        self.chunks.truncate(used.max(1));
+        false
+    }
+
+    /// Recounts the bits.
+    ///
+    /// # Panics
+    ///
+    /// Panics where two counts disagree, or a hint passes a vacant number.
+    pub(super) fn check(&self) {
+        for (index, chunk) in self.chunks.iter().enumerate() {
+            let most = chunk.block_size();
+            let mut taken = 0;
+            for (at, block) in chunk.blocks.iter().enumerate() {
+                let ones = block.bits.as_ref().map_or(0, |bits| {
+                    for (word, &bits_of) in bits.words.iter().enumerate() {
+                        assert_eq!(bits.full >> word & 1 == 1, bits_of == u64::MAX, "words that are full");
+                        assert!(bits_of == 0 || block.touched >> word & 1 == 1, "taken and not touched");
+                    }
+                    bits.words.iter().map(|word| word.count_ones() as usize).sum()
+                });
+                assert_eq!(ones, usize::from(block.taken), "taken numbers of a block");
+                assert!(at >= chunk.lowest || ones == most, "a vacant number before the lowest block");
+                taken += ones;
+            }
+            assert_eq!(taken, chunk.taken, "taken numbers of a chunk");
+            assert!(index >= self.lowest || taken == chunk.size, "a vacant number before the lowest chunk");
+        }
+    }
+}
