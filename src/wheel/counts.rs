@@ -12,19 +12,19 @@ use crate::column::Column;
 use crate::rows::RowId;
 use crate::time::Tick;
 
-pub(super) struct Counts<const LEVELS: usize> {
+pub(super) struct Counts {
     labels: Column<u16>,
     /// Rows in each slot, level by level, of which some may have fewer than 64.
-    slots: [[u32; 64]; LEVELS],
+    slots: Box<[[u32; 64]]>,
     /// The first second at which rows became due that have not all been popped.
     due_since: u64,
     /// Whether no row was ever due for so long that its label may have been misread.
     exact: bool,
 }
 
-impl<const LEVELS: usize> Counts<LEVELS> {
-    pub(super) fn new() -> Self {
-        Self { labels: Column::new(0), slots: [[0; 64]; LEVELS], due_since: 0, exact: true }
+impl Counts {
+    pub(super) fn new(levels: usize) -> Self {
+        Self { labels: Column::new(0), slots: vec![[0; 64]; levels].into(), due_since: 0, exact: true }
     }
 }
 

@@ -59,7 +59,7 @@ pub(crate) struct Wheel<C, const BITS: u32 = SLOT_BITS, const LEVELS: usize = LE
     /// The first second that is not completed.
     hand: u64,
     len: usize,
-    counts: Counts<LEVELS>,
+    counts: Counts,
 }
 
 impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
@@ -78,7 +78,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
             occupancy: [0; LEVELS],
             hand: now.second(),
             len: 0,
-            counts: Counts::new(),
+            counts: Counts::new(LEVELS),
         }
     }
 
