@@ -2,10 +2,11 @@
 
 use crate::cache::{Cache, Parts};
 use crate::error::BuildError;
+use crate::expiry::Expiry;
 use crate::hash::RandomState;
 use crate::listener::{Listener, RemovalCause};
 use crate::reaper::Reaper;
-use crate::shard::{Shard, Terms};
+use crate::shard::{Lengths, Shard, Terms};
 use crate::time::{Clock, Span, Timeline};
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -38,8 +39,9 @@ pub struct CacheBuilder<K, V> {
     name: Option<String>,
     initial_capacity: usize,
     shards: Option<usize>,
-    ttl: Span,
-    max_age: Span,
+    lengths: Lengths,
+    jitter: f64,
+    expiry: Option<Box<dyn Expiry<K, V>>>,
     listener: Option<Listener<K, V>>,
     timeline: Timeline,
     reaper: Option<Reaper>,
@@ -51,8 +53,9 @@ impl<K, V> CacheBuilder<K, V> {
             name: None,
             initial_capacity: 0,
             shards: None,
-            ttl: Span::ENDLESS,
-            max_age: Span::ENDLESS,
+            lengths: Lengths { ttl: Span::ENDLESS, tti: Span::ENDLESS, max_age: Span::ENDLESS },
+            jitter: 0.0,
+            expiry: None,
             listener: None,
             timeline: Timeline::system(),
             reaper: None,
@@ -110,7 +113,47 @@ impl<K, V> CacheBuilder<K, V> {
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn time_to_live(mut self, ttl: Duration) -> Self {
-        self.ttl = Span::from_duration(ttl);
+        self.lengths.ttl = Span::from_duration(ttl);
+        self
+    }
+
+    /// How long an entry lives after it was last used: after `insert`, `replace`, `update`, `set_ttl` and `touch`, and
+    /// after every [`get`](Cache::get), [`read`](Cache::read) and [`ReadGuard::get`](crate::ReadGuard::get)
+    /// that found it. ([`peek`](Cache::peek), [`contains_key`](Cache::contains_key) and looks at its times do not
+    /// count.) Default: for ever.
+    ///
+    /// With a time to live or a maximal age, or with entries that have a time to live of their own, an entry
+    /// ends at whichever comes first. It is never gone before the time to idle is over, and at most 10 ms
+    /// visible after it. Zero: entries are never visible. More than 292 years: for ever.
+    ///
+    /// # Concurrency
+    ///
+    /// A read that finds an entry restarts its time to idle by one compare-and-swap, if the readers' clock has
+    /// moved since the last one did (by 4 ms, as a rule). If something else than idleness can end the
+    /// entry, it takes the lock of the key's shard for that instead, as rarely, and not at all once that other
+    /// end is nearer than the time to idle is long.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{Cache, ManualClock};
+    ///
+    /// let clock = ManualClock::new();
+    /// let cache = Cache::builder()
+    ///     .time_to_idle(Duration::from_secs(5))
+    ///     .time_to_live(Duration::from_secs(60))
+    ///     .clock(clock.clone())
+    ///     .build()?;
+    /// cache.insert("k", 1);
+    /// clock.advance(Duration::from_secs(4));
+    /// assert_eq!(cache.get("k"), Some(1));    // another five seconds
+    /// clock.advance(Duration::from_secs(4));
+    /// assert!(cache.contains_key("k"));
+    /// clock.advance(Duration::from_secs(1));
+    /// assert!(!cache.contains_key("k"));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn time_to_idle(mut self, tti: Duration) -> Self {
+        self.lengths.tti = Span::from_duration(tti);
         self
     }
 
@@ -136,7 +179,60 @@ impl<K, V> CacheBuilder<K, V> {
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn max_age(mut self, max_age: Duration) -> Self {
-        self.max_age = Span::from_duration(max_age);
+        self.lengths.max_age = Span::from_duration(max_age);
+        self
+    }
+
+    /// Somebody who decides how long each entry lives; see [`Expiry`]. Default: nobody. Combined with the other
+    /// times as their minimum.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{Cache, Expiry};
+    ///
+    /// /// A token that knows how long it is good.
+    /// struct Token(Duration);
+    /// struct Own;
+    ///
+    /// impl Expiry<u64, Token> for Own {
+    ///     fn expire_after_create(&self, _: &u64, token: &Token) -> Option<Duration> {
+    ///         Some(token.0)
+    ///     }
+    /// }
+    ///
+    /// let cache = Cache::builder().expire_after(Own).build()?;
+    /// cache.insert(1, Token(Duration::from_secs(60)));
+    /// assert!(cache.remaining_ttl(&1) <= Some(Duration::from_secs(60)));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn expire_after(mut self, expiry: impl Expiry<K, V>) -> Self {
+        self.expiry = Some(Box::new(expiry));
+        self
+    }
+
+    /// By how much of its time to live, at most, an entry lives shorter: a fraction from 0.0 to 1.0. Default: 0.0.
+    ///
+    /// Entries that were filled in together expire together, and are then all fetched again at once. With a
+    /// jitter of 0.1 each value that is written (`insert`, `insert_with_ttl`, `try_insert`, `replace`, `update`,
+    /// `rename`) gets a time to live between 90 % and 100 % of what it would have, drawn anew each time and
+    /// evenly. It is shortened and never lengthened: the time to live still says how old what is read can be.
+    /// All that is promised about a time to live holds for the one that was drawn.
+    ///
+    /// `touch` gives the whole time to live, and `set_ttl` just the one it is told. Times to idle, the maximal
+    /// age and what an [`Expiry`](crate::Expiry) says are not shortened.
+    ///
+    /// What is no fraction from 0.0 to 1.0 is an error of [`build`](Self::build).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let cache = tidewheel::Cache::builder().time_to_live(Duration::from_secs(100)).jitter(0.1).build()?;
+    /// (0..1000).for_each(|page| cache.insert(page, "text"));
+    /// let left = cache.remaining_ttl(&7).unwrap();
+    /// assert!(left > Duration::from_secs(89) && left <= Duration::from_secs(100));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn jitter(mut self, fraction: f64) -> Self {
+        self.jitter = fraction;
         self
     }
 
@@ -202,7 +298,7 @@ impl<K, V> CacheBuilder<K, V> {
     ///
     /// # Errors
     ///
-    /// [`BuildError`], if the number of shards or the initial capacity is not allowed, the operating system
+    /// [`BuildError`], if the number of shards, the initial capacity or the jitter is not allowed, the operating system
     /// gives no random keys for the hasher, the reaper's thread cannot be started, or a manual clock meets
     /// a reaper with a thread.
     ///
@@ -248,12 +344,14 @@ impl<K, V> CacheBuilder<K, V> {
         let shards = self.shards.unwrap_or_else(default_shards);
         let now = self.timeline.now();
         let each = self.initial_capacity.div_ceil(shards);
+        let (ruled, listened) = (self.expiry.is_some(), self.listener.is_some());
         let parts = Parts {
             name: self.name,
             shards: (0..shards).map(|_| Shard::new(each, now)).collect(),
             hasher,
-            terms: Terms::new(self.timeline, self.ttl, self.max_age, self.listener.is_some()),
+            terms: Terms::new(self.timeline, self.lengths, self.jitter, ruled, listened),
             listener: self.listener,
+            expiry: self.expiry,
         };
         Cache::assemble(parts, &reaper)
     }
@@ -267,6 +365,10 @@ impl<K, V> CacheBuilder<K, V> {
         let shards = self.shards.unwrap_or_else(default_shards);
         if self.initial_capacity.div_ceil(shards) > MAX_IN_SHARD {
             return Err(BuildError::InitialCapacity { given: self.initial_capacity });
+        }
+        // No comparison is true of what is not a number.
+        if !(0.0..=1.0).contains(&self.jitter) {
+            return Err(BuildError::Jitter { given: self.jitter });
         }
         let threaded = self.reaper.as_ref().is_some_and(|reaper| !reaper.is_manual());
         if threaded && self.timeline.manual().is_some() {
@@ -288,8 +390,11 @@ impl<K, V> fmt::Debug for CacheBuilder<K, V> {
             .field("name", &self.name)
             .field("initial_capacity", &self.initial_capacity)
             .field("shards", &self.shards)
-            .field("time_to_live", &self.ttl.as_duration())
-            .field("max_age", &self.max_age.as_duration())
+            .field("time_to_live", &self.lengths.ttl.as_duration())
+            .field("time_to_idle", &self.lengths.tti.as_duration())
+            .field("max_age", &self.lengths.max_age.as_duration())
+            .field("jitter", &self.jitter)
+            .field("expire_after", &self.expiry.is_some())
             .field("listener", &self.listener)
             .field("clock", &self.timeline)
             .field("reaper", &self.reaper)

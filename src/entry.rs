@@ -84,7 +84,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        self.cache.visible(key, &self.pin).map(Node::value)
+        self.cache.used(key, &self.pin).map(Node::value)
     }
 
     /// A key's entry with its times.

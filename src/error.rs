@@ -50,6 +50,11 @@ pub enum BuildError {
         /// The capacity that was asked for.
         given: usize,
     },
+    /// The jitter is no fraction from 0.0 to 1.0.
+    Jitter {
+        /// The number that was given.
+        given: f64,
+    },
     /// The hasher's keys could not be drawn.
     NoRandomness(NoRandomness),
     /// The reaper's thread could not be started.
@@ -68,6 +73,9 @@ impl fmt::Display for BuildError {
             Self::InitialCapacity { given } => {
                 write!(f, "room for {given} entries asked for; at most 2^31 a shard are allowed")
             }
+            Self::Jitter { given } => {
+                write!(f, "a jitter of {given} asked for; a fraction from 0.0 to 1.0 is allowed")
+            }
             Self::NoRandomness(source) => source.fmt(f),
             Self::Reaper(source) => write!(f, "the reaper's thread could not be started: {source}"),
             Self::ManualClockWithThread => {
@@ -82,7 +90,10 @@ impl Error for BuildError {
         match self {
             Self::NoRandomness(source) => Some(source),
             Self::Reaper(source) => Some(source),
-            Self::Shards { .. } | Self::InitialCapacity { .. } | Self::ManualClockWithThread => None,
+            Self::Shards { .. }
+            | Self::InitialCapacity { .. }
+            | Self::Jitter { .. }
+            | Self::ManualClockWithThread => None,
         }
     }
 }

@@ -21,8 +21,8 @@
 //!
 //! | | |
 //! |---|---|
-//! | **Reads scale** | A read takes no lock, counts no reference, and writes to no memory that other threads read, but for its own thread's epoch slot. |
-//! | **Never early** | An entry whose last successful write or touch was less than its time to live ago is visible, unless it was removed or replaced. |
+//! | **Reads scale** | A read takes no lock, counts no reference, and writes to no memory that other threads read, but for its own thread's epoch slot. A time to idle adds a compare-and-swap for each entry and clock step; where something else can end the entry too, the lock of its shard, as rarely. |
+//! | **Never early** | An entry whose last successful write or touch was less than its time to live ago is visible, unless it was removed or replaced. (With a time to idle: whose last use was less than that ago. With a jitter: the time to live that was drawn.) |
 //! | **Never late** | From its deadline on it is invisible, 10 ms at most behind, whether or not the reaper runs. |
 //! | **Gone on time** | At most two seconds after its deadline, its removal or its replacement a value is dropped, without a call from anyone. A read guard that is held, and user code on the reaper that does not return, delay that, and nothing else does. |
 //! | **A success is never undone** | An update or touch that returned success does not lose to the reaper or to a replacement under way. |
@@ -45,15 +45,18 @@
 //!
 //! # Where to look
 //!
-//! [`Cache`] has the operations and [`CacheBuilder`] what can be chosen. [`ReadGuard`] is for many reads at
+//! [`Cache`] has the operations and [`CacheBuilder`] what can be chosen, times to live and to idle among it; [`Expiry`]
+//! decides them entry by entry. [`ReadGuard`] is for many reads at
 //! once. [`ManualClock`] makes time a toy for tests. [`SessionManager`] keeps sessions. The [`docs`] tell how
 //! it works inside, which memory orderings there are, and what was decided, with the figures.
 #![deny(unsafe_code)]
 
 mod builder;
 mod cache;
+mod column;
 mod entry;
 mod error;
+mod expiry;
 mod hash;
 mod listener;
 #[cfg(tidewheel_loom)]
@@ -74,6 +77,7 @@ pub use builder::CacheBuilder;
 pub use cache::{Cache, WeakCache};
 pub use entry::{EntryRef, ReadGuard};
 pub use error::{BuildError, NoRandomness};
+pub use expiry::Expiry;
 pub use hash::{DefaultHasher, RandomState};
 pub use listener::RemovalCause;
 pub use reaper::Reaper;

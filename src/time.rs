@@ -21,6 +21,9 @@ use std::time::Duration;
 /// How far a reader's clock may lag behind the precise one, in ticks (5 ms).
 #[cfg(all(target_os = "linux", not(tidewheel_loom)))]
 const MAX_LAG: u64 = 5_000_000;
+/// Elsewhere readers take the precise clock.
+#[cfg(not(all(target_os = "linux", not(tidewheel_loom))))]
+const MAX_LAG: u64 = 0;
 
 /// A clock that a cache can be built on: [`SystemClock`] or [`ManualClock`]. Sealed: promises about
 /// time rest on properties of the clock that the crate has to know.
@@ -241,6 +244,16 @@ impl Timeline {
         match &self.0 {
             Source::System => system::recent(),
             Source::Manual(clock) => clock.now(),
+        }
+    }
+
+    /// How far [`recent`](Self::recent) may be behind: a time that a reader sets has to be later by this,
+    /// so that it is not too early.
+    #[inline]
+    pub(crate) fn lag(&self) -> Span {
+        match &self.0 {
+            Source::System => Span::from_nanos(MAX_LAG),
+            Source::Manual(_) => Span::from_nanos(0),
         }
     }
 }

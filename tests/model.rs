@@ -80,6 +80,9 @@ fn op() -> impl Strategy<Value = Op> {
         4 => key().prop_map(Op::Touch),
         3 => (key(), length()).prop_map(|(key, ttl)| Op::SetTtl(key, ttl)),
         1 => key().prop_map(Op::Persist),
+        4 => key().prop_map(Op::Get),
+        2 => key().prop_map(Op::Read),
+        2 => key().prop_map(Op::GuardGet),
         2 => key().prop_map(Op::Invalidate),
         2 => key().prop_map(Op::Remove),
         2 => (key(), any::<bool>()).prop_map(|(key, answer)| Op::RemoveIf(key, answer)),
@@ -97,14 +100,20 @@ fn setup() -> impl Strategy<Value = Setup> {
         sample::select(vec![0, 1, 5, 100]),
         option::of(length()),
         option::weighted(0.3, length()),
+        option::weighted(0.4, length()),
+        option::weighted(0.2, sample::select(vec![0.0, 1e-9, 0.1, 0.5, 1.0])),
         any::<bool>(),
     )
-        .prop_map(|(shards, initial_capacity, time_to_live, max_age, listener)| Setup {
-            shards,
-            initial_capacity,
-            time_to_live,
-            max_age,
-            listener,
+        .prop_map(|(shards, initial_capacity, time_to_live, max_age, time_to_idle, jitter, listener)| {
+            Setup {
+                shards,
+                initial_capacity,
+                time_to_live,
+                max_age,
+                time_to_idle,
+                jitter: jitter.filter(|_| time_to_idle.is_none()),
+                listener,
+            }
         })
 }
 

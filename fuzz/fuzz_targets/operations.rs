@@ -73,6 +73,7 @@ fn op(bytes: &[u8]) -> Op {
         17 => Op::Insert(Key::from(first) << 8 | Key::from(second)),
         18 => Op::Touch(Key::from(first) << 8 | Key::from(second)),
         19 => Op::Remove(Key::from(first) << 8 | Key::from(second)),
+        20 if second % 16 == 15 => Op::Get(key),
         _ => Op::Advance(length(second)),
     }
 }
@@ -95,18 +96,20 @@ fn run(setup: Setup, hasher: impl BuildHasher + Send + Sync + 'static, ops: &[&[
 }
 
 fuzz_target!(|input: &[u8]| {
-    let Some((&[layout, ttl, age, hasher], rest)) = input.split_first_chunk::<4>() else { return };
+    let Some((&[layout, ttl, age, idle], rest)) = input.split_first_chunk::<4>() else { return };
     let ops: Vec<&[u8]> = rest.chunks_exact(3).collect();
-    // 255 stands for none at all.
+    // 255 stands for none at all. The time to idle also chooses the hasher; 0 and 1 stand for none.
     let optional = |byte: u8| (byte != 255).then(|| length(byte));
     let setup = Setup {
         shards: 1 << (layout & 3),
         initial_capacity: usize::from(layout >> 3),
         time_to_live: optional(ttl),
         max_age: optional(age),
+        time_to_idle: (idle > 1).then(|| length(idle)),
+        jitter: None,
         listener: layout & 4 != 0,
     };
-    match hasher % 2 {
+    match idle % 2 {
         0 => run(setup, Identity, &ops),
         _ => run(setup, Colliding, &ops),
     }

@@ -56,6 +56,9 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
+        if self.parts().terms.reads_count {
+            return self.read_and_note(key, run);
+        }
         let pin = Pin::new();
         self.visible(key, &pin).map(Node::value).map(run)
     }

@@ -1,10 +1,11 @@
 //! Writes: each takes the lock of one shard, once, and runs user code outside it.
 
-use super::Cache;
+use super::rule::created;
+use super::{Cache, Parts};
 use crate::hash::HashBits;
 use crate::listener::RemovalCause;
 use crate::rows::RowId;
-use crate::shard::{Removed, Replaced, Shard, Times};
+use crate::shard::{Removed, Replaced, Ruling, Shard, Times};
 use crate::table::Pin;
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;
@@ -32,7 +33,7 @@ where
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn insert(&self, key: K, value: V) {
-        self.store(self.locate(&key), (key, value), (self.parts().terms.ttl, None));
+        self.store(self.locate(&key), (key, value), (self.parts().terms.ttl, None, None));
     }
 
     /// As [`insert`](Self::insert), with a time to live of its own, which touches and updates restart.
@@ -46,16 +47,20 @@ where
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration) {
-        self.store(self.locate(&key), (key, value), (Span::from_duration(ttl), None));
+        self.store(self.locate(&key), (key, value), (Span::from_duration(ttl), None, None));
     }
 
     fn store(
         &self,
         (hash, shard): (HashBits, &Shard<K, V>),
         entry: (K, V),
-        (ttl, born): (Span, Option<Tick>),
+        (ttl, born, expires): (Span, Option<Tick>, Option<Tick>),
     ) {
-        let chores = shard.insert(&self.parts().terms, hash, entry, (ttl, born));
+        let Parts { terms, expiry, .. } = self.parts();
+        let chores = match (expiry, expires) {
+            (Some(expiry), None) => self.insert_as_ruled(&**expiry, (hash, shard), entry, ttl),
+            _ => shard.insert(terms, hash, entry, (ttl, born, expires.unwrap_or(Tick::NEVER))),
+        };
         self.conclude(shard, chores, RemovalCause::Replaced);
     }
 
@@ -73,8 +78,9 @@ where
     /// ```
     pub fn try_insert(&self, key: K, value: V) -> Result<(), (K, V)> {
         let (hash, shard) = self.locate(&key);
-        let terms = &self.parts().terms;
-        let (result, chores) = shard.try_insert(terms, hash, (key, value), terms.ttl);
+        let Parts { terms, expiry, .. } = self.parts();
+        let ruling = expiry.as_deref().map_or(Ruling::NONE, |expiry| created(expiry, &key, &value));
+        let (result, chores) = shard.try_insert(terms, hash, (key, value), (terms.ttl, ruling));
         self.conclude(shard, chores, RemovalCause::Replaced);
         result
     }
@@ -98,14 +104,20 @@ where
         K: Clone,
     {
         let (hash, shard) = self.locate(key);
-        let terms = &self.parts().terms;
+        let Parts { terms, expiry, .. } = self.parts();
         let pin = Pin::new();
         let Some(node) = shard.visible(&terms.clock, hash, |other| key.equivalent(other), &pin) else {
             return Err(value);
         };
         let entry = (node.key().clone(), value);
-        drop(pin);
-        let (replaced, chores) = shard.replace(terms, hash, entry, None);
+        let (replaced, chores) = if let Some(expiry) = expiry {
+            let done = self.replace_as_ruled(&**expiry, (hash, shard), entry, (node, &pin));
+            drop(pin);
+            done
+        } else {
+            drop(pin);
+            shard.replace(terms, hash, entry, (None, Ruling::NONE))
+        };
         self.conclude(shard, chores, RemovalCause::Replaced);
         match replaced {
             Replaced::Done => Ok(()),
@@ -137,14 +149,18 @@ where
         K: Clone,
     {
         let (hash, shard) = self.locate(key);
-        let terms = &self.parts().terms;
+        let Parts { terms, expiry, .. } = self.parts();
         let pin = Pin::new();
         loop {
             let Some(node) = shard.visible(&terms.clock, hash, |other| key.equivalent(other), &pin) else {
                 return false;
             };
             let entry = (node.key().clone(), compute(node.value()));
-            let (replaced, chores) = shard.replace(terms, hash, entry, Some(node));
+            let ruling = match expiry {
+                None => Ruling::NONE,
+                Some(expiry) => self.updated(&**expiry, &entry, node),
+            };
+            let (replaced, chores) = shard.replace(terms, hash, entry, (Some(node), ruling));
             if let Replaced::Changed(..) = replaced {
                 continue;
             }
@@ -240,7 +256,7 @@ where
         let is_key = |other: &K| key.equivalent(other);
         let (removed, chores) = shard.remove(&self.parts().terms, hash, is_key, None);
         self.conclude(shard, chores, RemovalCause::Explicit);
-        matches!(removed, Removed::Done(_))
+        matches!(removed, Removed::Done(..))
     }
 
     /// Removes an entry and returns a clone of its value, if it was live. (A clone: readers may still be
@@ -283,11 +299,11 @@ where
     {
         // Cloned before anything is removed: a clone that panics loses no entry.
         let keep = |value: &V| condition(value).then(|| value.clone());
-        self.take(key, keep).map(|(value, _)| value)
+        self.take(key, keep).map(|(value, ..)| value)
     }
 
-    /// Takes a live entry out, if `keep` makes something of its value. Returns that, and its times.
-    fn take<Q, R>(&self, key: &Q, mut keep: impl FnMut(&V) -> Option<R>) -> Option<(R, Times)>
+    /// Takes a live entry out, if `keep` makes something of its value. Returns that, its times, and when its `Expiry` ends it.
+    fn take<Q, R>(&self, key: &Q, mut keep: impl FnMut(&V) -> Option<R>) -> Option<(R, Times, Tick)>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
@@ -306,7 +322,7 @@ where
             drop(pin);
             self.conclude(shard, chores, RemovalCause::Explicit);
             return match removed {
-                Removed::Done(times) => Some((kept, times)),
+                Removed::Done(times, expires) => Some((kept, times, expires)),
                 Removed::Gone | Removed::Changed => None,
             };
         }
@@ -341,10 +357,10 @@ where
             let _ = new_shard.find(new_hash, |other| *other == new_key, &Pin::new());
             Some(value.clone())
         });
-        let Some((value, times)) = taken else {
+        let Some((value, times, expires)) = taken else {
             return false;
         };
-        self.store(new_place, (new_key, value), (times.ttl, Some(times.born)));
+        self.store(new_place, (new_key, value), (times.ttl, Some(times.born), Some(expires)));
         true
     }
 

@@ -8,6 +8,10 @@
 //! |---|---|
 //! | `mod.rs` | the shard, its ledger, and the chores that an operation leaves behind |
 //! | `write.rs` | the operations that writers call |
+//! | `bounds.rs` | when an entry ends, and what of that reads do not move |
+//! | `idle.rs` | reads that restart the time to idle |
+//! | `jitter.rs` | by how much a time to live is shortened |
+//! | `rule.rs` | what the user's `Expiry` said, and how it takes effect |
 //! | `sweep.rs` | what the reaper does |
 //!
 //! # Invariants
@@ -21,9 +25,14 @@
 //! - **S4** A removed value is handed out once: to the caller, who tells the listener, or, if it had
 //!   expired, to `Ledger::expired`, from where the reaper takes it.
 
+mod bounds;
+mod idle;
+mod jitter;
+mod rule;
 mod sweep;
 mod write;
 
+pub(crate) use rule::{Expected, Ruled, Ruling};
 pub(crate) use sweep::Told;
 pub(crate) use write::{Removed, Replaced};
 
@@ -35,6 +44,8 @@ use crate::sync::thread_local;
 use crate::table::{Node, Pin, Ripe, Sealed, Table, Unlinked, Writing};
 use crate::time::{SECOND, Span, Tick, Timeline};
 use crate::wheel::Wheel;
+use bounds::Bounds;
+use jitter::Jitter;
 use std::cell::Cell;
 use std::fmt;
 
@@ -43,32 +54,65 @@ use std::fmt;
 pub(crate) struct Terms {
     pub(crate) clock: Timeline,
     pub(crate) ttl: Span,
+    pub(crate) tti: Span,
     pub(crate) max_age: Span,
-    /// Whether every entry has the cache's time to live and no age limit, so that a touch knows the new
-    /// deadline without the books. Once false, false for ever.
+    /// Whether every entry has the same one of these and no other (or none), so that a touch or a read knows
+    /// the new deadline without the books. Once false, false for ever.
     uniform: AtomicBool,
+    pub(crate) jitter: Jitter,
+    /// Whether there is a time to idle.
+    pub(crate) idles: bool,
+    /// Whether a read that counts as use does something: there is a time to idle or an `Expiry`.
+    pub(crate) reads_count: bool,
     /// Whether somebody is to be told of expired entries.
     pub(crate) listened: bool,
 }
 
+/// How long entries live.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lengths {
+    pub(crate) ttl: Span,
+    pub(crate) tti: Span,
+    pub(crate) max_age: Span,
+}
+
 impl Terms {
-    pub(crate) fn new(clock: Timeline, ttl: Span, max_age: Span, listened: bool) -> Self {
-        let uniform = AtomicBool::new(max_age == Span::ENDLESS);
-        Self { clock, ttl, max_age, uniform, listened }
+    /// `jitter` is from 0.0 to 1.0; `ruled` says that there is an `Expiry`.
+    pub(crate) fn new(clock: Timeline, lengths: Lengths, jitter: f64, ruled: bool, listened: bool) -> Self {
+        let Lengths { ttl, tti, max_age } = lengths;
+        let idles = tti != Span::ENDLESS;
+        let two_ends = ruled || idles && ttl != Span::ENDLESS || max_age != Span::ENDLESS;
+        Self {
+            clock,
+            ttl,
+            tti,
+            max_age,
+            uniform: AtomicBool::new(!two_ends),
+            jitter: Jitter::new(jitter),
+            idles,
+            reads_count: idles || ruled,
+            listened,
+        }
+    }
+
+    /// Whether every entry ends by the cache's time to live alone, or by its time to idle alone.
+    fn is_uniform(&self) -> bool {
+        // ORDERING: Relaxed; a touch or a read has loaded the deadline with Acquire before, from a node that it
+        // found with Acquire. An entry with a time to live of its own is published with Release after
+        // `Terms::note` (as a node by `Bucket::set_node`, as a deadline by `Node::exchange`).
+        self.uniform.load(Ordering::Relaxed)
     }
 
     /// The deadline of a touch at `now`, where it does not depend on the entry.
     fn uniform_deadline(&self, now: Tick) -> Option<Tick> {
-        // ORDERING: Relaxed; a touch has loaded the deadline with Acquire before, from a node that it found
-        // with Acquire. An entry with a time to live of its own is published with Release after
-        // `Terms::note` (as a node by `Bucket::set_node`, as a deadline by `Node::exchange`).
-        self.uniform.load(Ordering::Relaxed).then(|| now.after(self.ttl))
+        let deadline = if self.idles { now.after(self.tti).movable() } else { now.after(self.ttl) };
+        self.is_uniform().then_some(deadline)
     }
 
     /// Under the lock, before an entry gets this time to live.
     fn note(&self, ttl: Span) {
         if ttl != self.ttl {
-            // ORDERING: Relaxed; see `uniform_deadline`.
+            // ORDERING: Relaxed; see `is_uniform`.
             self.uniform.store(false, Ordering::Relaxed);
         }
     }
@@ -81,15 +125,6 @@ pub(crate) struct Times {
     pub(crate) ttl: Span,
     /// When it was created.
     pub(crate) born: Tick,
-}
-
-impl Times {
-    /// The deadline of an entry that is written at `now`.
-    fn deadline(self, now: Tick, terms: &Terms) -> Tick {
-        let deadline = now.after(self.ttl).min(self.born.after(terms.max_age));
-        // What is over from the start is over by the readers' clock too, which may lag.
-        if deadline <= now { Tick::LONG_AGO } else { deadline }
-    }
 }
 
 impl Times {
@@ -132,6 +167,7 @@ struct Ledger<K, V> {
     /// Since when the reaper has found much more memory than the entries need; it gives it back when that has
     /// been so for a while.
     lean_since: Option<Tick>,
+    bounds: Bounds,
 }
 
 impl<K, V> Ledger<K, V> {
@@ -148,6 +184,7 @@ impl<K, V> Ledger<K, V> {
     }
 
     /// Files a row that is in no slot, unless its entry never expires.
+    #[inline(always)]
     fn file(&mut self, row: RowId, deadline: Tick, now: Tick) {
         if deadline < Tick::NEVER {
             // A hand that was left behind in a long silence would put the row into too coarse a slot.
@@ -160,9 +197,14 @@ impl<K, V> Ledger<K, V> {
     /// comes due, and the row is filed again then.
     fn refile(&mut self, row: RowId, before: Tick, after: Tick, now: Tick) {
         if after < before || after == Tick::NEVER || !self.wheel.is_filed(&self.rows, row) {
-            self.wheel.unfile(&mut self.rows, row);
-            self.file(row, after, now);
+            self.file_again(row, after, now);
         }
+    }
+
+    #[inline(never)]
+    fn file_again(&mut self, row: RowId, deadline: Tick, now: Tick) {
+        self.wheel.unfile(&mut self.rows, row);
+        self.file(row, deadline, now);
     }
 
     /// A row for an entry, which is in no slot yet.
@@ -234,6 +276,7 @@ impl<K, V> Shard<K, V> {
             due: Tick::NEVER,
             expired: Vec::new(),
             lean_since: None,
+            bounds: Bounds::new(),
         };
         Self {
             table: Table::new(capacity, ledger),
@@ -313,10 +356,15 @@ impl<K, V> Shard<K, V> {
 
     /// Shows the books' state outside. The last thing under the lock.
     fn publish(&self, table: &Writing<'_, '_, K, V, Ledger<K, V>>, due: Tick) {
-        // ORDERING: Relaxed, all three; see the loads.
-        self.gauges.due.store(due.as_nanos(), Ordering::Relaxed);
+        self.publish_due(due);
+        // ORDERING: Relaxed, both; see the loads.
         self.gauges.len.store(table.len(), Ordering::Relaxed);
         self.gauges.waiting.store(table.has_sealed_debris(), Ordering::Relaxed);
+    }
+
+    fn publish_due(&self, due: Tick) {
+        // ORDERING: Relaxed; see `due`.
+        self.gauges.due.store(due.as_nanos(), Ordering::Relaxed);
     }
 
     /// The end of a writer's operation under the lock: seals what is full, takes what is ripe, and sees

@@ -139,6 +139,16 @@ impl<K, V> Shard<K, V> {
         (removed, next.filter(|&row| row < end), self.settle(&mut table, ledger, now, Tick::NEVER))
     }
 
+    /// How many entries stand in slots of the wheel that begin within this time from now.
+    pub(crate) fn expiring_within(&self, terms: &Terms, within: Span) -> usize {
+        let mut locked = self.table.lock();
+        let (_, ledger) = locked.parts();
+        let now = terms.clock.now();
+        // A hand that was left behind would have what is due look as if it were not.
+        ledger.wheel.advance(&mut ledger.rows, now);
+        ledger.wheel.due_by(now.after(within))
+    }
+
     /// The row after the last one that there is, for `clear_some`.
     pub(crate) fn end(&self) -> RowId {
         self.table.lock().parts().1.rows.end()

@@ -4,9 +4,10 @@
 //! deadline is sealed; then the clock is read; then the new state is published. A touch that succeeded
 //! without the lock has read its clock before the seal, so nothing that is decided here undoes it.
 
-use super::{Chores, Ledger, Shard, Terms, Times};
+use super::bounds::Ends;
+use super::{Chores, Expected, Ledger, Ruling, Shard, Terms, Times};
 use crate::hash::HashBits;
-use crate::table::{Node, Pin, Place, Touch, Unlinked, Writing};
+use crate::table::{Node, Pin, Place, Seal, Touch, Unlinked, Writing};
 use crate::time::{Span, Tick};
 
 /// What an attempt to replace a value came to. What was not stored is handed back.
@@ -23,8 +24,8 @@ pub(crate) enum Replaced<K, V> {
 /// What an attempt to remove an entry came to.
 #[derive(Debug)]
 pub(crate) enum Removed {
-    /// The entry's times. The value is in the chores, if somebody listens.
-    Done(Times),
+    /// The entry's times, and when its `Expiry` ends it. The value is in the chores, if somebody listens.
+    Done(Times, Tick),
     /// There is no live entry.
     Gone,
     /// There is one, but not the one that was expected.
@@ -40,7 +41,7 @@ impl<K: Eq, V> Shard<K, V> {
         terms: &Terms,
         hash: HashBits,
         entry: (K, V),
-        (ttl, born): (Span, Option<Tick>),
+        (ttl, born, expiry): (Span, Option<Tick>, Tick),
     ) -> Chores<K, V> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
@@ -48,22 +49,68 @@ impl<K: Eq, V> Shard<K, V> {
         let seal = place.map(|place| table.node(place).seal());
         let now = terms.clock.now();
         let times = Times { ttl, born: born.unwrap_or(now) };
-        let deadline = times.deadline(now, terms);
-        terms.note(ttl);
-        let (Some(place), Some(seal)) = (place, seal) else {
-            self.add(&mut table, ledger, hash, entry, (now, deadline, times));
-            return self.settle(&mut table, ledger, now, deadline);
+        self.put(terms, (&mut table, ledger), hash, entry, (place.zip(seal), now, times, expiry))
+    }
+
+    /// Stores a new entry, if things are as expected; else hands it back.
+    pub(crate) fn insert_if(
+        &self,
+        terms: &Terms,
+        hash: HashBits,
+        entry: (K, V),
+        (ttl, ruling): (Span, Ruling),
+        expected: &Expected<'_, K, V>,
+    ) -> Result<Chores<K, V>, (K, V)> {
+        let mut locked = self.table.lock();
+        let (mut table, ledger) = locked.parts();
+        let place = table.find(hash, |key| *key == entry.0);
+        match (expected, place) {
+            (Expected::Absent, None) => {}
+            // What is over stays over.
+            (Expected::Absent, Some(at)) if table.node(at).visible_until(terms.clock.now()).is_none() => {}
+            (Expected::This(node), Some(at)) if std::ptr::eq(*node, table.node(at)) => {}
+            _ => return Err(entry),
+        }
+        let seal = place.map(|place| table.node(place).seal());
+        let now = terms.clock.now();
+        if let (Expected::This(_), Some(seal)) = (expected, &seal) {
+            if !seal.was_alive(now) {
+                return Err(entry);
+            }
+        }
+        let times = Times { ttl, born: now };
+        let expiry = ruling.tick(now, || place.map_or(Tick::NEVER, |at| ledger.expiry(table.row(at))));
+        Ok(self.put(terms, (&mut table, ledger), hash, entry, (place.zip(seal), now, times, expiry)))
+    }
+
+    /// Stores an entry, in the place of a sealed one if there is one.
+    #[inline(always)]
+    fn put(
+        &self,
+        terms: &Terms,
+        (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
+        hash: HashBits,
+        entry: (K, V),
+        (sealed, now, times, expiry): (Option<(Place, Seal)>, Tick, Times, Tick),
+    ) -> Chores<K, V> {
+        let ends = terms.ends(now, times.limit_of_value(now, terms, hash.home()), expiry);
+        let deadline = ends.deadline;
+        terms.note(times.ttl);
+        let Some((place, seal)) = sealed else {
+            self.add(terms, (table, ledger), hash, entry, (now, ends, times));
+            return self.settle(table, ledger, now, deadline);
         };
         let row = ledger.book_again(table.row(place), times);
         let old = table.replace(place, row, entry, deadline);
+        ledger.bind(terms, row, ends);
         ledger.refile(row, seal.tick(), deadline, now);
         let removed = if seal.was_alive(now) {
-            hand_out(terms, &mut table, old)
+            hand_out(terms, table, old)
         } else {
-            bury(terms, &mut table, ledger, old);
+            bury(terms, table, ledger, old);
             None
         };
-        Chores { removed, ..self.settle(&mut table, ledger, now, deadline) }
+        Chores { removed, ..self.settle(table, ledger, now, deadline) }
     }
 
     /// Stores an entry if there is no live one; else hands it back.
@@ -72,7 +119,7 @@ impl<K: Eq, V> Shard<K, V> {
         terms: &Terms,
         hash: HashBits,
         (key, value): (K, V),
-        ttl: Span,
+        (ttl, ruling): (Span, Ruling),
     ) -> (Result<(), (K, V)>, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
@@ -85,9 +132,10 @@ impl<K: Eq, V> Shard<K, V> {
         }
         let now = terms.clock.now();
         let times = Times { ttl, born: now };
-        let deadline = times.deadline(now, terms);
-        self.add(&mut table, ledger, hash, (key, value), (now, deadline, times));
-        (Ok(()), self.settle(&mut table, ledger, now, deadline))
+        let expiry = ruling.tick(now, || Tick::NEVER);
+        let ends = terms.ends(now, times.limit_of_value(now, terms, hash.home()), expiry);
+        self.add(terms, (&mut table, ledger), hash, (key, value), (now, ends, times));
+        (Ok(()), self.settle(&mut table, ledger, now, ends.deadline))
     }
 
     /// Puts a new value in the place of a live entry's: of any, or of `expected` alone.
@@ -96,7 +144,7 @@ impl<K: Eq, V> Shard<K, V> {
         terms: &Terms,
         hash: HashBits,
         (key, value): (K, V),
-        expected: Option<&Node<K, V>>,
+        (expected, ruling): (Option<&Node<K, V>>, Ruling),
     ) -> (Replaced<K, V>, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
@@ -111,13 +159,16 @@ impl<K: Eq, V> Shard<K, V> {
         let now = terms.clock.now();
         let row = table.row(place);
         let times = ledger.times(row);
-        let deadline = times.deadline(now, terms);
+        let limit = times.limit_of_value(now, terms, hash.home());
+        let ends = terms.ends(now, limit, ruling.tick(now, || ledger.expiry(row)));
+        let deadline = ends.deadline;
         if !node.claim(&seal, now, deadline) {
             drop_expired(terms, &mut table, ledger, place);
             return (Replaced::Gone(key, value), self.settle(&mut table, ledger, now, Tick::NEVER));
         }
         let row = ledger.book_again(row, times);
         let old = table.replace(place, row, (key, value), deadline);
+        ledger.bind(terms, row, ends);
         ledger.refile(row, seal.tick(), deadline, now);
         let removed = hand_out(terms, &mut table, old);
         (Replaced::Done, Chores { removed, ..self.settle(&mut table, ledger, now, deadline) })
@@ -146,11 +197,14 @@ impl<K: Eq, V> Shard<K, V> {
             return (Removed::Gone, self.settle(&mut table, ledger, now, Tick::NEVER));
         }
         let row = table.row(place);
-        let times = ledger.times(row);
+        let (times, expiry) = (ledger.times(row), ledger.expiry(row));
         let old = table.unlink(place, ledger.home(row));
         ledger.forget(row);
         let removed = hand_out(terms, &mut table, old);
-        (Removed::Done(times), Chores { removed, ..self.settle(&mut table, ledger, now, Tick::NEVER) })
+        (
+            Removed::Done(times, expiry),
+            Chores { removed, ..self.settle(&mut table, ledger, now, Tick::NEVER) },
+        )
     }
 
     /// Restarts the time to live of a live entry, without the lock where that is possible.
@@ -175,8 +229,17 @@ impl<K: Eq, V> Shard<K, V> {
         let Some(place) = table.find(hash, is_key) else {
             return false;
         };
-        let times = ledger.times(table.row(place));
-        table.node(place).touch_in_turn(&terms.clock, |now| times.deadline(now, terms))
+        let row = table.row(place);
+        let (times, bound) = (ledger.times(row), ledger.limit(terms, row));
+        let mut ends = None;
+        let alive = table.node(place).touch_in_turn(&terms.clock, |now, before| {
+            let limit = times.limit(now, terms).max(bound);
+            ends.insert(terms.ends(now, limit, ledger.expiry(row))).not_before(before, terms)
+        });
+        if let Some(ends) = ends.filter(|_| alive) {
+            ledger.bind(terms, row, ends);
+        }
+        alive
     }
 
     /// A live entry with what the books say of it: the time, when it ends, and its times.
@@ -213,29 +276,33 @@ impl<K: Eq, V> Shard<K, V> {
         let now = terms.clock.now();
         let row = table.row(place);
         let times = Times { ttl, ..ledger.times(row) };
-        let deadline = times.deadline(now, terms);
+        let ends = terms.ends(now, times.limit(now, terms), ledger.expiry(row));
+        let deadline = ends.deadline;
         terms.note(ttl);
         if !node.reset(&seal, now, deadline) {
             drop_expired(terms, &mut table, ledger, place);
             return (false, self.settle(&mut table, ledger, now, Tick::NEVER));
         }
         ledger.set_times(row, times);
+        ledger.bind(terms, row, ends);
         ledger.refile(row, seal.tick(), deadline, now);
         (true, self.settle(&mut table, ledger, now, deadline))
     }
 
     /// A row and an entry for it.
+    #[inline(always)]
     fn add(
         &self,
-        table: &mut Table<'_, '_, K, V>,
-        ledger: &mut Ledger<K, V>,
+        terms: &Terms,
+        (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
         hash: HashBits,
         entry: (K, V),
-        (now, deadline, times): (Tick, Tick, Times),
+        (now, ends, times): (Tick, Ends, Times),
     ) {
         let row = ledger.book(hash.home(), times);
-        table.insert(hash, row, entry, deadline, |row| ledger.home(row));
-        ledger.file(row, deadline, now);
+        table.insert(hash, row, entry, ends.deadline, |row| ledger.home(row));
+        ledger.bind(terms, row, ends);
+        ledger.file(row, ends.deadline, now);
     }
 }
 

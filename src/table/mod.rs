@@ -67,7 +67,7 @@ mod write;
 #[cfg(tidewheel_loom)]
 pub(crate) use epoch::Grace;
 pub(crate) use epoch::{Pin, push};
-pub(crate) use node::{Node, Touch};
+pub(crate) use node::{Node, Seal, Touch};
 pub(crate) use reclaim::{Ripe, Sealed, Unlinked};
 pub(crate) use write::{Place, Writing};
 

@@ -7,7 +7,7 @@
 //! # The life of a deadline
 //!
 //! ```text
-//!              touch (no lock): d -> later d
+//!        touch, read (no lock): d -> later d
 //!            +--------------------------------+
 //!            v                                |
 //!   d ---> sealed d ---> sealed later d ---> (node replaced)        a writer, under the lock
@@ -20,6 +20,10 @@
 //! `DEAD` is final. That an entry expired is decided once, for everybody: whoever finds the deadline
 //! passed makes it `DEAD` before acting on it, so that a touch or an update which read the clock
 //! in time and was then held up cannot bring back what somebody has already seen gone.
+//!
+//! A read restarts the time to idle as a touch restarts the time to live, in caches that have one; it takes the
+//! lock where a touch does, and where it cannot know what else ends the entry. A deadline that has come to
+//! that end is odd, and reads leave it alone.
 //!
 //! A seal goes with the critical section that set it, except where a new time to live comes to the very
 //! deadline that was there: then it stays, and touches take the lock, until the deadline moves.
@@ -188,6 +192,46 @@ impl<K, V> Node<K, V> {
         }
     }
 
+    /// A read that counts as use, in a cache with a time to idle: whether the reader sees the entry, and if so,
+    /// restarts the time to idle without the lock, by the readers' clock. Never shortens. `idle_at` gives the
+    /// deadline for a clock reading, where nothing but idleness ends the entry; `is_free` says whether that
+    /// is so for all entries.
+    #[inline]
+    pub(crate) fn restart(
+        &self,
+        clock: &Timeline,
+        idle_at: impl Fn(Tick) -> Tick,
+        is_free: impl Fn() -> bool,
+    ) -> Touch {
+        let mut seen = self.load();
+        loop {
+            let now = clock.recent();
+            if seen.is_over(now) {
+                if self.expire(seen, now) {
+                    return Touch::Gone;
+                }
+                seen = self.load();
+                continue;
+            }
+            if seen.is_sealed() {
+                // Even where the deadline will do: the node that replaces this one may have an earlier one,
+                // from a clock reading before ours.
+                return Touch::Locked;
+            }
+            let later = idle_at(now);
+            if seen.is_fixed() || later <= seen.tick() {
+                return Touch::Done;
+            }
+            if !is_free() {
+                return Touch::Locked;
+            }
+            match self.exchange(seen, Deadline::at(later)) {
+                Ok(()) => return Touch::Done,
+                Err(actual) => seen = actual,
+            }
+        }
+    }
+
     /// Under the lock: from here on no touch succeeds without the lock, so a clock reading that follows
     /// is not before that of any touch that did.
     pub(crate) fn seal(&self) -> Seal {
@@ -218,11 +262,16 @@ impl<K, V> Node<K, V> {
         self.conclude(seal, now, Deadline::at(deadline), looks_the_same)
     }
 
-    /// Under the lock: the touch that could not be done without.
-    pub(crate) fn touch_in_turn(&self, clock: &Timeline, deadline_at: impl Fn(Tick) -> Tick) -> bool {
+    /// Under the lock: the touch that could not be done without. `deadline_at` gives the deadline for a clock
+    /// reading and the deadline that was there.
+    pub(crate) fn touch_in_turn(
+        &self,
+        clock: &Timeline,
+        deadline_at: impl FnOnce(Tick, Tick) -> Tick,
+    ) -> bool {
         let seal = self.seal();
         let now = clock.now();
-        let later = deadline_at(now).max(seal.tick());
+        let later = deadline_at(now, seal.tick()).max(seal.tick());
         let stays = seal.0.is_sealed() && later == seal.tick();
         self.conclude(&seal, now, Deadline::at(later), stays)
     }

@@ -40,6 +40,16 @@ impl Tick {
         Self::from_nanos(self.0.saturating_add(span.0))
     }
 
+    /// This tick or the next, as a deadline that a read may move: an even one. Stays at `NEVER` once there.
+    pub(crate) const fn movable(self) -> Self {
+        Self::from_nanos((self.0 + 1) & !1)
+    }
+
+    /// This tick or the next, as a deadline that no read may move: an odd one.
+    pub(crate) const fn fixed(self) -> Self {
+        Self(self.0 | 1)
+    }
+
     /// The time from `earlier` to this tick; zero if `earlier` is later.
     pub(crate) const fn since(self, earlier: Self) -> Span {
         Span(self.0.saturating_sub(earlier.0))
@@ -76,6 +86,9 @@ impl Span {
 ///
 /// Either a tick, or `NEVER`, or `DEAD`. It may carry the flag `SEALED`, which tells those who would
 /// move the deadline without the shard's lock to take the lock instead. Reads ignore the flag.
+///
+/// Where there is a time to idle, the lowest bit matters too: an odd deadline is where something else than
+/// idleness ends the entry, so that a read need not try to move it. A nanosecond is what that costs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Deadline(u64);
 
@@ -114,6 +127,11 @@ impl Deadline {
         self.0 & Self::SEALED != 0
     }
 
+    /// Whether no read may move it, in a cache with a time to idle. (`NEVER` is odd.)
+    pub(crate) const fn is_fixed(self) -> bool {
+        self.0 & 1 == 1
+    }
+
     pub(crate) const fn sealed(self) -> Self {
         Self(self.0 | Self::SEALED)
     }
@@ -132,6 +150,16 @@ impl Deadline {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_read_may_move_is_even_and_at_most_a_nanosecond_later() {
+        let tick = Tick::from_nanos;
+        assert_eq!((tick(6).movable(), tick(7).movable()), (tick(6), tick(8)));
+        assert_eq!((tick(6).fixed(), tick(7).fixed()), (tick(7), tick(7)));
+        assert_eq!((Tick::NEVER.movable(), Tick::NEVER.fixed()), (Tick::NEVER, Tick::NEVER));
+        assert!(Deadline::NEVER.is_fixed() && Deadline::at(tick(7)).sealed().is_fixed());
+        assert!(!Deadline::DEAD.is_fixed() && !Deadline::at(tick(6)).sealed().is_fixed());
+    }
 
     #[test]
     fn deadlines_compare_whatever_their_flag() {

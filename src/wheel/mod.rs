@@ -36,11 +36,13 @@
 //!
 //! A deadline in the last, broken second of the timeline is never due: that second is never completed.
 
-use crate::rows::{Chain, Lists, Row, RowId, Rows};
-use crate::time::Tick;
-
+mod counts;
 #[cfg(test)]
 mod tests;
+
+use crate::rows::{Chain, Lists, Row, RowId, Rows};
+use crate::time::Tick;
+use counts::Counts;
 
 /// 64 slots on a level, or 4 under loom.
 const SLOT_BITS: u32 = if cfg!(tidewheel_loom) { 2 } else { 6 };
@@ -57,6 +59,7 @@ pub(crate) struct Wheel<C, const BITS: u32 = SLOT_BITS, const LEVELS: usize = LE
     /// The first second that is not completed.
     hand: u64,
     len: usize,
+    counts: Counts,
 }
 
 impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
@@ -70,7 +73,13 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
             assert!(BITS >= 1 && BITS <= 6, "a level's occupancy is one word");
             assert!(Tick::NEVER.second() >> (BITS * LEVELS as u32) == 0, "too few levels");
         }
-        Self { lists: Lists::new(Self::DUE + 1), occupancy: [0; LEVELS], hand: now.second(), len: 0 }
+        Self {
+            lists: Lists::new(Self::DUE + 1),
+            occupancy: [0; LEVELS],
+            hand: now.second(),
+            len: 0,
+            counts: Counts::new(LEVELS),
+        }
     }
 
     /// The number of filed rows.
@@ -124,25 +133,30 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     /// # Panics
     ///
     /// Panics if the row is filed already.
+    #[inline]
     pub(crate) fn file<T: Row>(&mut self, rows: &mut Rows<T>, row: RowId, deadline: Tick)
     where
         C: Chain<T>,
     {
         debug_assert!(deadline < Tick::NEVER, "what never expires is not filed");
-        let (level, slot) = self.place(deadline);
+        let (level, span) = self.place(deadline);
+        let slot = Self::slot_of(span);
         self.lists.push_back(rows, level << BITS | slot, row);
         self.occupancy[level] |= 1 << slot;
+        self.count_in(row, level, span);
         self.len += 1;
     }
 
-    /// The level and the slot for a deadline, as seen from the hand: the finest level that reaches it.
-    fn place(&self, deadline: Tick) -> (usize, usize) {
+    /// The level and the number of its span for a deadline, as seen from the hand: the finest level that
+    /// reaches it.
+    fn place(&self, deadline: Tick) -> (usize, u64) {
         let second = second_of(deadline).max(self.hand);
-        let mut level = 0;
-        while block(second, level, BITS) - block(self.hand, level, BITS) >= u64::from(Self::SLOTS) {
+        let (mut level, mut span, mut here) = (0, second, self.hand);
+        while span - here >= u64::from(Self::SLOTS) {
             level += 1;
+            (span, here) = (span >> BITS, here >> BITS);
         }
-        (level, block(second, level, BITS) as usize & (Self::SLOTS as usize - 1))
+        (level, span)
     }
 
     /// Takes a row out of the wheel, if it is filed. O(1).
@@ -153,6 +167,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         if !self.is_filed(rows, row) {
             return;
         }
+        self.count_off(row);
         if let Some(emptied) = self.lists.unlink(rows, row) {
             if emptied != Self::DUE {
                 self.occupancy[emptied >> BITS] &= !(1 << (emptied as u32 & (Self::SLOTS - 1)));
@@ -166,6 +181,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     where
         C: Chain<T>,
     {
+        self.relabel(old, new);
         self.lists.substitute(rows, old, new);
     }
 
@@ -220,6 +236,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
             }
             while due != 0 {
                 let slot = (here as u32).wrapping_add(due.trailing_zeros()) & (Self::SLOTS - 1);
+                self.count_due(level, slot as usize, from);
                 self.lists.append(rows, level << BITS | slot as usize, Self::DUE);
                 self.occupancy[level] &= !(1 << slot);
                 due &= due - 1;
@@ -243,7 +260,9 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
             for distance in 0..Self::SLOTS {
                 let slot = (block(self.hand, level, BITS) as u32).wrapping_add(distance) & (Self::SLOTS - 1);
                 let due = self.due_second(level, u64::from(distance));
+                let span = block(self.hand, level, BITS) + u64::from(distance);
                 let count = self.lists.check(rows, level << BITS | slot as usize, |row| {
+                    self.check_label(row, level, span);
                     let needed = second_of(deadline_of(row)).max(self.hand) + 1;
                     assert!(
                         due <= needed,
@@ -256,6 +275,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
                     count != 0,
                     "occupancy of level {level}, slot {slot}, which holds {count} rows",
                 );
+                self.check_count(level, slot as usize, count);
                 assert!(
                     level == 0 || distance != 0 || count == 0,
                     "the span of slot {slot} on level {level} has begun, and it holds rows",

@@ -165,6 +165,7 @@ impl<const BITS: u32, const LEVELS: usize> Bench<BITS, LEVELS> {
     fn check(&self) {
         self.rows.check();
         self.wheel.check(&self.rows, |row| self.rows[row].deadline);
+        self.wheel.check_due_by(self.sorted.values().map(|&row| self.rows[row].deadline));
         assert_eq!(self.wheel.len(), self.sorted.len());
         assert_eq!(self.wheel.len() + self.idle.len(), self.rows.len());
     }

@@ -28,6 +28,10 @@ pub(crate) enum Op {
     Touch(Key),
     SetTtl(Key, Duration),
     Persist(Key),
+    /// The three reads that count as use.
+    Get(Key),
+    Read(Key),
+    GuardGet(Key),
     Invalidate(Key),
     Remove(Key),
     RemoveIf(Key, bool),
@@ -45,6 +49,9 @@ pub(crate) struct Setup {
     pub(crate) initial_capacity: usize,
     pub(crate) time_to_live: Option<Duration>,
     pub(crate) max_age: Option<Duration>,
+    pub(crate) time_to_idle: Option<Duration>,
+    /// Not beside a time to idle, which would hide what was drawn.
+    pub(crate) jitter: Option<f64>,
     pub(crate) listener: bool,
 }
 
@@ -63,6 +70,11 @@ fn after(now: Nanos, span: Nanos) -> Nanos {
     now.saturating_add(span).min(NEVER)
 }
 
+/// The cache's promise about times to idle: as good as their nanosecond, or the next.
+fn even(time: Nanos) -> Nanos {
+    if time >= NEVER { NEVER } else { (time + 1) & !1 }
+}
+
 #[derive(Clone, Debug)]
 struct Entry {
     value: u64,
@@ -71,6 +83,9 @@ struct Entry {
     ttl: Nanos,
     /// When its age ends it.
     last: Nanos,
+    /// When its age or its time to live ends it, however often it is read.
+    limit: Nanos,
+    tti: Nanos,
     deadline: Nanos,
     /// When the deadline was set.
     filed: Nanos,
@@ -80,8 +95,28 @@ struct Entry {
 
 impl Entry {
     fn restarted(&mut self, now: Nanos) {
-        self.deadline = after(now, self.ttl).min(self.last);
+        self.limit = after(now, self.ttl).min(self.last);
+        self.deadline = self.limit.min(even(after(now, self.tti)));
         self.filed = now;
+    }
+
+    fn touched(&mut self, now: Nanos) {
+        let (deadline, limit) = (self.deadline, self.limit);
+        self.restarted(now);
+        self.limit = self.limit.max(limit);
+        self.deadline = self.limit.min(even(after(now, self.tti))).max(deadline);
+        if self.tti != u64::MAX && self.deadline == deadline && deadline < self.limit {
+            // Reads may move it on, if only it is even.
+            self.deadline = even(deadline);
+        }
+    }
+
+    /// A read that counts as use. (An odd deadline is the limit already.)
+    fn used(&mut self, now: Nanos) {
+        let idle = even(after(now, self.tti));
+        if self.tti != u64::MAX && self.deadline % 2 == 0 && idle > self.deadline {
+            self.deadline = if idle < self.limit { idle } else { self.limit | 1 };
+        }
     }
 
     fn is_alive(&self, now: Nanos) -> bool {
@@ -136,6 +171,12 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
         if let Some(age) = setup.max_age {
             builder = builder.max_age(age);
         }
+        if let Some(tti) = setup.time_to_idle {
+            builder = builder.time_to_idle(tti);
+        }
+        if let Some(jitter) = setup.jitter {
+            builder = builder.jitter(jitter);
+        }
         if setup.listener {
             let heard = Arc::clone(&heard);
             builder = builder.eviction_listener(move |key, value: &Counted, cause| {
@@ -188,6 +229,18 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
                     entry.restarted(now);
                 });
             }
+            Op::Get(key) => {
+                let found = self.cache.get(&key).map(|value| value.id);
+                self.compare_use(key, found);
+            }
+            Op::Read(key) => {
+                let found = self.cache.read(&key, |value| value.id);
+                self.compare_use(key, found);
+            }
+            Op::GuardGet(key) => {
+                let found = self.cache.read_guard().get(&key).map(|value| value.id);
+                self.compare_use(key, found);
+            }
             Op::Invalidate(key) => {
                 let present = self.stir(key).is_some();
                 assert_eq!(self.cache.invalidate(&key), present, "invalidate {key}");
@@ -219,7 +272,7 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
         self.compare_reports(op);
     }
 
-    /// Compares what every read says of `key`.
+    /// Compares what every read says of `key`, but for those that would restart its time to idle.
     pub(crate) fn check_key(&self, key: Key) {
         let now = self.now();
         let alive = self.entries.get(&key).filter(|entry| entry.is_alive(now));
@@ -229,13 +282,15 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
             deadline => Duration::from_nanos(deadline - now),
         });
         let cache = &self.cache;
-        assert_eq!(cache.get(&key).map(|value| value.id), value, "get {key} in {self:?}");
-        assert_eq!(cache.peek(&key).map(|value| value.id), value, "peek {key}");
-        assert_eq!(cache.read(&key, |value| value.id), value, "read {key}");
+        if self.setup.time_to_idle.is_none() {
+            assert_eq!(cache.get(&key).map(|value| value.id), value, "get {key} in {self:?}");
+            assert_eq!(cache.read(&key, |value| value.id), value, "read {key}");
+            assert_eq!(cache.read_guard().get(&key).map(|value| value.id), value, "guard.get {key}");
+        }
+        assert_eq!(cache.peek(&key).map(|value| value.id), value, "peek {key} in {self:?}");
         assert_eq!(cache.contains_key(&key), value.is_some(), "contains_key {key}");
         assert_eq!(cache.remaining_ttl(&key), left, "remaining_ttl {key} in {self:?}");
         let guard = cache.read_guard();
-        assert_eq!(guard.get(&key).map(|value| value.id), value, "guard.get {key}");
         let entry = guard.entry(&key);
         assert_eq!(entry.is_some(), value.is_some(), "guard.entry {key}");
         if let (Some(entry), Some(model)) = (entry, alive) {
@@ -316,9 +371,32 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
         self.unlink(key, RemovalCause::Replaced);
         let now = self.now();
         let last = self.setup.max_age.map_or(NEVER, |age| after(now, span(age)));
-        let mut entry = Entry { value, created: now, ttl, last, deadline: 0, filed: 0, stirred: false };
+        let tti = self.setup.time_to_idle.map_or(u64::MAX, span);
+        let mut entry =
+            Entry { value, created: now, ttl, last, limit: 0, tti, deadline: 0, filed: 0, stirred: false };
         entry.restarted(now);
         self.entries.insert(key, entry);
+        self.draw(key);
+    }
+
+    /// What was just written may live shorter than its time to live, by what the cache drew: within bounds.
+    fn draw(&mut self, key: Key) {
+        let (Some(jitter), now) = (self.setup.jitter, self.now()) else { return };
+        let left = self.cache.remaining_ttl(&key);
+        let entry = self.entries.get_mut(&key).unwrap();
+        if entry.ttl >= i64::MAX as u64 || entry.deadline <= now {
+            return;
+        }
+        let deadline = after(now, span(left.expect("a draw leaves something")));
+        let cut = (entry.ttl as f64 * jitter).ceil() as u64 + 1;
+        let least = after(now, entry.ttl.saturating_sub(cut).max(1)).min(entry.last);
+        assert!((least..=entry.deadline).contains(&deadline), "{left:?} left of {entry:?} at {now}");
+        (entry.limit, entry.deadline) = (deadline, deadline);
+    }
+
+    fn compare_use(&mut self, key: Key, found: Option<u64>) {
+        assert_eq!(found, self.stir(key), "{key} is read in {self:?}");
+        self.with_alive(key, Entry::used);
     }
 
     /// A new value for a living entry, which goes on with its own times.
@@ -328,6 +406,7 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
         self.expected.push((key, entry.value, RemovalCause::Replaced));
         entry.value = value;
         entry.restarted(now);
+        self.draw(key);
     }
 
     fn try_insert(&mut self, key: Key) {
@@ -373,11 +452,7 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
     fn touch(&mut self, key: Key) {
         let present = self.stir(key).is_some();
         assert_eq!(self.cache.touch(&key), present, "touch {key}");
-        self.with_alive(key, |entry, now| {
-            let before = entry.deadline;
-            entry.restarted(now);
-            entry.deadline = entry.deadline.max(before);
-        });
+        self.with_alive(key, Entry::touched);
     }
 
     fn remove_if(&mut self, key: Key, answer: bool) {
@@ -406,6 +481,7 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
         entry.restarted(now);
         self.unlink(to, RemovalCause::Replaced);
         self.entries.insert(to, entry);
+        self.draw(to);
     }
 
     /// After a sweep: whatever was due is gone, and so is every orphan.

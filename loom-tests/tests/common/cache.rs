@@ -118,7 +118,17 @@ impl Model {
         Self::build(|builder| builder.time_to_live(TTL).initial_capacity(4))
     }
 
-    /// The same, and a listener, who is counted.
+    /// Entries live for `TTL` after they were used.
+    pub fn idling() -> Self {
+        Self::build(|builder| builder.time_to_idle(TTL).initial_capacity(4))
+    }
+
+    /// The same, and for a minute at most after they were written.
+    pub fn bounded() -> Self {
+        Self::build(|builder| builder.time_to_idle(TTL).time_to_live(60 * TTL).initial_capacity(4))
+    }
+
+    /// Entries live for `TTL`, and a listener is there, who is counted.
     pub fn listened() -> (Self, Told) {
         let told = Told::default();
         let counted = told.clone();

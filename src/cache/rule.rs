@@ -1,0 +1,142 @@
+//! Asking the user's `Expiry`: outside every lock, about a node that was looked at while pinned; what was
+//! said counts only if that node is still there.
+
+use super::Cache;
+use crate::expiry::Expiry;
+use crate::hash::HashBits;
+use crate::shard::{Chores, Expected, Replaced, Ruled, Ruling, Shard};
+use crate::table::{Node, Pin};
+use crate::time::{Span, Tick};
+use equivalent::Equivalent;
+use std::hash::{BuildHasher, Hash};
+use std::time::Duration;
+
+/// What is said of a new entry.
+pub(super) fn created<K: 'static, V: 'static>(expiry: &dyn Expiry<K, V>, key: &K, value: &V) -> Ruling {
+    Ruling::After(span(expiry.expire_after_create(key, value)))
+}
+
+fn span(answer: Option<Duration>) -> Span {
+    answer.map_or(Span::ENDLESS, Span::from_duration)
+}
+
+/// What is left until a deadline, as an `Expiry` is told it.
+fn left(until: Tick, now: Tick) -> Option<Duration> {
+    (until != Tick::NEVER).then(|| until.since(now).as_duration())
+}
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// What is said of a new value in the place of a node's.
+    #[inline(never)]
+    pub(super) fn updated(
+        &self,
+        expiry: &dyn Expiry<K, V>,
+        (key, value): &(K, V),
+        old: &Node<K, V>,
+    ) -> Ruling {
+        let now = self.parts().terms.clock.now();
+        // If it is over by now, whoever has the lock will find so.
+        let left = left(old.visible_until(now).unwrap_or(now), now);
+        let answer = expiry.expire_after_update(key, value, left);
+        if answer == left { Ruling::Keep } else { Ruling::After(span(answer)) }
+    }
+
+    /// `insert`, with the `Expiry` asked until its answer is about what is there.
+    #[inline(never)]
+    pub(super) fn insert_as_ruled(
+        &self,
+        expiry: &dyn Expiry<K, V>,
+        (hash, shard): (HashBits, &Shard<K, V>),
+        mut entry: (K, V),
+        ttl: Span,
+    ) -> Chores<K, V> {
+        let terms = &self.parts().terms;
+        let pin = Pin::new();
+        loop {
+            let old = shard.visible(&terms.clock, hash, |other| *other == entry.0, &pin);
+            let (expected, ruling) = match old {
+                None => (Expected::Absent, created(expiry, &entry.0, &entry.1)),
+                Some(node) => (Expected::This(node), self.updated(expiry, &entry, node)),
+            };
+            match shard.insert_if(terms, hash, entry, (ttl, ruling), &expected) {
+                Ok(chores) => return chores,
+                Err(back) => entry = back,
+            }
+        }
+    }
+
+    /// `replace`, with the `Expiry` asked until its answer is about what is there.
+    #[inline(never)]
+    pub(super) fn replace_as_ruled<'g>(
+        &self,
+        expiry: &dyn Expiry<K, V>,
+        (hash, shard): (HashBits, &'g Shard<K, V>),
+        mut entry: (K, V),
+        (mut node, pin): (&'g Node<K, V>, &'g Pin),
+    ) -> (Replaced<K, V>, Chores<K, V>) {
+        let terms = &self.parts().terms;
+        loop {
+            let ruling = self.updated(expiry, &entry, node);
+            let (replaced, chores) = shard.replace(terms, hash, entry, (Some(node), ruling));
+            let Replaced::Changed(key, value) = replaced else {
+                return (replaced, chores);
+            };
+            let Some(again) = shard.visible(&terms.clock, hash, |other| *other == key, pin) else {
+                return (Replaced::Gone(key, value), chores);
+            };
+            (node, entry) = (again, (key, value));
+        }
+    }
+
+    /// `read`, where use makes a difference. On its own, and with its own pin, so that the other `read` pays
+    /// two instructions for it.
+    #[inline(never)]
+    pub(super) fn read_and_note<Q, R>(&self, key: &Q, run: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let pin = Pin::new();
+        self.used_and_noted(key, &pin).map(Node::value).map(run)
+    }
+
+    /// As `used`, where use makes a difference.
+    #[inline(never)]
+    pub(super) fn used_and_noted<'g, Q>(&'g self, key: &Q, pin: &'g Pin) -> Option<&'g Node<K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let terms = &self.parts().terms;
+        let (hash, shard) = self.locate(key);
+        let is_key = |other: &K| key.equivalent(other);
+        loop {
+            let node = if terms.idles {
+                shard.used(terms, hash, is_key, pin)?
+            } else {
+                shard.visible(&terms.clock, hash, is_key, pin)?
+            };
+            let Some(expiry) = &self.parts().expiry else {
+                return Some(node);
+            };
+            let now = terms.clock.recent();
+            let Some(until) = node.visible_until(now) else { continue };
+            let left = left(until, now);
+            let answer = expiry.expire_after_read(node.key(), node.value(), left);
+            // By the readers' clock, which may lag: later by that, so as not to be early.
+            let at = now.after(terms.clock.lag()).after(span(answer));
+            if answer == left || at == until {
+                return Some(node);
+            }
+            if let Ruled::Done(wake) = shard.rule(terms, hash, is_key, (node, at)) {
+                if let (Some(at), Some(registration)) = (wake, self.inner.registration.get()) {
+                    registration.wake(at);
+                }
+                return Some(node);
+            }
+        }
+    }
+}

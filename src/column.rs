@@ -1,0 +1,80 @@
+//! A column: one value for each row, beside the rows, for what not every cache needs in them.
+//!
+//! Holds memory only for stretches of rows of which one was given another value than the usual one. Knows
+//! a row as a number, and not whether it is live: whoever uses a number again, sets its value again.
+
+use crate::rows::RowId;
+
+/// Values in a chunk, as a power of two.
+const CHUNK_BITS: u32 = if cfg!(tidewheel_loom) { 2 } else { 9 };
+const CHUNK: usize = 1 << CHUNK_BITS;
+
+/// One value for each row.
+pub(crate) struct Column<T> {
+    chunks: Vec<Option<Box<[T; CHUNK]>>>,
+    usual: T,
+}
+
+impl<T: Copy + PartialEq> Column<T> {
+    /// A column that has `usual` for every row.
+    pub(crate) const fn new(usual: T) -> Self {
+        Self { chunks: Vec::new(), usual }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, row: RowId) -> T {
+        match self.chunks.get(chunk(row)) {
+            Some(Some(values)) => values[offset(row)],
+            _ => self.usual,
+        }
+    }
+
+    /// # Complexity
+    ///
+    /// O(1); growth copies no value, only the vector of chunk pointers.
+    #[inline]
+    pub(crate) fn set(&mut self, row: RowId, value: T) {
+        match self.chunks.get_mut(chunk(row)) {
+            Some(Some(values)) => values[offset(row)] = value,
+            _ if value == self.usual => {}
+            _ => self.add_chunk(row)[offset(row)] = value,
+        }
+    }
+
+    #[cold]
+    fn add_chunk(&mut self, row: RowId) -> &mut [T; CHUNK] {
+        let index = chunk(row);
+        if index >= self.chunks.len() {
+            self.chunks.resize_with(index + 1, || None);
+        }
+        let usual = self.usual;
+        self.chunks[index].get_or_insert_with(|| Box::new([usual; CHUNK]))
+    }
+}
+
+const fn chunk(row: RowId) -> usize {
+    row.dense() >> CHUNK_BITS
+}
+
+const fn offset(row: RowId) -> usize {
+    row.dense() & (CHUNK - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_set_is_usual_and_takes_no_memory() {
+        let row = |number| (0..number).fold(RowId::FIRST, |row, _| row.next());
+        let mut column = Column::new(7u16);
+        column.set(row(100_000), 7);
+        assert!(column.chunks.is_empty());
+        column.set(row(5000), 8);
+        assert_eq!(column.chunks.iter().flatten().count(), 1);
+        assert_eq!([4999, 5000, 5001, 0, 300_000].map(|at| column.get(row(at))), [7, 8, 7, 7, 7]);
+        column.set(row(5000), 7);
+        column.set(row(4999), 9);
+        assert_eq!([4999, 5000].map(|at| column.get(row(at))), [9, 7]);
+    }
+}

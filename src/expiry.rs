@@ -1,0 +1,121 @@
+//! How long an entry lives, where the user decides it entry by entry. Knows no clock: the moments are left out.
+
+use std::time::Duration;
+
+/// Decides how long each entry lives, from its key and value; given to
+/// [`CacheBuilder::expire_after`](crate::CacheBuilder::expire_after).
+///
+/// Every method answers with the time that is left from now on, or with `None` for no end; what is not
+/// implemented changes nothing. The answer is combined with the cache's time to live, time to idle and maximal
+/// age, and with an entry's own time to live: whichever comes first ends the entry. Zero ends it at once.
+///
+/// The names are moka's. Moka's moments (`created_at`, `read_at`, `updated_at`, `last_modified_at`) are not
+/// passed: they are `std::time::Instant`s, which a [`ManualClock`](crate::ManualClock) cannot make, and
+/// a read without a lock does not know when its entry was written. Put into the value what an answer depends on.
+///
+/// # Concurrency
+///
+/// Called outside every lock, while this thread's epoch is pinned; may use the cache, but not with the same key in a
+/// way that asks again without end. If another write to the key comes between the answer and its use, it is asked
+/// again, so whatever else it does must be harmless when done twice. It may be asked in vain.
+///
+/// # Panics
+///
+/// A panic comes out of the call that asked, and leaves the cache as it was before that call.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidewheel::{Cache, Expiry, ManualClock};
+///
+/// /// What was found is kept for a minute; that there is nothing, for a second.
+/// struct ByResult;
+///
+/// impl Expiry<&'static str, Option<u32>> for ByResult {
+///     fn expire_after_create(&self, _: &&'static str, value: &Option<u32>) -> Option<Duration> {
+///         Some(Duration::from_secs(if value.is_some() { 60 } else { 1 }))
+///     }
+/// }
+///
+/// let clock = ManualClock::new();
+/// let cache = Cache::builder().expire_after(ByResult).clock(clock.clone()).build()?;
+/// cache.insert("there", Some(7));
+/// cache.insert("nowhere", None);
+/// clock.advance(Duration::from_secs(1));
+/// assert!(cache.contains_key("there") && !cache.contains_key("nowhere"));
+/// # Ok::<(), tidewheel::BuildError>(())
+/// ```
+pub trait Expiry<K, V>: Send + Sync + 'static {
+    /// How long an entry lives that is new: `insert` and `try_insert` where there is no live one. Default: `None`.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// struct Short;
+    /// impl tidewheel::Expiry<u64, String> for Short {
+    ///     fn expire_after_create(&self, _: &u64, text: &String) -> Option<Duration> {
+    ///         (text.len() > 1000).then(|| Duration::from_secs(10))
+    ///     }
+    /// }
+    /// # use tidewheel::Expiry;
+    /// assert_eq!(Short.expire_after_create(&1, &"short".to_string()), None);
+    /// ```
+    fn expire_after_create(&self, key: &K, value: &V) -> Option<Duration> {
+        let _ = (key, value);
+        None
+    }
+
+    /// How long an entry lives on that was read by `get`, `read` or `ReadGuard::get`. `duration_until_expiry` is what
+    /// is left of it, whatever would end it; that same answer, which is the default, changes nothing.
+    ///
+    /// An answer that changes something takes the lock of the key's shard. One that gives the same deadline as before
+    /// (the same time from now, within one step of the readers' clock of 4 ms) takes none.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// struct LongerWhenRead;
+    /// impl tidewheel::Expiry<u64, u64> for LongerWhenRead {
+    ///     fn expire_after_read(&self, _: &u64, _: &u64, left: Option<Duration>) -> Option<Duration> {
+    ///         left.map(|left| left.max(Duration::from_secs(30)))
+    ///     }
+    /// }
+    /// # use tidewheel::Expiry;
+    /// assert_eq!(LongerWhenRead.expire_after_read(&1, &1, None), None);
+    /// ```
+    fn expire_after_read(
+        &self,
+        key: &K,
+        value: &V,
+        duration_until_expiry: Option<Duration>,
+    ) -> Option<Duration> {
+        let _ = (key, value);
+        duration_until_expiry
+    }
+
+    /// How long an entry lives on that gets another value: by `replace`, `update`, or `insert` over a live one. `value` is
+    /// the new one; `duration_until_expiry` is what was left of the entry, whatever would have ended it. That same answer,
+    /// which is the default, leaves the end that was set before. (The cache's times to live and to idle start again in any
+    /// case.)
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// struct AsAtFirst;
+    /// impl tidewheel::Expiry<u64, u64> for AsAtFirst {
+    ///     fn expire_after_create(&self, _: &u64, _: &u64) -> Option<Duration> {
+    ///         Some(Duration::from_secs(60))
+    ///     }
+    ///     fn expire_after_update(&self, key: &u64, value: &u64, _: Option<Duration>) -> Option<Duration> {
+    ///         self.expire_after_create(key, value)
+    ///     }
+    /// }
+    /// # use tidewheel::Expiry;
+    /// assert_eq!(AsAtFirst.expire_after_update(&1, &1, None), Some(Duration::from_secs(60)));
+    /// ```
+    fn expire_after_update(
+        &self,
+        key: &K,
+        value: &V,
+        duration_until_expiry: Option<Duration>,
+    ) -> Option<Duration> {
+        let _ = (key, value);
+        duration_until_expiry
+    }
+}

@@ -1,0 +1,107 @@
+//! When an entry ends: how its time to live, its age, its time to idle and its `Expiry` combine.
+//!
+//! The earliest of them is the deadline, in the node, and nothing else decides. A read moves the part that is
+//! idleness; how far it may go, it has to know. Where idleness is all there is, it goes as far as it likes,
+//! by compare-and-swap. Otherwise what bounds it is in columns beside the rows, under the lock, and the
+//! deadline itself says (by being odd) that it has come to its bound. Knows no node.
+
+use super::{Ledger, Terms, Times};
+use crate::column::Column;
+use crate::rows::RowId;
+use crate::time::Tick;
+
+/// When an entry ends, and the parts of it that reads do not move.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    pub(super) deadline: Tick,
+    /// By its time to live and its age.
+    limit: Tick,
+    /// By the cache's `Expiry`.
+    expiry: Tick,
+}
+
+impl Ends {
+    /// The deadline of an entry that must not lose what it had.
+    pub(super) fn not_before(self, before: Tick, terms: &Terms) -> Tick {
+        if terms.idles && self.deadline <= before && before < self.limit.min(self.expiry) {
+            // It had come to its bound, perhaps, and the bound has moved on: reads may go on too.
+            return before.movable();
+        }
+        self.deadline.max(before)
+    }
+}
+
+/// What bounds each entry, where that can be something else than the deadline: in caches with a time to
+/// idle or an `Expiry`.
+pub(super) struct Bounds {
+    limits: Column<Tick>,
+    expiries: Column<Tick>,
+}
+
+impl Bounds {
+    pub(super) const fn new() -> Self {
+        Self { limits: Column::new(Tick::NEVER), expiries: Column::new(Tick::NEVER) }
+    }
+}
+
+impl Times {
+    /// Where time to live and age end an entry that is touched at `now`.
+    pub(super) fn limit(self, now: Tick, terms: &Terms) -> Tick {
+        now.after(self.ttl).min(self.born.after(terms.max_age))
+    }
+}
+
+impl Times {
+    /// Where they end an entry whose value is written at `now`.
+    #[inline(always)]
+    pub(super) fn limit_of_value(self, now: Tick, terms: &Terms, home: u32) -> Tick {
+        let ttl = terms.jitter.shorten(self.ttl, home, now);
+        now.after(ttl).min(self.born.after(terms.max_age))
+    }
+}
+
+impl Terms {
+    /// The end of an entry that is written or touched at `now`.
+    #[inline]
+    pub(super) fn ends(&self, now: Tick, limit: Tick, expiry: Tick) -> Ends {
+        let mut deadline = limit;
+        if self.reads_count {
+            deadline = now.after(self.tti).movable().min(limit).min(expiry);
+        }
+        // What is over from the start is over by the readers' clock too, which may lag.
+        Ends { deadline: if deadline <= now { Tick::LONG_AGO } else { deadline }, limit, expiry }
+    }
+
+    /// How long a read at `now` makes an entry live that nothing but idleness ends. By the readers' clock,
+    /// which may lag: so as not to end it early, it lives longer by as much as that can be.
+    #[inline]
+    pub(super) fn idle_deadline(&self, now: Tick) -> Tick {
+        now.after(self.clock.lag()).after(self.tti).movable()
+    }
+}
+
+impl<K, V> Ledger<K, V> {
+    /// Notes what bounds a row's entry.
+    #[inline]
+    pub(super) fn bind(&mut self, terms: &Terms, row: RowId, ends: Ends) {
+        if terms.reads_count {
+            self.bounds.limits.set(row, ends.limit);
+            self.bounds.expiries.set(row, ends.expiry);
+        }
+    }
+
+    /// Where something else than idleness ends the entry.
+    pub(super) fn bound(&self, row: RowId) -> Tick {
+        self.bounds.limits.get(row).min(self.bounds.expiries.get(row))
+    }
+
+    /// Where time to live and age end the entry, if that is kept; else the deadline says it.
+    pub(super) fn limit(&self, terms: &Terms, row: RowId) -> Tick {
+        if terms.reads_count { self.bounds.limits.get(row) } else { Tick::LONG_AGO }
+    }
+
+    /// Where the `Expiry` ends the entry.
+    pub(super) fn expiry(&self, row: RowId) -> Tick {
+        self.bounds.expiries.get(row)
+    }
+}

@@ -1,0 +1,97 @@
+//! Rulings: what the user's `Expiry` said of an entry, and how a writer or a read has it take effect.
+//!
+//! The user is asked without a lock, about a node that was looked at; what he said counts only for that one.
+
+use super::{Ledger, Shard, Terms};
+use crate::hash::HashBits;
+use crate::table::Node;
+use crate::time::{SECOND, Span, Tick};
+
+/// When an entry ends, as far as an `Expiry` is concerned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ruling {
+    /// As was said before.
+    Keep,
+    /// So long after the write.
+    After(Span),
+}
+
+impl Ruling {
+    /// In a cache without an `Expiry`: never.
+    pub(crate) const NONE: Self = Self::After(Span::ENDLESS);
+
+    /// For a new entry, or in the place of what `before` says.
+    #[inline]
+    pub(super) fn tick(self, now: Tick, before: impl FnOnce() -> Tick) -> Tick {
+        match self {
+            Self::Keep => before(),
+            Self::After(span) => now.after(span),
+        }
+    }
+}
+
+/// For which state of things a writer's entry and ruling are meant.
+#[derive(Debug)]
+pub(crate) enum Expected<'n, K, V> {
+    /// No live entry.
+    Absent,
+    /// This one, alive.
+    This(&'n Node<K, V>),
+}
+
+/// What became of a read's ruling.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ruled {
+    /// It is in effect; the reaper is to come at that tick, if there is one, earlier than it knew.
+    Done(Option<Tick>),
+    /// Another node is there now, or none, or it is over: look again.
+    Stale,
+}
+
+impl<K, V> Shard<K, V> {
+    /// Has a read's ruling take effect on `expected`: the `Expiry` ends it at `at`, and it was used just now.
+    pub(crate) fn rule(
+        &self,
+        terms: &Terms,
+        hash: HashBits,
+        is_key: impl Fn(&K) -> bool,
+        (expected, at): (&Node<K, V>, Tick),
+    ) -> Ruled {
+        let mut locked = self.table.lock();
+        let (table, ledger) = locked.parts();
+        let place = table.find(hash, is_key).filter(|&place| std::ptr::eq(table.node(place), expected));
+        let Some(place) = place else {
+            return Ruled::Stale;
+        };
+        let (node, row) = (table.node(place), table.row(place));
+        let now = terms.clock.now();
+        let ends = terms.ends(now.after(terms.clock.lag()), ledger.limit(terms, row), at);
+        // In a cache with an `Expiry` nobody moves a deadline without the lock. (A seal on a deadline that
+        // stays the same would stay too, and send every read here.)
+        if node.deadline() != ends.deadline {
+            let seal = node.seal();
+            if !node.reset(&seal, now, ends.deadline) {
+                return Ruled::Stale;
+            }
+            ledger.refile(row, seal.tick(), ends.deadline, now);
+        }
+        ledger.bind(terms, row, ends);
+        Ruled::Done(self.expect(ledger, now, ends.deadline))
+    }
+
+    /// Sees to it that the reaper comes in time for a deadline (S3), where nothing else was changed.
+    fn expect(&self, ledger: &mut Ledger<K, V>, now: Tick, deadline: Tick) -> Option<Tick> {
+        let soon = Tick::start_of(now.second() + 1);
+        let boundary = match deadline {
+            Tick::NEVER => return None,
+            deadline => Tick::start_of(deadline.as_nanos().div_ceil(SECOND)),
+        };
+        let need = boundary.max(soon);
+        if need >= ledger.due {
+            return None;
+        }
+        ledger.due = need;
+        self.publish_due(need);
+        Some(need)
+    }
+}

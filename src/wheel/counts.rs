@@ -1,0 +1,247 @@
+//! How many rows stand in each slot, kept up to date at O(1) for each row.
+//!
+//! A row that leaves a slot must be counted off the right one, and a list does not know its own number from
+//! the middle. So a label beside each row says where it was filed: the level, and as many bits of the span's
+//! number as fit. Nobody takes the label off when the slot comes due, whole, in one step; it is told from the
+//! hand that has passed it. That fails only for a row that has been due for thousands of seconds and was not
+//! popped, which no thread of ours lets happen; a sweep by hand that was forgotten for an hour may. Then
+//! the counts are no longer claimed to be exact, and are right again once those slots are empty.
+
+use super::{Wheel, block};
+use crate::column::Column;
+use crate::rows::RowId;
+use crate::time::Tick;
+
+pub(super) struct Counts {
+    labels: Column<u16>,
+    /// Rows in each slot, level by level, of which some may have fewer than 64.
+    slots: Box<[[u32; 64]]>,
+    /// The first second at which rows became due that have not all been popped.
+    due_since: u64,
+    /// Whether no row was ever due for so long that its label may have been misread.
+    exact: bool,
+}
+
+impl Counts {
+    pub(super) fn new(levels: usize) -> Self {
+        Self { labels: Column::new(0), slots: vec![[0; 64]; levels].into(), due_since: 0, exact: true }
+    }
+}
+
+impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
+    /// Bits of a label that are for the span's number; the others are for the level.
+    const SPAN_BITS: u32 = (LEVELS - 1).leading_zeros() - (usize::BITS - u16::BITS);
+    /// As many spans after a row's own can be told from it.
+    const TELLABLE: u64 = 1 << Self::SPAN_BITS;
+
+    /// A row was filed on `level`, in `slot`.
+    #[inline]
+    pub(super) fn count_in(&mut self, row: RowId, level: usize, span: u64) {
+        let label = (level << Self::SPAN_BITS) as u16 | (span & (Self::TELLABLE - 1)) as u16;
+        self.counts.labels.set(row, label);
+        self.counts.slots[level][Self::slot_of(span)] += 1;
+    }
+
+    /// A row is about to leave, out of its slot or, when that has come due, out of the list of what is due.
+    #[inline(always)]
+    pub(super) fn count_off(&mut self, row: RowId) {
+        let label = self.counts.labels.get(row);
+        let level = usize::from(label >> Self::SPAN_BITS);
+        let here = block(self.hand, level, BITS);
+        let ahead = u64::from(label).wrapping_sub(here) & (Self::TELLABLE - 1);
+        // A coarse slot comes due as its span begins.
+        if ahead < u64::from(Self::SLOTS) && (level == 0 || ahead != 0) {
+            let count = &mut self.counts.slots[level][Self::slot_of(here + ahead)];
+            *count = count.saturating_sub(1);
+        }
+        if !self.lists.is_empty(Self::DUE) && self.hand - self.counts.due_since >= Self::TELLABLE - 64 {
+            self.counts.exact = false;
+        }
+    }
+
+    /// A row stands where another stood.
+    #[inline]
+    pub(super) fn relabel(&mut self, old: RowId, new: RowId) {
+        self.counts.labels.set(new, self.counts.labels.get(old));
+    }
+
+    /// A slot comes due: to be called before its rows are moved.
+    pub(super) fn count_due(&mut self, level: usize, slot: usize, from: u64) {
+        if self.lists.is_empty(Self::DUE) {
+            self.counts.due_since = from;
+        }
+        self.counts.slots[level][slot] = 0;
+    }
+
+    /// How many rows stand in slots whose earliest deadline is not after `until`, those that are due
+    /// and those of the running second included: never less than the rows with such a deadline.
+    ///
+    /// # Complexity
+    ///
+    /// O(slots).
+    pub(crate) fn due_by(&self, until: Tick) -> usize {
+        let later = (0..LEVELS).map(|level| {
+            let here = block(self.hand, level, BITS);
+            // The hand's own slot on the finest level has what was over already when it was filed, too.
+            let slots = (1..u64::from(Self::SLOTS)).map(|distance| here + distance);
+            // Deadlines lie after the start of the span.
+            let late = slots.filter(|span| Tick::start_of(span << (level as u32 * BITS)) >= until);
+            let counts = late.map(|span| self.counts.slots[level][Self::slot_of(span)] as usize);
+            counts.sum::<usize>()
+        });
+        self.len - later.sum::<usize>().min(self.len)
+    }
+
+    #[inline]
+    pub(super) fn slot_of(span: u64) -> usize {
+        span as usize & (Self::SLOTS as usize - 1)
+    }
+
+    /// Recounts a slot.
+    pub(super) fn check_count(&self, level: usize, slot: usize, found: usize) {
+        if self.counts.exact {
+            let counted = self.counts.slots[level][slot] as usize;
+            assert_eq!(counted, found, "rows counted on level {level} in slot {slot}, rows found");
+        }
+    }
+
+    /// Recounts the labels of a slot.
+    pub(super) fn check_label(&self, row: RowId, level: usize, span: u64) {
+        let label = self.counts.labels.get(row);
+        assert_eq!(usize::from(label >> Self::SPAN_BITS), level, "level of row {}", row.index());
+        assert_eq!(u64::from(label) & (Self::TELLABLE - 1), span & (Self::TELLABLE - 1), "its span");
+    }
+}
+
+#[cfg(test)]
+impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
+    /// Holds `due_by` against the real deadlines of the filed rows: never too few, never fewer for a later
+    /// time, and all of them in the end.
+    pub(super) fn check_due_by(&self, deadlines: impl Iterator<Item = Tick> + Clone) {
+        use crate::time::{SECOND, Span};
+        let mut before = 0;
+        for seconds in [0, 1, 2, 3, 62, 63, 64, 65, 200, 4096, 100_000, 1 << 25, 1 << 31] {
+            for nanos in [0, 1, SECOND / 2] {
+                let until = Tick::start_of(self.hand).after(Span::from_nanos(seconds * SECOND + nanos));
+                let (count, least) =
+                    (self.due_by(until), deadlines.clone().filter(|&at| at <= until).count());
+                assert!(count >= least, "{count} due by {until:?}, of {least}");
+                assert!(count >= before, "{count} due by {until:?}, and {before} before that");
+                before = count;
+            }
+        }
+        assert_eq!(self.due_by(Tick::NEVER), self.len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::{Chain, Link, Row, Rows};
+    use crate::time::{SECOND, Span};
+
+    struct Lone(Link);
+
+    impl Default for Lone {
+        fn default() -> Self {
+            Self(Link::LOOSE)
+        }
+    }
+
+    impl Row for Lone {
+        type Chunk = Box<[Self]>;
+
+        fn link(&self) -> &Link {
+            &self.0
+        }
+
+        fn link_mut(&mut self) -> &mut Link {
+            &mut self.0
+        }
+    }
+
+    struct Only;
+
+    impl Chain<Lone> for Only {
+        fn link(row: &Lone) -> &Link {
+            &row.0
+        }
+
+        fn link_mut(row: &mut Lone) -> &mut Link {
+            &mut row.0
+        }
+    }
+
+    fn at(seconds: u64, nanos: u64) -> Tick {
+        Tick::from_nanos(seconds * SECOND + nanos)
+    }
+
+    struct Bench {
+        rows: Rows<Lone>,
+        wheel: Wheel<Only, 6, 6>,
+    }
+
+    impl Bench {
+        /// A wheel at second 100 with rows of these deadlines.
+        fn with(deadlines: &[Tick]) -> (Self, Vec<RowId>) {
+            let mut bench = Self { rows: Rows::new(), wheel: Wheel::new(at(100, 0)) };
+            let rows = deadlines.iter().map(|&deadline| bench.file(deadline)).collect();
+            (bench, rows)
+        }
+
+        fn file(&mut self, deadline: Tick) -> RowId {
+            let row = self.rows.insert(Lone(Link::LOOSE)).ok().unwrap();
+            self.wheel.file(&mut self.rows, row, deadline);
+            row
+        }
+
+        fn counts(&self, untils: &[Tick]) -> Vec<usize> {
+            self.wheel.check(&self.rows, |_| Tick::NEVER);
+            untils.iter().map(|&until| self.wheel.due_by(until)).collect()
+        }
+    }
+
+    /// Up to a minute ahead it is a matter of whole seconds.
+    #[test]
+    fn exact_to_the_second_within_the_finest_level() {
+        let (bench, _) = Bench::with(&[at(101, 0), at(101, 1), at(102, 0), at(105, 5), at(163, 0)]);
+        let untils = [at(100, 0), at(100, 1), at(101, 0), at(101, 1), at(102, 0), at(105, 5), at(163, 0)];
+        assert_eq!(bench.counts(&untils), [1, 1, 1, 3, 3, 4, 5]);
+    }
+
+    /// Farther ahead it counts whole slots, as soon as one of their deadlines may be meant.
+    #[test]
+    fn a_coarse_slot_counts_as_a_whole() {
+        let (bench, _) = Bench::with(&[at(200, 0), at(250, 0), at(300, 0)]);
+        assert_eq!(bench.counts(&[at(191, 0), at(192, 1), at(255, 0), at(256, 1)]), [0, 2, 2, 3]);
+    }
+
+    #[test]
+    fn what_leaves_is_counted_off_wherever_it_stands() {
+        let (mut bench, rows) = Bench::with(&[at(101, 0), at(110, 0), at(110, 0), at(500, 0), at(101, 0)]);
+        bench.wheel.unfile(&mut bench.rows, rows[1]);
+        assert_eq!(bench.counts(&[at(101, 0), at(110, 0), at(600, 0)]), [2, 3, 4]);
+        // Two become due, and a lap later others stand where they stood.
+        bench.wheel.advance(&mut bench.rows, at(105, 0));
+        bench.file(at(165, 0));
+        bench.wheel.unfile(&mut bench.rows, rows[0]);
+        assert_eq!(bench.counts(&[at(105, 0), at(110, 0), at(165, 0), at(600, 0)]), [1, 2, 3, 4]);
+        assert_eq!(bench.wheel.pop(&mut bench.rows, at(105, 0)), Some(rows[4]));
+        assert_eq!(bench.counts(&[at(105, 0), at(110, 0), at(165, 0), at(600, 0)]), [0, 1, 2, 3]);
+    }
+
+    /// Nobody sweeps for hours, so labels come round: the count is a little too high at worst, and right
+    /// again afterwards.
+    #[test]
+    fn labels_that_come_round_do_not_make_it_too_low() {
+        let (mut bench, rows) = Bench::with(&[at(101, 0)]);
+        let later = at(100, 0).after(Span::from_nanos(8192 * SECOND));
+        bench.wheel.advance(&mut bench.rows, later);
+        let young = bench.file(later.after(Span::from_nanos(1)));
+        bench.wheel.unfile(&mut bench.rows, rows[0]);
+        assert!(bench.wheel.due_by(later.after(Span::from_nanos(SECOND))) >= 1);
+        bench.wheel.check(&bench.rows, |_| Tick::NEVER);
+        bench.wheel.unfile(&mut bench.rows, young);
+        assert_eq!(bench.wheel.due_by(Tick::NEVER), 0);
+    }
+}
