@@ -308,16 +308,32 @@ impl<K, V> Shard<K, V> {
         pin: &'g Pin,
         ask: impl Fn(&Node<K, V>) -> Option<R>,
     ) -> Option<(&'g Node<K, V>, R)> {
-        let mut node = self.find(hash, &is_key, pin)?;
+        let node = self.find(hash, &is_key, pin)?;
+        match ask(node) {
+            Some(answer) => Some((node, answer)),
+            None => self.alive_after(node, hash, is_key, pin, ask),
+        }
+    }
+
+    /// Goes on from a node that is over.
+    #[cold]
+    fn alive_after<'g, R>(
+        &'g self,
+        mut node: &'g Node<K, V>,
+        hash: HashBits,
+        is_key: impl Fn(&K) -> bool,
+        pin: &'g Pin,
+        ask: impl Fn(&Node<K, V>) -> Option<R>,
+    ) -> Option<(&'g Node<K, V>, R)> {
         loop {
-            if let Some(answer) = ask(node) {
-                return Some((node, answer));
-            }
             // It is over; but a writer may have put another node in its place before that, which we were
             // too slow to see. (A node that is over and still in the table stays over.)
             let again = self.find(hash, &is_key, pin)?;
             if std::ptr::eq(again, node) {
                 return None;
+            }
+            if let Some(answer) = ask(again) {
+                return Some((again, answer));
             }
             node = again;
         }

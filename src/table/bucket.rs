@@ -45,17 +45,18 @@ impl Bucket {
         Meta(self.words[0].load(Ordering::Acquire))
     }
 
-    /// For readers: the tags that word 0 has no room for.
+    /// For readers: the slots that carry `tag`, in a bucket whose word 0 was `meta`.
     #[inline]
-    pub(super) fn more(&self) -> More {
+    pub(super) fn matches(&self, meta: Meta, tag: u8) -> Slots {
         // ORDERING: Acquire; pairs with Release in `Bucket::set_tag`: as `meta`.
-        More(self.words[1].load(Ordering::Acquire))
+        Slots::of(meta, self.words[1].load(Ordering::Acquire), tag)
     }
 
-    /// For readers.
+    /// For readers: the tag that a slot carries now.
     #[inline]
-    pub(super) fn has_tag(&self, slot: usize, tag: u8) -> bool {
-        if slot < IN_FIRST { self.meta().tag(slot) == tag } else { self.more().tag(slot) == tag }
+    pub(super) fn tag(&self, slot: Slot) -> u8 {
+        // ORDERING: Acquire; pairs with Release in `Bucket::set_tag`: as `meta`.
+        (self.words[slot.word()].load(Ordering::Acquire) >> slot.shift()) as u8
     }
 
     /// For the writer, who alone stores it.
@@ -65,11 +66,11 @@ impl Bucket {
         Meta(self.words[0].load(Ordering::Relaxed))
     }
 
-    /// For the writer, who alone stores it.
+    /// For the writer, as `matches`.
     #[inline]
-    pub(super) fn own_more(&self) -> More {
+    pub(super) fn own_matches(&self, meta: Meta, tag: u8) -> Slots {
         // ORDERING: Relaxed; as `own_meta`.
-        More(self.words[1].load(Ordering::Relaxed))
+        Slots::of(meta, self.words[1].load(Ordering::Relaxed), tag)
     }
 
     /// For the writer.
@@ -81,48 +82,48 @@ impl Bucket {
 
     /// For the writer: 0 makes the slot empty.
     #[inline]
-    pub(super) fn set_tag(&self, slot: usize, tag: u8) {
-        let (word, at) = if slot < IN_FIRST { (0, slot) } else { (1, slot - IN_FIRST) };
+    pub(super) fn set_tag(&self, slot: Slot, tag: u8) {
+        let word = &self.words[slot.word()];
         // ORDERING: Relaxed; the lock orders writers among themselves.
-        let before = self.words[word].load(Ordering::Relaxed);
-        let after = before & !(0xFF << (8 * at)) | u64::from(tag) << (8 * at);
-        // ORDERING: Release; pairs with Acquire in `Bucket::meta` and `Bucket::more`.
-        self.words[word].store(after, Ordering::Release);
+        let before = word.load(Ordering::Relaxed);
+        let after = before & !(0xFF << slot.shift()) | u64::from(tag) << slot.shift();
+        // ORDERING: Release; pairs with Acquire in `Bucket::meta`, `Bucket::matches` and `Bucket::tag`.
+        word.store(after, Ordering::Release);
     }
 
-    /// For the writer: the lowest empty slot.
+    /// For the writer: an empty slot.
     #[inline]
-    pub(super) fn vacant(&self) -> Option<usize> {
-        self.own_meta().matches(0).next().or_else(|| self.own_more().matches(0).next())
+    pub(super) fn vacant(&self) -> Option<Slot> {
+        self.own_matches(self.own_meta(), 0).next()
     }
 
     /// For the writer: the slots that hold entries, with their tags.
-    pub(super) fn occupied(&self) -> impl Iterator<Item = (usize, u8)> + use<> {
-        let (meta, more) = (self.own_meta(), self.own_more());
-        let tags =
-            (0..SLOTS).map(move |slot| (slot, if slot < IN_FIRST { meta.tag(slot) } else { more.tag(slot) }));
+    pub(super) fn occupied(&self) -> impl Iterator<Item = (Slot, u8)> + use<> {
+        // ORDERING: Relaxed, both; the lock orders writers among themselves.
+        let words = [self.words[0].load(Ordering::Relaxed), self.words[1].load(Ordering::Relaxed)];
+        let tags = Slot::all().map(move |slot| (slot, (words[slot.word()] >> slot.shift()) as u8));
         tags.filter(|&(_, tag)| tag != 0)
     }
 
     /// For readers, of a slot whose tag they saw in a bucket that had not moved.
     #[inline]
-    pub(super) fn row(&self, slot: usize) -> RowId {
+    pub(super) fn row(&self, slot: Slot) -> RowId {
         // ORDERING: Acquire; pairs with Release in `Bucket::set_row`: the node's contents.
-        RowId::from_index(self.rows[slot].load(Ordering::Acquire))
+        RowId::from_index(self.rows[slot.index()].load(Ordering::Acquire))
     }
 
     /// For the writer, who alone stores it.
     #[inline]
-    pub(super) fn own_row(&self, slot: usize) -> RowId {
+    pub(super) fn own_row(&self, slot: Slot) -> RowId {
         // ORDERING: Relaxed; the lock orders writers among themselves.
-        RowId::from_index(self.rows[slot].load(Ordering::Relaxed))
+        RowId::from_index(self.rows[slot.index()].load(Ordering::Relaxed))
     }
 
     /// For the writer.
     #[inline]
-    pub(super) fn set_row(&self, slot: usize, row: RowId) {
+    pub(super) fn set_row(&self, slot: Slot, row: RowId) {
         // ORDERING: Release; pairs with Acquire in `Bucket::row`.
-        self.rows[slot].store(row.index(), Ordering::Release);
+        self.rows[slot.index()].store(row.index(), Ordering::Release);
     }
 }
 
@@ -130,38 +131,73 @@ impl Bucket {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Meta(u64);
 
-/// Word 1 of a bucket.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct More(u64);
-
 /// The lowest bit of so many bytes.
 const fn each(bytes: usize) -> u64 {
     0x0101_0101_0101_0101 & ((1 << (8 * bytes)) - 1)
 }
 
-/// The bytes of `word` that are `tag`, among those that `each` has bits in, by their highest bits.
-#[inline]
-fn matching(word: u64, each: u64, tag: u8) -> u64 {
-    // A byte of `differs` is 0 where the tag matches. Adding 0x7F to its low seven bits carries into
-    // its highest bit exactly if one of them is set, and never into the next byte.
-    let low = each * 0x7F;
-    let differs = word ^ (each * u64::from(tag));
-    let nonzero = ((differs & low) + low) | differs;
-    !nonzero & (each << 7)
-}
+/// A slot, by where its tag is: the lowest bit says in which word, the others are the place of the byte's lowest
+/// bit in it. So that what depends on the slot needs no branch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Slot(u32);
 
-impl More {
-    const EACH: u64 = each(SLOTS - IN_FIRST);
-
-    /// The slots that carry `tag`.
-    #[inline]
-    pub(super) fn matches(self, tag: u8) -> Slots {
-        Slots { bytes: matching(self.0, Self::EACH, tag), first: IN_FIRST }
+impl Slot {
+    fn all() -> impl Iterator<Item = Self> {
+        (0..SLOTS as u32).map(|index| match index.checked_sub(IN_FIRST as u32) {
+            None => Self(8 * index),
+            Some(index) => Self(8 * index + 1),
+        })
     }
 
     #[inline]
-    fn tag(self, slot: usize) -> u8 {
-        (self.0 >> (8 * (slot - IN_FIRST))) as u8
+    const fn word(self) -> usize {
+        self.0 as usize & 1
+    }
+
+    #[inline]
+    const fn shift(self) -> u32 {
+        self.0 & !1
+    }
+
+    #[inline]
+    const fn index(self) -> usize {
+        self.0 as usize / 8 + IN_FIRST * self.word()
+    }
+}
+
+/// A set of slots.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Slots(u64);
+
+impl Slots {
+    const IN_FIRST: u64 = each(IN_FIRST);
+    const IN_SECOND: u64 = each(SLOTS - IN_FIRST);
+
+    /// The slots that carry `tag`; and, rarely, one after another in the same word that does not, but differs in its
+    /// lowest bit alone. Whoever wants any has the first, which is right; whoever goes on compares keys.
+    #[inline]
+    fn of(meta: Meta, more: u64, tag: u8) -> Self {
+        // A byte is 0 where the tag matches, and only there does the subtraction borrow from the next. It leaves
+        // its mark in the highest bit.
+        let marks = |word: u64, each: u64| {
+            let differs = word ^ (each * u64::from(tag));
+            differs.wrapping_sub(each) & !differs & (each << 7)
+        };
+        Self(marks(meta.0, Self::IN_FIRST) >> 7 | marks(more, Self::IN_SECOND) >> 6)
+    }
+}
+
+impl Iterator for Slots {
+    type Item = Slot;
+
+    #[inline]
+    fn next(&mut self) -> Option<Slot> {
+        if self.0 == 0 {
+            return None;
+        }
+        let slot = Slot(self.0.trailing_zeros());
+        self.0 &= self.0 - 1;
+        Some(slot)
     }
 }
 
@@ -169,20 +205,14 @@ impl Meta {
     const MOVED: u64 = 1 << 63;
     const OVERFLOW_SHIFT: u32 = 56;
     const OVERFLOW: u64 = 0x7F << Self::OVERFLOW_SHIFT;
-    const EACH: u64 = each(IN_FIRST);
 
     #[cfg(test)]
     const EMPTY: Self = Self(0);
 
-    /// The slots of word 0 that carry `tag`.
+    /// Whether its entries have moved, or some went past it: then this bucket is not all there is to look at.
     #[inline]
-    pub(super) fn matches(self, tag: u8) -> Slots {
-        Slots { bytes: matching(self.0, Self::EACH, tag), first: 0 }
-    }
-
-    #[inline]
-    fn tag(self, slot: usize) -> u8 {
-        (self.0 >> (8 * slot)) as u8
+    pub(super) fn leads_on(self) -> bool {
+        self.0 & (Self::MOVED | Self::OVERFLOW) != 0
     }
 
     #[inline]
@@ -226,28 +256,6 @@ impl Meta {
     pub(super) const STUCK: u64 = 127;
 }
 
-/// A set of slots of one word, lowest first.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Slots {
-    /// The highest bit of the byte of each.
-    bytes: u64,
-    first: usize,
-}
-
-impl Iterator for Slots {
-    type Item = usize;
-
-    #[inline]
-    fn next(&mut self) -> Option<usize> {
-        if self.bytes == 0 {
-            return None;
-        }
-        let slot = self.first + self.bytes.trailing_zeros() as usize / 8;
-        self.bytes &= self.bytes - 1;
-        Some(slot)
-    }
-}
-
 #[cfg(all(test, not(tidewheel_loom)))]
 mod tests {
     use super::*;
@@ -263,6 +271,12 @@ mod tests {
         Bucket { words: words.map(AtomicU64::new), rows: std::array::from_fn(|_| AtomicU32::new(0)) }
     }
 
+    #[test]
+    fn slots_have_a_row_each() {
+        let indices: Vec<_> = Slot::all().map(Slot::index).collect();
+        assert_eq!(indices, (0..SLOTS).collect::<Vec<_>>());
+    }
+
     proptest! {
         /// Against the plain reading of the bytes, for every pair of words there is.
         #[test]
@@ -270,34 +284,40 @@ mod tests {
             let bucket = bucket(words);
             let mut bytes = words[0].to_le_bytes()[..7].to_vec();
             bytes.extend_from_slice(&words[1].to_le_bytes()[..5]);
-            let plain = |tag: u8| (0..SLOTS).filter(|&slot| bytes[slot] == tag).collect::<Vec<_>>();
-            let found: Vec<_> = bucket.meta().matches(tag).chain(bucket.more().matches(tag)).collect();
-            prop_assert_eq!(&found, &plain(tag));
-            prop_assert!(found.iter().all(|&slot| bucket.has_tag(slot, tag)));
-            prop_assert_eq!(bucket.vacant(), plain(0).first().copied());
-            let occupied: Vec<_> = bucket.occupied().collect();
+            prop_assert!(Slot::all().all(|slot| bucket.tag(slot) == bytes[slot.index()]));
+
+            let found: Vec<_> = bucket.matches(bucket.meta(), tag).collect();
+            prop_assert_eq!(&found, &bucket.own_matches(bucket.own_meta(), tag).collect::<Vec<_>>());
+            let right = |slot: &Slot| bytes[slot.index()] == tag;
+            prop_assert!(Slot::all().filter(right).all(|slot| found.contains(&slot)), "all that match");
+            prop_assert!(found.first().is_none_or(right), "the first is right");
+            prop_assert!(found.iter().all(|slot| bytes[slot.index()] ^ tag <= 1), "others differ in one bit");
+
+            prop_assert!(bucket.vacant().is_none_or(|slot| bytes[slot.index()] == 0));
+            prop_assert_eq!(bucket.vacant().is_none(), !bytes.contains(&0));
+            let occupied: Vec<_> = bucket.occupied().map(|(slot, tag)| (slot.index(), tag)).collect();
             let expected: Vec<_> = (0..SLOTS).filter(|&s| bytes[s] != 0).map(|s| (s, bytes[s])).collect();
             prop_assert_eq!(occupied, expected);
         }
 
         #[test]
-        fn fields_do_not_disturb_each_other(words: [u64; 2], slot in 0..SLOTS, tag: u8) {
+        fn fields_do_not_disturb_each_other(words: [u64; 2], at in 0..SLOTS, tag: u8) {
             let bucket = bucket(words);
-            let before: Vec<_> = (0..SLOTS).map(|slot| (0..=255).find(|&tag| bucket.has_tag(slot, tag))).collect();
+            let slot = Slot::all().nth(at).unwrap();
+            let before: Vec<_> = Slot::all().map(|slot| bucket.tag(slot)).collect();
             let meta = bucket.meta();
             bucket.set_tag(slot, tag);
-            for (other, &tag_before) in before.iter().enumerate() {
-                let tag = if other == slot { Some(tag) } else { tag_before };
-                prop_assert!(bucket.has_tag(other, tag.unwrap()));
+            for other in Slot::all() {
+                prop_assert_eq!(bucket.tag(other), if other == slot { tag } else { before[other.index()] });
             }
             prop_assert_eq!(bucket.meta().overflow(), meta.overflow());
             prop_assert_eq!(bucket.meta().is_moved(), meta.is_moved());
             bucket.set_meta(bucket.meta().moved());
-            prop_assert!(bucket.meta().is_moved() && bucket.has_tag(slot, tag));
+            prop_assert!(bucket.meta().is_moved() && bucket.meta().leads_on() && bucket.tag(slot) == tag);
             let passed = bucket.meta().one_more_passed();
             prop_assert_eq!(passed.overflow(), (meta.overflow() + 1).min(Meta::STUCK));
             bucket.set_meta(passed);
-            prop_assert!(bucket.has_tag(slot, tag));
+            prop_assert_eq!(bucket.tag(slot), tag);
         }
     }
 

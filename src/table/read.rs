@@ -2,7 +2,7 @@
 //!
 //! Knows no clock: whether the entry is alive is the caller's question to the node.
 
-use super::bucket::Bucket;
+use super::bucket::{Bucket, Meta};
 use super::epoch::Pin;
 use super::{Node, Table};
 use crate::hash::HashBits;
@@ -10,9 +10,27 @@ use crate::hash::HashBits;
 impl<K, V, L> Table<K, V, L> {
     /// The node of a key, if there is one.
     ///
-    /// Each look-up begins at the root; a pin remembers no array.
+    /// Each look-up begins at the root; a pin remembers no array. Most end in the key's home bucket, so that
+    /// much is compiled into the caller.
     #[inline]
     pub(crate) fn find<'g>(
+        &'g self,
+        hash: HashBits,
+        is_key: impl Fn(&K) -> bool,
+        pin: &'g Pin,
+    ) -> Option<&'g Node<K, V>> {
+        // SAFETY: T1: we are pinned since before we loaded the array's address.
+        let bucket = unsafe { self.root().bucket(hash.home() as usize) };
+        let meta = bucket.meta();
+        if meta.leads_on() {
+            return self.find_further(hash, is_key, pin);
+        }
+        self.find_here(bucket, meta, hash.tag(), &is_key)
+    }
+
+    /// The whole way: along the buckets that entries of this home have passed, array by array.
+    #[inline(never)]
+    fn find_further<'g>(
         &'g self,
         hash: HashBits,
         is_key: impl Fn(&K) -> bool,
@@ -29,13 +47,8 @@ impl<K, V, L> Table<K, V, L> {
                 if meta.is_moved() {
                     // What its slots still name may have been unlinked in the next array (T3).
                     moved = true;
-                } else {
-                    let found = meta.matches(tag).find_map(|slot| self.check(bucket, slot, tag, &is_key));
-                    let more =
-                        || bucket.more().matches(tag).find_map(|slot| self.check(bucket, slot, tag, &is_key));
-                    if let Some(node) = found.or_else(more) {
-                        return Some(node);
-                    }
+                } else if let Some(node) = self.find_here(bucket, meta, tag, &is_key) {
+                    return Some(node);
                 }
                 if !meta.has_overflow() {
                     break;
@@ -49,22 +62,21 @@ impl<K, V, L> Table<K, V, L> {
         }
     }
 
-    /// The node of a slot that carried the tag, if it has the key.
-    #[inline]
-    fn check(
-        &self,
-        bucket: &Bucket,
-        slot: usize,
-        tag: u8,
-        is_key: impl Fn(&K) -> bool,
-    ) -> Option<&Node<K, V>> {
-        // SAFETY: T5: the tag was there, so the row has a node. T3: the caller is pinned.
-        let node = unsafe { &*self.homes.node(bucket.row(slot)) };
-        node.canary.look();
-        // The slot may have been cleared and filled again since we saw its tag, with a node whose own tag is not
-        // there yet: whoever looks next could miss what we return. So the tag must be there still, or again.
-        // (If it is not, the key was out of the table at some moment of this look-up, so not to find it is
-        // right.)
-        (is_key(node.key()) && bucket.has_tag(slot, tag)).then_some(node)
+    /// The node of a key in a bucket that has not moved, as far as its first word said.
+    #[inline(always)]
+    fn find_here(&self, bucket: &Bucket, meta: Meta, tag: u8, is_key: impl Fn(&K) -> bool) -> Option<&Node<K, V>> {
+        for slot in bucket.matches(meta, tag) {
+            // SAFETY: T5: the tag was there, so the row has a node. T3: the caller is pinned.
+            let node = unsafe { &*self.homes.node(bucket.row(slot)) };
+            node.canary.look();
+            // The slot may have been cleared and filled again since we saw its tag, with a node whose own tag is
+            // not there yet: whoever looks next could miss what we return. So the tag must be there still, or
+            // again. (If it is not, the key was out of the table at some moment of this look-up, so not to find it
+            // is right.)
+            if is_key(node.key()) && bucket.tag(slot) == tag {
+                return Some(node);
+            }
+        }
+        None
     }
 }

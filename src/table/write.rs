@@ -8,7 +8,7 @@
 
 use super::Table;
 use super::array::{Array, room};
-use super::bucket::{Bucket, Meta};
+use super::bucket::{Bucket, Meta, Slot};
 use super::epoch::Pin;
 use super::node::Node;
 use super::nodes::{Homes, Nodes};
@@ -46,7 +46,7 @@ unsafe impl<K: Send + Sync, V: Send + Sync> Send for Writer<K, V> {}
 pub(crate) struct Place {
     in_next: bool,
     bucket: usize,
-    slot: usize,
+    slot: Slot,
 }
 
 /// An array as its writer sees it. Everything here needs T1: the array is one of the `Writer`'s, under the lock.
@@ -60,8 +60,8 @@ impl Array {
     fn search(
         self,
         home: u32,
-        mut is_it: impl FnMut(&Bucket, Meta) -> Option<usize>,
-    ) -> Option<(usize, usize)> {
+        mut is_it: impl FnMut(&Bucket, Meta) -> Option<Slot>,
+    ) -> Option<(usize, Slot)> {
         for step in 0..self.buckets() {
             let index = (home as usize).wrapping_add(step) & self.mask();
             let bucket = self.own(index);
@@ -93,7 +93,7 @@ impl Array {
     }
 
     /// Clears a slot. The number stays (T5).
-    fn clear(self, home: u32, at: usize, slot: usize) {
+    fn clear(self, home: u32, at: usize, slot: Slot) {
         self.own(at).set_tag(slot, 0);
         let mut index = home as usize & self.mask();
         while index != at {
@@ -134,7 +134,7 @@ impl<K, V> Writer<K, V> {
         }
     }
 
-    fn search(&self, home: u32, mut is_it: impl FnMut(&Bucket, Meta) -> Option<usize>) -> Option<Place> {
+    fn search(&self, home: u32, mut is_it: impl FnMut(&Bucket, Meta) -> Option<Slot>) -> Option<Place> {
         let mut look = |array: Array, in_next| {
             array.search(home, &mut is_it).map(|(bucket, slot)| Place { in_next, bucket, slot })
         };
@@ -200,15 +200,13 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     /// Where a key is. Runs the user's `Eq`, and changes nothing.
     #[inline]
     pub(crate) fn find(&self, hash: HashBits, is_key: impl Fn(&K) -> bool) -> Option<Place> {
-        let has_key = |bucket: &Bucket, slot: &usize| {
-            // SAFETY: T5: a tagged slot; T4: under the lock nobody retires it.
-            let node = unsafe { self.node_of(bucket.own_row(*slot)).as_ref() };
-            node.canary.look();
-            is_key(node.key())
-        };
         self.writer.search(hash.home(), |bucket, meta| {
-            let found = meta.matches(hash.tag()).find(|slot| has_key(bucket, slot));
-            found.or_else(|| bucket.own_more().matches(hash.tag()).find(|slot| has_key(bucket, slot)))
+            bucket.own_matches(meta, hash.tag()).find(|&slot| {
+                // SAFETY: T5: a tagged slot; T4: under the lock nobody retires it.
+                let node = unsafe { self.node_of(bucket.own_row(slot)).as_ref() };
+                node.canary.look();
+                is_key(node.key())
+            })
         })
     }
 
