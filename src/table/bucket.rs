@@ -174,7 +174,8 @@ impl Slots {
     const IN_SECOND: u64 = each(SLOTS - IN_FIRST);
 
     /// The slots that carry `tag`; and, rarely, one after another in the same word that does not, but differs in its
-    /// lowest bit alone. Whoever wants any has the first, which is right; whoever goes on compares keys.
+    /// lowest bit alone. Never an empty one, since no tag is 1 (T5). Whoever wants any has the first, which is
+    /// right; whoever goes on compares keys.
     #[inline]
     fn of(meta: Meta, more: u64, tag: u8) -> Self {
         // A byte is 0 where the tag matches, and only there does the subtraction borrow from the next. It leaves
