@@ -5,7 +5,7 @@ use super::{Cache, Parts};
 use crate::hash::HashBits;
 use crate::listener::RemovalCause;
 use crate::rows::RowId;
-use crate::shard::{Removed, Replaced, Ruling, Shard, Times};
+use crate::shard::{Cleared, Removed, Replaced, Ruling, Shard, Times};
 use crate::table::Pin;
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;
@@ -384,7 +384,7 @@ where
             let end = shard.end();
             let mut from = Some(RowId::FIRST);
             while let Some(row) = from {
-                let (removed, next, chores) = shard.clear_some(&self.parts().terms, row, end);
+                let Cleared { removed, next, chores } = shard.clear_some(&self.parts().terms, row, end);
                 self.conclude(shard, chores, RemovalCause::Explicit);
                 for node in removed {
                     self.tell(shard, node, RemovalCause::Explicit);

@@ -24,6 +24,15 @@ const HANDFUL: usize = if cfg!(tidewheel_loom) { 1 } else { 16 };
 /// Who is told of expired entries.
 pub(crate) type Told<'a, K, V> = Option<&'a dyn Fn(&K, &V)>;
 
+/// What became of some entries that had to go.
+pub(crate) struct Cleared<K, V> {
+    /// Nodes that were alive, if somebody listens.
+    pub(crate) removed: Vec<Unlinked<K, V>>,
+    /// The row to go on from, if there is one.
+    pub(crate) next: Option<RowId>,
+    pub(crate) chores: Chores<K, V>,
+}
+
 impl<K, V> Shard<K, V> {
     /// Removes what is due at `now`, and seals debris so that it can be dropped. Returns when there is
     /// next something to do. Takes no lock if there is nothing.
@@ -111,14 +120,8 @@ impl<K, V> Shard<K, V> {
         (any, waiting)
     }
 
-    /// Takes out the entries of up to `HOLD` rows, from `from` on and before `end`. Returns the nodes that were
-    /// alive, if somebody listens, and the row to go on from, if there is one.
-    pub(crate) fn clear_some(
-        &self,
-        terms: &Terms,
-        from: RowId,
-        end: RowId,
-    ) -> (Vec<Unlinked<K, V>>, Option<RowId>, Chores<K, V>) {
+    /// Takes out the entries of up to `HOLD` rows, from `from` on and before `end`.
+    pub(crate) fn clear_some(&self, terms: &Terms, from: RowId, end: RowId) -> Cleared<K, V> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
         let now = terms.clock.now();
@@ -139,7 +142,8 @@ impl<K, V> Shard<K, V> {
                 drop_expired(terms, &mut table, ledger, place);
             }
         }
-        (removed, next.filter(|&row| row < end), self.settle(&mut table, ledger, now, Tick::NEVER))
+        let chores = self.settle(&mut table, ledger, now, Tick::NEVER);
+        Cleared { removed, next: next.filter(|&row| row < end), chores }
     }
 
     /// How many entries stand in slots of the wheel that begin within this time from now.
