@@ -8,7 +8,7 @@
 //! word 1   [tag][tag][tag][tag][tag][ -  ][ -  ][ -  ]       then twelve numbers of rows, of four bytes
 //! ```
 //!
-//! A tag is a fragment of the hash, 0 for an empty slot. `M`: the bucket's entries have moved on to the
+//! A tag is a fragment of the hash, 0 for an empty slot, and never 1. `M`: the bucket's entries have moved on to the
 //! next array. `o`: how many entries passed this bucket because it was full, so that a reader knows
 //! whether to look further; at 127 it sticks.
 
@@ -174,7 +174,8 @@ impl Slots {
     const IN_SECOND: u64 = each(SLOTS - IN_FIRST);
 
     /// The slots that carry `tag`; and, rarely, one after another in the same word that does not, but differs in its
-    /// lowest bit alone. Whoever wants any has the first, which is right; whoever goes on compares keys.
+    /// lowest bit alone. Whoever wants any has the first, which is right; whoever goes on compares keys. It is never an
+    /// empty slot, whose row may have no node any more: no entry's tag is 1.
     #[inline]
     fn of(meta: Meta, more: u64, tag: u8) -> Self {
         // A byte is 0 where the tag matches, and only there does the subtraction borrow from the next. It leaves
@@ -292,6 +293,9 @@ mod tests {
             prop_assert!(Slot::all().filter(right).all(|slot| found.contains(&slot)), "all that match");
             prop_assert!(found.first().is_none_or(right), "the first is right");
             prop_assert!(found.iter().all(|slot| bytes[slot.index()] ^ tag <= 1), "others differ in one bit");
+            // No tag that is looked for differs from that of an empty slot in that bit alone (`HashBits::tag`).
+            let full = |slot: &Slot| bytes[slot.index()] != 0;
+            prop_assert!(tag < 2 || found.iter().all(full), "an empty slot names a node that may be gone");
 
             prop_assert!(bucket.vacant().is_none_or(|slot| bytes[slot.index()] == 0));
             prop_assert_eq!(bucket.vacant().is_none(), !bytes.contains(&0));

@@ -64,7 +64,13 @@ impl<K, V, L> Table<K, V, L> {
 
     /// The node of a key in a bucket that has not moved, as far as its first word said.
     #[inline(always)]
-    fn find_here(&self, bucket: &Bucket, meta: Meta, tag: u8, is_key: impl Fn(&K) -> bool) -> Option<&Node<K, V>> {
+    fn find_here(
+        &self,
+        bucket: &Bucket,
+        meta: Meta,
+        tag: u8,
+        is_key: impl Fn(&K) -> bool,
+    ) -> Option<&Node<K, V>> {
         for slot in bucket.matches(meta, tag) {
             // SAFETY: T5: the tag was there, so the row has a node. T3: the caller is pinned.
             let node = unsafe { &*self.homes.node(bucket.row(slot)) };
