@@ -152,13 +152,12 @@ impl Model {
         Self::build(|builder| builder)
     }
 
-    /// Entries live for ever, and all but one are gone: the table has four buckets, where one would do, and the reaper
-    /// has noticed. Its next visit, from two seconds later on, makes the table smaller.
-    pub fn lean() -> Self {
+    /// Entries live for ever, and of so many only some are left: the table is too large by far, and the reaper has
+    /// noticed. Its next visit, from two seconds later on, makes it smaller.
+    pub fn left_with(kept: &[u64], of: u64) -> Self {
         let model = Self::growing();
-        let keys = [1, 2, 3, 4, 8, 9];
-        keys.iter().for_each(|&key| model.insert(key, key));
-        assert!(keys[1..].iter().all(|key| model.cache.invalidate(key)));
+        (1..=of).for_each(|key| model.insert(key, key));
+        assert!((1..=of).filter(|key| !kept.contains(key)).all(|key| model.cache.invalidate(&key)));
         model.reap_after(TTL);
         model
     }
