@@ -347,7 +347,7 @@ impl<K, V> CacheBuilder<K, V> {
         let (ruled, listened) = (self.expiry.is_some(), self.listener.is_some());
         let parts = Parts {
             name: self.name,
-            shards: (0..shards).map(|_| Shard::new(each, now)).collect(),
+            shards: (0..shards).map(|_| Shard::new(each, now, self.lengths.ttl)).collect(),
             hasher,
             terms: Terms::new(self.timeline, self.lengths, self.jitter, ruled, listened),
             listener: self.listener,

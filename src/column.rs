@@ -41,6 +41,16 @@ impl<T: Copy + PartialEq> Column<T> {
         }
     }
 
+    /// Gives back the memory of rows that are vacant: `count` from `first` on.
+    pub(crate) fn forget(&mut self, first: RowId, count: usize) {
+        let from = first.dense().div_ceil(CHUNK);
+        let end = (first.dense() + count) / CHUNK;
+        let end = end.min(self.chunks.len());
+        if from < end {
+            self.chunks[from..end].fill_with(|| None);
+        }
+    }
+
     #[cold]
     fn add_chunk(&mut self, row: RowId) -> &mut [T; CHUNK] {
         let index = chunk(row);

@@ -49,6 +49,11 @@ impl RowId {
 
     pub(crate) const FIRST: Self = Self(0);
 
+    /// The first number of a stretch of a chunk.
+    pub(crate) const fn at(chunk: usize, offset: usize) -> Self {
+        Self::new(chunk, offset)
+    }
+
     /// The number after this one; there may be no such row.
     pub(crate) const fn next(self) -> Self {
         Self(self.0 + 1)
@@ -85,22 +90,33 @@ pub(crate) const fn chunk_size(chunk: usize) -> usize {
 
 /// A row, and where rows of its kind are kept.
 pub(crate) trait Row: Sized {
-    /// The memory of a chunk.
-    type Chunk: ChunkOf<Self>;
+    type Memory: Memory<Self>;
 
     /// One of the row's links, always the same, which says whether the row is live.
     fn link(&self) -> &Link;
     fn link_mut(&mut self) -> &mut Link;
+
+    /// For whoever keeps the list that the link is of: which list, as far as a few bits can say it.
+    fn label(&self) -> u16;
+    fn set_label(&mut self, label: u16);
 }
 
-/// The memory of a chunk of rows. What was not written yet, or was discarded, is some row or other.
-pub(crate) trait ChunkOf<T> {
-    /// Memory for so many rows. Takes no more time for more of them.
-    fn new(rows: usize) -> Self;
-    fn get(&self, offset: usize) -> &T;
-    fn get_mut(&mut self, offset: usize) -> &mut T;
-    /// Gives memory back of rows that are vacant.
-    fn discard(&mut self, rows: Range<usize>);
+/// Chunks of rows. What was not written yet, or was discarded, is some row or other.
+pub(crate) trait Memory<T> {
+    fn new() -> Self;
+    fn has_chunk(&self, chunk: usize) -> bool;
+    /// Memory for a whole chunk. Takes no more time for a larger one.
+    fn add_chunk(&mut self, chunk: usize);
+    /// Gives memory back of rows that are vacant: the chunk itself if that is all of it.
+    fn discard(&mut self, chunk: usize, rows: Range<usize>);
+    /// # Panics
+    ///
+    /// Panics if there is no such chunk.
+    fn get(&self, row: RowId) -> &T;
+    /// # Panics
+    ///
+    /// Panics if there is no such chunk.
+    fn get_mut(&mut self, row: RowId) -> &mut T;
 }
 
 /// A writer's book-keeping of an entry: what readers do not need, so that it is not in their way. Numbers
@@ -111,21 +127,22 @@ pub(crate) struct Booked {
     /// The home bucket in a table of any size.
     pub(crate) home: u32,
     pub(crate) wheel: Link,
-    /// Times as whoever keeps them packs them: in halves, so that a row takes 28 bytes and not 32.
-    pub(crate) times: [u32; 4],
+    /// When the entry was created, as whoever keeps it packs it: in halves, so that a row takes 24 bytes.
+    pub(crate) born: [u32; 2],
+    pub(crate) label: u16,
+    pub(crate) spare: u16,
 }
 
 /// A slab of rows.
 pub(crate) struct Rows<T: Row> {
-    /// As many as `numbers` has; `None` where all rows are vacant and the memory was given back.
-    chunks: Vec<Option<T::Chunk>>,
+    memory: T::Memory,
     numbers: Numbers,
     live: usize,
 }
 
 impl<T: Row> Rows<T> {
     pub(crate) fn new() -> Self {
-        Self { chunks: Vec::new(), numbers: Numbers::new(), live: 0 }
+        Self { memory: T::Memory::new(), numbers: Numbers::new(), live: 0 }
     }
 
     /// Puts `row` into the slab; gives it back if there is no number left for it (2^27 are in use).
@@ -133,26 +150,18 @@ impl<T: Row> Rows<T> {
     pub(crate) fn insert(&mut self, row: T) -> Result<RowId, T> {
         debug_assert!(!row.link().is_gone(), "a live row must not look like one that is not");
         let Some(id) = self.numbers.take() else { return Err(row) };
-        if !matches!(self.chunks.get(id.chunk()), Some(Some(_))) {
-            self.add_chunk(id.chunk());
+        if !self.memory.has_chunk(id.chunk()) {
+            self.memory.add_chunk(id.chunk());
         }
-        *self.place_mut(id) = row;
+        *self.memory.get_mut(id) = row;
         self.live += 1;
         Ok(id)
-    }
-
-    #[cold]
-    fn add_chunk(&mut self, chunk: usize) {
-        if chunk >= self.chunks.len() {
-            self.chunks.resize_with(chunk + 1, || None);
-        }
-        self.chunks[chunk] = Some(T::Chunk::new(chunk_size(chunk)));
     }
 
     /// The row is not live any more. It must have left every list. Its number stays taken.
     #[inline]
     pub(crate) fn retire(&mut self, id: RowId) {
-        let link = self.place_mut(id).link_mut();
+        let link = self.memory.get_mut(id).link_mut();
         assert!(!link.is_gone(), "row {} was retired twice", id.0);
         debug_assert!(!link.is_linked(), "row {} was retired while in a list", id.0);
         *link = Link::GONE;
@@ -162,13 +171,13 @@ impl<T: Row> Rows<T> {
     /// The number of a retired row means nothing to anybody any more.
     #[inline]
     pub(crate) fn vacate(&mut self, id: RowId) {
-        debug_assert!(self.place(id).link().is_gone(), "row {} is vacant and live", id.0);
+        debug_assert!(self.memory.get(id).link().is_gone(), "row {} is vacant and live", id.0);
         self.numbers.give(id);
     }
 
     /// The row, if it is live.
     pub(crate) fn get(&self, id: RowId) -> Option<&T> {
-        (self.numbers.is_taken(id) && !self.place(id).link().is_gone()).then(|| self.place(id))
+        (self.numbers.is_taken(id) && !self.memory.get(id).link().is_gone()).then(|| self.memory.get(id))
     }
 
     pub(crate) fn contains(&self, id: RowId) -> bool {
@@ -187,7 +196,7 @@ impl<T: Row> Rows<T> {
 
     /// A number beyond all that are taken.
     pub(crate) fn end(&self) -> RowId {
-        RowId::new(self.chunks.len(), 0)
+        self.numbers.end()
     }
 
     /// All live rows, in the order of their numbers.
@@ -205,14 +214,9 @@ impl<T: Row> Rows<T> {
     /// `also` of each stretch; all of a chunk means that the chunk itself went. False when there is no more to
     /// give.
     pub(crate) fn trim(&mut self, most: usize, mut also: impl FnMut(usize, Range<usize>)) -> bool {
-        let chunks = &mut self.chunks;
+        let memory = &mut self.memory;
         self.numbers.trim(most, |chunk, rows| {
-            let all = rows.len() == chunk_size(chunk);
-            match chunks.get_mut(chunk) {
-                Some(memory) if all => *memory = None,
-                Some(Some(memory)) => memory.discard(rows.clone()),
-                _ => {}
-            }
+            memory.discard(chunk, rows.clone());
             also(chunk, rows);
         })
     }
@@ -226,27 +230,6 @@ impl<T: Row> Rows<T> {
         self.numbers.check();
         assert_eq!(self.ids().count(), self.live, "live rows found, live rows counted");
     }
-
-    #[inline]
-    fn place(&self, id: RowId) -> &T {
-        match self.chunks.get(id.chunk()) {
-            Some(Some(chunk)) => chunk.get(id.offset()),
-            _ => no_chunk(id),
-        }
-    }
-
-    #[inline]
-    fn place_mut(&mut self, id: RowId) -> &mut T {
-        match self.chunks.get_mut(id.chunk()) {
-            Some(Some(chunk)) => chunk.get_mut(id.offset()),
-            _ => no_chunk(id),
-        }
-    }
-}
-
-#[cold]
-fn no_chunk(id: RowId) -> ! {
-    panic!("there is no row {}", id.0)
 }
 
 impl<T: Row> Index<RowId> for Rows<T> {
@@ -254,7 +237,7 @@ impl<T: Row> Index<RowId> for Rows<T> {
 
     #[inline]
     fn index(&self, id: RowId) -> &T {
-        let row = self.place(id);
+        let row = self.memory.get(id);
         debug_assert!(!row.link().is_gone(), "row {} is not live", id.0);
         row
     }
@@ -263,7 +246,7 @@ impl<T: Row> Index<RowId> for Rows<T> {
 impl<T: Row> IndexMut<RowId> for Rows<T> {
     #[inline]
     fn index_mut(&mut self, id: RowId) -> &mut T {
-        let row = self.place_mut(id);
+        let row = self.memory.get_mut(id);
         debug_assert!(!row.link().is_gone(), "row {} is not live", id.0);
         row
     }
@@ -277,20 +260,35 @@ impl<T: Row> fmt::Debug for Rows<T> {
 
 /// Chunks on the heap, for tests.
 #[cfg(test)]
-impl<T: Default> ChunkOf<T> for Box<[T]> {
-    fn new(rows: usize) -> Self {
-        (0..rows).map(|_| T::default()).collect()
+impl<T: Default> Memory<T> for Vec<Box<[T]>> {
+    fn new() -> Self {
+        Self::new()
     }
 
-    fn get(&self, offset: usize) -> &T {
-        &self[offset]
+    fn has_chunk(&self, chunk: usize) -> bool {
+        <[_]>::get(self, chunk).is_some_and(|chunk| !chunk.is_empty())
     }
 
-    fn get_mut(&mut self, offset: usize) -> &mut T {
-        &mut self[offset]
+    fn add_chunk(&mut self, chunk: usize) {
+        if chunk >= self.len() {
+            self.resize_with(chunk + 1, || Box::new([]));
+        }
+        self[chunk] = (0..chunk_size(chunk)).map(|_| T::default()).collect();
     }
 
-    fn discard(&mut self, rows: Range<usize>) {
-        self[rows].fill_with(T::default);
+    fn discard(&mut self, chunk: usize, rows: Range<usize>) {
+        if rows.len() == chunk_size(chunk) {
+            self[chunk] = Box::new([]);
+        } else {
+            self[chunk][rows].fill_with(T::default);
+        }
+    }
+
+    fn get(&self, row: RowId) -> &T {
+        &self[row.chunk()][row.offset()]
+    }
+
+    fn get_mut(&mut self, row: RowId) -> &mut T {
+        &mut self[row.chunk()][row.offset()]
     }
 }

@@ -29,6 +29,7 @@ pub(super) struct Numbers {
 struct Chunk {
     size: usize,
     taken: usize,
+    /// None at all while no number has been taken since the chunk was last given back.
     blocks: Vec<Block>,
     /// No block before this one has a vacant number.
     lowest: usize,
@@ -53,8 +54,12 @@ struct Bits {
 
 impl Chunk {
     fn new(size: usize) -> Self {
-        let blocks = (0..size.div_ceil(BLOCK)).map(|_| Block::default()).collect();
-        Self { size, taken: 0, blocks, lowest: 0, touched: false }
+        Self { size, taken: 0, blocks: Vec::new(), lowest: 0, touched: false }
+    }
+
+    #[cold]
+    fn add_blocks(&mut self) {
+        self.blocks.resize_with(self.size.div_ceil(BLOCK), Block::default);
     }
 
     /// Numbers in each of its blocks.
@@ -67,6 +72,9 @@ impl Chunk {
     fn take(&mut self) -> Option<(usize, bool)> {
         if self.taken == self.size {
             return None;
+        }
+        if self.blocks.is_empty() {
+            self.add_blocks();
         }
         let most = self.block_size();
         while usize::from(self.blocks[self.lowest].taken) == most {
@@ -86,9 +94,9 @@ impl Chunk {
     /// The words without a taken number, from `word` on: how many follow each other, `most` at most.
     fn vacant_words(&self, word: usize, most: usize) -> usize {
         let words = self.size.div_ceil(WORD);
-        let vacant = |word: &usize| match &self.blocks[word / WORDS].bits {
-            None => true,
-            Some(bits) => bits.words[word % WORDS] == 0,
+        let vacant = |word: &usize| {
+            let bits = self.blocks.get(word / WORDS).and_then(|block| block.bits.as_ref());
+            bits.is_none_or(|bits| bits.words[word % WORDS] == 0)
         };
         (word..words.min(word + most)).take_while(vacant).count()
     }
@@ -162,12 +170,18 @@ impl Numbers {
         self.chunks.get(id.chunk()).is_some_and(|chunk| chunk.is_taken(id.offset()))
     }
 
+    /// A number beyond all that are taken.
+    pub(super) fn end(&self) -> RowId {
+        RowId::new(self.chunks.len(), 0)
+    }
+
     /// The lowest taken number from `from` on.
     pub(super) fn next_taken(&self, from: RowId) -> Option<RowId> {
         let mut offset = from.offset();
         for (index, chunk) in self.chunks.iter().enumerate().skip(from.chunk()) {
             while offset < chunk.size {
-                let Some(bits) = &chunk.blocks[offset / BLOCK].bits else {
+                let Some(bits) = chunk.blocks.get(offset / BLOCK).and_then(|block| block.bits.as_ref())
+                else {
                     offset = (offset / BLOCK + 1) * BLOCK;
                     continue;
                 };
@@ -210,7 +224,7 @@ impl Numbers {
                 let stretch = chunk.vacant_words(word, WORDS - word % WORDS);
                 let mut touched = false;
                 for vacated in word..word + stretch {
-                    let block = &mut chunk.blocks[vacated / WORDS];
+                    let Some(block) = chunk.blocks.get_mut(vacated / WORDS) else { break };
                     let is_idle = block.touched >> (vacated % WORDS) & 1 == 1;
                     touched |= is_idle;
                     self.idle -= usize::from(is_idle);
@@ -227,6 +241,7 @@ impl Numbers {
             // Stretch by stretch before, so that this last step has not much to give back at once.
             if chunk.taken == 0 && chunk.touched {
                 chunk.touched = false;
+                (chunk.blocks, chunk.lowest) = (Vec::new(), 0);
                 vacant(at, 0..chunk.size);
             }
             (at, word) = (at + 1, 0);

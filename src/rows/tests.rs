@@ -24,7 +24,7 @@ impl Default for Pair {
 }
 
 impl Row for Pair {
-    type Chunk = Box<[Self]>;
+    type Memory = Vec<Box<[Self]>>;
 
     fn link(&self) -> &Link {
         &self.first
@@ -33,6 +33,12 @@ impl Row for Pair {
     fn link_mut(&mut self) -> &mut Link {
         &mut self.first
     }
+
+    fn label(&self) -> u16 {
+        0
+    }
+
+    fn set_label(&mut self, _: u16) {}
 }
 
 struct First;

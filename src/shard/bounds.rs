@@ -39,6 +39,12 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
+    /// Gives back the memory of rows that are vacant.
+    pub(super) fn forget(&mut self, first: RowId, count: usize) {
+        self.limits.forget(first, count);
+        self.expiries.forget(first, count);
+    }
+
     pub(super) const fn new() -> Self {
         Self { limits: Column::new(Tick::NEVER), expiries: Column::new(Tick::NEVER) }
     }

@@ -36,6 +36,7 @@ pub(crate) use rule::{Expected, Ruled, Ruling};
 pub(crate) use sweep::Told;
 pub(crate) use write::{Removed, Replaced};
 
+use crate::column::Column;
 use crate::hash::HashBits;
 use crate::rows::{Booked, Chain, Link, RowId, Rows};
 use crate::sync::CachePadded;
@@ -127,17 +128,13 @@ pub(crate) struct Times {
     pub(crate) born: Tick,
 }
 
-impl Times {
-    /// For a row.
-    fn pack(self) -> [u32; 4] {
-        let (ttl, born) = (self.ttl.as_nanos(), self.born.as_nanos());
-        [ttl as u32, (ttl >> 32) as u32, born as u32, (born >> 32) as u32]
-    }
+/// A tick in halves, for a row.
+fn pack(tick: Tick) -> [u32; 2] {
+    [tick.as_nanos() as u32, (tick.as_nanos() >> 32) as u32]
+}
 
-    fn unpack(packed: [u32; 4]) -> Self {
-        let [ttl, ttl_high, born, born_high] = packed.map(u64::from);
-        Self { ttl: Span::from_nanos(ttl | ttl_high << 32), born: Tick::from_nanos(born | born_high << 32) }
-    }
+fn unpack([low, high]: [u32; 2]) -> Tick {
+    Tick::from_nanos(u64::from(low) | u64::from(high) << 32)
 }
 
 /// The chain of the wheel's slots.
@@ -167,6 +164,8 @@ struct Ledger<K, V> {
     /// Since when the reaper has found much more memory than the entries need; it gives it back when that has
     /// been so for a while.
     lean_since: Option<Tick>,
+    /// The time to live of each entry, where it is not the cache's.
+    ttls: Column<Span>,
     bounds: Bounds,
 }
 
@@ -176,11 +175,12 @@ impl<K, V> Ledger<K, V> {
     }
 
     fn times(&self, row: RowId) -> Times {
-        Times::unpack(self.rows[row].times)
+        Times { ttl: self.ttls.get(row), born: unpack(self.rows[row].born) }
     }
 
     fn set_times(&mut self, row: RowId, times: Times) {
-        self.rows[row].times = times.pack();
+        self.ttls.set(row, times.ttl);
+        self.rows[row].born = pack(times.born);
     }
 
     /// Files a row that is in no slot, unless its entry never expires.
@@ -209,8 +209,10 @@ impl<K, V> Ledger<K, V> {
 
     /// A row for an entry, which is in no slot yet.
     fn book(&mut self, home: u32, times: Times) -> RowId {
-        let booked = Booked { home, wheel: Link::LOOSE, times: times.pack() };
-        self.rows.insert(booked).expect("a shard holds at most 2^27 entries")
+        let booked = Booked { home, wheel: Link::LOOSE, born: pack(times.born), label: 0, spare: 0 };
+        let row = self.rows.insert(booked).ok().expect("a shard holds at most 2^27 entries");
+        self.ttls.set(row, times.ttl);
+        row
     }
 
     /// Another row for an entry whose node is about to be replaced: a node and its row have one number, and
@@ -269,13 +271,14 @@ fn is_helping() -> bool {
 }
 
 impl<K, V> Shard<K, V> {
-    pub(crate) fn new(capacity: usize, now: Tick) -> Self {
+    pub(crate) fn new(capacity: usize, now: Tick, ttl: Span) -> Self {
         let ledger = Ledger {
             rows: Rows::new(),
             wheel: Wheel::new(now),
             due: Tick::NEVER,
             expired: Vec::new(),
             lean_since: None,
+            ttls: Column::new(ttl),
             bounds: Bounds::new(),
         };
         Self {

@@ -18,6 +18,9 @@ const PATIENCE: Span = Span::from_nanos(2 * SECOND);
 const MOVES: usize = if cfg!(tidewheel_loom) { 1 } else { 512 };
 const TRIMMED: usize = if cfg!(tidewheel_loom) { 64 } else { 16_384 };
 
+/// Rows whose buckets are fetched at once.
+const HANDFUL: usize = if cfg!(tidewheel_loom) { 1 } else { 16 };
+
 /// Who is told of expired entries.
 pub(crate) type Told<'a, K, V> = Option<&'a dyn Fn(&K, &V)>;
 
@@ -179,7 +182,14 @@ impl<K, V> Ledger<K, V> {
         if table.shrink(MOVES, |row| rows[row].home) {
             return now;
         }
-        if self.rows.trim(TRIMMED, |chunk, rows| table.discard(chunk, rows)) {
+        let Self { rows, ttls, bounds, .. } = self;
+        let more = rows.trim(TRIMMED, |chunk, stretch| {
+            let first = RowId::at(chunk, stretch.start);
+            ttls.forget(first, stretch.len());
+            bounds.forget(first, stretch.len());
+            table.discard(chunk, stretch);
+        });
+        if more {
             return now;
         }
         self.lean_since = None;
@@ -195,19 +205,41 @@ fn drain<K, V>(
     now: Tick,
     hold: usize,
 ) -> bool {
-    for _ in 0..hold {
-        let Some(row) = ledger.wheel.pop(&mut ledger.rows, now) else {
+    // A handful at a time, so that their buckets, which are far from each other, are fetched at once.
+    let mut due = [RowId::FIRST; HANDFUL];
+    for _ in 0..hold.div_ceil(HANDFUL) {
+        let mut count = 0;
+        while let Some(row) = due.get_mut(count) {
+            let Some(popped) = ledger.wheel.pop(&mut ledger.rows, now) else { break };
+            table.fetch(ledger.home(popped));
+            *row = popped;
+            count += 1;
+        }
+        for &row in &due[..count] {
+            take_out(terms, table, ledger, now, row);
+        }
+        if count < HANDFUL {
             return true;
-        };
-        let place = table.find_row(ledger.home(row), row);
-        // A writer may have seen a later time than this sweep, and have made rows due by it: filed again
-        // they would stay for a second too long.
-        let now = now.max(ledger.wheel.reached());
-        match table.node(place).reap(now) {
-            Ok(()) => drop_expired(terms, table, ledger, place),
-            // It was touched since it was filed, or comes from a coarse slot.
-            Err(deadline) => ledger.file(row, deadline, now),
         }
     }
     false
+}
+
+/// Takes out the entry of a row that was due, if it is over, or files it again.
+fn take_out<K, V>(
+    terms: &Terms,
+    table: &mut Table<'_, '_, K, V>,
+    ledger: &mut Ledger<K, V>,
+    now: Tick,
+    row: RowId,
+) {
+    let place = table.find_row(ledger.home(row), row);
+    // A writer may have seen a later time than this sweep, and have made rows due by it: filed again
+    // they would stay for a second too long.
+    let now = now.max(ledger.wheel.reached());
+    match table.node(place).reap(now) {
+        Ok(()) => drop_expired(terms, table, ledger, place),
+        // It was touched since it was filed, or comes from a coarse slot.
+        Err(deadline) => ledger.file(row, deadline, now),
+    }
 }

@@ -102,6 +102,20 @@ impl Array {
         }
     }
 
+    /// Asks the processor to bring a bucket near. A hint, and no access.
+    #[inline]
+    pub(super) fn fetch(self, index: usize) {
+        #[cfg(all(target_arch = "x86_64", not(tidewheel_loom)))]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let bucket = self.first().wrapping_add(index & self.mask());
+            // SAFETY: T1: the address of a bucket; and it would do no harm whatever it was.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(bucket.cast::<i8>()) };
+        }
+        #[cfg(not(all(target_arch = "x86_64", not(tidewheel_loom))))]
+        let _ = index;
+    }
+
     /// # Safety
     ///
     /// T1: the array outlives `'a`.

@@ -6,9 +6,8 @@
 //! is given). Small ones, and all of them elsewhere, come from the global allocator. Knows nothing of what is
 //! kept there.
 
-use crate::rows::{Booked, ChunkOf, Link, Row};
+use crate::rows::{Booked, CHUNKS, Link, Memory, Row, RowId, chunk_size};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
-use std::marker::PhantomData;
 use std::ops::Range;
 use std::ptr::NonNull;
 
@@ -173,11 +172,11 @@ mod system {
 /// T8: every pattern of bytes is a value, and there is nothing to drop.
 pub(super) unsafe trait Plain {}
 
-// SAFETY: T8: seven numbers.
+// SAFETY: T8: numbers throughout.
 unsafe impl Plain for Booked {}
 
 impl Row for Booked {
-    type Chunk = Chunk<Self>;
+    type Memory = Chunks<Self>;
 
     #[inline]
     fn link(&self) -> &Link {
@@ -188,37 +187,80 @@ impl Row for Booked {
     fn link_mut(&mut self) -> &mut Link {
         &mut self.wheel
     }
-}
 
-/// A chunk of rows.
-pub(crate) struct Chunk<T> {
-    block: Block,
-    count: usize,
-    rows: PhantomData<T>,
-}
-
-impl<T: Plain> ChunkOf<T> for Chunk<T> {
-    fn new(rows: usize) -> Self {
-        Self { block: Block::zeroed::<T>(rows), count: rows, rows: PhantomData }
+    #[inline]
+    fn label(&self) -> u16 {
+        self.label
     }
 
     #[inline]
-    fn get(&self, offset: usize) -> &T {
-        assert!(offset < self.count, "beyond the chunk");
-        // SAFETY: T8: within the block, which holds zeros or what was written; either is a `T`.
-        unsafe { self.block.start.cast::<T>().add(offset).as_ref() }
+    fn set_label(&mut self, label: u16) {
+        self.label = label;
+    }
+}
+
+/// Chunks of rows.
+pub(crate) struct Chunks<T> {
+    /// The first row of each chunk, and how many there are: none where there is no chunk.
+    chunks: [(NonNull<T>, usize); NAMES],
+    blocks: [Option<Block>; NAMES],
+}
+
+// SAFETY: T8: it owns its blocks, and what is in them are numbers.
+unsafe impl<T: Plain + Send> Send for Chunks<T> {}
+
+/// As many chunks as a number can name, so that no look-up needs a check.
+const NAMES: usize = 32;
+
+impl<T> Chunks<T> {
+    /// The address of a row.
+    #[inline]
+    fn place(&self, row: RowId) -> NonNull<T> {
+        let (first, count) = self.chunks[row.chunk() % NAMES];
+        assert!(row.offset() < count, "there is no such row");
+        // SAFETY: T8: within the block.
+        unsafe { first.add(row.offset()) }
+    }
+}
+
+impl<T: Plain> Memory<T> for Chunks<T> {
+    fn new() -> Self {
+        const { assert!(CHUNKS <= NAMES) };
+        Self { chunks: [(NonNull::dangling(), 0); NAMES], blocks: [const { None }; NAMES] }
     }
 
     #[inline]
-    fn get_mut(&mut self, offset: usize) -> &mut T {
-        assert!(offset < self.count, "beyond the chunk");
+    fn has_chunk(&self, chunk: usize) -> bool {
+        self.chunks[chunk % NAMES].1 > 0
+    }
+
+    #[cold]
+    fn add_chunk(&mut self, chunk: usize) {
+        let block = Block::zeroed::<T>(chunk_size(chunk));
+        self.chunks[chunk] = (block.start().cast(), chunk_size(chunk));
+        self.blocks[chunk] = Some(block);
+    }
+
+    fn discard(&mut self, chunk: usize, rows: Range<usize>) {
+        if rows.len() == chunk_size(chunk) {
+            self.chunks[chunk] = (NonNull::dangling(), 0);
+            self.blocks[chunk] = None;
+        } else if let Some(block) = &mut self.blocks[chunk] {
+            let size = size_of::<T>();
+            // SAFETY: T8: whatever is there then is a `T`.
+            unsafe { block.discard(rows.start * size..rows.end * size) };
+        }
+    }
+
+    #[inline]
+    fn get(&self, row: RowId) -> &T {
+        // SAFETY: T8: zeros or what was written; either is a `T`.
+        unsafe { self.place(row).as_ref() }
+    }
+
+    #[inline]
+    fn get_mut(&mut self, row: RowId) -> &mut T {
         // SAFETY: T8: as in `get`; `&mut self` is the only way in.
-        unsafe { self.block.start.cast::<T>().add(offset).as_mut() }
-    }
-
-    fn discard(&mut self, rows: Range<usize>) {
-        let size = size_of::<T>();
-        // SAFETY: T8: whatever is there then is a `T`.
-        unsafe { self.block.discard(rows.start * size..rows.end * size) };
+        unsafe { self.place(row).as_mut() }
     }
 }

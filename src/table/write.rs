@@ -210,6 +210,14 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         })
     }
 
+    /// Has the bucket where an entry of this home begins its way brought near, for whoever comes for it soon.
+    #[inline]
+    pub(crate) fn fetch(&self, home: u32) {
+        for array in std::iter::once(self.writer.current).chain(self.writer.next) {
+            array.fetch(home as usize);
+        }
+    }
+
     /// Where a row's entry is. There must be one.
     pub(crate) fn find_row(&self, home: u32, row: RowId) -> Place {
         let found = self.writer.search(home, |bucket, _| {
@@ -320,7 +328,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     }
 
     fn lean_log2(&self) -> u32 {
-        log2_for(self.writer.len + self.writer.len / 2).max(self.writer.least)
+        log2_for(self.writer.len + self.writer.len / 8).max(self.writer.least)
     }
 
     /// Begins to move to a smaller array, if this one is too large, or goes on with a move, whichever way: up to

@@ -1,19 +1,17 @@
 //! How many rows stand in each slot, kept up to date at O(1) for each row.
 //!
 //! A row that leaves a slot must be counted off the right one, and a list does not know its own number from
-//! the middle. So a label beside each row says where it was filed: the level, and as many bits of the span's
+//! the middle. So a label in each row says where it was filed: the level, and as many bits of the span's
 //! number as fit. Nobody takes the label off when the slot comes due, whole, in one step; it is told from the
 //! hand that has passed it. That fails only for a row that has been due for thousands of seconds and was not
 //! popped, which no thread of ours lets happen; a sweep by hand that was forgotten for an hour may. Then
 //! the counts are no longer claimed to be exact, and are right again once those slots are empty.
 
 use super::{Wheel, block};
-use crate::column::Column;
-use crate::rows::RowId;
+use crate::rows::Row;
 use crate::time::Tick;
 
 pub(super) struct Counts {
-    labels: Column<u16>,
     /// Rows in each slot, level by level, of which some may have fewer than 64.
     slots: Box<[[u32; 64]]>,
     /// The first second at which rows became due that have not all been popped.
@@ -24,7 +22,7 @@ pub(super) struct Counts {
 
 impl Counts {
     pub(super) fn new(levels: usize) -> Self {
-        Self { labels: Column::new(0), slots: vec![[0; 64]; levels].into(), due_since: 0, exact: true }
+        Self { slots: vec![[0; 64]; levels].into(), due_since: 0, exact: true }
     }
 }
 
@@ -36,16 +34,15 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
 
     /// A row was filed on `level`, in `slot`.
     #[inline]
-    pub(super) fn count_in(&mut self, row: RowId, level: usize, span: u64) {
+    pub(super) fn count_in<T: Row>(&mut self, row: &mut T, level: usize, span: u64) {
         let label = (level << Self::SPAN_BITS) as u16 | (span & (Self::TELLABLE - 1)) as u16;
-        self.counts.labels.set(row, label);
+        row.set_label(label);
         self.counts.slots[level][Self::slot_of(span)] += 1;
     }
 
     /// A row is about to leave, out of its slot or, when that has come due, out of the list of what is due.
     #[inline(always)]
-    pub(super) fn count_off(&mut self, row: RowId) {
-        let label = self.counts.labels.get(row);
+    pub(super) fn count_off(&mut self, label: u16) {
         let level = usize::from(label >> Self::SPAN_BITS);
         let here = block(self.hand, level, BITS);
         let ahead = u64::from(label).wrapping_sub(here) & (Self::TELLABLE - 1);
@@ -57,12 +54,6 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         if !self.lists.is_empty(Self::DUE) && self.hand - self.counts.due_since >= Self::TELLABLE - 64 {
             self.counts.exact = false;
         }
-    }
-
-    /// A row stands where another stood.
-    #[inline]
-    pub(super) fn relabel(&mut self, old: RowId, new: RowId) {
-        self.counts.labels.set(new, self.counts.labels.get(old));
     }
 
     /// A slot comes due: to be called before its rows are moved.
@@ -106,9 +97,8 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     }
 
     /// Recounts the labels of a slot.
-    pub(super) fn check_label(&self, row: RowId, level: usize, span: u64) {
-        let label = self.counts.labels.get(row);
-        assert_eq!(usize::from(label >> Self::SPAN_BITS), level, "level of row {}", row.index());
+    pub(super) fn check_label(label: u16, level: usize, span: u64) {
+        assert_eq!(usize::from(label >> Self::SPAN_BITS), level, "level of a row");
         assert_eq!(u64::from(label) & (Self::TELLABLE - 1), span & (Self::TELLABLE - 1), "its span");
     }
 }
@@ -137,19 +127,19 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::{Chain, Link, Row, Rows};
+    use crate::rows::{Chain, Link, RowId, Rows};
     use crate::time::{SECOND, Span};
 
-    struct Lone(Link);
+    struct Lone(Link, u16);
 
     impl Default for Lone {
         fn default() -> Self {
-            Self(Link::LOOSE)
+            Self(Link::LOOSE, 0)
         }
     }
 
     impl Row for Lone {
-        type Chunk = Box<[Self]>;
+        type Memory = Vec<Box<[Self]>>;
 
         fn link(&self) -> &Link {
             &self.0
@@ -157,6 +147,14 @@ mod tests {
 
         fn link_mut(&mut self) -> &mut Link {
             &mut self.0
+        }
+
+        fn label(&self) -> u16 {
+            self.1
+        }
+
+        fn set_label(&mut self, label: u16) {
+            self.1 = label;
         }
     }
 
@@ -190,7 +188,7 @@ mod tests {
         }
 
         fn file(&mut self, deadline: Tick) -> RowId {
-            let row = self.rows.insert(Lone(Link::LOOSE)).ok().unwrap();
+            let row = self.rows.insert(Lone::default()).ok().unwrap();
             self.wheel.file(&mut self.rows, row, deadline);
             row
         }

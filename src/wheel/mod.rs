@@ -143,7 +143,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         let slot = Self::slot_of(span);
         self.lists.push_back(rows, level << BITS | slot, row);
         self.occupancy[level] |= 1 << slot;
-        self.count_in(row, level, span);
+        self.count_in(&mut rows[row], level, span);
         self.len += 1;
     }
 
@@ -167,7 +167,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         if !self.is_filed(rows, row) {
             return;
         }
-        self.count_off(row);
+        self.count_off(rows[row].label());
         if let Some(emptied) = self.lists.unlink(rows, row) {
             if emptied != Self::DUE {
                 self.occupancy[emptied >> BITS] &= !(1 << (emptied as u32 & (Self::SLOTS - 1)));
@@ -181,7 +181,8 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     where
         C: Chain<T>,
     {
-        self.relabel(old, new);
+        let label = rows[old].label();
+        rows[new].set_label(label);
         self.lists.substitute(rows, old, new);
     }
 
@@ -262,7 +263,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
                 let due = self.due_second(level, u64::from(distance));
                 let span = block(self.hand, level, BITS) + u64::from(distance);
                 let count = self.lists.check(rows, level << BITS | slot as usize, |row| {
-                    self.check_label(row, level, span);
+                    Self::check_label(rows[row].label(), level, span);
                     let needed = second_of(deadline_of(row)).max(self.hand) + 1;
                     assert!(
                         due <= needed,

@@ -13,6 +13,7 @@ const YEAR: u64 = 365 * DAY;
 
 struct Entry {
     link: Link,
+    label: u16,
     /// What a node's deadline is to the cache: the wheel never reads it.
     deadline: Tick,
     /// The level that it was filed on, unless its deadline was moved since.
@@ -21,12 +22,12 @@ struct Entry {
 
 impl Default for Entry {
     fn default() -> Self {
-        Self { link: Link::LOOSE, deadline: Tick::NEVER, level: None }
+        Self { link: Link::LOOSE, label: 0, deadline: Tick::NEVER, level: None }
     }
 }
 
 impl Row for Entry {
-    type Chunk = Box<[Self]>;
+    type Memory = Vec<Box<[Self]>>;
 
     fn link(&self) -> &Link {
         &self.link
@@ -34,6 +35,14 @@ impl Row for Entry {
 
     fn link_mut(&mut self) -> &mut Link {
         &mut self.link
+    }
+
+    fn label(&self) -> u16 {
+        self.label
+    }
+
+    fn set_label(&mut self, label: u16) {
+        self.label = label;
     }
 }
 
@@ -92,7 +101,8 @@ impl<const BITS: u32, const LEVELS: usize> Bench<BITS, LEVELS> {
     }
 
     fn insert(&mut self, deadline: Tick) -> RowId {
-        let row = self.rows.insert(Entry { link: Link::LOOSE, deadline, level: None }).ok().unwrap();
+        let row =
+            self.rows.insert(Entry { link: Link::LOOSE, label: 0, deadline, level: None }).ok().unwrap();
         self.file(row);
         row
     }
@@ -469,8 +479,11 @@ fn a_row_can_be_unfiled_after_it_came_due() {
 #[test]
 fn what_was_never_filed_can_be_unfiled() {
     let mut bench = Bench::<6, 6>::new(Tick::start_of(1), true);
-    let row =
-        bench.rows.insert(Entry { link: Link::LOOSE, deadline: Tick::NEVER, level: None }).ok().unwrap();
+    let row = bench
+        .rows
+        .insert(Entry { link: Link::LOOSE, label: 0, deadline: Tick::NEVER, level: None })
+        .ok()
+        .unwrap();
     bench.wheel.unfile(&mut bench.rows, row);
     assert_eq!(bench.wheel.len(), 0);
 }
@@ -594,7 +607,11 @@ fn check_sees_a_broken_list() {
 #[should_panic(expected = "rows that believe to be filed, rows counted")]
 fn check_sees_a_row_of_another_wheel() {
     let mut bench = to_be_broken();
-    let row = bench.rows.insert(Entry { link: Link::LOOSE, deadline: bench.now, level: None }).ok().unwrap();
+    let row = bench
+        .rows
+        .insert(Entry { link: Link::LOOSE, label: 0, deadline: bench.now, level: None })
+        .ok()
+        .unwrap();
     Wheel::<ByTime>::new(bench.now).file(&mut bench.rows, row, bench.now);
     bench.check();
 }
