@@ -37,8 +37,8 @@ impl HashBits {
         self.0 as u32
     }
 
-    /// Bits 32 to 39, never 0 (an empty slot's tag), nor 1: a look for a tag may stop at slots whose tag differs in the
-    /// lowest bit alone (`table::bucket`), and must not stop at empty ones.
+    /// Bits 32 to 39, never 0 (an empty slot's tag), nor 1, so that no tag differs from an empty slot's in its
+    /// lowest bit alone (see `Slots::of`).
     #[inline]
     pub(crate) fn tag(self) -> u8 {
         ((self.0 >> 32) as u8).max(2)
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_is_never_that_of_an_empty_slot_nor_next_to_it() {
+    fn a_tag_is_never_mistaken_for_that_of_an_empty_slot() {
         assert!((0..100_000u64).all(|i| HashBits::mixed(i).tag() > 1));
     }
 

@@ -8,7 +8,7 @@
 //! word 1   [tag][tag][tag][tag][tag][ -  ][ -  ][ -  ]       then twelve numbers of rows, of four bytes
 //! ```
 //!
-//! A tag is a fragment of the hash, 0 for an empty slot, and never 1. `M`: the bucket's entries have moved on to the
+//! A tag is a fragment of the hash, 0 for an empty slot. `M`: the bucket's entries have moved on to the
 //! next array. `o`: how many entries passed this bucket because it was full, so that a reader knows
 //! whether to look further; at 127 it sticks.
 
@@ -174,8 +174,8 @@ impl Slots {
     const IN_SECOND: u64 = each(SLOTS - IN_FIRST);
 
     /// The slots that carry `tag`; and, rarely, one after another in the same word that does not, but differs in its
-    /// lowest bit alone. Whoever wants any has the first, which is right; whoever goes on compares keys. It is never an
-    /// empty slot, whose row may have no node any more: no entry's tag is 1.
+    /// lowest bit alone. Never an empty one, since no tag is 1 (T5). Whoever wants any has the first, which is
+    /// right; whoever goes on compares keys.
     #[inline]
     fn of(meta: Meta, more: u64, tag: u8) -> Self {
         // A byte is 0 where the tag matches, and only there does the subtraction borrow from the next. It leaves
