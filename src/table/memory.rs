@@ -104,7 +104,7 @@ mod system {
         // SAFETY: T8 begins here: a new mapping, at no particular place.
         let mapped =
             unsafe { mmap_anonymous(std::ptr::null_mut(), layout.size(), access, MapFlags::PRIVATE) };
-        match mapped.ok().and_then(|start| NonNull::new(start.cast())) {
+        match mapped.ok().and_then(|start| NonNull::new(start.cast::<u8>())) {
             Some(start) => start,
             None => handle_alloc_error(layout),
         }

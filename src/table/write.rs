@@ -8,7 +8,7 @@
 
 use super::Table;
 use super::array::{Array, room};
-use super::bucket::{Bucket, Meta, Slot};
+use super::bucket::{Bucket, Meta, SLOTS, Slot};
 use super::epoch::Pin;
 use super::node::Node;
 use super::nodes::{Homes, Nodes};
@@ -21,7 +21,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 
 /// Buckets that an insert moves at least while a move is under way.
-const MOVES: usize = if cfg!(tidewheel_loom) { 1 } else { 4 };
+const MOVES: usize = 1;
 
 /// The writer side of a table.
 pub(super) struct Writer<K, V> {
@@ -152,9 +152,16 @@ impl<K, V> Writer<K, V> {
         if bucket.own_meta().is_moved() {
             return;
         }
-        for (slot, tag) in bucket.occupied() {
+        // All homes first: the rows are far from each other, and so are fetched at once.
+        let mut entries = [(RowId::FIRST, 0, 0); SLOTS];
+        let mut count = 0;
+        for ((slot, tag), entry) in bucket.occupied().zip(&mut entries) {
             let row = bucket.own_row(slot);
-            next.put(home_of(row), tag, row);
+            *entry = (row, home_of(row), tag);
+            count += 1;
+        }
+        for &(row, home, tag) in &entries[..count] {
+            next.put(home, tag, row);
         }
         // Only now: a reader that sees the mark must find the entries in the next array.
         bucket.set_meta(bucket.own_meta().moved());
