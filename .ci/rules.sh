@@ -43,7 +43,7 @@ fi
 
 say "memory orderings: each access under an '// ORDERING:' of its own, SeqCst for fences alone"
 breach "no '// ORDERING:' at this access" "$(awk -f .ci/rules.awk -v show=orderings "${files[@]}")"
-breach "SeqCst on an access" "$(code_with '\<SeqCst\>' | grep -v '\<fence(' || true)"
+breach "SeqCst on an access" "$(code_with '\<SeqCst\>' | grep -vE '\<(compiler_)?fence\(' || true)"
 breach "an ordering under a shorter name" "$(code_with '\<use\>.*\<Ordering::')"
 
 say "concurrency: std's, loom's and crossbeam's only in src/sync.rs"
