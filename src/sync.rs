@@ -90,7 +90,7 @@ mod imp {
         }
     }
 
-    /// What under loom tells a read of a freed node from a read of a live one. Here: nothing.
+    /// What under loom tells a read of something freed from a read of something live. Here: nothing.
     #[derive(Debug)]
     pub(crate) struct Canary;
 
@@ -188,8 +188,9 @@ mod imp {
     pub(crate) type RawMutex<T> = loom::sync::Mutex<T>;
     pub(crate) type MutexGuard<'a, T> = loom::sync::MutexGuard<'a, T>;
 
-    /// Dies when its node is freed; a look at it after that, or at the same time, fails the model.
-    /// (A freed node's memory is kept until the model ends, so that the look itself is sound.)
+    /// Dies when its node or array is freed; a look at it after that, or at the same time, fails the model. So
+    /// does a look at a canary whose making the looker does not see, as where a node's place is used again.
+    /// (The memory stays, so that the look itself is sound.)
     #[derive(Debug)]
     pub(crate) struct Canary(loom::cell::Cell<bool>);
 
@@ -199,11 +200,11 @@ mod imp {
         }
 
         pub(crate) fn look(&self) {
-            assert!(self.0.get(), "a node is read after it was freed");
+            assert!(self.0.get(), "it is read after it was freed");
         }
 
         pub(crate) fn kill(&self) {
-            assert!(self.0.replace(false), "a node is freed twice");
+            assert!(self.0.replace(false), "it is freed twice");
         }
     }
 

@@ -1,8 +1,8 @@
 //! Models of a table that grows: entries move, bucket by bucket, and nobody misses one.
 //!
-//! Under loom a bucket has two slots; a table of one bucket has room for one entry, one of two buckets for
-//! three. So the second entry makes the table move, and the fourth again. The keys are chosen: in a table
-//! of two buckets, 1, 2 and 6 have one home, 3 and 4 the other.
+//! Under loom a bucket has two slots; a table of one bucket has room for two entries, one of two buckets for
+//! four. So the third entry makes the table move, and the fifth again. The keys are chosen: in a table
+//! of two buckets, 1, 2 and 6 have one home, 3, 4 and 8 the other.
 
 mod common;
 
@@ -15,16 +15,17 @@ fn insert_against_get_while_buckets_move() {
     explore(TWO, || {
         let model = Model::growing();
         model.insert(1, 1);
+        model.insert(3, 3);
         let reader = spawn(&model, |model| {
             assert_eq!(model.see(1), Some(1));
             assert_eq!(model.see(1), Some(1));
         });
         model.insert(2, 2);
-        model.insert(3, 3);
+        model.insert(4, 4);
         // Its home is not the bucket whose turn it is to move.
         model.insert(6, 6);
         reader.join().unwrap();
-        assert_eq!([1, 2, 3, 6].map(|key| model.see(key)), [1, 2, 3, 6].map(Some));
+        assert_eq!([1, 2, 3, 4, 6].map(|key| model.see(key)), [1, 2, 3, 4, 6].map(Some));
         model.end();
     });
 }
@@ -35,6 +36,7 @@ fn a_new_entry_stays_while_buckets_move() {
     explore(TWO, || {
         let model = Model::growing();
         model.insert(1, 1);
+        model.insert(3, 3);
         let reader = spawn(&model, |model| {
             let first = model.see(2);
             let second = model.see(2);
@@ -42,6 +44,7 @@ fn a_new_entry_stays_while_buckets_move() {
         });
         model.insert(2, 2);
         assert_eq!(model.see(2), Some(2));
+        model.insert(4, 4);
         model.insert(6, 6);
         assert_eq!(model.see(2), Some(2));
         reader.join().unwrap();
@@ -89,18 +92,19 @@ fn remove_against_get_while_buckets_move() {
 /// A table that moves from two buckets to four; that of 3 and 4 has moved, that of 1 and 2 has not.
 fn half_moved() -> Model {
     let model = Model::growing();
-    for key in 1..=4 {
+    for key in [1, 2, 3, 4, 8] {
         model.insert(key, key);
     }
     model
 }
 
-/// Two writers grow the table together; the third entry finds its bucket full and goes behind it.
+/// Two writers grow the table together; the last entry finds its bucket full and goes behind it.
 #[test]
 fn insert_against_insert_while_buckets_move() {
     explore(TWO, || {
         let model = Model::growing();
         model.insert(1, 1);
+        model.insert(3, 3);
         let other = spawn(&model, |model| {
             model.insert(2, 2);
             assert_eq!(model.see(2), Some(2));
@@ -108,7 +112,7 @@ fn insert_against_insert_while_buckets_move() {
         model.insert(6, 6);
         assert_eq!(model.see(6), Some(6));
         other.join().unwrap();
-        assert_eq!([1, 2, 6].map(|key| model.see(key)), [1, 2, 6].map(Some));
+        assert_eq!([1, 2, 3, 6].map(|key| model.see(key)), [1, 2, 3, 6].map(Some));
         model.end();
     });
 }

@@ -10,6 +10,9 @@ const WORD: usize = u64::BITS as usize;
 /// Words in a block: as many as the word that sums them up has bits.
 const WORDS: usize = WORD;
 const BLOCK: usize = WORD * WORDS;
+/// Words without a taken number that are worth a trim at least: 256 numbers, but one under loom, where chunks are
+/// smaller than a word.
+const WORTH: usize = if cfg!(tidewheel_loom) { 1 } else { 4 };
 
 /// Numbers by chunk.
 pub(super) struct Numbers {
@@ -195,7 +198,7 @@ impl Numbers {
 
     /// Whether a trim would find much: 256 numbers at least, and half as many as are taken.
     pub(super) fn is_lean(&self) -> bool {
-        self.idle >= 4 && self.idle * WORD > self.taken / 2
+        self.idle >= WORTH && self.idle * WORD > self.taken / 2
     }
 
     /// Tells `vacant` of stretches that were touched and are vacant now: chunk and places, of whole words; and

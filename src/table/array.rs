@@ -7,6 +7,7 @@
 
 use super::bucket::Bucket;
 use super::memory::Block;
+use crate::sync::Canary;
 use crate::sync::atomic::{AtomicPtr, Ordering};
 use std::alloc::Layout;
 use std::ptr::NonNull;
@@ -17,6 +18,7 @@ struct Header {
     /// The array that entries move to; null while none do. A tagged address.
     next: AtomicPtr<Bucket>,
     layout: Layout,
+    canary: Canary,
 }
 
 /// A tagged address of buckets. Copying it copies no ownership; see the invariants in `table`.
@@ -36,7 +38,8 @@ impl Array {
         let header: NonNull<Header> = start.cast();
         // SAFETY: T1 begins here: the block has room for the header and the buckets, and nobody else knows it yet.
         let buckets = unsafe {
-            header.write(Header { next: AtomicPtr::new(std::ptr::null_mut()), layout });
+            let next = AtomicPtr::new(std::ptr::null_mut());
+            header.write(Header { next, layout, canary: Canary::new() });
             let buckets: NonNull<Bucket> = header.add(1).cast();
             #[cfg(tidewheel_loom)]
             for index in 0..1usize << log2 {
@@ -93,7 +96,10 @@ impl Array {
     #[inline]
     pub(super) unsafe fn bucket<'a>(self, index: usize) -> &'a Bucket {
         // SAFETY: T1, and the index is within the array. Buckets are only ever changed through atomics.
-        unsafe { &*self.first().add(index & self.mask()) }
+        unsafe {
+            self.header().canary.look();
+            &*self.first().add(index & self.mask())
+        }
     }
 
     /// Asks the processor to bring a bucket near. A hint, and no access.
@@ -137,6 +143,17 @@ impl Array {
         // ORDERING: Release; pairs with Acquire in `Array::next`.
         // SAFETY: T1.
         unsafe { self.header().next.store(next.tagged(), Ordering::Release) };
+    }
+
+    /// For models, instead of `free`: whoever looks at it from now on fails, and soundly, as the memory stays.
+    ///
+    /// # Safety
+    ///
+    /// As `free`.
+    #[cfg(tidewheel_loom)]
+    pub(super) unsafe fn spoil(self) {
+        // SAFETY: T4, by contract.
+        unsafe { self.header().canary.kill() };
     }
 
     /// Gives the memory back. Nodes stay.

@@ -293,6 +293,9 @@ mod tests {
             prop_assert!(Slot::all().filter(right).all(|slot| found.contains(&slot)), "all that match");
             prop_assert!(found.first().is_none_or(right), "the first is right");
             prop_assert!(found.iter().all(|slot| bytes[slot.index()] ^ tag <= 1), "others differ in one bit");
+            // No tag that is looked for differs from that of an empty slot in that bit alone (`HashBits::tag`).
+            let full = |slot: &Slot| bytes[slot.index()] != 0;
+            prop_assert!(tag < 2 || found.iter().all(full), "an empty slot names a node that may be gone");
 
             prop_assert!(bucket.vacant().is_none_or(|slot| bytes[slot.index()] == 0));
             prop_assert_eq!(bucket.vacant().is_none(), !bytes.contains(&0));

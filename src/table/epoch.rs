@@ -1,6 +1,6 @@
 //! Pins and graces: who looks, and when all who could have seen something have looked away.
 //!
-//! A reader *pins* its thread while it follows pointers into a table. Whoever has unlinked something begins
+//! A reader *pins* its thread while it looks at arrays and nodes of a table. Whoever has unlinked something begins
 //! a *grace*, which is over once every pin that was there at its beginning is gone. This file knows
 //! neither what is protected nor what happens after a grace.
 //!

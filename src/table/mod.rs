@@ -2,14 +2,14 @@
 //!
 //! A [`Table`] is the reader side of a shard and, behind its mutex, the writer side together with
 //! whatever book-keeping the shard wants under the same lock (`L`). It maps a hash and a key to a node,
-//! and knows a row only as a number that it keeps beside the node. It never knows why an entry goes,
+//! and knows a row only as a number, by which it keeps the node too. It never knows why an entry goes,
 //! what a wheel is, or who listens.
 //!
 //! | file | what |
 //! |---|---|
 //! | `node.rs` | a node, and the life of its deadline |
 //! | `nodes.rs` | where nodes are |
-//! | `memory.rs` | memory for chunks of nodes and rows |
+//! | `memory.rs` | memory for chunks of nodes and rows, and for arrays |
 //! | `bucket.rs` | a cache line of tags and rows' numbers |
 //! | `array.rs` | buckets in one allocation, named by one word |
 //! | `read.rs` | how a reader finds a node |
@@ -29,7 +29,7 @@
 //! - **T3 Unlinked before retired.** A node becomes debris only when no bucket that a newly pinned reader
 //!   can look at names it: its tag is cleared, its number is overwritten, or its bucket is marked moved
 //!   and the bucket it moved to has let go of it. An array becomes debris only when the root names its
-//!   successor. A reader that is pinned when it loads a pointer may therefore follow it until it unpins.
+//!   successor. A reader that is pinned when it loads a number or an address may therefore follow it until it unpins.
 //! - **T4 Freed last, and once.** Contents are dropped and memory is reused only when the batch is ripe,
 //!   which is when every guard is gone that was pinned at the moment of unlinking; or in `Table::drop`,
 //!   whose `&mut self` proves that no reader is left. Taking an item out of the debris is by value.

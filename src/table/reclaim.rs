@@ -87,9 +87,8 @@ pub(super) struct Debris<K, V> {
 }
 
 impl<K, V> Debris<K, V> {
-    /// Whether nodes need nothing done to them: then their numbers are vacant as soon as they are ripe. (Under
-    /// loom none is used again, so that a late look finds the dead canary.)
-    const PLAIN: bool = !std::mem::needs_drop::<K>() && !std::mem::needs_drop::<V>() && !cfg!(tidewheel_loom);
+    /// Whether nodes need nothing done to them: then their numbers are vacant as soon as they are ripe.
+    const PLAIN: bool = !std::mem::needs_drop::<K>() && !std::mem::needs_drop::<V>();
 
     pub(super) fn new() -> Self {
         Self {
@@ -233,9 +232,12 @@ impl<K, V> Ripe<K, V> {
     /// Drops what is in it, and returns the numbers that are vacant now. Runs destructors: never under a lock.
     pub(super) fn dispose(self, homes: &Homes<K, V>) -> Vec<RowId> {
         for array in self.arrays {
-            if !cfg!(tidewheel_loom) {
-                // SAFETY: T4: ripe, and taken out of the debris, so this happens once.
-                unsafe { array.free() };
+            // SAFETY: T4: ripe, and taken out of the debris, so this happens once.
+            unsafe {
+                #[cfg(tidewheel_loom)]
+                array.spoil();
+                #[cfg(not(tidewheel_loom))]
+                array.free();
             }
         }
         let mut batches = self.batches.into_iter();
@@ -244,10 +246,6 @@ impl<K, V> Ripe<K, V> {
         for &row in &rows {
             // SAFETY: T4: ripe, and taken out of the debris, so this happens once. T9: debris has its nodes.
             unsafe { drop_contents(NonNull::new_unchecked(homes.node(row))) };
-        }
-        if cfg!(tidewheel_loom) {
-            // Kept until the model ends, so that a late look finds the dead canary.
-            rows.clear();
         }
         rows
     }

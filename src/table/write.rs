@@ -1,4 +1,4 @@
-//! How a writer changes what readers find, and how buckets move to a larger array.
+//! How a writer changes what readers find, and how buckets move to a larger array, or a smaller one.
 //!
 //! Everything here happens under the table's lock; `Writing` is the proof. It runs no user code but
 //! `Eq`, and that only in `Writing::find`, before anything is changed. It never knows why.
@@ -38,7 +38,7 @@ pub(super) struct Writer<K, V> {
     debris: Debris<K, V>,
 }
 
-// SAFETY: T2, T6. The pointers in it are followed only under the lock that guards it.
+// SAFETY: T2, T6. The addresses in it are followed only under the lock that guards it.
 unsafe impl<K: Send + Sync, V: Send + Sync> Send for Writer<K, V> {}
 
 /// Where an entry is. Good until the next change.

@@ -152,6 +152,28 @@ impl Model {
         Self::build(|builder| builder)
     }
 
+    /// Entries live for ever, and of so many only some are left: the table is too large by far, and the reaper has
+    /// noticed. Its next visit, from two seconds later on, makes it smaller.
+    pub fn left_with(kept: &[u64], of: u64) -> Self {
+        let model = Self::growing();
+        (1..=of).for_each(|key| model.insert(key, key));
+        assert!((1..=of).filter(|key| !kept.contains(key)).all(|key| model.cache.invalidate(&key)));
+        model.reap_after(TTL);
+        model
+    }
+
+    /// Entries live for ever, and those of keys 1 and 3 are left of seven, in the first and the second chunk; the
+    /// reaper has noticed that the third is vacant. Two seconds later it gives back what chunks are vacant then.
+    pub fn sparse() -> Self {
+        let model = Self::build(|builder| builder.initial_capacity(8));
+        (1..=7).for_each(|key| model.insert(key, key));
+        assert!([4, 5, 6, 7].iter().all(|key| model.cache.invalidate(key)));
+        model.reap_after(TTL);
+        assert!(model.cache.invalidate(&2));
+        model.reap_after(TTL);
+        model
+    }
+
     fn build(with: impl FnOnce(CacheBuilder<u64, Value>) -> CacheBuilder<u64, Value>) -> Self {
         let clock = ManualClock::new();
         let builder = with(Cache::builder().shards(1).clock(clock.clone()));
