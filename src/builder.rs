@@ -18,7 +18,7 @@ use std::time::Duration;
 const MAX_SHARDS: usize = 1 << 16;
 
 /// The most entries that a shard can have.
-const MAX_IN_SHARD: usize = 1 << 31;
+const MAX_IN_SHARD: usize = 1 << 27;
 
 /// Builds a [`Cache`]; made by [`Cache::builder`].
 ///
@@ -74,7 +74,7 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// How many entries to make room for at once: at most 2^31 a shard. Default: 0. The cache grows beyond
+    /// How many entries to make room for at once: at most 2^27 a shard. Default: 0. The cache grows beyond
     /// it as needed.
     ///
     /// ```

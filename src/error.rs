@@ -45,7 +45,7 @@ pub enum BuildError {
         /// The number that was asked for.
         given: usize,
     },
-    /// The initial capacity is more than 2^31 entries for each shard.
+    /// The initial capacity is more than 2^27 entries for each shard.
     InitialCapacity {
         /// The capacity that was asked for.
         given: usize,
@@ -71,7 +71,7 @@ impl fmt::Display for BuildError {
                 write!(f, "{given} shards asked for; a power of two from 1 to 65536 is allowed")
             }
             Self::InitialCapacity { given } => {
-                write!(f, "room for {given} entries asked for; at most 2^31 a shard are allowed")
+                write!(f, "room for {given} entries asked for; at most 2^27 a shard are allowed")
             }
             Self::Jitter { given } => {
                 write!(f, "a jitter of {given} asked for; a fraction from 0.0 to 1.0 is allowed")

@@ -110,7 +110,7 @@ fn any_initial_capacity_will_do() {
 
 #[test]
 fn a_capacity_that_no_shard_can_hold_is_refused() {
-    for (given, shards) in [(usize::MAX, 1), (usize::MAX, 65_536), (usize::MAX / 2, 8), ((1 << 31) + 1, 1)] {
+    for (given, shards) in [(usize::MAX, 1), (usize::MAX, 65_536), (usize::MAX / 2, 8), ((1 << 27) + 1, 1)] {
         let error = builder().initial_capacity(given).shards(shards).build().unwrap_err();
         assert!(matches!(error, BuildError::InitialCapacity { given: named } if named == given), "{error:?}");
         assert!(error.to_string().contains(&given.to_string()), "{error}");

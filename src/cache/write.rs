@@ -23,7 +23,7 @@ where
     ///
     /// # Panics
     ///
-    /// If a shard would hold more than 2^31 entries.
+    /// If a shard would hold more than 2^27 entries.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;
