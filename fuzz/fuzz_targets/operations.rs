@@ -73,6 +73,8 @@ fn op(bytes: &[u8]) -> Op {
         17 => Op::Insert(Key::from(first) << 8 | Key::from(second)),
         18 => Op::Touch(Key::from(first) << 8 | Key::from(second)),
         19 => Op::Remove(Key::from(first) << 8 | Key::from(second)),
+        20 if second % 16 == 13 => Op::Read(key),
+        20 if second % 16 == 14 => Op::GuardGet(key),
         20 if second % 16 == 15 => Op::Get(key),
         _ => Op::Advance(length(second)),
     }
