@@ -219,7 +219,7 @@ impl<K, V> CacheBuilder<K, V> {
     /// All that is promised about a time to live holds for the one that was drawn.
     ///
     /// `touch` gives the whole time to live, and `set_ttl` just the one it is told. Times to idle, the maximal
-    /// age and what an [`Expiry`](crate::Expiry) says are not shortened.
+    /// age and what an [`Expiry`] says are not shortened.
     ///
     /// What is no fraction from 0.0 to 1.0 is an error of [`build`](Self::build).
     ///
