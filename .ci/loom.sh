@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The loom models' short set, on both kinds of reclamation: the stand-in, which frees at the earliest
-# legal moment, and real crossbeam-epoch. Prints for each model how many runs it took.
+# The loom models' short set, on both kinds of pins and graces: the crate's own slots, and
+# crossbeam-epoch, as where the kernel has no barrier for the whole process. Prints for each model how many runs it took.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 export TIDEWHEEL_LOOM=short

@@ -22,7 +22,7 @@ use crate::listener::{Listener, RemovalCause};
 use crate::reaper::{Reaper, Registration, Sweep};
 use crate::shard::{Chores, Shard, Terms, Times, Told};
 use crate::sync::{Arc, Edge, OnceLock, Weak, thread};
-use crate::table::{Node, Pin, Unlinked, push};
+use crate::table::{Node, Pin, Unlinked, push_on};
 use crate::time::{Advanced, Span, Tick};
 use equivalent::Equivalent;
 use std::fmt;
@@ -315,9 +315,7 @@ where
     }
 }
 
-/// How often the epoch is pushed before shards are asked for what has ripened, and how often that is done
-/// in one visit.
-const PUSHES: usize = if cfg!(tidewheel_loom) { 1 } else { 16 };
+/// How often shards are asked for what has ripened in one visit.
 const ROUNDS: usize = if cfg!(tidewheel_loom) { 1 } else { 32 };
 /// How often a manual sweep looks again for debris that other threads' guards may hold up.
 const PATIENCE: u32 = if cfg!(tidewheel_loom) { 1 } else { 160 };
@@ -341,12 +339,9 @@ impl<K, V, S> Inner<K, V, S> {
         if !self.parts.shards.iter().any(Shard::is_waiting) {
             return false;
         }
-        // Debris ripens two epochs after it was sealed; a push moves the epoch by one at most, and runs
-        // eight closures at most. On as long as that brings something, but not for ever: others wait.
+        // On as long as that brings something, but not for ever: others wait.
         for _ in 0..ROUNDS {
-            for _ in 0..PUSHES {
-                push();
-            }
+            push_on();
             let (mut any, mut waiting) = (false, false);
             for shard in &self.parts.shards {
                 let (dropped, left) = shard.reclaim();

@@ -130,7 +130,6 @@ pub(crate) struct Booked {
     /// When the entry was created, as whoever keeps it packs it: in halves, so that a row takes 24 bytes.
     pub(crate) born: [u32; 2],
     pub(crate) label: u16,
-    pub(crate) spare: u16,
 }
 
 /// A slab of rows.

@@ -209,7 +209,7 @@ impl<K, V> Ledger<K, V> {
 
     /// A row for an entry, which is in no slot yet.
     fn book(&mut self, home: u32, times: Times) -> RowId {
-        let booked = Booked { home, wheel: Link::LOOSE, born: pack(times.born), label: 0, spare: 0 };
+        let booked = Booked { home, wheel: Link::LOOSE, born: pack(times.born), label: 0 };
         let row = self.rows.insert(booked).expect("a shard holds at most 2^27 entries");
         self.ttls.set(row, times.ttl);
         row

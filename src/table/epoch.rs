@@ -6,7 +6,7 @@
 //!
 //! # Two kinds
 //!
-//! The pin of crossbeam-epoch costs a locked instruction, which is a third of a read's time. Where the
+//! The pin of crossbeam-epoch costs a locked instruction, which nothing else of a read needs. Where the
 //! kernel offers a process-wide barrier (Linux, `membarrier`), a pin is two loads and a store to a *slot*
 //! of the thread's own, and the price is paid by whoever ends graces, once for hundreds of values.
 //! Everywhere else, and where the kernel refuses, pins and graces are crossbeam-epoch's, with a collector
@@ -299,6 +299,16 @@ impl Grace {
             Self::Flagged(over) => over.load(Ordering::Acquire),
         }
     }
+}
+
+/// Pushes of crossbeam's epochs that end a grace, if no pin is in the way, with some to spare: it takes two, and
+/// each runs eight closures at most.
+const PUSHES: usize = if cfg!(tidewheel_loom) { 1 } else { 16 };
+
+/// As [`push`], as often as it takes for what was begun long enough ago.
+pub(crate) fn push_on() {
+    let pushes = if barrier::is_available() { 1 } else { PUSHES };
+    (0..pushes).for_each(|_| push());
 }
 
 /// Looks whether graces are over, of all tables.

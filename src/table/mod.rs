@@ -65,8 +65,8 @@ mod reclaim;
 mod write;
 
 #[cfg(tidewheel_loom)]
-pub(crate) use epoch::Grace;
-pub(crate) use epoch::{Pin, push};
+pub(crate) use epoch::{Grace, push};
+pub(crate) use epoch::{Pin, push_on};
 pub(crate) use node::{Node, Seal, Touch};
 pub(crate) use reclaim::{Ripe, Sealed, Unlinked};
 pub(crate) use write::{Place, Writing};
