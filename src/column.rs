@@ -23,10 +23,7 @@ impl<T: Copy + PartialEq> Column<T> {
 
     #[inline]
     pub(crate) fn get(&self, row: RowId) -> T {
-        match self.chunks.get(chunk(row)) {
-            Some(Some(values)) => values[offset(row)],
-            _ => self.usual,
-        }
+        *self.get_ref(row)
     }
 
     /// # Complexity
@@ -38,6 +35,27 @@ impl<T: Copy + PartialEq> Column<T> {
             Some(Some(values)) => values[offset(row)] = value,
             _ if value == self.usual => {}
             _ => self.add_chunk(row)[offset(row)] = value,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get_ref(&self, row: RowId) -> &T {
+        match self.chunks.get(chunk(row)) {
+            Some(Some(values)) => &values[offset(row)],
+            _ => &self.usual,
+        }
+    }
+
+    /// Where the row's value is, to be changed. Takes memory for its stretch.
+    #[inline]
+    pub(crate) fn get_mut(&mut self, row: RowId) -> &mut T {
+        let chunk = chunk(row);
+        if !matches!(self.chunks.get(chunk), Some(Some(_))) {
+            self.add_chunk(row);
+        }
+        match &mut self.chunks[chunk] {
+            Some(values) => &mut values[offset(row)],
+            None => unreachable!("the chunk was just added"),
         }
     }
 

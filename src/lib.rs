@@ -62,10 +62,12 @@ mod listener;
 #[cfg(tidewheel_loom)]
 #[doc(hidden)]
 pub mod model;
+mod policy;
 mod reaper;
 mod rows;
 mod session;
 mod shard;
+mod stats;
 mod sync;
 mod table;
 mod time;
@@ -80,8 +82,10 @@ pub use error::{BuildError, NoRandomness};
 pub use expiry::Expiry;
 pub use hash::{DefaultHasher, RandomState};
 pub use listener::RemovalCause;
+pub use policy::EvictionPolicy;
 pub use reaper::Reaper;
 pub use session::{ParseSessionIdError, SessionError, SessionId, SessionManager, SessionManagerBuilder};
+pub use stats::{Lateness, Stats};
 pub use time::{Clock, ManualClock, SystemClock};
 
 /// The code of the README, kept compiling.

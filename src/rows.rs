@@ -20,7 +20,7 @@ mod numbers;
 #[cfg(all(test, not(tidewheel_loom)))]
 mod tests;
 
-pub(crate) use lists::{Chain, Link, Lists};
+pub(crate) use lists::{Chain, Link, Linked, Lists};
 
 use numbers::Numbers;
 use std::fmt;

@@ -26,8 +26,8 @@ const MAX_LISTS: usize = (GONE - LIST) as usize;
 /// A row's place in one list: who comes before it and who after.
 ///
 /// A row carries one link for each kind of list that it can be in. It starts as [`Link::LOOSE`] and
-/// is never copied: a second stop of the same ring would break it.
-#[derive(PartialEq, Eq, Debug)]
+/// is copied only while loose: a second stop of the same ring would break it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub(crate) struct Link {
     prev: u32,
@@ -57,6 +57,30 @@ pub(crate) trait Chain<T> {
     fn link_mut(row: &mut T) -> &mut Link;
 }
 
+/// Where the links of a chain are: in the rows, or beside them.
+pub(crate) trait Linked<C> {
+    fn link(&self, row: RowId) -> &Link;
+    fn link_mut(&mut self, row: RowId) -> &mut Link;
+    /// The same as `link`, if the row is one that may be in a list.
+    fn live_link(&self, row: RowId) -> Option<&Link>;
+}
+
+impl<T: Row, C: Chain<T>> Linked<C> for Rows<T> {
+    #[inline]
+    fn link(&self, row: RowId) -> &Link {
+        C::link(&self[row])
+    }
+
+    #[inline]
+    fn link_mut(&mut self, row: RowId) -> &mut Link {
+        C::link_mut(&mut self[row])
+    }
+
+    fn live_link(&self, row: RowId) -> Option<&Link> {
+        self.get(row).map(C::link)
+    }
+}
+
 /// A fixed number of lists that run through the same link of the rows, so that a row is in one of them
 /// at most. Numbered from 0.
 ///
@@ -79,14 +103,18 @@ impl<C> Lists<C> {
         self.ends[list].next & LIST != 0
     }
 
+    /// The first row of `list`.
+    #[inline]
+    pub(crate) fn front(&self, list: usize) -> Option<RowId> {
+        let first = self.ends[list].next;
+        (first & LIST == 0).then_some(RowId::from_index(first))
+    }
+
     /// Puts a row that is in no list of this chain behind the last row of `list`.
-    pub(crate) fn push_back<T: Row>(&mut self, rows: &mut Rows<T>, list: usize, row: RowId)
-    where
-        C: Chain<T>,
-    {
+    pub(crate) fn push_back(&mut self, rows: &mut impl Linked<C>, list: usize, row: RowId) {
         let end = LIST | list as u32;
         let last = self.ends[list].prev;
-        let link = C::link_mut(&mut rows[row]);
+        let link = rows.link_mut(row);
         assert!(!link.is_linked(), "row {} is in a list already", row.index());
         *link = Link { prev: last, next: end };
         self.stop(rows, last).next = row.index();
@@ -94,24 +122,15 @@ impl<C> Lists<C> {
     }
 
     /// Takes the first row out of `list`.
-    pub(crate) fn pop_front<T: Row>(&mut self, rows: &mut Rows<T>, list: usize) -> Option<RowId>
-    where
-        C: Chain<T>,
-    {
-        let first = self.ends[list].next;
-        if first & LIST != 0 {
-            return None;
-        }
-        self.unlink(rows, RowId::from_index(first));
-        Some(RowId::from_index(first))
+    pub(crate) fn pop_front(&mut self, rows: &mut impl Linked<C>, list: usize) -> Option<RowId> {
+        let first = self.front(list)?;
+        self.unlink(rows, first);
+        Some(first)
     }
 
     /// Takes a row out of the list that it is in, if any. Returns the list that this made empty.
-    pub(crate) fn unlink<T: Row>(&mut self, rows: &mut Rows<T>, row: RowId) -> Option<usize>
-    where
-        C: Chain<T>,
-    {
-        let link = C::link_mut(&mut rows[row]);
+    pub(crate) fn unlink(&mut self, rows: &mut impl Linked<C>, row: RowId) -> Option<usize> {
+        let link = rows.link_mut(row);
         if !link.is_linked() {
             return None;
         }
@@ -123,16 +142,13 @@ impl<C> Lists<C> {
     }
 
     /// Puts `new`, which is in no list of this chain, in the place of `old`, if that is in one.
-    pub(crate) fn substitute<T: Row>(&mut self, rows: &mut Rows<T>, old: RowId, new: RowId)
-    where
-        C: Chain<T>,
-    {
-        let link = C::link_mut(&mut rows[old]);
+    pub(crate) fn substitute(&mut self, rows: &mut impl Linked<C>, old: RowId, new: RowId) {
+        let link = rows.link_mut(old);
         if !link.is_linked() {
             return;
         }
         let Link { prev, next } = std::mem::replace(link, Link::LOOSE);
-        let link = C::link_mut(&mut rows[new]);
+        let link = rows.link_mut(new);
         debug_assert!(!link.is_linked(), "row {} is in a list already", new.index());
         *link = Link { prev, next };
         self.stop(rows, prev).next = new.index();
@@ -140,10 +156,7 @@ impl<C> Lists<C> {
     }
 
     /// Moves all rows of `from`, in their order, behind the last row of `to`.
-    pub(crate) fn append<T: Row>(&mut self, rows: &mut Rows<T>, from: usize, to: usize)
-    where
-        C: Chain<T>,
-    {
+    pub(crate) fn append(&mut self, rows: &mut impl Linked<C>, from: usize, to: usize) {
         debug_assert_ne!(from, to, "a list cannot be appended to itself");
         if self.is_empty(from) {
             return;
@@ -162,23 +175,19 @@ impl<C> Lists<C> {
     /// # Panics
     ///
     /// Panics where a link and its neighbour disagree, or where a row is met that is not live.
-    pub(crate) fn check<T: Row>(&self, rows: &Rows<T>, list: usize, mut visit: impl FnMut(RowId)) -> usize
-    where
-        C: Chain<T>,
-    {
+    pub(crate) fn check(&self, rows: &impl Linked<C>, list: usize, mut visit: impl FnMut(RowId)) -> usize {
         let end = LIST | list as u32;
         let (mut before, mut at, mut count) = (end, self.ends[list].next, 0);
         while at & LIST == 0 {
-            let row = rows
-                .get(RowId::from_index(at))
+            let link = rows
+                .live_link(RowId::from_index(at))
                 .unwrap_or_else(|| panic!("list {list} holds row {at}, which is not live"));
-            let link = C::link(row);
+            // Also when the list runs in a circle: where it closes, two think that they come before.
             assert_eq!(
                 link.prev, before,
                 "list {list}, row {at}: what it thinks comes before it, and what does"
             );
             count += 1;
-            assert!(count <= rows.len(), "list {list} goes round and round");
             visit(RowId::from_index(at));
             (before, at) = (at, link.next);
         }
@@ -188,12 +197,9 @@ impl<C> Lists<C> {
     }
 
     #[inline]
-    fn stop<'a, T: Row>(&'a mut self, rows: &'a mut Rows<T>, stop: u32) -> &'a mut Link
-    where
-        C: Chain<T>,
-    {
+    fn stop<'a>(&'a mut self, rows: &'a mut impl Linked<C>, stop: u32) -> &'a mut Link {
         if stop & LIST == 0 {
-            C::link_mut(&mut rows[RowId::from_index(stop)])
+            rows.link_mut(RowId::from_index(stop))
         } else {
             &mut self.ends[(stop & !LIST) as usize]
         }

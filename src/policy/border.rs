@@ -1,0 +1,54 @@
+//! The border between small and main: which part of the room is small's. One for all shards of a cache.
+//!
+//! Moved by what comes back soon after it went: out of small, then small is too small; out of main, then main is. Knows
+//! neither queues nor ghosts.
+
+use crate::sync::atomic::{AtomicU32, Ordering};
+
+/// The whole room.
+const ALL: u64 = 1 << 32;
+const START: u32 = (ALL / 20) as u32;
+const LEAST: u64 = ALL / 100;
+const MOST: u64 = ALL / 10 * 9;
+
+pub(crate) struct Border(AtomicU32);
+
+impl Border {
+    pub(crate) fn new() -> Self {
+        Self(AtomicU32::new(START))
+    }
+
+    /// Small's part of this much room; never nothing.
+    pub(super) fn part_of(&self, room: u64) -> u64 {
+        // ORDERING: Relaxed; a figure. Whoever misses a step is wrong by an entry, for a while.
+        let part = u128::from(self.0.load(Ordering::Relaxed));
+        ((u128::from(room) * part / u128::from(ALL)) as u64).max(1)
+    }
+
+    /// Moves it by so many entries of `all`: up gives room to small. Of two steps at the same time one may be lost.
+    pub(super) fn step(&self, entries: i64, all: u64) {
+        let step = (ALL / all.max(1)).max(1) as i64 * entries;
+        // ORDERING: Relaxed, both; see `part_of`.
+        let part = i64::from(self.0.load(Ordering::Relaxed)).saturating_add(step);
+        self.0.store(part.clamp(LEAST as i64, MOST as i64) as u32, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, not(tidewheel_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_starts_at_a_twentieth_and_stays_within_its_limits() {
+        let border = Border::new();
+        assert_eq!(border.part_of(1000), 49);
+        assert_eq!(border.part_of(1), 1);
+        border.step(100, 1000);
+        assert!((148..=150).contains(&border.part_of(1000)));
+        border.step(-1000, 1000);
+        assert_eq!(border.part_of(10_000), 99);
+        border.step(i64::from(i32::MAX), 1);
+        assert_eq!(border.part_of(10_000), 8999);
+        assert_eq!(border.part_of(u64::MAX) / (u64::MAX / 1000), 899);
+    }
+}

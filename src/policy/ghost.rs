@@ -1,0 +1,173 @@
+//! The ghost: which keys went a while ago, and how long ago, in four bytes each.
+//!
+//! A table of fingerprints in buckets of eight, for the ghost queue of S3-FIFO (Yang et al., SOSP 2023); a bucket's
+//! oldest makes room for the next. It knows hashes, not keys: now and then it takes one key for another, which costs
+//! an admission that was not earned, and nothing else.
+//!
+//! ```text
+//! slot   [ fingerprint, 15 bits ][ from main, 1 bit ][ stamp, 16 bits ]      0: empty
+//! ```
+//!
+//! A stamp is a time in steps of some misses, counted round and round. The steps are so long that a slot is overwritten
+//! long before the count has come round, as long as keys come evenly; one that is older looks younger, and that is all.
+
+/// Slots in a bucket: half a cache line.
+const WAYS: usize = 8;
+/// Remembered for each entry that there is room for.
+const PER_ENTRY: usize = 2;
+
+const FINGERPRINT_SHIFT: u32 = 17;
+const FROM_MAIN: u32 = 1 << 16;
+const STAMP: u32 = 0xFFFF;
+
+/// What was remembered of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Remembered {
+    pub(super) from_main: bool,
+    /// Misses since it went, roughly.
+    pub(super) age: u32,
+}
+
+pub(super) struct Ghost {
+    slots: Vec<u32>,
+    /// The first slot of the first bucket: such that no bucket is in two cache lines.
+    first: usize,
+    buckets: usize,
+    /// A step of a stamp is as many misses, as a power of two.
+    step_bits: u32,
+}
+
+impl Ghost {
+    /// Remembers nothing, and takes no memory.
+    pub(super) const fn new() -> Self {
+        Self { slots: Vec::new(), first: 0, buckets: 0, step_bits: 0 }
+    }
+
+    /// For how many entries it remembers what went: twice as many keys.
+    pub(super) const fn entries(&self) -> usize {
+        self.buckets * WAYS / PER_ENTRY
+    }
+
+    /// Makes it one for so many entries. What it remembered is forgotten.
+    pub(super) fn resize(&mut self, entries: usize) {
+        let buckets = entries.saturating_mul(PER_ENTRY).div_ceil(WAYS);
+        // First gone, then new: never both.
+        *self = Self::new();
+        if buckets == 0 {
+            return;
+        }
+        let slots = vec![0; (buckets + 1) * WAYS];
+        let first = slots.as_ptr().align_offset(WAYS * size_of::<u32>()).min(WAYS);
+        // So that the count comes round no sooner than after eight times as many misses as there are slots.
+        let steps = (8 * buckets * WAYS) >> STAMP.count_ones();
+        let step_bits = usize::BITS - steps.leading_zeros();
+        *self = Self { slots, first, buckets, step_bits };
+    }
+
+    /// Where a hash belongs, and its fingerprint, which is never 0. A number is taken into a range by a product's high
+    /// half, after D. Lemire, "Fast Random Integer Generation in an Interval" (2019).
+    fn locate(&self, hash: u32) -> (std::ops::Range<usize>, u32) {
+        let mixed = u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let bucket = ((mixed >> 32) * self.buckets as u64 >> 32) as usize;
+        let start = self.first + bucket * WAYS;
+        (start..start + WAYS, (mixed as u32 >> FINGERPRINT_SHIFT).max(1))
+    }
+
+    const fn stamp(&self, now: u32) -> u32 {
+        now >> self.step_bits & STAMP
+    }
+
+    /// Remembers a key that goes, at the `now`th miss.
+    pub(super) fn remember(&mut self, hash: u32, from_main: bool, now: u32) {
+        if self.buckets == 0 {
+            return;
+        }
+        let (bucket, fingerprint) = self.locate(hash);
+        let stamp = self.stamp(now);
+        // An empty one before all others.
+        let age = |slot: u32| if slot == 0 { u32::MAX } else { stamp.wrapping_sub(slot) & STAMP };
+        let oldest = self.slots[bucket].iter_mut().max_by_key(|slot| age(**slot));
+        if let Some(oldest) = oldest {
+            let from_main = if from_main { FROM_MAIN } else { 0 };
+            *oldest = fingerprint << FINGERPRINT_SHIFT | from_main | stamp;
+        }
+    }
+
+    /// What is remembered of a key that comes again, and forgets it.
+    pub(super) fn recall(&mut self, hash: u32, now: u32) -> Option<Remembered> {
+        if self.buckets == 0 {
+            return None;
+        }
+        let (bucket, fingerprint) = self.locate(hash);
+        let stamp = self.stamp(now);
+        let mut slots = self.slots[bucket].iter_mut();
+        let found = std::mem::take(slots.find(|slot| **slot >> FINGERPRINT_SHIFT == fingerprint)?);
+        let age = (stamp.wrapping_sub(found) & STAMP) << self.step_bits;
+        Some(Remembered { from_main: found & FROM_MAIN != 0, age })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_is_recalled_once() {
+        let mut ghost = Ghost::new();
+        assert_eq!(ghost.recall(1, 0), None);
+        ghost.remember(1, true, 0);
+        assert_eq!(ghost.recall(1, 0), None, "it has no room yet");
+        ghost.resize(1000);
+        ghost.remember(1, true, 10);
+        ghost.remember(2, false, 20);
+        assert_eq!(ghost.recall(2, 50), Some(Remembered { from_main: false, age: 30 }));
+        assert_eq!(ghost.recall(2, 50), None);
+        assert_eq!(ghost.recall(1, 50), Some(Remembered { from_main: true, age: 40 }));
+    }
+
+    #[test]
+    fn two_for_each_entry_are_remembered_and_the_oldest_go_first() {
+        const ENTRIES: u32 = 10_000;
+        let mut ghost = Ghost::new();
+        ghost.resize(ENTRIES as usize);
+        assert_eq!(ghost.entries(), ENTRIES as usize);
+        for key in 0..100 * ENTRIES {
+            ghost.remember(key.wrapping_mul(0x85EB_CA6B), false, key);
+        }
+        let now = 100 * ENTRIES;
+        let recalled = |ghost: &mut Ghost, ages: std::ops::Range<u32>| {
+            let total = ages.len();
+            let found = ages.filter(|age| {
+                let key = now - 1 - age;
+                // Within the steps of a stamp.
+                ghost.recall(key.wrapping_mul(0x85EB_CA6B), now).is_some_and(|it| it.age.abs_diff(*age) < 64)
+            });
+            found.count() as f64 / total as f64
+        };
+        assert!(recalled(&mut ghost, 0..ENTRIES) > 0.98, "the younger half");
+        let older = recalled(&mut ghost, ENTRIES..2 * ENTRIES);
+        assert!(older > 0.6, "of the older half, most: {older}");
+        let oldest = recalled(&mut ghost, 4 * ENTRIES..5 * ENTRIES);
+        assert!(oldest < 0.01, "of what is much older, what was taken for another: {oldest}");
+    }
+
+    #[test]
+    fn a_bucket_is_in_one_cache_line() {
+        for entries in [1, 4, 100, 5000] {
+            let mut ghost = Ghost::new();
+            ghost.resize(entries);
+            let (bucket, _) = ghost.locate(u32::MAX);
+            assert_eq!(ghost.slots[bucket].as_ptr() as usize % 32, 0);
+            assert_eq!(ghost.locate(0).0.start, ghost.first);
+        }
+    }
+
+    #[test]
+    fn stamps_are_as_fine_as_the_count_allows() {
+        let mut ghost = Ghost::new();
+        for (entries, bits) in [(1, 0), (4000, 0), (4096, 1), (1 << 20, 9)] {
+            ghost.resize(entries);
+            assert_eq!(ghost.step_bits, bits, "{entries} entries");
+        }
+    }
+}

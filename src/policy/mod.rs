@@ -1,0 +1,348 @@
+//! The policy: which row goes when a shard is full.
+//!
+//! It sees numbers of rows, their weights, and of their entries a hash and a counter of hits, through [`Entries`]; no
+//! keys, no nodes, no locks, no clock. All of it runs on the writers' side, when an entry comes or goes: a reader does
+//! nothing for it but raise the counter, up to three.
+//!
+//! Adaptive, the default, is S3-FIFO (J. Yang et al., "FIFO Queues are All You Need for Cache Eviction", SOSP 2023) with
+//! a border between its queues that moves, as in ARC (N. Megiddo and D. Modha, FAST 2003), and with an admission
+//! that compares reuse distances, as in LIRS (S. Jiang and X. Zhang, SIGMETRICS 2002).
+//!
+//! ```text
+//!             ┌────────────── hit twice ──────────────┐
+//!   new ──► small: a FIFO ── never hit ──► ghost      ▼
+//!             ▲                              │      main: a CLOCK ── not hit since it was passed ──► ghost
+//!             └── comes again, too late ─────┴─ comes again, soon enough ─►┘
+//! ```
+//!
+//! - *Out of small*: hit twice or more, into main; hit once, another round; never hit, out.
+//! - *Out of main*: hit, another round, and one hit less; else out.
+//! - *Which one gives*: small while it is larger than its part, else main.
+//! - *Filling*: while there is room, what small has too much goes to main as it is: nothing is given up before it must.
+//! - *Admission*: what comes again goes into main, as if hit once, if it was away for a shorter time than main's next
+//!   victim has lain idle; measured in misses, with a margin. Else into small like anything new.
+//! - *The border*: what comes again after no more evictions from the queue that it left than a fifth of the entries, would
+//!   have been a hit had that queue been larger: an entry more for small, or two less.
+//!
+//! Invariants:
+//!
+//! 1. A row of weight is in one queue; a row of weight zero is in none, and so never goes.
+//! 2. The weights and lengths kept are those of the queues. `validate` recounts them.
+
+mod border;
+mod ghost;
+#[cfg(all(test, not(tidewheel_loom)))]
+mod tests;
+
+pub(crate) use border::Border;
+
+use crate::column::Column;
+use crate::rows::{Link, Linked, Lists, RowId};
+use crate::sync::Arc;
+use ghost::Ghost;
+
+/// Which entry goes when a cache is full.
+///
+/// A closed set. Whatever is chosen, reads stay lock-free.
+///
+/// ```
+/// use tidewheel::{Cache, EvictionPolicy};
+/// let cache = Cache::builder().max_capacity(2).eviction_policy(EvictionPolicy::Fifo).build()?;
+/// for key in 1..=3 {
+///     cache.insert(key, ());
+/// }
+/// assert!(!cache.contains_key(&1));
+/// # Ok::<(), tidewheel::BuildError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
+pub enum EvictionPolicy {
+    /// S3-FIFO with a moving border and an admission by reuse distance: the best hit ratio on most
+    /// traces, and resistant to scans and loops.
+    #[default]
+    Adaptive,
+    /// One queue; what was hit since it was last looked at stays for another round. Nearly LRU.
+    Clock,
+    /// One queue; the oldest goes, hit or not.
+    Fifo,
+}
+
+/// What the policy asks of whoever keeps the entries.
+pub(crate) trait Entries {
+    /// Bits of the key's hash, always the same ones.
+    fn hash(&self, row: RowId) -> u32;
+    /// How often the entry was hit, up to `MOST_HITS`, and lowers that by up to `by`.
+    fn lower(&mut self, row: RowId, by: u8) -> u8;
+}
+
+/// Where the readers' counter ends.
+pub(crate) const MOST_HITS: u8 = 3;
+
+const SMALL: usize = 0;
+const MAIN: usize = 1;
+
+/// Rows that are passed over for one victim, at most: then the next one goes, hit or not. (A bound of 8 costs a quarter
+/// of a point of hit ratio, one of 128 nothing.)
+const PATIENCE: u32 = 64;
+
+/// By how much a key must have been away for a shorter time than main's next victim has lain idle, in halves.
+const MARGIN_HALVES: u64 = 3;
+/// A key that comes again is young while its age is at most the number of entries divided by this.
+const YOUNG: u64 = 5;
+
+/// A row's place in the queues.
+#[derive(Clone, Copy, PartialEq)]
+struct Queued {
+    link: Link,
+    /// When it came into its queue, or the hand passed it, in misses; and in the lowest bit which queue it is.
+    since: u32,
+}
+
+/// The chain of the queues.
+struct InQueue;
+
+impl Linked<InQueue> for Column<Queued> {
+    #[inline]
+    fn link(&self, row: RowId) -> &Link {
+        &self.get_ref(row).link
+    }
+
+    #[inline]
+    fn link_mut(&mut self, row: RowId) -> &mut Link {
+        &mut self.get_mut(row).link
+    }
+
+    fn live_link(&self, row: RowId) -> Option<&Link> {
+        Some(self.link(row))
+    }
+}
+
+/// The queues of one shard.
+pub(crate) struct Policy {
+    kind: EvictionPolicy,
+    capacity: u64,
+    /// How many shards the cache has.
+    shards: u64,
+    queues: Lists<InQueue>,
+    rows: Column<Queued>,
+    weights: Column<u32>,
+    len: [u64; 2],
+    weight: [u64; 2],
+    /// Misses: entries that came. Counted round and round, in 31 bits.
+    now: u32,
+    /// The part of evictions that were from main, of late, in 65,536ths.
+    from_main: u32,
+    ghost: Ghost,
+    border: Arc<Border>,
+}
+
+impl Policy {
+    /// For a shard that may hold `capacity` of weight, of a cache with so many of them.
+    pub(crate) fn new(kind: EvictionPolicy, capacity: u64, shards: usize, border: Arc<Border>) -> Self {
+        Self {
+            kind,
+            capacity,
+            shards: shards as u64,
+            queues: Lists::new(2),
+            rows: Column::new(Queued { link: Link::LOOSE, since: 0 }),
+            weights: Column::new(1),
+            len: [0; 2],
+            weight: [0; 2],
+            now: 0,
+            from_main: 1 << 15,
+            ghost: Ghost::new(),
+            border,
+        }
+    }
+
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Another capacity. What is too much then is for the caller to evict.
+    pub(crate) fn set_capacity(&mut self, capacity: u64) {
+        self.capacity = capacity;
+    }
+
+    /// The weight of all rows.
+    #[inline]
+    pub(crate) fn weight(&self) -> u64 {
+        self.weight[SMALL] + self.weight[MAIN]
+    }
+
+    pub(crate) fn weight_of(&self, row: RowId) -> u32 {
+        self.weights.get(row)
+    }
+
+    /// Whether so much more is too much.
+    #[inline]
+    pub(crate) fn is_too_much(&self, more: u32) -> bool {
+        self.weight() + u64::from(more) > self.capacity
+    }
+
+    fn len(&self) -> u64 {
+        self.len[SMALL] + self.len[MAIN]
+    }
+
+    /// A new row. Returns how often its entry counts as hit.
+    pub(crate) fn admit(&mut self, row: RowId, hash: u32, weight: u32) -> u8 {
+        self.weights.set(row, weight);
+        self.rows.get_mut(row).link = Link::LOOSE;
+        if weight == 0 {
+            return 0;
+        }
+        self.now = self.now.wrapping_add(1);
+        if self.kind != EvictionPolicy::Adaptive {
+            self.push(MAIN, row);
+            return 0;
+        }
+        let proven = self.is_proven(hash);
+        self.push(if proven { MAIN } else { SMALL }, row);
+        if self.weight() < self.capacity {
+            while self.weight[SMALL] > self.border.part_of(self.capacity) {
+                let Some(oldest) = self.queues.front(SMALL) else { break };
+                self.pull(oldest);
+                self.push(MAIN, oldest);
+            }
+        }
+        u8::from(proven)
+    }
+
+    /// Whether the ghost speaks for a key that comes. Moves the border.
+    fn is_proven(&mut self, hash: u32) -> bool {
+        let Some(ghost) = self.ghost.recall(hash, self.now) else { return false };
+        let age = u64::from(ghost.age);
+        let part = u64::from(if ghost.from_main { self.from_main } else { (1 << 16) - self.from_main });
+        if age * part >> 16 < self.len() / YOUNG {
+            self.border.step(if ghost.from_main { -2 } else { 1 }, self.len() * self.shards);
+        }
+        let Some(next) = self.queues.front(MAIN) else { return true };
+        let idle = self.now.wrapping_sub(self.rows.get_ref(next).since >> 1) & (u32::MAX >> 1);
+        MARGIN_HALVES * (age + self.len[SMALL]) < 2 * u64::from(idle)
+    }
+
+    /// A row is gone.
+    pub(crate) fn leave(&mut self, row: RowId) {
+        if self.rows.get_ref(row).link.is_linked() {
+            self.pull(row);
+        }
+    }
+
+    /// The entry of `old` has another row, `new`, and another weight, for which there is room.
+    pub(crate) fn substitute(&mut self, old: RowId, new: RowId, weight: u32) {
+        self.weights.set(new, weight);
+        let Queued { since, .. } = *self.rows.get_ref(old);
+        *self.rows.get_mut(new) = Queued { link: Link::LOOSE, since };
+        if !self.rows.get_ref(old).link.is_linked() {
+            if weight != 0 {
+                self.push(queue_of(since), new);
+            }
+        } else if weight == 0 {
+            self.pull(old);
+        } else {
+            self.queues.substitute(&mut self.rows, old, new);
+            let total = &mut self.weight[queue_of(since)];
+            *total = *total - u64::from(self.weights.get(old)) + u64::from(weight);
+        }
+    }
+
+    /// The row that goes next, which leaves the queues here. None if there is no row of any weight.
+    pub(crate) fn victim(&mut self, entries: &mut impl Entries) -> Option<RowId> {
+        for passed in 0.. {
+            let too_much = self.weight[SMALL] >= self.border.part_of(self.capacity);
+            let queue = if self.len[MAIN] == 0 || (too_much && self.len[SMALL] != 0) { SMALL } else { MAIN };
+            let row = self.queues.front(queue)?;
+            let hits = match (self.kind, queue) {
+                (EvictionPolicy::Fifo, _) => 0,
+                (EvictionPolicy::Clock, _) | (_, SMALL) => entries.lower(row, MOST_HITS),
+                _ => entries.lower(row, 1),
+            };
+            self.pull(row);
+            if hits == 0 || passed == PATIENCE {
+                self.remember(entries.hash(row), queue);
+                return Some(row);
+            }
+            self.push(if hits == 1 { queue } else { MAIN }, row);
+        }
+        None
+    }
+
+    fn remember(&mut self, hash: u32, queue: usize) {
+        if self.kind != EvictionPolicy::Adaptive {
+            return;
+        }
+        // The row has left the queues, but was there.
+        let entries = self.len() as usize + 1;
+        if entries > self.ghost.entries() {
+            // Where weights differ their number may yet grow, and each time all is forgotten.
+            let more = if self.weight() >= self.len() + 1 { entries / 4 } else { 0 };
+            self.ghost.resize(entries + more);
+        }
+        self.ghost.remember(hash, queue == MAIN, self.now);
+        let now = if queue == MAIN { 1 << 16 } else { 0 };
+        self.from_main = (127 * self.from_main + now) >> 7;
+    }
+
+    fn push(&mut self, queue: usize, row: RowId) {
+        self.queues.push_back(&mut self.rows, queue, row);
+        self.rows.get_mut(row).since = self.now << 1 | queue as u32;
+        self.len[queue] += 1;
+        self.weight[queue] += u64::from(self.weights.get(row));
+    }
+
+    fn pull(&mut self, row: RowId) {
+        let queue = queue_of(self.rows.get_ref(row).since);
+        self.queues.unlink(&mut self.rows, row);
+        self.len[queue] -= 1;
+        self.weight[queue] -= u64::from(self.weights.get(row));
+    }
+
+    /// Gives back the memory of rows that are vacant: `count` from `first` on.
+    pub(crate) fn forget(&mut self, first: RowId, count: usize) {
+        self.rows.forget(first, count);
+        self.weights.forget(first, count);
+    }
+
+    /// Gives back the ghost's memory, if it is for much more entries than there are.
+    pub(crate) fn trim(&mut self) {
+        if self.ghost.entries() as u64 > 4 * self.len() + 64 {
+            self.ghost.resize(0);
+        }
+    }
+
+    /// Recounts the queues: all that `is_live` says of a row.
+    ///
+    /// # Panics
+    ///
+    /// Panics where an invariant of this module is broken, or where there is more than there is room for.
+    pub(crate) fn check(&self, live: impl Iterator<Item = RowId>) {
+        let mut queued = 0;
+        for queue in [SMALL, MAIN] {
+            let mut weight = 0;
+            let len = self.queues.check(&self.rows, queue, |row| {
+                assert_eq!(queue_of(self.rows.get_ref(row).since), queue, "row {} and its queue", row.index());
+                assert_ne!(self.weights.get(row), 0, "row {} is in a queue and pinned", row.index());
+                weight += u64::from(self.weights.get(row));
+            });
+            assert_eq!(len as u64, self.len[queue], "rows in queue {queue}, rows counted");
+            assert_eq!(weight, self.weight[queue], "weights in queue {queue}, weights summed");
+            queued += len;
+        }
+        let mut pinned = 0;
+        for row in live {
+            let linked = self.rows.get_ref(row).link.is_linked();
+            assert_eq!(linked, self.weights.get(row) != 0, "row {}, its queue and its weight", row.index());
+            if linked {
+                queued -= 1;
+            } else {
+                pinned += 1;
+            }
+        }
+        assert_eq!(queued, 0, "rows in queues that are not live ({pinned} are pinned)");
+        assert!(self.weight() <= self.capacity, "{} is in a shard of {}", self.weight(), self.capacity);
+    }
+}
+
+const fn queue_of(since: u32) -> usize {
+    (since & 1) as usize
+}
