@@ -20,9 +20,9 @@ use crate::expiry::Expiry;
 use crate::hash::{HashBits, RandomState};
 use crate::listener::{Listener, RemovalCause};
 use crate::reaper::{Reaper, Registration, Sweep};
-use crate::shard::{Chores, Shard, Terms, Times, Told};
+use crate::shard::{Chores, Seldom, Shard, Terms, Times, Told};
 use crate::sync::{Arc, Edge, OnceLock, Weak, thread};
-use crate::table::{Node, Pin, Unlinked, push_on};
+use crate::table::{Node, Pin, Ripe, Unlinked, push_on};
 use crate::time::{Advanced, Span, Tick};
 use equivalent::Equivalent;
 use std::fmt;
@@ -199,19 +199,35 @@ impl<K, V, S> Cache<K, V, S> {
 
     /// After the unlock: what an operation left to do. Unpinned, unless the caller's own caller holds a
     /// guard, since user code runs here.
+    #[inline]
     fn conclude(&self, shard: &Shard<K, V>, chores: Chores<K, V>, cause: RemovalCause) {
-        if let (Some(at), Some(registration)) = (chores.wake, self.inner.registration.get()) {
-            registration.wake(at);
+        if chores.seldom.is_some() || chores.removed.is_some() {
+            self.conclude_with(shard, chores, cause);
         }
-        if let Some(sealed) = chores.sealed {
-            sealed.start();
-        }
-        if let Some(removed) = chores.removed {
+    }
+
+    #[inline(never)]
+    fn conclude_with(&self, shard: &Shard<K, V>, chores: Chores<K, V>, cause: RemovalCause) {
+        let Chores { seldom, removed } = chores;
+        let ripe = seldom.and_then(|seldom| self.start(*seldom));
+        if let Some(removed) = removed {
             self.tell(shard, removed, cause);
         }
-        if let Some(ripe) = chores.ripe {
+        if let Some(ripe) = ripe {
             shard.dispose(ripe);
         }
+    }
+
+    /// What comes before the listener is told. What comes after is handed back.
+    #[cold]
+    fn start(&self, seldom: Seldom<K, V>) -> Option<Ripe<K, V>> {
+        if let (Some(at), Some(registration)) = (seldom.wake, self.inner.registration.get()) {
+            registration.wake(at);
+        }
+        if let Some(sealed) = seldom.sealed {
+            sealed.start();
+        }
+        seldom.ripe
     }
 
     /// Tells the listener of a removed value, and hands the value back to its shard.

@@ -23,6 +23,9 @@ impl<T: Copy + PartialEq> Column<T> {
 
     #[inline]
     pub(crate) fn get(&self, row: RowId) -> T {
+        if self.chunks.is_empty() {
+            return self.usual;
+        }
         *self.get_ref(row)
     }
 
@@ -31,6 +34,9 @@ impl<T: Copy + PartialEq> Column<T> {
     /// O(1); growth copies no value, only the vector of chunk pointers.
     #[inline]
     pub(crate) fn set(&mut self, row: RowId, value: T) {
+        if self.chunks.is_empty() && value == self.usual {
+            return;
+        }
         match self.chunks.get_mut(chunk(row)) {
             Some(Some(values)) => values[offset(row)] = value,
             _ if value == self.usual => {}

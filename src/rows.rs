@@ -7,7 +7,7 @@
 //! fields mean is not known here.
 //!
 //! A row is *live*, then *retired* (its number still means an entry to somebody), then *vacant*. New rows take
-//! the lowest vacant numbers, so that the rest empties, and its memory can be given back.
+//! low vacant numbers, so that the rest empties, and its memory can be given back.
 //!
 //! | file | what |
 //! |---|---|
@@ -92,6 +92,9 @@ pub(crate) const fn chunk_size(chunk: usize) -> usize {
 pub(crate) trait Row: Sized {
     type Memory: Memory<Self>;
 
+    /// A row that is not live: its link is [`Link::GONE`].
+    const GONE: Self;
+
     /// One of the row's links, always the same, which says whether the row is live.
     fn link(&self) -> &Link;
     fn link_mut(&mut self) -> &mut Link;
@@ -117,6 +120,8 @@ pub(crate) trait Memory<T> {
     ///
     /// Panics if there is no such chunk.
     fn get_mut(&mut self, row: RowId) -> &mut T;
+    /// Asks the processor to bring a row near. A hint, and no access.
+    fn fetch(&self, _: RowId) {}
 }
 
 /// A writer's book-keeping of an entry: what readers do not need, so that it is not in their way. Numbers
@@ -148,13 +153,38 @@ impl<T: Row> Rows<T> {
     #[inline]
     pub(crate) fn insert(&mut self, row: T) -> Result<RowId, T> {
         debug_assert!(!row.link().is_gone(), "a live row must not look like one that is not");
-        let Some(id) = self.numbers.take() else { return Err(row) };
-        if !self.memory.has_chunk(id.chunk()) {
-            self.memory.add_chunk(id.chunk());
-        }
+        let Some(id) = self.take() else { return Err(row) };
         *self.memory.get_mut(id) = row;
         self.live += 1;
         Ok(id)
+    }
+
+    /// Gives a live row another number. The old one is that of a retired row. Whoever keeps lists of rows is told next
+    /// ([`Lists::renumbered`]). `None` if there is no number left.
+    #[inline]
+    pub(crate) fn renumber(&mut self, old: RowId) -> Option<RowId> {
+        let new = self.take()?;
+        let row = std::mem::replace(self.memory.get_mut(old), T::GONE);
+        debug_assert!(!row.link().is_gone(), "row {} is not live", old.0);
+        *self.memory.get_mut(new) = row;
+        Some(new)
+    }
+
+    #[inline]
+    fn take(&mut self) -> Option<RowId> {
+        self.numbers.take().or_else(|| self.gather())
+    }
+
+    #[cold]
+    fn gather(&mut self) -> Option<RowId> {
+        let memory = &mut self.memory;
+        for &id in self.numbers.gather() {
+            if !memory.has_chunk(id.chunk()) {
+                memory.add_chunk(id.chunk());
+            }
+            *memory.get_mut(id).link_mut() = Link::VACANT;
+        }
+        self.numbers.take()
     }
 
     /// The row is not live any more. It must have left every list. Its number stays taken.
@@ -170,8 +200,17 @@ impl<T: Row> Rows<T> {
     /// The number of a retired row means nothing to anybody any more.
     #[inline]
     pub(crate) fn vacate(&mut self, id: RowId) {
-        debug_assert!(self.memory.get(id).link().is_gone(), "row {} is vacant and live", id.0);
+        let link = self.memory.get_mut(id).link_mut();
+        assert!(!link.is_vacant(), "number {} was given back twice", id.0);
+        debug_assert!(link.is_gone(), "row {} is vacant and live", id.0);
+        *link = Link::VACANT;
         self.numbers.give(id);
+    }
+
+    /// Has a row brought near, for whoever comes for it soon.
+    #[inline]
+    pub(crate) fn fetch(&self, id: RowId) {
+        self.memory.fetch(id);
     }
 
     /// The row, if it is live.
@@ -188,7 +227,7 @@ impl<T: Row> Rows<T> {
         self.live
     }
 
-    /// The live or retired row with the lowest number from `from` on.
+    /// The row with the lowest number from `from` on that is live, retired, or vacant and about to be used.
     pub(crate) fn next_taken(&self, from: RowId) -> Option<RowId> {
         self.numbers.next_taken(from)
     }

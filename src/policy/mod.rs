@@ -229,20 +229,20 @@ impl Policy {
     }
 
     /// The entry of `old` has another row, `new`, and another weight, for which there is room.
-    pub(crate) fn substitute(&mut self, old: RowId, new: RowId, weight: u32) {
+    pub(crate) fn renumbered(&mut self, old: RowId, new: RowId, weight: u32) {
+        let before = u64::from(self.weights.get(old));
         self.weights.set(new, weight);
-        let Queued { since, .. } = *self.rows.get_ref(old);
-        *self.rows.get_mut(new) = Queued { link: Link::LOOSE, since };
-        if !self.rows.get_ref(old).link.is_linked() {
-            if weight != 0 {
-                self.push(queue_of(since), new);
+        let queued = std::mem::replace(&mut self.rows.get_mut(old).link, Link::LOOSE);
+        let since = self.rows.get_ref(old).since;
+        *self.rows.get_mut(new) = Queued { link: queued, since };
+        let queue = queue_of(since);
+        if self.queues.renumbered(&mut self.rows, new) {
+            self.weight[queue] = self.weight[queue] - before + u64::from(weight);
+            if weight == 0 {
+                self.pull(new);
             }
-        } else if weight == 0 {
-            self.pull(old);
-        } else {
-            self.queues.substitute(&mut self.rows, old, new);
-            let total = &mut self.weight[queue_of(since)];
-            *total = *total - u64::from(self.weights.get(old)) + u64::from(weight);
+        } else if weight != 0 {
+            self.push(queue, new);
         }
     }
 

@@ -199,7 +199,7 @@ proptest! {
                     if let Some(&old) = row_of.get(&key) {
                         if weight <= weights[&old] {
                             next += 1;
-                            policy.substitute(old, row(next), weight);
+                            policy.renumbered(old, row(next), weight);
                             let hits = kept.0.remove(&old).expect("it is there");
                             kept.0.insert(row(next), hits);
                             weights.remove(&old);

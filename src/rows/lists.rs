@@ -17,11 +17,13 @@ use std::marker::PhantomData;
 const LIST: u32 = 1 << 31;
 /// In `Link::prev`: in no list.
 const LOOSE: u32 = u32::MAX;
-/// In `Link::prev`: the row is not live.
+/// In `Link::prev`: the row is not live, but its number is taken.
 const GONE: u32 = u32::MAX - 1;
+/// In `Link::prev`: its number is vacant.
+const VACANT: u32 = u32::MAX - 2;
 
 /// So many lists fit at most in one chain.
-const MAX_LISTS: usize = (GONE - LIST) as usize;
+const MAX_LISTS: usize = (VACANT - LIST) as usize;
 
 /// A row's place in one list: who comes before it and who after.
 ///
@@ -39,15 +41,24 @@ impl Link {
     pub(crate) const LOOSE: Self = Self { prev: LOOSE, next: LOOSE };
     /// Of a row that is not live.
     pub(crate) const GONE: Self = Self { prev: GONE, next: GONE };
+    /// Of a row whose number is vacant.
+    pub(super) const VACANT: Self = Self { prev: VACANT, next: VACANT };
 
     /// Whether this is a stop of some list.
     #[inline]
     pub(crate) const fn is_linked(&self) -> bool {
-        self.prev < GONE
+        self.prev < VACANT
     }
 
+    /// Whether the row is not live.
+    #[inline]
     pub(super) const fn is_gone(&self) -> bool {
-        self.prev == GONE
+        self.prev == GONE || self.prev == VACANT
+    }
+
+    #[inline]
+    pub(super) const fn is_vacant(&self) -> bool {
+        self.prev == VACANT
     }
 }
 
@@ -141,18 +152,32 @@ impl<C> Lists<C> {
         (prev == next && prev & LIST != 0).then_some((prev & !LIST) as usize)
     }
 
-    /// Puts `new`, which is in no list of this chain, in the place of `old`, if that is in one.
-    pub(crate) fn substitute(&mut self, rows: &mut impl Linked<C>, old: RowId, new: RowId) {
-        let link = rows.link_mut(old);
-        if !link.is_linked() {
-            return;
+    /// Has the neighbours of a row brought near.
+    #[inline]
+    pub(crate) fn fetch<T: Row>(rows: &Rows<T>, row: RowId)
+    where
+        C: Chain<T>,
+    {
+        let &Link { prev, next } = C::link(&rows[row]);
+        for stop in [prev, next] {
+            if stop & LIST == 0 {
+                rows.fetch(RowId::from_index(stop));
+            }
         }
-        let Link { prev, next } = std::mem::replace(link, Link::LOOSE);
-        let link = rows.link_mut(new);
-        debug_assert!(!link.is_linked(), "row {} is in a list already", new.index());
-        *link = Link { prev, next };
-        self.stop(rows, prev).next = new.index();
-        self.stop(rows, next).prev = new.index();
+    }
+
+    /// A row has got another number, and has taken its link along ([`Rows::renumber`], for instance): its neighbours are
+    /// told. The row keeps its place. Whether it is in a list at all.
+    #[inline]
+    pub(crate) fn renumbered(&mut self, rows: &mut impl Linked<C>, row: RowId) -> bool {
+        let link = rows.link(row);
+        if !link.is_linked() {
+            return false;
+        }
+        let &Link { prev, next } = link;
+        self.stop(rows, prev).next = row.index();
+        self.stop(rows, next).prev = row.index();
+        true
     }
 
     /// Moves all rows of `from`, in their order, behind the last row of `to`.

@@ -1,7 +1,11 @@
-//! Which numbers are taken: bits, in blocks, in chunks. The lowest vacant number is the next to be taken.
+//! Which numbers are taken: bits, in blocks, in chunks.
 //!
-//! Knows no rows. What it costs: a bit a number, and two bytes for each block of 4,096; a block without taken
-//! numbers has no bits at all.
+//! A few vacant numbers are *at hand*: in the bits they count as taken. Where there is none left, the lowest vacant
+//! ones are gathered, a word of bits at once. What is given back comes to hand too, and so is taken again while its
+//! memory is still near; unless there is a vacant number in a chunk before it, so that high chunks empty.
+//!
+//! Knows no rows. What it costs: a bit a number, two bytes for each block of 4,096 (a block without taken
+//! numbers has no bits at all), and four for each number at hand.
 
 use super::{CHUNKS, RowId, chunk_size};
 use std::ops::Range;
@@ -14,8 +18,15 @@ const BLOCK: usize = WORD * WORDS;
 /// smaller than a word.
 const WORTH: usize = if cfg!(tidewheel_loom) { 1 } else { 4 };
 
+/// So many numbers are at hand at most. One under loom, so that what is given back is vacant.
+const AT_HAND: usize = if cfg!(tidewheel_loom) { 1 } else { 256 };
+/// So many are gathered at a time.
+const GATHERED: usize = if cfg!(tidewheel_loom) { 1 } else { WORD };
+
 /// Numbers by chunk.
 pub(super) struct Numbers {
+    /// Vacant numbers whose bits are set. The last one is the next to be taken.
+    at_hand: Vec<RowId>,
     chunks: Vec<Chunk>,
     /// No chunk before this one has a vacant number.
     lowest: usize,
@@ -67,9 +78,9 @@ impl Chunk {
         self.size.min(BLOCK)
     }
 
-    /// The lowest vacant number, and whether its word was idle.
-    #[inline]
-    fn take(&mut self) -> Option<(usize, bool)> {
+    /// The lowest vacant numbers, all of one word: the word's first number, which of them, and whether the word was
+    /// idle.
+    fn take(&mut self) -> Option<(usize, u64, bool)> {
         if self.taken == self.size {
             return None;
         }
@@ -80,10 +91,10 @@ impl Chunk {
         while usize::from(self.blocks[self.lowest].taken) == most {
             self.lowest += 1;
         }
-        self.taken += 1;
+        let (offset, vacant, was_idle) = self.blocks[self.lowest].take(most);
+        self.taken += vacant.count_ones() as usize;
         self.touched = true;
-        let (offset, was_idle) = self.blocks[self.lowest].take();
-        Some((self.lowest * BLOCK + offset, was_idle))
+        Some((self.lowest * BLOCK + offset, vacant, was_idle))
     }
 
     fn is_taken(&self, offset: usize) -> bool {
@@ -103,19 +114,23 @@ impl Chunk {
 }
 
 impl Block {
-    #[inline]
-    fn take(&mut self) -> (usize, bool) {
+    /// As `Chunk::take`, in a block of so many numbers.
+    fn take(&mut self, size: usize) -> (usize, u64, bool) {
         let bits = self.bits.get_or_insert_with(|| Box::new(Bits { words: [0; WORDS], full: 0 }));
         let word = bits.full.trailing_ones() as usize;
-        let bit = bits.words[word].trailing_ones() as usize;
-        let was_idle = bits.words[word] == 0 && self.touched >> word & 1 == 1;
-        bits.words[word] |= 1 << bit;
+        let before = bits.words[word];
+        let was_idle = before == 0 && self.touched >> word & 1 == 1;
+        let mut vacant = !before & (u64::MAX >> (WORD - size.min(WORD)));
+        while vacant.count_ones() as usize > GATHERED {
+            vacant &= !(1 << vacant.ilog2());
+        }
+        bits.words[word] |= vacant;
         if bits.words[word] == u64::MAX {
             bits.full |= 1 << word;
         }
         self.touched |= 1 << word;
-        self.taken += 1;
-        (word * WORD + bit, was_idle)
+        self.taken += vacant.count_ones() as u16;
+        (word * WORD, vacant, was_idle)
     }
 
     /// Whether the number's word is idle now.
@@ -133,23 +148,36 @@ impl Block {
 
 impl Numbers {
     pub(super) fn new() -> Self {
-        Self { chunks: Vec::new(), lowest: 0, trimming: (CHUNKS, 0), taken: 0, idle: 0 }
+        Self { at_hand: Vec::new(), chunks: Vec::new(), lowest: 0, trimming: (CHUNKS, 0), taken: 0, idle: 0 }
     }
 
+    /// A number that was at hand, if there is one.
     #[inline]
     pub(super) fn take(&mut self) -> Option<RowId> {
+        self.at_hand.pop()
+    }
+
+    /// Gathers the lowest vacant numbers, if none is at hand, and says which: none if all there can be are taken.
+    #[cold]
+    pub(super) fn gather(&mut self) -> &[RowId] {
+        debug_assert!(self.at_hand.is_empty(), "there are some at hand");
         loop {
             let Some(chunk) = self.chunks.get_mut(self.lowest) else {
                 if self.chunks.len() == CHUNKS {
-                    return None;
+                    return &[];
                 }
                 self.chunks.push(Chunk::new(chunk_size(self.chunks.len())));
                 continue;
             };
-            if let Some((offset, was_idle)) = chunk.take() {
+            if let Some((offset, mut vacant, was_idle)) = chunk.take() {
                 self.idle -= usize::from(was_idle);
-                self.taken += 1;
-                return Some(RowId::new(self.lowest, offset));
+                self.taken += vacant.count_ones() as usize;
+                while vacant != 0 {
+                    let highest = vacant.ilog2();
+                    self.at_hand.push(RowId::new(self.lowest, offset + highest as usize));
+                    vacant &= !(1 << highest);
+                }
+                return &self.at_hand;
             }
             self.lowest += 1;
         }
@@ -157,6 +185,15 @@ impl Numbers {
 
     #[inline]
     pub(super) fn give(&mut self, id: RowId) {
+        if id.chunk() <= self.lowest && self.at_hand.len() < AT_HAND {
+            self.at_hand.push(id);
+        } else {
+            self.clear(id);
+        }
+    }
+
+    /// The number is vacant in the bits too.
+    fn clear(&mut self, id: RowId) {
         let chunk = &mut self.chunks[id.chunk()];
         let block = id.offset() / BLOCK;
         self.idle += usize::from(chunk.blocks[block].give(id.offset() % BLOCK));
@@ -166,6 +203,7 @@ impl Numbers {
         self.lowest = self.lowest.min(id.chunk());
     }
 
+    /// Whether it is taken, or at hand.
     pub(super) fn is_taken(&self, id: RowId) -> bool {
         self.chunks.get(id.chunk()).is_some_and(|chunk| chunk.is_taken(id.offset()))
     }
@@ -175,7 +213,7 @@ impl Numbers {
         RowId::new(self.chunks.len(), 0)
     }
 
-    /// The lowest taken number from `from` on.
+    /// The lowest number from `from` on that is taken, or at hand.
     pub(super) fn next_taken(&self, from: RowId) -> Option<RowId> {
         let mut offset = from.offset();
         for (index, chunk) in self.chunks.iter().enumerate().skip(from.chunk()) {
@@ -206,6 +244,9 @@ impl Numbers {
     /// a multiple of pages whatever is kept there, can be given back without a rest). False when all have been
     /// looked at; the next call begins anew.
     pub(super) fn trim(&mut self, most: usize, mut vacant: impl FnMut(usize, Range<usize>)) -> bool {
+        while let Some(id) = self.at_hand.pop() {
+            self.clear(id);
+        }
         let mut left = most.div_ceil(BLOCK).max(1);
         let (mut at, mut word) = self.trimming;
         if at >= self.chunks.len() {
@@ -283,5 +324,6 @@ impl Numbers {
             all += taken;
         }
         assert_eq!((all, idle), (self.taken, self.idle), "taken numbers, and words that are idle");
+        assert!(self.at_hand.iter().all(|&id| self.is_taken(id)), "a number at hand without its bit");
     }
 }

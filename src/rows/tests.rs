@@ -26,6 +26,8 @@ impl Default for Pair {
 impl Row for Pair {
     type Memory = Vec<Box<[Self]>>;
 
+    const GONE: Self = Self { first: Link::GONE, second: Link::LOOSE, value: 0 };
+
     fn link(&self) -> &Link {
         &self.first
     }
@@ -96,7 +98,7 @@ fn numbers_have_no_gaps_but_those_between_chunks() {
 }
 
 #[test]
-fn the_lowest_vacant_number_is_taken_next() {
+fn a_number_is_taken_again_soon() {
     let mut rows = Rows::new();
     let ids: Vec<_> = (0..9000).map(|value| rows.insert(Pair::of(value)).ok().unwrap()).collect();
     for &at in &[8000, 70, 4500] {
@@ -104,7 +106,26 @@ fn the_lowest_vacant_number_is_taken_next() {
         rows.check();
     }
     let again: Vec<_> = (0..3).map(|_| rows.insert(Pair::of(0)).ok().unwrap()).collect();
-    assert_eq!(again, [ids[70], ids[4500], ids[8000]]);
+    assert_eq!(again, [ids[4500], ids[70], ids[8000]]);
+}
+
+/// A few rows that stay, and are given other numbers again and again, do not stay where they were.
+#[test]
+fn high_chunks_empty() {
+    let mut rows = Rows::new();
+    let mut ids: Vec<_> = (0..100_000).map(|value| rows.insert(Pair::of(value)).ok().unwrap()).collect();
+    for id in ids.drain(..99_900) {
+        remove(&mut rows, id);
+    }
+    for _ in 0..10 {
+        for id in &mut ids {
+            let new = rows.renumber(*id).unwrap();
+            rows.vacate(*id);
+            *id = new;
+        }
+        rows.check();
+    }
+    assert!(ids.iter().all(|id| id.dense() < 1000), "{ids:?}");
 }
 
 #[test]
@@ -230,8 +251,8 @@ impl<C: Chain<Pair>> Side<C> {
         assert_eq!(self.lists.pop_front(rows, list), self.model[list].pop_front());
     }
 
-    fn renumber(&mut self, rows: &mut Rows<Pair>, old: RowId, new: RowId) {
-        self.lists.substitute(rows, old, new);
+    fn renumbered(&mut self, rows: &mut Rows<Pair>, old: RowId, new: RowId) {
+        self.lists.renumbered(rows, new);
         for row in self.model.iter_mut().flatten().filter(|row| **row == old) {
             *row = new;
         }
@@ -290,10 +311,10 @@ proptest! {
                 }
                 Op::Renumber(pick) => if let Some(row) = picked(pick) {
                     let value = rows[row].value;
-                    let new = rows.insert(Pair::of(value)).ok().unwrap();
-                    first.renumber(&mut rows, row, new);
-                    second.renumber(&mut rows, row, new);
-                    rows.retire(row);
+                    let new = rows.renumber(row).unwrap();
+                    first.renumbered(&mut rows, row, new);
+                    second.renumbered(&mut rows, row, new);
+                    assert!(!rows.contains(row) && rows[new].value == value);
                     rows.vacate(row);
                     live.remove(&row.index());
                     live.insert(new.index(), value);

@@ -38,11 +38,11 @@ pub(crate) use write::{Removed, Replaced};
 
 use crate::column::Column;
 use crate::hash::HashBits;
-use crate::rows::{Booked, Chain, Link, RowId, Rows};
+use crate::rows::{Booked, Chain, Link, Lists, RowId, Rows};
 use crate::sync::CachePadded;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::thread_local;
-use crate::table::{Node, Pin, Ripe, Sealed, Table, Unlinked, Writing};
+use crate::table::{Node, Pin, Place, Ripe, Sealed, Table, Unlinked, Writing};
 use crate::time::{SECOND, Span, Tick, Timeline};
 use crate::wheel::Wheel;
 use bounds::Bounds;
@@ -174,13 +174,29 @@ impl<K, V> Ledger<K, V> {
         self.rows[row].home
     }
 
+    /// Where a key is. Has the row and its neighbours brought near meanwhile: they are about to be written to.
+    #[inline]
+    fn find(
+        &self,
+        table: &Writing<'_, '_, K, V, Self>,
+        hash: HashBits,
+        is_key: impl Fn(&K) -> bool,
+    ) -> Option<Place> {
+        let place = table.find_telling(hash, is_key, |row| self.rows.fetch(row))?;
+        Lists::<InWheel>::fetch(&self.rows, table.row(place));
+        Some(place)
+    }
+
     fn times(&self, row: RowId) -> Times {
         Times { ttl: self.ttls.get(row), born: unpack(self.rows[row].born) }
     }
 
-    fn set_times(&mut self, row: RowId, times: Times) {
-        self.ttls.set(row, times.ttl);
-        self.rows[row].born = pack(times.born);
+    fn set_ttl(&mut self, row: RowId, ttl: Span) {
+        self.ttls.set(row, ttl);
+    }
+
+    fn set_born(&mut self, row: RowId, born: Tick) {
+        self.rows[row].born = pack(born);
     }
 
     /// Files a row that is in no slot, unless its entry never expires.
@@ -193,10 +209,9 @@ impl<K, V> Ledger<K, V> {
         }
     }
 
-    /// Files a row whose deadline moved from `before` to `after`. Later is nobody's business: the slot
-    /// comes due, and the row is filed again then.
+    /// Files a row whose deadline moved from `before` to `after`.
     fn refile(&mut self, row: RowId, before: Tick, after: Tick, now: Tick) {
-        if after < before || after == Tick::NEVER || !self.wheel.is_filed(&self.rows, row) {
+        if !(self.wheel.is_filed(&self.rows, row) && stays(before, after)) {
             self.file_again(row, after, now);
         }
     }
@@ -208,6 +223,7 @@ impl<K, V> Ledger<K, V> {
     }
 
     /// A row for an entry, which is in no slot yet.
+    #[inline]
     fn book(&mut self, home: u32, times: Times) -> RowId {
         let booked = Booked { home, wheel: Link::LOOSE, born: pack(times.born), label: 0 };
         let row = self.rows.insert(booked).expect("a shard holds at most 2^27 entries");
@@ -215,13 +231,15 @@ impl<K, V> Ledger<K, V> {
         row
     }
 
-    /// Another row for an entry whose node is about to be replaced: a node and its row have one number, and
-    /// readers may still look at the old node.
-    fn book_again(&mut self, old: RowId, times: Times) -> RowId {
-        let new = self.book(self.home(old), times);
-        self.wheel.substitute(&mut self.rows, old, new);
-        self.rows.retire(old);
-        new
+    /// Another number for the row of an entry whose node is about to be replaced: a node and its row have one number,
+    /// and readers may still look at the old node. The row keeps its places in lists, and what is in it, but its time
+    /// to live has to be told. Whether it is filed, too.
+    #[inline]
+    fn book_again(&mut self, old: RowId, ttl: Span) -> (RowId, bool) {
+        let new = self.rows.renumber(old).expect("a shard holds at most 2^27 entries");
+        let filed = self.wheel.renumbered(&mut self.rows, new);
+        self.ttls.set(new, ttl);
+        (new, filed)
     }
 
     /// The entry is gone: so is its place in the wheel. Its row's number stays taken until its node is dropped.
@@ -250,13 +268,18 @@ struct Gauges {
 /// What an operation leaves to be done after the lock is released, in this order.
 #[must_use]
 pub(crate) struct Chores<K, V> {
+    pub(crate) seldom: Option<Box<Seldom<K, V>>>,
+    /// The listener is to be told, and then it is to be retired.
+    pub(crate) removed: Option<Unlinked<K, V>>,
+}
+
+/// Of the chores, those that few operations leave.
+pub(crate) struct Seldom<K, V> {
     /// The reaper is to come at this tick, earlier than it knew.
     pub(crate) wake: Option<Tick>,
     /// To be started.
     pub(crate) sealed: Option<Sealed>,
-    /// The listener is to be told, and then it is to be retired.
-    pub(crate) removed: Option<Unlinked<K, V>>,
-    /// To be disposed of.
+    /// To be disposed of, after the listener was told.
     pub(crate) ripe: Option<Ripe<K, V>>,
 }
 
@@ -376,9 +399,18 @@ impl<K, V> Shard<K, V> {
     /// Shows the books' state outside. The last thing under the lock.
     fn publish(&self, table: &Writing<'_, '_, K, V, Ledger<K, V>>, due: Tick) {
         self.publish_due(due);
-        // ORDERING: Relaxed, both; see the loads.
-        self.gauges.len.store(table.len(), Ordering::Relaxed);
+        self.publish_len(table.len());
+        // ORDERING: Relaxed; see the load.
         self.gauges.waiting.store(table.has_sealed_debris(), Ordering::Relaxed);
+    }
+
+    /// Not stored where it is the same: other threads may have the cache line, and need not lose it.
+    #[inline]
+    fn publish_len(&self, len: usize) {
+        // ORDERING: Relaxed, both; see `len`. Who has the lock alone stores it.
+        if self.gauges.len.load(Ordering::Relaxed) != len {
+            self.gauges.len.store(len, Ordering::Relaxed);
+        }
     }
 
     fn publish_due(&self, due: Tick) {
@@ -388,26 +420,46 @@ impl<K, V> Shard<K, V> {
 
     /// The end of a writer's operation under the lock: seals what is full, takes what is ripe, and sees
     /// to it that the reaper comes in time (S3). `deadline` is that of the entry written, if any.
+    #[inline]
     fn settle(
+        &self,
+        (table, ledger): (&mut write::Table<'_, '_, K, V>, &mut Ledger<K, V>),
+        (now, deadline): (Tick, Tick),
+        removed: Option<Unlinked<K, V>>,
+    ) -> Chores<K, V> {
+        // What `settle_further` would come to, without a division: `due` is the start of a second, or past, or `NEVER`.
+        let by_next_second = ledger.due.as_nanos() <= now.as_nanos() + SECOND;
+        let by_deadline = ledger.due.as_nanos() < deadline.as_nanos() + SECOND;
+        let in_time = by_next_second || by_deadline && !table.has_debris() && ledger.expired.is_empty();
+        if in_time && !table.is_batch_full() {
+            self.publish_len(table.len());
+            return Chores { seldom: None, removed };
+        }
+        Chores { seldom: self.settle_further(table, ledger, now, deadline), removed }
+    }
+
+    #[cold]
+    fn settle_further(
         &self,
         table: &mut Writing<'_, '_, K, V, Ledger<K, V>>,
         ledger: &mut Ledger<K, V>,
         now: Tick,
         deadline: Tick,
-    ) -> Chores<K, V> {
+    ) -> Option<Box<Seldom<K, V>>> {
         let sealed = table.seal(false);
         let ripe = (sealed.is_some() && !is_helping())
             .then(|| table.take_ripe(false, |row| ledger.rows.vacate(row)))
             .filter(|ripe| !ripe.is_empty());
         let soon = Tick::start_of(now.second() + 1);
         let mut need = boundary(deadline).max(soon);
-        if table.has_open_debris() || table.has_sealed_debris() || !ledger.expired.is_empty() {
+        if table.has_debris() || !ledger.expired.is_empty() {
             need = soon;
         }
         let wake = (need < ledger.due).then_some(need);
         ledger.due = ledger.due.min(need);
         self.publish(table, ledger.due);
-        Chores { wake, sealed, removed: None, ripe }
+        (wake.is_some() || sealed.is_some() || ripe.is_some())
+            .then(|| Box::new(Seldom { wake, sealed, ripe }))
     }
 
     /// Drops ripe values, and makes room of them for the next inserts.
@@ -468,6 +520,12 @@ impl<K, V> fmt::Debug for Shard<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shard").field("len", &self.len()).field("due", &self.due()).finish_non_exhaustive()
     }
+}
+
+/// Whether a row that is filed stays where it is when its deadline moves. Later is nobody's business: the slot comes
+/// due, and the row is filed again then.
+fn stays(before: Tick, after: Tick) -> bool {
+    before <= after && after < Tick::NEVER
 }
 
 /// The first start of a second at or after `tick`: what is due then can be drained.

@@ -142,7 +142,7 @@ impl<K, V> Shard<K, V> {
                 drop_expired(terms, &mut table, ledger, place);
             }
         }
-        let chores = self.settle(&mut table, ledger, now, Tick::NEVER);
+        let chores = self.settle((&mut table, ledger), (now, Tick::NEVER), None);
         Cleared { removed, next: next.filter(|&row| row < end), chores }
     }
 

@@ -5,7 +5,7 @@
 //! without the lock has read its clock before the seal, so nothing that is decided here undoes it.
 
 use super::bounds::Ends;
-use super::{Chores, Expected, Ledger, Ruling, Shard, Terms, Times};
+use super::{Chores, Expected, Ledger, Ruling, Shard, Terms, Times, stays};
 use crate::hash::HashBits;
 use crate::table::{Node, Pin, Place, Seal, Touch, Unlinked, Writing};
 use crate::time::{Span, Tick};
@@ -45,7 +45,7 @@ impl<K: Eq, V> Shard<K, V> {
     ) -> Chores<K, V> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
-        let place = table.find(hash, |key| *key == entry.0);
+        let place = ledger.find(&table, hash, |key| *key == entry.0);
         let seal = place.map(|place| table.node(place).seal());
         let now = terms.clock.now();
         let times = Times { ttl, born: born.unwrap_or(now) };
@@ -98,19 +98,17 @@ impl<K: Eq, V> Shard<K, V> {
         terms.note(times.ttl);
         let Some((place, seal)) = sealed else {
             self.add(terms, (table, ledger), hash, entry, (now, ends, times));
-            return self.settle(table, ledger, now, deadline);
+            return self.settle((table, ledger), (now, deadline), None);
         };
-        let row = ledger.book_again(table.row(place), times);
-        let old = table.replace(place, row, entry, deadline);
-        ledger.bind(terms, row, ends);
-        ledger.refile(row, seal.tick(), deadline, now);
+        ledger.set_born(table.row(place), times.born);
+        let old = exchange(terms, (table, ledger), place, entry, (seal.tick(), now, ends, times.ttl));
         let removed = if seal.was_alive(now) {
             hand_out(terms, table, old)
         } else {
             bury(terms, table, ledger, old);
             None
         };
-        Chores { removed, ..self.settle(table, ledger, now, deadline) }
+        self.settle((table, ledger), (now, deadline), removed)
     }
 
     /// Stores an entry if there is no live one; else hands it back.
@@ -135,7 +133,7 @@ impl<K: Eq, V> Shard<K, V> {
         let expiry = ruling.tick(now, || Tick::NEVER);
         let ends = terms.ends(now, times.limit_of_value(now, terms, hash.home()), expiry);
         self.add(terms, (&mut table, ledger), hash, (key, value), (now, ends, times));
-        (Ok(()), self.settle(&mut table, ledger, now, ends.deadline))
+        (Ok(()), self.settle((&mut table, ledger), (now, ends.deadline), None))
     }
 
     /// Puts a new value in the place of a live entry's: of any, or of `expected` alone.
@@ -148,7 +146,7 @@ impl<K: Eq, V> Shard<K, V> {
     ) -> (Replaced<K, V>, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
-        let Some(place) = table.find(hash, |other| *other == key) else {
+        let Some(place) = ledger.find(&table, hash, |other| *other == key) else {
             return (Replaced::Gone(key, value), Chores::none());
         };
         let node = table.node(place);
@@ -164,14 +162,12 @@ impl<K: Eq, V> Shard<K, V> {
         let deadline = ends.deadline;
         if !node.claim(&seal, now, deadline) {
             drop_expired(terms, &mut table, ledger, place);
-            return (Replaced::Gone(key, value), self.settle(&mut table, ledger, now, Tick::NEVER));
+            return (Replaced::Gone(key, value), self.settle((&mut table, ledger), (now, Tick::NEVER), None));
         }
-        let row = ledger.book_again(row, times);
-        let old = table.replace(place, row, (key, value), deadline);
-        ledger.bind(terms, row, ends);
-        ledger.refile(row, seal.tick(), deadline, now);
+        let before = seal.tick();
+        let old = exchange(terms, (&mut table, ledger), place, (key, value), (before, now, ends, times.ttl));
         let removed = hand_out(terms, &mut table, old);
-        (Replaced::Done, Chores { removed, ..self.settle(&mut table, ledger, now, deadline) })
+        (Replaced::Done, self.settle((&mut table, ledger), (now, deadline), removed))
     }
 
     /// Takes out a live entry: any, or `expected` alone.
@@ -184,7 +180,7 @@ impl<K: Eq, V> Shard<K, V> {
     ) -> (Removed, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
-        let Some(place) = table.find(hash, is_key) else {
+        let Some(place) = ledger.find(&table, hash, is_key) else {
             return (Removed::Gone, Chores::none());
         };
         let node = table.node(place);
@@ -194,17 +190,14 @@ impl<K: Eq, V> Shard<K, V> {
         let now = terms.clock.now();
         if !node.kill(now) {
             drop_expired(terms, &mut table, ledger, place);
-            return (Removed::Gone, self.settle(&mut table, ledger, now, Tick::NEVER));
+            return (Removed::Gone, self.settle((&mut table, ledger), (now, Tick::NEVER), None));
         }
         let row = table.row(place);
         let (times, expiry) = (ledger.times(row), ledger.expiry(row));
         let old = table.unlink(place, ledger.home(row));
         ledger.forget(row);
         let removed = hand_out(terms, &mut table, old);
-        (
-            Removed::Done(times, expiry),
-            Chores { removed, ..self.settle(&mut table, ledger, now, Tick::NEVER) },
-        )
+        (Removed::Done(times, expiry), self.settle((&mut table, ledger), (now, Tick::NEVER), removed))
     }
 
     /// Restarts the time to live of a live entry, without the lock where that is possible.
@@ -281,12 +274,12 @@ impl<K: Eq, V> Shard<K, V> {
         terms.note(ttl);
         if !node.reset(&seal, now, deadline) {
             drop_expired(terms, &mut table, ledger, place);
-            return (false, self.settle(&mut table, ledger, now, Tick::NEVER));
+            return (false, self.settle((&mut table, ledger), (now, Tick::NEVER), None));
         }
-        ledger.set_times(row, times);
+        ledger.set_ttl(row, ttl);
         ledger.bind(terms, row, ends);
         ledger.refile(row, seal.tick(), deadline, now);
-        (true, self.settle(&mut table, ledger, now, deadline))
+        (true, self.settle((&mut table, ledger), (now, deadline), None))
     }
 
     /// A row and an entry for it.
@@ -304,6 +297,24 @@ impl<K: Eq, V> Shard<K, V> {
         ledger.bind(terms, row, ends);
         ledger.file(row, ends.deadline, now);
     }
+}
+
+/// Puts a new node in the place of another, whose deadline was `before`, under another number. The row goes along.
+#[inline(always)]
+fn exchange<K, V>(
+    terms: &Terms,
+    (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
+    place: Place,
+    entry: (K, V),
+    (before, now, ends, ttl): (Tick, Tick, Ends, Span),
+) -> Unlinked<K, V> {
+    let (row, is_filed) = ledger.book_again(table.row(place), ttl);
+    let old = table.replace(place, row, entry, ends.deadline);
+    ledger.bind(terms, row, ends);
+    if !(is_filed && stays(before, ends.deadline)) {
+        ledger.file_again(row, ends.deadline, now);
+    }
+    old
 }
 
 /// An unlinked node that was alive: for the caller, who tells the listener, or else debris at once.
@@ -353,13 +364,13 @@ impl<K, V> Shard<K, V> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
         table.retire(removed);
-        self.settle(&mut table, ledger, terms.clock.now(), Tick::NEVER)
+        self.settle((&mut table, ledger), (terms.clock.now(), Tick::NEVER), None)
     }
 }
 
 impl<K, V> Chores<K, V> {
     /// Nothing was changed.
     fn none() -> Self {
-        Self { wake: None, sealed: None, removed: None, ripe: None }
+        Self { seldom: None, removed: None }
     }
 }

@@ -7,14 +7,14 @@
 //! kept there.
 
 use crate::rows::{Booked, CHUNKS, Link, Memory, Row, RowId, chunk_size};
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::Range;
 use std::ptr::NonNull;
 
 /// The alignment of every block: a cache line.
 const ALIGN: usize = 64;
 
-/// A block of memory that began as zeros, of one owner.
+/// A block of memory of one owner.
 #[derive(Debug)]
 pub(super) struct Block {
     start: NonNull<u8>,
@@ -25,11 +25,20 @@ pub(super) struct Block {
 unsafe impl Send for Block {}
 
 impl Block {
-    /// Memory for so many values of `T`.
+    /// Memory for so many values of `T`, of zeros.
     pub(super) fn zeroed<T>(count: usize) -> Self {
+        Self::obtain::<T>(count, true)
+    }
+
+    /// Memory for so many values of `T`, of whatever. (Zeros under loom, whose models have readers that look too early.)
+    pub(super) fn new<T>(count: usize) -> Self {
+        Self::obtain::<T>(count, cfg!(tidewheel_loom))
+    }
+
+    fn obtain<T>(count: usize, zeroed: bool) -> Self {
         let layout = Layout::array::<T>(count).and_then(|layout| layout.align_to(ALIGN));
         match layout {
-            Ok(layout) if layout.size() > 0 => Self { start: system::obtain(layout), layout },
+            Ok(layout) if layout.size() > 0 => Self { start: system::obtain(layout, zeroed), layout },
             // What is kept here has a size, and what does not fit the address space is not asked for.
             _ => panic!("a block of {count} is too large"),
         }
@@ -76,9 +85,9 @@ impl Drop for Block {
 }
 
 /// From the global allocator.
-fn allocate(layout: Layout) -> NonNull<u8> {
+fn allocate(layout: Layout, zeroed: bool) -> NonNull<u8> {
     // SAFETY: T8 begins here: the size is not zero.
-    match NonNull::new(unsafe { alloc_zeroed(layout) }) {
+    match NonNull::new(unsafe { if zeroed { alloc_zeroed(layout) } else { alloc(layout) } }) {
         Some(start) => start,
         None => handle_alloc_error(layout),
     }
@@ -96,9 +105,9 @@ mod system {
         layout.size() >= LARGE && layout.align() <= 4096
     }
 
-    pub(super) fn obtain(layout: Layout) -> NonNull<u8> {
+    pub(super) fn obtain(layout: Layout, zeroed: bool) -> NonNull<u8> {
         if !is_mapped(layout) {
-            return allocate(layout);
+            return allocate(layout, zeroed);
         }
         let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: T8 begins here: a new mapping, at no particular place.
@@ -147,8 +156,8 @@ mod system {
         false
     }
 
-    pub(super) fn obtain(layout: Layout) -> NonNull<u8> {
-        allocate(layout)
+    pub(super) fn obtain(layout: Layout, zeroed: bool) -> NonNull<u8> {
+        allocate(layout, zeroed)
     }
 
     /// # Safety
@@ -165,6 +174,19 @@ mod system {
     pub(super) unsafe fn give_back(_: *mut u8, _: usize) {}
 }
 
+/// Asks the processor to bring near what is at an address. A hint, and no access.
+#[inline]
+fn fetch<T>(at: *const T) {
+    #[cfg(all(target_arch = "x86_64", not(tidewheel_loom)))]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: T8: an address in a block; and it would do no harm whatever it was.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast::<i8>()) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(tidewheel_loom))))]
+    let _ = at;
+}
+
 /// What is a value whatever bytes it is made of.
 ///
 /// # Safety
@@ -177,6 +199,8 @@ unsafe impl Plain for Booked {}
 
 impl Row for Booked {
     type Memory = Chunks<Self>;
+
+    const GONE: Self = Self { home: 0, wheel: Link::GONE, born: [0; 2], label: 0 };
 
     #[inline]
     fn link(&self) -> &Link {
@@ -256,6 +280,12 @@ impl<T: Plain> Memory<T> for Chunks<T> {
     fn get(&self, row: RowId) -> &T {
         // SAFETY: T8: zeros or what was written; either is a `T`.
         unsafe { self.place(row).as_ref() }
+    }
+
+    #[inline]
+    fn fetch(&self, row: RowId) {
+        let (first, _) = self.chunks[row.chunk() % NAMES];
+        fetch(first.as_ptr().wrapping_add(row.offset()));
     }
 
     #[inline]

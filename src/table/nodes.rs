@@ -32,6 +32,13 @@ impl<K, V> Homes<K, V> {
         first.wrapping_add(row.offset())
     }
 
+    /// For the writer, who alone stores it.
+    #[inline]
+    fn has(&self, chunk: usize) -> bool {
+        // ORDERING: Relaxed; the lock orders writers among themselves.
+        !self.0[chunk % NAMES].load(Ordering::Relaxed).is_null()
+    }
+
     fn set(&self, chunk: usize, first: *mut Node<K, V>) {
         // ORDERING: Relaxed; see `node`.
         self.0[chunk].store(first, Ordering::Relaxed);
@@ -61,7 +68,7 @@ impl<K, V> Nodes<K, V> {
         row: RowId,
         node: Node<K, V>,
     ) -> NonNull<Node<K, V>> {
-        if self.chunks[row.chunk()].is_none() {
+        if !homes.has(row.chunk()) {
             self.add_chunk(homes, row.chunk());
         }
         let place = homes.node(row);
@@ -74,7 +81,7 @@ impl<K, V> Nodes<K, V> {
 
     #[cold]
     fn add_chunk(&mut self, homes: &Homes<K, V>, chunk: usize) {
-        let block = Block::zeroed::<Node<K, V>>(chunk_size(chunk));
+        let block = Block::new::<Node<K, V>>(chunk_size(chunk));
         homes.set(chunk, block.start().cast().as_ptr());
         self.chunks[chunk] = Some(block);
     }

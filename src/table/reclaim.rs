@@ -100,6 +100,7 @@ impl<K, V> Debris<K, V> {
         }
     }
 
+    #[inline]
     pub(super) fn add(&mut self, node: Unlinked<K, V>) {
         self.open.push(node.row);
     }
@@ -111,6 +112,7 @@ impl<K, V> Debris<K, V> {
         self.open_arrays.push(array);
     }
 
+    #[inline]
     pub(super) fn is_full(&self) -> bool {
         self.open.len() >= BATCH
     }
@@ -137,13 +139,18 @@ impl<K, V> Debris<K, V> {
         }
         let grace = Arc::new(Grace::begin());
         let rows = std::mem::replace(&mut self.open, std::mem::take(&mut self.spare));
+        self.open.reserve_exact(BATCH);
         let arrays = std::mem::take(&mut self.open_arrays);
         self.sealed.push_back(Batch { grace: Arc::clone(&grace), rows, arrays });
-        Some(Sealed { grace, push: self.sealed.len() >= BACKLOG })
+        // As many wait as that, and the first of them has not ripened yet: then none has.
+        let backlog = self.sealed.len().checked_sub(BACKLOG);
+        let push = backlog.is_some_and(|first| !self.sealed[first].grace.is_over());
+        Some(Sealed { grace, push })
     }
 
     /// Takes out ripe batches: for a writer the oldest few, if they are no larger than what writers make;
     /// for the reaper all there are. Nodes that need nothing done to them are told to `vacate` at once.
+    #[inline(never)]
     pub(super) fn take_ripe(&mut self, all: bool, mut vacate: impl FnMut(RowId)) -> Ripe<K, V> {
         let mut ripe = Ripe { batches: Vec::new(), arrays: Vec::new(), of: PhantomData };
         let (mut index, mut taken) = (0, 0);

@@ -47,6 +47,8 @@ pub(crate) struct Place {
     in_next: bool,
     bucket: usize,
     slot: Slot,
+    /// What the slot names.
+    row: RowId,
 }
 
 /// An array as its writer sees it. Everything here needs T1: the array is one of the `Writer`'s, under the lock.
@@ -61,14 +63,14 @@ impl Array {
         self,
         home: u32,
         mut is_it: impl FnMut(&Bucket, Meta) -> Option<Slot>,
-    ) -> Option<(usize, Slot)> {
+    ) -> Option<(usize, Slot, RowId)> {
         for step in 0..self.buckets() {
             let index = (home as usize).wrapping_add(step) & self.mask();
             let bucket = self.own(index);
             let meta = bucket.own_meta();
             if !meta.is_moved() {
                 if let Some(slot) = is_it(bucket, meta) {
-                    return Some((index, slot));
+                    return Some((index, slot, bucket.own_row(slot)));
                 }
             }
             if !meta.has_overflow() {
@@ -136,13 +138,9 @@ impl<K, V> Writer<K, V> {
 
     fn search(&self, home: u32, mut is_it: impl FnMut(&Bucket, Meta) -> Option<Slot>) -> Option<Place> {
         let mut look = |array: Array, in_next| {
-            array.search(home, &mut is_it).map(|(bucket, slot)| Place { in_next, bucket, slot })
+            array.search(home, &mut is_it).map(|(bucket, slot, row)| Place { in_next, bucket, slot, row })
         };
         look(self.current, false).or_else(|| look(self.next?, true))
-    }
-
-    fn row(&self, place: Place) -> RowId {
-        self.array(place.in_next).own(place.bucket).own_row(place.slot)
     }
 
     /// Moves one bucket to the next array, unless it has moved already.
@@ -207,14 +205,45 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     /// Where a key is. Runs the user's `Eq`, and changes nothing.
     #[inline]
     pub(crate) fn find(&self, hash: HashBits, is_key: impl Fn(&K) -> bool) -> Option<Place> {
-        self.writer.search(hash.home(), |bucket, meta| {
+        self.find_telling(hash, is_key, |_| {})
+    }
+
+    /// As `find`; tells `tell` of each row whose key is about to be looked at.
+    #[inline]
+    pub(crate) fn find_telling(
+        &self,
+        hash: HashBits,
+        is_key: impl Fn(&K) -> bool,
+        tell: impl Fn(RowId),
+    ) -> Option<Place> {
+        let is_it = |bucket: &Bucket, meta| {
             bucket.own_matches(meta, hash.tag()).find(|&slot| {
+                tell(bucket.own_row(slot));
                 // SAFETY: T5: a tagged slot; T4: under the lock nobody retires it.
                 let node = unsafe { self.node_of(bucket.own_row(slot)).as_ref() };
                 node.canary.look();
                 is_key(node.key())
             })
-        })
+        };
+        // Nearly always the bucket where the way begins is all there is to look at.
+        let index = hash.home() as usize & self.writer.current.mask();
+        let bucket = self.writer.current.own(index);
+        let meta = bucket.own_meta();
+        if !meta.is_moved() {
+            if let Some(slot) = is_it(bucket, meta) {
+                return Some(Place { in_next: false, bucket: index, slot, row: bucket.own_row(slot) });
+            }
+        }
+        if meta.leads_on() { self.find_further(hash, is_it) } else { None }
+    }
+
+    #[cold]
+    fn find_further(
+        &self,
+        hash: HashBits,
+        is_it: impl FnMut(&Bucket, Meta) -> Option<Slot>,
+    ) -> Option<Place> {
+        self.writer.search(hash.home(), is_it)
     }
 
     /// Has the bucket where an entry of this home begins its way brought near, for whoever comes for it soon.
@@ -235,7 +264,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
 
     pub(crate) fn node(&self, place: Place) -> &Node<K, V> {
         // SAFETY: T5: places name tagged slots; T4: under the lock nobody retires it.
-        let node = unsafe { self.node_of(self.row(place)).as_ref() };
+        let node = unsafe { self.node_of(place.row).as_ref() };
         node.canary.look();
         node
     }
@@ -247,13 +276,13 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     {
         // SAFETY: T5: places name tagged slots; T4: the caller is pinned before anybody can unlink it, and
         // borrows the table.
-        let node = unsafe { self.node_of(self.row(place)).as_ref() };
+        let node = unsafe { self.node_of(place.row).as_ref() };
         node.canary.look();
         node
     }
 
     pub(crate) fn row(&self, place: Place) -> RowId {
-        self.writer.row(place)
+        place.row
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -368,16 +397,13 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     ) -> Unlinked<K, V> {
         // SAFETY: T9: the row is new.
         unsafe { self.writer.nodes.put(&self.table.homes, row, Node::new(key, value, deadline)) };
-        let bucket = self.writer.array(place.in_next);
-        let bucket = bucket.own(place.bucket);
-        let old = bucket.own_row(place.slot);
-        bucket.set_row(place.slot, row);
-        Unlinked { row: old, node: self.node_of(old) }
+        self.writer.array(place.in_next).own(place.bucket).set_row(place.slot, row);
+        Unlinked { row: place.row, node: self.node_of(place.row) }
     }
 
     /// Takes an entry out of the table.
     pub(crate) fn unlink(&mut self, place: Place, home: u32) -> Unlinked<K, V> {
-        let row = self.row(place);
+        let row = place.row;
         self.writer.array(place.in_next).clear(home, place.bucket, place.slot);
         self.writer.len -= 1;
         Unlinked { row, node: self.node_of(row) }
@@ -388,8 +414,15 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.writer.debris.add(node);
     }
 
-    pub(crate) fn has_open_debris(&self) -> bool {
-        self.writer.debris.has_open()
+    /// Whether something waits to be sealed, to ripen or to be dropped.
+    pub(crate) fn has_debris(&self) -> bool {
+        self.writer.debris.has_open() || self.writer.debris.has_sealed()
+    }
+
+    /// Whether the open batch is to be sealed.
+    #[inline]
+    pub(crate) fn is_batch_full(&self) -> bool {
+        self.writer.debris.is_full()
     }
 
     pub(crate) fn has_sealed_debris(&self) -> bool {
@@ -398,7 +431,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
 
     /// Seals the open batch if it is full, or in any case.
     pub(crate) fn seal(&mut self, even_if_not_full: bool) -> Option<Sealed> {
-        if even_if_not_full || self.writer.debris.is_full() { self.writer.debris.seal() } else { None }
+        if even_if_not_full || self.is_batch_full() { self.writer.debris.seal() } else { None }
     }
 
     /// Takes ripe debris off the list. Tells `vacate` of rows whose nodes need no destructor.

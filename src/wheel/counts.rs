@@ -141,6 +141,8 @@ mod tests {
     impl Row for Lone {
         type Memory = Vec<Box<[Self]>>;
 
+        const GONE: Self = Self(Link::GONE, 0);
+
         fn link(&self) -> &Link {
             &self.0
         }

@@ -58,6 +58,8 @@ pub(crate) struct Wheel<C, const BITS: u32 = SLOT_BITS, const LEVELS: usize = LE
     occupancy: [u64; LEVELS],
     /// The first second that is not completed.
     hand: u64,
+    /// Its end: until then the hand stays where it is.
+    stays_until: Tick,
     len: usize,
     counts: Counts,
 }
@@ -77,6 +79,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
             lists: Lists::new(Self::DUE + 1),
             occupancy: [0; LEVELS],
             hand: now.second(),
+            stays_until: Tick::start_of(now.second() + 1),
             len: 0,
             counts: Counts::new(LEVELS),
         }
@@ -151,12 +154,12 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     /// reaches it.
     fn place(&self, deadline: Tick) -> (usize, u64) {
         let second = second_of(deadline).max(self.hand);
-        let (mut level, mut span, mut here) = (0, second, self.hand);
-        while span - here >= u64::from(Self::SLOTS) {
+        // No finer level reaches it; this one or the next does.
+        let mut level = ((second - self.hand) | 1).ilog2() / BITS;
+        if (second >> (level * BITS)) - (self.hand >> (level * BITS)) >= u64::from(Self::SLOTS) {
             level += 1;
-            (span, here) = (span >> BITS, here >> BITS);
         }
-        (level, span)
+        (level as usize, second >> (level * BITS))
     }
 
     /// Takes a row out of the wheel, if it is filed. O(1).
@@ -176,14 +179,13 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         self.len -= 1;
     }
 
-    /// Puts `new`, which is not filed, in the place of `old`, if that is filed.
-    pub(crate) fn substitute<T: Row>(&mut self, rows: &mut Rows<T>, old: RowId, new: RowId)
+    /// A row has got another number ([`Rows::renumber`]): it keeps its place, if it is filed. Whether it is.
+    #[inline]
+    pub(crate) fn renumbered<T: Row>(&mut self, rows: &mut Rows<T>, row: RowId) -> bool
     where
         C: Chain<T>,
     {
-        let label = rows[old].label();
-        rows[new].set_label(label);
-        self.lists.substitute(rows, old, new);
+        self.lists.renumbered(rows, row)
     }
 
     /// Takes out one row that is due at `now`: its second is completed, or the span of its coarse slot
@@ -213,14 +215,22 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     ///
     /// O(1) for each slot that holds rows and has come due, however many rows it holds and however long
     /// the empty stretch before it.
+    #[inline]
     pub(crate) fn advance<T: Row>(&mut self, rows: &mut Rows<T>, now: Tick)
     where
         C: Chain<T>,
     {
-        let (from, to) = (self.hand, now.second());
-        if to <= from {
-            return;
+        if now >= self.stays_until {
+            self.advance_to(rows, now.second());
         }
+    }
+
+    #[inline(never)]
+    fn advance_to<T: Row>(&mut self, rows: &mut Rows<T>, to: u64)
+    where
+        C: Chain<T>,
+    {
+        let from = self.hand;
         for level in 0..LEVELS {
             let (here, passed) =
                 (block(from, level, BITS), block(to, level, BITS) - block(from, level, BITS));
@@ -244,6 +254,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
             }
         }
         self.hand = to;
+        self.stays_until = Tick::start_of(to + 1);
     }
 
     /// Recounts the wheel.

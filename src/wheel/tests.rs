@@ -31,6 +31,8 @@ impl Default for Entry {
 impl Row for Entry {
     type Memory = Vec<Box<[Self]>>;
 
+    const GONE: Self = Self { link: Link::GONE, label: 0, deadline: Tick::NEVER, level: None };
+
     fn link(&self) -> &Link {
         &self.link
     }
