@@ -1,12 +1,15 @@
 //! How a cache is put together. Knows what the parts need to know of each other, and nothing of entries.
 
-use crate::cache::{Cache, Parts};
+use crate::cache::{Bound, Cache, Parts, Weigher};
 use crate::error::BuildError;
 use crate::expiry::Expiry;
 use crate::hash::RandomState;
 use crate::listener::{Listener, RemovalCause};
+use crate::policy::{Border, EvictionPolicy, Policy};
 use crate::reaper::Reaper;
 use crate::shard::{Lengths, Shard, Terms};
+use crate::stats::Reads;
+use crate::sync::Arc;
 use crate::time::{Clock, Span, Timeline};
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -19,6 +22,13 @@ const MAX_SHARDS: usize = 1 << 16;
 
 /// The most entries that a shard can have.
 const MAX_IN_SHARD: usize = 1 << 27;
+
+/// Entries that a shard of a bounded cache has room for at least: with fewer, entries are evicted from some shards while
+/// others have room, and the policy sees too little.
+const LEAST_IN_SHARD: u64 = 64;
+
+/// The most shards where entries have weights: so that an eighth of the capacity fits into one.
+const MAX_SHARDS_WEIGHED: usize = 8;
 
 /// Builds a [`Cache`]; made by [`Cache::builder`].
 ///
@@ -37,6 +47,10 @@ const MAX_IN_SHARD: usize = 1 << 27;
 #[must_use]
 pub struct CacheBuilder<K, V> {
     name: Option<String>,
+    max_capacity: Option<u64>,
+    eviction_policy: EvictionPolicy,
+    weigher: Option<Box<Weigher<K, V>>>,
+    counted: bool,
     initial_capacity: usize,
     shards: Option<usize>,
     lengths: Lengths,
@@ -51,6 +65,10 @@ impl<K, V> CacheBuilder<K, V> {
     pub(crate) fn new() -> Self {
         Self {
             name: None,
+            max_capacity: None,
+            eviction_policy: EvictionPolicy::default(),
+            weigher: None,
+            counted: false,
             initial_capacity: 0,
             shards: None,
             lengths: Lengths { ttl: Span::ENDLESS, tti: Span::ENDLESS, max_age: Span::ENDLESS },
@@ -74,6 +92,81 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
+    /// How much the cache may hold: entries, or weight if there is a [`weigher`](Self::weigher). Default: no bound.
+    ///
+    /// At no moment does anyone see the cache hold more. Whoever puts something in makes the room for it first, by
+    /// evicting what the [policy](Self::eviction_policy) chooses; a read makes no room. What is evicted is out of the
+    /// cache at once; its value is dropped a little later, while a sixteenth of the capacity and some hundred entries a
+    /// shard wait for that at most, unless a guard is held.
+    ///
+    /// Zero: nothing is ever kept.
+    ///
+    /// Each shard has an equal part of the capacity. There are so few shards that a part is at least 64, and,
+    /// with a weigher, at most eight, so that an entry of up to an eighth of the capacity is always kept.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().max_capacity(10).build()?;
+    /// for key in 0..1_000 {
+    ///     cache.insert(key, ());
+    ///     assert!(cache.entry_count() <= 10);
+    /// }
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn max_capacity(mut self, capacity: u64) -> Self {
+        self.max_capacity = Some(capacity);
+        self
+    }
+
+    /// What an entry weighs, in units of the capacity: bytes, for instance. Default: one.
+    ///
+    /// It is asked once for each value that is stored, before any lock is taken; if it panics, nothing has changed. An entry
+    /// that weighs nothing is pinned: it is never evicted. An entry that is heavier than its shard's part of
+    /// the capacity is refused: it is not kept, an older value under its key is removed all the same (with the
+    /// cause [`Replaced`](RemovalCause::Replaced)), and the listener hears of it with the cause
+    /// [`Size`](RemovalCause::Size). An eighth of the capacity is never too heavy.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder()
+    ///     .max_capacity(1 << 20)
+    ///     .weigher(|_: &u64, page: &Vec<u8>| page.len().try_into().unwrap_or(u32::MAX))
+    ///     .build()?;
+    /// cache.insert(1, vec![0; 4096]);
+    /// cache.insert(2, vec![0; 1 << 21]); // refused
+    /// assert_eq!((cache.weighted_size(), cache.contains_key(&2)), (4096, false));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
+        self.weigher = Some(Box::new(weigher));
+        self
+    }
+
+    /// Which entry goes when the cache is full. Default: [`EvictionPolicy::Adaptive`].
+    ///
+    /// ```
+    /// use tidewheel::{Cache, EvictionPolicy};
+    /// let cache = Cache::builder().max_capacity(100).eviction_policy(EvictionPolicy::Clock).build()?;
+    /// cache.insert(1, 'a');
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn eviction_policy(mut self, policy: EvictionPolicy) -> Self {
+        self.eviction_policy = policy;
+        self
+    }
+
+    /// Counts hits, misses, removals and more, for [`Cache::stats`]. Without it, a read pays nothing for statistics.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().record_stats().build()?;
+    /// cache.insert(1, 'a');
+    /// cache.get(&2);
+    /// assert_eq!(cache.stats().misses, 1);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn record_stats(mut self) -> Self {
+        self.counted = true;
+        self
+    }
+
     /// How many entries to make room for at once: at most 2^27 a shard. Default: 0. The cache grows beyond
     /// it as needed.
     ///
@@ -88,7 +181,8 @@ impl<K, V> CacheBuilder<K, V> {
     }
 
     /// The number of shards: a power of two from 1 to 65,536. Default: four for each processor, rounded
-    /// up to a power of two. Two writers wait for each other only if they come to the same shard.
+    /// up to a power of two. Two writers wait for each other only if they come to the same shard. A bounded cache has
+    /// fewer if its [capacity](Self::max_capacity) is small.
     ///
     /// ```
     /// use tidewheel::{BuildError, Cache};
@@ -341,19 +435,44 @@ impl<K, V> CacheBuilder<K, V> {
         self.check()?;
         let manual = self.timeline.manual().is_some();
         let reaper = self.reaper.unwrap_or_else(|| if manual { Reaper::manual() } else { Reaper::shared() });
-        let shards = self.shards.unwrap_or_else(default_shards);
+        let shards = self.shard_count();
         let now = self.timeline.now();
         let each = self.initial_capacity.div_ceil(shards);
         let (ruled, listened) = (self.expiry.is_some(), self.listener.is_some());
+        let mut terms = Terms::new(self.timeline, self.lengths, self.jitter, ruled, listened);
+        let (kind, border) = (self.eviction_policy, Arc::new(Border::new()));
+        terms.counted = self.max_capacity.is_some() && kind != EvictionPolicy::Fifo;
+        let shard = |number| {
+            let policy = self.max_capacity.map(|capacity| {
+                Policy::new(kind, Bound::part(capacity, number, shards), shards, Arc::clone(&border))
+            });
+            Shard::new(each, now, self.lengths.ttl, policy, self.counted)
+        };
         let parts = Parts {
             name: self.name,
-            shards: (0..shards).map(|_| Shard::new(each, now, self.lengths.ttl)).collect(),
+            shards: (0..shards).map(shard).collect(),
             hasher,
-            terms: Terms::new(self.timeline, self.lengths, self.jitter, ruled, listened),
+            terms,
             listener: self.listener,
             expiry: self.expiry,
+            bound: self.max_capacity.map(|capacity| Bound::new(capacity, kind)),
+            weigher: self.weigher,
+            reads: self.counted.then(Reads::new),
         };
         Cache::assemble(parts, &reaper)
+    }
+
+    /// How many shards there are: as many as asked for, as long as each has a part of the capacity that is
+    /// worth while.
+    fn shard_count(&self) -> usize {
+        let mut shards = self.shards.unwrap_or_else(default_shards);
+        if self.weigher.is_some() {
+            shards = shards.min(MAX_SHARDS_WEIGHED);
+        }
+        while shards > 1 && self.max_capacity.is_some_and(|most| most / (shards as u64) < LEAST_IN_SHARD) {
+            shards /= 2;
+        }
+        shards
     }
 
     fn check(&self) -> Result<(), BuildError> {
@@ -362,7 +481,10 @@ impl<K, V> CacheBuilder<K, V> {
                 return Err(BuildError::Shards { given });
             }
         }
-        let shards = self.shards.unwrap_or_else(default_shards);
+        if self.weigher.is_some() && self.max_capacity.is_none() {
+            return Err(BuildError::WeigherWithoutCapacity);
+        }
+        let shards = self.shard_count();
         if self.initial_capacity.div_ceil(shards) > MAX_IN_SHARD {
             return Err(BuildError::InitialCapacity { given: self.initial_capacity });
         }
@@ -388,6 +510,10 @@ impl<K, V> fmt::Debug for CacheBuilder<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CacheBuilder")
             .field("name", &self.name)
+            .field("max_capacity", &self.max_capacity)
+            .field("eviction_policy", &self.eviction_policy)
+            .field("weigher", &self.weigher.is_some())
+            .field("record_stats", &self.counted)
             .field("initial_capacity", &self.initial_capacity)
             .field("shards", &self.shards)
             .field("time_to_live", &self.lengths.ttl.as_duration())

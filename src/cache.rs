@@ -9,9 +9,13 @@
 //! sealed debris ripen; tell the listener; drop what is ripe. User code runs after the unlock, but for
 //! `Eq`, and unpinned, but for closures and clones that look at a stored value.
 
+mod bound;
 mod read;
 mod rule;
 mod write;
+
+pub(crate) use bound::{Bound, Weigher};
+pub use bound::Settings;
 
 use crate::builder::CacheBuilder;
 use crate::entry::ReadGuard;
@@ -20,8 +24,9 @@ use crate::expiry::Expiry;
 use crate::hash::{HashBits, RandomState};
 use crate::listener::{Listener, RemovalCause};
 use crate::reaper::{Reaper, Registration, Sweep};
-use crate::shard::{Chores, Seldom, Shard, Terms, Times, Told};
-use crate::sync::{Arc, Edge, OnceLock, Weak, thread};
+use crate::shard::{Chores, Left, Seldom, Shard, Terms, Times, Told};
+use crate::stats::Reads;
+use crate::sync::{Arc, Edge, OnceLock, Weak, catch, thread};
 use crate::table::{Node, Pin, Ripe, Unlinked, push_on};
 use crate::time::{Advanced, Span, Tick};
 use equivalent::Equivalent;
@@ -70,6 +75,9 @@ pub(crate) struct Parts<K, V, S> {
     pub(crate) terms: Terms,
     pub(crate) listener: Option<Listener<K, V>>,
     pub(crate) expiry: Option<Box<dyn Expiry<K, V>>>,
+    pub(crate) bound: Option<Bound>,
+    pub(crate) weigher: Option<Box<Weigher<K, V>>>,
+    pub(crate) reads: Option<Reads>,
 }
 
 struct Inner<K, V, S> {
@@ -81,6 +89,33 @@ struct Inner<K, V, S> {
 }
 
 impl<K, V> Cache<K, V> {
+    /// A cache that holds so many entries at most, which do not expire, and with everything else as a
+    /// [builder](Self::builder) has it.
+    ///
+    /// # Panics
+    ///
+    /// If the reaper's thread cannot be started, or the operating system has no random keys for the hasher.
+    /// [`CacheBuilder::build`] says so instead.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::new(2);
+    /// for key in 1..=3 {
+    ///     cache.insert(key, ());
+    /// }
+    /// assert_eq!(cache.entry_count(), 2);
+    /// ```
+    #[must_use]
+    pub fn new(max_capacity: u64) -> Self
+    where
+        K: Hash + Eq + Send + Sync + 'static,
+        V: Send + Sync + 'static,
+    {
+        match Self::builder().max_capacity(max_capacity).build() {
+            Ok(cache) => cache,
+            Err(error) => panic!("a cache could not be built: {error}"),
+        }
+    }
+
     /// A builder of caches.
     ///
     /// ```
@@ -209,9 +244,12 @@ impl<K, V, S> Cache<K, V, S> {
     #[inline(never)]
     fn conclude_with(&self, shard: &Shard<K, V>, chores: Chores<K, V>, cause: RemovalCause) {
         let Chores { seldom, removed } = chores;
-        let ripe = seldom.and_then(|seldom| self.start(*seldom));
+        let (left, ripe) = seldom.map_or((None, None), |seldom| self.start(*seldom));
         if let Some(removed) = removed {
             self.tell(shard, removed, cause);
+        }
+        if let Some(left) = left {
+            self.tell_of_left(shard, *left);
         }
         if let Some(ripe) = ripe {
             shard.dispose(ripe);
@@ -220,14 +258,31 @@ impl<K, V, S> Cache<K, V, S> {
 
     /// What comes before the listener is told. What comes after is handed back.
     #[cold]
-    fn start(&self, seldom: Seldom<K, V>) -> Option<Ripe<K, V>> {
+    fn start(&self, seldom: Seldom<K, V>) -> (Option<Box<Left<K, V>>>, Option<Ripe<K, V>>) {
         if let (Some(at), Some(registration)) = (seldom.wake, self.inner.registration.get()) {
             registration.wake(at);
         }
         if let Some(sealed) = seldom.sealed {
             sealed.start();
         }
-        seldom.ripe
+        (seldom.left, seldom.ripe)
+    }
+
+    /// Tells the listener of what did not stay.
+    #[cold]
+    fn tell_of_left(&self, shard: &Shard<K, V>, left: Left<K, V>) {
+        let Left { evicted, refused } = left;
+        for old in evicted {
+            self.tell(shard, old, RemovalCause::Size);
+        }
+        if let Some((key, value)) = refused {
+            if let Some(listener) = &self.parts().listener {
+                listener.tell(&key, &value, RemovalCause::Size);
+            }
+            // Each by itself: if one destructor panics the other still runs, and the panic is not this call's.
+            catch(|| drop(key));
+            catch(|| drop(value));
+        }
     }
 
     /// Tells the listener of a removed value, and hands the value back to its shard.

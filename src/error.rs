@@ -29,6 +29,44 @@ impl fmt::Display for NoRandomness {
 
 impl Error for NoRandomness {}
 
+/// Why a cache's capacity could not be changed.
+///
+/// ```
+/// use tidewheel::{Cache, CapacityError};
+/// let cache = Cache::<u64, u64>::builder().build()?;
+/// assert_eq!(cache.set_max_capacity(10), Err(CapacityError::Unbounded));
+/// let cache = Cache::<u64, u64>::builder().max_capacity(1_000).shards(8).build()?;
+/// let error = cache.set_max_capacity(5).unwrap_err();
+/// assert_eq!(error.to_string(), "a capacity of 5 asked for; 0, or at least 8, one for each shard, is allowed");
+/// # Ok::<(), tidewheel::BuildError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum CapacityError {
+    /// The cache was built without a capacity.
+    Unbounded,
+    /// Some shards would have no room at all.
+    TooSmall {
+        /// The capacity that was asked for.
+        given: u64,
+        /// The least that is allowed, but for 0.
+        least: u64,
+    },
+}
+
+impl fmt::Display for CapacityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unbounded => write!(f, "the cache was built without a maximal capacity; it stays unbounded"),
+            Self::TooSmall { given, least } => {
+                write!(f, "a capacity of {given} asked for; 0, or at least {least}, one for each shard, is allowed")
+            }
+        }
+    }
+}
+
+impl Error for CapacityError {}
+
 /// Why a cache could not be built.
 ///
 /// ```
@@ -50,6 +88,8 @@ pub enum BuildError {
         /// The capacity that was asked for.
         given: usize,
     },
+    /// There is a weigher, and nothing that the weights are for: no [`max_capacity`](crate::CacheBuilder::max_capacity).
+    WeigherWithoutCapacity,
     /// The jitter is no fraction from 0.0 to 1.0.
     Jitter {
         /// The number that was given.
@@ -72,6 +112,9 @@ impl fmt::Display for BuildError {
             }
             Self::InitialCapacity { given } => {
                 write!(f, "room for {given} entries asked for; at most 2^27 a shard are allowed")
+            }
+            Self::WeigherWithoutCapacity => {
+                write!(f, "a weigher was given and no maximal capacity; give both, or a capacity alone")
             }
             Self::Jitter { given } => {
                 write!(f, "a jitter of {given} asked for; a fraction from 0.0 to 1.0 is allowed")

@@ -76,9 +76,9 @@ mod wheel;
 pub mod docs;
 
 pub use builder::CacheBuilder;
-pub use cache::{Cache, WeakCache};
+pub use cache::{Cache, Settings, WeakCache};
 pub use entry::{EntryRef, ReadGuard};
-pub use error::{BuildError, NoRandomness};
+pub use error::{BuildError, CapacityError, NoRandomness};
 pub use expiry::Expiry;
 pub use hash::{DefaultHasher, RandomState};
 pub use listener::RemovalCause;

@@ -31,6 +31,8 @@ pub enum RemovalCause {
     Explicit,
     /// Another value took its place. The caller's thread tells of it.
     Replaced,
+    /// It had to make room, or was too heavy to be kept. The thread tells of it that wanted the room.
+    Size,
 }
 
 /// A user's function that hears of every removed value, once.

@@ -56,6 +56,7 @@ where
         ttl: Span,
     ) -> Chores<K, V> {
         let terms = &self.parts().terms;
+        let weight = self.weigh(&entry.0, &entry.1);
         let pin = Pin::new();
         loop {
             let old = shard.visible(&terms.clock, hash, |other| *other == entry.0, &pin);
@@ -63,7 +64,7 @@ where
                 None => (Expected::Absent, created(expiry, &entry.0, &entry.1)),
                 Some(node) => (Expected::This(node), self.updated(expiry, &entry, node)),
             };
-            match shard.insert_if(terms, hash, entry, (ttl, ruling), &expected) {
+            match shard.insert_if(terms, hash, (entry, weight), (ttl, ruling), &expected) {
                 Ok(chores) => return chores,
                 Err(back) => entry = back,
             }
@@ -80,9 +81,10 @@ where
         (mut node, pin): (&'g Node<K, V>, &'g Pin),
     ) -> (Replaced<K, V>, Chores<K, V>) {
         let terms = &self.parts().terms;
+        let weight = self.weigh(&entry.0, &entry.1);
         loop {
             let ruling = self.updated(expiry, &entry, node);
-            let (replaced, chores) = shard.replace(terms, hash, entry, (Some(node), ruling));
+            let (replaced, chores) = shard.replace(terms, hash, (entry, weight), (Some(node), ruling));
             let Replaced::Changed(key, value) = replaced else {
                 return (replaced, chores);
             };

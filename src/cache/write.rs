@@ -59,7 +59,10 @@ where
         let Parts { terms, expiry, .. } = self.parts();
         let chores = match (expiry, expires) {
             (Some(expiry), None) => self.insert_as_ruled(&**expiry, (hash, shard), entry, ttl),
-            _ => shard.insert(terms, hash, entry, (ttl, born, expires.unwrap_or(Tick::NEVER))),
+            _ => {
+                let weight = self.weigh(&entry.0, &entry.1);
+                shard.insert(terms, hash, entry, (ttl, born, expires.unwrap_or(Tick::NEVER)), weight)
+            }
         };
         self.conclude(shard, chores, RemovalCause::Replaced);
     }
@@ -80,7 +83,8 @@ where
         let (hash, shard) = self.locate(&key);
         let Parts { terms, expiry, .. } = self.parts();
         let ruling = expiry.as_deref().map_or(Ruling::NONE, |expiry| created(expiry, &key, &value));
-        let (result, chores) = shard.try_insert(terms, hash, (key, value), (terms.ttl, ruling));
+        let weight = self.weigh(&key, &value);
+        let (result, chores) = shard.try_insert(terms, hash, ((key, value), weight), (terms.ttl, ruling));
         self.conclude(shard, chores, RemovalCause::Replaced);
         result
     }
@@ -116,7 +120,8 @@ where
             done
         } else {
             drop(pin);
-            shard.replace(terms, hash, entry, (None, Ruling::NONE))
+            let weight = self.weigh(&entry.0, &entry.1);
+            shard.replace(terms, hash, (entry, weight), (None, Ruling::NONE))
         };
         self.conclude(shard, chores, RemovalCause::Replaced);
         match replaced {
@@ -160,7 +165,8 @@ where
                 None => Ruling::NONE,
                 Some(expiry) => self.updated(&**expiry, &entry, node),
             };
-            let (replaced, chores) = shard.replace(terms, hash, entry, (Some(node), ruling));
+            let weight = self.weigh(&entry.0, &entry.1);
+            let (replaced, chores) = shard.replace(terms, hash, (entry, weight), (Some(node), ruling));
             if let Replaced::Changed(..) = replaced {
                 continue;
             }
@@ -355,7 +361,9 @@ where
         let taken = self.take(key, |value| {
             // All of the user's code before anything is removed: a panic loses no entry.
             let _ = new_shard.find(new_hash, |other| *other == new_key, &Pin::new());
-            Some(value.clone())
+            let value = value.clone();
+            self.weigh(&new_key, &value);
+            Some(value)
         });
         let Some((value, times, expires)) = taken else {
             return false;

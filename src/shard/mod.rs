@@ -11,6 +11,7 @@
 //! | `bounds.rs` | when an entry ends, and what of that reads do not move |
 //! | `idle.rs` | reads that restart the time to idle |
 //! | `jitter.rs` | by how much a time to live is shortened |
+//! | `room.rs` | what a bounded shard gives up before something comes |
 //! | `rule.rs` | what the user's `Expiry` said, and how it takes effect |
 //! | `sweep.rs` | what the reaper does |
 //!
@@ -28,17 +29,21 @@
 mod bounds;
 mod idle;
 mod jitter;
+mod room;
 mod rule;
 mod sweep;
 mod write;
 
+pub(crate) use room::Left;
 pub(crate) use rule::{Expected, Ruled, Ruling};
 pub(crate) use sweep::{Cleared, Told};
 pub(crate) use write::{Removed, Replaced};
 
 use crate::column::Column;
 use crate::hash::HashBits;
+use crate::policy::Policy;
 use crate::rows::{Booked, Chain, Link, Lists, RowId, Rows};
+use crate::stats::{Stats, Tally};
 use crate::sync::CachePadded;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::thread_local;
@@ -67,6 +72,8 @@ pub(crate) struct Terms {
     pub(crate) reads_count: bool,
     /// Whether somebody is to be told of expired entries.
     pub(crate) listened: bool,
+    /// Whether hits are counted, for the policy.
+    pub(crate) counted: bool,
 }
 
 /// How long entries live.
@@ -93,6 +100,7 @@ impl Terms {
             idles,
             reads_count: idles || ruled,
             listened,
+            counted: false,
         }
     }
 
@@ -167,6 +175,12 @@ struct Ledger<K, V> {
     /// The time to live of each entry, where it is not the cache's.
     ttls: Column<Span>,
     bounds: Bounds,
+    /// Which entry goes when the shard is full, if it can be.
+    policy: Option<Policy>,
+    /// What did not stay, for the operation under way to hand out.
+    left: Option<Box<Left<K, V>>>,
+    /// If there are statistics.
+    tally: Option<Box<Tally>>,
 }
 
 impl<K, V> Ledger<K, V> {
@@ -235,16 +249,22 @@ impl<K, V> Ledger<K, V> {
     /// and readers may still look at the old node. The row keeps its places in lists, and what is in it, but its time
     /// to live has to be told. Whether it is filed, too.
     #[inline]
-    fn book_again(&mut self, old: RowId, ttl: Span) -> (RowId, bool) {
+    fn book_again(&mut self, old: RowId, ttl: Span, weight: u32) -> (RowId, bool) {
         let new = self.rows.renumber(old).expect("a shard holds at most 2^27 entries");
         let filed = self.wheel.renumbered(&mut self.rows, new);
         self.ttls.set(new, ttl);
+        if let Some(policy) = &mut self.policy {
+            policy.renumbered(old, new, weight);
+        }
         (new, filed)
     }
 
     /// The entry is gone: so is its place in the wheel. Its row's number stays taken until its node is dropped.
     fn forget(&mut self, row: RowId) {
         self.wheel.unfile(&mut self.rows, row);
+        if let Some(policy) = &mut self.policy {
+            policy.leave(row);
+        }
         self.rows.retire(row);
     }
 }
@@ -261,6 +281,8 @@ struct Gauges {
     due: AtomicU64,
     /// Entries in the table.
     len: AtomicUsize,
+    /// What they weigh, if the shard is bounded.
+    weight: AtomicU64,
     /// Whether sealed debris waits to ripen or to be dropped.
     waiting: AtomicBool,
 }
@@ -279,6 +301,8 @@ pub(crate) struct Seldom<K, V> {
     pub(crate) wake: Option<Tick>,
     /// To be started.
     pub(crate) sealed: Option<Sealed>,
+    /// The listener is to be told of these too.
+    pub(crate) left: Option<Box<Left<K, V>>>,
     /// To be disposed of, after the listener was told.
     pub(crate) ripe: Option<Ripe<K, V>>,
 }
@@ -294,7 +318,9 @@ fn is_helping() -> bool {
 }
 
 impl<K, V> Shard<K, V> {
-    pub(crate) fn new(capacity: usize, now: Tick, ttl: Span) -> Self {
+    /// With room for `capacity` entries at once. With a policy it is bounded; `counted` says that there are statistics.
+    pub(crate) fn new(capacity: usize, now: Tick, ttl: Span, policy: Option<Policy>, counted: bool) -> Self {
+        let batch_weight = policy.as_ref().map(|policy| room::batch_weight(policy.capacity()));
         let ledger = Ledger {
             rows: Rows::new(),
             wheel: Wheel::new(now),
@@ -303,12 +329,20 @@ impl<K, V> Shard<K, V> {
             lean_since: None,
             ttls: Column::new(ttl),
             bounds: Bounds::new(),
+            policy,
+            left: None,
+            tally: counted.then(Box::default),
         };
+        let table = Table::new(capacity, ledger);
+        if let Some(weight) = batch_weight {
+            table.lock().parts().0.set_batch_weight(weight);
+        }
         Self {
-            table: Table::new(capacity, ledger),
+            table,
             gauges: CachePadded::new(Gauges {
                 due: AtomicU64::new(Tick::NEVER.as_nanos()),
                 len: AtomicUsize::new(0),
+                weight: AtomicU64::new(0),
                 waiting: AtomicBool::new(false),
             }),
         }
@@ -383,6 +417,21 @@ impl<K, V> Shard<K, V> {
         self.gauges.len.load(Ordering::Relaxed)
     }
 
+    /// What the entries weigh, in a bounded shard: never more than it may hold.
+    pub(crate) fn weight(&self) -> u64 {
+        // ORDERING: Relaxed; a figure, exact while no writer runs.
+        self.gauges.weight.load(Ordering::Relaxed)
+    }
+
+    /// Adds what was counted to the cache's statistics.
+    pub(crate) fn add_to(&self, stats: &mut Stats) {
+        let mut locked = self.table.lock();
+        let (table, ledger) = locked.parts();
+        if let Some(tally) = &ledger.tally {
+            stats.add(tally, table.debris());
+        }
+    }
+
     /// When the reaper is to come next.
     pub(crate) fn due(&self) -> Tick {
         // ORDERING: Relaxed; a reaper that misses a change is woken for it (`Registration::wake`, after
@@ -397,19 +446,26 @@ impl<K, V> Shard<K, V> {
     }
 
     /// Shows the books' state outside. The last thing under the lock.
-    fn publish(&self, table: &Writing<'_, '_, K, V, Ledger<K, V>>, due: Tick) {
-        self.publish_due(due);
-        self.publish_len(table.len());
+    fn publish(&self, table: &Writing<'_, '_, K, V, Ledger<K, V>>, ledger: &Ledger<K, V>) {
+        self.publish_due(ledger.due);
+        self.publish_size(table, ledger);
         // ORDERING: Relaxed; see the load.
         self.gauges.waiting.store(table.has_sealed_debris(), Ordering::Relaxed);
     }
 
     /// Not stored where it is the same: other threads may have the cache line, and need not lose it.
     #[inline]
-    fn publish_len(&self, len: usize) {
-        // ORDERING: Relaxed, both; see `len`. Who has the lock alone stores it.
+    fn publish_size(&self, table: &Writing<'_, '_, K, V, Ledger<K, V>>, ledger: &Ledger<K, V>) {
+        let len = table.len();
+        // ORDERING: Relaxed, all; see `len` and `weight`. Who has the lock alone stores them.
         if self.gauges.len.load(Ordering::Relaxed) != len {
             self.gauges.len.store(len, Ordering::Relaxed);
+        }
+        if let Some(policy) = &ledger.policy {
+            let weight = policy.weight();
+            if self.gauges.weight.load(Ordering::Relaxed) != weight {
+                self.gauges.weight.store(weight, Ordering::Relaxed);
+            }
         }
     }
 
@@ -431,8 +487,8 @@ impl<K, V> Shard<K, V> {
         let by_next_second = ledger.due.as_nanos() <= now.as_nanos() + SECOND;
         let by_deadline = ledger.due.as_nanos() < deadline.as_nanos() + SECOND;
         let in_time = by_next_second || by_deadline && !table.has_debris() && ledger.expired.is_empty();
-        if in_time && !table.is_batch_full() {
-            self.publish_len(table.len());
+        if in_time && !table.is_batch_full() && ledger.left.is_none() {
+            self.publish_size(table, ledger);
             return Chores { seldom: None, removed };
         }
         Chores { seldom: self.settle_further(table, ledger, now, deadline), removed }
@@ -457,9 +513,10 @@ impl<K, V> Shard<K, V> {
         }
         let wake = (need < ledger.due).then_some(need);
         ledger.due = ledger.due.min(need);
-        self.publish(table, ledger.due);
-        (wake.is_some() || sealed.is_some() || ripe.is_some())
-            .then(|| Box::new(Seldom { wake, sealed, ripe }))
+        self.publish(table, ledger);
+        let left = ledger.left.take();
+        (wake.is_some() || sealed.is_some() || left.is_some() || ripe.is_some())
+            .then(|| Box::new(Seldom { wake, sealed, left, ripe }))
     }
 
     /// Drops ripe values, and makes room of them for the next inserts.
@@ -505,6 +562,10 @@ impl<K, V> Shard<K, V> {
         );
         assert_eq!(seen, ledger.rows.len(), "entries against rows");
         assert_eq!(seen, self.len(), "entries against the gauge");
+        if let Some(policy) = &ledger.policy {
+            policy.check(ledger.rows.ids());
+            assert_eq!(policy.weight(), self.weight(), "weights against the gauge");
+        }
         ledger.wheel.check(&ledger.rows, |row| {
             // A reader that found the deadline passed has put `DEAD` in its place, and a writer may have put
             // an entry there that is over from the start: it is not known any more which slot it needed.

@@ -1,7 +1,7 @@
 //! What the reaper does to a shard, and what `invalidate_all` does: many entries, a bounded number of
 //! them each time the lock is held.
 
-use super::write::{Table, drop_expired, hand_out};
+use super::write::{Table, drop_expired, hand_out, take};
 use super::{Chores, Ledger, Shard, Terms, boundary};
 use crate::rows::RowId;
 use crate::sync::pause;
@@ -47,9 +47,13 @@ impl<K, V> Shard<K, V> {
     /// expired nodes that writers came across in it are told of.
     pub(crate) fn sweep_at_once(&self, terms: &Terms, now: Tick, told: Told<'_, K, V>) {
         let mut hold = HOLD;
+        let due = self.due();
         loop {
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();
+            if let (Some(tally), true) = (&mut ledger.tally, due <= now) {
+                tally.lag = now.since(due).as_duration();
+            }
             let done = drain(terms, &mut table, ledger, now, hold);
             let expired = std::mem::take(&mut ledger.expired);
             // What this same sweep unlinked a moment ago, mostly: so that it does not pile up.
@@ -58,7 +62,7 @@ impl<K, V> Shard<K, V> {
             if done {
                 ledger.due = ledger.wheel.next_due().min(ledger.tidy(&mut table, now));
             }
-            self.publish(&table, ledger.due);
+            self.publish(&table, ledger);
             drop(locked);
             if let Some(sealed) = sealed {
                 sealed.start();
@@ -95,7 +99,7 @@ impl<K, V> Shard<K, V> {
                 table.retire(old);
             }
             let sealed = table.seal(true);
-            self.publish(&table, ledger.due);
+            self.publish(&table, ledger);
             drop(locked);
             if let Some(sealed) = sealed {
                 sealed.start();
@@ -112,7 +116,7 @@ impl<K, V> Shard<K, V> {
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();
             let ripe = table.take_ripe(true, |row| ledger.rows.vacate(row));
-            self.publish(&table, ledger.due);
+            self.publish(&table, ledger);
             (ripe, table.has_sealed_debris())
         };
         let any = !ripe.is_empty();
@@ -135,8 +139,10 @@ impl<K, V> Shard<K, V> {
             }
             let place = table.find_row(ledger.home(row), row);
             if table.node(place).kill(now) {
-                let old = table.unlink(place, ledger.home(row));
-                ledger.forget(row);
+                let old = take(&mut table, ledger, place);
+                if let Some(tally) = &mut ledger.tally {
+                    tally.explicit += 1;
+                }
                 removed.extend(hand_out(terms, &mut table, old));
             } else {
                 drop_expired(terms, &mut table, ledger, place);
@@ -186,15 +192,21 @@ impl<K, V> Ledger<K, V> {
         if table.shrink(MOVES, |row| rows[row].home) {
             return now;
         }
-        let Self { rows, ttls, bounds, .. } = self;
+        let Self { rows, ttls, bounds, policy, .. } = self;
         let more = rows.trim(TRIMMED, |chunk, stretch| {
             let first = RowId::at(chunk, stretch.start);
             ttls.forget(first, stretch.len());
             bounds.forget(first, stretch.len());
+            if let Some(policy) = policy {
+                policy.forget(first, stretch.len());
+            }
             table.discard(chunk, stretch);
         });
         if more {
             return now;
+        }
+        if let Some(policy) = policy {
+            policy.trim();
         }
         self.lean_since = None;
         Tick::NEVER
@@ -242,7 +254,12 @@ fn take_out<K, V>(
     // they would stay for a second too long.
     let now = now.max(ledger.wheel.reached());
     match table.node(place).reap(now) {
-        Ok(()) => drop_expired(terms, table, ledger, place),
+        Ok(deadline) => {
+            if let (Some(tally), true) = (&mut ledger.tally, deadline > Tick::LONG_AGO) {
+                tally.lateness.note(terms.clock.now().since(deadline).as_duration());
+            }
+            drop_expired(terms, table, ledger, place);
+        }
         // It was touched since it was filed, or comes from a coarse slot.
         Err(deadline) => ledger.file(row, deadline, now),
     }

@@ -5,6 +5,7 @@
 //! without the lock has read its clock before the seal, so nothing that is decided here undoes it.
 
 use super::bounds::Ends;
+use super::room::{make_room, make_room_in_place};
 use super::{Chores, Expected, Ledger, Ruling, Shard, Terms, Times, stays};
 use crate::hash::HashBits;
 use crate::table::{Node, Pin, Place, Seal, Touch, Unlinked, Writing};
@@ -42,6 +43,7 @@ impl<K: Eq, V> Shard<K, V> {
         hash: HashBits,
         entry: (K, V),
         (ttl, born, expiry): (Span, Option<Tick>, Tick),
+        weight: u32,
     ) -> Chores<K, V> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
@@ -49,7 +51,7 @@ impl<K: Eq, V> Shard<K, V> {
         let seal = place.map(|place| table.node(place).seal());
         let now = terms.clock.now();
         let times = Times { ttl, born: born.unwrap_or(now) };
-        self.put(terms, (&mut table, ledger), hash, entry, (place.zip(seal), now, times, expiry))
+        self.put(terms, (&mut table, ledger), hash, (entry, weight), (place.zip(seal), now, times, expiry))
     }
 
     /// Stores a new entry, if things are as expected; else hands it back.
@@ -57,7 +59,7 @@ impl<K: Eq, V> Shard<K, V> {
         &self,
         terms: &Terms,
         hash: HashBits,
-        entry: (K, V),
+        (entry, weight): ((K, V), u32),
         (ttl, ruling): (Span, Ruling),
         expected: &Expected<'_, K, V>,
     ) -> Result<Chores<K, V>, (K, V)> {
@@ -80,7 +82,7 @@ impl<K: Eq, V> Shard<K, V> {
         }
         let times = Times { ttl, born: now };
         let expiry = ruling.tick(now, || place.map_or(Tick::NEVER, |at| ledger.expiry(table.row(at))));
-        Ok(self.put(terms, (&mut table, ledger), hash, entry, (place.zip(seal), now, times, expiry)))
+        Ok(self.put(terms, (&mut table, ledger), hash, (entry, weight), (place.zip(seal), now, times, expiry)))
     }
 
     /// Stores an entry, in the place of a sealed one if there is one.
@@ -90,19 +92,26 @@ impl<K: Eq, V> Shard<K, V> {
         terms: &Terms,
         (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
         hash: HashBits,
-        entry: (K, V),
+        (entry, weight): ((K, V), u32),
         (sealed, now, times, expiry): (Option<(Place, Seal)>, Tick, Times, Tick),
     ) -> Chores<K, V> {
         let ends = terms.ends(now, times.limit_of_value(now, terms, hash.home()), expiry);
         let deadline = ends.deadline;
         terms.note(times.ttl);
+        if ledger.is_too_heavy(weight) {
+            return self.refuse(terms, (table, ledger), entry, (sealed.map(|(place, _)| place), now));
+        }
         let Some((place, seal)) = sealed else {
-            self.add(terms, (table, ledger), hash, entry, (now, ends, times));
+            self.add(terms, (table, ledger), hash, (entry, weight), (now, ends, times));
             return self.settle((table, ledger), (now, deadline), None);
         };
         ledger.set_born(table.row(place), times.born);
-        let old = exchange(terms, (table, ledger), place, entry, (seal.tick(), now, ends, times.ttl));
-        let removed = if seal.was_alive(now) {
+        let old = exchange(terms, (table, ledger), place, (entry, weight), (seal.tick(), now, ends, times.ttl));
+        let was_alive = seal.was_alive(now);
+        if let Some(tally) = &mut ledger.tally {
+            *(if was_alive { &mut tally.replacements } else { &mut tally.inserts }) += 1;
+        }
+        let removed = if was_alive {
             hand_out(terms, table, old)
         } else {
             bury(terms, table, ledger, old);
@@ -116,7 +125,7 @@ impl<K: Eq, V> Shard<K, V> {
         &self,
         terms: &Terms,
         hash: HashBits,
-        (key, value): (K, V),
+        ((key, value), weight): ((K, V), u32),
         (ttl, ruling): (Span, Ruling),
     ) -> (Result<(), (K, V)>, Chores<K, V>) {
         let mut locked = self.table.lock();
@@ -132,7 +141,10 @@ impl<K: Eq, V> Shard<K, V> {
         let times = Times { ttl, born: now };
         let expiry = ruling.tick(now, || Tick::NEVER);
         let ends = terms.ends(now, times.limit_of_value(now, terms, hash.home()), expiry);
-        self.add(terms, (&mut table, ledger), hash, (key, value), (now, ends, times));
+        if ledger.is_too_heavy(weight) {
+            return (Ok(()), self.refuse(terms, (&mut table, ledger), (key, value), (None, now)));
+        }
+        self.add(terms, (&mut table, ledger), hash, ((key, value), weight), (now, ends, times));
         (Ok(()), self.settle((&mut table, ledger), (now, ends.deadline), None))
     }
 
@@ -141,7 +153,7 @@ impl<K: Eq, V> Shard<K, V> {
         &self,
         terms: &Terms,
         hash: HashBits,
-        (key, value): (K, V),
+        ((key, value), weight): ((K, V), u32),
         (expected, ruling): (Option<&Node<K, V>>, Ruling),
     ) -> (Replaced<K, V>, Chores<K, V>) {
         let mut locked = self.table.lock();
@@ -164,8 +176,15 @@ impl<K: Eq, V> Shard<K, V> {
             drop_expired(terms, &mut table, ledger, place);
             return (Replaced::Gone(key, value), self.settle((&mut table, ledger), (now, Tick::NEVER), None));
         }
-        let before = seal.tick();
-        let old = exchange(terms, (&mut table, ledger), place, (key, value), (before, now, ends, times.ttl));
+        if ledger.is_too_heavy(weight) {
+            let chores = self.refuse(terms, (&mut table, ledger), (key, value), (Some(place), now));
+            return (Replaced::Done, chores);
+        }
+        let (entry, before) = (((key, value), weight), seal.tick());
+        let old = exchange(terms, (&mut table, ledger), place, entry, (before, now, ends, times.ttl));
+        if let Some(tally) = &mut ledger.tally {
+            tally.replacements += 1;
+        }
         let removed = hand_out(terms, &mut table, old);
         (Replaced::Done, self.settle((&mut table, ledger), (now, deadline), removed))
     }
@@ -194,8 +213,10 @@ impl<K: Eq, V> Shard<K, V> {
         }
         let row = table.row(place);
         let (times, expiry) = (ledger.times(row), ledger.expiry(row));
-        let old = table.unlink(place, ledger.home(row));
-        ledger.forget(row);
+        let old = take(&mut table, ledger, place);
+        if let Some(tally) = &mut ledger.tally {
+            tally.explicit += 1;
+        }
         let removed = hand_out(terms, &mut table, old);
         (Removed::Done(times, expiry), self.settle((&mut table, ledger), (now, Tick::NEVER), removed))
     }
@@ -289,11 +310,16 @@ impl<K: Eq, V> Shard<K, V> {
         terms: &Terms,
         (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
         hash: HashBits,
-        entry: (K, V),
+        (entry, weight): ((K, V), u32),
         (now, ends, times): (Tick, Ends, Times),
     ) {
+        make_room(terms, (table, ledger), now, weight);
         let row = ledger.book(hash.home(), times);
-        table.insert(hash, row, entry, ends.deadline, |row| ledger.home(row));
+        let hits = ledger.policy.as_mut().map_or(0, |policy| policy.admit(row, hash.home(), weight));
+        if let Some(tally) = &mut ledger.tally {
+            tally.inserts += 1;
+        }
+        table.insert(hash, (row, hits), entry, ends.deadline, |row| ledger.home(row));
         ledger.bind(terms, row, ends);
         ledger.file(row, ends.deadline, now);
     }
@@ -305,11 +331,14 @@ fn exchange<K, V>(
     terms: &Terms,
     (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
     place: Place,
-    entry: (K, V),
+    (entry, weight): ((K, V), u32),
     (before, now, ends, ttl): (Tick, Tick, Ends, Span),
 ) -> Unlinked<K, V> {
-    let (row, is_filed) = ledger.book_again(table.row(place), ttl);
-    let old = table.replace(place, row, entry, ends.deadline);
+    let row = table.row(place);
+    make_room_in_place(terms, (table, ledger), now, (row, weight));
+    let weighed = ledger.weight_of(row);
+    let (row, is_filed) = ledger.book_again(row, ttl, weight);
+    let old = table.replace(place, row, entry, ends.deadline).weighing(weighed);
     ledger.bind(terms, row, ends);
     if !(is_filed && stays(before, ends.deadline)) {
         ledger.file_again(row, ends.deadline, now);
@@ -351,11 +380,24 @@ pub(super) fn drop_expired<K, V>(
     ledger: &mut Ledger<K, V>,
     place: Place,
 ) {
+    let old = take(table, ledger, place);
+    if let Some(tally) = &mut ledger.tally {
+        tally.expired += 1;
+    }
+    bury(terms, table, ledger, old);
+}
+
+/// Takes out an entry, for whatever reason.
+pub(super) fn take<K, V>(
+    table: &mut Table<'_, '_, K, V>,
+    ledger: &mut Ledger<K, V>,
+    place: Place,
+) -> Unlinked<K, V> {
     let row = table.row(place);
     // The home of the key that is stored, whatever hash the caller came with.
-    let old = table.unlink(place, ledger.home(row));
+    let old = table.unlink(place, ledger.home(row)).weighing(ledger.weight_of(row));
     ledger.forget(row);
-    bury(terms, table, ledger, old);
+    old
 }
 
 impl<K, V> Shard<K, V> {

@@ -91,6 +91,59 @@ impl Bucket {
         word.store(after, Ordering::Release);
     }
 
+    /// For the writer: a tag for an empty slot, of an entry that was hit so often.
+    #[inline]
+    pub(super) fn set_tag_and_hits(&self, slot: Slot, tag: u8, hits: u8) {
+        if self.hits(slot) != hits {
+            self.set_hits(slot, hits);
+        }
+        self.set_tag(slot, tag);
+    }
+
+    /// For the writer: how often a slot's entry was hit, up to three.
+    #[inline]
+    pub(super) fn hits(&self, slot: Slot) -> u8 {
+        // ORDERING: Relaxed; a figure.
+        (self.words[1].load(Ordering::Relaxed) >> hits_shift(slot)) as u8 & MOST_HITS
+    }
+
+    /// For the writer. A hit that is counted at the same time may be lost.
+    fn set_hits(&self, slot: Slot, hits: u8) {
+        // ORDERING: Relaxed; the lock orders writers among themselves, and a hit that is missed is missed.
+        let before = self.words[1].load(Ordering::Relaxed);
+        let mask = u64::from(MOST_HITS) << hits_shift(slot);
+        let after = before & !mask | u64::from(hits) << hits_shift(slot);
+        // ORDERING: Release; pairs with Acquire in `Bucket::matches` and `Bucket::tag`: the word's tags are
+        // stored once more, and bring the same with them.
+        self.words[1].store(after, Ordering::Release);
+    }
+
+    /// For the writer: lowers how often a slot's entry was hit by up to `by`, and returns what it was.
+    #[inline]
+    pub(super) fn lower_hits(&self, slot: Slot, by: u8) -> u8 {
+        let hits = self.hits(slot);
+        if hits != 0 {
+            self.set_hits(slot, hits.saturating_sub(by));
+        }
+        hits
+    }
+
+    /// For readers: the entry of a slot was hit. Stores nothing once it was hit three times. If the slot
+    /// has another entry by now, that one has a hit more than it should.
+    #[inline]
+    pub(super) fn count_hit(&self, slot: Slot) {
+        // ORDERING: Relaxed, all; a figure. The exchange fails where a writer has stored a tag meanwhile, so none is
+        // lost; and whoever reads what it stored sees what came with the tags before it (a release sequence).
+        let mut word = self.words[1].load(Ordering::Relaxed);
+        while (word >> hits_shift(slot)) as u8 & MOST_HITS < MOST_HITS {
+            let more = word + (1 << hits_shift(slot));
+            match self.words[1].compare_exchange_weak(word, more, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(actual) => word = actual,
+            }
+        }
+    }
+
     /// For the writer: an empty slot.
     #[inline]
     pub(super) fn vacant(&self) -> Option<Slot> {
@@ -126,6 +179,15 @@ impl Bucket {
         self.rows[slot.index()].store(row.index(), Ordering::Release);
     }
 }
+
+/// Where a slot's hits are in word 1: two bits, in the order of the slots.
+#[inline]
+const fn hits_shift(slot: Slot) -> usize {
+    40 + 2 * slot.index()
+}
+
+/// Where hits are counted no further.
+const MOST_HITS: u8 = 3;
 
 /// Word 0 of a bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

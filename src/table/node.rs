@@ -294,18 +294,19 @@ impl<K, V> Node<K, V> {
         !before.is_over(now)
     }
 
-    /// Under the lock, for the reaper: ends the entry if its time has come by `now`; else says when it will.
-    pub(crate) fn reap(&self, now: Tick) -> Result<(), Tick> {
+    /// Under the lock, for the reaper: ends the entry if its time has come by `now`; else says when it will. Returns
+    /// the deadline that had passed: 0 if somebody came across it before.
+    pub(crate) fn reap(&self, now: Tick) -> Result<Tick, Tick> {
         let mut seen = self.load();
         loop {
             if seen.is_dead() {
-                return Ok(());
+                return Ok(seen.tick());
             }
             if !seen.is_over(now) {
                 return Err(seen.tick());
             }
             match self.exchange(seen, Deadline::DEAD) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(seen.tick()),
                 Err(actual) => seen = actual,
             }
         }

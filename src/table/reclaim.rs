@@ -30,12 +30,20 @@ const BACKLOG: usize = if cfg!(tidewheel_loom) { 1 } else { 4 };
 pub(crate) struct Unlinked<K, V> {
     pub(super) row: RowId,
     pub(super) node: NonNull<Node<K, V>>,
+    /// In a bounded shard.
+    pub(super) weight: u32,
 }
 
 // SAFETY: T2. It stands for the node, to which it gives shared access and, in the end, ownership.
 unsafe impl<K: Send + Sync, V: Send + Sync> Send for Unlinked<K, V> {}
 
 impl<K, V> Unlinked<K, V> {
+    /// It weighs so much.
+    #[inline]
+    pub(crate) fn weighing(self, weight: u32) -> Self {
+        Self { weight, ..self }
+    }
+
     /// The node's contents. They may be in the hands of readers at the same time.
     pub(crate) fn node(&self) -> &Node<K, V> {
         // SAFETY: T4: a node is freed only after it was added to debris, which takes `self`.
@@ -79,6 +87,9 @@ struct Batch {
 /// What a shard has unlinked and not yet dropped.
 pub(super) struct Debris<K, V> {
     open: Vec<RowId>,
+    open_weight: u64,
+    /// From so much on, the open batch is full, however few are in it.
+    batch_weight: u64,
     open_arrays: Vec<Array>,
     sealed: VecDeque<Batch>,
     /// An empty list with room, for the next batch.
@@ -93,6 +104,8 @@ impl<K, V> Debris<K, V> {
     pub(super) fn new() -> Self {
         Self {
             open: Vec::new(),
+            open_weight: 0,
+            batch_weight: u64::MAX,
             open_arrays: Vec::new(),
             sealed: VecDeque::new(),
             spare: Vec::new(),
@@ -103,6 +116,7 @@ impl<K, V> Debris<K, V> {
     #[inline]
     pub(super) fn add(&mut self, node: Unlinked<K, V>) {
         self.open.push(node.row);
+        self.open_weight += u64::from(node.weight);
     }
 
     /// # Safety
@@ -114,7 +128,16 @@ impl<K, V> Debris<K, V> {
 
     #[inline]
     pub(super) fn is_full(&self) -> bool {
-        self.open.len() >= BATCH
+        self.open.len() >= BATCH || self.open_weight > self.batch_weight
+    }
+
+    pub(super) fn set_batch_weight(&mut self, weight: u64) {
+        self.batch_weight = weight;
+    }
+
+    /// How many nodes are unlinked and not yet handed out to be dropped.
+    pub(super) fn len(&self) -> usize {
+        self.open.len() + self.sealed.iter().map(|batch| batch.rows.len()).sum::<usize>()
     }
 
     pub(super) fn has_open(&self) -> bool {
@@ -140,6 +163,7 @@ impl<K, V> Debris<K, V> {
         let grace = Arc::new(Grace::begin());
         let rows = std::mem::replace(&mut self.open, std::mem::take(&mut self.spare));
         self.open.reserve_exact(BATCH);
+        self.open_weight = 0;
         let arrays = std::mem::take(&mut self.open_arrays);
         self.sealed.push_back(Batch { grace: Arc::clone(&grace), rows, arrays });
         // As many wait as that, and the first of them has not ripened yet: then none has.

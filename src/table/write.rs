@@ -81,12 +81,12 @@ impl Array {
     }
 
     /// Stores an entry in the first free slot along its way. There is one: a table grows before it is full.
-    fn put(self, home: u32, tag: u8, row: RowId) {
+    fn put(self, home: u32, tag: u8, row: RowId, hits: u8) {
         for step in 0..self.buckets() {
             let bucket = self.own((home as usize).wrapping_add(step));
             if let Some(slot) = bucket.vacant() {
                 bucket.set_row(slot, row);
-                bucket.set_tag(slot, tag);
+                bucket.set_tag_and_hits(slot, tag, hits);
                 return;
             }
             bucket.set_meta(bucket.own_meta().one_more_passed());
@@ -151,15 +151,15 @@ impl<K, V> Writer<K, V> {
             return;
         }
         // All homes first: the rows are far from each other, and so are fetched at once.
-        let mut entries = [(RowId::FIRST, 0, 0); SLOTS];
+        let mut entries = [(RowId::FIRST, 0, 0, 0); SLOTS];
         let mut count = 0;
         for ((slot, tag), entry) in bucket.occupied().zip(&mut entries) {
             let row = bucket.own_row(slot);
-            *entry = (row, home_of(row), tag);
+            *entry = (row, home_of(row), tag, bucket.hits(slot));
             count += 1;
         }
-        for &(row, home, tag) in &entries[..count] {
-            next.put(home, tag, row);
+        for &(row, home, tag, hits) in &entries[..count] {
+            next.put(home, tag, row, hits);
         }
         // Only now: a reader that sees the mark must find the entries in the next array.
         bucket.set_meta(bucket.own_meta().moved());
@@ -294,7 +294,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     pub(crate) fn insert(
         &mut self,
         hash: HashBits,
-        row: RowId,
+        (row, hits): (RowId, u8),
         (key, value): (K, V),
         deadline: Tick,
         home_of: impl Fn(RowId) -> u32,
@@ -306,7 +306,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.writer.move_bucket(at, &home_of);
         // SAFETY: T9: the row is new.
         unsafe { self.writer.nodes.put(&self.table.homes, row, Node::new(key, value, deadline)) };
-        self.writer.next.unwrap_or(self.writer.current).put(home, hash.tag(), row);
+        self.writer.next.unwrap_or(self.writer.current).put(home, hash.tag(), row, hits);
         self.writer.len += 1;
     }
 
@@ -398,7 +398,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         // SAFETY: T9: the row is new.
         unsafe { self.writer.nodes.put(&self.table.homes, row, Node::new(key, value, deadline)) };
         self.writer.array(place.in_next).own(place.bucket).set_row(place.slot, row);
-        Unlinked { row: place.row, node: self.node_of(place.row) }
+        Unlinked { row: place.row, node: self.node_of(place.row), weight: 0 }
     }
 
     /// Takes an entry out of the table.
@@ -406,7 +406,23 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         let row = place.row;
         self.writer.array(place.in_next).clear(home, place.bucket, place.slot);
         self.writer.len -= 1;
-        Unlinked { row, node: self.node_of(row) }
+        Unlinked { row, node: self.node_of(row), weight: 0 }
+    }
+
+    /// How often the entry at a place was hit, up to three; lowers that by up to `by`.
+    #[inline]
+    pub(crate) fn lower_hits(&self, place: Place, by: u8) -> u8 {
+        self.writer.array(place.in_next).own(place.bucket).lower_hits(place.slot, by)
+    }
+
+    /// From which weight on a batch of debris is full, however few nodes are in it.
+    pub(crate) fn set_batch_weight(&mut self, weight: u64) {
+        self.writer.debris.set_batch_weight(weight);
+    }
+
+    /// How many nodes are debris.
+    pub(crate) fn debris(&self) -> usize {
+        self.writer.debris.len()
     }
 
     /// Lists an unlinked node as debris.

@@ -1,0 +1,178 @@
+//! Room: what a bounded shard gives up before something comes.
+//!
+//! The policy says which row goes; here its entry goes, before the one that needs the room is published. So at
+//! no moment does the shard hold more than it may. Knows causes; knows no order of rows.
+
+use super::write::{Table, drop_expired, hand_out, take};
+use super::{Chores, Ledger, Shard, Terms};
+use crate::policy::{Entries, Policy};
+use crate::rows::{Booked, RowId, Rows};
+use crate::table::{Place, Unlinked};
+use crate::time::Tick;
+
+/// Entries that are evicted each time the lock is held, when a shard's room becomes less.
+const HOLD: usize = if cfg!(tidewheel_loom) { 1 } else { 128 };
+
+/// What did not stay, for the caller, who tells the listener.
+pub(crate) struct Left<K, V> {
+    /// Evicted, while they were alive; if somebody listens.
+    pub(crate) evicted: Vec<Unlinked<K, V>>,
+    /// Too heavy to be kept at all.
+    pub(crate) refused: Option<(K, V)>,
+}
+
+impl<K, V> Default for Left<K, V> {
+    fn default() -> Self {
+        Self { evicted: Vec::new(), refused: None }
+    }
+}
+
+/// What the policy may ask of the entries.
+struct InTable<'r, 'a, 't, K, V> {
+    table: &'r Table<'a, 't, K, V>,
+    rows: &'r Rows<Booked>,
+}
+
+impl<K, V> Entries for InTable<'_, '_, '_, K, V> {
+    fn hash(&self, row: RowId) -> u32 {
+        self.rows[row].home
+    }
+
+    fn lower(&mut self, row: RowId, by: u8) -> u8 {
+        self.table.lower_hits(self.table.find_row(self.rows[row].home, row), by)
+    }
+}
+
+impl<K, V> Ledger<K, V> {
+    /// Whether an entry of this weight is more than the shard may hold, by itself.
+    #[inline]
+    pub(super) fn is_too_heavy(&self, weight: u32) -> bool {
+        self.policy.as_ref().is_some_and(|policy| u64::from(weight) > policy.capacity())
+    }
+
+    #[inline]
+    pub(super) fn weight_of(&self, row: RowId) -> u32 {
+        self.policy.as_ref().map_or(0, |policy| policy.weight_of(row))
+    }
+
+    pub(super) fn left(&mut self) -> &mut Left<K, V> {
+        self.left.get_or_insert_default()
+    }
+}
+
+/// Evicts until there is room for so much more.
+#[inline]
+pub(super) fn make_room<K, V>(
+    terms: &Terms,
+    (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
+    now: Tick,
+    more: u32,
+) {
+    if ledger.policy.as_ref().is_some_and(|policy| policy.is_too_much(more)) {
+        evict_some(terms, (table, ledger), now, usize::MAX, |policy| policy.is_too_much(more));
+    }
+}
+
+/// Makes room for another weight of an entry that is about to be replaced. The entry itself stays.
+#[inline]
+pub(super) fn make_room_in_place<K, V>(
+    terms: &Terms,
+    (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
+    now: Tick,
+    (row, weight): (RowId, u32),
+) {
+    let Some(policy) = &mut ledger.policy else { return };
+    let more = weight.saturating_sub(policy.weight_of(row));
+    if more != 0 && policy.is_too_much(more) {
+        // Out of the queues, so that it is not chosen. It comes back as a new one in its queue.
+        policy.leave(row);
+        make_room(terms, (table, ledger), now, weight);
+    }
+}
+
+/// Evicts while it is too much, so many entries at most. False if that was not enough.
+#[inline(never)]
+fn evict_some<K, V>(
+    terms: &Terms,
+    (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
+    now: Tick,
+    most: usize,
+    is_too_much: impl Fn(&Policy) -> bool,
+) -> bool {
+    for _ in 0..most {
+        let Ledger { policy: Some(policy), rows, .. } = ledger else { return true };
+        if !is_too_much(policy) {
+            return true;
+        }
+        let Some(row) = policy.victim(&mut InTable { table, rows }) else { return true };
+        evict(terms, (table, ledger), now, row);
+    }
+    false
+}
+
+fn evict<K, V>(
+    terms: &Terms,
+    (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
+    now: Tick,
+    row: RowId,
+) {
+    let place = table.find_row(ledger.home(row), row);
+    if !table.node(place).kill(now) {
+        return drop_expired(terms, table, ledger, place);
+    }
+    if let Some(tally) = &mut ledger.tally {
+        tally.evicted += 1;
+        tally.evicted_weight += ledger.policy.as_ref().map_or(0, |policy| u64::from(policy.weight_of(row)));
+    }
+    let old = take(table, ledger, place);
+    if let Some(old) = hand_out(terms, table, old) {
+        ledger.left().evicted.push(old);
+    }
+}
+
+impl<K, V> Shard<K, V> {
+    /// An entry that is too heavy is not kept, and what it was to replace goes.
+    #[cold]
+    pub(super) fn refuse(
+        &self,
+        terms: &Terms,
+        (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
+        entry: (K, V),
+        (place, now): (Option<Place>, Tick),
+    ) -> Chores<K, V> {
+        let removed = place.and_then(|place| {
+            if !table.node(place).kill(now) {
+                drop_expired(terms, table, ledger, place);
+                return None;
+            }
+            let old = take(table, ledger, place);
+            hand_out(terms, table, old)
+        });
+        ledger.left().refused = Some(entry);
+        if let Some(tally) = &mut ledger.tally {
+            tally.refused += 1;
+            tally.replacements += u64::from(place.is_some());
+        }
+        self.settle((table, ledger), (now, Tick::NEVER), removed)
+    }
+
+    /// Another capacity, asked for under the lock, or as much less as can be had at once: false if it is not all.
+    pub(crate) fn set_capacity(&self, terms: &Terms, capacity: impl Fn() -> u64) -> (bool, Chores<K, V>) {
+        let mut locked = self.table.lock();
+        let (mut table, ledger) = locked.parts();
+        let (now, capacity) = (terms.clock.now(), capacity());
+        // Evicted first, then allowed no more than is left: so it only ever becomes less.
+        let done = evict_some(terms, (&mut table, ledger), now, HOLD, |policy| policy.weight() > capacity);
+        if let Some(policy) = &mut ledger.policy {
+            policy.set_capacity(if done { capacity } else { policy.weight() });
+            policy.trim();
+            table.set_batch_weight(batch_weight(policy.capacity()));
+        }
+        (done, self.settle((&mut table, ledger), (now, Tick::NEVER), None))
+    }
+}
+
+/// Debris of this weight makes a batch. Some six batches wait at most while nobody is pinned: less than a sixteenth.
+pub(super) const fn batch_weight(capacity: u64) -> u64 {
+    capacity / 128
+}
