@@ -323,13 +323,38 @@ where
     }
 
     /// The node of a live entry.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn visible<'g, Q>(&'g self, key: &Q, pin: &'g Pin) -> Option<&'g Node<K, V>>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let (hash, shard) = self.locate(key);
-        shard.visible(&self.parts().terms.clock, hash, |other| key.equivalent(other), pin)
+        let node = shard.find(hash, |other| key.equivalent(other), pin)?;
+        if node.is_plainly_visible(&self.parts().terms.clock) {
+            return Some(node);
+        }
+        self.visible_after_all(node, key, pin)
+    }
+
+    /// As `visible`, where it takes more than a look at the node. Hashes anew if it has to, so that a look keeps nothing
+    /// for it.
+    #[cold]
+    #[inline(never)]
+    fn visible_after_all<'g, Q>(
+        &'g self,
+        node: &'g Node<K, V>,
+        key: &Q,
+        pin: &'g Pin,
+    ) -> Option<&'g Node<K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let clock = &self.parts().terms.clock;
+        if node.is_visible(clock) {
+            return Some(node);
+        }
+        let (hash, shard) = self.locate(key);
+        shard.visible(clock, hash, |other| key.equivalent(other), pin)
     }
 
     /// The node of a live entry, for a read that counts as use.

@@ -1,9 +1,11 @@
 //! How a key's hash becomes a shard, a bucket and a tag; and the default hasher.
 //!
 //! Knows neither tables nor keys beyond `Hash`. Whatever the `BuildHasher`, its result is mixed before
-//! it is split, so that an identity hasher does not put every key into one shard.
+//! it is split, so that an identity hasher does not put every key into one shard. The default hasher's own
+//! result is mixed well enough.
 
 use crate::error::NoRandomness;
+use std::any::TypeId;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 
@@ -13,8 +15,11 @@ pub(crate) struct HashBits(u64);
 
 impl HashBits {
     #[inline]
-    pub(crate) fn of<Q: Hash + ?Sized, S: BuildHasher>(build: &S, key: &Q) -> Self {
-        Self::mixed(build.hash_one(key))
+    pub(crate) fn of<Q: Hash + ?Sized, S: BuildHasher + 'static>(build: &S, key: &Q) -> Self {
+        let raw = build.hash_one(key);
+        // The compiler knows the answer.
+        let is_mixed = TypeId::of::<S>() == TypeId::of::<RandomState>();
+        if is_mixed { Self(raw) } else { Self::mixed(raw) }
     }
 
     /// A folded multiply by an odd constant (the fraction of the golden ratio): every bit of the input
@@ -37,11 +42,11 @@ impl HashBits {
         self.0 as u32
     }
 
-    /// Bits 32 to 39, never 0 (an empty slot's tag), nor 1, so that no tag differs from an empty slot's in its
-    /// lowest bit alone (see `Slots::of`).
+    /// Bits 32 to 39, never 0: that is an empty slot's tag.
     #[inline]
     pub(crate) fn tag(self) -> u8 {
-        ((self.0 >> 32) as u8).max(2)
+        let tag = (self.0 >> 32) as u8;
+        tag + u8::from(tag == 0)
     }
 }
 
@@ -137,22 +142,34 @@ mod tests {
     /// The worst hasher there is: sequential keys hash to themselves.
     #[test]
     fn an_identity_hash_spreads_over_shards_buckets_and_tags() {
-        let bits: Vec<_> = (0..4096u64).map(HashBits::mixed).collect();
-        for (what, distinct, most) in [
-            ("shards", bits.iter().map(|b| b.shard(63) as u64).collect::<HashSet<_>>().len(), 64),
-            ("homes", bits.iter().map(|b| u64::from(b.home() & 1023)).collect::<HashSet<_>>().len(), 1024),
-            ("tags", bits.iter().map(|b| u64::from(b.tag())).collect::<HashSet<_>>().len(), 254),
-        ] {
-            assert!(distinct * 10 >= most * 9, "{what}: {distinct} of {most}");
-        }
+        spread(&(0..4096).map(HashBits::mixed).collect::<Vec<_>>());
         // High bits alone, as aligned pointers or shifted ids have.
         let shifted: HashSet<_> = (0..4096u64).map(|i| HashBits::mixed(i << 50).home() & 1023).collect();
         assert!(shifted.len() > 900, "{}", shifted.len());
     }
 
     #[test]
+    fn so_does_the_default_hash_by_itself() {
+        let state = RandomState::new().unwrap();
+        let bits = |key: u64| HashBits::of(&state, &key);
+        assert_eq!(bits(7), HashBits(state.hash_one(7u64)));
+        spread(&(0..4096).map(bits).collect::<Vec<_>>());
+        spread(&(0..4096).map(|key| bits(key << 50)).collect::<Vec<_>>());
+    }
+
+    fn spread(bits: &[HashBits]) {
+        for (what, distinct, most) in [
+            ("shards", bits.iter().map(|b| b.shard(63) as u64).collect::<HashSet<_>>().len(), 64),
+            ("homes", bits.iter().map(|b| u64::from(b.home() & 1023)).collect::<HashSet<_>>().len(), 1024),
+            ("tags", bits.iter().map(|b| u64::from(b.tag())).collect::<HashSet<_>>().len(), 255),
+        ] {
+            assert!(distinct * 10 >= most * 9, "{what}: {distinct} of {most}");
+        }
+    }
+
+    #[test]
     fn a_tag_is_never_mistaken_for_that_of_an_empty_slot() {
-        assert!((0..100_000u64).all(|i| HashBits::mixed(i).tag() > 1));
+        assert!((0..100_000u64).all(|i| HashBits::mixed(i).tag() > 0));
     }
 
     #[test]

@@ -6,8 +6,8 @@
 //!
 //! Readers' clock, in the order in which a machine qualifies for it (`src/docs/decisions.md` has the
 //! measurement): a precise reading cached in a static and trusted only while the processor's time-stamp
-//! counter says that it is under 4 ms old; the kernel's coarse clock, where its resolution is 5 ms or
-//! better; the precise clock.
+//! counter says that it is under 4 ms old; the kernel's coarse clock, where two of its steps are 5 ms or
+//! less; the precise clock.
 
 mod tick;
 
@@ -183,7 +183,7 @@ impl ManualClock {
     #[inline]
     fn now(&self) -> Tick {
         // ORDERING: Acquire; pairs with AcqRel in `ManualClock::move_by`.
-        Tick::from_nanos(self.0.nanos.load(Ordering::Acquire))
+        Tick::reading(self.0.nanos.load(Ordering::Acquire))
     }
 }
 
@@ -247,6 +247,15 @@ impl Timeline {
         }
     }
 
+    /// As [`recent`](Self::recent), if there is a reading that takes no call.
+    #[inline]
+    pub(crate) fn at_hand(&self) -> Option<Tick> {
+        match &self.0 {
+            Source::System => system::at_hand(),
+            Source::Manual(clock) => Some(clock.now()),
+        }
+    }
+
     /// How far [`recent`](Self::recent) may be behind: a time that a reader sets has to be later by this,
     /// so that it is not too early.
     #[inline]
@@ -277,19 +286,28 @@ mod system {
     }
 
     #[inline]
-    pub(super) fn recent() -> Tick {
+    pub(super) fn at_hand() -> Option<Tick> {
         #[cfg(target_arch = "x86_64")]
-        return super::counter::recent();
+        return super::counter::at_hand();
         #[cfg(not(target_arch = "x86_64"))]
-        coarse()
+        Some(cheap())
     }
 
-    /// The kernel's coarse clock, or the precise one where the coarse is coarser than we promise.
-    pub(super) fn coarse() -> Tick {
+    #[inline]
+    pub(super) fn recent() -> Tick {
+        #[cfg(target_arch = "x86_64")]
+        return super::counter::at_hand().unwrap_or_else(super::counter::refresh);
+        #[cfg(not(target_arch = "x86_64"))]
+        cheap()
+    }
+
+    /// The kernel's coarse clock, or the precise one where the coarse lags by more than we promise: it moves by
+    /// whole steps, one behind the interrupt at worst, which is itself a step old just before the next.
+    pub(super) fn cheap() -> Tick {
         static FINE_ENOUGH: OnceLock<bool> = OnceLock::new();
         let fine_enough = *FINE_ENOUGH.get_or_init(|| {
-            let resolution = clock_getres(ClockId::MonotonicCoarse);
-            resolution.tv_sec == 0 && resolution.tv_nsec.unsigned_abs() <= MAX_LAG
+            let step = clock_getres(ClockId::MonotonicCoarse);
+            step.tv_sec == 0 && 2 * step.tv_nsec.unsigned_abs() <= MAX_LAG
         });
         if fine_enough { tick(clock_gettime(ClockId::MonotonicCoarse)) } else { now() }
     }
@@ -312,6 +330,10 @@ mod system {
 
     pub(super) fn recent() -> Tick {
         now()
+    }
+
+    pub(super) fn at_hand() -> Option<Tick> {
+        Some(now())
     }
 }
 
@@ -363,26 +385,27 @@ mod counter {
         unsafe { core::arch::x86_64::_rdtsc() }
     }
 
-    /// A reading under 4 ms old; the coarse clock's where the counter is not to be trusted.
+    /// The cached reading, if it is under 4 ms old.
     #[inline]
-    pub(super) fn recent() -> Tick {
-        // ORDERING: Relaxed; a number that is right whenever it is not 0.
+    pub(super) fn at_hand() -> Option<Tick> {
+        // ORDERING: Relaxed; a number that is right whenever it is not 0, and with which nothing is fresh if it is.
         let window = CACHED.window.load(Ordering::Relaxed);
         // ORDERING: Acquire; pairs with Release in `refresh`: a stamp brings its reading with it.
         let stamp = CACHED.stamp.load(Ordering::Acquire);
-        if window != 0 && count().wrapping_sub(stamp) < window {
+        if count().wrapping_sub(stamp) < window {
             // ORDERING: Relaxed; after the Acquire above, so at least as new as the stamp's reading.
-            return Tick::from_nanos(CACHED.tick.load(Ordering::Relaxed));
+            return Some(Tick::reading(CACHED.tick.load(Ordering::Relaxed)));
         }
-        refresh()
+        None
     }
 
+    /// A new reading; of the cheapest other clock where the counter is not to be trusted.
     #[cold]
-    fn refresh() -> Tick {
+    pub(super) fn refresh() -> Tick {
         static ORIGIN: OnceLock<(u64, u64)> = OnceLock::new();
-        let coarse = system::coarse();
-        if !is_trusted(coarse) {
-            return coarse;
+        let cheap = system::cheap();
+        if !is_trusted(cheap) {
+            return cheap;
         }
         // The origin's clock is read before its counter, and below the counter before the clock: a
         // thread that is preempted in between then underestimates the rate, which only makes a
@@ -404,7 +427,7 @@ mod counter {
         // ORDERING: Relaxed; published by the Release below. `fetch_max`: a slow thread must not put
         // an older reading under a newer stamp.
         CACHED.tick.fetch_max(now.as_nanos(), Ordering::Relaxed);
-        // ORDERING: Release; pairs with Acquire in `recent`.
+        // ORDERING: Release; pairs with Acquire in `at_hand`.
         CACHED.stamp.store(stamp, Ordering::Release);
         now
     }
@@ -469,6 +492,19 @@ mod tests {
         }
         assert!(rounds > 100);
         assert_eq!(late, 0, "of {rounds} readings");
+    }
+
+    /// The coarse clock alone would not do everywhere: with 250 steps a second it may be 8 ms behind.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_clock_that_stands_in_for_the_counter_is_hardly_behind_either() {
+        let start = system::now();
+        let mut now = start;
+        while now.since(start) < Span::from_duration(Duration::from_millis(40)) {
+            let lag = now.since(system::cheap()).as_duration();
+            assert!(lag <= Duration::from_millis(5), "{lag:?}");
+            now = system::now();
+        }
     }
 
     #[test]

@@ -39,11 +39,11 @@ use crate::sync::{Arc, CachePadded, barrier, lasting, lazy_static, thread_local}
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 
-/// A pinned thread: what it can reach stays in memory until this is dropped. Stays on its thread.
+/// A pinned thread: what it can reach stays in memory until this is dropped. Stays on its thread, whose `LOCAL`
+/// has all there is to know of it, so that a pin is nothing to carry around.
 pub(crate) struct Pin {
-    /// Of the other kind. Without one, the pin is counted in `LOCAL`.
-    guard: Option<Guard>,
     on_this_thread: PhantomData<*const ()>,
 }
 
@@ -70,12 +70,21 @@ lasting! {
     static SLOTS: Next = Next(AtomicPtr::new(std::ptr::null_mut()));
 }
 
-/// What a thread knows of its own slot.
+/// What a thread knows of its own pins.
 struct Local {
-    slot: Cell<Option<&'static CachePadded<Slot>>>,
     pins: Cell<usize>,
-    /// The thread is about to end: the slot goes back after each pin.
-    late: Cell<bool>,
+    /// The slot for the outermost pin. Without one it is rarer, and in `other` while it lasts.
+    slot: Cell<Option<&'static CachePadded<Slot>>>,
+    /// Without a destructor, as is all of this. A pin that is never dropped is never undone either.
+    other: Cell<Option<ManuallyDrop<Other>>>,
+}
+
+/// An outermost pin that is not in the thread's slot.
+enum Other {
+    /// Of the other kind.
+    Guard(Guard),
+    /// In a slot that goes back with the pin, since the thread is about to end.
+    Late(&'static CachePadded<Slot>),
 }
 
 /// Gives the slot back when the thread ends.
@@ -83,18 +92,17 @@ struct Leave;
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        let _ = LOCAL.try_with(|local| {
-            local.late.set(true);
-            if local.pins.get() == 0 {
-                local.leave();
-            }
+        let _ = LOCAL.try_with(|local| match local.slot.take() {
+            Some(slot) if local.pins.get() == 0 => slot.leave(),
+            Some(slot) => local.other.set(Some(ManuallyDrop::new(Other::Late(slot)))),
+            None => {}
         });
     }
 }
 
 thread_local! {
     // Without a destructor, so that a look at it is a look and no more.
-    static LOCAL: Local = const { Local { slot: Cell::new(None), pins: Cell::new(0), late: Cell::new(false) } };
+    static LOCAL: Local = const { Local { pins: Cell::new(0), slot: Cell::new(None), other: Cell::new(None) } };
 }
 thread_local! {
     static LEAVE: Leave = const { Leave };
@@ -107,60 +115,34 @@ thread_local! {
     static HANDLE: LocalHandle = COLLECTOR.register();
 }
 
+/// A pin of the other kind. Works in destructors of thread-locals too.
+fn guard() -> Guard {
+    HANDLE.try_with(LocalHandle::pin).unwrap_or_else(|_| COLLECTOR.register().pin())
+}
+
 impl Pin {
     /// Pins this thread. Works in destructors of thread-locals too.
     #[inline]
     pub(crate) fn new() -> Self {
-        let slotted = LOCAL.try_with(|local| {
-            let Some(slot) = local.slot.get() else { return false };
-            local.enter(slot);
-            true
-        });
-        let guard = if slotted.unwrap_or(false) { None } else { Self::first() };
-        Self { guard, on_this_thread: PhantomData }
-    }
-
-    /// A thread's first pin, and every pin of the other kind.
-    #[cold]
-    fn first() -> Option<Guard> {
-        if !barrier::is_available() {
-            let guard = HANDLE.try_with(LocalHandle::pin);
-            return Some(guard.unwrap_or_else(|_| COLLECTOR.register().pin()));
-        }
-        let slot = Slot::claim();
-        LOCAL.with(|local| {
-            local.slot.set(Some(slot));
-            local.late.set(LEAVE.try_with(|_| {}).is_err());
-            local.enter(slot);
-        });
-        None
+        LOCAL.with(Local::enter);
+        Self { on_this_thread: PhantomData }
     }
 
     /// Whether this thread holds a pin: it then cannot see debris ripen.
     pub(crate) fn is_held() -> bool {
         LOCAL.try_with(|local| local.pins.get() > 0).unwrap_or(false)
-            || (!barrier::is_available() && HANDLE.try_with(LocalHandle::is_pinned).unwrap_or(false))
     }
 
     /// Lets go of what was reachable so far and pins anew, unless this thread holds another pin.
     pub(crate) fn renew(&mut self) {
-        match &mut self.guard {
-            Some(guard) => guard.repin(),
-            None => LOCAL.with(|local| {
-                if let (Some(slot), 1) = (local.slot.get(), local.pins.get()) {
-                    slot.pin();
-                }
-            }),
-        }
+        LOCAL.with(Local::renew);
     }
 }
 
 impl Drop for Pin {
     #[inline]
     fn drop(&mut self) {
-        if self.guard.is_none() {
-            LOCAL.with(Local::exit);
-        }
+        LOCAL.with(Local::exit);
     }
 }
 
@@ -172,12 +154,31 @@ impl fmt::Debug for Pin {
 
 impl Local {
     #[inline]
-    fn enter(&self, slot: &Slot) {
+    fn enter(&self) {
         let pins = self.pins.get();
         self.pins.set(pins + 1);
         if pins == 0 {
-            slot.pin();
+            match self.slot.get() {
+                Some(slot) => slot.pin(),
+                None => self.enter_otherwise(),
+            }
         }
+    }
+
+    /// A thread's first pin, a late one, and every pin of the other kind.
+    #[cold]
+    fn enter_otherwise(&self) {
+        if !barrier::is_available() {
+            self.other.set(Some(ManuallyDrop::new(Other::Guard(guard()))));
+            return;
+        }
+        let slot = Slot::claim();
+        if LEAVE.try_with(|_| {}).is_ok() {
+            self.slot.set(Some(slot));
+        } else {
+            self.other.set(Some(ManuallyDrop::new(Other::Late(slot))));
+        }
+        slot.pin();
     }
 
     #[inline]
@@ -185,20 +186,37 @@ impl Local {
         let pins = self.pins.get() - 1;
         self.pins.set(pins);
         if pins == 0 {
-            if let Some(slot) = self.slot.get() {
-                // ORDERING: Release; pairs with Acquire in `push` (E4).
-                slot.pinned.store(0, Ordering::Release);
-            }
-            if self.late.get() {
-                self.leave();
+            match self.slot.get() {
+                Some(slot) => slot.unpin(),
+                None => self.exit_otherwise(),
             }
         }
     }
 
-    fn leave(&self) {
-        if let Some(slot) = self.slot.take() {
-            // ORDERING: Release; pairs with Acquire in `Slot::claim`: this thread's last store to the slot.
-            slot.taken.store(false, Ordering::Release);
+    #[cold]
+    fn exit_otherwise(&self) {
+        match self.other.take().map(ManuallyDrop::into_inner) {
+            Some(Other::Guard(guard)) => drop(guard),
+            Some(Other::Late(slot)) => {
+                slot.unpin();
+                slot.leave();
+            }
+            None => {}
+        }
+    }
+
+    fn renew(&self) {
+        if self.pins.get() != 1 {
+            return;
+        }
+        if let Some(slot) = self.slot.get() {
+            slot.pin();
+        } else if let Some(mut other) = self.other.take() {
+            match &mut *other {
+                Other::Guard(guard) => guard.repin(),
+                Other::Late(slot) => slot.pin(),
+            }
+            self.other.set(Some(other));
         }
     }
 }
@@ -214,12 +232,24 @@ impl Slot {
         barrier::light();
     }
 
+    #[inline]
+    fn unpin(&self) {
+        // ORDERING: Release; pairs with Acquire in `push` (E4).
+        self.pinned.store(0, Ordering::Release);
+    }
+
+    /// For whoever has claimed it.
+    fn leave(&self) {
+        // ORDERING: Release; pairs with Acquire in `Slot::claim`: this thread's last store to the slot.
+        self.taken.store(false, Ordering::Release);
+    }
+
     /// A slot that no other thread has.
     fn claim() -> &'static CachePadded<Self> {
         let mut place: &Next = &SLOTS;
         loop {
             let slot = place.get().unwrap_or_else(|| place.extend());
-            // ORDERING: Acquire; pairs with Release in `Local::leave`. On failure nothing is learnt.
+            // ORDERING: Acquire; pairs with Release in `Slot::leave`. On failure nothing is learnt.
             let claimed = slot.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
             if claimed.is_ok() {
                 return slot;
@@ -282,13 +312,11 @@ impl Grace {
     pub(crate) fn start(&self) {
         let Self::Flagged(over) = self else { return };
         let over = Arc::clone(over);
-        let pin = Pin::new();
-        if let Some(guard) = &pin.guard {
-            // ORDERING: Release; pairs with Acquire in `is_over`. What makes the flag's moment late enough is
-            // the epoch: it runs after every guard that was pinned at the unlinking is gone.
-            guard.defer(move || over.store(true, Ordering::Release));
-            guard.flush();
-        }
+        let guard = guard();
+        // ORDERING: Release; pairs with Acquire in `is_over`. What makes the flag's moment late enough is
+        // the epoch: it runs after every guard that was pinned at the unlinking is gone.
+        guard.defer(move || over.store(true, Ordering::Release));
+        guard.flush();
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -317,9 +345,7 @@ pub(crate) fn push_on() {
 /// crate's own closures.
 pub(crate) fn push() {
     if !barrier::is_available() {
-        if let Some(guard) = &Pin::new().guard {
-            guard.flush();
-        }
+        guard().flush();
         return;
     }
     // ORDERING: Acquire; pairs with Release in `Grace::begin`: what was unlinked before any grace that may be
@@ -330,7 +356,7 @@ pub(crate) fn push() {
     }
     let mut place: &Next = &SLOTS;
     while let Some(slot) = place.get() {
-        // ORDERING: Acquire; pairs with Release in `Slot::pin` and `Local::exit` (E4).
+        // ORDERING: Acquire; pairs with Release in `Slot::pin` and `Slot::unpin` (E4).
         let pinned = slot.pinned.load(Ordering::Acquire);
         if pinned != 0 {
             over = over.min(pinned);

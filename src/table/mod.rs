@@ -34,7 +34,8 @@
 //!   which is when every guard is gone that was pinned at the moment of unlinking; or in `Table::drop`,
 //!   whose `&mut self` proves that no reader is left. Taking an item out of the debris is by value.
 //! - **T5 Slots.** A slot with a tag holds the number of a row of this table that has a node, stored before the
-//!   tag. A slot's number stays where it is after the tag is cleared; only a reader that saw the tag follows it.
+//!   tag. A slot's number stays where it is after the tag is cleared; only a reader that saw the tag follows it. A
+//!   `Slot` is one of those that every bucket has.
 //! - **T6 One writer.** Buckets are stored to only through `Writing`, which holds the table's lock.
 //! - **T7 Slots for ever.** What the chain of the threads' slots names came from a box and is never freed.
 //! - **T8 Blocks.** A block of memory has one owner, which alone hands out what is in it. Blocks for rows begin as

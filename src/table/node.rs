@@ -114,6 +114,13 @@ impl<K, V> Node<K, V> {
         }
     }
 
+    /// Whether a reader sees this entry as a look shows: if not, it may still do so. `NEVER` reads no clock.
+    #[inline]
+    pub(crate) fn is_plainly_visible(&self, clock: &Timeline) -> bool {
+        let deadline = self.load();
+        deadline.is_never() || clock.at_hand().is_some_and(|now| !deadline.is_over(now))
+    }
+
     /// Whether a reader sees this entry. `NEVER` reads no clock.
     #[inline]
     pub(crate) fn is_visible(&self, clock: &Timeline) -> bool {

@@ -2,7 +2,7 @@
 //!
 //! Knows no clock: whether the entry is alive is the caller's question to the node.
 
-use super::bucket::{Bucket, Meta};
+use super::bucket::{Bucket, Meta, Slot};
 use super::epoch::Pin;
 use super::{Node, Table};
 use crate::hash::HashBits;
@@ -12,30 +12,36 @@ impl<K, V, L> Table<K, V, L> {
     ///
     /// Each look-up begins at the root; a pin remembers no array. Most end in the key's home bucket, so that
     /// much is compiled into the caller.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find<'g>(
-        &'g self,
-        hash: HashBits,
-        is_key: impl Fn(&K) -> bool,
-        pin: &'g Pin,
-    ) -> Option<&'g Node<K, V>> {
-        // SAFETY: T1: we are pinned since before we loaded the array's address.
-        let bucket = unsafe { self.root().bucket(hash.home() as usize) };
-        let meta = bucket.meta();
-        if meta.leads_on() {
-            return self.find_further(hash, is_key, pin);
-        }
-        self.find_here(bucket, meta, hash.tag(), &is_key)
-    }
-
-    /// The whole way: along the buckets that entries of this home have passed, array by array.
-    #[inline(never)]
-    fn find_further<'g>(
         &'g self,
         hash: HashBits,
         is_key: impl Fn(&K) -> bool,
         _pin: &'g Pin,
     ) -> Option<&'g Node<K, V>> {
+        // SAFETY: T1: we are pinned since before we loaded the array's address.
+        let bucket = unsafe { self.root().bucket(hash.home() as usize) };
+        let meta = bucket.meta();
+        if !meta.is_moved() {
+            match bucket.matches(meta, hash.tag()).next() {
+                // The first that matches is nearly always the one.
+                Some(slot) => {
+                    if let Some(node) = self.find_at(bucket, slot, hash.tag(), &is_key) {
+                        return Some(node);
+                    }
+                }
+                None if !meta.has_overflow() => return None,
+                None => {}
+            }
+        }
+        self.find_further(hash, is_key)
+    }
+
+    /// The whole way: along the buckets that entries of this home have passed, array by array. The caller is
+    /// pinned.
+    #[cold]
+    #[inline(never)]
+    fn find_further(&self, hash: HashBits, is_key: impl Fn(&K) -> bool) -> Option<&Node<K, V>> {
         let (tag, home) = (hash.tag(), hash.home() as usize);
         let mut array = self.root();
         loop {
@@ -63,7 +69,6 @@ impl<K, V, L> Table<K, V, L> {
     }
 
     /// The node of a key in a bucket that has not moved, as far as its first word said.
-    #[inline(always)]
     fn find_here(
         &self,
         bucket: &Bucket,
@@ -71,18 +76,25 @@ impl<K, V, L> Table<K, V, L> {
         tag: u8,
         is_key: impl Fn(&K) -> bool,
     ) -> Option<&Node<K, V>> {
-        for slot in bucket.matches(meta, tag) {
-            // SAFETY: T5: the tag was there, so the row has a node. T3: the caller is pinned.
-            let node = unsafe { &*self.homes.node(bucket.row(slot)) };
-            node.canary.look();
-            // The slot may have been cleared and filled again since we saw its tag, with a node whose own tag is
-            // not there yet: whoever looks next could miss what we return. So the tag must be there still, or
-            // again. (If it is not, the key was out of the table at some moment of this look-up, so not to find it
-            // is right.)
-            if is_key(node.key()) && bucket.tag(slot) == tag {
-                return Some(node);
-            }
-        }
-        None
+        bucket.matches(meta, tag).find_map(|slot| self.find_at(bucket, slot, tag, &is_key))
+    }
+
+    /// The node in a slot that carries the tag, if it is the key's.
+    #[inline(always)]
+    fn find_at(
+        &self,
+        bucket: &Bucket,
+        slot: Slot,
+        tag: u8,
+        is_key: impl Fn(&K) -> bool,
+    ) -> Option<&Node<K, V>> {
+        // SAFETY: T5: the tag was there, so the row has a node. T3: the caller is pinned.
+        let node = unsafe { &*self.homes.node(bucket.row(slot)) };
+        node.canary.look();
+        // The slot may have been cleared and filled again since we saw its tag, with a node whose own tag is
+        // not there yet: whoever looks next could miss what we return. So the tag must be there still, or
+        // again. (If it is not, the key was out of the table at some moment of this look-up, so not to find it
+        // is right.)
+        (is_key(node.key()) && bucket.tag(slot) == tag).then_some(node)
     }
 }

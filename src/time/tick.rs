@@ -21,6 +21,12 @@ impl Tick {
         if nanos > Self::NEVER.0 { Self::NEVER } else { Self(nanos) }
     }
 
+    /// What a clock says, which is before `NEVER`.
+    pub(crate) const fn reading(nanos: u64) -> Self {
+        debug_assert!(nanos < Self::NEVER.0);
+        Self(nanos)
+    }
+
     pub(crate) const fn as_nanos(self) -> u64 {
         self.0
     }
