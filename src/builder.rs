@@ -7,7 +7,7 @@ use crate::hash::RandomState;
 use crate::listener::{Listener, RemovalCause};
 use crate::policy::{Border, EvictionPolicy, Policy};
 use crate::reaper::Reaper;
-use crate::shard::{Lengths, Shard, Terms};
+use crate::shard::{Lengths, OnUse, Shard, Terms};
 use crate::stats::Reads;
 use crate::sync::Arc;
 use crate::time::{Clock, Span, Timeline};
@@ -434,14 +434,19 @@ impl<K, V> CacheBuilder<K, V> {
     {
         self.check()?;
         let manual = self.timeline.manual().is_some();
-        let reaper = self.reaper.unwrap_or_else(|| if manual { Reaper::manual() } else { Reaper::shared() });
         let shards = self.shard_count();
+        let reaper = self.reaper.unwrap_or_else(|| if manual { Reaper::manual() } else { Reaper::shared() });
         let now = self.timeline.now();
         let each = self.initial_capacity.div_ceil(shards);
         let (ruled, listened) = (self.expiry.is_some(), self.listener.is_some());
         let mut terms = Terms::new(self.timeline, self.lengths, self.jitter, ruled, listened);
         let (kind, border) = (self.eviction_policy, Arc::new(Border::new()));
         terms.counted = self.max_capacity.is_some() && kind != EvictionPolicy::Fifo;
+        terms.on_use = match terms.on_use {
+            OnUse::Nothing if self.counted => OnUse::More,
+            OnUse::Nothing if terms.counted => OnUse::CountHit,
+            otherwise => otherwise,
+        };
         let shard = |number| {
             let policy = self.max_capacity.map(|capacity| {
                 Policy::new(kind, Bound::part(capacity, number, shards), shards, Arc::clone(&border))

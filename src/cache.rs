@@ -24,7 +24,7 @@ use crate::expiry::Expiry;
 use crate::hash::{HashBits, RandomState};
 use crate::listener::{Listener, RemovalCause};
 use crate::reaper::{Reaper, Registration, Sweep};
-use crate::shard::{Chores, Left, Seldom, Shard, Terms, Times, Told};
+use crate::shard::{Chores, Left, OnUse, Seldom, Shard, Terms, Times, Told};
 use crate::stats::Reads;
 use crate::sync::{Arc, Edge, OnceLock, Weak, catch, thread};
 use crate::table::{Node, Pin, Ripe, Unlinked, push_on};
@@ -322,14 +322,14 @@ where
         (hash, &parts.shards[hash.shard(parts.shards.len() - 1)])
     }
 
-    /// The node of a live entry.
+    /// The node of a live entry. With `COUNT`, it was hit once more.
     #[inline(always)]
-    pub(crate) fn visible<'g, Q>(&'g self, key: &Q, pin: &'g Pin) -> Option<&'g Node<K, V>>
+    pub(crate) fn visible<'g, Q, const COUNT: bool>(&'g self, key: &Q, pin: &'g Pin) -> Option<&'g Node<K, V>>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let (hash, shard) = self.locate(key);
-        let node = shard.find(hash, |other| key.equivalent(other), pin)?;
+        let node = shard.find::<COUNT>(hash, |other| key.equivalent(other), pin)?;
         if node.is_plainly_visible(&self.parts().terms.clock) {
             return Some(node);
         }
@@ -354,7 +354,7 @@ where
             return Some(node);
         }
         let (hash, shard) = self.locate(key);
-        shard.visible(clock, hash, |other| key.equivalent(other), pin)
+        shard.visible::<false>(clock, hash, |other| key.equivalent(other), pin)
     }
 
     /// The node of a live entry, for a read that counts as use.
@@ -363,10 +363,22 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        if self.parts().terms.reads_count {
+        if self.parts().terms.on_use == OnUse::More {
             return self.used_and_noted(key, pin);
         }
-        self.visible(key, pin)
+        self.plainly_used(key, pin)
+    }
+
+    /// As `used`, where use does nothing but count, if that.
+    #[inline(always)]
+    fn plainly_used<'g, Q>(&'g self, key: &Q, pin: &'g Pin) -> Option<&'g Node<K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        if self.parts().terms.on_use == OnUse::CountHit {
+            return self.visible::<Q, true>(key, pin);
+        }
+        self.visible::<Q, false>(key, pin)
     }
 
     /// The node of a live entry, the time, when the entry ends, and its times. Takes the lock.

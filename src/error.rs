@@ -135,6 +135,7 @@ impl Error for BuildError {
             Self::Reaper(source) => Some(source),
             Self::Shards { .. }
             | Self::InitialCapacity { .. }
+            | Self::WeigherWithoutCapacity
             | Self::Jitter { .. }
             | Self::ManualClockWithThread => None,
         }

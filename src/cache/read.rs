@@ -2,6 +2,7 @@
 
 use super::Cache;
 use crate::entry::remaining;
+use crate::shard::OnUse;
 use crate::table::{Node, Pin};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -56,11 +57,11 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        if self.parts().terms.reads_count {
+        if self.parts().terms.on_use == OnUse::More {
             return self.read_and_note(key, run);
         }
         let pin = Pin::new();
-        self.visible(key, &pin).map(Node::value).map(run)
+        self.plainly_used(key, &pin).map(Node::value).map(run)
     }
 
     /// As [`get`](Self::get), but counts as no use and restarts no time to idle.
@@ -78,7 +79,7 @@ where
         V: Clone,
     {
         let pin = Pin::new();
-        self.visible(key, &pin).map(|node| node.value().clone())
+        self.visible::<_, false>(key, &pin).map(|node| node.value().clone())
     }
 
     /// Whether a key has a live entry. Counts as no use.
@@ -95,7 +96,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let pin = Pin::new();
-        self.visible(key, &pin).is_some()
+        self.visible::<_, false>(key, &pin).is_some()
     }
 
     /// How long a key's entry would live on if nobody wrote or touched it: `Some(Duration::MAX)` for ever,
@@ -119,7 +120,7 @@ where
         let (hash, shard) = self.locate(key);
         let pin = Pin::new();
         let clock = &self.parts().terms.clock;
-        let (_, left) = shard.alive(
+        let (_, left) = shard.alive::<false, _>(
             hash,
             |other| key.equivalent(other),
             &pin,

@@ -1,7 +1,7 @@
 //! Asking the user's `Expiry`: outside every lock, about a node that was looked at while pinned; what was
 //! said counts only if that node is still there.
 
-use super::Cache;
+use super::{Cache, Parts};
 use crate::expiry::Expiry;
 use crate::hash::HashBits;
 use crate::shard::{Chores, Expected, Replaced, Ruled, Ruling, Shard};
@@ -59,7 +59,7 @@ where
         let weight = self.weigh(&entry.0, &entry.1);
         let pin = Pin::new();
         loop {
-            let old = shard.visible(&terms.clock, hash, |other| *other == entry.0, &pin);
+            let old = shard.visible::<false>(&terms.clock, hash, |other| *other == entry.0, &pin);
             let (expected, ruling) = match old {
                 None => (Expected::Absent, created(expiry, &entry.0, &entry.1)),
                 Some(node) => (Expected::This(node), self.updated(expiry, &entry, node)),
@@ -88,7 +88,7 @@ where
             let Replaced::Changed(key, value) = replaced else {
                 return (replaced, chores);
             };
-            let Some(again) = shard.visible(&terms.clock, hash, |other| *other == key, pin) else {
+            let Some(again) = shard.visible::<false>(&terms.clock, hash, |other| *other == key, pin) else {
                 return (Replaced::Gone(key, value), chores);
             };
             (node, entry) = (again, (key, value));
@@ -112,14 +112,45 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
+        let Parts { terms, reads, .. } = self.parts();
+        let node = if terms.reads_count {
+            self.used_as_ruled(key, pin)
+        } else {
+            self.plainly_counted(key, pin)
+        };
+        if let Some(reads) = reads {
+            reads.count(node.is_some());
+        }
+        node
+    }
+
+    #[inline]
+    fn plainly_counted<'g, Q>(&'g self, key: &Q, pin: &'g Pin) -> Option<&'g Node<K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        if self.parts().terms.counted {
+            self.visible::<Q, true>(key, pin)
+        } else {
+            self.visible::<Q, false>(key, pin)
+        }
+    }
+
+    /// The node of a live entry, its times restarted by the use.
+    fn used_as_ruled<'g, Q>(&'g self, key: &Q, pin: &'g Pin) -> Option<&'g Node<K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
         let terms = &self.parts().terms;
         let (hash, shard) = self.locate(key);
         let is_key = |other: &K| key.equivalent(other);
         loop {
             let node = if terms.idles {
                 shard.used(terms, hash, is_key, pin)?
+            } else if terms.counted {
+                shard.visible::<true>(&terms.clock, hash, is_key, pin)?
             } else {
-                shard.visible(&terms.clock, hash, is_key, pin)?
+                shard.visible::<false>(&terms.clock, hash, is_key, pin)?
             };
             let Some(expiry) = &self.parts().expiry else {
                 return Some(node);

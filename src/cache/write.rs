@@ -110,7 +110,7 @@ where
         let (hash, shard) = self.locate(key);
         let Parts { terms, expiry, .. } = self.parts();
         let pin = Pin::new();
-        let Some(node) = shard.visible(&terms.clock, hash, |other| key.equivalent(other), &pin) else {
+        let Some(node) = shard.visible::<false>(&terms.clock, hash, |other| key.equivalent(other), &pin) else {
             return Err(value);
         };
         let entry = (node.key().clone(), value);
@@ -157,7 +157,7 @@ where
         let Parts { terms, expiry, .. } = self.parts();
         let pin = Pin::new();
         loop {
-            let Some(node) = shard.visible(&terms.clock, hash, |other| key.equivalent(other), &pin) else {
+            let Some(node) = shard.visible::<false>(&terms.clock, hash, |other| key.equivalent(other), &pin) else {
                 return false;
             };
             let entry = (node.key().clone(), compute(node.value()));
@@ -318,7 +318,7 @@ where
         let terms = &self.parts().terms;
         let pin = Pin::new();
         loop {
-            let node = shard.visible(&terms.clock, hash, is_key, &pin)?;
+            let node = shard.visible::<false>(&terms.clock, hash, is_key, &pin)?;
             let kept = keep(node.value())?;
             let (removed, chores) = shard.remove(terms, hash, is_key, Some(node));
             if let Removed::Changed = removed {
@@ -360,7 +360,7 @@ where
         let (new_hash, new_shard) = new_place;
         let taken = self.take(key, |value| {
             // All of the user's code before anything is removed: a panic loses no entry.
-            let _ = new_shard.find(new_hash, |other| *other == new_key, &Pin::new());
+            let _ = new_shard.find::<false>(new_hash, |other| *other == new_key, &Pin::new());
             let value = value.clone();
             self.weigh(&new_key, &value);
             Some(value)

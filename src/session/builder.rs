@@ -205,6 +205,8 @@ impl<D: Send + Sync + 'static> SessionManagerBuilder<D> {
                 self.cache.eviction_listener(move |_: &SessionId, _: &D, cause| match cause {
                     RemovalCause::Expired | RemovalCause::Explicit => seats.give_back(),
                     RemovalCause::Replaced => {}
+                    // The cache has no capacity: a live session is never evicted.
+                    RemovalCause::Size => {}
                 })
             }
         };

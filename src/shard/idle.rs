@@ -21,7 +21,12 @@ impl<K, V> Shard<K, V> {
             let restarted = node.restart(&terms.clock, |now| terms.idle_deadline(now), || terms.is_uniform());
             (restarted != Touch::Gone).then_some(restarted)
         };
-        match self.alive(hash, &is_key, pin, restart)? {
+        let found = if terms.counted {
+            self.alive::<true, _>(hash, &is_key, pin, restart)?
+        } else {
+            self.alive::<false, _>(hash, &is_key, pin, restart)?
+        };
+        match found {
             (node, Touch::Done) => Some(node),
             _ => self.used_in_turn(terms, hash, is_key, pin),
         }

@@ -39,6 +39,7 @@ pub(crate) use rule::{Expected, Ruled, Ruling};
 pub(crate) use sweep::{Cleared, Told};
 pub(crate) use write::{Removed, Replaced};
 
+
 use crate::column::Column;
 use crate::hash::HashBits;
 use crate::policy::Policy;
@@ -68,12 +69,24 @@ pub(crate) struct Terms {
     pub(crate) jitter: Jitter,
     /// Whether there is a time to idle.
     pub(crate) idles: bool,
-    /// Whether a read that counts as use does something: there is a time to idle or an `Expiry`.
+    /// Whether a read that counts as use moves a deadline: there is a time to idle or an `Expiry`.
     pub(crate) reads_count: bool,
+    /// What a read that counts as use does besides.
+    pub(crate) on_use: OnUse,
     /// Whether somebody is to be told of expired entries.
     pub(crate) listened: bool,
     /// Whether hits are counted, for the policy.
     pub(crate) counted: bool,
+}
+
+/// What a read that counts as use does besides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum OnUse {
+    Nothing,
+    /// It counts a hit, for the policy.
+    CountHit,
+    /// There is a time to idle, an `Expiry`, or statistics.
+    More,
 }
 
 /// How long entries live.
@@ -99,6 +112,7 @@ impl Terms {
             jitter: Jitter::new(jitter),
             idles,
             reads_count: idles || ruled,
+            on_use: if idles || ruled { OnUse::More } else { OnUse::Nothing },
             listened,
             counted: false,
         }
@@ -350,25 +364,25 @@ impl<K, V> Shard<K, V> {
 
     /// The node of a key. Whether it is visible is for the node to say.
     #[inline]
-    pub(crate) fn find<'g>(
+    pub(crate) fn find<'g, const COUNT: bool>(
         &'g self,
         hash: HashBits,
         is_key: impl Fn(&K) -> bool,
         pin: &'g Pin,
     ) -> Option<&'g Node<K, V>> {
-        self.table.find(hash, is_key, pin)
+        self.table.find::<COUNT>(hash, is_key, pin)
     }
 
     /// The node of a live entry, and what `ask` makes of it: `None` if the node says that it is over.
     #[inline]
-    pub(crate) fn alive<'g, R>(
+    pub(crate) fn alive<'g, const COUNT: bool, R>(
         &'g self,
         hash: HashBits,
         is_key: impl Fn(&K) -> bool,
         pin: &'g Pin,
         ask: impl Fn(&Node<K, V>) -> Option<R>,
     ) -> Option<(&'g Node<K, V>, R)> {
-        let node = self.find(hash, &is_key, pin)?;
+        let node = self.find::<COUNT>(hash, &is_key, pin)?;
         match ask(node) {
             Some(answer) => Some((node, answer)),
             None => self.alive_after(node, hash, is_key, pin, ask),
@@ -388,7 +402,7 @@ impl<K, V> Shard<K, V> {
         loop {
             // It is over; but a writer may have put another node in its place before that, which we were
             // too slow to see. (A node that is over and still in the table stays over.)
-            let again = self.find(hash, &is_key, pin)?;
+            let again = self.find::<false>(hash, &is_key, pin)?;
             if std::ptr::eq(again, node) {
                 return None;
             }
@@ -401,14 +415,14 @@ impl<K, V> Shard<K, V> {
 
     /// The node of a live entry, for readers.
     #[inline]
-    pub(crate) fn visible<'g>(
+    pub(crate) fn visible<'g, const COUNT: bool>(
         &'g self,
         clock: &Timeline,
         hash: HashBits,
         is_key: impl Fn(&K) -> bool,
         pin: &'g Pin,
     ) -> Option<&'g Node<K, V>> {
-        self.alive(hash, is_key, pin, |node| node.is_visible(clock).then_some(())).map(|(node, ())| node)
+        self.alive::<COUNT, _>(hash, is_key, pin, |node| node.is_visible(clock).then_some(())).map(|(node, ())| node)
     }
 
     /// Entries in the table, expired and not yet removed ones included.

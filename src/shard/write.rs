@@ -233,7 +233,7 @@ impl<K: Eq, V> Shard<K, V> {
             Touch::Gone => None,
             touched => Some(touched),
         };
-        match self.alive(hash, &is_key, pin, touch) {
+        match self.alive::<false, _>(hash, &is_key, pin, touch) {
             None => return false,
             Some((_, Touch::Done)) => return true,
             Some(_) => {}

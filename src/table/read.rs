@@ -11,9 +11,9 @@ impl<K, V, L> Table<K, V, L> {
     /// The node of a key, if there is one.
     ///
     /// Each look-up begins at the root; a pin remembers no array. Most end in the key's home bucket, so that
-    /// much is compiled into the caller.
+    /// much is compiled into the caller. With `COUNT`, what is found was hit once more.
     #[inline(always)]
-    pub(crate) fn find<'g>(
+    pub(crate) fn find<'g, const COUNT: bool>(
         &'g self,
         hash: HashBits,
         is_key: impl Fn(&K) -> bool,
@@ -26,7 +26,7 @@ impl<K, V, L> Table<K, V, L> {
             match bucket.matches(meta, hash.tag()).next() {
                 // The first that matches is nearly always the one.
                 Some(slot) => {
-                    if let Some(node) = self.find_at(bucket, slot, hash.tag(), &is_key) {
+                    if let Some(node) = self.find_at::<COUNT>(bucket, slot, hash.tag(), &is_key) {
                         return Some(node);
                     }
                 }
@@ -34,14 +34,18 @@ impl<K, V, L> Table<K, V, L> {
                 None => {}
             }
         }
-        self.find_further(hash, is_key)
+        self.find_further::<COUNT>(hash, is_key)
     }
 
     /// The whole way: along the buckets that entries of this home have passed, array by array. The caller is
     /// pinned.
     #[cold]
     #[inline(never)]
-    fn find_further(&self, hash: HashBits, is_key: impl Fn(&K) -> bool) -> Option<&Node<K, V>> {
+    fn find_further<const COUNT: bool>(
+        &self,
+        hash: HashBits,
+        is_key: impl Fn(&K) -> bool,
+    ) -> Option<&Node<K, V>> {
         let (tag, home) = (hash.tag(), hash.home() as usize);
         let mut array = self.root();
         loop {
@@ -53,7 +57,7 @@ impl<K, V, L> Table<K, V, L> {
                 if meta.is_moved() {
                     // What its slots still name may have been unlinked in the next array (T3).
                     moved = true;
-                } else if let Some(node) = self.find_here(bucket, meta, tag, &is_key) {
+                } else if let Some(node) = self.find_here::<COUNT>(bucket, meta, tag, &is_key) {
                     return Some(node);
                 }
                 if !meta.has_overflow() {
@@ -69,19 +73,19 @@ impl<K, V, L> Table<K, V, L> {
     }
 
     /// The node of a key in a bucket that has not moved, as far as its first word said.
-    fn find_here(
+    fn find_here<const COUNT: bool>(
         &self,
         bucket: &Bucket,
         meta: Meta,
         tag: u8,
         is_key: impl Fn(&K) -> bool,
     ) -> Option<&Node<K, V>> {
-        bucket.matches(meta, tag).find_map(|slot| self.find_at(bucket, slot, tag, &is_key))
+        bucket.matches(meta, tag).find_map(|slot| self.find_at::<COUNT>(bucket, slot, tag, &is_key))
     }
 
     /// The node in a slot that carries the tag, if it is the key's.
     #[inline(always)]
-    fn find_at(
+    fn find_at<const COUNT: bool>(
         &self,
         bucket: &Bucket,
         slot: Slot,
@@ -95,6 +99,12 @@ impl<K, V, L> Table<K, V, L> {
         // not there yet: whoever looks next could miss what we return. So the tag must be there still, or
         // again. (If it is not, the key was out of the table at some moment of this look-up, so not to find it
         // is right.)
-        (is_key(node.key()) && bucket.tag(slot) == tag).then_some(node)
+        if !is_key(node.key()) || bucket.tag(slot) != tag {
+            return None;
+        }
+        if COUNT {
+            bucket.count_hit(slot);
+        }
+        Some(node)
     }
 }

@@ -234,7 +234,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
                 return Some(Place { in_next: false, bucket: index, slot, row: bucket.own_row(slot) });
             }
         }
-        if meta.leads_on() { self.find_further(hash, is_it) } else { None }
+        if meta.is_moved() || meta.has_overflow() { self.find_further(hash, is_it) } else { None }
     }
 
     #[cold]
