@@ -13,12 +13,12 @@ if [ "${1:-}" = model ]; then
 fi
 
 seconds=${1:-3600}
-run cargo test --release --no-run --test stress --test threads --test bounded
+run cargo test --release --no-run --test stress --test threads --test bounded_stress
 run cargo build --release --example sessions
 
 rounds=0
 while [ $((SECONDS - BEGAN)) -lt "$seconds" ]; do
-    run cargo test --quiet --release --test stress --test threads --test bounded
+    run cargo test --quiet --release --test stress --test threads --test bounded_stress
     run cargo run --quiet --release --example sessions
     rounds=$((rounds + 1))
 done

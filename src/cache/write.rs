@@ -33,7 +33,7 @@ where
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn insert(&self, key: K, value: V) {
-        self.store(self.locate(&key), (key, value), (self.parts().terms.ttl, None, None));
+        self.store(self.locate(&key), (key, value), self.parts().terms.ttl);
     }
 
     /// As [`insert`](Self::insert), with a time to live of its own, which touches and updates restart.
@@ -47,22 +47,21 @@ where
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration) {
-        self.store(self.locate(&key), (key, value), (Span::from_duration(ttl), None, None));
+        self.store(self.locate(&key), (key, value), Span::from_duration(ttl));
     }
 
     fn store(
         &self,
         (hash, shard): (HashBits, &Shard<K, V>),
         entry: (K, V),
-        (ttl, born, expires): (Span, Option<Tick>, Option<Tick>),
+        ttl: Span,
     ) {
         let Parts { terms, expiry, .. } = self.parts();
-        let chores = match (expiry, expires) {
-            (Some(expiry), None) => self.insert_as_ruled(&**expiry, (hash, shard), entry, ttl),
-            _ => {
-                let weight = self.weigh(&entry.0, &entry.1);
-                shard.insert(terms, hash, entry, (ttl, born, expires.unwrap_or(Tick::NEVER)), weight)
-            }
+        let chores = if let Some(expiry) = expiry {
+            self.insert_as_ruled(&**expiry, (hash, shard), entry, ttl)
+        } else {
+            let weight = self.weigh(&entry.0, &entry.1);
+            shard.insert(terms, hash, entry, (ttl, None, Tick::NEVER), weight)
         };
         self.conclude(shard, chores, RemovalCause::Replaced);
     }
@@ -356,19 +355,26 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
         V: Clone,
     {
-        let new_place = self.locate(&new_key);
-        let (new_hash, new_shard) = new_place;
+        let (new_hash, new_shard) = self.locate(&new_key);
         let taken = self.take(key, |value| {
             // All of the user's code before anything is removed: a panic loses no entry.
             let _ = new_shard.find::<false>(new_hash, |other| *other == new_key, &Pin::new());
             let value = value.clone();
-            self.weigh(&new_key, &value);
-            Some(value)
+            let weight = self.weigh(&new_key, &value);
+            Some((value, weight))
         });
-        let Some((value, times, expires)) = taken else {
+        let Some(((value, weight), times, expires)) = taken else {
             return false;
         };
-        self.store(new_place, (new_key, value), (times.ttl, Some(times.born), Some(expires)));
+        let entry = (new_key, value);
+        let chores = new_shard.insert(
+            &self.parts().terms,
+            new_hash,
+            entry,
+            (times.ttl, Some(times.born), expires),
+            weight,
+        );
+        self.conclude(new_shard, chores, RemovalCause::Replaced);
         true
     }
 
