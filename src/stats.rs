@@ -248,7 +248,7 @@ impl Lateness {
     /// assert_eq!(limits[0].as_millis(), 1);
     /// assert_eq!(limits.len(), 14);
     /// ```
-    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
+    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> + use<> {
         let limit = |bucket| if bucket == BUCKETS - 1 { Duration::MAX } else { Duration::from_millis(1u64 << bucket) };
         self.counts.into_iter().enumerate().map(move |(bucket, count)| (limit(bucket), count))
     }
