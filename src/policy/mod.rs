@@ -320,7 +320,12 @@ impl Policy {
         for queue in [SMALL, MAIN] {
             let mut weight = 0;
             let len = self.queues.check(&self.rows, queue, |row| {
-                assert_eq!(queue_of(self.rows.get_ref(row).since), queue, "row {} and its queue", row.index());
+                assert_eq!(
+                    queue_of(self.rows.get_ref(row).since),
+                    queue,
+                    "row {} and its queue",
+                    row.index()
+                );
                 assert_ne!(self.weights.get(row), 0, "row {} is in a queue and pinned", row.index());
                 weight += u64::from(self.weights.get(row));
             });

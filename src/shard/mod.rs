@@ -39,7 +39,6 @@ pub(crate) use rule::{Expected, Ruled, Ruling};
 pub(crate) use sweep::{Cleared, Told};
 pub(crate) use write::{Removed, Replaced};
 
-
 use crate::column::Column;
 use crate::hash::HashBits;
 use crate::policy::Policy;
@@ -422,7 +421,8 @@ impl<K, V> Shard<K, V> {
         is_key: impl Fn(&K) -> bool,
         pin: &'g Pin,
     ) -> Option<&'g Node<K, V>> {
-        self.alive::<COUNT, _>(hash, is_key, pin, |node| node.is_visible(clock).then_some(())).map(|(node, ())| node)
+        self.alive::<COUNT, _>(hash, is_key, pin, |node| node.is_visible(clock).then_some(()))
+            .map(|(node, ())| node)
     }
 
     /// Entries in the table, expired and not yet removed ones included.
