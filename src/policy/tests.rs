@@ -1,3 +1,5 @@
+//! Tests of the queues, with entries that a test keeps. They know no shard.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::HashMap;
