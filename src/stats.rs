@@ -142,7 +142,7 @@ pub struct Stats {
     pub misses: u64,
     /// Entries stored under keys that had no live one.
     pub inserts: u64,
-    /// Values stored in the place of live ones.
+    /// Live values that went because another was stored in their place, or was too heavy for it.
     pub replacements: u64,
     /// Entries removed because their deadline had passed.
     pub expired: u64,

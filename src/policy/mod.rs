@@ -257,7 +257,8 @@ impl Policy {
         let queued = std::mem::replace(&mut self.rows.get_mut(old).link, Link::LOOSE);
         let since = self.rows.get_ref(old).since;
         *self.rows.get_mut(new) = Queued { link: queued, since };
-        let queue = queue_of(since);
+        // A row that was pinned was in no queue: what it says is from another time.
+        let queue = if self.kind == EvictionPolicy::Adaptive { queue_of(since) } else { MAIN };
         if self.queues.renumbered(&mut self.rows, new) {
             self.weight[queue] = self.weight[queue] - before + u64::from(weight);
             if weight == 0 {

@@ -116,7 +116,9 @@ impl<K: Eq, V> Shard<K, V> {
             exchange(terms, (table, ledger), place, (entry, weight), (seal.tick(), now, ends, times.ttl));
         let was_alive = seal.was_alive(now);
         if let Some(tally) = &mut ledger.tally {
-            *(if was_alive { &mut tally.replacements } else { &mut tally.inserts }) += 1;
+            tally.replacements += u64::from(was_alive);
+            tally.inserts += u64::from(!was_alive);
+            tally.expired += u64::from(!was_alive);
         }
         let removed = if was_alive {
             hand_out(terms, table, old)
