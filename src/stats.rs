@@ -205,7 +205,7 @@ const BUCKETS: usize = 14;
 /// How long after their deadlines entries were removed: a histogram.
 ///
 /// An entry whose end a reader or writer noticed before the reaper came does not count here: its deadline
-/// is not known any more.
+/// is not known any more. Nor does one that was never visible.
 ///
 /// ```
 /// use std::time::Duration;
@@ -249,7 +249,9 @@ impl Lateness {
     /// assert_eq!(limits.len(), 14);
     /// ```
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> + use<> {
-        let limit = |bucket| if bucket == BUCKETS - 1 { Duration::MAX } else { Duration::from_millis(1u64 << bucket) };
+        let limit = |bucket| {
+            if bucket == BUCKETS - 1 { Duration::MAX } else { Duration::from_millis(1u64 << bucket) }
+        };
         self.counts.into_iter().enumerate().map(move |(bucket, count)| (limit(bucket), count))
     }
 
@@ -298,7 +300,11 @@ mod tests {
         }
         // The other tests of this process have some; had none come back, there would be none left.
         let own: u64 = reads.0[..OWN].iter().map(|counters| counters[1].load(Ordering::Relaxed)).sum();
-        assert!(own > 5 * OWN as u64, "{own} of {} were counted by threads with a number of their own", 10 * OWN);
+        assert!(
+            own > 5 * OWN as u64,
+            "{own} of {} were counted by threads with a number of their own",
+            10 * OWN
+        );
     }
 
     #[test]

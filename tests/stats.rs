@@ -111,7 +111,7 @@ fn without_a_word_nothing_is_counted() {
     let clock = ManualClock::new();
     let cache = Cache::builder().max_capacity(10).clock(clock.clone()).build().unwrap();
     (0..100u64).for_each(|key| cache.insert_with_ttl(key, key, SECOND));
-    (0..100).for_each(|key| drop(cache.get(&key).is_some()));
+    assert!((0..100).filter(|key| cache.get(key).is_some()).count() <= 10);
     clock.advance(3 * SECOND);
     assert_eq!(cache.stats(), Stats::default());
     assert_eq!(cache.stats().hit_rate(), 1.0);
@@ -217,7 +217,7 @@ fn debris_falls_to_nothing_by_itself() {
 fn lateness_is_how_long_after_its_deadline_an_entry_went() {
     let clock = ManualClock::new();
     let cache = Cache::builder().record_stats().clock(clock.clone()).build().unwrap();
-    // Due at 1 s and swept then: 1000, 999, 500, 1 and 0 ms late.
+    // Due at 1 s and swept then: 999, 500, 1 and 0 ms late. What was never visible has no deadline to be late for.
     for millis in [0, 1, 500, 999, 1000] {
         cache.insert_with_ttl(millis, millis, Duration::from_millis(millis));
     }
@@ -227,11 +227,11 @@ fn lateness_is_how_long_after_its_deadline_an_entry_went() {
         let buckets = lateness.buckets().filter(|(_, count)| *count != 0);
         buckets.map(|(limit, count)| (limit.as_millis(), count)).collect::<Vec<_>>()
     };
-    assert_eq!(full(&cache), [(1, 1), (2, 1), (512, 1), (1024, 2)]);
+    assert_eq!(full(&cache), [(1, 1), (2, 1), (512, 1), (1024, 1)]);
     let lateness = cache.stats().lateness;
-    assert_eq!((lateness.count(), cache.stats().expired), (5, 5));
-    assert_eq!(lateness.at_most(0.2), Some(Duration::from_millis(1)));
-    assert_eq!(lateness.at_most(0.6), Some(Duration::from_millis(512)));
+    assert_eq!((lateness.count(), cache.stats().expired), (4, 5));
+    assert_eq!(lateness.at_most(0.25), Some(Duration::from_millis(1)));
+    assert_eq!(lateness.at_most(0.75), Some(Duration::from_millis(512)));
     assert_eq!(lateness.at_most(1.0), Some(Duration::from_millis(1024)));
 
     // A reaper that comes an hour too late says so. What a reader found over before it is not known to be late.
@@ -240,7 +240,7 @@ fn lateness_is_how_long_after_its_deadline_an_entry_went() {
     clock.advance_without_sweeping(3600 * SECOND);
     assert_eq!(cache.get(&2), None);
     cache.run_pending_tasks();
-    assert_eq!((cache.stats().lateness.count(), cache.stats().expired), (6, 7));
+    assert_eq!((cache.stats().lateness.count(), cache.stats().expired), (5, 7));
     assert_eq!(cache.stats().lateness.at_most(1.0), Some(Duration::MAX));
     assert_eq!(cache.stats().reaper_lag, 3599 * SECOND);
     cache.insert_with_ttl(3, 3, SECOND);
