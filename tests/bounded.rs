@@ -20,7 +20,9 @@ fn weighed(capacity: u64) -> CacheBuilder<u64, u32> {
 
 type Reports<V> = Arc<Mutex<Vec<(u64, V, RemovalCause)>>>;
 
-fn heard<V: Copy + Send + Sync + 'static>(builder: CacheBuilder<u64, V>) -> (CacheBuilder<u64, V>, Reports<V>) {
+fn heard<V: Copy + Send + Sync + 'static>(
+    builder: CacheBuilder<u64, V>,
+) -> (CacheBuilder<u64, V>, Reports<V>) {
     let reports = Reports::default();
     let heard = Arc::clone(&reports);
     let builder = builder
@@ -429,7 +431,9 @@ fn a_capacity_goes_together_with_every_time() {
         assert_eq!(kept.len(), 100);
         for second in 1..10 {
             // Every other one is used, and so lives on.
-            kept.iter().step_by(2).for_each(|key| assert_eq!(cache.get(key), Some(10), "{policy:?} at {second}"));
+            kept.iter()
+                .step_by(2)
+                .for_each(|key| assert_eq!(cache.get(key), Some(10), "{policy:?} at {second}"));
             clock.advance(Duration::from_secs(1));
             let idle = if second < 5 { 50 } else { 0 };
             let there = kept.iter().filter(|&key| cache.contains_key(key)).count();

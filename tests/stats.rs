@@ -178,13 +178,18 @@ fn several_threads_are_counted_in_sum() {
     assert_eq!((stats.expired, stats.refused), (0, 0));
     assert_eq!(stats.inserts, stats.explicit + stats.evicted + cache.entry_count() as u64);
     assert_eq!(stats.evicted, stats.evicted_weight);
-    assert!([stats.hits, stats.misses, stats.evicted, stats.replacements, stats.explicit].iter().all(|&n| n > 100));
+    assert!(
+        [stats.hits, stats.misses, stats.evicted, stats.replacements, stats.explicit]
+            .iter()
+            .all(|&n| n > 100)
+    );
 }
 
 #[test]
 fn debris_falls_to_nothing() {
     let clock = ManualClock::new();
-    let cache = Cache::builder().max_capacity(100).shards(1).record_stats().clock(clock.clone()).build().unwrap();
+    let cache =
+        Cache::builder().max_capacity(100).shards(1).record_stats().clock(clock.clone()).build().unwrap();
     let guard = cache.read_guard();
     (0..130).for_each(|key| cache.insert(key, Arc::new(key)));
     assert_eq!(cache.stats().debris, 30);
@@ -203,7 +208,8 @@ fn debris_falls_to_nothing() {
 
 #[test]
 fn debris_falls_to_nothing_by_itself() {
-    let cache = Cache::builder().max_capacity(1000).record_stats().reaper(Reaper::dedicated()).build().unwrap();
+    let cache =
+        Cache::builder().max_capacity(1000).record_stats().reaper(Reaper::dedicated()).build().unwrap();
     (0..20_000u64).for_each(|key| cache.insert(key, key.to_string()));
     let start = Instant::now();
     while cache.stats().debris != 0 {

@@ -50,12 +50,7 @@ where
         self.store(self.locate(&key), (key, value), Span::from_duration(ttl));
     }
 
-    fn store(
-        &self,
-        (hash, shard): (HashBits, &Shard<K, V>),
-        entry: (K, V),
-        ttl: Span,
-    ) {
+    fn store(&self, (hash, shard): (HashBits, &Shard<K, V>), entry: (K, V), ttl: Span) {
         let Parts { terms, expiry, .. } = self.parts();
         let chores = if let Some(expiry) = expiry {
             self.insert_as_ruled(&**expiry, (hash, shard), entry, ttl)
