@@ -222,7 +222,7 @@ fn debris_falls_to_nothing_by_itself() {
 #[test]
 fn lateness_is_how_long_after_its_deadline_an_entry_went() {
     let clock = ManualClock::new();
-    let cache = Cache::builder().record_stats().clock(clock.clone()).build().unwrap();
+    let cache = Cache::builder().shards(1).record_stats().clock(clock.clone()).build().unwrap();
     // Due at 1 s and swept then: 999, 500, 1 and 0 ms late. What was never visible has no deadline to be late for.
     for millis in [0, 1, 500, 999, 1000] {
         cache.insert_with_ttl(millis, millis, Duration::from_millis(millis));
