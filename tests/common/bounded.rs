@@ -394,7 +394,12 @@ impl<S: BuildHasher + Send + Sync + 'static> Pair<S> {
     /// What takes no recount: the bound.
     pub(crate) fn check_bound(&self) {
         let weight = self.cache.weighted_size();
-        assert!(weight <= self.capacity && weight <= self.weight, "{weight} of {}, {}", self.capacity, self.weight);
+        assert!(
+            weight <= self.capacity && weight <= self.weight,
+            "{weight} of {}, {}",
+            self.capacity,
+            self.weight
+        );
     }
 
     pub(crate) fn validate(&self) {
