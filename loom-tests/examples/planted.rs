@@ -4,6 +4,10 @@
 //! must find it. It is an error here if a bug survives its model, if the text to replace is not there
 //! exactly once any more, if the bug does not compile, and if a model has no bug at all.
 //!
+//! What takes its time is to compile. So all bugs that lie within functions are planted at once: a function's body
+//! stands there once for each of its bugs, and once as it should be, and a variable of the environment says which of
+//! them runs. Any other bug is compiled by itself; so are all, if they do not compile together.
+//!
 //! ```text
 //! cargo run --release --example planted               all of them
 //! cargo run --release --example planted -- seal       those with "seal" in their names
@@ -22,10 +26,13 @@
 //! what to put there
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// A model that takes longer than this to fail is of no use.
@@ -34,31 +41,34 @@ const PATIENCE: Duration = Duration::from_secs(120);
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let bugs = read_bugs(&package.join("planted"));
+    let mut bugs = read_bugs(&package.join("planted"));
     let mut problems = Vec::new();
     if wanted.is_empty() {
         problems.extend(models_without_bugs(&package.join("tests"), &bugs));
     }
-    let field = Field::prepare(package);
+    bugs.retain(|bug| wanted.is_empty() || wanted.iter().any(|part| bug.name.contains(part.as_str())));
     let started = Instant::now();
     let mut found = 0;
-    for bug in &bugs {
-        if !wanted.is_empty() && !wanted.iter().any(|part| bug.name.contains(part.as_str())) {
-            continue;
-        }
-        let began = Instant::now();
-        let result = field.plant(bug);
-        let took = began.elapsed().as_secs_f32();
+    let mut report = |bug: &Bug, result: Result<(), String>, took: Duration| {
+        let took = took.as_secs_f32();
         match result {
             Ok(()) => {
                 found += 1;
-                println!("found     {:<44} {took:>5.1} s", bug.name);
+                println!("found     {:<48} {took:>5.1} s", bug.name);
             }
             Err(problem) => {
-                println!("NOT FOUND {:<44} {took:>5.1} s: {problem}", bug.name);
+                println!("NOT FOUND {:<48} {took:>5.1} s: {problem}", bug.name);
                 problems.push(format!("{}: {problem}", bug.name));
             }
         }
+    };
+    let alone = plant_together(package, bugs, &mut report);
+    let field = Field::prepare(package, "planted-alone");
+    field.sow(package, |_, source| source);
+    for bug in &alone {
+        let began = Instant::now();
+        let result = bug.check(package).and_then(|()| field.plant_alone(bug));
+        report(bug, result, began.elapsed());
     }
     println!("{found} planted bugs found in {:.0} s", started.elapsed().as_secs_f32());
     for problem in &problems {
@@ -67,17 +77,204 @@ fn main() -> ExitCode {
     if problems.is_empty() && found > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// Plants all bugs that lie in the body of a function at once, each asleep, and wakes one at a time. Returns the
+/// others.
+fn plant_together(
+    package: &Path,
+    bugs: Vec<Bug>,
+    report: &mut (impl FnMut(&Bug, Result<(), String>, Duration) + Send),
+) -> Vec<Bug> {
+    let root = package.parent().expect("the package lies in the crate");
+    let (mut together, mut alone): (Vec<_>, Vec<_>) = (Vec::new(), Vec::new());
+    for bug in bugs {
+        let body = fs::read_to_string(root.join(&bug.file)).ok().and_then(|source| bug.body(&source));
+        if body.is_some() && bug.check(package).is_ok() { together.push(bug) } else { alone.push(bug) }
+    }
+    if together.is_empty() {
+        return alone;
+    }
+    let began = Instant::now();
+    let field = Field::prepare(package, "planted-bugs");
+    field.sow(package, |name, source| weave(name, source, &together));
+    let mut programs = Vec::new();
+    for kind in [Kind::Slots, Kind::Epoch] {
+        let binaries = together.iter().filter(|bug| bug.kinds.contains(&kind)).flat_map(Bug::binaries).collect();
+        match field.build(&binaries, kind).and_then(|programs| all_pass(&programs).map(|()| programs)) {
+            Ok(built) => programs.push((kind, built)),
+            Err(problem) => {
+                // Whose fault it is comes out when each is planted alone.
+                println!("all at once: {problem}");
+                together.append(&mut alone);
+                return together;
+            }
+        }
+    }
+    println!("{} bugs planted at once in {:.0} s", together.len(), began.elapsed().as_secs_f32());
+    let (next, report) = (AtomicUsize::new(0), Mutex::new(report));
+    let work = || {
+        while let Some((at, bug)) = Some(next.fetch_add(1, Relaxed)).and_then(|at| Some((at, together.get(at)?))) {
+            let began = Instant::now();
+            let result = programs.iter().filter(|(kind, _)| bug.kinds.contains(kind)).try_for_each(|(_, programs)| {
+                bug.models.iter().try_for_each(|model| field.must_fail(programs, model, Some(at + 1)))
+            });
+            (report.lock().expect("no panic"))(bug, result, began.elapsed());
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    alone
+}
+
+/// While all bugs are asleep, the models pass: what fails later fails because of a bug. (A few interleavings of each
+/// will do, for the code is the same.)
+fn all_pass(programs: &Programs) -> Result<(), String> {
+    for (binary, program) in programs {
+        let mut run = Command::new(program);
+        run.envs([("TIDEWHEEL_LOOM", "short"), ("LOOM_MAX_PREEMPTIONS", "0")]).stdin(Stdio::null());
+        let output = run.output().expect("a model starts");
+        if !output.status.success() {
+            return Err(format!("{binary} fails without a bug:\n{}", String::from_utf8_lossy(&output.stdout)));
+        }
+    }
+    Ok(())
+}
+
+/// A source with the bugs that belong there, each behind a question whether it is awake. (Their numbers are their
+/// places in `bugs`, from 1 on.)
+fn weave(name: &str, mut source: String, bugs: &[Bug]) -> String {
+    let mut bodies: BTreeMap<usize, (usize, Vec<(usize, &Bug)>)> = BTreeMap::new();
+    for (at, bug) in bugs.iter().enumerate().filter(|(_, bug)| bug.file == name) {
+        let body = bug.body(&source).expect("it was there a moment ago");
+        bodies.entry(body.start).or_insert((body.end, Vec::new())).1.push((at + 1, bug));
+    }
+    // From the end on, so that places before stay where they are.
+    for (start, (end, bugs)) in bodies.into_iter().rev() {
+        let sound = source[start..end].to_owned();
+        let mut woven = String::new();
+        for (number, bug) in bugs {
+            let planted = sound.replacen(&bug.text, &bug.replacement, 1);
+            woven += &format!("if crate::planted::is_awake({number}) {{{planted}}} else ");
+        }
+        source.replace_range(start..end, &format!("{woven}{{{sound}}}"));
+    }
+    if name == "src/lib.rs" {
+        source += AWAKE;
+    }
+    source
+}
+
+const AWAKE: &str = r#"
+#[allow(warnings)]
+mod planted {
+    pub(crate) fn is_awake(bug: u32) -> bool {
+        static AWAKE: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+        let read = || std::env::var("TIDEWHEEL_BUG").ok().and_then(|bug| bug.parse().ok()).unwrap_or(0);
+        *AWAKE.get_or_init(read) == bug
+    }
+}
+"#;
+
+/// A file of models and the model in it.
+type Model = (String, String);
+type Programs = BTreeMap<String, PathBuf>;
+
 struct Bug {
     name: String,
     file: String,
-    /// The test binary and the test in it.
-    models: Vec<(String, String)>,
+    models: Vec<Model>,
     kinds: Vec<Kind>,
     text: String,
     replacement: String,
 }
 
-#[derive(Clone, Copy)]
+impl Bug {
+    /// The files of its models.
+    fn binaries(&self) -> BTreeSet<&str> {
+        self.models.iter().map(|(binary, _)| binary.as_str()).collect()
+    }
+
+    /// Whether the text to replace is where it should be.
+    fn check(&self, package: &Path) -> Result<(), String> {
+        let path = package.parent().expect("the package lies in the crate").join(&self.file);
+        let source = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", self.file))?;
+        match source.matches(&self.text).count() {
+            1 => Ok(()),
+            times => Err(format!("its text is there {times} times in {}, not once", self.file)),
+        }
+    }
+
+    /// The body of the function that it lies in, if it can stand there twice.
+    fn body(&self, source: &str) -> Option<Range<usize>> {
+        let start = source.find(&self.text)?;
+        let end = start + self.text.len();
+        bodies(source).into_iter().filter(|body| body.start <= start && end <= body.end).min_by_key(Range::len)
+    }
+}
+
+/// What stands between the braces of functions; those aside that are `const`, or return an `impl`, of which
+/// there can be only one.
+fn bodies(source: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    // Of each brace that is open where it is, and whether it is a function's.
+    let mut open = Vec::new();
+    // Where the words began that lead to the next brace.
+    let mut head = 0;
+    let mut rest = 0;
+    while let Some(next) = source[rest..].chars().next() {
+        let at = rest;
+        rest += skip(&source[at..]).max(next.len_utf8());
+        match next {
+            '{' => {
+                let words = &source[head..at];
+                let is_function = words.split_whitespace().any(|word| word == "fn");
+                let is_single = words.contains("const fn") || words.contains("-> impl");
+                open.push((rest, is_function && !is_single));
+                head = rest;
+            }
+            '}' => {
+                if let Some((start, true)) = open.pop() {
+                    found.push(start..at);
+                }
+                head = rest;
+            }
+            ';' => head = rest,
+            _ => {}
+        }
+    }
+    found
+}
+
+/// How long the comment or the literal is that stands here; 0 if there is none.
+fn skip(text: &str) -> usize {
+    let until = |start: usize, end: &str| text[start..].find(end).map_or(text.len(), |at| start + at + end.len());
+    if text.starts_with("//") {
+        return until(2, "\n");
+    }
+    if text.starts_with("r#\"") {
+        return until(3, "\"#");
+    }
+    let quote = match text.chars().next() {
+        Some('"') => '"',
+        // Not a lifetime.
+        Some('\'') if text[1..].starts_with('\\') || text[1..].chars().nth(1) == Some('\'') => '\'',
+        _ => return 0,
+    };
+    let mut escaped = false;
+    for (at, next) in text.char_indices().skip(1) {
+        match next {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            _ if next == quote => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Slots,
     Epoch,
@@ -144,31 +341,34 @@ struct Field {
 }
 
 impl Field {
-    fn prepare(package: &Path) -> Self {
-        let root = package.parent().expect("the package lies in the crate");
+    fn prepare(package: &Path, name: &str) -> Self {
         let target =
             std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| package.join("target"), PathBuf::from);
         let target = std::path::absolute(target).expect("an absolute path");
-        let field = Self { tree: target.join("planted-bugs"), target };
+        Self { tree: target.join(name), target }
+    }
+
+    /// Copies everything, sources as `change` makes them.
+    fn sow(&self, package: &Path, change: impl Fn(&str, String) -> String) {
+        let root = package.parent().expect("the package lies in the crate");
         for part in ["src", "loom-tests/tests"] {
-            field.mirror(root, part);
+            self.mirror(root, part, &change);
         }
-        for file in ["Cargo.toml", "Cargo.lock", "build.rs", "standin/Cargo.toml"] {
+        for file in ["Cargo.toml", "Cargo.lock", "build.rs"] {
             let file = Path::new("loom-tests").join(file);
-            if let Ok(content) = fs::read(root.join(&file)) {
-                write_if_new(&field.tree.join(&file), &content);
-            }
+            write_if_new(&self.tree.join(&file), &fs::read(root.join(&file)).expect("it can be read"));
         }
-        field
     }
 
     /// Copies the folder `part`, and removes what is no longer there.
-    fn mirror(&self, root: &Path, part: &str) {
+    fn mirror(&self, root: &Path, part: &str, change: &impl Fn(&str, String) -> String) {
         let (from, to) = (root.join(part), self.tree.join(part));
         let mut extra: BTreeSet<_> = files_under(&to).into_iter().collect();
         for path in files_under(&from) {
             let copy = to.join(path.strip_prefix(&from).expect("it lies under it"));
-            write_if_new(&copy, &fs::read(&path).expect("a source can be read"));
+            let name = path.strip_prefix(root).expect("it lies under it").to_string_lossy();
+            let source = change(&name, fs::read_to_string(&path).expect("a source can be read"));
+            write_if_new(&copy, source.as_bytes());
             extra.remove(&copy);
         }
         for path in extra {
@@ -176,35 +376,29 @@ impl Field {
         }
     }
 
-    fn plant(&self, bug: &Bug) -> Result<(), String> {
+    /// Plants one bug and no other, and has its models find it.
+    fn plant_alone(&self, bug: &Bug) -> Result<(), String> {
         let path = self.tree.join(&bug.file);
-        let sound = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", bug.file))?;
-        let times = sound.matches(&bug.text).count();
-        if times != 1 {
-            return Err(format!("its text is there {times} times in {}, not once", bug.file));
-        }
+        let sound = fs::read_to_string(&path).expect("the copy can be read");
         fs::write(&path, sound.replacen(&bug.text, &bug.replacement, 1)).expect("the copy can be written");
-        let result = self.try_models(bug);
+        let result = bug.kinds.iter().try_for_each(|&kind| {
+            let programs = self.build(&bug.binaries(), kind)?;
+            bug.models.iter().try_for_each(|model| self.must_fail(&programs, model, None))
+        });
         fs::write(&path, sound).expect("the copy can be written");
         result
     }
 
-    fn try_models(&self, bug: &Bug) -> Result<(), String> {
-        for (binary, test) in &bug.models {
-            for &kind in &bug.kinds {
-                self.must_fail(binary, test, kind)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn must_fail(&self, binary: &str, test: &str, kind: Kind) -> Result<(), String> {
-        let model = self.build(binary, kind)?;
-        let log = self.tree.join("log");
+    /// The model must fail, in a program where the bug with this number is waked, or has been planted alone.
+    fn must_fail(&self, programs: &Programs, model: &Model, bug: Option<usize>) -> Result<(), String> {
+        let (binary, test) = model;
+        let program = programs.get(binary).ok_or_else(|| format!("there is no file {binary}"))?;
+        let log = self.tree.join(format!("log-{}", bug.unwrap_or_default()));
         let file = fs::File::create(&log).expect("the log can be written");
-        let mut run = Command::new(model)
+        let mut run = Command::new(program)
             .args(["--exact", test])
             .env("TIDEWHEEL_LOOM", "short")
+            .env("TIDEWHEEL_BUG", bug.unwrap_or_default().to_string())
             .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("a second handle"))
@@ -221,7 +415,7 @@ impl Field {
                 let _ = run.wait();
                 return Err(format!("{binary}::{test} did not end in {} s", PATIENCE.as_secs()));
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(5));
         };
         let output = fs::read(&log).expect("the log can be read");
         let output = String::from_utf8_lossy(&output);
@@ -234,21 +428,21 @@ impl Field {
         if status.success() { Err(format!("it survives {binary}::{test}")) } else { Ok(()) }
     }
 
-    /// Compiles a file of models; returns the program.
-    fn build(&self, binary: &str, kind: Kind) -> Result<PathBuf, String> {
+    /// Compiles files of models; returns the programs.
+    fn build(&self, binaries: &BTreeSet<&str>, kind: Kind) -> Result<Programs, String> {
         let flags = match kind {
             Kind::Slots => "",
             Kind::Epoch => "--cfg crossbeam_loom",
         };
         let build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["test", "--offline", "--no-run", "--message-format=json-render-diagnostics"])
-            .args(["--release", "--test", binary])
+            .args(["test", "--offline", "--no-run", "--message-format=json-render-diagnostics", "--release"])
+            .args(binaries.iter().flat_map(|binary| ["--test", binary]))
             .current_dir(self.tree.join("loom-tests"))
             // Where the models' own run has left its dependencies.
             .env("CARGO_TARGET_DIR", &self.target)
             .env("RUSTFLAGS", flags)
-            // Each bug is compiled anew and fails soon: what counts is the time to compile. (But without any
-            // optimization, what is moved is copied, and the models' small stacks overflow.)
+            // A bug fails its model soon: what counts is the time to compile. (But without any optimization, what is
+            // moved is copied, and the models' small stacks overflow.)
             .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
             .env("CARGO_PROFILE_RELEASE_INCREMENTAL", "true")
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
@@ -262,9 +456,17 @@ impl Field {
             return Err(format!("it does not compile:\n    {error}"));
         }
         let messages = String::from_utf8_lossy(&build.stdout);
-        let program = messages.rsplit_once("\"executable\":\"").and_then(|(_, rest)| rest.split_once('"'));
-        program.map(|(path, _)| PathBuf::from(path)).ok_or_else(|| format!("there is no file {binary}"))
+        let programs = messages.lines().filter_map(|message| {
+            let program = between(message, "\"executable\":\"", "\"")?;
+            let binary = between(message, "\"crate_types\":[\"bin\"],\"name\":\"", "\"")?;
+            Some((binary.to_owned(), PathBuf::from(program)))
+        });
+        Ok(programs.collect())
     }
+}
+
+fn between<'t>(text: &'t str, start: &str, end: &str) -> Option<&'t str> {
+    text.split_once(start)?.1.split_once(end).map(|(found, _)| found)
 }
 
 fn files_under(folder: &Path) -> Vec<PathBuf> {

@@ -325,6 +325,21 @@ fn insert_and_time_against_get() {
     });
 }
 
+/// The same for an update.
+#[test]
+fn insert_and_time_against_update() {
+    explore(TWO, || {
+        let model = Model::expiring();
+        model.insert(KEY, 1);
+        model.pass(HALF);
+        let updater = spawn(&model, |model| model.update(KEY));
+        model.insert(KEY, 2);
+        model.pass(HALF);
+        assert!(updater.join().unwrap(), "missed between two nodes");
+        model.end();
+    });
+}
+
 /// Whoever takes an expired entry out of the table, the listener is told of it once.
 #[test]
 fn an_expiry_is_told_once_remove_against_reap() {

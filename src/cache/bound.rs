@@ -6,6 +6,7 @@ use crate::listener::RemovalCause;
 use crate::policy::EvictionPolicy;
 use crate::shard::Shard;
 use crate::stats::Stats;
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::time::Span;
 use std::time::Duration;
@@ -20,17 +21,40 @@ pub(crate) struct Bound {
     wanted: AtomicU64,
     /// What holds by now: more than is wanted while not all shards have heard of it.
     holds: AtomicU64,
+    /// How many callers are about to change it.
+    changing: Mutex<usize>,
     policy: EvictionPolicy,
 }
 
 impl Bound {
     pub(crate) fn new(capacity: u64, policy: EvictionPolicy) -> Self {
-        Self { wanted: AtomicU64::new(capacity), holds: AtomicU64::new(capacity), policy }
+        let [wanted, holds] = [capacity; 2].map(AtomicU64::new);
+        Self { wanted, holds, changing: Mutex::new(0), policy }
     }
 
     fn capacity(&self) -> u64 {
         // ORDERING: Relaxed; a figure.
         self.holds.load(Ordering::Relaxed)
+    }
+
+    /// Before the first shard hears of another capacity.
+    fn begin(&self, capacity: u64) {
+        let mut changing = self.changing.lock();
+        *changing += 1;
+        // ORDERING: Relaxed; a figure.
+        self.holds.fetch_max(capacity, Ordering::Relaxed);
+        // ORDERING: Relaxed; loaded under each shard's lock: whoever has that lock last loads what was stored last.
+        self.wanted.store(capacity, Ordering::Relaxed);
+    }
+
+    /// After the last shard has heard of it. While others are on their way, not all have heard of what they want.
+    fn end(&self) {
+        let mut changing = self.changing.lock();
+        *changing -= 1;
+        if *changing == 0 {
+            // ORDERING: Relaxed, both; as in `begin`.
+            self.holds.store(self.wanted.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 
     /// What a shard may hold: an equal part, as near as can be. The parts are the whole.
@@ -177,12 +201,9 @@ impl<K, V, S> Cache<K, V, S> {
         if capacity != 0 && capacity < least {
             return Err(CapacityError::TooSmall { given: capacity, least });
         }
-        // ORDERING: Relaxed; a figure.
-        bound.holds.fetch_max(capacity, Ordering::Relaxed);
-        // ORDERING: Relaxed; loaded below under each shard's lock: whoever has a lock last loads what was stored last.
-        bound.wanted.store(capacity, Ordering::Relaxed);
+        bound.begin(capacity);
         for (number, shard) in shards.iter().enumerate() {
-            // ORDERING: Relaxed; as the store.
+            // ORDERING: Relaxed; see `Bound::begin`.
             let part = || Bound::part(bound.wanted.load(Ordering::Relaxed), number, shards.len());
             loop {
                 let (done, chores) = shard.set_capacity(terms, part);
@@ -192,8 +213,7 @@ impl<K, V, S> Cache<K, V, S> {
                 }
             }
         }
-        // ORDERING: Relaxed, both; figures.
-        bound.holds.store(bound.wanted.load(Ordering::Relaxed), Ordering::Relaxed);
+        bound.end();
         Ok(())
     }
 

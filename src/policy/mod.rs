@@ -25,7 +25,7 @@
 //! - *The border*: what comes again after no more evictions from the queue that it left than a tenth of the entries, would
 //!   have been a hit had that queue been larger. So small's part grows by an entry, less as it is larger, or
 //!   shrinks by one and a half.
-//! - *Weights*: where entries differ, one that is lighter than half the mean counts as hit once more when it comes, and a
+//! - *Weights*: where entries differ, one that is lighter than half the mean begins as hit once, and a
 //!   heavy one must have been away for a time shorter in proportion.
 //!
 //! Invariants:
@@ -138,7 +138,7 @@ pub(crate) struct Policy {
     filling: bool,
     /// Misses: entries that came. Counted round and round, in 31 bits.
     now: u32,
-    /// The part of evictions that were from main, of late, in 65,536ths.
+    /// The part of evictions that were from main, of late: of 2^32.
     from_main: u32,
     ghost: Ghost,
     border: Arc<Border>,
@@ -158,7 +158,7 @@ impl Policy {
             weight: [0; 2],
             filling: true,
             now: 0,
-            from_main: 1 << 15,
+            from_main: 1 << 31,
             ghost: Ghost::new(),
             border,
         }
@@ -206,7 +206,7 @@ impl Policy {
             return 0;
         }
         // Before it comes, so that it is not part of the mean.
-        let hits = u8::from(self.is_light(weight));
+        let light = self.is_light(weight);
         let proven = self.is_proven(hash, weight);
         self.push(if proven { MAIN } else { SMALL }, row);
         if self.filling {
@@ -216,7 +216,7 @@ impl Policy {
                 self.push(MAIN, oldest);
             }
         }
-        hits + u8::from(proven)
+        u8::from(proven || light)
     }
 
     /// Whether this is less than half of what entries weigh in the mean.
@@ -228,8 +228,8 @@ impl Policy {
     fn is_proven(&mut self, hash: u32, weight: u32) -> bool {
         let Some(ghost) = self.ghost.recall(hash, self.now) else { return false };
         let age = u64::from(ghost.age);
-        let part = u64::from(if ghost.from_main { self.from_main } else { (1 << 16) - self.from_main });
-        if YOUNG * ((age * part) >> 16) < self.len() {
+        let part = u64::from(if ghost.from_main { self.from_main } else { u32::MAX - self.from_main });
+        if YOUNG * ((age * part) >> 32) < self.len() {
             self.border.step(ghost.from_main, self.len() * self.shards);
         }
         if ghost.from_main {
@@ -303,8 +303,13 @@ impl Policy {
             self.ghost.resize(entries + more);
         }
         self.ghost.remember(hash, queue == MAIN, self.now);
-        let now = if queue == MAIN { 1 << 16 } else { 0 };
-        self.from_main = (127 * self.from_main + now) >> 7;
+        // Over the last hundred evictions or so, or an eighth of the entries.
+        let slowly = (self.len() / 8).max(1).ilog2().max(7);
+        if queue == MAIN {
+            self.from_main += (u32::MAX - self.from_main) >> slowly;
+        } else {
+            self.from_main -= self.from_main >> slowly;
+        }
     }
 
     fn push(&mut self, queue: usize, row: RowId) {

@@ -84,12 +84,23 @@ impl Bucket {
     /// For the writer: 0 makes the slot empty.
     #[inline]
     pub(super) fn set_tag(&self, slot: Slot, tag: u8) {
-        let word = &self.words[slot.word()];
         // ORDERING: Relaxed; the lock orders writers among themselves.
-        let before = word.load(Ordering::Relaxed);
+        let before = self.words[slot.word()].load(Ordering::Relaxed);
         let after = before & !(0xFF << slot.shift()) | u64::from(tag) << slot.shift();
+        self.store(slot.word(), after);
+    }
+
+    /// For the writer. Of hits counted since it loaded the word, none is kept.
+    #[inline]
+    fn store(&self, word: usize, value: u64) {
         // ORDERING: Release; pairs with Acquire in `Bucket::meta`, `Bucket::matches` and `Bucket::tag`.
-        word.store(after, Ordering::Release);
+        if cfg!(tidewheel_loom) && word == 1 {
+            // Loom does not know that nothing comes between what an exchange finds and what it stores, and would have
+            // a plain store come before one of `count_hit` that found an older word.
+            self.words[word].swap(value, Ordering::Release);
+        } else {
+            self.words[word].store(value, Ordering::Release);
+        }
     }
 
     /// For the writer: a tag for an empty slot, of an entry that was hit so often.
@@ -114,9 +125,8 @@ impl Bucket {
         let before = self.words[1].load(Ordering::Relaxed);
         let mask = u64::from(MOST_HITS) << hits_shift(slot);
         let after = before & !mask | u64::from(hits) << hits_shift(slot);
-        // ORDERING: Release; pairs with Acquire in `Bucket::matches` and `Bucket::tag`: the word's tags are
-        // stored once more, and bring the same with them.
-        self.words[1].store(after, Ordering::Release);
+        // With Release: the word's tags are stored once more, and bring the same with them.
+        self.store(1, after);
     }
 
     /// For the writer: lowers how often a slot's entry was hit by up to `by`, and returns what it was.

@@ -4,10 +4,10 @@
 use loom::cell::Cell;
 use loom::thread;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tidewheel::{Cache, CacheBuilder, ManualClock};
+use tidewheel::{Cache, CacheBuilder, ManualClock, RemovalCause};
 
 /// The time to live of every entry.
 pub const TTL: Duration = Duration::from_secs(1);
@@ -72,6 +72,25 @@ pub struct Told(Arc<AtomicUsize>);
 impl Told {
     pub fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a listener was told: keys, numbers and causes. Not in loom's sight either.
+#[derive(Clone, Debug, Default)]
+pub struct Heard(Arc<Mutex<Vec<(u64, u64, RemovalCause)>>>);
+
+impl Heard {
+    pub fn listener(&self) -> impl Fn(&u64, &Value, RemovalCause) + Send + Sync + use<> {
+        let heard = self.clone();
+        // The number is a look that loom sees: the value must still be there.
+        move |&key, value, cause| heard.0.lock().unwrap().push((key, value.number(), cause))
+    }
+
+    /// By keys and numbers.
+    pub fn all(&self) -> Vec<(u64, u64, RemovalCause)> {
+        let mut all = self.0.lock().unwrap().clone();
+        all.sort_by_key(|&(key, number, _)| (key, number));
+        all
     }
 }
 
@@ -174,7 +193,8 @@ impl Model {
         model
     }
 
-    fn build(with: impl FnOnce(CacheBuilder<u64, Value>) -> CacheBuilder<u64, Value>) -> Self {
+    /// As the builder is told, with one shard and a clock that stands still.
+    pub fn build(with: impl FnOnce(CacheBuilder<u64, Value>) -> CacheBuilder<u64, Value>) -> Self {
         let clock = ManualClock::new();
         let builder = with(Cache::builder().shards(1).clock(clock.clone()));
         let cache = builder.build_with_hasher(Fixed).expect("nothing that can fail");
