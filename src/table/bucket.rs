@@ -99,6 +99,7 @@ impl Bucket {
             // a plain store come before one of `count_hit` that found an older word.
             self.words[word].swap(value, Ordering::Release);
         } else {
+            // ORDERING: Release; as above.
             self.words[word].store(value, Ordering::Release);
         }
     }
