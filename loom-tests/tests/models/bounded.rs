@@ -3,10 +3,8 @@
 //! Where nothing else is said the oldest entry goes, and no hits are counted. Under loom a bucket has one slot in
 //! each word; keys 1 and 2 share a bucket, so that the second of them is in the second word, where hits are counted.
 
-mod common;
-
-use common::cache::{HALF, Heard, Model, TTL, Value, spawn};
-use common::{Bounds, any_or, at_most, explore};
+use crate::common::cache::{HALF, Heard, Model, TTL, Value, spawn};
+use crate::common::{Bounds, any_or, at_most, explore};
 use tidewheel::EvictionPolicy::{Clock, Fifo};
 use tidewheel::RemovalCause::{Expired, Replaced, Size};
 
