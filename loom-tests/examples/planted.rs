@@ -114,11 +114,14 @@ fn plant_together(
     println!("{} bugs planted at once in {:.0} s", together.len(), began.elapsed().as_secs_f32());
     let (next, report) = (AtomicUsize::new(0), Mutex::new(report));
     let work = || {
-        while let Some((at, bug)) = Some(next.fetch_add(1, Relaxed)).and_then(|at| Some((at, together.get(at)?))) {
+        while let Some((at, bug)) =
+            Some(next.fetch_add(1, Relaxed)).and_then(|at| Some((at, together.get(at)?)))
+        {
             let began = Instant::now();
-            let result = programs.iter().filter(|(kind, _)| bug.kinds.contains(kind)).try_for_each(|(_, program)| {
-                bug.models.iter().try_for_each(|model| field.must_fail(program, model, Some(at + 1)))
-            });
+            let result =
+                programs.iter().filter(|(kind, _)| bug.kinds.contains(kind)).try_for_each(|(_, program)| {
+                    bug.models.iter().try_for_each(|model| field.must_fail(program, model, Some(at + 1)))
+                });
             (report.lock().expect("no panic"))(bug, result, began.elapsed());
         }
     };
@@ -202,7 +205,10 @@ impl Bug {
     fn body(&self, source: &str) -> Option<Range<usize>> {
         let start = source.find(&self.text)?;
         let end = start + self.text.len();
-        bodies(source).into_iter().filter(|body| body.start <= start && end <= body.end).min_by_key(Range::len)
+        bodies(source)
+            .into_iter()
+            .filter(|body| body.start <= start && end <= body.end)
+            .min_by_key(Range::len)
     }
 }
 
@@ -241,7 +247,8 @@ fn bodies(source: &str) -> Vec<Range<usize>> {
 
 /// How long the comment or the literal is that stands here; 0 if there is none.
 fn skip(text: &str) -> usize {
-    let until = |start: usize, end: &str| text[start..].find(end).map_or(text.len(), |at| start + at + end.len());
+    let until =
+        |start: usize, end: &str| text[start..].find(end).map_or(text.len(), |at| start + at + end.len());
     if text.starts_with("//") {
         return until(2, "\n");
     }
