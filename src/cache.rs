@@ -14,8 +14,8 @@ mod read;
 mod rule;
 mod write;
 
-pub(crate) use bound::{Bound, Weigher};
 pub use bound::Settings;
+pub(crate) use bound::{Bound, Weigher};
 
 use crate::builder::CacheBuilder;
 use crate::entry::ReadGuard;
@@ -127,6 +127,9 @@ impl<K, V> Cache<K, V> {
         CacheBuilder::new()
     }
 }
+
+/// What comes after the listener was told of what was replaced or removed.
+type After<K, V> = (Option<Box<Left<K, V>>>, Option<Ripe<K, V>>);
 
 impl<K, V, S> Cache<K, V, S> {
     /// The name given to the builder.
@@ -258,7 +261,7 @@ impl<K, V, S> Cache<K, V, S> {
 
     /// What comes before the listener is told. What comes after is handed back.
     #[cold]
-    fn start(&self, seldom: Seldom<K, V>) -> (Option<Box<Left<K, V>>>, Option<Ripe<K, V>>) {
+    fn start(&self, seldom: Seldom<K, V>) -> After<K, V> {
         if let (Some(at), Some(registration)) = (seldom.wake, self.inner.registration.get()) {
             registration.wake(at);
         }

@@ -57,9 +57,14 @@ pub enum CapacityError {
 impl fmt::Display for CapacityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unbounded => write!(f, "the cache was built without a maximal capacity; it stays unbounded"),
+            Self::Unbounded => {
+                write!(f, "the cache was built without a maximal capacity; it stays unbounded")
+            }
             Self::TooSmall { given, least } => {
-                write!(f, "a capacity of {given} asked for; 0, or at least {least}, one for each shard, is allowed")
+                write!(
+                    f,
+                    "a capacity of {given} asked for; 0, or at least {least}, one for each shard, is allowed"
+                )
             }
         }
     }

@@ -22,13 +22,14 @@
 //! | | |
 //! |---|---|
 //! | **Reads scale** | A read takes no lock, counts no reference, and writes to no memory that other threads read, but for its own thread's epoch slot. A time to idle adds a compare-and-swap for each entry and clock step; where something else can end the entry too, the lock of its shard, as rarely. |
-//! | **Never early** | An entry whose last successful write or touch was less than its time to live ago is visible, unless it was removed or replaced. (With a time to idle: whose last use was less than that ago. With a jitter: the time to live that was drawn.) |
+//! | **Never early** | An entry whose last successful write or touch was less than its time to live ago is visible, unless it was removed, replaced or evicted. (With a time to idle: whose last use was less than that ago. With a jitter: the time to live that was drawn.) |
 //! | **Never late** | From its deadline on it is invisible, 10 ms at most behind, whether or not the reaper runs. |
 //! | **Gone on time** | At most two seconds after its deadline, its removal or its replacement a value is dropped, without a call from anyone. A read guard that is held, and user code on the reaper that does not return, delay that, and nothing else does. |
 //! | **A success is never undone** | An update or touch that returned success does not lose to the reaper or to a replacement under way. |
 //! | **Nothing comes back** | What was removed, or was seen expired by anybody, is never revived by a late update. Only an insert makes an entry. |
 //! | **No deadlock** | No user code but `Hash` and `Eq` (which must not call the cache) runs under a lock. |
 //! | **Panic-safe** | A panic in user code leaves the cache whole and the reaper alive, and never surfaces in somebody else's call. |
+//! | **Bounded means bounded** | At no instant does anyone see a cache with a [`max_capacity`](CacheBuilder::max_capacity) hold more. What is evicted and not yet dropped is bounded too, while no guard is held. |
 //! | **One thread** | Any number of caches share one reaper. It ends by itself after the last cache. Dropping a cache waits for nobody. |
 //! | **Proven** | The concurrent core is checked by loom, on this very source, and each check is known to fail on a planted bug. |
 //!
@@ -40,12 +41,12 @@
 //! - A forked child has no reaper: there, entries expire on time but stay in memory.
 //! - Time that the machine is suspended does not count.
 //! - A listener that captures its own cache keeps it alive; [`Cache::downgrade`] is the way out.
-//! - A cache is not bounded yet: it grows with what is put in.
+//! - A cache without a [`max_capacity`](CacheBuilder::max_capacity) grows with what is put in.
 //! - Values must be `Send + Sync`, and `'static`.
 //!
 //! # Where to look
 //!
-//! [`Cache`] has the operations and [`CacheBuilder`] what can be chosen, times to live and to idle among it; [`Expiry`]
+//! [`Cache`] has the operations and [`CacheBuilder`] what can be chosen, capacity, times to live and to idle among it; [`Expiry`]
 //! decides them entry by entry. [`ReadGuard`] is for many reads at
 //! once. [`ManualClock`] makes time a toy for tests. [`SessionManager`] keeps sessions. The [`docs`] tell how
 //! it works inside, which memory orderings there are, and what was decided, with the figures.

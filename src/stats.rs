@@ -142,7 +142,7 @@ pub struct Stats {
     pub misses: u64,
     /// Entries stored under keys that had no live one.
     pub inserts: u64,
-    /// Values stored in the place of live ones.
+    /// Live values that went because another was stored in their place, or was too heavy for it.
     pub replacements: u64,
     /// Entries removed because their deadline had passed.
     pub expired: u64,
@@ -249,7 +249,9 @@ impl Lateness {
     /// assert_eq!(limits.len(), 14);
     /// ```
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
-        let limit = |bucket| if bucket == BUCKETS - 1 { Duration::MAX } else { Duration::from_millis(1u64 << bucket) };
+        let limit = |bucket| {
+            if bucket == BUCKETS - 1 { Duration::MAX } else { Duration::from_millis(1u64 << bucket) }
+        };
         self.counts.into_iter().enumerate().map(move |(bucket, count)| (limit(bucket), count))
     }
 
@@ -298,7 +300,11 @@ mod tests {
         }
         // The other tests of this process have some; had none come back, there would be none left.
         let own: u64 = reads.0[..OWN].iter().map(|counters| counters[1].load(Ordering::Relaxed)).sum();
-        assert!(own > 5 * OWN as u64, "{own} of {} were counted by threads with a number of their own", 10 * OWN);
+        assert!(
+            own > 5 * OWN as u64,
+            "{own} of {} were counted by threads with a number of their own",
+            10 * OWN
+        );
     }
 
     #[test]

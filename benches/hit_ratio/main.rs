@@ -33,6 +33,8 @@ use traces::Trace;
 
 /// Parts of the unique keys.
 const PARTS: [f64; 5] = [0.001, 0.01, 0.05, 0.1, 0.25];
+/// Entries from which on a cache's order of accesses hardly matters.
+const LARGE: u64 = 1_000;
 /// Entries that a cache has room for at least.
 const LEAST: usize = 100;
 
@@ -57,12 +59,14 @@ struct Options {
     traces: Option<PathBuf>,
     out: PathBuf,
     only: Option<String>,
+    skip: Option<String>,
     threads: usize,
 }
 
 fn options() -> Result<Options, String> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    let mut options = Options { traces: None, out: target.join("hit_ratio"), only: None, threads: 1 };
+    let mut options =
+        Options { traces: None, out: target.join("hit_ratio"), only: None, skip: None, threads: 1 };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
@@ -72,12 +76,13 @@ fn options() -> Result<Options, String> {
             "--traces" => options.traces = Some(value()?.into()),
             "--out" => options.out = value()?.into(),
             "--only" => options.only = Some(value()?),
+            "--skip" => options.skip = Some(value()?),
             "--threads" => {
                 options.threads = value()?.parse().map_err(|_| "--threads needs a number".to_string())?;
             }
             other => {
                 return Err(format!(
-                    "{other} is not known; there are --traces DIR, --out DIR, --only PART-OF-A-NAME, --threads N"
+                    "{other} is not known; there are --traces DIR, --out DIR, --only PART, --skip PART, --threads N"
                 ));
             }
         }
@@ -87,7 +92,9 @@ fn options() -> Result<Options, String> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = options()?;
-    let wanted = |name: &str| options.only.as_ref().is_none_or(|part| name.contains(part.as_str()));
+    let has = |name: &str, part: &Option<String>| part.as_ref().map(|part| name.contains(part.as_str()));
+    let wanted =
+        |name: &str| has(name, &options.only).unwrap_or(true) && !has(name, &options.skip).unwrap_or(false);
     std::fs::create_dir_all(&options.out)?;
     let mut groups: BTreeMap<String, Vec<(String, Vec<Cell>)>> = BTreeMap::new();
     let mut done = |trace: &Trace| -> std::io::Result<()> {
@@ -153,27 +160,44 @@ fn print(trace: &Trace, cells: &[Cell]) {
 
 /// Means of the cells with capacities in entries.
 fn summary(groups: &BTreeMap<String, Vec<(String, Vec<Cell>)>>) {
-    println!("\nMean miss ratio in %, capacities in entries; behind: against the best of the others in each cell");
+    println!(
+        "\nMean miss ratio in %, capacities in entries; behind: against the best of the others in each cell"
+    );
     print!("{:<14} {:>6} {:>8}", "group", "cells", "OPT");
     Rival::ALL.iter().for_each(|rival| print!(" {:>12}", rival.name()));
-    println!(" {:>8}  {}", "behind", "furthest behind");
-    for (group, traces) in groups {
+    println!(" {:>8}  furthest behind", "behind");
+    let all = groups.values().flatten().collect();
+    let named = groups.iter().map(|(group, traces)| (group.as_str(), traces.iter().collect()));
+    for (group, traces) in named.chain([("all", all)]) {
+        let traces: Vec<&(String, Vec<Cell>)> = traces;
         let cells: Vec<_> = traces
             .iter()
             .flat_map(|(name, cells)| cells.iter().map(move |cell| (name, cell)))
             .filter(|(_, cell)| cell.opt.is_some())
             .collect();
-        let mean = |of: &dyn Fn(&Cell) -> f64| cells.iter().map(|(_, cell)| of(cell)).sum::<f64>() / cells.len() as f64;
+        let mean = |of: &dyn Fn(&Cell) -> f64| {
+            cells.iter().map(|(_, cell)| of(cell)).sum::<f64>() / cells.len() as f64
+        };
         print!("{group:<14} {:>6} {:>8.2}", cells.len(), mean(&|cell| cell.opt.unwrap_or(0.0)));
         for rival in 0..Rival::ALL.len() {
             print!(" {:>12.2}", mean(&|cell| cell.rivals[rival].objects));
         }
         let worst = cells.iter().max_by(|(_, a), (_, b)| a.behind().total_cmp(&b.behind()));
-        let worst = worst.map_or(String::new(), |(name, cell)| format!("{name} at {}: {:+.2}", cell.capacity, cell.behind()));
+        let worst = worst.map_or(String::new(), |(name, cell)| {
+            format!("{name} at {}: {:+.2}", cell.capacity, cell.behind())
+        });
         println!(" {:>+8.2}  {worst}", mean(&Cell::behind));
-        let apart = cells.iter().filter_map(|(_, cell)| Some(cell.threaded?.objects - cell.rivals[0].objects));
-        if let Some(furthest) = apart.max_by(|a, b| a.abs().total_cmp(&b.abs())) {
-            println!("{:<14} replayed by several threads: {furthest:+.2} points at most", "");
+        // Where as much is in a cache as the threads are apart, their order makes another trace of it.
+        let large = cells.iter().filter(|(_, cell)| cell.capacity >= LARGE);
+        let apart = large.filter_map(|(_, cell)| Some(cell.threaded?.objects - cell.rivals[0].objects));
+        let apart: Vec<f64> = apart.collect();
+        if let Some(furthest) = apart.iter().copied().max_by(|a, b| a.abs().total_cmp(&b.abs())) {
+            let mean = apart.iter().sum::<f64>() / apart.len() as f64;
+            println!(
+                "{:<14} by several threads, {} cells of {LARGE} entries and more: {mean:+.2} points, {furthest:+.2} at most",
+                "",
+                apart.len(),
+            );
         }
     }
 }

@@ -58,10 +58,12 @@ pub(crate) fn svg(name: &str, cells: &[Cell]) -> String {
         }
     }
     let middle = (LEFT + RIGHT) / 2.0;
-    let _ = writeln!(out, "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">entries</text>", HEIGHT - 12.0);
+    let _ =
+        writeln!(out, "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">entries</text>", HEIGHT - 12.0);
     let names = Rival::ALL.map(Rival::name).into_iter().chain(["OPT"]);
     for (line, (name, colour)) in names.zip(COLOURS).enumerate() {
-        let ratio = |cell: &Cell| cell.rivals.get(line).map_or(cell.opt.unwrap_or(0.0), |missed| missed.objects);
+        let ratio =
+            |cell: &Cell| cell.rivals.get(line).map_or(cell.opt.unwrap_or(0.0), |missed| missed.objects);
         let points = cells.iter().map(|cell| format!("{:.1},{:.1}", x(cell.capacity), y(ratio(cell))));
         let points = points.collect::<Vec<_>>().join(" ");
         let dashes = if line == Rival::ALL.len() { " stroke-dasharray=\"4 3\"" } else { "" };

@@ -41,9 +41,9 @@ impl Bound {
     fn begin(&self, capacity: u64) {
         let mut changing = self.changing.lock();
         *changing += 1;
-        // ORDERING: Relaxed, both; stored under the lock, and figures, but for `wanted`, which is loaded under each
-        // shard's lock: whoever has that lock last has loaded what was stored last.
+        // ORDERING: Relaxed; a figure, and all stores of it are under the lock.
         self.holds.fetch_max(capacity, Ordering::Relaxed);
+        // ORDERING: Relaxed; loaded under each shard's lock too: whoever has that last has loaded what was stored last.
         self.wanted.store(capacity, Ordering::Relaxed);
     }
 

@@ -113,11 +113,8 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let Parts { terms, reads, .. } = self.parts();
-        let node = if terms.reads_count {
-            self.used_as_ruled(key, pin)
-        } else {
-            self.plainly_counted(key, pin)
-        };
+        let node =
+            if terms.reads_count { self.used_as_ruled(key, pin) } else { self.plainly_counted(key, pin) };
         if let Some(reads) = reads {
             reads.count(node.is_some());
         }

@@ -110,7 +110,8 @@ where
         let (hash, shard) = self.locate(key);
         let Parts { terms, expiry, .. } = self.parts();
         let pin = Pin::new();
-        let Some(node) = shard.visible::<false>(&terms.clock, hash, |other| key.equivalent(other), &pin) else {
+        let Some(node) = shard.visible::<false>(&terms.clock, hash, |other| key.equivalent(other), &pin)
+        else {
             return Err(value);
         };
         let entry = (node.key().clone(), value);
@@ -157,7 +158,8 @@ where
         let Parts { terms, expiry, .. } = self.parts();
         let pin = Pin::new();
         loop {
-            let Some(node) = shard.visible::<false>(&terms.clock, hash, |other| key.equivalent(other), &pin) else {
+            let Some(node) = shard.visible::<false>(&terms.clock, hash, |other| key.equivalent(other), &pin)
+            else {
                 return false;
             };
             let entry = (node.key().clone(), compute(node.value()));

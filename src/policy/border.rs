@@ -25,12 +25,20 @@ impl Border {
         ((u128::from(room) * part / u128::from(ALL)) as u64).max(1)
     }
 
-    /// Moves it by so many entries of `all`: up gives room to small. Of two steps at the same time one may be lost.
-    pub(super) fn step(&self, entries: i64, all: u64) {
-        let step = (ALL / all.max(1)).max(1) as i64 * entries;
+    /// Moves it by an entry of `all`, or so: down by one and a half; up by one, and by less as small's part is
+    /// larger. Of two steps at the same time one may be lost.
+    pub(super) fn step(&self, down: bool, all: u64) {
+        let entry = (ALL / all.max(1)).max(1);
         // ORDERING: Relaxed, both; see `part_of`.
-        let part = i64::from(self.0.load(Ordering::Relaxed)).saturating_add(step);
-        self.0.store(part.clamp(LEAST as i64, MOST as i64) as u32, Ordering::Relaxed);
+        let part = u64::from(self.0.load(Ordering::Relaxed));
+        let part = if down {
+            part.saturating_sub(entry + entry / 2).max(LEAST)
+        } else {
+            // Rounded up: it must get anywhere where an entry is next to nothing.
+            let step = u128::from(entry) * u128::from(ALL - part);
+            (part + step.div_ceil(u128::from(ALL)) as u64).min(MOST)
+        };
+        self.0.store(part as u32, Ordering::Relaxed);
     }
 }
 
@@ -43,12 +51,18 @@ mod tests {
         let border = Border::new();
         assert_eq!(border.part_of(1000), 49);
         assert_eq!(border.part_of(1), 1);
-        border.step(100, 1000);
-        assert!((148..=150).contains(&border.part_of(1000)));
-        border.step(-1000, 1000);
+        assert_eq!(border.part_of(u64::MAX) / (u64::MAX / 1000), 49);
+        border.step(false, 1000);
+        border.step(true, 1000);
+        assert_eq!(border.part_of(100_000), 4945, "5 % + 0.095 % - 0.15 %, rounded down");
+        (0..100).for_each(|_| border.step(true, 1000));
         assert_eq!(border.part_of(10_000), 99);
-        border.step(i64::from(i32::MAX), 1);
+        (0..1_000).for_each(|_| border.step(false, 1000));
+        assert!((6300..6400).contains(&border.part_of(10_000)), "up ever more slowly");
+        (0..10_000).for_each(|_| border.step(false, 1000));
         assert_eq!(border.part_of(10_000), 8999);
-        assert_eq!(border.part_of(u64::MAX) / (u64::MAX / 1000), 899);
+        border.step(false, u64::MAX);
+        border.step(true, 0);
+        assert_eq!(border.part_of(10_000), 99);
     }
 }

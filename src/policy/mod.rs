@@ -9,20 +9,24 @@
 //! that compares reuse distances, as in LIRS (S. Jiang and X. Zhang, SIGMETRICS 2002).
 //!
 //! ```text
-//!             ┌────────────── hit twice ──────────────┐
+//!             ┌────────── hit three times ────────────┐
 //!   new ──► small: a FIFO ── never hit ──► ghost      ▼
 //!             ▲                              │      main: a CLOCK ── not hit since it was passed ──► ghost
 //!             └── comes again, too late ─────┴─ comes again, soon enough ─►┘
 //! ```
 //!
-//! - *Out of small*: hit twice or more, into main; hit once, another round; never hit, out.
+//! - *Out of small*: hit three times or more, into main; hit less, another round; never hit, out.
 //! - *Out of main*: hit, another round, and one hit less; else out.
 //! - *Which one gives*: small while it is larger than its part, else main.
-//! - *Filling*: while there is room, what small has too much goes to main as it is: nothing is given up before it must.
-//! - *Admission*: what comes again goes into main, as if hit once, if it was away for a shorter time than main's next
-//!   victim has lain idle; measured in misses, with a margin. Else into small like anything new.
-//! - *The border*: what comes again after no more evictions from the queue that it left than a fifth of the entries, would
-//!   have been a hit had that queue been larger: an entry more for small, or two less.
+//! - *Filling*: until the shard is full, what small has too much goes to main as it is: nothing is given up before it must.
+//! - *Admission*: what comes again and went from small goes into main, as if hit once, if it was away for a shorter time than
+//!   main's next victim has lain idle; measured in misses, with a margin. Else into small like anything new. (What went
+//!   from main had lain there for a whole round before: it was away for longer than its age in the ghost says.)
+//! - *The border*: what comes again after no more evictions from the queue that it left than a tenth of the entries, would
+//!   have been a hit had that queue been larger. So small's part grows by an entry, less as it is larger, or
+//!   shrinks by one and a half.
+//! - *Weights*: where entries differ, one that is lighter than half the mean counts as hit once more when it comes, and a
+//!   heavy one must have been away for a time shorter in proportion.
 //!
 //! Invariants:
 //!
@@ -85,10 +89,12 @@ const MAIN: usize = 1;
 /// of a point of hit ratio, one of 128 nothing.)
 const PATIENCE: u32 = 64;
 
-/// By how much a key must have been away for a shorter time than main's next victim has lain idle, in halves.
-const MARGIN_HALVES: u64 = 3;
-/// A key that comes again is young while its age is at most the number of entries divided by this.
-const YOUNG: u64 = 5;
+/// By how much a key must have been away for a shorter time than main's next victim has lain idle, in tenths.
+const MARGIN_TENTHS: u128 = 13;
+/// A key that comes again is young while its age is less than the number of entries divided by this.
+const YOUNG: u64 = 10;
+/// A weight counts as this many times the mean at most, and as one part in so many at least.
+const EXTREME: u64 = 16;
 
 /// A row's place in the queues.
 #[derive(Clone, Copy, PartialEq)]
@@ -128,6 +134,8 @@ pub(crate) struct Policy {
     weights: Column<u32>,
     len: [u64; 2],
     weight: [u64; 2],
+    /// Nothing has had to go since there was much room.
+    filling: bool,
     /// Misses: entries that came. Counted round and round, in 31 bits.
     now: u32,
     /// The part of evictions that were from main, of late, in 65,536ths.
@@ -148,6 +156,7 @@ impl Policy {
             weights: Column::new(1),
             len: [0; 2],
             weight: [0; 2],
+            filling: true,
             now: 0,
             from_main: 1 << 15,
             ghost: Ghost::new(),
@@ -196,35 +205,48 @@ impl Policy {
             self.push(MAIN, row);
             return 0;
         }
-        let proven = self.is_proven(hash);
+        // Before it comes, so that it is not part of the mean.
+        let hits = u8::from(self.is_light(weight));
+        let proven = self.is_proven(hash, weight);
         self.push(if proven { MAIN } else { SMALL }, row);
-        if self.weight() < self.capacity {
+        if self.filling {
             while self.weight[SMALL] > self.border.part_of(self.capacity) {
                 let Some(oldest) = self.queues.front(SMALL) else { break };
                 self.pull(oldest);
                 self.push(MAIN, oldest);
             }
         }
-        u8::from(proven)
+        hits + u8::from(proven)
+    }
+
+    /// Whether this is less than half of what entries weigh in the mean.
+    fn is_light(&self, weight: u32) -> bool {
+        2 * u128::from(weight) * u128::from(self.len()) < u128::from(self.weight())
     }
 
     /// Whether the ghost speaks for a key that comes. Moves the border.
-    fn is_proven(&mut self, hash: u32) -> bool {
+    fn is_proven(&mut self, hash: u32, weight: u32) -> bool {
         let Some(ghost) = self.ghost.recall(hash, self.now) else { return false };
         let age = u64::from(ghost.age);
         let part = u64::from(if ghost.from_main { self.from_main } else { (1 << 16) - self.from_main });
-        if age * part >> 16 < self.len() / YOUNG {
-            self.border.step(if ghost.from_main { -2 } else { 1 }, self.len() * self.shards);
+        if YOUNG * ((age * part) >> 16) < self.len() {
+            self.border.step(ghost.from_main, self.len() * self.shards);
+        }
+        if ghost.from_main {
+            return false;
         }
         let Some(next) = self.queues.front(MAIN) else { return true };
         let idle = self.now.wrapping_sub(self.rows.get_ref(next).since >> 1) & (u32::MAX >> 1);
-        MARGIN_HALVES * (age + self.len[SMALL]) < 2 * u64::from(idle)
+        let mean = (self.weight() / self.len().max(1)).max(1);
+        let weight = u64::from(weight).clamp(mean / EXTREME, mean * EXTREME);
+        MARGIN_TENTHS * u128::from(age) * u128::from(weight) < 10 * u128::from(idle) * u128::from(mean)
     }
 
     /// A row is gone.
     pub(crate) fn leave(&mut self, row: RowId) {
         if self.rows.get_ref(row).link.is_linked() {
             self.pull(row);
+            self.filling |= self.weight() < self.capacity - self.capacity / 16;
         }
     }
 
@@ -235,7 +257,8 @@ impl Policy {
         let queued = std::mem::replace(&mut self.rows.get_mut(old).link, Link::LOOSE);
         let since = self.rows.get_ref(old).since;
         *self.rows.get_mut(new) = Queued { link: queued, since };
-        let queue = queue_of(since);
+        // A row that was pinned was in no queue: what it says is from another time.
+        let queue = if self.kind == EvictionPolicy::Adaptive { queue_of(since) } else { MAIN };
         if self.queues.renumbered(&mut self.rows, new) {
             self.weight[queue] = self.weight[queue] - before + u64::from(weight);
             if weight == 0 {
@@ -248,6 +271,7 @@ impl Policy {
 
     /// The row that goes next, which leaves the queues here. None if there is no row of any weight.
     pub(crate) fn victim(&mut self, entries: &mut impl Entries) -> Option<RowId> {
+        self.filling = false;
         for passed in 0.. {
             let too_much = self.weight[SMALL] >= self.border.part_of(self.capacity);
             let queue = if self.len[MAIN] == 0 || (too_much && self.len[SMALL] != 0) { SMALL } else { MAIN };
@@ -262,7 +286,7 @@ impl Policy {
                 self.remember(entries.hash(row), queue);
                 return Some(row);
             }
-            self.push(if hits == 1 { queue } else { MAIN }, row);
+            self.push(if hits < MOST_HITS { queue } else { MAIN }, row);
         }
         None
     }
@@ -275,7 +299,7 @@ impl Policy {
         let entries = self.len() as usize + 1;
         if entries > self.ghost.entries() {
             // Where weights differ their number may yet grow, and each time all is forgotten.
-            let more = if self.weight() >= self.len() + 1 { entries / 4 } else { 0 };
+            let more = if self.weight() > self.len() { entries / 4 } else { 0 };
             self.ghost.resize(entries + more);
         }
         self.ghost.remember(hash, queue == MAIN, self.now);
@@ -320,7 +344,12 @@ impl Policy {
         for queue in [SMALL, MAIN] {
             let mut weight = 0;
             let len = self.queues.check(&self.rows, queue, |row| {
-                assert_eq!(queue_of(self.rows.get_ref(row).since), queue, "row {} and its queue", row.index());
+                assert_eq!(
+                    queue_of(self.rows.get_ref(row).since),
+                    queue,
+                    "row {} and its queue",
+                    row.index()
+                );
                 assert_ne!(self.weights.get(row), 0, "row {} is in a queue and pinned", row.index());
                 weight += u64::from(self.weights.get(row));
             });

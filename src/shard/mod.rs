@@ -14,6 +14,7 @@
 //! | `room.rs` | what a bounded shard gives up before something comes |
 //! | `rule.rs` | what the user's `Expiry` said, and how it takes effect |
 //! | `sweep.rs` | what the reaper does |
+//! | `terms.rs` | what every operation needs to know of the cache |
 //!
 //! # Invariants
 //!
@@ -32,13 +33,14 @@ mod jitter;
 mod room;
 mod rule;
 mod sweep;
+mod terms;
 mod write;
 
 pub(crate) use room::Left;
 pub(crate) use rule::{Expected, Ruled, Ruling};
 pub(crate) use sweep::{Cleared, Told};
+pub(crate) use terms::{Lengths, OnUse, Terms};
 pub(crate) use write::{Removed, Replaced};
-
 
 use crate::column::Column;
 use crate::hash::HashBits;
@@ -52,94 +54,8 @@ use crate::table::{Node, Pin, Place, Ripe, Sealed, Table, Unlinked, Writing};
 use crate::time::{SECOND, Span, Tick, Timeline};
 use crate::wheel::Wheel;
 use bounds::Bounds;
-use jitter::Jitter;
 use std::cell::Cell;
 use std::fmt;
-
-/// What every operation needs to know of the cache.
-#[derive(Debug)]
-pub(crate) struct Terms {
-    pub(crate) clock: Timeline,
-    pub(crate) ttl: Span,
-    pub(crate) tti: Span,
-    pub(crate) max_age: Span,
-    /// Whether every entry has the same one of these and no other (or none), so that a touch or a read knows
-    /// the new deadline without the books. Once false, false for ever.
-    uniform: AtomicBool,
-    pub(crate) jitter: Jitter,
-    /// Whether there is a time to idle.
-    pub(crate) idles: bool,
-    /// Whether a read that counts as use moves a deadline: there is a time to idle or an `Expiry`.
-    pub(crate) reads_count: bool,
-    /// What a read that counts as use does besides.
-    pub(crate) on_use: OnUse,
-    /// Whether somebody is to be told of expired entries.
-    pub(crate) listened: bool,
-    /// Whether hits are counted, for the policy.
-    pub(crate) counted: bool,
-}
-
-/// What a read that counts as use does besides.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum OnUse {
-    Nothing,
-    /// It counts a hit, for the policy.
-    CountHit,
-    /// There is a time to idle, an `Expiry`, or statistics.
-    More,
-}
-
-/// How long entries live.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Lengths {
-    pub(crate) ttl: Span,
-    pub(crate) tti: Span,
-    pub(crate) max_age: Span,
-}
-
-impl Terms {
-    /// `jitter` is from 0.0 to 1.0; `ruled` says that there is an `Expiry`.
-    pub(crate) fn new(clock: Timeline, lengths: Lengths, jitter: f64, ruled: bool, listened: bool) -> Self {
-        let Lengths { ttl, tti, max_age } = lengths;
-        let idles = tti != Span::ENDLESS;
-        let two_ends = ruled || idles && ttl != Span::ENDLESS || max_age != Span::ENDLESS;
-        Self {
-            clock,
-            ttl,
-            tti,
-            max_age,
-            uniform: AtomicBool::new(!two_ends),
-            jitter: Jitter::new(jitter),
-            idles,
-            reads_count: idles || ruled,
-            on_use: if idles || ruled { OnUse::More } else { OnUse::Nothing },
-            listened,
-            counted: false,
-        }
-    }
-
-    /// Whether every entry ends by the cache's time to live alone, or by its time to idle alone.
-    fn is_uniform(&self) -> bool {
-        // ORDERING: Relaxed; a touch or a read has loaded the deadline with Acquire before, from a node that it
-        // found with Acquire. An entry with a time to live of its own is published with Release after
-        // `Terms::note` (as a node by `Bucket::set_row`, as a deadline by `Node::exchange`).
-        self.uniform.load(Ordering::Relaxed)
-    }
-
-    /// The deadline of a touch at `now`, where it does not depend on the entry.
-    fn uniform_deadline(&self, now: Tick) -> Option<Tick> {
-        let deadline = if self.idles { now.after(self.tti).movable() } else { now.after(self.ttl) };
-        self.is_uniform().then_some(deadline)
-    }
-
-    /// Under the lock, before an entry gets this time to live.
-    fn note(&self, ttl: Span) {
-        if ttl != self.ttl {
-            // ORDERING: Relaxed; see `is_uniform`.
-            self.uniform.store(false, Ordering::Relaxed);
-        }
-    }
-}
 
 /// The times of an entry that outlive a replacement.
 #[derive(Clone, Copy, Debug)]
@@ -422,7 +338,8 @@ impl<K, V> Shard<K, V> {
         is_key: impl Fn(&K) -> bool,
         pin: &'g Pin,
     ) -> Option<&'g Node<K, V>> {
-        self.alive::<COUNT, _>(hash, is_key, pin, |node| node.is_visible(clock).then_some(())).map(|(node, ())| node)
+        self.alive::<COUNT, _>(hash, is_key, pin, |node| node.is_visible(clock).then_some(()))
+            .map(|(node, ())| node)
     }
 
     /// Entries in the table, expired and not yet removed ones included.
@@ -477,6 +394,7 @@ impl<K, V> Shard<K, V> {
         }
         if let Some(policy) = &ledger.policy {
             let weight = policy.weight();
+            // ORDERING: Relaxed, both; as above.
             if self.gauges.weight.load(Ordering::Relaxed) != weight {
                 self.gauges.weight.store(weight, Ordering::Relaxed);
             }

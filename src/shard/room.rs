@@ -140,18 +140,20 @@ impl<K, V> Shard<K, V> {
         entry: (K, V),
         (place, now): (Option<Place>, Tick),
     ) -> Chores<K, V> {
+        let mut was_alive = false;
         let removed = place.and_then(|place| {
             if !table.node(place).kill(now) {
                 drop_expired(terms, table, ledger, place);
                 return None;
             }
+            was_alive = true;
             let old = take(table, ledger, place);
             hand_out(terms, table, old)
         });
         ledger.left().refused = Some(entry);
         if let Some(tally) = &mut ledger.tally {
             tally.refused += 1;
-            tally.replacements += u64::from(place.is_some());
+            tally.replacements += u64::from(was_alive);
         }
         self.settle((table, ledger), (now, Tick::NEVER), removed)
     }

@@ -82,7 +82,13 @@ impl<K: Eq, V> Shard<K, V> {
         }
         let times = Times { ttl, born: now };
         let expiry = ruling.tick(now, || place.map_or(Tick::NEVER, |at| ledger.expiry(table.row(at))));
-        Ok(self.put(terms, (&mut table, ledger), hash, (entry, weight), (place.zip(seal), now, times, expiry)))
+        Ok(self.put(
+            terms,
+            (&mut table, ledger),
+            hash,
+            (entry, weight),
+            (place.zip(seal), now, times, expiry),
+        ))
     }
 
     /// Stores an entry, in the place of a sealed one if there is one.
@@ -106,10 +112,13 @@ impl<K: Eq, V> Shard<K, V> {
             return self.settle((table, ledger), (now, deadline), None);
         };
         ledger.set_born(table.row(place), times.born);
-        let old = exchange(terms, (table, ledger), place, (entry, weight), (seal.tick(), now, ends, times.ttl));
+        let old =
+            exchange(terms, (table, ledger), place, (entry, weight), (seal.tick(), now, ends, times.ttl));
         let was_alive = seal.was_alive(now);
         if let Some(tally) = &mut ledger.tally {
-            *(if was_alive { &mut tally.replacements } else { &mut tally.inserts }) += 1;
+            tally.replacements += u64::from(was_alive);
+            tally.inserts += u64::from(!was_alive);
+            tally.expired += u64::from(!was_alive);
         }
         let removed = if was_alive {
             hand_out(terms, table, old)

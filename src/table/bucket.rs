@@ -93,12 +93,13 @@ impl Bucket {
     /// For the writer. Of hits counted since it loaded the word, none is kept.
     #[inline]
     fn store(&self, word: usize, value: u64) {
-        // ORDERING: Release; pairs with Acquire in `Bucket::meta`, `Bucket::matches` and `Bucket::tag`.
         if cfg!(tidewheel_loom) && word == 1 {
             // Loom does not know that nothing comes between what an exchange finds and what it stores, and would have
             // a plain store come before one of `count_hit` that found an older word.
+            // ORDERING: Release; as below.
             self.words[word].swap(value, Ordering::Release);
         } else {
+            // ORDERING: Release; pairs with Acquire in `Bucket::meta`, `Bucket::matches` and `Bucket::tag`.
             self.words[word].store(value, Ordering::Release);
         }
     }
@@ -148,6 +149,7 @@ impl Bucket {
         let mut word = self.words[1].load(Ordering::Relaxed);
         while (word >> hits_shift(slot)) as u8 & MOST_HITS < MOST_HITS {
             let more = word + (1 << hits_shift(slot));
+            // ORDERING: Relaxed, both; as above.
             match self.words[1].compare_exchange_weak(word, more, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => break,
                 Err(actual) => word = actual,

@@ -1,0 +1,90 @@
+//! The terms of a cache: what every operation on a shard needs to know of it, and does not change, but for one flag.
+
+use super::jitter::Jitter;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::time::{Span, Tick, Timeline};
+
+/// What every operation needs to know of the cache.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    pub(crate) clock: Timeline,
+    pub(crate) ttl: Span,
+    pub(crate) tti: Span,
+    pub(crate) max_age: Span,
+    /// Whether every entry has the same one of these and no other (or none), so that a touch or a read knows
+    /// the new deadline without the books. Once false, false for ever.
+    uniform: AtomicBool,
+    pub(crate) jitter: Jitter,
+    /// Whether there is a time to idle.
+    pub(crate) idles: bool,
+    /// Whether a read that counts as use moves a deadline: there is a time to idle or an `Expiry`.
+    pub(crate) reads_count: bool,
+    /// What a read that counts as use does besides.
+    pub(crate) on_use: OnUse,
+    /// Whether somebody is to be told of expired entries.
+    pub(crate) listened: bool,
+    /// Whether hits are counted, for the policy.
+    pub(crate) counted: bool,
+}
+
+/// What a read that counts as use does besides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum OnUse {
+    Nothing,
+    /// It counts a hit, for the policy.
+    CountHit,
+    /// There is a time to idle, an `Expiry`, or statistics.
+    More,
+}
+
+/// How long entries live.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lengths {
+    pub(crate) ttl: Span,
+    pub(crate) tti: Span,
+    pub(crate) max_age: Span,
+}
+
+impl Terms {
+    /// `jitter` is from 0.0 to 1.0; `ruled` says that there is an `Expiry`.
+    pub(crate) fn new(clock: Timeline, lengths: Lengths, jitter: f64, ruled: bool, listened: bool) -> Self {
+        let Lengths { ttl, tti, max_age } = lengths;
+        let idles = tti != Span::ENDLESS;
+        let two_ends = ruled || idles && ttl != Span::ENDLESS || max_age != Span::ENDLESS;
+        Self {
+            clock,
+            ttl,
+            tti,
+            max_age,
+            uniform: AtomicBool::new(!two_ends),
+            jitter: Jitter::new(jitter),
+            idles,
+            reads_count: idles || ruled,
+            on_use: if idles || ruled { OnUse::More } else { OnUse::Nothing },
+            listened,
+            counted: false,
+        }
+    }
+
+    /// Whether every entry ends by the cache's time to live alone, or by its time to idle alone.
+    pub(super) fn is_uniform(&self) -> bool {
+        // ORDERING: Relaxed; a touch or a read has loaded the deadline with Acquire before, from a node that it
+        // found with Acquire. An entry with a time to live of its own is published with Release after
+        // `Terms::note` (as a node by `Bucket::set_row`, as a deadline by `Node::exchange`).
+        self.uniform.load(Ordering::Relaxed)
+    }
+
+    /// The deadline of a touch at `now`, where it does not depend on the entry.
+    pub(super) fn uniform_deadline(&self, now: Tick) -> Option<Tick> {
+        let deadline = if self.idles { now.after(self.tti).movable() } else { now.after(self.ttl) };
+        self.is_uniform().then_some(deadline)
+    }
+
+    /// Under the lock, before an entry gets this time to live.
+    pub(super) fn note(&self, ttl: Span) {
+        if ttl != self.ttl {
+            // ORDERING: Relaxed; see `is_uniform`.
+            self.uniform.store(false, Ordering::Relaxed);
+        }
+    }
+}
