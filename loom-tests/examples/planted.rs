@@ -148,7 +148,8 @@ fn all_pass(program: &Path) -> Result<(), String> {
 /// A source with the bugs that belong there, each behind a question whether it is awake. (Their numbers are their
 /// places in `bugs`, from 1 on.)
 fn weave(name: &str, mut source: String, bugs: &[Bug]) -> String {
-    let mut bodies: BTreeMap<usize, (usize, Vec<(usize, &Bug)>)> = BTreeMap::new();
+    // By where the bodies begin: where they end, and the bugs with their numbers.
+    let mut bodies = BTreeMap::new();
     for (at, bug) in bugs.iter().enumerate().filter(|(_, bug)| bug.file == name) {
         let body = bug.body(&source).expect("it was there a moment ago");
         bodies.entry(body.start).or_insert((body.end, Vec::new())).1.push((at + 1, bug));
