@@ -12,7 +12,7 @@ use tidewheel::RemovalCause::{Expired, Replaced, Size};
 const WRITING: Bounds = Bounds { slots: any_or(3), epoch: at_most(1, 2) };
 
 /// The same where one does the reaper's work as well.
-const REAPING: Bounds = Bounds { slots: at_most(2, 3), epoch: at_most(1, 1) };
+const REAPING: Bounds = Bounds { slots: at_most(2, 3), epoch: at_most(0, 1) };
 
 /// Room for so many entries, which live for ever.
 fn full_at(capacity: u64) -> Model {
