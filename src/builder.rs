@@ -442,6 +442,7 @@ impl<K, V> CacheBuilder<K, V> {
         let mut terms = Terms::new(self.timeline, self.lengths, self.jitter, ruled, listened);
         let (kind, border) = (self.eviction_policy, Arc::new(Border::new()));
         terms.counted = self.max_capacity.is_some() && kind != EvictionPolicy::Fifo;
+        terms.weighed = self.weigher.is_some();
         terms.on_use = match terms.on_use {
             OnUse::Nothing if self.counted => OnUse::More,
             OnUse::Nothing if terms.counted => OnUse::CountHit,
@@ -451,7 +452,7 @@ impl<K, V> CacheBuilder<K, V> {
             let policy = self.max_capacity.map(|capacity| {
                 Policy::new(kind, Bound::part(capacity, number, shards), shards, Arc::clone(&border))
             });
-            Shard::new(each, now, self.lengths.ttl, policy, self.counted)
+            Shard::new(each, now, &terms, policy, self.counted)
         };
         let parts = Parts {
             name: self.name,

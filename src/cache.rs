@@ -27,7 +27,7 @@ use crate::reaper::{Reaper, Registration, Sweep};
 use crate::shard::{Chores, Left, OnUse, Seldom, Shard, Terms, Times, Told};
 use crate::stats::Reads;
 use crate::sync::{Arc, Edge, OnceLock, Weak, catch, thread};
-use crate::table::{Node, Pin, Ripe, Unlinked, push_on};
+use crate::table::{Node, Pin, Ripe, Sealed, Unlinked, push_on};
 use crate::time::{Advanced, Span, Tick};
 use equivalent::Equivalent;
 use std::fmt;
@@ -129,7 +129,8 @@ impl<K, V> Cache<K, V> {
 }
 
 /// What comes after the listener was told of what was replaced or removed.
-type After<K, V> = (Option<Box<Left<K, V>>>, Option<Ripe<K, V>>);
+/// And whether heavy values wait to be dropped.
+type After<K, V> = (Option<Box<Left<K, V>>>, Option<Ripe<K, V>>, bool);
 
 impl<K, V, S> Cache<K, V, S> {
     /// The name given to the builder.
@@ -247,7 +248,7 @@ impl<K, V, S> Cache<K, V, S> {
     #[inline(never)]
     fn conclude_with(&self, shard: &Shard<K, V>, chores: Chores<K, V>, cause: RemovalCause) {
         let Chores { seldom, removed } = chores;
-        let (left, ripe) = seldom.map_or((None, None), |seldom| self.start(*seldom));
+        let (left, ripe, heavy) = seldom.map_or((None, None, false), |seldom| self.start(*seldom));
         if let Some(removed) = removed {
             self.tell(shard, removed, cause);
         }
@@ -257,6 +258,9 @@ impl<K, V, S> Cache<K, V, S> {
         if let Some(ripe) = ripe {
             shard.dispose(ripe);
         }
+        if heavy {
+            shard.help();
+        }
     }
 
     /// What comes before the listener is told. What comes after is handed back.
@@ -265,10 +269,8 @@ impl<K, V, S> Cache<K, V, S> {
         if let (Some(at), Some(registration)) = (seldom.wake, self.inner.registration.get()) {
             registration.wake(at);
         }
-        if let Some(sealed) = seldom.sealed {
-            sealed.start();
-        }
-        (seldom.left, seldom.ripe)
+        let heavy = seldom.sealed.is_some_and(Sealed::start);
+        (seldom.left, seldom.ripe, heavy)
     }
 
     /// Tells the listener of what did not stay.

@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     let mut bugs = read_bugs(&package.join("planted"));
     let mut problems = Vec::new();
     if wanted.is_empty() {
-        problems.extend(models_without_bugs(&package.join("tests"), &bugs));
+        problems.extend(models_without_bugs(&package.join("tests/models"), &bugs));
     }
     bugs.retain(|bug| wanted.is_empty() || wanted.iter().any(|part| bug.name.contains(part.as_str())));
     let started = Instant::now();
@@ -98,9 +98,11 @@ fn plant_together(
     field.sow(package, |name, source| weave(name, source, &together));
     let mut programs = Vec::new();
     for kind in [Kind::Slots, Kind::Epoch] {
-        let binaries = together.iter().filter(|bug| bug.kinds.contains(&kind)).flat_map(Bug::binaries).collect();
-        match field.build(&binaries, kind).and_then(|programs| all_pass(&programs).map(|()| programs)) {
-            Ok(built) => programs.push((kind, built)),
+        if !together.iter().any(|bug| bug.kinds.contains(&kind)) {
+            continue;
+        }
+        match field.build(kind).and_then(|program| all_pass(&program).map(|()| program)) {
+            Ok(program) => programs.push((kind, program)),
             Err(problem) => {
                 // Whose fault it is comes out when each is planted alone.
                 println!("all at once: {problem}");
@@ -112,11 +114,14 @@ fn plant_together(
     println!("{} bugs planted at once in {:.0} s", together.len(), began.elapsed().as_secs_f32());
     let (next, report) = (AtomicUsize::new(0), Mutex::new(report));
     let work = || {
-        while let Some((at, bug)) = Some(next.fetch_add(1, Relaxed)).and_then(|at| Some((at, together.get(at)?))) {
+        while let Some((at, bug)) =
+            Some(next.fetch_add(1, Relaxed)).and_then(|at| Some((at, together.get(at)?)))
+        {
             let began = Instant::now();
-            let result = programs.iter().filter(|(kind, _)| bug.kinds.contains(kind)).try_for_each(|(_, programs)| {
-                bug.models.iter().try_for_each(|model| field.must_fail(programs, model, Some(at + 1)))
-            });
+            let result =
+                programs.iter().filter(|(kind, _)| bug.kinds.contains(kind)).try_for_each(|(_, program)| {
+                    bug.models.iter().try_for_each(|model| field.must_fail(program, model, Some(at + 1)))
+                });
             (report.lock().expect("no panic"))(bug, result, began.elapsed());
         }
     };
@@ -130,22 +135,21 @@ fn plant_together(
 
 /// While all bugs are asleep, the models pass: what fails later fails because of a bug. (A few interleavings of each
 /// will do, for the code is the same.)
-fn all_pass(programs: &Programs) -> Result<(), String> {
-    for (binary, program) in programs {
-        let mut run = Command::new(program);
-        run.envs([("TIDEWHEEL_LOOM", "short"), ("LOOM_MAX_PREEMPTIONS", "0")]).stdin(Stdio::null());
-        let output = run.output().expect("a model starts");
-        if !output.status.success() {
-            return Err(format!("{binary} fails without a bug:\n{}", String::from_utf8_lossy(&output.stdout)));
-        }
+fn all_pass(program: &Path) -> Result<(), String> {
+    let mut run = Command::new(program);
+    run.envs([("TIDEWHEEL_LOOM", "short"), ("LOOM_MAX_PREEMPTIONS", "0")]).stdin(Stdio::null());
+    let output = run.output().expect("a model starts");
+    if output.status.success() {
+        return Ok(());
     }
-    Ok(())
+    Err(format!("a model fails without a bug:\n{}", String::from_utf8_lossy(&output.stdout)))
 }
 
 /// A source with the bugs that belong there, each behind a question whether it is awake. (Their numbers are their
 /// places in `bugs`, from 1 on.)
 fn weave(name: &str, mut source: String, bugs: &[Bug]) -> String {
-    let mut bodies: BTreeMap<usize, (usize, Vec<(usize, &Bug)>)> = BTreeMap::new();
+    // By where the bodies begin: where they end, and the bugs with their numbers.
+    let mut bodies = BTreeMap::new();
     for (at, bug) in bugs.iter().enumerate().filter(|(_, bug)| bug.file == name) {
         let body = bug.body(&source).expect("it was there a moment ago");
         bodies.entry(body.start).or_insert((body.end, Vec::new())).1.push((at + 1, bug));
@@ -177,25 +181,17 @@ mod planted {
 }
 "#;
 
-/// A file of models and the model in it.
-type Model = (String, String);
-type Programs = BTreeMap<String, PathBuf>;
-
 struct Bug {
     name: String,
     file: String,
-    models: Vec<Model>,
+    /// As the test is called: the file, and the model in it.
+    models: Vec<String>,
     kinds: Vec<Kind>,
     text: String,
     replacement: String,
 }
 
 impl Bug {
-    /// The files of its models.
-    fn binaries(&self) -> BTreeSet<&str> {
-        self.models.iter().map(|(binary, _)| binary.as_str()).collect()
-    }
-
     /// Whether the text to replace is where it should be.
     fn check(&self, package: &Path) -> Result<(), String> {
         let path = package.parent().expect("the package lies in the crate").join(&self.file);
@@ -210,7 +206,10 @@ impl Bug {
     fn body(&self, source: &str) -> Option<Range<usize>> {
         let start = source.find(&self.text)?;
         let end = start + self.text.len();
-        bodies(source).into_iter().filter(|body| body.start <= start && end <= body.end).min_by_key(Range::len)
+        bodies(source)
+            .into_iter()
+            .filter(|body| body.start <= start && end <= body.end)
+            .min_by_key(Range::len)
     }
 }
 
@@ -249,7 +248,8 @@ fn bodies(source: &str) -> Vec<Range<usize>> {
 
 /// How long the comment or the literal is that stands here; 0 if there is none.
 fn skip(text: &str) -> usize {
-    let until = |start: usize, end: &str| text[start..].find(end).map_or(text.len(), |at| start + at + end.len());
+    let until =
+        |start: usize, end: &str| text[start..].find(end).map_or(text.len(), |at| start + at + end.len());
     if text.starts_with("//") {
         return until(2, "\n");
     }
@@ -292,10 +292,7 @@ fn read_bug(path: &Path) -> Bug {
     let Some((head, rest)) = whole.split_once("---- text\n") else { complain("no `---- text`") };
     let Some((text, replacement)) = rest.split_once("---- bug\n") else { complain("no `---- bug`") };
     let lines = |key: &'static str| head.lines().filter_map(move |line| line.strip_prefix(key));
-    let models = lines("model: ").map(|model| match model.split_once("::") {
-        Some((binary, test)) => (binary.to_owned(), test.to_owned()),
-        None => complain("a model is named file::test"),
-    });
+    let models = lines("model: ").map(str::to_owned);
     let kinds = lines("with: ").map(|kind| match kind {
         "slots" => Kind::Slots,
         "epoch" => Kind::Epoch,
@@ -317,17 +314,17 @@ fn read_bug(path: &Path) -> Bug {
 
 /// Every `#[test]` in the models' files must be named by a bug.
 fn models_without_bugs(tests: &Path, bugs: &[Bug]) -> Vec<String> {
-    let named: BTreeSet<_> = bugs.iter().flat_map(|bug| bug.models.iter().cloned()).collect();
+    let named: BTreeSet<_> = bugs.iter().flat_map(|bug| &bug.models).collect();
     let mut missing = Vec::new();
     for path in files_under(tests) {
-        let binary = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        let file = path.file_stem().expect("a name").to_string_lossy();
         let source = fs::read_to_string(&path).expect("a model can be read");
         for (mark, _) in source.match_indices("#[test]\n") {
             let line = source[mark..].lines().find_map(|line| line.trim().strip_prefix("fn "));
-            let test = line.and_then(|line| line.split_once('(')).map(|(name, _)| name.to_owned());
-            let model = (binary.clone(), test.expect("a test has a name"));
+            let test = line.and_then(|line| line.split_once('(')).map(|(name, _)| name);
+            let model = format!("{file}::{}", test.expect("a test has a name"));
             if !named.contains(&model) {
-                missing.push(format!("no bug is planted for {}::{}", model.0, model.1));
+                missing.push(format!("no bug is planted for {model}"));
             }
         }
     }
@@ -382,21 +379,19 @@ impl Field {
         let sound = fs::read_to_string(&path).expect("the copy can be read");
         fs::write(&path, sound.replacen(&bug.text, &bug.replacement, 1)).expect("the copy can be written");
         let result = bug.kinds.iter().try_for_each(|&kind| {
-            let programs = self.build(&bug.binaries(), kind)?;
-            bug.models.iter().try_for_each(|model| self.must_fail(&programs, model, None))
+            let program = self.build(kind)?;
+            bug.models.iter().try_for_each(|model| self.must_fail(&program, model, None))
         });
         fs::write(&path, sound).expect("the copy can be written");
         result
     }
 
     /// The model must fail, in a program where the bug with this number is waked, or has been planted alone.
-    fn must_fail(&self, programs: &Programs, model: &Model, bug: Option<usize>) -> Result<(), String> {
-        let (binary, test) = model;
-        let program = programs.get(binary).ok_or_else(|| format!("there is no file {binary}"))?;
+    fn must_fail(&self, program: &Path, model: &str, bug: Option<usize>) -> Result<(), String> {
         let log = self.tree.join(format!("log-{}", bug.unwrap_or_default()));
         let file = fs::File::create(&log).expect("the log can be written");
         let mut run = Command::new(program)
-            .args(["--exact", test])
+            .args(["--exact", model])
             .env("TIDEWHEEL_LOOM", "short")
             .env("TIDEWHEEL_BUG", bug.unwrap_or_default().to_string())
             .env("RUST_BACKTRACE", "0")
@@ -413,30 +408,30 @@ impl Field {
             if started.elapsed() > PATIENCE {
                 let _ = run.kill();
                 let _ = run.wait();
-                return Err(format!("{binary}::{test} did not end in {} s", PATIENCE.as_secs()));
+                return Err(format!("{model} did not end in {} s", PATIENCE.as_secs()));
             }
             std::thread::sleep(Duration::from_millis(5));
         };
         let output = fs::read(&log).expect("the log can be read");
         let output = String::from_utf8_lossy(&output);
         if !output.contains("running 1 test\n") {
-            return Err(format!("there is no model {binary}::{test}"));
+            return Err(format!("there is no model {model}"));
         }
         if output.contains("overflowed its stack") {
-            return Err(format!("{binary}::{test} fails for want of stack, which says nothing"));
+            return Err(format!("{model} fails for want of stack, which says nothing"));
         }
-        if status.success() { Err(format!("it survives {binary}::{test}")) } else { Ok(()) }
+        if status.success() { Err(format!("it survives {model}")) } else { Ok(()) }
     }
 
-    /// Compiles files of models; returns the programs.
-    fn build(&self, binaries: &BTreeSet<&str>, kind: Kind) -> Result<Programs, String> {
+    /// Compiles the models; returns the program.
+    fn build(&self, kind: Kind) -> Result<PathBuf, String> {
         let flags = match kind {
             Kind::Slots => "",
             Kind::Epoch => "--cfg crossbeam_loom",
         };
         let build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["test", "--offline", "--no-run", "--message-format=json-render-diagnostics", "--release"])
-            .args(binaries.iter().flat_map(|binary| ["--test", binary]))
+            .args(["test", "--offline", "--no-run", "--message-format=json-render-diagnostics"])
+            .args(["--release", "--test", "models"])
             .current_dir(self.tree.join("loom-tests"))
             // Where the models' own run has left its dependencies.
             .env("CARGO_TARGET_DIR", &self.target)
@@ -456,17 +451,9 @@ impl Field {
             return Err(format!("it does not compile:\n    {error}"));
         }
         let messages = String::from_utf8_lossy(&build.stdout);
-        let programs = messages.lines().filter_map(|message| {
-            let program = between(message, "\"executable\":\"", "\"")?;
-            let binary = between(message, "\"crate_types\":[\"bin\"],\"name\":\"", "\"")?;
-            Some((binary.to_owned(), PathBuf::from(program)))
-        });
-        Ok(programs.collect())
+        let program = messages.rsplit_once("\"executable\":\"").and_then(|(_, rest)| rest.split_once('"'));
+        program.map(|(path, _)| PathBuf::from(path)).ok_or_else(|| "cargo names no program".to_owned())
     }
-}
-
-fn between<'t>(text: &'t str, start: &str, end: &str) -> Option<&'t str> {
-    text.split_once(start)?.1.split_once(end).map(|(found, _)| found)
 }
 
 fn files_under(folder: &Path) -> Vec<PathBuf> {

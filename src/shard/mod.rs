@@ -249,15 +249,22 @@ fn is_helping() -> bool {
 
 impl<K, V> Shard<K, V> {
     /// With room for `capacity` entries at once. With a policy it is bounded; `counted` says that there are statistics.
-    pub(crate) fn new(capacity: usize, now: Tick, ttl: Span, policy: Option<Policy>, counted: bool) -> Self {
-        let batch_weight = policy.as_ref().map(|policy| room::batch_weight(policy.capacity()));
+    pub(crate) fn new(
+        capacity: usize,
+        now: Tick,
+        terms: &Terms,
+        policy: Option<Policy>,
+        counted: bool,
+    ) -> Self {
+        let batch_weight =
+            policy.as_ref().filter(|_| terms.weighed).map(|policy| room::batch_weight(policy.capacity()));
         let ledger = Ledger {
             rows: Rows::new(),
             wheel: Wheel::new(now),
             due: Tick::NEVER,
             expired: Vec::new(),
             lean_since: None,
-            ttls: Column::new(ttl),
+            ttls: Column::new(terms.ttl),
             bounds: Bounds::new(),
             policy,
             left: None,
@@ -463,6 +470,14 @@ impl<K, V> Shard<K, V> {
             let mut locked = self.table.lock();
             let rows = &mut locked.parts().1.rows;
             vacant.into_iter().for_each(|row| rows.vacate(row));
+        }
+    }
+
+    /// Drops what is ripe, on a writer's thread that has just made some.
+    #[cold]
+    pub(crate) fn help(&self) {
+        if !is_helping() {
+            self.reclaim();
         }
     }
 

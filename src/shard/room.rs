@@ -168,13 +168,16 @@ impl<K, V> Shard<K, V> {
         if let Some(policy) = &mut ledger.policy {
             policy.set_capacity(if done { capacity } else { policy.weight() });
             policy.trim();
-            table.set_batch_weight(batch_weight(policy.capacity()));
+            if terms.weighed {
+                table.set_batch_weight(batch_weight(policy.capacity()));
+            }
         }
         (done, self.settle((&mut table, ledger), (now, Tick::NEVER), None))
     }
 }
 
-/// Debris of this weight makes a batch. Some six batches wait at most while nobody is pinned: less than a sixteenth.
+/// Debris of more than this weight makes a batch, which its writer drops at once unless somebody is pinned: so it is
+/// half a sixteenth that waits in a shard, and a value.
 pub(super) const fn batch_weight(capacity: u64) -> u64 {
-    capacity / 128
+    capacity / 32
 }

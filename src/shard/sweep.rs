@@ -65,7 +65,7 @@ impl<K, V> Shard<K, V> {
             self.publish(&table, ledger);
             drop(locked);
             if let Some(sealed) = sealed {
-                sealed.start();
+                let _ = sealed.start();
             }
             self.tell(expired, told);
             self.dispose(ripe);
@@ -102,7 +102,7 @@ impl<K, V> Shard<K, V> {
             self.publish(&table, ledger);
             drop(locked);
             if let Some(sealed) = sealed {
-                sealed.start();
+                let _ = sealed.start();
             }
         }
     }

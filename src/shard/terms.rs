@@ -25,6 +25,8 @@ pub(crate) struct Terms {
     pub(crate) listened: bool,
     /// Whether hits are counted, for the policy.
     pub(crate) counted: bool,
+    /// Whether entries have weights, so that few of them may be much.
+    pub(crate) weighed: bool,
 }
 
 /// What a read that counts as use does besides.
@@ -63,6 +65,7 @@ impl Terms {
             on_use: if idles || ruled { OnUse::More } else { OnUse::Nothing },
             listened,
             counted: false,
+            weighed: false,
         }
     }
 

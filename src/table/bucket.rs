@@ -93,10 +93,10 @@ impl Bucket {
     /// For the writer. Of hits counted since it loaded the word, none is kept.
     #[inline]
     fn store(&self, word: usize, value: u64) {
-        // ORDERING: Release; pairs with Acquire in `Bucket::meta`, `Bucket::matches` and `Bucket::tag`.
         if cfg!(tidewheel_loom) && word == 1 {
             // Loom does not know that nothing comes between what an exchange finds and what it stores, and would have
             // a plain store come before one of `count_hit` that found an older word.
+            // ORDERING: Release; as below.
             self.words[word].swap(value, Ordering::Release);
         } else {
             // ORDERING: Release; as above.

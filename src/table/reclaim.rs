@@ -161,6 +161,7 @@ impl<K, V> Debris<K, V> {
             return None;
         }
         let grace = Arc::new(Grace::begin());
+        let heavy = self.open_weight > self.batch_weight;
         let rows = std::mem::replace(&mut self.open, std::mem::take(&mut self.spare));
         self.open.reserve_exact(BATCH);
         self.open_weight = 0;
@@ -169,7 +170,7 @@ impl<K, V> Debris<K, V> {
         // As many wait as that, and the first of them has not ripened yet: then none has.
         let backlog = self.sealed.len().checked_sub(BACKLOG);
         let push = backlog.is_some_and(|first| !self.sealed[first].grace.is_over());
-        Some(Sealed { grace, push })
+        Some(Sealed { grace, push: push || heavy, heavy })
     }
 
     /// Takes out ripe batches: for a writer the oldest few, if they are no larger than what writers make;
@@ -232,15 +233,19 @@ pub(crate) struct Sealed {
     grace: Arc<Grace>,
     /// So much waits that it is time to look what is ripe.
     push: bool,
+    /// It was closed for its weight.
+    heavy: bool,
 }
 
 impl Sealed {
-    /// Lets the batch ripen. Outside the lock: this may run other threads' closures (of this crate alone).
-    pub(crate) fn start(self) {
+    /// Lets the batch ripen. Outside the lock: this may run other threads' closures (of this crate alone). Whether what is in it is so heavy that it should be dropped as soon as it is ripe, which is now unless somebody is
+    /// pinned.
+    pub(crate) fn start(self) -> bool {
         self.grace.start();
         if self.push {
             epoch::push();
         }
+        self.heavy
     }
 }
 

@@ -1,9 +1,7 @@
 //! Models of the reaper alone, with toy caches. That the thread ends is checked by loom itself: a
 //! thread that sleeps for ever is a deadlock to it.
 
-mod common;
-
-use common::{Bounds, any_or, at_most, explore};
+use crate::common::{Bounds, any_or, at_most, explore};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;

@@ -1,7 +1,6 @@
 //! What the models share: how far each is explored, and caches whose values notice every mistake.
 
-// Each file of models takes what it needs.
-#![allow(dead_code, unreachable_pub)]
+#![allow(unreachable_pub)]
 
 pub mod cache;
 

@@ -1,9 +1,7 @@
 //! Models of one entry: readers, touches, replacements, removals and the reaper, two at a time.
 
-mod common;
-
-use common::cache::{HALF, Model, TTL, spawn};
-use common::{REAPING, TWO, explore};
+use crate::common::cache::{HALF, Model, TTL, spawn};
+use crate::common::{REAPING, TWO, explore};
 use loom::thread;
 
 const KEY: u64 = 1;

@@ -4,10 +4,8 @@
 //! four. So the third entry makes the table move, and the fifth again. The keys are chosen: in a table
 //! of two buckets, 1, 2 and 6 have one home, 3, 4 and 8 the other.
 
-mod common;
-
-use common::cache::{Model, TTL, spawn};
-use common::{REAPING, TWO, explore};
+use crate::common::cache::{Model, TTL, spawn};
+use crate::common::{REAPING, TWO, explore};
 
 /// Readers of an entry that stays find it at every moment of several moves.
 #[test]

@@ -1,9 +1,7 @@
 //! Models with three threads: a writer, the reaper, and a reader who watches them.
 
-mod common;
-
-use common::cache::{HALF, Model, spawn};
-use common::{Bounds, THREE, at_most, explore};
+use crate::common::cache::{HALF, Model, spawn};
+use crate::common::{Bounds, THREE, at_most, explore};
 
 const KEY: u64 = 1;
 

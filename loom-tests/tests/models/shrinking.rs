@@ -3,10 +3,8 @@
 //!
 //! The table has four buckets and one entry, of key 1; the smaller array has one bucket.
 
-mod common;
-
-use common::cache::{Model, TTL, spawn};
-use common::{Bounds, at_most, explore};
+use crate::common::cache::{Model, TTL, spawn};
+use crate::common::{Bounds, at_most, explore};
 
 /// Two threads, one of which takes the lock a dozen times.
 const SHRINKING: Bounds = Bounds { slots: at_most(3, 4), epoch: at_most(1, 2) };

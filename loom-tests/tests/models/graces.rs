@@ -1,9 +1,7 @@
 //! Models of pins and graces alone: something that can be found until it is unlinked, and is destroyed when
 //! the grace that began after that is over.
 
-mod common;
-
-use common::{Bounds, any_or, at_most, explore};
+use crate::common::{Bounds, any_or, at_most, explore};
 use loom::cell::Cell;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;

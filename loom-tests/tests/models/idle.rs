@@ -1,9 +1,7 @@
 //! Models of reads that restart a time to idle, against the reaper and against writers.
 
-mod common;
-
-use common::cache::{HALF, Model, TTL, spawn};
-use common::{REAPING, TWO, explore};
+use crate::common::cache::{HALF, Model, TTL, spawn};
+use crate::common::{REAPING, TWO, explore};
 
 const KEY: u64 = 1;
 

@@ -4,10 +4,8 @@
 //! Under loom a bucket has one slot in each word. Keys 1 and 2 share a bucket, so that the second of them is in the
 //! second word. The first chunk has room for two nodes, the second for four.
 
-mod common;
-
-use common::cache::{Fixed, Model, TTL, spawn};
-use common::{REAPING, TWO, explore};
+use crate::common::cache::{Fixed, Model, TTL, spawn};
+use crate::common::{REAPING, TWO, explore};
 use loom::thread;
 use tidewheel::{Cache, ManualClock};
 

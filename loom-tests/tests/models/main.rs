@@ -1,0 +1,14 @@
+//! The loom models, all in one program, so that what they have in common is compiled once.
+//!
+//! Tests run in the order of their names, on two threads or more: the ones that take longest come first.
+
+mod among_three;
+mod bounded;
+mod common;
+mod entries;
+mod graces;
+mod growth;
+mod idle;
+mod places;
+mod reaper;
+mod shrinking;
