@@ -84,13 +84,12 @@ impl Ghost {
         }
         let (bucket, fingerprint) = self.locate(hash);
         let stamp = self.stamp(now);
-        // An empty one before all others.
-        let age = |slot: u32| if slot == 0 { u32::MAX } else { stamp.wrapping_sub(slot) & STAMP };
-        let oldest = self.slots[bucket].iter_mut().max_by_key(|slot| age(**slot));
-        if let Some(oldest) = oldest {
-            let from_main = if from_main { FROM_MAIN } else { 0 };
-            *oldest = fingerprint << FINGERPRINT_SHIFT | from_main | stamp;
-        }
+        let Ok(slots) = <&mut [u32; WAYS]>::try_from(&mut self.slots[bucket]) else { return };
+        // The oldest, an empty one before all others. Age above place: no branch that cannot be guessed.
+        let age = |slot: u32| if slot == 0 { STAMP + 1 } else { stamp.wrapping_sub(slot) & STAMP };
+        let ages = std::array::from_fn::<u32, WAYS, _>(|place| age(slots[place]) << 3 | place as u32);
+        let oldest = ages.into_iter().fold(0, u32::max) as usize % WAYS;
+        slots[oldest] = fingerprint << FINGERPRINT_SHIFT | if from_main { FROM_MAIN } else { 0 } | stamp;
     }
 
     /// What is remembered of a key that comes again, and forgets it.

@@ -31,6 +31,8 @@ impl<K, V> Default for Left<K, V> {
 struct InTable<'r, 'a, 't, K, V> {
     table: &'r Table<'a, 't, K, V>,
     rows: &'r Rows<Booked>,
+    /// The entry that was asked about last: nearly always the one that goes.
+    last: Option<Place>,
 }
 
 impl<K, V> Entries for InTable<'_, '_, '_, K, V> {
@@ -39,7 +41,9 @@ impl<K, V> Entries for InTable<'_, '_, '_, K, V> {
     }
 
     fn lower(&mut self, row: RowId, by: u8) -> u8 {
-        self.table.lower_hits(self.table.find_row(self.rows[row].home, row), by)
+        let place = self.table.find_row(self.rows[row].home, row);
+        self.last = Some(place);
+        self.table.lower_hits(place, by)
     }
 }
 
@@ -104,8 +108,13 @@ fn evict_some<K, V>(
         if !is_too_much(policy) {
             return true;
         }
-        let Some(row) = policy.victim(&mut InTable { table, rows }) else { return true };
-        evict(terms, (table, ledger), now, row);
+        let mut entries = InTable { table, rows, last: None };
+        let Some(row) = policy.victim(&mut entries) else { return true };
+        let place = match entries.last {
+            Some(place) if table.row(place) == row => place,
+            _ => table.find_row(rows[row].home, row),
+        };
+        evict(terms, (table, ledger), now, place);
     }
     false
 }
@@ -114,9 +123,9 @@ fn evict<K, V>(
     terms: &Terms,
     (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
     now: Tick,
-    row: RowId,
+    place: Place,
 ) {
-    let place = table.find_row(ledger.home(row), row);
+    let row = table.row(place);
     if !table.node(place).kill(now) {
         return drop_expired(terms, table, ledger, place);
     }
