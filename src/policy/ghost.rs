@@ -73,6 +73,13 @@ impl Ghost {
         (start..start + WAYS, (mixed as u32 >> FINGERPRINT_SHIFT).max(1))
     }
 
+    /// The first slot of a hash's bucket.
+    #[inline]
+    pub(super) fn memory_of(&self, hash: u32) -> Option<&u32> {
+        // An index, if there is any bucket.
+        self.slots.get(self.locate(hash).0.start)
+    }
+
     const fn stamp(&self, now: u32) -> u32 {
         now >> self.step_bits & STAMP
     }

@@ -254,6 +254,12 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         }
     }
 
+    /// Has the node of a row brought near.
+    #[inline]
+    pub(crate) fn fetch_node(&self, row: RowId) {
+        super::memory::fetch(self.table.homes.node(row));
+    }
+
     #[inline(never)]
     fn find_row_further(&self, home: u32, row: RowId) -> Place {
         let found = self.writer.search(home, |bucket, _| bucket.slot_of(row));
