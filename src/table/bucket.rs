@@ -188,8 +188,8 @@ impl Bucket {
     #[allow(unused_unsafe, reason = "compilers since 1.87 know that it is safe")]
     fn equal_rows(&self, row: RowId) -> u32 {
         use std::arch::x86_64::{
-            _mm_cmpeq_epi32, _mm_movemask_epi8, _mm_packs_epi16, _mm_packs_epi32, _mm_set_epi32, _mm_set1_epi32,
-            _mm_setzero_si128,
+            _mm_cmpeq_epi32, _mm_movemask_epi8, _mm_packs_epi16, _mm_packs_epi32, _mm_set_epi32,
+            _mm_set1_epi32, _mm_setzero_si128,
         };
         // ORDERING: Relaxed, all; as `own_row`.
         let [a, b, c, d, e, f, g, h, i, j, k, l] =

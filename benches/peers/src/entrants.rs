@@ -1,12 +1,12 @@
 //! Which candidates run in which kind of measurement, with their types forgotten: the loops are
 //! compiled for each candidate, so that no operation in them is a virtual call.
 
+use crate::candidates::{Bounded, Expires, Reads, Updates, Writes};
 use crate::candidates::{
     Dashmap, Foyer, Frozen, Locked, MiniMoka, MiniMokaExpiring, Moka, MokaExpiring, MokaPerEntry, MokaTended,
     Papaya, QuickCache, Scc, Stretto, StrettoExpiring, Tidewheel, TidewheelCounted, TidewheelExpiring,
     TidewheelHeld,
 };
-use crate::candidates::{Bounded, Expires, Reads, Updates, Writes};
 use crate::children::{Child, Kind};
 use crate::keys::{Keys, OneKey, Uniform, Zipf};
 use crate::load::{Drive, rate};

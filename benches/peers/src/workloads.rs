@@ -246,7 +246,8 @@ fn bounded_latency(workload: &Workload, plan: &Plan) -> Vec<Table> {
     let reads = 2 * plan.large;
     let unit = ("nanoseconds, two readings of the clock included", Better::Less);
     let children = plan.children(Kind::BoundedLatency);
-    let title = format!("a single insert of what {reads} reads miss, into a full cache, {}", threads_title(2));
+    let title =
+        format!("a single insert of what {reads} reads miss, into a full cache, {}", threads_title(2));
     let names = children.iter().map(|child| child.name);
     let mut table = Table::new(workload.name, title, unit, quantiles::columns(), names);
     // The quantile that the goal looks at.
@@ -267,7 +268,8 @@ fn memory(workload: &Workload, plan: &Plan) -> Vec<Table> {
 }
 
 fn bounded_memory(workload: &Workload, plan: &Plan) -> Vec<Table> {
-    let title = format!("resident memory beyond 16 bytes of key and value, a full cache of {} entries", plan.large);
+    let title =
+        format!("resident memory beyond 16 bytes of key and value, a full cache of {} entries", plan.large);
     weigh(workload, plan, Kind::BoundedMemory, title)
 }
 

@@ -1,7 +1,9 @@
 //! Ours: default clock, default reaper, a finite time to live on every entry; with a pin per operation,
 //! and, where it only reads, also under a guard that is held.
 
-use super::{Bounded, Expires, Hasher, Mortal, Operation, Reads, TIME_TO_LIVE, Updates, Writes, fill, hasher};
+use super::{
+    Bounded, Expires, Hasher, Mortal, Operation, Reads, TIME_TO_LIVE, Updates, Writes, fill, hasher,
+};
 use std::hash::Hash;
 use std::hint::black_box;
 use std::time::Instant;
@@ -44,7 +46,8 @@ impl Writes for Tidewheel {
 
 impl Bounded for Tidewheel {
     fn bounded(room: u64) -> Self {
-        let cache = Cache::builder().max_capacity(room).time_to_live(TIME_TO_LIVE).build_with_hasher(hasher());
+        let cache =
+            Cache::builder().max_capacity(room).time_to_live(TIME_TO_LIVE).build_with_hasher(hasher());
         Self(cache.expect("the reaper's thread starts"))
     }
 }
