@@ -38,10 +38,12 @@ const DUE: u64 = 1_000;
 /// Longer than any path moves its clock.
 const LONG: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-const PATHS: [Path; 17] = [
+const PATHS: [Path; 20] = [
     Path { name: "loop-alone", operations: 20_000, run: |n| over_entries(n, |_, key| see(key)) },
     Path { name: "get-hit", operations: 20_000, run: |n| over_entries(n, |c, key| see(c.get(&key))) },
     Path { name: "get-hit-system-clock", operations: 20_000, run: get_hit_system_clock },
+    Path { name: "get-hit-bounded", operations: 20_000, run: get_hit_bounded },
+    Path { name: "get-hit-stats", operations: 20_000, run: get_hit_stats },
     Path {
         name: "get-miss",
         operations: 20_000,
@@ -56,6 +58,7 @@ const PATHS: [Path; 17] = [
     Path { name: "guard-held-hit", operations: 20_000, run: guard_held_hit },
     Path { name: "insert-new", operations: 1 << 15, run: insert_new },
     Path { name: "insert-new-growing", operations: 1 << 16, run: insert_new_growing },
+    Path { name: "insert-evicting", operations: 1 << 15, run: insert_evicting },
     Path { name: "insert-over", operations: 20_000, run: |n| over_entries(n, |c, key| c.insert(key, key)) },
     Path {
         name: "replace",
@@ -142,6 +145,43 @@ fn get_hit_system_clock(operations: u64) {
     });
 }
 
+/// Every entry has been hit as often as is counted, as most hits find it.
+fn get_hit_bounded(operations: u64) {
+    let (cache, _clock) = filled_with(ENTRIES, settings(LONG).max_capacity(2 * ENTRIES));
+    for _ in 0..3 {
+        (0..ENTRIES).for_each(|key| see(cache.get(&key)));
+    }
+    timed(|| {
+        for number in 0..operations {
+            see(cache.get(&scattered(number, ENTRIES)));
+        }
+    });
+}
+
+fn get_hit_stats(operations: u64) {
+    let (cache, _clock) = filled_with(ENTRIES, settings(LONG).record_stats());
+    timed(|| {
+        for number in 0..operations {
+            see(cache.get(&scattered(number, ENTRIES)));
+        }
+    });
+}
+
+/// A full cache, and each time a key that it has never seen. A quarter of what is in it was hit.
+fn insert_evicting(operations: u64) {
+    let cache = build(settings(LONG).clock(ManualClock::new()).max_capacity(ENTRIES));
+    let insert = |key| {
+        cache.insert(key, key);
+        if key % 4 == 0 {
+            see((cache.get(&key), cache.get(&key)));
+        }
+    };
+    (0..4 * ENTRIES).for_each(insert);
+    timed(|| (4 * ENTRIES..4 * ENTRIES + operations).for_each(|key| cache.insert(key, key)));
+    assert_eq!(cache.entry_count() as u64, ENTRIES);
+    cache.validate();
+}
+
 /// There is room for all, with some to spare in each shard.
 fn insert_new(operations: u64) {
     let cache = build(settings(LONG).clock(ManualClock::new()).initial_capacity(2 * operations as usize));
@@ -198,8 +238,12 @@ fn tick_refiled(operations: u64) {
 
 /// The keys `0..entries`, each with itself as value, and nothing left to do.
 fn filled(entries: u64, time_to_live: Duration) -> (Numbers, ManualClock) {
+    filled_with(entries, settings(time_to_live))
+}
+
+fn filled_with(entries: u64, settings: CacheBuilder<u64, u64>) -> (Numbers, ManualClock) {
     let clock = ManualClock::new();
-    let cache = build(settings(time_to_live).clock(clock.clone()));
+    let cache = build(settings.clock(clock.clone()));
     (0..entries).for_each(|key| cache.insert(key, key));
     cache.run_pending_tasks();
     (cache, clock)

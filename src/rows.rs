@@ -207,6 +207,12 @@ impl<T: Row> Rows<T> {
         self.numbers.give(id);
     }
 
+    /// The number that the next row will probably have.
+    #[inline]
+    pub(crate) fn next_new(&self) -> Option<RowId> {
+        self.numbers.next()
+    }
+
     /// Has a row brought near, for whoever comes for it soon.
     #[inline]
     pub(crate) fn fetch(&self, id: RowId) {

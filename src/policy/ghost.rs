@@ -73,6 +73,13 @@ impl Ghost {
         (start..start + WAYS, (mixed as u32 >> FINGERPRINT_SHIFT).max(1))
     }
 
+    /// The first slot of a hash's bucket.
+    #[inline]
+    pub(super) fn memory_of(&self, hash: u32) -> Option<&u32> {
+        // An index, if there is any bucket.
+        self.slots.get(self.locate(hash).0.start)
+    }
+
     const fn stamp(&self, now: u32) -> u32 {
         now >> self.step_bits & STAMP
     }
@@ -84,13 +91,12 @@ impl Ghost {
         }
         let (bucket, fingerprint) = self.locate(hash);
         let stamp = self.stamp(now);
-        // An empty one before all others.
-        let age = |slot: u32| if slot == 0 { u32::MAX } else { stamp.wrapping_sub(slot) & STAMP };
-        let oldest = self.slots[bucket].iter_mut().max_by_key(|slot| age(**slot));
-        if let Some(oldest) = oldest {
-            let from_main = if from_main { FROM_MAIN } else { 0 };
-            *oldest = fingerprint << FINGERPRINT_SHIFT | from_main | stamp;
-        }
+        let Ok(slots) = <&mut [u32; WAYS]>::try_from(&mut self.slots[bucket]) else { return };
+        // The oldest, an empty one before all others. Age above place: no branch that cannot be guessed.
+        let age = |slot: u32| if slot == 0 { STAMP + 1 } else { stamp.wrapping_sub(slot) & STAMP };
+        let ages = std::array::from_fn::<u32, WAYS, _>(|place| age(slots[place]) << 3 | place as u32);
+        let oldest = ages.into_iter().fold(0, u32::max) as usize % WAYS;
+        slots[oldest] = fingerprint << FINGERPRINT_SHIFT | if from_main { FROM_MAIN } else { 0 } | stamp;
     }
 
     /// What is remembered of a key that comes again, and forgets it.

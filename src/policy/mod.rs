@@ -33,6 +33,7 @@
 //! 1. A row of weight is in one queue; a row of weight zero is in none, and so never goes.
 //! 2. The weights and lengths kept are those of the queues. `validate` recounts them.
 
+mod ahead;
 mod border;
 mod ghost;
 #[cfg(all(test, not(tidewheel_loom)))]

@@ -121,6 +121,13 @@ impl<C> Lists<C> {
         (first & LIST == 0).then_some(RowId::from_index(first))
     }
 
+    /// The row after one that is in a list.
+    #[inline]
+    pub(crate) fn after(&self, rows: &impl Linked<C>, row: RowId) -> Option<RowId> {
+        let next = rows.link(row).next;
+        (next & LIST == 0).then_some(RowId::from_index(next))
+    }
+
     /// Puts a row that is in no list of this chain behind the last row of `list`.
     pub(crate) fn push_back(&mut self, rows: &mut impl Linked<C>, list: usize, row: RowId) {
         let end = LIST | list as u32;

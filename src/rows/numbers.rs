@@ -157,6 +157,12 @@ impl Numbers {
         self.at_hand.pop()
     }
 
+    /// The number that is taken next, if one is at hand.
+    #[inline]
+    pub(super) fn next(&self) -> Option<RowId> {
+        self.at_hand.last().copied()
+    }
+
     /// Gathers the lowest vacant numbers, if none is at hand, and says which: none if all there can be are taken.
     #[cold]
     pub(super) fn gather(&mut self) -> &[RowId] {

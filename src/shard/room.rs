@@ -4,10 +4,10 @@
 //! no moment does the shard hold more than it may. Knows causes; knows no order of rows.
 
 use super::write::{Table, drop_expired, hand_out, take};
-use super::{Chores, Ledger, Shard, Terms};
+use super::{Chores, InWheel, Ledger, Shard, Terms};
 use crate::policy::{Entries, Policy};
-use crate::rows::{Booked, RowId, Rows};
-use crate::table::{Place, Unlinked};
+use crate::rows::{Booked, Lists, RowId, Rows};
+use crate::table::{Place, Unlinked, fetch};
 use crate::time::Tick;
 
 /// Entries that are evicted each time the lock is held, when a shard's room becomes less.
@@ -31,6 +31,8 @@ impl<K, V> Default for Left<K, V> {
 struct InTable<'r, 'a, 't, K, V> {
     table: &'r Table<'a, 't, K, V>,
     rows: &'r Rows<Booked>,
+    /// The entry that was asked about last: nearly always the one that goes.
+    last: Option<Place>,
 }
 
 impl<K, V> Entries for InTable<'_, '_, '_, K, V> {
@@ -39,7 +41,9 @@ impl<K, V> Entries for InTable<'_, '_, '_, K, V> {
     }
 
     fn lower(&mut self, row: RowId, by: u8) -> u8 {
-        self.table.lower_hits(self.table.find_row(self.rows[row].home, row), by)
+        let place = self.table.find_row(self.rows[row].home, row);
+        self.last = Some(place);
+        self.table.lower_hits(place, by)
     }
 }
 
@@ -104,19 +108,58 @@ fn evict_some<K, V>(
         if !is_too_much(policy) {
             return true;
         }
-        let Some(row) = policy.victim(&mut InTable { table, rows }) else { return true };
-        evict(terms, (table, ledger), now, row);
+        let mut entries = InTable { table, rows, last: None };
+        let Some(row) = policy.victim(&mut entries) else { return true };
+        let place = match entries.last {
+            Some(place) if table.row(place) == row => place,
+            _ => table.find_row(rows[row].home, row),
+        };
+        evict(terms, (table, ledger), now, place);
+        fetch_for_eviction(table, ledger);
     }
     false
+}
+
+/// Has brought near what an insert and the eviction before it will write to: each is a miss else, one after the other.
+#[inline]
+pub(super) fn fetch_for_insert<K, V>(table: &Table<'_, '_, K, V>, ledger: &Ledger<K, V>, hash: u32) {
+    let Ledger { policy: Some(policy), rows, .. } = ledger else { return };
+    if let Some(memory) = policy.memory_of(hash) {
+        fetch(memory);
+    }
+    if let Some(row) = rows.next_new() {
+        rows.fetch(row);
+        fetch(policy.place_of(row));
+        table.fetch_node(row);
+    }
+}
+
+/// The same of the next victim, and of the one after it what that needs: what is told of it here was brought near
+/// an eviction ago.
+#[inline]
+fn fetch_for_eviction<K, V>(table: &Table<'_, '_, K, V>, ledger: &Ledger<K, V>) {
+    let Ledger { policy: Some(policy), rows, .. } = ledger else { return };
+    let (Some(next), after) = policy.next_out() else { return };
+    let home = rows[next].home;
+    table.fetch(home);
+    table.fetch_node(next);
+    Lists::<InWheel>::fetch(rows, next);
+    if let Some(memory) = policy.memory_of(home) {
+        fetch(memory);
+    }
+    if let Some(after) = after {
+        rows.fetch(after);
+        fetch(policy.place_of(after));
+    }
 }
 
 fn evict<K, V>(
     terms: &Terms,
     (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
     now: Tick,
-    row: RowId,
+    place: Place,
 ) {
-    let place = table.find_row(ledger.home(row), row);
+    let row = table.row(place);
     if !table.node(place).kill(now) {
         return drop_expired(terms, table, ledger, place);
     }

@@ -5,7 +5,7 @@
 //! without the lock has read its clock before the seal, so nothing that is decided here undoes it.
 
 use super::bounds::Ends;
-use super::room::{make_room, make_room_in_place};
+use super::room::{fetch_for_insert, make_room, make_room_in_place};
 use super::{Chores, Expected, Ledger, Ruling, Shard, Terms, Times, stays};
 use crate::hash::HashBits;
 use crate::table::{Node, Pin, Place, Seal, Touch, Unlinked, Writing};
@@ -322,6 +322,7 @@ impl<K: Eq, V> Shard<K, V> {
         (entry, weight): ((K, V), u32),
         (now, ends, times): (Tick, Ends, Times),
     ) {
+        fetch_for_insert(table, ledger, hash.home());
         make_room(terms, (table, ledger), now, weight);
         let row = ledger.book(hash.home(), times);
         let hits = ledger.policy.as_mut().map_or(0, |policy| policy.admit(row, hash.home(), weight));

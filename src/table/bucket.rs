@@ -185,6 +185,52 @@ impl Bucket {
         RowId::from_index(self.rows[slot.index()].load(Ordering::Relaxed))
     }
 
+    /// For the writer: the slot that holds the entry of a row. All slots are compared, whichever it is: which
+    /// one that is, no processor can guess.
+    #[inline]
+    pub(super) fn slot_of(&self, row: RowId) -> Option<Slot> {
+        let equal = self.equal_rows(row);
+        // An empty slot may still have the number of whoever was there.
+        Slots(equal & PLACES).find(|&slot| self.own_tag(slot) != 0)
+    }
+
+    /// The slots that name a row, empty or not.
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(tidewheel_loom)))]
+    #[inline]
+    #[allow(unused_unsafe, reason = "compilers since 1.87 know that it is safe")]
+    fn equal_rows(&self, row: RowId) -> u32 {
+        use std::arch::x86_64::{
+            _mm_cmpeq_epi32, _mm_movemask_epi8, _mm_packs_epi16, _mm_packs_epi32, _mm_set_epi32,
+            _mm_set1_epi32, _mm_setzero_si128,
+        };
+        // ORDERING: Relaxed, all; as `own_row`.
+        let [a, b, c, d, e, f, g, h, i, j, k, l] =
+            self.rows.each_ref().map(|row| row.load(Ordering::Relaxed) as i32);
+        // SAFETY: no memory is touched, so it takes none of T1 to T9; and the processor has SSE2.
+        let mask = unsafe {
+            let wanted = _mm_set1_epi32(row.index() as i32);
+            let first = _mm_cmpeq_epi32(_mm_set_epi32(d, c, b, a), wanted);
+            let second = _mm_cmpeq_epi32(_mm_set_epi32(h, g, f, e), wanted);
+            let third = _mm_cmpeq_epi32(_mm_set_epi32(l, k, j, i), wanted);
+            let halves = [_mm_packs_epi32(first, second), _mm_packs_epi32(third, _mm_setzero_si128())];
+            _mm_movemask_epi8(_mm_packs_epi16(halves[0], halves[1]))
+        };
+        // The place of a slot is one more than its index.
+        (mask as u32) << 1
+    }
+
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2", not(tidewheel_loom))))]
+    fn equal_rows(&self, row: RowId) -> u32 {
+        Slot::all().filter(|&slot| self.own_row(slot) == row).fold(0, |set, slot| set | 1 << slot.0)
+    }
+
+    /// For the writer: as `tag`.
+    #[inline]
+    fn own_tag(&self, slot: Slot) -> u8 {
+        // ORDERING: Relaxed; as `own_meta`.
+        (self.words[slot.word()].load(Ordering::Relaxed) >> slot.shift()) as u8
+    }
+
     /// For the writer.
     #[inline]
     pub(super) fn set_row(&self, slot: Slot, row: RowId) {
@@ -373,6 +419,13 @@ mod tests {
             #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
             prop_assert_eq!(equal(words, tag), equal_at_once(words, tag));
 
+            for slot in Slot::all() {
+                let row = RowId::from_index(7 + slot.index() as u32);
+                bucket.set_row(slot, row);
+                let found = bucket.slot_of(row);
+                prop_assert_eq!(found, (bytes[slot.index()] != 0).then_some(slot));
+                bucket.set_row(slot, RowId::FIRST);
+            }
             prop_assert!(bucket.vacant().is_none_or(|slot| bytes[slot.index()] == 0));
             prop_assert_eq!(bucket.vacant().is_none(), !bytes.contains(&0));
             let occupied: Vec<_> = bucket.occupied().map(|(slot, tag)| (slot.index(), tag)).collect();

@@ -176,7 +176,7 @@ mod system {
 
 /// Asks the processor to bring near what is at an address. A hint, and no access.
 #[inline]
-fn fetch<T>(at: *const T) {
+pub(super) fn fetch<T>(at: *const T) {
     #[cfg(all(target_arch = "x86_64", not(tidewheel_loom)))]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

@@ -81,6 +81,12 @@ use nodes::Homes;
 use std::fmt;
 use write::Writer;
 
+/// Has a value brought near, for whoever comes for it soon.
+#[inline]
+pub(crate) fn fetch<T>(at: &T) {
+    memory::fetch(at);
+}
+
 /// Nodes for readers, and behind a mutex the means to change them.
 pub(crate) struct Table<K, V, L> {
     /// The array where readers begin. A tagged address.

@@ -16,6 +16,10 @@ pub(crate) enum Kind {
     Latency,
     /// Bytes per entry beyond the payload, at rest and at the peak.
     Memory,
+    /// Quantiles of a single insert into a full cache, in nanoseconds.
+    BoundedLatency,
+    /// As `Memory`, of a full cache.
+    BoundedMemory,
     /// Seconds from a deadline until everything is gone.
     Expiry,
     /// The same while somebody reads; then quantiles of a read before and meanwhile.
@@ -23,7 +27,15 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [Self::Growth, Self::Latency, Self::Memory, Self::Expiry, Self::ExpiryRead];
+    const ALL: [Self; 7] = [
+        Self::Growth,
+        Self::Latency,
+        Self::Memory,
+        Self::BoundedLatency,
+        Self::BoundedMemory,
+        Self::Expiry,
+        Self::ExpiryRead,
+    ];
 }
 
 /// A candidate in one kind of measurement; `run` takes threads and entries.

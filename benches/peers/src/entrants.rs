@@ -1,16 +1,17 @@
 //! Which candidates run in which kind of measurement, with their types forgotten: the loops are
 //! compiled for each candidate, so that no operation in them is a virtual call.
 
+use crate::candidates::{Bounded, Expires, Reads, Updates, Writes};
 use crate::candidates::{
     Dashmap, Foyer, Frozen, Locked, MiniMoka, MiniMokaExpiring, Moka, MokaExpiring, MokaPerEntry, MokaTended,
-    Papaya, QuickCache, Scc, Stretto, StrettoExpiring, Tidewheel, TidewheelExpiring, TidewheelHeld,
+    Papaya, QuickCache, Scc, Stretto, StrettoExpiring, Tidewheel, TidewheelCounted, TidewheelExpiring,
+    TidewheelHeld,
 };
-use crate::candidates::{Expires, Reads, Updates, Writes};
 use crate::children::{Child, Kind};
 use crate::keys::{Keys, OneKey, Uniform, Zipf};
 use crate::load::{Drive, rate};
 use crate::steadiness::Measured;
-use crate::{expiry, growth};
+use crate::{bounded, expiry, growth};
 use std::hint::black_box;
 
 /// The name of the candidate that all others are compared with.
@@ -36,7 +37,7 @@ pub(crate) fn hot() -> Vec<Entrant> {
     fn entrant<C: Reads>() -> Entrant {
         Entrant { name: C::NAME, fill: |entries| reading::<C>(entries, OneKey(entries / 2)) }
     }
-    each!(entrant: Tidewheel, TidewheelHeld, Dashmap, Papaya, Scc, QuickCache, Moka, MiniMoka, Foyer,
+    each!(entrant: Tidewheel, TidewheelCounted, TidewheelHeld, Dashmap, Papaya, Scc, QuickCache, Moka, MiniMoka, Foyer,
         Stretto, Locked, Frozen)
 }
 
@@ -112,12 +113,30 @@ pub(crate) fn mixed<const INSERTS: u64>() -> Vec<Entrant> {
         Locked)
 }
 
+/// Threads that read, and insert what they miss, in a cache that is full. The number is the room.
+pub(crate) fn reading_through() -> Vec<Entrant> {
+    fn entrant<C: Bounded>() -> Entrant {
+        Entrant { name: C::NAME, fill: bounded::reading_through::<C> }
+    }
+    each!(entrant: Tidewheel, QuickCache, Moka, MiniMoka, Foyer)
+}
+
+/// As [`mixed`], in a cache that is full. The number is the room.
+pub(crate) fn bounded_mixed<const INSERTS: u64>() -> Vec<Entrant> {
+    fn entrant<C: Bounded, const INSERTS: u64>() -> Entrant {
+        Entrant { name: C::NAME, fill: bounded::mixed::<C, INSERTS> }
+    }
+    each!(entrant<INSERTS>: Tidewheel, QuickCache, Moka, MiniMoka, Foyer)
+}
+
 /// Those that take part in a measurement in a process of its own.
 pub(crate) fn children(kind: Kind) -> Vec<Child> {
     match kind {
         Kind::Growth => growing(),
         Kind::Latency => growing_timed(),
         Kind::Memory => weighed(),
+        Kind::BoundedLatency => bounded_timed(),
+        Kind::BoundedMemory => bounded_weighed(),
         Kind::Expiry => expiring(),
         Kind::ExpiryRead => expiring_read(),
     }
@@ -144,6 +163,20 @@ fn weighed() -> Vec<Child> {
     }
     each!(child: Tidewheel, Dashmap, Papaya, Scc, QuickCache, Moka, MokaPerEntry, MiniMoka, Foyer, Stretto,
         Locked)
+}
+
+fn bounded_timed() -> Vec<Child> {
+    fn child<C: Bounded>() -> Child {
+        Child { name: C::NAME, run: bounded::latency::<C> }
+    }
+    each!(child: Tidewheel, QuickCache, Moka, MiniMoka, Foyer)
+}
+
+fn bounded_weighed() -> Vec<Child> {
+    fn child<C: Bounded>() -> Child {
+        Child { name: C::NAME, run: bounded::memory::<C> }
+    }
+    each!(child: Tidewheel, QuickCache, Moka, MiniMoka, Foyer)
 }
 
 fn expiring() -> Vec<Child> {

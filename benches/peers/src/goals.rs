@@ -36,6 +36,7 @@ const ONE: &str = "1 thread";
 const TWO: &str = "2 threads";
 const US: &str = crate::entrants::OURS;
 const HELD: &str = "tidewheel, guard held";
+const COUNTED: &str = "tidewheel, statistics";
 const FLOOR: &str = "frozen map";
 
 /// A ratio of rates is the inverse one of times: where a time is wanted, the other's rate stands first.
@@ -52,7 +53,7 @@ const fn figure(what: &'static str, of: Place, bound: Bound, judged: Judged) -> 
     Goal { what, of, over: None, bound, judged }
 }
 
-const GOALS: [Goal; 34] = [
+const GOALS: [Goal; 49] = [
     rate("one hot key: x dashmap", "hot", "dashmap", AtLeast(5.5)),
     rate("one hot key: x quick_cache", "hot", "quick_cache", AtLeast(4.5)),
     rate("one hot key: x papaya", "hot", "papaya", AtLeast(0.9)),
@@ -145,6 +146,36 @@ const GOALS: [Goal; 34] = [
         Place("expiry-reader", "tidewheel, meanwhile", "p99.99"),
         Place("expiry-reader", "tidewheel, before", "p99.99"),
         AtMost(3.0),
+    ),
+    rate("full, 95 reads of 100: x moka", "bounded-95", "moka", AtLeast(6.0)),
+    rate("full, 95 reads of 100: x quick_cache", "bounded-95", "quick_cache", AtLeast(1.2)),
+    rate("full, 95 reads of 100: x moka's hits", "bounded-95-hits", "moka", AtLeast(1.0)),
+    rate("full, 95 reads of 100: x quick_cache's hits", "bounded-95-hits", "quick_cache", AtLeast(1.0)),
+    rate("full, 75 reads of 100: x moka", "bounded-75", "moka", AtLeast(6.0)),
+    rate("full, 75 reads of 100: x quick_cache", "bounded-75", "quick_cache", AtLeast(1.2)),
+    rate("full, 75 reads of 100: x moka's hits", "bounded-75-hits", "moka", AtLeast(1.0)),
+    rate("full, 75 reads of 100: x quick_cache's hits", "bounded-75-hits", "quick_cache", AtLeast(1.0)),
+    rate("full, read through: x moka", "read-through", "moka", AtLeast(6.0)),
+    rate("full, read through: x quick_cache", "read-through", "quick_cache", AtLeast(1.2)),
+    rate("full, read through: x moka's hits", "read-through-hits", "moka", AtLeast(1.0)),
+    rate("full, read through: x quick_cache's hits", "read-through-hits", "quick_cache", AtLeast(1.0)),
+    ratio(
+        "full, p99.9 of an insert: x quick_cache's",
+        Place("bounded-latency", US, "p99.9"),
+        Place("bounded-latency", "quick_cache", "p99.9"),
+        AtMost(1.0),
+    ),
+    figure(
+        "full, memory: resident bytes per entry beyond key and value",
+        Place("bounded-memory", US, "at rest"),
+        AtMost(72.0),
+        Judged::Median,
+    ),
+    ratio(
+        "one hot key, with statistics: x the time without",
+        Place("hot", US, TWO),
+        Place("hot", COUNTED, TWO),
+        AtMost(1.15),
     ),
     rate("first goal, one hot key: x dashmap", "hot", "dashmap", AtLeast(4.5)),
     ratio(

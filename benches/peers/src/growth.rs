@@ -10,7 +10,7 @@ use crate::steadiness::Measured;
 use std::time::Instant;
 
 /// Bytes of a key and a value, which every candidate has to keep.
-const PAYLOAD: f64 = 16.0;
+pub(crate) const PAYLOAD: f64 = 16.0;
 
 /// Nanoseconds per insert: the time that all threads together took, over the number of inserts.
 pub(crate) fn growth<C: Writes>(threads: usize, entries: u64) -> Measured {
@@ -60,7 +60,7 @@ pub(crate) fn memory<C: Writes>(threads: usize, entries: u64) -> Measured {
 }
 
 /// A line of this process's status, in bytes; not a number where the system has no such file.
-fn resident(line: &str) -> f64 {
+pub(crate) fn resident(line: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kibibytes =
         status.lines().find_map(|l| l.strip_prefix(line)?.split_whitespace().next()?.parse().ok());

@@ -50,6 +50,37 @@ pub(crate) fn rate<O: Operation>(
     Measured { figures: vec![rates.into_iter().sum::<f64>() / 1e6], waited }
 }
 
+/// As [`rate`], of operations that say whether they found what they read, or `None` if they only wrote; measures
+/// also how many of a hundred reads did.
+pub(crate) fn rate_and_hits<O: FnMut(u64) -> Option<bool>>(
+    drive: Drive,
+    keys: &(impl Keys + Sync),
+    begin: impl Fn(usize) -> O + Sync,
+) -> Measured {
+    let (counted, waited) = together(drive.threads, |thread, start| {
+        let mut next = keys.seeded(drive.round, thread);
+        let (mut done, mut reads, mut hits) = (0u64, 0u64, 0u64);
+        let mut operation = begin(thread);
+        let start = start();
+        loop {
+            for _ in 0..BATCH {
+                let found = operation(next());
+                reads += u64::from(found.is_some());
+                hits += u64::from(found == Some(true));
+            }
+            done += u64::from(BATCH);
+            let elapsed = start.elapsed();
+            if elapsed >= drive.span {
+                return (done as f64 / elapsed.as_secs_f64(), reads, hits);
+            }
+        }
+    });
+    let rate = counted.iter().map(|(rate, ..)| rate).sum::<f64>() / 1e6;
+    let reads: u64 = counted.iter().map(|(_, reads, _)| reads).sum();
+    let hits: u64 = counted.iter().map(|(.., hits)| hits).sum();
+    Measured { figures: vec![rate, 100.0 * hits as f64 / reads as f64], waited }
+}
+
 /// What came of sharing out some work.
 pub(crate) struct Shared<R> {
     /// From the first start to the last end.

@@ -11,6 +11,7 @@
 //! its own; peers as their documents recommend them, the bounded ones with room for everything; rounds
 //! interleaved over the candidates; ratios taken within a round. It reports and never asserts a time.
 
+mod bounded;
 mod candidates;
 mod chart;
 mod children;

@@ -1,6 +1,7 @@
 //! The workloads by name, and the rounds over them: A B C D A B C D ..., so that what disturbs the
 //! machine for a while disturbs all candidates alike.
 
+use crate::bounded;
 use crate::children::{self, Child, Kind};
 use crate::entrants::{self, Entrant};
 use crate::keys::Zipf;
@@ -60,7 +61,7 @@ impl Workload {
     }
 }
 
-pub(crate) const ALL: [Workload; 12] = [
+pub(crate) const ALL: [Workload; 17] = [
     Workload {
         name: "hot",
         what: "reads of one hot key",
@@ -108,6 +109,27 @@ pub(crate) const ALL: [Workload; 12] = [
     },
     Workload { name: "latency", what: "the same, each insert timed by itself", run: latency },
     Workload { name: "memory", what: "resident memory of the same", run: memory },
+    Workload {
+        name: "bounded-95",
+        what: "95 reads and 5 inserts, zipf 0.99 over a million keys, room for a tenth",
+        run: |workload, plan| full_rates(workload, plan, entrants::bounded_mixed::<5>()),
+    },
+    Workload {
+        name: "bounded-75",
+        what: "75 reads and 25 inserts, zipf 0.99 over a million keys, room for a tenth",
+        run: |workload, plan| full_rates(workload, plan, entrants::bounded_mixed::<25>()),
+    },
+    Workload {
+        name: "read-through",
+        what: "reads that insert what they miss, zipf 0.99 over a million keys, room for a tenth",
+        run: |workload, plan| full_rates(workload, plan, entrants::reading_through()),
+    },
+    Workload {
+        name: "bounded-latency",
+        what: "inserts of what reads miss into a full cache, each timed by itself",
+        run: bounded_latency,
+    },
+    Workload { name: "bounded-memory", what: "resident memory of a full cache", run: bounded_memory },
     Workload { name: "expiry", what: "many entries that expire at once", run: expiry },
 ];
 
@@ -140,6 +162,41 @@ fn rates(workload: &Workload, plan: &Plan, mut entrants: Vec<Entrant>, entries: 
         }
     }
     vec![table]
+}
+
+/// As [`rates`], of caches that are full, and how often their reads hit.
+fn full_rates(workload: &Workload, plan: &Plan, mut entrants: Vec<Entrant>) -> Vec<Table> {
+    entrants.retain(|entrant| plan.wants(entrant.name));
+    let table = |id: String, title: String, unit| {
+        let names = entrants.iter().map(|entrant| entrant.name);
+        let mut table = Table::new(id, title, (unit, Better::More), plan.threads_titles(), names);
+        table.lead = plan.threads.len() - 1;
+        table
+    };
+    let unit = "million operations per second, all threads together";
+    let mut rates = table(workload.name.to_owned(), workload.what.to_owned(), unit);
+    let title = format!("{}: hits", workload.what);
+    let mut hits = table(format!("{}-hits", workload.name), title, "hits in a hundred reads");
+    progress(workload, "filling");
+    let driven: Vec<_> = entrants.iter().map(|entrant| (entrant.fill)(bounded::ROOM)).collect();
+    // Round 0 warms up and does not count.
+    for round in 0..=plan.rounds {
+        progress(workload, &format!("round {round} of {}", plan.rounds));
+        for (column, threads) in plan.threads.iter().enumerate() {
+            for (row, driven) in driven.iter().enumerate() {
+                let drive = Drive { threads: *threads, span: plan.span, round };
+                if round == 0 {
+                    driven(drive);
+                    continue;
+                }
+                let Measured { figures, waited } = steady(RATE_ATTEMPTS, || driven(drive));
+                let [rate, share] = figures[..] else { unreachable!("two figures are measured") };
+                rates.push(row, column, &Measured { figures: vec![rate], waited });
+                hits.push(row, column, &Measured { figures: vec![share], waited });
+            }
+        }
+    }
+    vec![rates, hits]
 }
 
 fn growth(workload: &Workload, plan: &Plan) -> Vec<Table> {
@@ -184,17 +241,48 @@ fn latency(workload: &Workload, plan: &Plan) -> Vec<Table> {
     plan.threads.iter().map(table).collect()
 }
 
+/// With two threads, whatever else is measured with.
+fn bounded_latency(workload: &Workload, plan: &Plan) -> Vec<Table> {
+    let reads = 2 * plan.large;
+    let unit = ("nanoseconds, two readings of the clock included", Better::Less);
+    let children = plan.children(Kind::BoundedLatency);
+    let title =
+        format!("a single insert of what {reads} reads miss, into a full cache, {}", threads_title(2));
+    let names = children.iter().map(|child| child.name);
+    let mut table = Table::new(workload.name, title, unit, quantiles::columns(), names);
+    // The quantile that the goal looks at.
+    table.lead = quantiles::COUNT - 3;
+    for round in 1..=plan.rounds {
+        progress(workload, &format!("round {round} of {}", plan.rounds));
+        for (row, child) in children.iter().enumerate() {
+            let measure = || children::measure(Kind::BoundedLatency, child.name, 2, reads);
+            table.push(row, 0, &steady(CHILD_ATTEMPTS, measure));
+        }
+    }
+    vec![table]
+}
+
 fn memory(workload: &Workload, plan: &Plan) -> Vec<Table> {
     let title = format!("resident memory beyond 16 bytes of key and value, {} entries", plan.large);
+    weigh(workload, plan, Kind::Memory, title)
+}
+
+fn bounded_memory(workload: &Workload, plan: &Plan) -> Vec<Table> {
+    let title =
+        format!("resident memory beyond 16 bytes of key and value, a full cache of {} entries", plan.large);
+    weigh(workload, plan, Kind::BoundedMemory, title)
+}
+
+fn weigh(workload: &Workload, plan: &Plan, kind: Kind, title: String) -> Vec<Table> {
     let unit = ("bytes per entry", Better::Less);
-    let children = plan.children(Kind::Memory);
+    let children = plan.children(kind);
     let columns = ["at rest", "at the peak"].map(str::to_owned).to_vec();
     let names = children.iter().map(|child| child.name);
     let mut table = Table::new(workload.name, title, unit, columns, names);
     for round in 1..=plan.rounds {
         progress(workload, &format!("round {round} of {}", plan.rounds));
         for (row, child) in children.iter().enumerate() {
-            table.push(row, 0, &children::measure(Kind::Memory, child.name, 1, plan.large));
+            table.push(row, 0, &children::measure(kind, child.name, 1, plan.large));
         }
     }
     vec![table]

@@ -2,7 +2,7 @@
 //! a read moves its entry in (its default: least recently used, eight shards). It hands out counted
 //! references. Knows no expiry.
 
-use super::{Hasher, Reads, Writes, fill, hasher};
+use super::{Bounded, Hasher, Reads, Writes, fill, hasher};
 use foyer_memory::{Cache, CacheBuilder, CacheProperties};
 
 pub(crate) struct Foyer(Cache<u64, u64, Hasher, CacheProperties>);
@@ -37,5 +37,11 @@ impl Writes for Foyer {
     fn replace(&self, key: u64, value: u64) -> bool {
         self.0.insert(key, value);
         true
+    }
+}
+
+impl Bounded for Foyer {
+    fn bounded(room: u64) -> Self {
+        Self(CacheBuilder::new(room as usize).with_hash_builder(hasher()).build())
     }
 }

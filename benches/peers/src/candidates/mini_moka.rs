@@ -1,7 +1,7 @@
 //! mini-moka: moka without the background work and the time to live per entry: one time to live for all
 //! entries, and expired ones leave when other calls come by.
 
-use super::{Expires, Hasher, Mortal, Reads, TIME_TO_LIVE, Writes, fill, hasher};
+use super::{Bounded, Expires, Hasher, Mortal, Reads, TIME_TO_LIVE, Writes, fill, hasher};
 use mini_moka::sync::{Cache, ConcurrentCacheExt};
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,12 @@ impl Writes for MiniMoka {
 
     fn settle(&self) {
         self.0.sync();
+    }
+}
+
+impl Bounded for MiniMoka {
+    fn bounded(room: u64) -> Self {
+        Self(Cache::builder().max_capacity(room).time_to_live(TIME_TO_LIVE).build_with_hasher(hasher()))
     }
 }
 

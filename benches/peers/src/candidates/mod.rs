@@ -2,7 +2,7 @@
 //! measured.
 //!
 //! A new candidate is a file here with a type that implements [`Reads`] and, if it can be written to
-//! through `&self`, [`Writes`] and perhaps [`Updates`]; if entries can expire, [`Expires`]; and its name in
+//! through `&self`, [`Writes`] and perhaps [`Updates`] and [`Bounded`]; if entries can expire, [`Expires`]; and its name in
 //! the lists of `entrants.rs`.
 
 mod dashmap;
@@ -29,7 +29,7 @@ pub(crate) use self::quick_cache::QuickCache;
 pub(crate) use self::rwlock::Locked;
 pub(crate) use self::scc::Scc;
 pub(crate) use self::stretto::{Stretto, StrettoExpiring};
-pub(crate) use self::tidewheel::{Tidewheel, TidewheelExpiring, TidewheelHeld};
+pub(crate) use self::tidewheel::{Tidewheel, TidewheelCounted, TidewheelExpiring, TidewheelHeld};
 
 use std::hint::black_box;
 use std::ops::Range;
@@ -110,6 +110,12 @@ pub(crate) trait Updates: Writes {
     fn update(&self, key: u64) -> bool;
 }
 
+/// What can also be full.
+pub(crate) trait Bounded: Writes {
+    /// An empty candidate that holds so many entries and no more, each with a time to live if it knows one.
+    fn bounded(room: u64) -> Self;
+}
+
 /// What lets entries expire, with values that count themselves.
 pub(crate) trait Expires: Send + Sync + 'static {
     const NAME: &'static str;
@@ -164,6 +170,23 @@ mod tests {
         let candidate: C = fill(10);
         assert!(candidate.update(3) && candidate.update(3), "{}", C::NAME);
         assert_eq!((candidate.get(3), candidate.get(4)), (Some(5), Some(4)), "{}", C::NAME);
+    }
+
+    fn holds_no_more_than_it_may<C: Bounded>() {
+        let candidate = C::bounded(10_000);
+        candidate.insert_all(0..30_000);
+        candidate.settle();
+        let held = (0..30_000).filter(|key| candidate.get(*key).is_some()).count();
+        assert!((8_000..=10_000).contains(&held), "{}: {held}", C::NAME);
+    }
+
+    #[test]
+    fn bounded_ones_hold_no_more_than_they_may() {
+        holds_no_more_than_it_may::<Tidewheel>();
+        holds_no_more_than_it_may::<QuickCache>();
+        holds_no_more_than_it_may::<Moka>();
+        holds_no_more_than_it_may::<MiniMoka>();
+        holds_no_more_than_it_may::<Foyer>();
     }
 
     fn holds_until_the_deadline<C: Expires>() {

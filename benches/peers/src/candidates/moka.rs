@@ -2,7 +2,7 @@
 //! live per entry, which is the nearer relative of ours and the dearer one to insert into. It has no
 //! thread of its own: expired entries leave when other calls come by, or when somebody tends it.
 
-use super::{Expires, Hasher, Mortal, Reads, TIME_TO_LIVE, Updates, Writes, fill, hasher};
+use super::{Bounded, Expires, Hasher, Mortal, Reads, TIME_TO_LIVE, Updates, Writes, fill, hasher};
 use moka::Expiry;
 use moka::sync::{Cache, CacheBuilder};
 use std::thread;
@@ -42,6 +42,12 @@ impl Writes for Moka {
 
     fn settle(&self) {
         self.0.run_pending_tasks();
+    }
+}
+
+impl Bounded for Moka {
+    fn bounded(room: u64) -> Self {
+        Self(Cache::builder().max_capacity(room).time_to_live(TIME_TO_LIVE).build_with_hasher(hasher()))
     }
 }
 

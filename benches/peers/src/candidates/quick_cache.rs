@@ -1,6 +1,6 @@
 //! quick_cache: a bounded cache in shards, each under a read-write lock. Knows no expiry.
 
-use super::{Hasher, Reads, Updates, Writes, fill, hasher};
+use super::{Bounded, Hasher, Reads, Updates, Writes, fill, hasher};
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle, EntryAction, EntryResult};
 
@@ -35,6 +35,12 @@ impl Writes for QuickCache {
     #[inline]
     fn replace(&self, key: u64, value: u64) -> bool {
         self.0.replace(key, value, false).is_ok()
+    }
+}
+
+impl Bounded for QuickCache {
+    fn bounded(room: u64) -> Self {
+        Self(Cache::with(room as usize, room, UnitWeighter, hasher(), DefaultLifecycle::default()))
     }
 }
 

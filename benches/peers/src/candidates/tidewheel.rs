@@ -1,7 +1,9 @@
 //! Ours: default clock, default reaper, a finite time to live on every entry; with a pin per operation,
 //! and, where it only reads, also under a guard that is held.
 
-use super::{Expires, Hasher, Mortal, Operation, Reads, TIME_TO_LIVE, Updates, Writes, fill, hasher};
+use super::{
+    Bounded, Expires, Hasher, Mortal, Operation, Reads, TIME_TO_LIVE, Updates, Writes, fill, hasher,
+};
 use std::hash::Hash;
 use std::hint::black_box;
 use std::time::Instant;
@@ -42,10 +44,38 @@ impl Writes for Tidewheel {
     }
 }
 
+impl Bounded for Tidewheel {
+    fn bounded(room: u64) -> Self {
+        let cache =
+            Cache::builder().max_capacity(room).time_to_live(TIME_TO_LIVE).build_with_hasher(hasher());
+        Self(cache.expect("the reaper's thread starts"))
+    }
+}
+
 impl Updates for Tidewheel {
     #[inline]
     fn update(&self, key: u64) -> bool {
         self.0.update(&key, |value| value + 1)
+    }
+}
+
+/// The same with statistics.
+pub(crate) struct TidewheelCounted(Tidewheel);
+
+impl Reads for TidewheelCounted {
+    const NAME: &'static str = "tidewheel, statistics";
+
+    fn filled(entries: u64) -> Self {
+        let cache = Cache::builder().time_to_live(TIME_TO_LIVE).record_stats().build_with_hasher(hasher());
+        let cache = Tidewheel(cache.expect("the reaper's thread starts"));
+        cache.insert_all(0..entries);
+        cache.settle();
+        Self(cache)
+    }
+
+    #[inline]
+    fn get(&self, key: u64) -> Option<u64> {
+        self.0.get(key)
     }
 }
 
