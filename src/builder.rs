@@ -99,7 +99,7 @@ impl<K, V> CacheBuilder<K, V> {
     /// cache at once; its value is dropped a little later, while a sixteenth of the capacity and some hundred entries a
     /// shard wait for that at most, unless a guard is held.
     ///
-    /// Zero: nothing is ever kept.
+    /// Zero: nothing is ever kept, but for entries that weigh nothing.
     ///
     /// Each shard has an equal part of the capacity. There are so few shards that a part is at least 64, and,
     /// with a weigher, at most eight, so that an entry of up to an eighth of the capacity is always kept.
@@ -123,7 +123,10 @@ impl<K, V> CacheBuilder<K, V> {
     /// that weighs nothing is pinned: it is never evicted. An entry that is heavier than its shard's part of
     /// the capacity is refused: it is not kept, an older value under its key is removed all the same (with the
     /// cause [`Replaced`](RemovalCause::Replaced)), and the listener hears of it with the cause
-    /// [`Size`](RemovalCause::Size). An eighth of the capacity is never too heavy.
+    /// [`Size`](RemovalCause::Size). An eighth of the capacity is never too heavy. The call that wanted to store a refused
+    /// value answers as if it had been stored, and evicted at once.
+    ///
+    /// An entry that is as heavy as very many others holds its shard's lock while it evicts them.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder()
@@ -335,7 +338,8 @@ impl<K, V> CacheBuilder<K, V> {
     /// # Concurrency
     ///
     /// Called outside every lock: on the reaper's thread for [`Expired`](RemovalCause::Expired), on the
-    /// caller's for the other causes, in no order between threads. It may use the cache. A panic is caught,
+    /// caller's for the other causes, in no order between threads. It may use the cache, but where it answers
+    /// each eviction from a full cache with an insert of something new there is no end to it. A panic is caught,
     /// and the listener stays. One that blocks on the reaper delays memory, never visibility. If it
     /// captures its own cache, the cache never goes away: capture a [`WeakCache`](crate::WeakCache).
     /// It does not hear of what is in the cache when the cache is dropped.

@@ -277,8 +277,9 @@ impl<K, V, S> Cache<K, V, S> {
     #[cold]
     fn tell_of_left(&self, shard: &Shard<K, V>, left: Left<K, V>) {
         let Left { evicted, refused } = left;
-        for old in evicted {
-            self.tell(shard, old, RemovalCause::Size);
+        for (old, was_alive) in evicted {
+            let cause = if was_alive { RemovalCause::Size } else { RemovalCause::Expired };
+            self.tell(shard, old, cause);
         }
         if let Some((key, value)) = refused {
             if let Some(listener) = &self.parts().listener {

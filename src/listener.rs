@@ -25,7 +25,7 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum RemovalCause {
-    /// Its deadline passed. The reaper tells of it.
+    /// Its deadline passed. The reaper tells of it, or a thread that wanted its room before the reaper came.
     Expired,
     /// It was removed, invalidated, or moved to another key. The caller's thread tells of it.
     Explicit,

@@ -15,8 +15,8 @@ const HOLD: usize = if cfg!(tidewheel_loom) { 1 } else { 128 };
 
 /// What did not stay, for the caller, who tells the listener.
 pub(crate) struct Left<K, V> {
-    /// Evicted, while they were alive; if somebody listens.
-    pub(crate) evicted: Vec<Unlinked<K, V>>,
+    /// Evicted, and whether they were alive; if somebody listens.
+    pub(crate) evicted: Vec<(Unlinked<K, V>, bool)>,
     /// Too heavy to be kept at all.
     pub(crate) refused: Option<(K, V)>,
 }
@@ -117,7 +117,8 @@ fn evict_some<K, V>(
         evict(terms, (table, ledger), now, place);
         fetch_for_eviction(table, ledger);
     }
-    false
+    // The last one may have been enough.
+    ledger.policy.as_ref().is_none_or(|policy| !is_too_much(policy))
 }
 
 /// Has brought near what an insert and the eviction before it will write to: each is a miss else, one after the other.
@@ -159,17 +160,20 @@ fn evict<K, V>(
     now: Tick,
     place: Place,
 ) {
-    let row = table.row(place);
-    if !table.node(place).kill(now) {
-        return drop_expired(terms, table, ledger, place);
-    }
+    let was_alive = table.node(place).kill(now);
+    let weight = ledger.weight_of(table.row(place));
     if let Some(tally) = &mut ledger.tally {
-        tally.evicted += 1;
-        tally.evicted_weight += ledger.policy.as_ref().map_or(0, |policy| u64::from(policy.weight_of(row)));
+        if was_alive {
+            tally.evicted += 1;
+            tally.evicted_weight += u64::from(weight);
+        } else {
+            tally.expired += 1;
+        }
     }
     let old = take(table, ledger, place);
+    // If it was over, it is told of here all the same: what waits for the reaper is not bounded.
     if let Some(old) = hand_out(terms, table, old) {
-        ledger.left().evicted.push(old);
+        ledger.left().evicted.push((old, was_alive));
     }
 }
 
@@ -209,7 +213,7 @@ impl<K, V> Shard<K, V> {
         // Evicted first, then allowed no more than is left: so it only ever becomes less.
         let done = evict_some(terms, (&mut table, ledger), now, HOLD, |policy| policy.weight() > capacity);
         if let Some(policy) = &mut ledger.policy {
-            policy.set_capacity(if done { capacity } else { policy.weight() });
+            policy.set_capacity(if done { capacity } else { policy.weight().max(capacity) });
             policy.trim();
             if terms.weighed {
                 table.set_batch_weight(batch_weight(policy.capacity()));

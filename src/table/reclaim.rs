@@ -181,7 +181,8 @@ impl<K, V> Debris<K, V> {
         let (mut index, mut taken) = (0, 0);
         while index < self.sealed.len() && (all || taken < HELP) {
             let batch = &self.sealed[index];
-            let is_small = batch.rows.len() <= 2 * BATCH && batch.arrays.is_empty();
+            // What a smaller capacity evicts at once is more than a batch, and no more than four.
+            let is_small = batch.rows.len() <= 4 * BATCH && batch.arrays.is_empty();
             if !(batch.grace.is_over() && (all || is_small)) {
                 index += 1;
                 continue;
