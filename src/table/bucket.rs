@@ -96,7 +96,7 @@ impl Bucket {
         if cfg!(tidewheel_loom) && word == 1 {
             // Loom does not know that nothing comes between what an exchange finds and what it stores, and would have
             // a plain store come before one of `count_hit` that found an older word.
-            // ORDERING: Release; as below.
+            // ORDERING: Release; pairs with Acquire in `Bucket::meta`, `Bucket::matches` and `Bucket::tag`.
             self.words[word].swap(value, Ordering::Release);
         } else {
             // ORDERING: Release; as above.
