@@ -258,6 +258,7 @@ impl<K, V, S> Cache<K, V, S> {
 
     /// What comes before the listener is told. What comes after is handed back.
     #[cold]
+    #[allow(clippy::type_complexity, reason = "two parts of what was given, and one caller")]
     fn start(&self, seldom: Seldom<K, V>) -> (Option<Box<Left<K, V>>>, Option<Ripe<K, V>>) {
         if let (Some(at), Some(registration)) = (seldom.wake, self.inner.registration.get()) {
             registration.wake(at);

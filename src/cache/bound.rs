@@ -177,11 +177,13 @@ impl<K, V, S> Cache<K, V, S> {
         if capacity != 0 && capacity < least {
             return Err(CapacityError::TooSmall { given: capacity, least });
         }
-        // ORDERING: Relaxed, all; figures, but for `wanted`, which is loaded under each shard's lock: whoever has the
+        // ORDERING: Relaxed, all here and below; figures, but for `wanted`, which is loaded under each shard's lock: whoever has the
         // lock last has loaded what was stored last.
         bound.holds.fetch_max(capacity, Ordering::Relaxed);
+        // ORDERING: Relaxed; as above.
         bound.wanted.store(capacity, Ordering::Relaxed);
         for (number, shard) in shards.iter().enumerate() {
+            // ORDERING: Relaxed; as above.
             let part = || Bound::part(bound.wanted.load(Ordering::Relaxed), number, shards.len());
             loop {
                 let (done, chores) = shard.set_capacity(terms, part);
@@ -191,6 +193,7 @@ impl<K, V, S> Cache<K, V, S> {
                 }
             }
         }
+        // ORDERING: Relaxed, both; as above.
         bound.holds.store(bound.wanted.load(Ordering::Relaxed), Ordering::Relaxed);
         Ok(())
     }

@@ -68,7 +68,7 @@ impl Ghost {
     /// half, after D. Lemire, "Fast Random Integer Generation in an Interval" (2019).
     fn locate(&self, hash: u32) -> (std::ops::Range<usize>, u32) {
         let mixed = u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let bucket = ((mixed >> 32) * self.buckets as u64 >> 32) as usize;
+        let bucket = (((mixed >> 32) * self.buckets as u64) >> 32) as usize;
         let start = self.first + bucket * WAYS;
         (start..start + WAYS, (mixed as u32 >> FINGERPRINT_SHIFT).max(1))
     }

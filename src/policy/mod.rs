@@ -214,7 +214,7 @@ impl Policy {
         let Some(ghost) = self.ghost.recall(hash, self.now) else { return false };
         let age = u64::from(ghost.age);
         let part = u64::from(if ghost.from_main { self.from_main } else { (1 << 16) - self.from_main });
-        if age * part >> 16 < self.len() / YOUNG {
+        if (age * part) >> 16 < self.len() / YOUNG {
             self.border.step(if ghost.from_main { -2 } else { 1 }, self.len() * self.shards);
         }
         let Some(next) = self.queues.front(MAIN) else { return true };
@@ -276,7 +276,7 @@ impl Policy {
         let entries = self.len() as usize + 1;
         if entries > self.ghost.entries() {
             // Where weights differ their number may yet grow, and each time all is forgotten.
-            let more = if self.weight() >= self.len() + 1 { entries / 4 } else { 0 };
+            let more = if self.weight() > self.len() { entries / 4 } else { 0 };
             self.ghost.resize(entries + more);
         }
         self.ghost.remember(hash, queue == MAIN, self.now);

@@ -1,6 +1,9 @@
+//! The policy against what it says of itself, over a map of hits. Knows no shard.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// Entries as a test keeps them: how often hit, by row.
 #[derive(Default)]
@@ -65,7 +68,7 @@ fn a_scan_goes_through_small_and_leaves_main_alone() {
     let (mut policy, mut kept) = (policy(EvictionPolicy::Adaptive, 1000), Kept::default());
     put(&mut policy, &mut kept, 0..1000);
     // Full: nearly all of it in main, and hit now and then.
-    (0..900).for_each(|index| drop(kept.0.insert(row(index), 2)));
+    kept.0.extend((0..900).map(|index| (row(index), 2)));
     let gone = put(&mut policy, &mut kept, 10_000..60_000);
     assert_eq!(gone.len(), 50_000);
     let lost = gone.iter().filter(|&&index| index < 900).count();
@@ -172,13 +175,13 @@ proptest! {
             match step {
                 Step::Put(key, weight) if u64::from(weight) <= policy.capacity() => {
                     make_room(&mut policy, &mut kept, &mut weights, weight);
-                    if !row_of.contains_key(&key) {
+                    if let Entry::Vacant(vacant) = row_of.entry(key) {
                         next += 1;
                         let row = row(next);
                         let hits = policy.admit(row, key, weight);
                         kept.0.insert(row, hits);
                         weights.insert(row, weight);
-                        row_of.insert(key, row);
+                        vacant.insert(row);
                     }
                 }
                 Step::Put(..) => {}

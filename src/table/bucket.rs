@@ -138,6 +138,7 @@ impl Bucket {
         let mut word = self.words[1].load(Ordering::Relaxed);
         while (word >> hits_shift(slot)) as u8 & MOST_HITS < MOST_HITS {
             let more = word + (1 << hits_shift(slot));
+            // ORDERING: Relaxed, both; as above.
             match self.words[1].compare_exchange_weak(word, more, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => break,
                 Err(actual) => word = actual,
