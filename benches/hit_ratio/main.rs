@@ -156,7 +156,7 @@ fn summary(groups: &BTreeMap<String, Vec<(String, Vec<Cell>)>>) {
     println!("\nMean miss ratio in %, capacities in entries; behind: against the best of the others in each cell");
     print!("{:<14} {:>6} {:>8}", "group", "cells", "OPT");
     Rival::ALL.iter().for_each(|rival| print!(" {:>12}", rival.name()));
-    println!(" {:>8}  {}", "behind", "furthest behind");
+    println!(" {:>8}  furthest behind", "behind");
     for (group, traces) in groups {
         let cells: Vec<_> = traces
             .iter()
