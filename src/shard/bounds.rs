@@ -8,7 +8,7 @@
 use super::{Ledger, Terms, Times};
 use crate::column::Column;
 use crate::rows::RowId;
-use crate::time::Tick;
+use crate::time::{SECOND, Tick};
 
 /// When an entry ends, and the parts of it that reads do not move.
 #[derive(Clone, Copy, Debug)]
@@ -110,4 +110,15 @@ impl<K, V> Ledger<K, V> {
     pub(super) fn expiry(&self, row: RowId) -> Tick {
         self.bounds.expiries.get(row)
     }
+}
+
+/// Whether a row that is filed stays where it is when its deadline moves. Later is nobody's business: the slot comes
+/// due, and the row is filed again then.
+pub(super) fn stays(before: Tick, after: Tick) -> bool {
+    before <= after && after < Tick::NEVER
+}
+
+/// The first start of a second at or after `tick`: what is due then can be drained.
+pub(super) fn boundary(tick: Tick) -> Tick {
+    if tick == Tick::NEVER { tick } else { Tick::start_of(tick.as_nanos().div_ceil(SECOND)) }
 }

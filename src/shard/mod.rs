@@ -53,7 +53,7 @@ use crate::sync::thread_local;
 use crate::table::{Node, Pin, Place, Ripe, Sealed, Table, Unlinked, Writing};
 use crate::time::{SECOND, Span, Tick, Timeline};
 use crate::wheel::Wheel;
-use bounds::Bounds;
+use bounds::{Bounds, boundary, stays};
 use std::cell::Cell;
 use std::fmt;
 
@@ -528,15 +528,4 @@ impl<K, V> fmt::Debug for Shard<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shard").field("len", &self.len()).field("due", &self.due()).finish_non_exhaustive()
     }
-}
-
-/// Whether a row that is filed stays where it is when its deadline moves. Later is nobody's business: the slot comes
-/// due, and the row is filed again then.
-fn stays(before: Tick, after: Tick) -> bool {
-    before <= after && after < Tick::NEVER
-}
-
-/// The first start of a second at or after `tick`: what is due then can be drained.
-fn boundary(tick: Tick) -> Tick {
-    if tick == Tick::NEVER { tick } else { Tick::start_of(tick.as_nanos().div_ceil(SECOND)) }
 }
