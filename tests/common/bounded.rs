@@ -292,16 +292,25 @@ impl<S: BuildHasher + Send + Sync + 'static> Pair<S> {
         }
     }
 
-    /// What the cache says that it evicted to have room for `more` under a capacity. It must have been there and alive,
-    /// and have had weight, and there must have been too little room without it.
+    /// What the cache says that it evicted to have room for `more` under a capacity. It must have been there, alive unless
+    /// it says that it had expired, and have had weight, and there must have been too little room without it.
     fn evictions(&mut self, op: Op, more: impl Fn(&Self) -> u64, except: Option<Value>) {
         let now = self.now();
         let mut heard = std::mem::take(&mut *self.heard.lock().unwrap());
         heard.retain(|&(key, value, cause)| {
+            let entry = self.entries.get(&key).copied();
+            if cause == RemovalCause::Expired {
+                // Told by whoever wanted its room, before the reaper came.
+                let went = entry.is_some_and(|entry| entry.value == value && !entry.is_alive(now));
+                if went {
+                    self.take(key);
+                    self.counts.expired += 1;
+                }
+                return !went;
+            }
             if cause != RemovalCause::Size || except == Some(value) {
                 return true;
             }
-            let entry = self.entries.get(&key).copied();
             let entry = entry.unwrap_or_else(|| panic!("{op:?}: {key} is evicted and not there"));
             assert_eq!(entry.value, value, "{op:?}: evicted under {key}");
             assert!(entry.is_alive(now), "{op:?}: {key} is evicted and had expired");
