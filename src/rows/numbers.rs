@@ -64,6 +64,19 @@ struct Bits {
 }
 
 impl Chunk {
+    /// Tells of all of it, if nothing is taken and something was. Returns how many words were idle.
+    fn give_back(&mut self, vacant: impl FnOnce(Range<usize>)) -> usize {
+        if self.taken != 0 || !self.touched {
+            return 0;
+        }
+        // Used and given back since their stretch was passed.
+        let idle = self.blocks.iter().map(|block| block.touched.count_ones() as usize).sum();
+        self.touched = false;
+        (self.blocks, self.lowest) = (Vec::new(), 0);
+        vacant(0..self.size);
+        idle
+    }
+
     fn new(size: usize) -> Self {
         Self { size, taken: 0, blocks: Vec::new(), lowest: 0, touched: false }
     }
@@ -286,19 +299,15 @@ impl Numbers {
                 word += stretch.max(1);
             }
             // Stretch by stretch before, so that this last step has not much to give back at once.
-            if chunk.taken == 0 && chunk.touched {
-                chunk.touched = false;
-                // What was used and given back since its stretch was passed.
-                let touched = chunk.blocks.iter().map(|block| block.touched.count_ones() as usize);
-                self.idle -= touched.sum::<usize>();
-                (chunk.blocks, chunk.lowest) = (Vec::new(), 0);
-                vacant(at, 0..chunk.size);
-            }
+            self.idle -= chunk.give_back(|all| vacant(at, all));
             (at, word) = (at + 1, 0);
         }
         self.trimming = (CHUNKS, 0);
-        let used =
-            self.chunks.iter().rposition(|chunk| chunk.taken > 0 || chunk.touched).map_or(0, |last| last + 1);
+        let used = self.chunks.iter().rposition(|chunk| chunk.taken > 0).map_or(0, |last| last + 1);
+        // The last number of a chunk may have gone after the chunk was passed.
+        for (at, chunk) in self.chunks.iter_mut().enumerate().skip(used.max(1)) {
+            self.idle -= chunk.give_back(|all| vacant(at, all));
+        }
         self.chunks.truncate(used.max(1));
         false
     }
