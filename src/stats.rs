@@ -76,17 +76,25 @@ impl Reads {
     /// Counts a read.
     #[inline]
     pub(crate) fn count(&self, hit: bool) {
-        let mut own = NUMBER.try_with(Cell::get).unwrap_or(OWN + 1);
-        if own == 0 {
-            own = number();
+        let own = NUMBER.try_with(Cell::get).unwrap_or(OWN + 1);
+        // One comparison for both: nought has no number before it.
+        let Some(counters) = self.0.get(own.wrapping_sub(1)).filter(|_| own <= OWN) else {
+            return self.count_shared(own, hit);
+        };
+        let counter = &counters[usize::from(hit)];
+        // ORDERING: Relaxed, both; a figure. A counter of a thread's own is written by that thread alone.
+        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// For a thread that has no number of its own, or none yet.
+    #[cold]
+    #[inline(never)]
+    fn count_shared(&self, own: usize, hit: bool) {
+        if own == 0 && number() <= OWN {
+            return self.count(hit);
         }
-        let counter = &self.0[own - 1][usize::from(hit)];
-        // ORDERING: Relaxed, all; figures. A counter of a thread's own is written by that thread alone.
-        if own <= OWN {
-            counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        } else {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
+        // ORDERING: Relaxed; a figure.
+        self.0[OWN][usize::from(hit)].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Misses and hits.
