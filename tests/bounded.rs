@@ -7,9 +7,11 @@ mod hashers;
 
 use hashers::Colliding;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
-use tidewheel::{Cache, CacheBuilder, CapacityError, EvictionPolicy, Expiry, ManualClock, RemovalCause};
+use tidewheel::{
+    Cache, CacheBuilder, CapacityError, EvictionPolicy, Expiry, ManualClock, RemovalCause, WeakCache,
+};
 
 const POLICIES: [EvictionPolicy; 3] = [EvictionPolicy::Adaptive, EvictionPolicy::Clock, EvictionPolicy::Fifo];
 
@@ -447,4 +449,32 @@ fn a_capacity_goes_together_with_every_time() {
         clock.advance(Duration::from_secs(1));
         assert_eq!((cache.weighted_size(), cache.entry_count()), (0, 0));
     }
+}
+
+/// While it becomes less, nobody meets a capacity below what was asked for: what fits into that is kept.
+#[test]
+fn a_capacity_that_shrinks_is_never_below_what_was_asked_for() {
+    let handle: Arc<OnceLock<WeakCache<u64, u32>>> = Arc::default();
+    let kept: Arc<Mutex<Vec<bool>>> = Arc::default();
+    let (own, seen) = (Arc::clone(&handle), Arc::clone(&kept));
+    let cache = weighed(1_000_000)
+        .shards(1)
+        .eviction_policy(EvictionPolicy::Fifo)
+        .eviction_listener(move |key: &u64, _: &u32, cause| {
+            // The heavy one, the last that goes the first time that the lock is held: told of after that.
+            if (*key, cause) == (127, RemovalCause::Size) {
+                let cache = own.get().and_then(WeakCache::upgrade).expect("the cache is there");
+                cache.insert(5000, 400);
+                seen.lock().unwrap().push(cache.contains_key(&5000));
+            }
+        })
+        .build()
+        .unwrap();
+    assert!(handle.set(cache.downgrade()).is_ok());
+    (0..127).for_each(|key| cache.insert(key, 1));
+    cache.insert(127, 900_000);
+    cache.insert(128, 100);
+    cache.set_max_capacity(1000).unwrap();
+    assert_eq!(*kept.lock().unwrap(), [true]);
+    cache.validate();
 }
