@@ -337,8 +337,8 @@ impl<K, V> CacheBuilder<K, V> {
     ///
     /// # Concurrency
     ///
-    /// Called outside every lock: on the reaper's thread for [`Expired`](RemovalCause::Expired), on the
-    /// caller's for the other causes, in no order between threads. It may use the cache, but where it answers
+    /// Called outside every lock: on the caller's thread, but for [`Expired`](RemovalCause::Expired), of which the
+    /// reaper tells, unless a caller wanted the room first; in no order between threads. It may use the cache, but where it answers
     /// each eviction from a full cache with an insert of something new there is no end to it. A panic is caught,
     /// and the listener stays. One that blocks on the reaper delays memory, never visibility. If it
     /// captures its own cache, the cache never goes away: capture a [`WeakCache`](crate::WeakCache).

@@ -21,7 +21,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | **Reads scale** | A read takes no lock, counts no reference, and writes to no memory that other threads read, but for its own thread's epoch slot. A time to idle adds a compare-and-swap for each entry and clock step; where something else can end the entry too, the lock of its shard, as rarely. |
+//! | **Reads scale** | A read takes no lock, counts no reference, and writes to no memory that other threads read, but for its own thread's epoch slot. In a bounded cache it raises its entry's counter of hits, until that is three. A time to idle adds a compare-and-swap for each entry and clock step; where something else can end the entry too, the lock of its shard, as rarely. |
 //! | **Never early** | An entry whose last successful write or touch was less than its time to live ago is visible, unless it was removed, replaced or evicted. (With a time to idle: whose last use was less than that ago. With a jitter: the time to live that was drawn.) |
 //! | **Never late** | From its deadline on it is invisible, 10 ms at most behind, whether or not the reaper runs. |
 //! | **Gone on time** | At most two seconds after its deadline, its removal or its replacement a value is dropped, without a call from anyone. A read guard that is held, and user code on the reaper that does not return, delay that, and nothing else does. |

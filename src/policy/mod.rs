@@ -340,7 +340,7 @@ impl Policy {
         }
     }
 
-    /// Recounts the queues: all that `is_live` says of a row.
+    /// Recounts the queues, given all live rows.
     ///
     /// # Panics
     ///

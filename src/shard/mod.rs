@@ -25,7 +25,8 @@
 //!   the next second, if debris waits or an expired node is to be told of. When it moves earlier, the
 //!   reaper is woken.
 //! - **S4** A removed value is handed out once: to the caller, who tells the listener, or, if it had
-//!   expired, to `Ledger::expired`, from where the reaper takes it.
+//!   expired, to `Ledger::expired`, from where the reaper takes it. What made room goes to the caller in either case
+//!   (`Ledger::left`).
 
 mod bounds;
 mod idle;
