@@ -1,4 +1,4 @@
-//! How a reader finds a node: pinned, without a lock, without a store.
+//! How a reader finds a node: pinned, without a lock, and without a store, but for hits that a policy wants counted.
 //!
 //! Knows no clock: whether the entry is alive is the caller's question to the node.
 
