@@ -1,7 +1,7 @@
 //! The cache: a handle to shards, and what connects them to hasher, clock, listener and reaper.
 //!
 //! Knows which shard a key belongs to and in which order things happen around a shard's lock; knows
-//! nothing of buckets, rows or wheels. `cache/read.rs` and `cache/write.rs` have the operations.
+//! nothing of buckets, rows or wheels. `cache/read.rs`, `cache/write.rs` and `cache/load.rs` have the operations.
 //!
 //! # The order of things around a lock
 //!
@@ -10,8 +10,12 @@
 //! `Eq`, and unpinned, but for closures and clones that look at a stored value.
 
 mod bound;
+mod load;
+#[cfg(feature = "async")]
+mod load_async;
 mod read;
 mod rule;
+mod turn;
 mod write;
 
 pub use bound::Settings;
@@ -236,6 +240,12 @@ impl<K, V, S> Cache<K, V, S> {
         &self.inner.parts
     }
 
+    #[inline]
+    fn shard_of(&self, hash: HashBits) -> &Shard<K, V> {
+        let shards = &self.parts().shards;
+        &shards[hash.shard(shards.len() - 1)]
+    }
+
     /// After the unlock: what an operation left to do. Unpinned, unless the caller's own caller holds a
     /// guard, since user code runs here.
     #[inline]
@@ -323,9 +333,8 @@ where
     where
         Q: ?Sized + Hash,
     {
-        let parts = self.parts();
-        let hash = HashBits::of(&parts.hasher, key);
-        (hash, &parts.shards[hash.shard(parts.shards.len() - 1)])
+        let hash = HashBits::of(&self.parts().hasher, key);
+        (hash, self.shard_of(hash))
     }
 
     /// The node of a live entry. With `COUNT`, it was hit once more.

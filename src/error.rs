@@ -2,9 +2,11 @@
 //!
 //! An error says what was wrong and what is allowed.
 
+use crate::sync::Arc;
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 /// The operating system's random generator did not answer.
 ///
@@ -28,6 +30,75 @@ impl fmt::Display for NoRandomness {
 }
 
 impl Error for NoRandomness {}
+
+/// Another call was loading or computing the same key, and took longer than this one was ready to wait.
+///
+/// Nothing was changed, and the other call goes on.
+///
+/// ```
+/// use std::time::Duration;
+/// let cache = tidewheel::Cache::new(10);
+/// assert_eq!(cache.get_with_timeout("k", Duration::from_millis(5), || 7), Ok(7));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct TimedOut {
+    /// How long it waited.
+    pub timeout: Duration,
+}
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "another call for the same key was not done after {:?}", self.timeout)
+    }
+}
+
+impl Error for TimedOut {}
+
+/// Why a value could not be had from a loader that may fail, by a call that does not wait for ever.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidewheel::{Cache, LoadError};
+/// let cache = Cache::<_, u32>::new(10);
+/// let loaded = cache.try_get_with_timeout("k", Duration::from_secs(1), || "seven".parse());
+/// assert!(matches!(loaded, Err(LoadError::Failed(error)) if error.to_string().contains("invalid digit")));
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LoadError<E> {
+    /// The loader failed: this call's, or the one that it waited for.
+    Failed(Arc<E>),
+    /// Another call for the same key took too long.
+    TimedOut(TimedOut),
+}
+
+impl<E> Clone for LoadError<E> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Failed(error) => Self::Failed(error.clone()),
+            Self::TimedOut(timed_out) => Self::TimedOut(*timed_out),
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for LoadError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => write!(f, "the loader failed: {error}"),
+            Self::TimedOut(timed_out) => timed_out.fmt(f),
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for LoadError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Failed(error) => Some(&**error),
+            Self::TimedOut(_) => None,
+        }
+    }
+}
 
 /// Why a cache's capacity could not be changed.
 ///

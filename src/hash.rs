@@ -30,6 +30,12 @@ impl HashBits {
         Self((product as u64) ^ ((product >> 64) as u64))
     }
 
+    /// All of them.
+    #[inline]
+    pub(crate) fn whole(self) -> u64 {
+        self.0
+    }
+
     /// Bits 48 to 63: enough for the 65,536 shards that a cache can have.
     #[inline]
     pub(crate) fn shard(self, mask: usize) -> usize {

@@ -58,6 +58,7 @@ mod column;
 mod entry;
 mod error;
 mod expiry;
+mod flight;
 mod hash;
 mod listener;
 #[cfg(tidewheel_loom)]
@@ -79,7 +80,7 @@ pub mod docs;
 pub use builder::CacheBuilder;
 pub use cache::{Cache, Settings, WeakCache};
 pub use entry::{EntryRef, ReadGuard};
-pub use error::{BuildError, CapacityError, NoRandomness};
+pub use error::{BuildError, CapacityError, LoadError, NoRandomness, TimedOut};
 pub use expiry::Expiry;
 pub use hash::{DefaultHasher, RandomState};
 pub use listener::RemovalCause;

@@ -124,6 +124,38 @@ mod imp {
         pub(crate) fn last(&self) {}
     }
 
+    /// When to stop waiting.
+    #[derive(Debug)]
+    pub(crate) struct Alarm(Option<std::time::Instant>);
+
+    impl Alarm {
+        pub(crate) const NEVER: Self = Self(None);
+
+        /// So much later than now. Beyond what the system can tell: never.
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "how long a thread sleeps, not what an entry's time is"
+        )]
+        pub(crate) fn after(timeout: std::time::Duration) -> Self {
+            Self(std::time::Instant::now().checked_add(timeout))
+        }
+
+        /// Sleeps until somebody unparks this thread, for no reason, or until the alarm goes off. False if it has.
+        #[expect(clippy::disallowed_methods, reason = "as in `after`")]
+        pub(crate) fn park(&self) -> bool {
+            let Some(at) = self.0 else {
+                thread::park();
+                return true;
+            };
+            let left = at.saturating_duration_since(std::time::Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            thread::park_timeout(left);
+            true
+        }
+    }
+
     /// Leaves a lock to those who spin for it, for a few microseconds.
     pub(crate) fn pause() {
         for _ in 0..64 {
@@ -226,6 +258,25 @@ mod imp {
             // ORDERING: Acquire; pairs with Release in `Edge::release`. A read-modify-write, as in `Arc`,
             // so that it cannot miss one of them.
             self.0.fetch_add(1, atomic::Ordering::Acquire);
+        }
+    }
+
+    /// When to stop waiting: at once, or never.
+    #[derive(Debug)]
+    pub(crate) struct Alarm(bool);
+
+    impl Alarm {
+        pub(crate) const NEVER: Self = Self(false);
+
+        pub(crate) fn after(_: std::time::Duration) -> Self {
+            Self(true)
+        }
+
+        pub(crate) fn park(&self) -> bool {
+            if !self.0 {
+                thread::park();
+            }
+            !self.0
         }
     }
 

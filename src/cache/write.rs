@@ -276,7 +276,14 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
         V: Clone,
     {
-        self.remove_if(key, |_| true)
+        let (hash, shard) = self.locate(key);
+        loop {
+            let removed = self.remove_if(key, |_| true);
+            // If there is none, one may be under way, which is not to be kept.
+            if removed.is_some() || shard.is_gone(&self.parts().terms, hash, |other| key.equivalent(other)) {
+                return removed;
+            }
+        }
     }
 
     /// Removes a live entry if its value satisfies a condition, and returns a clone of the value. The entry
@@ -391,6 +398,7 @@ where
     /// ```
     pub fn invalidate_all(&self) {
         for shard in &self.parts().shards {
+            shard.overtake_all();
             // What comes meanwhile may stay.
             let end = shard.end();
             let mut from = Some(RowId::FIRST);

@@ -15,6 +15,7 @@
 //! | `rule.rs` | what the user's `Expiry` said, and how it takes effect |
 //! | `sweep.rs` | what the reaper does |
 //! | `terms.rs` | what every operation needs to know of the cache |
+//! | `turns.rs` | loads and computations: who leads, who waits |
 //!
 //! # Invariants
 //!
@@ -35,15 +36,18 @@ mod room;
 mod rule;
 mod sweep;
 mod terms;
+mod turns;
 mod write;
 
 pub(crate) use room::Left;
 pub(crate) use rule::{Expected, Ruled, Ruling};
 pub(crate) use sweep::{Cleared, Told};
 pub(crate) use terms::{Lengths, OnUse, Terms};
+pub(crate) use turns::Landed;
 pub(crate) use write::{Removed, Replaced};
 
 use crate::column::Column;
+use crate::flight::Flights;
 use crate::hash::HashBits;
 use crate::policy::Policy;
 use crate::rows::{Booked, Chain, Link, Lists, RowId, Rows};
@@ -112,6 +116,8 @@ struct Ledger<K, V> {
     left: Option<Box<Left<K, V>>>,
     /// If there are statistics.
     tally: Option<Box<Tally>>,
+    /// Keys that are being loaded or computed. Whatever writes or removes a key overtakes its flight.
+    flights: Flights<K, V>,
 }
 
 impl<K, V> Ledger<K, V> {
@@ -270,6 +276,7 @@ impl<K, V> Shard<K, V> {
             policy,
             left: None,
             tally: counted.then(Box::default),
+            flights: Flights::new(),
         };
         let table = Table::new(capacity, ledger);
         if let Some(weight) = batch_weight {
@@ -483,11 +490,15 @@ impl<K, V> Shard<K, V> {
     }
 
     /// Recounts everything, and panics where two books disagree.
-    pub(crate) fn validate(&self) {
+    pub(crate) fn validate(&self)
+    where
+        K: Eq,
+    {
         let pin = Pin::new();
         let mut locked = self.table.lock();
         let (table, ledger) = locked.parts();
         let ledger = &*ledger;
+        ledger.flights.check();
         ledger.rows.check();
         let mut seen = 0;
         table.validate(

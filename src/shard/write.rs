@@ -48,6 +48,7 @@ impl<K: Eq, V> Shard<K, V> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
         let place = ledger.find(&table, hash, |key| *key == entry.0);
+        ledger.flights.overtake(hash);
         let seal = place.map(|place| table.node(place).seal());
         let now = terms.clock.now();
         let times = Times { ttl, born: born.unwrap_or(now) };
@@ -73,6 +74,7 @@ impl<K: Eq, V> Shard<K, V> {
             (Expected::This(node), Some(at)) if std::ptr::eq(*node, table.node(at)) => {}
             _ => return Err(entry),
         }
+        ledger.flights.overtake(hash);
         let seal = place.map(|place| table.node(place).seal());
         let now = terms.clock.now();
         if let (Expected::This(_), Some(seal)) = (expected, &seal) {
@@ -93,7 +95,7 @@ impl<K: Eq, V> Shard<K, V> {
 
     /// Stores an entry, in the place of a sealed one if there is one.
     #[inline(always)]
-    fn put(
+    pub(super) fn put(
         &self,
         terms: &Terms,
         (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
@@ -146,6 +148,7 @@ impl<K: Eq, V> Shard<K, V> {
             }
             drop_expired(terms, &mut table, ledger, place);
         }
+        ledger.flights.overtake(hash);
         let now = terms.clock.now();
         let times = Times { ttl, born: now };
         let expiry = ruling.tick(now, || Tick::NEVER);
@@ -208,7 +211,9 @@ impl<K: Eq, V> Shard<K, V> {
     ) -> (Removed, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
-        let Some(place) = ledger.find(&table, hash, is_key) else {
+        let place = ledger.find(&table, hash, is_key);
+        ledger.flights.overtake(hash);
+        let Some(place) = place else {
             return (Removed::Gone, Chores::none());
         };
         let node = table.node(place);
@@ -422,7 +427,7 @@ impl<K, V> Shard<K, V> {
 
 impl<K, V> Chores<K, V> {
     /// Nothing was changed.
-    fn none() -> Self {
+    pub(super) fn none() -> Self {
         Self { seldom: None, removed: None }
     }
 }

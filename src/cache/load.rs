@@ -1,0 +1,368 @@
+//! Get, or load once: one loader for a key at a time, however many ask for it.
+//!
+//! A hit is a `get`. Only a miss comes to know that there are flights; see `flight.rs` for what they promise.
+
+use super::Cache;
+use super::turn::{Beginning, Heard, Turn};
+use crate::error::{LoadError, TimedOut};
+use crate::flight::{Call, Failure, Outcome, Wants};
+use crate::sync::{Alarm, Arc};
+use equivalent::Equivalent;
+use std::any::TypeId;
+use std::hash::{BuildHasher, Hash};
+use std::time::Duration;
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// A clone of a key's value; if there is none, the closure makes it, and it is stored as [`insert`](Self::insert)
+    /// would.
+    ///
+    /// Of all who ask for the same key at the same time, one runs its closure, and the others wait for what it makes, asleep.
+    ///
+    /// # Panics
+    ///
+    /// If the closure does; the next of those who wait runs its own then. And if the closure asks the cache to load or compute
+    /// the same key again, on the same thread, because it would wait for itself.
+    ///
+    /// # Concurrency
+    ///
+    /// A hit is lock-free. The closure runs outside every lock and may use the cache, other keys that are to be loaded
+    /// included; two that wait for each other's keys wait for ever, and
+    /// [`get_with_timeout`](Self::get_with_timeout) is the way out. What is written or removed by
+    /// [`insert`](Self::insert), [`remove`](Self::remove), [`invalidate`](Self::invalidate) or
+    /// [`invalidate_all`](Self::invalidate_all) while the closure runs, wins: what the closure makes is
+    /// returned to those who waited for it by then, and is not stored. Who asks after that write gets what it wrote, or has it loaded anew.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::new(100);
+    /// assert_eq!(cache.get_with("k", || 7), 7);
+    /// assert_eq!(cache.get_with("k", || unreachable!("it is there")), 7);
+    /// ```
+    #[inline]
+    pub fn get_with(&self, key: K, init: impl FnOnce() -> V) -> V {
+        match self.get(&key) {
+            Some(value) => value,
+            None => self.load_value(key, init),
+        }
+    }
+
+    /// As [`get_with`](Self::get_with), with a key that is made into an owned one only if it has to be.
+    ///
+    /// # Panics
+    ///
+    /// As [`get_with`](Self::get_with).
+    ///
+    /// ```
+    /// let cache: tidewheel::Cache<String, usize> = tidewheel::Cache::new(100);
+    /// assert_eq!(cache.get_with_by_ref("seven", || "seven".len()), 5);
+    /// ```
+    #[inline]
+    pub fn get_with_by_ref<Q>(&self, key: &Q, init: impl FnOnce() -> V) -> V
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+    {
+        match self.get(key) {
+            Some(value) => value,
+            None => self.load_value(key.to_owned(), init),
+        }
+    }
+
+    /// As [`get_with`](Self::get_with), but waits at most so long for another one's closure. (Its own may take what time it
+    /// takes.)
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`] if another call for the same key was not done by then.
+    ///
+    /// # Panics
+    ///
+    /// As [`get_with`](Self::get_with).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let cache = tidewheel::Cache::new(100);
+    /// assert_eq!(cache.get_with_timeout("k", Duration::from_secs(1), || 7), Ok(7));
+    /// ```
+    pub fn get_with_timeout(
+        &self,
+        key: K,
+        timeout: Duration,
+        init: impl FnOnce() -> V,
+    ) -> Result<V, TimedOut> {
+        if let Some(value) = self.get(&key) {
+            return Ok(value);
+        }
+        match self.load(key, wants_value(), &Alarm::after(timeout), || Outcome::Value(init())) {
+            Some(outcome) => Ok(value(outcome)),
+            None => Err(TimedOut { timeout }),
+        }
+    }
+
+    /// A clone of a key's value; if there is none, the closure makes it, and may fail.
+    ///
+    /// As [`get_with`](Self::get_with) otherwise. An error is not stored: who asks later runs its own closure.
+    ///
+    /// # Errors
+    ///
+    /// The closure's error goes to all those who waited for it, and could have had an error of the same type. (Others who waited
+    /// run their own closures, one after the other.)
+    ///
+    /// # Panics
+    ///
+    /// As [`get_with`](Self::get_with).
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::new(100);
+    /// let error = cache.try_get_with("k", || "seven".parse::<u32>()).unwrap_err();
+    /// assert_eq!(error.to_string(), "invalid digit found in string");
+    /// assert_eq!(cache.try_get_with("k", || "7".parse::<u32>()), Ok(7));
+    /// ```
+    #[inline]
+    pub fn try_get_with<E>(&self, key: K, init: impl FnOnce() -> Result<V, E>) -> Result<V, Arc<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        match self.get(&key) {
+            Some(value) => Ok(value),
+            None => self.load_result(key, init),
+        }
+    }
+
+    /// As [`try_get_with`](Self::try_get_with), with a key that is made into an owned one only if it has to be.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_get_with`](Self::try_get_with).
+    ///
+    /// # Panics
+    ///
+    /// As [`get_with`](Self::get_with).
+    ///
+    /// ```
+    /// let cache: tidewheel::Cache<String, u32> = tidewheel::Cache::new(100);
+    /// assert_eq!(cache.try_get_with_by_ref("7", || "7".parse::<u32>()), Ok(7));
+    /// ```
+    #[inline]
+    pub fn try_get_with_by_ref<Q, E>(&self, key: &Q, init: impl FnOnce() -> Result<V, E>) -> Result<V, Arc<E>>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+        E: Send + Sync + 'static,
+    {
+        match self.get(key) {
+            Some(value) => Ok(value),
+            None => self.load_result(key.to_owned(), init),
+        }
+    }
+
+    /// As [`try_get_with`](Self::try_get_with), but waits at most so long for another one's closure.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Failed`] with the closure's error; [`LoadError::TimedOut`] if another call for the same key was not
+    /// done by then.
+    ///
+    /// # Panics
+    ///
+    /// As [`get_with`](Self::get_with).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let cache = tidewheel::Cache::new(100);
+    /// let loaded = cache.try_get_with_timeout("k", Duration::from_secs(1), || "7".parse::<u32>());
+    /// assert_eq!(loaded.unwrap(), 7);
+    /// ```
+    pub fn try_get_with_timeout<E>(
+        &self,
+        key: K,
+        timeout: Duration,
+        init: impl FnOnce() -> Result<V, E>,
+    ) -> Result<V, LoadError<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        if let Some(value) = self.get(&key) {
+            return Ok(value);
+        }
+        match self.load(key, wants_result::<E>(), &Alarm::after(timeout), || fallible(init())) {
+            Some(outcome) => result(outcome).map_err(LoadError::Failed),
+            None => Err(LoadError::TimedOut(TimedOut { timeout })),
+        }
+    }
+
+    /// A clone of a key's value; if there is none, the closure makes it, or says that there is none.
+    ///
+    /// As [`get_with`](Self::get_with) otherwise. That there is none is not stored: all who waited for it are told so, and who
+    /// asks later runs its own closure.
+    ///
+    /// # Panics
+    ///
+    /// As [`get_with`](Self::get_with).
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::new(100);
+    /// assert_eq!(cache.optionally_get_with("k", || None), None);
+    /// assert_eq!(cache.optionally_get_with("k", || Some(7)), Some(7));
+    /// ```
+    #[inline]
+    pub fn optionally_get_with(&self, key: K, init: impl FnOnce() -> Option<V>) -> Option<V> {
+        match self.get(&key) {
+            Some(value) => Some(value),
+            None => self.load_option(key, init),
+        }
+    }
+
+    /// As [`optionally_get_with`](Self::optionally_get_with), with a key that is made into an owned one only if it has
+    /// to be.
+    ///
+    /// # Panics
+    ///
+    /// As [`get_with`](Self::get_with).
+    ///
+    /// ```
+    /// let cache: tidewheel::Cache<String, char> = tidewheel::Cache::new(100);
+    /// assert_eq!(cache.optionally_get_with_by_ref("seven", || "seven".chars().next()), Some('s'));
+    /// ```
+    #[inline]
+    pub fn optionally_get_with_by_ref<Q>(&self, key: &Q, init: impl FnOnce() -> Option<V>) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+    {
+        match self.get(key) {
+            Some(value) => Some(value),
+            None => self.load_option(key.to_owned(), init),
+        }
+    }
+
+    /// As [`optionally_get_with`](Self::optionally_get_with), but waits at most so long for another one's closure.
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`] if another call for the same key was not done by then.
+    ///
+    /// # Panics
+    ///
+    /// As [`get_with`](Self::get_with).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let cache = tidewheel::Cache::new(100);
+    /// assert_eq!(cache.optionally_get_with_timeout("k", Duration::from_secs(1), || Some(7)), Ok(Some(7)));
+    /// ```
+    pub fn optionally_get_with_timeout(
+        &self,
+        key: K,
+        timeout: Duration,
+        init: impl FnOnce() -> Option<V>,
+    ) -> Result<Option<V>, TimedOut> {
+        if let Some(value) = self.get(&key) {
+            return Ok(Some(value));
+        }
+        match self.load(key, wants_option(), &Alarm::after(timeout), || optional(init())) {
+            Some(outcome) => Ok(option(outcome)),
+            None => Err(TimedOut { timeout }),
+        }
+    }
+
+    #[cold]
+    fn load_value(&self, key: K, init: impl FnOnce() -> V) -> V {
+        let outcome = self.load(key, wants_value(), &Alarm::NEVER, || Outcome::Value(init()));
+        value(outcome.expect(NO_ALARM))
+    }
+
+    #[cold]
+    fn load_result<E>(&self, key: K, init: impl FnOnce() -> Result<V, E>) -> Result<V, Arc<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        let outcome = self.load(key, wants_result::<E>(), &Alarm::NEVER, || fallible(init()));
+        result(outcome.expect(NO_ALARM))
+    }
+
+    #[cold]
+    fn load_option(&self, key: K, init: impl FnOnce() -> Option<V>) -> Option<V> {
+        let outcome = self.load(key, wants_option(), &Alarm::NEVER, || optional(init()));
+        option(outcome.expect(NO_ALARM))
+    }
+
+    /// What a loader comes to: this call's, or another one's. `None` if the alarm goes off first.
+    fn load(
+        &self,
+        key: K,
+        wants: Wants,
+        alarm: &Alarm,
+        init: impl FnOnce() -> Outcome<V>,
+    ) -> Option<Outcome<V>> {
+        let turn = match self.begin_load(Arc::new(Call::new(key, wants))) {
+            Beginning::Hit(value) => return Some(Outcome::Value(value)),
+            Beginning::Leads(turn) => turn,
+            Beginning::Waits(wait) => match wait.sleep(alarm)? {
+                Heard::Told(outcome) => return Some(outcome),
+                Heard::Leads(turn) => match turn.look() {
+                    Ok(value) => return Some(Outcome::Value(value)),
+                    Err(turn) => turn,
+                },
+            },
+        };
+        Some(lead(turn, init))
+    }
+}
+
+const NO_ALARM: &str = "an alarm that was never set does not go off";
+
+fn lead<K, V, S>(turn: Turn<'_, K, V, S>, init: impl FnOnce() -> Outcome<V>) -> Outcome<V>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    let outcome = turn.run(init);
+    turn.land(outcome)
+}
+
+pub(super) fn wants_value() -> Wants {
+    Wants::Value { error: None, nothing: false }
+}
+
+pub(super) fn wants_result<E: 'static>() -> Wants {
+    Wants::Value { error: Some(TypeId::of::<E>()), nothing: false }
+}
+
+pub(super) fn wants_option() -> Wants {
+    Wants::Value { error: None, nothing: true }
+}
+
+pub(super) fn fallible<V, E: Send + Sync + 'static>(result: Result<V, E>) -> Outcome<V> {
+    match result {
+        Ok(value) => Outcome::Value(value),
+        Err(error) => Outcome::Error(Arc::new(error) as Failure),
+    }
+}
+
+pub(super) fn optional<V>(option: Option<V>) -> Outcome<V> {
+    option.map_or(Outcome::Nothing, Outcome::Value)
+}
+
+const NOT_ASKED: &str = "a call is told only what it asked for";
+
+pub(super) fn value<V>(outcome: Outcome<V>) -> V {
+    option(outcome).expect(NOT_ASKED)
+}
+
+pub(super) fn option<V>(outcome: Outcome<V>) -> Option<V> {
+    match outcome {
+        Outcome::Value(value) => Some(value),
+        Outcome::Nothing | Outcome::Error(_) => None,
+    }
+}
+
+pub(super) fn result<V, E: Send + Sync + 'static>(outcome: Outcome<V>) -> Result<V, Arc<E>> {
+    match outcome {
+        Outcome::Value(value) => Ok(value),
+        Outcome::Error(error) => Err(error.downcast().expect(NOT_ASKED)),
+        Outcome::Nothing => unreachable!("{NOT_ASKED}"),
+    }
+}

@@ -1,0 +1,177 @@
+//! Get, or load once, for callers that are futures.
+//!
+//! They share flights with callers that are threads. No runtime is needed, and none is known: a call that waits leaves its
+//! waker, and whoever ends the flight wakes it. A future that is dropped at any point gives back what it holds (`turn.rs`).
+
+use super::Cache;
+use super::load::{fallible, option, optional, result, value, wants_option, wants_result, wants_value};
+use crate::flight::{Call, Outcome, Wants};
+use crate::sync::Arc;
+use equivalent::Equivalent;
+use std::future::Future;
+use std::hash::{BuildHasher, Hash};
+use std::pin::pin;
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// As [`get_with`](Self::get_with), for async code: the future makes the value, if there is none.
+    ///
+    /// The future is polled only if this call is the one that loads. It needs no particular runtime. Callers of
+    /// [`get_with`](Self::get_with) and of this wait for each other.
+    ///
+    /// # Panics
+    ///
+    /// If the future does; or if it asks the cache to load or compute the same key again, because it would wait for itself.
+    ///
+    /// # Concurrency
+    ///
+    /// As [`get_with`](Self::get_with). Cancel safe: if this call is dropped while it waits, it leaves; while it loads, the next of those
+    /// who wait loads with its own. Time limits are your runtime's to set: `timeout(limit, cache.get_with_async(..))`.
+    ///
+    /// ```
+    /// # fn block_on<T>(future: impl Future<Output = T>) -> T {
+    /// #     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    /// #     let mut future = std::pin::pin!(future);
+    /// #     loop {
+    /// #         if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
+    /// #             return output;
+    /// #         }
+    /// #     }
+    /// # }
+    /// let cache = tidewheel::Cache::new(100);
+    /// block_on(async {
+    ///     assert_eq!(cache.get_with_async("k", async { 7 }).await, 7);
+    ///     assert_eq!(cache.get_with_async("k", async { unreachable!("it is there") }).await, 7);
+    /// });
+    /// ```
+    pub async fn get_with_async(&self, key: K, init: impl Future<Output = V>) -> V {
+        match self.get(&key) {
+            Some(value) => value,
+            None => value(self.load_async(key, wants_value(), async { Outcome::Value(init.await) }).await),
+        }
+    }
+
+    /// As [`get_with_async`](Self::get_with_async), with a key that is made into an owned one only if it has to be.
+    ///
+    /// # Panics
+    ///
+    /// As [`get_with_async`](Self::get_with_async).
+    pub async fn get_with_by_ref_async<Q>(&self, key: &Q, init: impl Future<Output = V>) -> V
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+    {
+        match self.get(key) {
+            Some(value) => value,
+            None => {
+                let init = async { Outcome::Value(init.await) };
+                value(self.load_async(key.to_owned(), wants_value(), init).await)
+            }
+        }
+    }
+
+    /// As [`try_get_with`](Self::try_get_with), for async code; see [`get_with_async`](Self::get_with_async).
+    ///
+    /// # Errors
+    ///
+    /// As [`try_get_with`](Self::try_get_with).
+    ///
+    /// # Panics
+    ///
+    /// As [`get_with_async`](Self::get_with_async).
+    pub async fn try_get_with_async<E>(
+        &self,
+        key: K,
+        init: impl Future<Output = Result<V, E>>,
+    ) -> Result<V, Arc<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        match self.get(&key) {
+            Some(value) => Ok(value),
+            None => result(self.load_async(key, wants_result::<E>(), async { fallible(init.await) }).await),
+        }
+    }
+
+    /// As [`try_get_with_async`](Self::try_get_with_async), with a key that is made into an owned one only if it has to be.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_get_with`](Self::try_get_with).
+    ///
+    /// # Panics
+    ///
+    /// As [`get_with_async`](Self::get_with_async).
+    pub async fn try_get_with_by_ref_async<Q, E>(
+        &self,
+        key: &Q,
+        init: impl Future<Output = Result<V, E>>,
+    ) -> Result<V, Arc<E>>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+        E: Send + Sync + 'static,
+    {
+        match self.get(key) {
+            Some(value) => Ok(value),
+            None => {
+                let init = async { fallible(init.await) };
+                result(self.load_async(key.to_owned(), wants_result::<E>(), init).await)
+            }
+        }
+    }
+
+    /// As [`optionally_get_with`](Self::optionally_get_with), for async code; see
+    /// [`get_with_async`](Self::get_with_async).
+    ///
+    /// # Panics
+    ///
+    /// As [`get_with_async`](Self::get_with_async).
+    pub async fn optionally_get_with_async(
+        &self,
+        key: K,
+        init: impl Future<Output = Option<V>>,
+    ) -> Option<V> {
+        match self.get(&key) {
+            Some(value) => Some(value),
+            None => option(self.load_async(key, wants_option(), async { optional(init.await) }).await),
+        }
+    }
+
+    /// As [`optionally_get_with_async`](Self::optionally_get_with_async), with a key that is made into an owned one only
+    /// if it has to be.
+    ///
+    /// # Panics
+    ///
+    /// As [`get_with_async`](Self::get_with_async).
+    pub async fn optionally_get_with_by_ref_async<Q>(
+        &self,
+        key: &Q,
+        init: impl Future<Output = Option<V>>,
+    ) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+    {
+        match self.get(key) {
+            Some(value) => Some(value),
+            None => {
+                let init = async { optional(init.await) };
+                option(self.load_async(key.to_owned(), wants_option(), init).await)
+            }
+        }
+    }
+
+    async fn load_async(&self, key: K, wants: Wants, init: impl Future<Output = Outcome<V>>) -> Outcome<V> {
+        // Before the turn, so that it is dropped after it: its destructor may use the cache, this key included.
+        let init = pin!(init);
+        match self.begin_load(Arc::new(Call::new(key, wants))).settle().await {
+            Ok(outcome) => outcome,
+            Err(turn) => {
+                let outcome = turn.drive(init).await;
+                turn.land(outcome)
+            }
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Turns as their callers hold them: a call that waits, and one that leads.
+//!
+//! Both give back what they hold when they are dropped, so that a panic, or a future that is dropped, leaves nobody
+//! waiting. Here the user's closures run, and outcomes are told: outside every lock. What is under it: `shard/turns.rs`.
+
+use super::rule::created;
+use super::{Cache, Parts};
+use crate::flight::{Begun, Call, Kind, Leading, Outcome, Ticket, Told};
+use crate::hash::HashBits;
+use crate::listener::RemovalCause;
+use crate::shard::{Landed, Ruling};
+use crate::sync::{Alarm, Arc};
+use std::hash::{BuildHasher, Hash};
+
+/// What a call that waited was told.
+pub(super) enum Heard<'c, K, V, S> {
+    /// What another call's closure came to.
+    Told(Outcome<V>),
+    /// It is this call's turn.
+    Leads(Turn<'c, K, V, S>),
+}
+
+/// The turn of a key: nobody else's closure for it runs meanwhile.
+pub(super) struct Turn<'c, K, V, S> {
+    cache: &'c Cache<K, V, S>,
+    hash: HashBits,
+    ticket: Ticket,
+    /// `None` once the turn is over.
+    call: Option<Arc<Call<K, V>>>,
+}
+
+/// A call that waits for another one of its key.
+pub(super) struct Wait<'c, K, V, S> {
+    cache: &'c Cache<K, V, S>,
+    hash: HashBits,
+    ticket: Ticket,
+    /// `None` once it was told.
+    call: Option<Arc<Call<K, V>>>,
+}
+
+/// How a call begins: with a hit, with its turn, or by waiting.
+pub(super) enum Beginning<'c, K, V, S> {
+    Hit(V),
+    Leads(Turn<'c, K, V, S>),
+    Waits(Wait<'c, K, V, S>),
+}
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Begins a call that wants a value.
+    pub(super) fn begin_load(&self, call: Arc<Call<K, V>>) -> Beginning<'_, K, V, S> {
+        let (hash, shard) = self.locate(&call.key);
+        loop {
+            let (begun, chores) = shard.begin_load(&self.parts().terms, hash, &call);
+            self.conclude(shard, chores, RemovalCause::Expired);
+            if let Some(begun) = begun {
+                return self.begun(hash, begun, call);
+            }
+            if let Some(value) = self.get(&call.key) {
+                return Beginning::Hit(value);
+            }
+        }
+    }
+
+    /// Begins a call that wants its turn.
+    pub(super) fn begin_turn(&self, call: Arc<Call<K, V>>) -> Beginning<'_, K, V, S> {
+        let (hash, shard) = self.locate(&call.key);
+        let begun = shard.begin_turn(hash, &call);
+        self.begun(hash, begun, call)
+    }
+
+    fn begun(&self, hash: HashBits, begun: Begun, call: Arc<Call<K, V>>) -> Beginning<'_, K, V, S> {
+        match begun {
+            Begun::Leads(ticket) => Beginning::Leads(Turn { cache: self, hash, ticket, call: Some(call) }),
+            Begun::Waits(ticket) => Beginning::Waits(Wait { cache: self, hash, ticket, call: Some(call) }),
+            Begun::Nested => panic!(
+                "a closure that loads or computes a key has asked the cache to load or compute that same key, \
+                 on the same thread: it would wait for itself"
+            ),
+        }
+    }
+}
+
+impl<'c, K, V, S> Wait<'c, K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Sleeps until it is told; at most until the alarm goes off: `None` then.
+    pub(super) fn sleep(mut self, alarm: &Alarm) -> Option<Heard<'c, K, V, S>> {
+        let told = self.call.as_ref()?.sleep(alarm)?;
+        self.told(told)
+    }
+
+    /// What it makes of what it was told.
+    pub(super) fn told(&mut self, told: Told<V>) -> Option<Heard<'c, K, V, S>> {
+        let call = self.call.take()?;
+        Some(match told {
+            Told::Outcome(outcome) => Heard::Told(Outcome::clone(&outcome)),
+            Told::Turn => {
+                let Self { cache, hash, ticket, .. } = *self;
+                Heard::Leads(Turn { cache, hash, ticket, call: Some(call) })
+            }
+        })
+    }
+}
+
+impl<K, V, S> Drop for Wait<'_, K, V, S> {
+    /// Leaves, and passes the turn on if it has just been told that it has it (F3).
+    fn drop(&mut self) {
+        let Some(call) = self.call.take() else { return };
+        let Self { cache, hash, ticket, .. } = *self;
+        match call.leave() {
+            Some(Told::Turn) => drop(Turn { cache, hash, ticket, call: Some(call) }),
+            Some(Told::Outcome(_)) => {}
+            None => drop(cache.shard_of(hash).leave(ticket, &call)),
+        }
+    }
+}
+
+impl<K, V, S> Turn<'_, K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Runs a closure of the call, or polls its future: what waits for the call meanwhile, from this thread, panics.
+    pub(super) fn run<R>(&self, closure: impl FnOnce() -> R) -> R {
+        let _leading = self.call.as_ref().map(Leading::enter);
+        closure()
+    }
+
+    /// A live entry's value, which came while this call waited for its turn: all the others that wait for one are told.
+    pub(super) fn look(self) -> Result<V, Self> {
+        match self.call.as_ref().and_then(|call| self.cache.get(&call.key)) {
+            None => Err(self),
+            Some(value) => match self.end(Outcome::Value(value)) {
+                Outcome::Value(value) => Ok(value),
+                Outcome::Error(_) | Outcome::Nothing => unreachable!("told as it is"),
+            },
+        }
+    }
+
+    /// What the closure came to: a value is stored, unless the key was written or removed meanwhile. Whoever asked for such an
+    /// outcome is told, and this call, too.
+    pub(super) fn land(mut self, outcome: Outcome<V>) -> Outcome<V> {
+        let value = match outcome {
+            Outcome::Value(value) => value,
+            outcome => return self.end(outcome),
+        };
+        let Parts { terms, expiry, .. } = self.cache.parts();
+        let (shard, kept) = (self.cache.shard_of(self.hash), value.clone());
+        let asked = self.call.as_ref().map(|call| {
+            let ruling = expiry.as_deref().map_or(Ruling::NONE, |expiry| created(expiry, &call.key, &kept));
+            (ruling, self.cache.weigh(&call.key, &kept))
+        });
+        let Some((ruling, weight)) = asked else { return Outcome::Value(value) };
+        let place = (self.hash, self.ticket);
+        let Landed { ending, chores, back } =
+            shard.land(terms, place, &mut self.call, (kept, weight), ruling);
+        let mut outcome = Outcome::Value(value);
+        if let Some(ending) = ending {
+            outcome = ending.tell(outcome);
+        }
+        self.cache.conclude(shard, chores, RemovalCause::Replaced);
+        drop(back);
+        outcome
+    }
+
+    /// Ends the turn with an outcome that is not stored.
+    fn end(mut self, outcome: Outcome<V>) -> Outcome<V> {
+        let ending = self.cache.shard_of(self.hash).end_turn(self.ticket, outcome.kind());
+        self.call = None;
+        match ending {
+            Some(ending) => ending.tell(outcome),
+            None => outcome,
+        }
+    }
+}
+
+impl<K, V, S> Drop for Turn<'_, K, V, S> {
+    /// The closure panicked, or its future was dropped, or there is nothing to tell: the next one has the turn.
+    fn drop(&mut self) {
+        if self.call.is_none() {
+            return;
+        }
+        if let Some(ending) = self.cache.shard_of(self.hash).end_turn(self.ticket, Kind::Own) {
+            ending.pass_on();
+        }
+    }
+}
+
+#[cfg(feature = "async")]
+mod futures {
+    //! The same for calls that are futures: they wait without a thread.
+
+    use super::{Beginning, Heard, Outcome, Turn, Wait};
+    use crate::flight::Who;
+    use std::future::{Future, poll_fn};
+    use std::hash::{BuildHasher, Hash};
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Poll};
+
+    impl<'c, K, V, S> Future for Wait<'c, K, V, S>
+    where
+        K: Hash + Eq + Send + Sync + 'static,
+        V: Clone + Send + Sync + 'static,
+        S: BuildHasher + Send + Sync + 'static,
+    {
+        type Output = Heard<'c, K, V, S>;
+
+        fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+            let call = self.call.as_ref().expect("a future is not polled once it is ready");
+            let told = call.poll(Who::Task(context.waker().clone()));
+            told.and_then(|told| self.told(told)).map_or(Poll::Pending, Poll::Ready)
+        }
+    }
+
+    impl<K, V, S> Turn<'_, K, V, S>
+    where
+        K: Hash + Eq + Send + Sync + 'static,
+        V: Clone + Send + Sync + 'static,
+        S: BuildHasher + Send + Sync + 'static,
+    {
+        /// As `run`, with the call's future, however often it is polled, and on whatever threads.
+        pub(crate) async fn drive<R>(&self, future: impl Future<Output = R>) -> R {
+            let mut future = pin!(future);
+            poll_fn(|context| self.run(|| future.as_mut().poll(context))).await
+        }
+    }
+
+    impl<'c, K, V, S> Beginning<'c, K, V, S>
+    where
+        K: Hash + Eq + Send + Sync + 'static,
+        V: Clone + Send + Sync + 'static,
+        S: BuildHasher + Send + Sync + 'static,
+    {
+        /// Waits, if it has to, and looks again if it comes to have the turn after that.
+        pub(in crate::cache) async fn settle(self) -> Result<Outcome<V>, Turn<'c, K, V, S>> {
+            match self {
+                Self::Hit(value) => Ok(Outcome::Value(value)),
+                Self::Leads(turn) => Err(turn),
+                Self::Waits(wait) => match wait.await {
+                    Heard::Told(outcome) => Ok(outcome),
+                    Heard::Leads(turn) => turn.look().map(Outcome::Value),
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Turns: what a call that loads or computes does under the shard's lock.
+//!
+//! Whether a key is there, and who is about to bring it, is looked up at once; and what was loaded is stored, and its
+//! flight ended, at once. So there is no moment at which a key is neither there nor loaded, and none at which a write
+//! comes between and is not noticed (`flight.rs`, F2). Knows no closures, and wakes nobody.
+
+use super::write::drop_expired;
+use super::{Chores, Ruling, Shard, Terms, Times};
+use crate::flight::{Begun, Call, Ending, Kind, Ticket};
+use crate::hash::HashBits;
+use crate::sync::Arc;
+use crate::time::Tick;
+
+/// Storing what was loaded.
+pub(crate) struct Landed<K, V> {
+    pub(crate) ending: Option<Ending<K, V>>,
+    pub(crate) chores: Chores<K, V>,
+    /// The key was written or removed meanwhile: the value is not kept.
+    pub(crate) back: Option<V>,
+}
+
+impl<K: Eq, V> Shard<K, V> {
+    /// A call that wants a key's value leads its flight, or joins it. `None` if there is a live entry.
+    pub(crate) fn begin_load(
+        &self,
+        terms: &Terms,
+        hash: HashBits,
+        call: &Arc<Call<K, V>>,
+    ) -> (Option<Begun>, Chores<K, V>) {
+        let mut locked = self.table.lock();
+        let (mut table, ledger) = locked.parts();
+        let mut chores = Chores::none();
+        if let Some(place) = table.find(hash, |key| *key == call.key) {
+            let now = terms.clock.now();
+            // What is over stays over: what is loaded now does not find it alive again.
+            if table.node(place).reap(now).is_err() {
+                return (None, chores);
+            }
+            drop_expired(terms, &mut table, ledger, place);
+            chores = self.settle((&mut table, ledger), (now, Tick::NEVER), None);
+        }
+        (Some(ledger.flights.begin(hash, call)), chores)
+    }
+
+    /// A call that wants to run its own closure leads the key's flight, or joins it, whatever is there.
+    pub(crate) fn begin_turn(&self, hash: HashBits, call: &Arc<Call<K, V>>) -> Begun {
+        self.table.lock().parts().1.flights.begin(hash, call)
+    }
+
+    /// Stores what was loaded, unless the key was written or removed meanwhile, and ends the flight. The call is taken
+    /// once nothing can panic any more.
+    pub(crate) fn land(
+        &self,
+        terms: &Terms,
+        (hash, ticket): (HashBits, Ticket),
+        call: &mut Option<Arc<Call<K, V>>>,
+        (value, weight): (V, u32),
+        ruling: Ruling,
+    ) -> Landed<K, V> {
+        let mut locked = self.table.lock();
+        let (mut table, ledger) = locked.parts();
+        let place = call.as_ref().and_then(|call| ledger.find(&table, hash, |key| *key == call.key));
+        let is_overtaken = ledger.flights.is_overtaken(ticket);
+        let ending = ledger.flights.end(ticket, Kind::Value);
+        let call = call.take();
+        if is_overtaken {
+            return Landed { ending, chores: Chores::none(), back: Some(value) };
+        }
+        // The books' handle is in the ending, and this was the other one (F4).
+        let Some(mut ending) = ending else {
+            return Landed { ending, chores: Chores::none(), back: Some(value) };
+        };
+        drop(call);
+        let Some(key) = ending.take_key() else {
+            debug_assert!(false, "somebody else has the call that leads");
+            return Landed { ending: Some(ending), chores: Chores::none(), back: Some(value) };
+        };
+        let seal = place.map(|place| table.node(place).seal());
+        let now = terms.clock.now();
+        let times = Times { ttl: terms.ttl, born: now };
+        let expiry = ruling.tick(now, || Tick::NEVER);
+        let sealed = (place.zip(seal), now, times, expiry);
+        let chores = self.put(terms, (&mut table, ledger), hash, ((key, value), weight), sealed);
+        Landed { ending: Some(ending), chores, back: None }
+    }
+}
+
+impl<K, V> Shard<K, V> {
+    /// Ends a flight that stores nothing, or has stored it already.
+    pub(crate) fn end_turn(&self, ticket: Ticket, kind: Kind) -> Option<Ending<K, V>> {
+        self.table.lock().parts().1.flights.end(ticket, kind)
+    }
+
+    /// A call waits no more. Its handle is for the caller to drop.
+    pub(crate) fn leave(&self, ticket: Ticket, call: &Arc<Call<K, V>>) -> Option<Arc<Call<K, V>>> {
+        self.table.lock().parts().1.flights.forget(ticket, call)
+    }
+
+    /// Whether a key has no live entry. If so, what is being loaded for it is not kept.
+    pub(crate) fn is_gone(&self, terms: &Terms, hash: HashBits, is_key: impl Fn(&K) -> bool) -> bool {
+        let mut locked = self.table.lock();
+        let (table, ledger) = locked.parts();
+        let alive = |place| table.node(place).reap(terms.clock.now()).is_err();
+        let is_gone = !table.find(hash, is_key).is_some_and(alive);
+        if is_gone {
+            ledger.flights.overtake(hash);
+        }
+        is_gone
+    }
+
+    /// Every key is about to be removed: what is being loaded is not kept.
+    pub(crate) fn overtake_all(&self) {
+        self.table.lock().parts().1.flights.overtake_all();
+    }
+}

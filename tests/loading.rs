@@ -1,0 +1,243 @@
+//! Get, or load once: one loader for a key at a time, whatever becomes of it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::Duration;
+use tidewheel::{Cache, LoadError, TimedOut};
+
+type Numbers = Cache<u32, u32>;
+
+/// A load of key 1 on a thread of its own, which is in its loader when this returns, and goes on at a word.
+struct UnderWay {
+    go_on: Sender<u32>,
+    thread: thread::JoinHandle<u32>,
+}
+
+fn under_way(cache: &Numbers) -> UnderWay {
+    let (go_on, gate): (_, Receiver<u32>) = channel();
+    let (begun, has_begun) = channel();
+    let cache = cache.clone();
+    let thread = thread::spawn(move || {
+        cache.get_with(1, move || {
+            begun.send(()).unwrap();
+            match gate.recv() {
+                Ok(value) => value,
+                Err(_) => panic!("the loader is told to fail"),
+            }
+        })
+    });
+    has_begun.recv().unwrap();
+    UnderWay { go_on, thread }
+}
+
+/// Calls of `get_with` that wait for a load that is under way.
+fn waiters(cache: &Numbers, count: usize, value: u32, runs: &Arc<AtomicU32>) -> Vec<thread::JoinHandle<u32>> {
+    let threads = (0..count)
+        .map(|_| {
+            let (cache, runs) = (cache.clone(), runs.clone());
+            thread::spawn(move || {
+                cache.get_with(1, || {
+                    runs.fetch_add(1, Ordering::Relaxed);
+                    value
+                })
+            })
+        })
+        .collect();
+    // There is no telling from outside that they wait.
+    thread::sleep(Duration::from_millis(50));
+    threads
+}
+
+#[test]
+fn sixteen_threads_load_each_key_once() {
+    const KEYS: u32 = 2_000;
+    let cache = Numbers::builder().build().unwrap();
+    let (loads, start) = (AtomicU32::new(0), Barrier::new(16));
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                start.wait();
+                for key in 0..KEYS {
+                    let value = cache.get_with(key, || {
+                        loads.fetch_add(1, Ordering::Relaxed);
+                        thread::yield_now();
+                        key * 3
+                    });
+                    assert_eq!(value, key * 3);
+                }
+            });
+        }
+    });
+    assert_eq!(loads.into_inner(), KEYS);
+    assert_eq!(cache.entry_count(), KEYS as usize);
+    cache.validate();
+}
+
+#[test]
+fn who_waits_gets_what_was_loaded() {
+    let cache = Numbers::new(10);
+    let runs = Arc::default();
+    let load = under_way(&cache);
+    let waiters = waiters(&cache, 4, 8, &runs);
+    load.go_on.send(7).unwrap();
+    assert_eq!(load.thread.join().unwrap(), 7);
+    for waiter in waiters {
+        assert_eq!(waiter.join().unwrap(), 7);
+    }
+    assert_eq!(runs.load(Ordering::Relaxed), 0);
+    assert_eq!(cache.get(&1), Some(7));
+    cache.validate();
+}
+
+#[test]
+fn the_next_takes_over_from_one_who_panics() {
+    let cache = Numbers::new(10);
+    let runs = Arc::default();
+    let load = under_way(&cache);
+    let waiters = waiters(&cache, 4, 8, &runs);
+    drop(load.go_on);
+    assert!(load.thread.join().is_err());
+    for waiter in waiters {
+        assert_eq!(waiter.join().unwrap(), 8);
+    }
+    assert_eq!(runs.load(Ordering::Relaxed), 1);
+    assert_eq!(cache.get(&1), Some(8));
+    cache.validate();
+}
+
+#[test]
+fn what_was_removed_during_a_load_stays_so() {
+    for remove in [
+        (|cache: &Numbers| assert!(!cache.invalidate(&1))) as fn(&Numbers),
+        |cache| assert_eq!(cache.remove(&1), None),
+        Cache::invalidate_all,
+        |cache| {
+            cache.insert(1, 5);
+            assert_eq!(cache.remove_if(&1, |_| true), Some(5));
+        },
+    ] {
+        let cache = Numbers::new(10);
+        let runs = Arc::default();
+        let load = under_way(&cache);
+        let before = waiters(&cache, 2, 8, &runs);
+        remove(&cache);
+        // Asked after the removal: the value that is under way may be older than it.
+        let after = waiters(&cache, 2, 9, &runs);
+        load.go_on.send(7).unwrap();
+        assert_eq!(load.thread.join().unwrap(), 7);
+        for waiter in before {
+            assert_eq!(waiter.join().unwrap(), 7);
+        }
+        for waiter in after {
+            assert_eq!(waiter.join().unwrap(), 9);
+        }
+        assert_eq!(runs.load(Ordering::Relaxed), 1);
+        assert_eq!(cache.get(&1), Some(9));
+        cache.validate();
+    }
+}
+
+#[test]
+fn what_was_inserted_during_a_load_stays() {
+    for insert in [
+        (|cache: &Numbers| cache.insert(1, 5)) as fn(&Numbers),
+        |cache| cache.insert_with_ttl(1, 5, Duration::from_secs(60)),
+        |cache| assert_eq!(cache.try_insert(1, 5), Ok(())),
+        |cache| {
+            cache.insert(2, 5);
+            assert!(cache.rename(&2, 1));
+        },
+    ] {
+        let cache = Numbers::new(10);
+        let runs = Arc::default();
+        let load = under_way(&cache);
+        let before = waiters(&cache, 2, 8, &runs);
+        insert(&cache);
+        assert_eq!(cache.get_with(1, || unreachable!("it is there")), 5);
+        load.go_on.send(7).unwrap();
+        assert_eq!(load.thread.join().unwrap(), 7);
+        for waiter in before {
+            assert_eq!(waiter.join().unwrap(), 7);
+        }
+        assert_eq!(cache.get(&1), Some(5));
+        cache.validate();
+    }
+}
+
+#[test]
+fn an_error_goes_to_all_who_waited_and_is_not_stored() {
+    let cache = Numbers::new(10);
+    let (go_on, gate) = channel::<()>();
+    let (begun, has_begun) = channel();
+    let leader = {
+        let cache = cache.clone();
+        thread::spawn(move || {
+            cache.try_get_with(1, || {
+                begun.send(()).unwrap();
+                gate.recv().unwrap();
+                Err("no".to_string())
+            })
+        })
+    };
+    has_begun.recv().unwrap();
+    let waiters: Vec<_> = (0..3)
+        .map(|_| {
+            let cache = cache.clone();
+            thread::spawn(move || cache.try_get_with(1, || Err("not this one".to_string())))
+        })
+        .collect();
+    // One that knows no such error runs its own loader in the end.
+    let other = {
+        let cache = cache.clone();
+        thread::spawn(move || cache.optionally_get_with(1, || Some(6)))
+    };
+    thread::sleep(Duration::from_millis(50));
+    go_on.send(()).unwrap();
+    let error = leader.join().unwrap().unwrap_err();
+    for waiter in waiters {
+        assert!(Arc::ptr_eq(&error, &waiter.join().unwrap().unwrap_err()));
+    }
+    assert_eq!(other.join().unwrap(), Some(6));
+    assert_eq!(cache.get(&1), Some(6));
+    cache.validate();
+}
+
+#[test]
+fn none_is_told_and_not_stored() {
+    let cache = Numbers::new(10);
+    assert_eq!(cache.optionally_get_with(1, || None), None);
+    assert_eq!(cache.optionally_get_with_by_ref(&1, || None), None);
+    assert_eq!(cache.get(&1), None);
+    assert_eq!(cache.optionally_get_with(1, || Some(2)), Some(2));
+}
+
+#[test]
+fn who_waits_too_long_is_told_so() {
+    let cache = Numbers::new(10);
+    let load = under_way(&cache);
+    let timeout = Duration::from_millis(20);
+    let error = cache.get_with_timeout(1, timeout, || 8).unwrap_err();
+    assert_eq!(error.timeout, timeout);
+    assert_eq!(error.to_string(), "another call for the same key was not done after 20ms");
+    assert!(cache.optionally_get_with_timeout(1, timeout, || Some(8)).is_err());
+    let failed: Result<_, LoadError<u8>> = cache.try_get_with_timeout(1, timeout, || Ok(8));
+    assert!(matches!(failed, Err(LoadError::TimedOut(TimedOut { .. }))));
+    cache.validate();
+    load.go_on.send(7).unwrap();
+    assert_eq!(load.thread.join().unwrap(), 7);
+    assert_eq!(cache.get_with_timeout(1, timeout, || 8), Ok(7));
+}
+
+#[test]
+fn a_loader_may_load_other_keys_and_not_its_own() {
+    let cache = Numbers::new(10);
+    assert_eq!(cache.get_with(1, || cache.get_with(2, || cache.get_with(3, || 4) + 1) + 1), 6);
+    let nested = catch_unwind(AssertUnwindSafe(|| cache.get_with(5, || cache.get_with(5, || 1))));
+    let message = *nested.unwrap_err().downcast::<&str>().unwrap();
+    assert!(message.contains("would wait for itself"), "{message}");
+    assert_eq!(cache.get_with(5, || 7), 7);
+    cache.validate();
+}
