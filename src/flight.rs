@@ -381,8 +381,9 @@ impl<K, V> Flights<K, V> {
 }
 
 impl<K, V> Ending<K, V> {
-    /// The key of the call that led, once its caller has dropped its handle (F4).
-    pub(crate) fn take_key(&mut self) -> Option<K> {
+    /// The key of the call that led, for which its caller gives up its handle: nobody else has one (F4).
+    pub(crate) fn take_key(&mut self, handle: &mut Option<Arc<Call<K, V>>>) -> Option<K> {
+        *handle = None;
         self.leader.take().and_then(Arc::into_inner).map(|call| call.key)
     }
 

@@ -163,23 +163,27 @@ where
         let place = (self.hash, self.ticket);
         let Landed { ending, chores, back } =
             shard.land(terms, place, &mut self.call, (kept, weight), ruling);
+        // If it is still there. The flight is somebody else's by now.
+        let call = self.call.take();
         let mut outcome = Outcome::Value(value);
         if let Some(ending) = ending {
             outcome = ending.tell(outcome);
         }
         self.cache.conclude(shard, chores, RemovalCause::Replaced);
-        drop(back);
+        drop((call, back));
         outcome
     }
 
     /// Ends the turn with an outcome that is not stored.
     fn end(mut self, outcome: Outcome<V>) -> Outcome<V> {
         let ending = self.cache.shard_of(self.hash).end_turn(self.ticket, outcome.kind());
-        self.call = None;
-        match ending {
+        let call = self.call.take();
+        let outcome = match ending {
             Some(ending) => ending.tell(outcome),
             None => outcome,
-        }
+        };
+        drop(call);
+        outcome
     }
 }
 

@@ -47,8 +47,8 @@ impl<K: Eq, V> Shard<K, V> {
         self.table.lock().parts().1.flights.begin(hash, call)
     }
 
-    /// Stores what was loaded, unless the key was written or removed meanwhile, and ends the flight. The call is taken
-    /// once nothing can panic any more.
+    /// Stores what was loaded, unless the key was written or removed meanwhile, and ends the flight. The call is taken if its
+    /// key is stored, once nothing can panic any more; if not, it is for the caller to drop, outside the lock.
     pub(crate) fn land(
         &self,
         terms: &Terms,
@@ -61,19 +61,11 @@ impl<K: Eq, V> Shard<K, V> {
         let (mut table, ledger) = locked.parts();
         let place = call.as_ref().and_then(|call| ledger.find(&table, hash, |key| *key == call.key));
         let is_overtaken = ledger.flights.is_overtaken(ticket);
-        let ending = ledger.flights.end(ticket, Kind::Value);
-        let call = call.take();
-        if is_overtaken {
+        let mut ending = ledger.flights.end(ticket, Kind::Value);
+        // The books' handle is in the ending, and this is the other one (F4).
+        let key = if is_overtaken { None } else { ending.as_mut().and_then(|ending| ending.take_key(call)) };
+        let Some(key) = key else {
             return Landed { ending, chores: Chores::none(), back: Some(value) };
-        }
-        // The books' handle is in the ending, and this was the other one (F4).
-        let Some(mut ending) = ending else {
-            return Landed { ending, chores: Chores::none(), back: Some(value) };
-        };
-        drop(call);
-        let Some(key) = ending.take_key() else {
-            debug_assert!(false, "somebody else has the call that leads");
-            return Landed { ending: Some(ending), chores: Chores::none(), back: Some(value) };
         };
         let seal = place.map(|place| table.node(place).seal());
         let now = terms.clock.now();
@@ -81,7 +73,7 @@ impl<K: Eq, V> Shard<K, V> {
         let expiry = ruling.tick(now, || Tick::NEVER);
         let sealed = (place.zip(seal), now, times, expiry);
         let chores = self.put(terms, (&mut table, ledger), hash, ((key, value), weight), sealed);
-        Landed { ending: Some(ending), chores, back: None }
+        Landed { ending, chores, back: None }
     }
 }
 
