@@ -3,6 +3,10 @@
 //! - [`architecture`]: the parts, who may know whom, and what happens in an operation.
 //! - [`orderings`]: every pair of atomic accesses, and the loom model that fails without it.
 //! - [`decisions`]: what was decided and why, with the figures, the losers included.
+//!
+//! And one for those who use another cache so far:
+//!
+//! - [`migration`]: from moka and from quick_cache, name by name.
 
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
@@ -12,3 +16,6 @@ pub mod orderings {}
 
 #[doc = include_str!("decisions.md")]
 pub mod decisions {}
+
+#[doc = include_str!("migration.md")]
+pub mod migration {}
