@@ -12,6 +12,8 @@
 
 mod bound;
 mod compute;
+#[cfg(feature = "async")]
+mod compute_async;
 mod load;
 #[cfg(feature = "async")]
 mod load_async;

@@ -3,6 +3,9 @@
 //! Says what each of these means, and in which form the key is had; a hit is a `get`, and everything else is the cache's to
 //! do: `cache/load.rs` for what is missing, `cache/compute.rs` for what depends on what is there.
 
+#[cfg(feature = "async")]
+mod futures;
+
 use crate::cache::Cache;
 use crate::computed::{CompResult, Entry, Op};
 use crate::error::TimedOut;
