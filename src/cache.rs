@@ -1,7 +1,8 @@
 //! The cache: a handle to shards, and what connects them to hasher, clock, listener and reaper.
 //!
 //! Knows which shard a key belongs to and in which order things happen around a shard's lock; knows
-//! nothing of buckets, rows or wheels. `cache/read.rs`, `cache/write.rs` and `cache/load.rs` have the operations.
+//! nothing of buckets, rows or wheels. `cache/read.rs`, `cache/write.rs`, `cache/load.rs` and
+//! `cache/compute.rs` have the operations.
 //!
 //! # The order of things around a lock
 //!
@@ -10,6 +11,9 @@
 //! `Eq`, and unpinned, but for closures and clones that look at a stored value.
 
 mod bound;
+mod compute;
+#[cfg(feature = "async")]
+mod compute_async;
 mod load;
 #[cfg(feature = "async")]
 mod load_async;

@@ -17,7 +17,8 @@
 //!
 //! - **F1** A key has one flight at most, and a flight one call that leads. Which that is changes under the lock alone.
 //! - **F2** What came of a flight is told to those that joined before a write to the key *overtook* it. It is not kept
-//!   then, and who joined later waits for a turn of its own: it asked after that write.
+//!   then, and who joined later waits for a turn of its own: it asked after that write. (A computation, which goes by
+//!   what it sees, takes the mark off each time it looks at the key, and tells nobody what it came to.)
 //! - **F3** A call that waits is told once, and first come first served: an outcome, or that it has the turn. One that
 //!   leaves with the turn in hand passes it on.
 //! - **F4** The books and its own caller share a call, and nobody else while it leads: so its key can be taken out. (A turn is
@@ -324,6 +325,14 @@ impl<K, V> Flights<K, V> {
         let flight = Flight { leader: call.clone(), is_overtaken: false, waiting: VecDeque::new() };
         self.flights.insert(ticket, flight);
         Begun::Leads(ticket)
+    }
+
+    /// The leader looks at the key, and goes by what it sees: what overtook it before is no news any more.
+    pub(crate) fn catch_up(&mut self, ticket: Ticket) {
+        if let Some(flight) = self.flights.get_mut(&ticket).filter(|flight| flight.is_overtaken) {
+            flight.is_overtaken = false;
+            flight.waiting.iter_mut().for_each(|waiting| waiting.is_late = false);
+        }
     }
 
     pub(crate) fn is_overtaken(&self, ticket: Ticket) -> bool {

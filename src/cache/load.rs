@@ -268,13 +268,13 @@ where
     }
 
     #[cold]
-    fn load_value(&self, key: K, init: impl FnOnce() -> V) -> V {
+    pub(crate) fn load_value(&self, key: K, init: impl FnOnce() -> V) -> V {
         let outcome = self.load(key, wants_value(), &Alarm::NEVER, || Outcome::Value(init()));
         value(outcome.expect(NO_ALARM))
     }
 
     #[cold]
-    fn load_result<E>(&self, key: K, init: impl FnOnce() -> Result<V, E>) -> Result<V, Arc<E>>
+    pub(crate) fn load_result<E>(&self, key: K, init: impl FnOnce() -> Result<V, E>) -> Result<V, Arc<E>>
     where
         E: Send + Sync + 'static,
     {
@@ -283,7 +283,7 @@ where
     }
 
     #[cold]
-    fn load_option(&self, key: K, init: impl FnOnce() -> Option<V>) -> Option<V> {
+    pub(crate) fn load_option(&self, key: K, init: impl FnOnce() -> Option<V>) -> Option<V> {
         let outcome = self.load(key, wants_option(), &Alarm::NEVER, || optional(init()));
         option(outcome.expect(NO_ALARM))
     }

@@ -22,11 +22,11 @@ pub(super) enum Heard<'c, K, V, S> {
 
 /// The turn of a key: nobody else's closure for it runs meanwhile.
 pub(super) struct Turn<'c, K, V, S> {
-    cache: &'c Cache<K, V, S>,
-    hash: HashBits,
-    ticket: Ticket,
+    pub(super) cache: &'c Cache<K, V, S>,
+    pub(super) hash: HashBits,
+    pub(super) ticket: Ticket,
     /// `None` once the turn is over.
-    call: Option<Arc<Call<K, V>>>,
+    pub(super) call: Option<Arc<Call<K, V>>>,
 }
 
 /// A call that waits for another one of its key.

@@ -43,7 +43,7 @@ pub(crate) use room::Left;
 pub(crate) use rule::{Expected, Ruled, Ruling};
 pub(crate) use sweep::{Cleared, Told};
 pub(crate) use terms::{Lengths, OnUse, Terms};
-pub(crate) use turns::Landed;
+pub(crate) use turns::{Acted, Deed, Landed};
 pub(crate) use write::{Removed, Replaced};
 
 use crate::column::Column;
@@ -116,7 +116,8 @@ struct Ledger<K, V> {
     left: Option<Box<Left<K, V>>>,
     /// If there are statistics.
     tally: Option<Box<Tally>>,
-    /// Keys that are being loaded or computed. Whatever writes or removes a key overtakes its flight.
+    /// Keys that are being loaded or computed. Whatever puts a value under a key, or removes one that is asked to go,
+    /// overtakes its flight.
     flights: Flights<K, V>,
 }
 

@@ -4,11 +4,12 @@
 //! flight ended, at once. So there is no moment at which a key is neither there nor loaded, and none at which a write
 //! comes between and is not noticed (`flight.rs`, F2). Knows no closures, and wakes nobody.
 
-use super::write::drop_expired;
-use super::{Chores, Ruling, Shard, Terms, Times};
+use super::write::{Removed, Replaced, Table, drop_expired};
+use super::{Chores, Ledger, Ruling, Shard, Terms, Times};
 use crate::flight::{Begun, Call, Ending, Kind, Ticket};
 use crate::hash::HashBits;
 use crate::sync::Arc;
+use crate::table::{Node, Pin, Place};
 use crate::time::Tick;
 
 /// Storing what was loaded.
@@ -17,6 +18,23 @@ pub(crate) struct Landed<K, V> {
     pub(crate) chores: Chores<K, V>,
     /// The key was written or removed meanwhile: the value is not kept.
     pub(crate) back: Option<V>,
+}
+
+/// What a computation wants done about its key.
+pub(crate) enum Deed<K, V> {
+    Nothing,
+    Remove,
+    Put { entry: (K, V), weight: u32, ruling: Ruling },
+}
+
+/// What came of it.
+pub(crate) enum Acted<K, V> {
+    /// It is done, and the turn is over.
+    Done(Option<Ending<K, V>>),
+    /// The key was written or removed since it was looked at. Nothing was done.
+    Overtaken(Deed<K, V>),
+    /// What was there has expired or was evicted. Nothing was done.
+    Gone(Deed<K, V>),
 }
 
 impl<K: Eq, V> Shard<K, V> {
@@ -74,6 +92,90 @@ impl<K: Eq, V> Shard<K, V> {
         let sealed = (place.zip(seal), now, times, expiry);
         let chores = self.put(terms, (&mut table, ledger), hash, ((key, value), weight), sealed);
         Landed { ending, chores, back: None }
+    }
+}
+
+impl<K: Eq, V> Shard<K, V> {
+    /// What a computation finds under its key, if that is alive. From now on it is told of writes that come between.
+    pub(crate) fn look_in_turn<'g>(
+        &'g self,
+        terms: &Terms,
+        (hash, ticket): (HashBits, Ticket),
+        key: &K,
+        pin: &'g Pin,
+    ) -> Option<&'g Node<K, V>> {
+        let mut locked = self.table.lock();
+        let (table, ledger) = locked.parts();
+        let place = table.find(hash, |other| other == key);
+        ledger.flights.catch_up(ticket);
+        let node = table.lend(place?, pin);
+        // What is over is over for everybody: nobody finds it alive after the closure was shown that it is not.
+        node.visible_until(terms.clock.now()).map(|_| node)
+    }
+
+    /// Does what a computation wants, if the key still is as it was when it looked, and ends the flight.
+    ///
+    /// That there was an entry, that there is one, alive, and that nothing has overtaken the flight: so it is the same one.
+    /// All that puts a value under a key overtakes its flight, under this lock (`flight.rs`, F2).
+    pub(crate) fn act(
+        &self,
+        terms: &Terms,
+        (hash, ticket): (HashBits, Ticket),
+        key: &K,
+        (was_there, deed): (bool, Deed<K, V>),
+    ) -> (Acted<K, V>, Chores<K, V>) {
+        let mut locked = self.table.lock();
+        let (mut table, ledger) = locked.parts();
+        let place = ledger.find(&table, hash, |other| other == key);
+        if ledger.flights.is_overtaken(ticket) {
+            return (Acted::Overtaken(deed), Chores::none());
+        }
+        let now = terms.clock.now();
+        let alive = place.filter(|&place| table.node(place).visible_until(now).is_some());
+        if alive.is_some() != was_there {
+            return (Acted::Gone(deed), Chores::none());
+        }
+        let (deed, chores) = match (deed, alive) {
+            (Deed::Put { entry, weight, ruling }, None) => {
+                // What is left of an entry that is over.
+                let sealed = place.map(|place| (place, table.node(place).seal()));
+                let (times, expiry) = (Times { ttl: terms.ttl, born: now }, ruling.tick(now, || Tick::NEVER));
+                let sealed = (sealed, now, times, expiry);
+                (None, self.put(terms, (&mut table, ledger), hash, (entry, weight), sealed))
+            }
+            (deed, Some(place)) => self.act_on(terms, (&mut table, ledger), (hash, place), deed),
+            (_, None) => (None, Chores::none()),
+        };
+        match deed {
+            Some(deed) => (Acted::Gone(deed), chores),
+            // Only now, so that a panic before leaves the turn with its caller.
+            None => (Acted::Done(ledger.flights.end(ticket, Kind::Own)), chores),
+        }
+    }
+
+    /// Does it to the entry that is there. Hands it back if that has just come to its end.
+    fn act_on(
+        &self,
+        terms: &Terms,
+        books: (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
+        (hash, place): (HashBits, Place),
+        deed: Deed<K, V>,
+    ) -> (Option<Deed<K, V>>, Chores<K, V>) {
+        match deed {
+            Deed::Nothing => (None, Chores::none()),
+            Deed::Remove => match self.remove_at(terms, books, place) {
+                (Removed::Done(..), chores) => (None, chores),
+                (Removed::Gone | Removed::Changed, chores) => (Some(Deed::Remove), chores),
+            },
+            Deed::Put { entry, weight, ruling } => {
+                match self.replace_at(terms, books, (hash, place), (entry, weight), ruling) {
+                    (Replaced::Done, chores) => (None, chores),
+                    (Replaced::Gone(key, value) | Replaced::Changed(key, value), chores) => {
+                        (Some(Deed::Put { entry: (key, value), weight, ruling }), chores)
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -173,10 +173,24 @@ impl<K: Eq, V> Shard<K, V> {
         let Some(place) = ledger.find(&table, hash, |other| *other == key) else {
             return (Replaced::Gone(key, value), Chores::none());
         };
-        let node = table.node(place);
-        if expected.is_some_and(|expected| !std::ptr::eq(expected, node)) {
+        if expected.is_some_and(|expected| !std::ptr::eq(expected, table.node(place))) {
             return (Replaced::Changed(key, value), Chores::none());
         }
+        ledger.flights.overtake(hash);
+        self.replace_at(terms, (&mut table, ledger), (hash, place), ((key, value), weight), ruling)
+    }
+
+    /// Puts a new value in the place of an entry's, if that is alive.
+    #[inline(always)]
+    pub(super) fn replace_at(
+        &self,
+        terms: &Terms,
+        (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
+        (hash, place): (HashBits, Place),
+        ((key, value), weight): ((K, V), u32),
+        ruling: Ruling,
+    ) -> (Replaced<K, V>, Chores<K, V>) {
+        let node = table.node(place);
         let seal = node.seal();
         let now = terms.clock.now();
         let row = table.row(place);
@@ -185,20 +199,20 @@ impl<K: Eq, V> Shard<K, V> {
         let ends = terms.ends(now, limit, ruling.tick(now, || ledger.expiry(row)));
         let deadline = ends.deadline;
         if !node.claim(&seal, now, deadline) {
-            drop_expired(terms, &mut table, ledger, place);
-            return (Replaced::Gone(key, value), self.settle((&mut table, ledger), (now, Tick::NEVER), None));
+            drop_expired(terms, table, ledger, place);
+            return (Replaced::Gone(key, value), self.settle((table, ledger), (now, Tick::NEVER), None));
         }
         if ledger.is_too_heavy(weight) {
-            let chores = self.refuse(terms, (&mut table, ledger), (key, value), (Some(place), now));
+            let chores = self.refuse(terms, (table, ledger), (key, value), (Some(place), now));
             return (Replaced::Done, chores);
         }
         let (entry, before) = (((key, value), weight), seal.tick());
-        let old = exchange(terms, (&mut table, ledger), place, entry, (before, now, ends, times.ttl));
+        let old = exchange(terms, (table, ledger), place, entry, (before, now, ends, times.ttl));
         if let Some(tally) = &mut ledger.tally {
             tally.replacements += 1;
         }
-        let removed = hand_out(terms, &mut table, old);
-        (Replaced::Done, self.settle((&mut table, ledger), (now, deadline), removed))
+        let removed = hand_out(terms, table, old);
+        (Replaced::Done, self.settle((table, ledger), (now, deadline), removed))
     }
 
     /// Takes out a live entry: any, or `expected` alone.
@@ -216,23 +230,33 @@ impl<K: Eq, V> Shard<K, V> {
         let Some(place) = place else {
             return (Removed::Gone, Chores::none());
         };
-        let node = table.node(place);
-        if expected.is_some_and(|expected| !std::ptr::eq(expected, node)) {
+        if expected.is_some_and(|expected| !std::ptr::eq(expected, table.node(place))) {
             return (Removed::Changed, Chores::none());
         }
+        self.remove_at(terms, (&mut table, ledger), place)
+    }
+
+    /// Takes out an entry, if it is alive.
+    #[inline(always)]
+    pub(super) fn remove_at(
+        &self,
+        terms: &Terms,
+        (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
+        place: Place,
+    ) -> (Removed, Chores<K, V>) {
         let now = terms.clock.now();
-        if !node.kill(now) {
-            drop_expired(terms, &mut table, ledger, place);
-            return (Removed::Gone, self.settle((&mut table, ledger), (now, Tick::NEVER), None));
+        if !table.node(place).kill(now) {
+            drop_expired(terms, table, ledger, place);
+            return (Removed::Gone, self.settle((table, ledger), (now, Tick::NEVER), None));
         }
         let row = table.row(place);
         let (times, expiry) = (ledger.times(row), ledger.expiry(row));
-        let old = take(&mut table, ledger, place);
+        let old = take(table, ledger, place);
         if let Some(tally) = &mut ledger.tally {
             tally.explicit += 1;
         }
-        let removed = hand_out(terms, &mut table, old);
-        (Removed::Done(times, expiry), self.settle((&mut table, ledger), (now, Tick::NEVER), removed))
+        let removed = hand_out(terms, table, old);
+        (Removed::Done(times, expiry), self.settle((table, ledger), (now, Tick::NEVER), removed))
     }
 
     /// Restarts the time to live of a live entry, without the lock where that is possible.

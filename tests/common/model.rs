@@ -13,7 +13,7 @@ use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
-use tidewheel::{Cache, ManualClock, RemovalCause};
+use tidewheel::{Cache, CompResult, Entry as Told, ManualClock, Op as Deed, RemovalCause};
 
 pub(crate) type Key = u64;
 
@@ -36,6 +36,12 @@ pub(crate) enum Op {
     Remove(Key),
     RemoveIf(Key, bool),
     Rename(Key, Key),
+    OrInsert(Key),
+    /// Whether what is there is to be replaced.
+    OrInsertIf(Key, bool),
+    Upsert(Key),
+    /// A computation that wants nothing done, or the entry removed.
+    Compute(Key, bool),
     InvalidateAll,
     RunPendingTasks,
     Advance(Duration),
@@ -253,6 +259,10 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
             }
             Op::RemoveIf(key, answer) => self.remove_if(key, answer),
             Op::Rename(from, to) => self.rename(from, to),
+            Op::OrInsert(key) => self.or_insert(key, None),
+            Op::OrInsertIf(key, answer) => self.or_insert(key, Some(answer)),
+            Op::Upsert(key) => self.upsert(key),
+            Op::Compute(key, removes) => self.compute(key, removes),
             Op::InvalidateAll => {
                 self.cache.invalidate_all();
                 for key in self.entries.keys().copied().collect::<Vec<_>>() {
@@ -484,6 +494,76 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
         self.draw(to);
     }
 
+    /// A new value for a living entry, or a new entry.
+    fn put_or_succeed(&mut self, key: Key, value: u64, is_there: bool) {
+        if is_there {
+            self.succeed(key, value);
+        } else {
+            self.put(key, value, self.setup.time_to_live.map_or(u64::MAX, span));
+        }
+    }
+
+    fn or_insert(&mut self, key: Key, replaces: Option<bool>) {
+        let value = self.fresh();
+        let old = self.stir(key);
+        // It is read first, which counts as use.
+        self.with_alive(key, Entry::used);
+        let count = &self.count;
+        let selector = self.cache.entry(key);
+        let entry = match replaces {
+            None => selector.or_insert_with(|| count.value(value)),
+            Some(answer) => selector.or_insert_with_if(
+                || count.value(value),
+                |seen| {
+                    assert_eq!(Some(seen.id), old, "or_insert_with_if {key} asks about");
+                    answer
+                },
+            ),
+        };
+        let makes = old.is_none() || replaces == Some(true);
+        let expected = (key, if makes { value } else { old.unwrap_or(value) }, makes, makes && old.is_some());
+        assert_eq!(told(&entry), expected, "or_insert {key}");
+        if makes {
+            self.put_or_succeed(key, value, old.is_some());
+        }
+    }
+
+    fn upsert(&mut self, key: Key) {
+        let value = self.fresh();
+        let old = self.stir(key);
+        let mut seen = None;
+        let count = &self.count;
+        let entry = self.cache.entry_by_ref(&key).and_upsert_with(|found| {
+            seen = found.map(|found| found.value().id);
+            count.value(value)
+        });
+        assert_eq!((seen, told(&entry)), (old, (key, value, true, old.is_some())), "and_upsert_with {key}");
+        self.put_or_succeed(key, value, old.is_some());
+    }
+
+    fn compute(&mut self, key: Key, removes: bool) {
+        let old = self.stir(key);
+        let mut seen = None;
+        let result = self.cache.entry(key).and_compute_with(|found| {
+            seen = found.map(|found| found.value().id);
+            if removes { Deed::Remove } else { Deed::Nop }
+        });
+        assert_eq!(seen, old, "and_compute_with {key} shows");
+        match (&result, old) {
+            (CompResult::StillNone(none), None) => assert_eq!(*none, key),
+            (CompResult::Removed(entry), Some(old)) if removes => {
+                assert_eq!(told(entry), (key, old, false, false));
+            }
+            (CompResult::Unchanged(entry), Some(old)) if !removes => {
+                assert_eq!(told(entry), (key, old, false, false));
+            }
+            _ => panic!("and_compute_with {key}: {old:?}, and not {result:?}"),
+        }
+        if removes {
+            self.take(key);
+        }
+    }
+
     /// After a sweep: whatever was due is gone, and so is every orphan.
     fn swept(&mut self) {
         let now = self.now();
@@ -523,4 +603,9 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
             self.entries.remove(&key);
         }
     }
+}
+
+/// What the cache told of an entry: key, value, whether that is fresh, and whether it took another one's place.
+fn told(entry: &Told<Key, Counted>) -> (Key, u64, bool, bool) {
+    (*entry.key(), entry.value().id, entry.is_fresh(), entry.is_old_value_replaced())
 }

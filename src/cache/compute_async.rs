@@ -1,0 +1,77 @@
+//! Computing an entry from what is there, for callers that are futures.
+//!
+//! The same steps as in `compute.rs`, and turns of the same flights. The user's closures and futures are polled with the turn
+//! in hand, and dropped after it if the call is dropped: their destructors may use the cache, this key included.
+
+use super::Cache;
+use super::compute::TURN_ALONE;
+use super::turn::{Beginning, Heard, Turn};
+use crate::computed::{CompResult, Entry, Op};
+use crate::flight::{Call, Wants};
+use crate::sync::Arc;
+use std::future::Future;
+use std::hash::{BuildHasher, Hash};
+use std::pin::pin;
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// As `compute`.
+    pub(crate) async fn compute_async<E, F>(
+        &self,
+        key: K,
+        mut closure: impl FnMut(Option<Entry<K, V>>) -> F,
+    ) -> Result<CompResult<K, V>, E>
+    where
+        F: Future<Output = Result<Op<V>, E>>,
+    {
+        // Before the turn, so that it is dropped after it.
+        let mut future = pin!(None);
+        let mut turn = self.turn_async(key).await;
+        loop {
+            let found = turn.view();
+            let was_there = found.is_some();
+            // With the turn in hand, as all of the closure's doings: the future of the last time goes here, too.
+            turn.run(|| future.set(Some(closure(found))));
+            let running = future.as_mut().as_pin_mut().expect("it was just put there");
+            let op = turn.drive(running).await?;
+            match turn.act(Some(was_there), op) {
+                Ok(result) => return Ok(result),
+                Err(stale) => turn.run(|| drop(stale)),
+            }
+        }
+    }
+
+    /// As `load_unless`.
+    pub(crate) async fn load_unless_async(
+        &self,
+        key: K,
+        init: impl Future<Output = V>,
+        mut is_out_of_date: impl FnMut(&V) -> bool,
+    ) -> Entry<K, V> {
+        // As in `compute_async`.
+        let init = pin!(init);
+        let turn = self.turn_async(key).await;
+        match turn.run(|| turn.view().filter(|found| !is_out_of_date(found.value()))) {
+            Some(found) => found,
+            None => {
+                let value = turn.drive(init).await;
+                turn.land_over(value)
+            }
+        }
+    }
+
+    async fn turn_async(&self, key: K) -> Turn<'_, K, V, S> {
+        match self.begin_turn(Arc::new(Call::new(key, Wants::Turn))) {
+            Beginning::Leads(turn) => turn,
+            Beginning::Waits(wait) => match wait.await {
+                Heard::Leads(turn) => turn,
+                Heard::Told(_) => unreachable!("{TURN_ALONE}"),
+            },
+            Beginning::Hit(_) => unreachable!("{TURN_ALONE}"),
+        }
+    }
+}

@@ -1,0 +1,529 @@
+//! An entry to be: a key of a cache, and what its caller wants to become of it.
+//!
+//! Says what each of these means, and in which form the key is had; a hit is a `get`, and everything else is the cache's to
+//! do: `cache/load.rs` for what is missing, `cache/compute.rs` for what depends on what is there.
+
+#[cfg(feature = "async")]
+mod futures;
+
+use crate::cache::Cache;
+use crate::computed::{CompResult, Entry, Op};
+use crate::error::TimedOut;
+use crate::hash::RandomState;
+use crate::sync::{Alarm, Arc};
+use equivalent::Equivalent;
+use std::convert::Infallible;
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::time::Duration;
+
+/// A key that an entry is asked for by: owned, or lent. Nobody else's to implement.
+pub trait Given<K> {
+    /// What it is looked up by.
+    type Lent: ?Sized + Hash + Equivalent<K>;
+
+    /// The same, as it is looked up by.
+    fn lent(&self) -> &Self::Lent;
+
+    /// An owned one, and this one stays.
+    fn owned(&self) -> K;
+
+    /// An owned one.
+    fn into_owned(self) -> K;
+}
+
+/// A key by value.
+#[derive(Debug)]
+pub struct ByValue<K>(pub(crate) K);
+
+/// A key by reference, made into an owned one where it has to be.
+#[derive(Debug)]
+pub struct ByRef<'k, Q: ?Sized>(pub(crate) &'k Q);
+
+impl<K: Hash + Eq + Clone> Given<K> for ByValue<K> {
+    type Lent = K;
+
+    fn lent(&self) -> &K {
+        &self.0
+    }
+
+    fn owned(&self) -> K {
+        self.0.clone()
+    }
+
+    fn into_owned(self) -> K {
+        self.0
+    }
+}
+
+impl<K, Q> Given<K> for ByRef<'_, Q>
+where
+    Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+{
+    type Lent = Q;
+
+    fn lent(&self) -> &Q {
+        self.0
+    }
+
+    fn owned(&self) -> K {
+        self.0.to_owned()
+    }
+
+    fn into_owned(self) -> K {
+        self.0.to_owned()
+    }
+}
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Selects a key, for an entry to be made, changed or removed, whatever depends on what is there. See [`EntrySelector`].
+    ///
+    /// Nothing is done yet. Keys are cloned, since an [`Entry`] has one of its own.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::new(100);
+    /// let count = |word| cache.entry(word).and_upsert_with(|old| old.map_or(0, |old| old.into_value()) + 1);
+    /// count("a");
+    /// assert_eq!(count("a").into_value(), 2);
+    /// ```
+    pub fn entry(&self, key: K) -> EntrySelector<'_, ByValue<K>, K, V, S> {
+        EntrySelector { cache: self, key: ByValue(key) }
+    }
+
+    /// As [`entry`](Self::entry), with a key that is made into an owned one only where it has to be.
+    ///
+    /// ```
+    /// let cache: tidewheel::Cache<String, usize> = tidewheel::Cache::new(100);
+    /// assert_eq!(cache.entry_by_ref("seven").or_insert_with(|| 5).into_value(), 5);
+    /// ```
+    pub fn entry_by_ref<'k, Q>(&self, key: &'k Q) -> EntrySelector<'_, ByRef<'k, Q>, K, V, S>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+    {
+        EntrySelector { cache: self, key: ByRef(key) }
+    }
+}
+
+/// A key of a cache, selected by [`Cache::entry`] or [`Cache::entry_by_ref`]; its methods say what is to become of it.
+///
+/// - `or_...` leave an entry that is there as it is, and make one where there is none, as [`Cache::get_with`] does. Their closures run
+///   once at most.
+/// - `and_...` make of what is there what a closure says. It may run more than once, and what else it does must be harmless
+///   when done twice.
+///
+/// # Concurrency
+///
+/// Loads and computations of one key run one after the other, first come first served; who waits, sleeps. Calls for other
+/// keys, reads, and plain writes to the same key wait for none of them. Closures run outside every lock and may use the
+/// cache; but two that compute, and wait for each other's keys, wait for ever, and the forms with a timeout are the way out.
+///
+/// A plain write to the key while a closure of `and_...` runs ([`insert`](Cache::insert), [`update`](Cache::update),
+/// [`remove`](Cache::remove) and all the others; an eviction, or its time has come): then what the closure came to is not done, and it
+/// runs again on what is there by then. So no change is lost, of whoever; and where such writes never cease, a closure
+/// that takes long may run often.
+///
+/// ```
+/// use tidewheel::{Cache, CompResult, Op};
+///
+/// let cache = Cache::new(100);
+/// cache.entry("hits").or_insert(0);
+/// for _ in 0..3 {
+///     cache.entry("hits").and_upsert_with(|old| old.map_or(0, |old| old.into_value()) + 1);
+/// }
+/// let result = cache.entry("hits").and_compute_with(|old| match old {
+///     Some(old) if *old.value() >= 3 => Op::Remove,
+///     _ => Op::Nop,
+/// });
+/// assert!(matches!(result, CompResult::Removed(old) if *old.value() == 3));
+/// ```
+#[must_use = "to select a key does nothing yet"]
+pub struct EntrySelector<'c, G, K, V, S = RandomState> {
+    cache: &'c Cache<K, V, S>,
+    key: G,
+}
+
+impl<G, K, V, S> EntrySelector<'_, G, K, V, S>
+where
+    G: Given<K>,
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// The key's entry; if there is none, with this value.
+    ///
+    /// # Panics
+    ///
+    /// If it is called from a closure that loads or computes the same key, because it would wait for itself.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::new(100);
+    /// assert_eq!(cache.entry("k").or_insert(7).into_value(), 7);
+    /// assert_eq!(cache.entry("k").or_insert(8).into_value(), 7);
+    /// ```
+    pub fn or_insert(self, value: V) -> Entry<K, V> {
+        self.or_insert_with(|| value)
+    }
+
+    /// The key's entry; if there is none, with the default value.
+    ///
+    /// # Panics
+    ///
+    /// As [`or_insert_with`](Self::or_insert_with).
+    ///
+    /// ```
+    /// let cache: tidewheel::Cache<_, u32> = tidewheel::Cache::new(100);
+    /// assert_eq!(cache.entry("k").or_default().into_value(), 0);
+    /// ```
+    pub fn or_default(self) -> Entry<K, V>
+    where
+        V: Default,
+    {
+        self.or_insert_with(V::default)
+    }
+
+    /// The key's entry; if there is none, the closure makes its value.
+    ///
+    /// As [`Cache::get_with`] in everything else, timeouts included ([`Cache::get_with_timeout`]).
+    ///
+    /// # Panics
+    ///
+    /// If the closure does. And if the closure asks the cache to load or compute the same key again, on the same thread,
+    /// because it would wait for itself.
+    ///
+    /// # Concurrency
+    ///
+    /// Of all who ask for the same key at the same time, one runs its closure; the others get what it made, as an entry that
+    /// is not [fresh](Entry::is_fresh). What is written or removed while it runs, wins: what the closure made is told
+    /// and not stored.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::new(100);
+    /// let entry = cache.entry("k").or_insert_with(|| 7);
+    /// assert!(entry.is_fresh());
+    /// let entry = cache.entry("k").or_insert_with(|| unreachable!("it is there"));
+    /// assert!(!entry.is_fresh());
+    /// ```
+    pub fn or_insert_with(self, init: impl FnOnce() -> V) -> Entry<K, V> {
+        if let Some(value) = self.cache.get(self.key.lent()) {
+            return Entry::found(self.key.into_owned(), value);
+        }
+        let mut is_fresh = false;
+        let value = self.cache.load_value(self.key.owned(), || {
+            is_fresh = true;
+            init()
+        });
+        self.told(value, is_fresh)
+    }
+
+    /// The key's entry, unless it is out of date by `replace_if`; if it is, or if there is none, `init` makes its value anew.
+    ///
+    /// # Panics
+    ///
+    /// As [`or_insert_with`](Self::or_insert_with), of both closures.
+    ///
+    /// # Concurrency
+    ///
+    /// As [`or_insert_with`](Self::or_insert_with); but who waited looks at what there is then, by its own `replace_if`, which may so
+    /// run more than once. Readers see the old value until the new one takes its place.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::new(100);
+    /// cache.insert("page", (1, "old"));
+    /// let load = || (2, "new");
+    /// let page = cache.entry("page").or_insert_with_if(load, |(version, _)| *version < 2);
+    /// assert!(page.is_fresh() && page.is_old_value_replaced());
+    /// let page = cache.entry("page").or_insert_with_if(load, |(version, _)| *version < 2);
+    /// assert!(!page.is_fresh());
+    /// ```
+    pub fn or_insert_with_if(
+        self,
+        init: impl FnOnce() -> V,
+        mut replace_if: impl FnMut(&V) -> bool,
+    ) -> Entry<K, V> {
+        match self.cache.get(self.key.lent()) {
+            Some(value) if !replace_if(&value) => Entry::found(self.key.into_owned(), value),
+            _ => self.cache.load_unless(self.key.into_owned(), init, replace_if),
+        }
+    }
+
+    /// The key's entry; if there is none, the closure makes its value, or says that there is none.
+    ///
+    /// As [`Cache::optionally_get_with`] in everything else.
+    ///
+    /// # Panics
+    ///
+    /// As [`or_insert_with`](Self::or_insert_with).
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::new(100);
+    /// assert_eq!(cache.entry("k").or_optionally_insert_with(|| None), None);
+    /// assert!(cache.entry("k").or_optionally_insert_with(|| Some(7)).is_some());
+    /// ```
+    pub fn or_optionally_insert_with(self, init: impl FnOnce() -> Option<V>) -> Option<Entry<K, V>> {
+        if let Some(value) = self.cache.get(self.key.lent()) {
+            return Some(Entry::found(self.key.into_owned(), value));
+        }
+        let mut is_fresh = false;
+        let value = self.cache.load_option(self.key.owned(), || {
+            is_fresh = true;
+            init()
+        })?;
+        Some(self.told(value, is_fresh))
+    }
+
+    /// The key's entry; if there is none, the closure makes its value, and may fail.
+    ///
+    /// As [`Cache::try_get_with`] in everything else.
+    ///
+    /// # Errors
+    ///
+    /// The closure's error goes to all those who waited for it, and could have had an error of the same type.
+    ///
+    /// # Panics
+    ///
+    /// As [`or_insert_with`](Self::or_insert_with).
+    ///
+    /// ```
+    /// let cache: tidewheel::Cache<_, u32> = tidewheel::Cache::new(100);
+    /// assert!(cache.entry("k").or_try_insert_with(|| "seven".parse()).is_err());
+    /// assert_eq!(cache.entry("k").or_try_insert_with(|| "7".parse())?.into_value(), 7);
+    /// # Ok::<(), std::sync::Arc<std::num::ParseIntError>>(())
+    /// ```
+    pub fn or_try_insert_with<E>(self, init: impl FnOnce() -> Result<V, E>) -> Result<Entry<K, V>, Arc<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        if let Some(value) = self.cache.get(self.key.lent()) {
+            return Ok(Entry::found(self.key.into_owned(), value));
+        }
+        let mut is_fresh = false;
+        let value = self.cache.load_result(self.key.owned(), || {
+            is_fresh = true;
+            init()
+        })?;
+        Ok(self.told(value, is_fresh))
+    }
+
+    /// Stores what the closure makes of the key's entry, or of there being none. (Upsert: update, or insert.)
+    ///
+    /// Over a live entry it restarts the time to live and keeps the age, as [`Cache::update`] does; else it is
+    /// an [`insert`](Cache::insert). The look at the old value counts as no use. A value that is too heavy for the cache is told, and not kept.
+    ///
+    /// # Panics
+    ///
+    /// If the closure does; nothing is changed then, and the next one has its turn. And if the closure asks the cache to load or compute
+    /// the same key, on the same thread, because it would wait for itself.
+    ///
+    /// # Complexity
+    ///
+    /// O(1), beside the closure; the lock of the key's shard is taken twice.
+    ///
+    /// # Concurrency
+    ///
+    /// See [`EntrySelector`]: in turn, and again if a plain write comes between. No change is lost.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::new(100);
+    /// let mut count = || cache.entry("k").and_upsert_with(|old| old.map_or(0, |old| old.into_value()) + 1);
+    /// assert_eq!(count().into_value(), 1);
+    /// assert_eq!(count().into_value(), 2);
+    /// ```
+    pub fn and_upsert_with(self, compute: impl FnMut(Option<Entry<K, V>>) -> V) -> Entry<K, V> {
+        let result = self.compute(&Alarm::NEVER, upserting(compute));
+        sure(result.expect(NO_ALARM)).unwrap()
+    }
+
+    /// As [`and_upsert_with`](Self::and_upsert_with), but waits for its turn so long at most. (Its own closure may take what time it
+    /// takes.)
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`] if another call for the same key was not done by then: the closure has not run.
+    ///
+    /// # Panics
+    ///
+    /// As [`and_upsert_with`](Self::and_upsert_with).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let cache = tidewheel::Cache::new(100);
+    /// let entry = cache.entry("k").and_upsert_with_timeout(Duration::from_secs(1), |_| 7)?;
+    /// assert_eq!(entry.into_value(), 7);
+    /// # Ok::<(), tidewheel::TimedOut>(())
+    /// ```
+    pub fn and_upsert_with_timeout(
+        self,
+        timeout: Duration,
+        compute: impl FnMut(Option<Entry<K, V>>) -> V,
+    ) -> Result<Entry<K, V>, TimedOut> {
+        let result = self.compute(&Alarm::after(timeout), upserting(compute)).ok_or(TimedOut { timeout })?;
+        Ok(sure(result).unwrap())
+    }
+
+    /// Does what the closure makes of the key's entry, or of there being none: to store a value, to remove it, or nothing.
+    ///
+    /// Stores as [`and_upsert_with`](Self::and_upsert_with) does. Whatever it comes to, what the closure was shown is what was there in the
+    /// instant in which it was done.
+    ///
+    /// # Panics
+    ///
+    /// As [`and_upsert_with`](Self::and_upsert_with).
+    ///
+    /// # Complexity
+    ///
+    /// As [`and_upsert_with`](Self::and_upsert_with).
+    ///
+    /// # Concurrency
+    ///
+    /// See [`EntrySelector`]: in turn, and again if a plain write comes between. No change is lost.
+    ///
+    /// ```
+    /// use tidewheel::{Cache, CompResult, Op};
+    /// let lives = Cache::new(100);
+    /// lives.insert("cat", 2);
+    /// let lose = || lives.entry("cat").and_compute_with(|left| match left.map(|left| left.into_value()) {
+    ///     Some(left @ 2..) => Op::Put(left - 1),
+    ///     Some(_) => Op::Remove,
+    ///     None => Op::Nop,
+    /// });
+    /// assert!(matches!(lose(), CompResult::ReplacedWith(left) if *left.value() == 1));
+    /// assert!(matches!(lose(), CompResult::Removed(_)));
+    /// assert!(matches!(lose(), CompResult::StillNone("cat")));
+    /// ```
+    pub fn and_compute_with(self, mut compute: impl FnMut(Option<Entry<K, V>>) -> Op<V>) -> CompResult<K, V> {
+        sure(self.compute(&Alarm::NEVER, |found| Ok(compute(found))).expect(NO_ALARM))
+    }
+
+    /// As [`and_compute_with`](Self::and_compute_with), but waits for its turn so long at most. (Its own closure may take what time it
+    /// takes.)
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`] if another call for the same key was not done by then: the closure has not run.
+    ///
+    /// # Panics
+    ///
+    /// As [`and_upsert_with`](Self::and_upsert_with).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{Cache, Op};
+    /// let cache = Cache::new(100);
+    /// let result = cache.entry("k").and_compute_with_timeout(Duration::from_secs(1), |_| Op::Put(7))?;
+    /// assert_eq!(result.unwrap().into_value(), 7);
+    /// # Ok::<(), tidewheel::TimedOut>(())
+    /// ```
+    pub fn and_compute_with_timeout(
+        self,
+        timeout: Duration,
+        mut compute: impl FnMut(Option<Entry<K, V>>) -> Op<V>,
+    ) -> Result<CompResult<K, V>, TimedOut> {
+        let result = self.compute(&Alarm::after(timeout), |found| Ok(compute(found)));
+        result.map(sure).ok_or(TimedOut { timeout })
+    }
+
+    /// As [`and_compute_with`](Self::and_compute_with), with a closure that may fail.
+    ///
+    /// # Errors
+    ///
+    /// The closure's, as it is; nothing is changed then. Nobody else hears of it, whoever waits has its turn.
+    ///
+    /// # Panics
+    ///
+    /// As [`and_upsert_with`](Self::and_upsert_with).
+    ///
+    /// # Complexity
+    ///
+    /// As [`and_upsert_with`](Self::and_upsert_with).
+    ///
+    /// # Concurrency
+    ///
+    /// As [`and_compute_with`](Self::and_compute_with).
+    ///
+    /// ```
+    /// use tidewheel::{Cache, Op};
+    /// let cache = Cache::<_, u8>::new(100);
+    /// cache.insert("k", 255);
+    /// let count = || cache.entry("k").and_try_compute_with(|old| match old {
+    ///     Some(old) => old.into_value().checked_add(1).map(Op::Put).ok_or("full"),
+    ///     None => Ok(Op::Put(1)),
+    /// });
+    /// assert_eq!(count(), Err("full"));
+    /// assert_eq!(cache.get("k"), Some(255));
+    /// ```
+    pub fn and_try_compute_with<E>(
+        self,
+        compute: impl FnMut(Option<Entry<K, V>>) -> Result<Op<V>, E>,
+    ) -> Result<CompResult<K, V>, E> {
+        self.compute(&Alarm::NEVER, compute).expect(NO_ALARM)
+    }
+
+    /// As [`and_try_compute_with`](Self::and_try_compute_with), but waits for its turn so long at most. (Its own closure may take what
+    /// time it takes.)
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`] if another call for the same key was not done by then: the closure has not run. Else what it came to, which
+    /// may be its own error.
+    ///
+    /// # Panics
+    ///
+    /// As [`and_upsert_with`](Self::and_upsert_with).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{Cache, Op, TimedOut};
+    /// let cache: Cache<_, u32> = Cache::new(100);
+    /// let result = cache.entry("k").and_try_compute_with_timeout(Duration::from_secs(1), |_| "7".parse().map(Op::Put));
+    /// assert!(matches!(result, Ok(Ok(_))));
+    /// # Ok::<(), TimedOut>(())
+    /// ```
+    pub fn and_try_compute_with_timeout<E>(
+        self,
+        timeout: Duration,
+        compute: impl FnMut(Option<Entry<K, V>>) -> Result<Op<V>, E>,
+    ) -> Result<Result<CompResult<K, V>, E>, TimedOut> {
+        self.compute(&Alarm::after(timeout), compute).ok_or(TimedOut { timeout })
+    }
+
+    fn compute<E>(
+        self,
+        alarm: &Alarm,
+        compute: impl FnMut(Option<Entry<K, V>>) -> Result<Op<V>, E>,
+    ) -> Option<Result<CompResult<K, V>, E>> {
+        self.cache.compute(self.key.into_owned(), alarm, compute)
+    }
+
+    /// What a load came to, by this call's closure or another one's.
+    fn told(self, value: V, is_fresh: bool) -> Entry<K, V> {
+        let key = self.key.into_owned();
+        if is_fresh { Entry::made(key, value, false) } else { Entry::found(key, value) }
+    }
+}
+
+const NO_ALARM: &str = "an alarm that was never set does not go off";
+
+fn upserting<K, V>(
+    mut compute: impl FnMut(Option<Entry<K, V>>) -> V,
+) -> impl FnMut(Option<Entry<K, V>>) -> Result<Op<V>, Infallible> {
+    move |found| Ok(Op::Put(compute(found)))
+}
+
+/// What cannot fail.
+fn sure<T>(result: Result<T, Infallible>) -> T {
+    match result {
+        Ok(done) => done,
+        Err(never) => match never {},
+    }
+}
+
+impl<G, K, V, S> fmt::Debug for EntrySelector<'_, G, K, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EntrySelector").finish_non_exhaustive()
+    }
+}
