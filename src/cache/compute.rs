@@ -152,10 +152,8 @@ where
         let (acted, chores) = shard.act(&cache.parts().terms, place, self.key(), (was_there, deed));
         let (deed, is_overtaken) = match acted {
             Acted::Done(ending) => {
-                // The books' handle is in the ending, and this is the other one (F4).
-                self.call = None;
                 let mut ending = ending.expect("a flight is in the books until it ends");
-                let key = ending.take_key().expect("nobody else has the call that leads");
+                let key = ending.take_key(&mut self.call).expect("nobody else has the call that leads");
                 ending.pass_on();
                 cache.conclude(
                     shard,
