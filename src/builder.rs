@@ -1,10 +1,12 @@
 //! How a cache is put together. Knows what the parts need to know of each other, and nothing of entries.
 
+mod listen;
+
 use crate::cache::{Bound, Cache, Parts, Weigher};
 use crate::error::BuildError;
 use crate::expiry::Expiry;
 use crate::hash::RandomState;
-use crate::listener::{Listener, RemovalCause};
+use crate::listener::Listener;
 use crate::policy::{Border, EvictionPolicy, Policy};
 use crate::reaper::Reaper;
 use crate::shard::{Lengths, OnUse, Shard, Terms};
@@ -56,7 +58,8 @@ pub struct CacheBuilder<K, V> {
     lengths: Lengths,
     jitter: f64,
     expiry: Option<Box<dyn Expiry<K, V>>>,
-    listener: Option<Listener<K, V>>,
+    listener: Listener<K, V>,
+    lead: Span,
     timeline: Timeline,
     reaper: Option<Reaper>,
 }
@@ -74,7 +77,8 @@ impl<K, V> CacheBuilder<K, V> {
             lengths: Lengths { ttl: Span::ENDLESS, tti: Span::ENDLESS, max_age: Span::ENDLESS },
             jitter: 0.0,
             expiry: None,
-            listener: None,
+            listener: Listener::new(),
+            lead: Span::NONE,
             timeline: Timeline::system(),
             reaper: None,
         }
@@ -333,39 +337,6 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// A function that hears of every removed value, once. Default: none.
-    ///
-    /// # Concurrency
-    ///
-    /// Called outside every lock: on the caller's thread, but for [`Expired`](RemovalCause::Expired), of which the
-    /// reaper tells, unless a caller wanted the room first; in no order between threads. It may use the cache, but where it answers
-    /// each eviction from a full cache with an insert of something new there is no end to it. A panic is caught,
-    /// and the listener stays. One that blocks on the reaper delays memory, never visibility. If it
-    /// captures its own cache, the cache never goes away: capture a [`WeakCache`](crate::WeakCache).
-    /// It does not hear of what is in the cache when the cache is dropped.
-    ///
-    /// ```
-    /// use std::sync::atomic::{AtomicUsize, Ordering};
-    /// use std::sync::Arc;
-    ///
-    /// let removed = Arc::new(AtomicUsize::new(0));
-    /// let count = removed.clone();
-    /// let cache = tidewheel::Cache::builder()
-    ///     .eviction_listener(move |_: &u64, _: &u64, _| { count.fetch_add(1, Ordering::Relaxed); })
-    ///     .build()?;
-    /// cache.insert(1, 1);
-    /// cache.invalidate(&1);
-    /// assert_eq!(removed.load(Ordering::Relaxed), 1);
-    /// # Ok::<(), tidewheel::BuildError>(())
-    /// ```
-    pub fn eviction_listener(
-        mut self,
-        listener: impl Fn(&K, &V, RemovalCause) + Send + Sync + 'static,
-    ) -> Self {
-        self.listener = Some(Listener::new(listener));
-        self
-    }
-
     /// The clock. Default: [`SystemClock`](crate::SystemClock). A [`ManualClock`](crate::ManualClock)
     /// implies [`Reaper::manual`].
     ///
@@ -442,11 +413,12 @@ impl<K, V> CacheBuilder<K, V> {
         let reaper = self.reaper.unwrap_or_else(|| if manual { Reaper::manual() } else { Reaper::shared() });
         let now = self.timeline.now();
         let each = self.initial_capacity.div_ceil(shards);
-        let (ruled, listened) = (self.expiry.is_some(), self.listener.is_some());
+        let (ruled, listened) = (self.expiry.is_some(), self.listener.is_listening());
         let mut terms = Terms::new(self.timeline, self.lengths, self.jitter, ruled, listened);
         let (kind, border) = (self.eviction_policy, Arc::new(Border::new()));
         terms.counted = self.max_capacity.is_some() && kind != EvictionPolicy::Fifo;
         terms.weighed = self.weigher.is_some();
+        terms.lead = self.lead;
         terms.on_use = match terms.on_use {
             OnUse::Nothing if self.counted => OnUse::More,
             OnUse::Nothing if terms.counted => OnUse::CountHit,
@@ -463,7 +435,7 @@ impl<K, V> CacheBuilder<K, V> {
             shards: (0..shards).map(shard).collect(),
             hasher,
             terms,
-            listener: self.listener,
+            listener: Some(self.listener).filter(Listener::is_there),
             expiry: self.expiry,
             bound: self.max_capacity.map(|capacity| Bound::new(capacity, kind)),
             weigher: self.weigher,

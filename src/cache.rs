@@ -32,7 +32,7 @@ use crate::expiry::Expiry;
 use crate::hash::{HashBits, RandomState};
 use crate::listener::{Listener, RemovalCause};
 use crate::reaper::{Reaper, Registration, Sweep};
-use crate::shard::{Chores, Left, OnUse, Seldom, Shard, Terms, Times, Told};
+use crate::shard::{Chores, Hears, Left, OnUse, Seldom, Shard, Terms, Times};
 use crate::stats::Reads;
 use crate::sync::{Arc, Edge, OnceLock, Weak, catch, thread};
 use crate::table::{Node, Pin, Ripe, Sealed, Unlinked, push_on};
@@ -448,17 +448,14 @@ const ROUNDS: usize = if cfg!(tidewheel_loom) { 1 } else { 32 };
 const PATIENCE: u32 = if cfg!(tidewheel_loom) { 1 } else { 160 };
 
 impl<K, V, S> Inner<K, V, S> {
-    /// Has a shard swept in whichever way, the listener being told.
-    fn sweep_with<R>(&self, sweep: impl FnOnce(Told<'_, K, V>) -> R) -> R {
-        match &self.parts.listener {
-            Some(listener) => sweep(Some(&|key, value| listener.tell(key, value, RemovalCause::Expired))),
-            None => sweep(None),
-        }
+    /// Who hears what sweeps do.
+    fn ear(&self) -> Option<&dyn Hears<K, V>> {
+        self.parts.listener.as_ref().map(|listener| listener as _)
     }
 
     fn sweep_all(&self, now: Tick) -> Tick {
         let Parts { shards, terms, .. } = &self.parts;
-        let due = self.sweep_with(|told| shards.iter().map(|shard| shard.sweep(terms, now, told)).min());
+        let due = shards.iter().map(|shard| shard.sweep(terms, now, self.ear())).min();
         due.unwrap_or(Tick::NEVER)
     }
 
@@ -485,7 +482,7 @@ impl<K, V, S> Inner<K, V, S> {
     fn run_pending_tasks(&self) {
         let Parts { shards, terms, .. } = &self.parts;
         let now = terms.clock.now();
-        self.sweep_with(|told| shards.iter().for_each(|shard| shard.sweep_at_once(terms, now, told)));
+        shards.iter().for_each(|shard| shard.sweep_at_once(terms, now, self.ear()));
         for attempt in 1..=PATIENCE {
             if !self.reclaim_all() || Pin::is_held() || attempt == PATIENCE {
                 break;
@@ -532,8 +529,7 @@ impl<K, V, S> Drop for Inner<K, V, S> {
         self.edge.last();
         let Parts { shards, listener, .. } = &self.parts;
         if let Some(listener) = listener {
-            let tell = |key: &K, value: &V| listener.tell(key, value, RemovalCause::Expired);
-            shards.iter().for_each(|shard| shard.tell_the_rest(Some(&tell)));
+            shards.iter().for_each(|shard| shard.tell_the_rest(listener));
         }
     }
 }

@@ -1,9 +1,11 @@
-//! Why a value was removed, and who is told.
+//! Why a value was removed, and who is told; and who is warned before.
 //!
 //! A listener's panic is the listener's own: it is caught, the listener stays installed, and the call or
 //! the reaper that told it goes on.
 
+use crate::shard::Hears;
 use crate::sync::catch;
+use crate::table::Unlinked;
 use std::fmt;
 
 /// Why a value left the cache.
@@ -35,24 +37,87 @@ pub enum RemovalCause {
     Size,
 }
 
-/// A user's function that hears of every removed value, once.
-pub(crate) struct Listener<K, V>(Box<Heard<K, V>>);
+/// The user's functions that hear of what leaves, and of what is about to.
+pub(crate) struct Listener<K, V> {
+    removed: Option<Box<Removed<K, V>>>,
+    expired: Option<Box<Expired<K, V>>>,
+    expiring: Option<Box<Expiring<K, V>>>,
+}
 
-type Heard<K, V> = dyn Fn(&K, &V, RemovalCause) + Send + Sync;
+/// Hears of every removed value, once.
+pub(crate) type Removed<K, V> = dyn Fn(&K, &V, RemovalCause) + Send + Sync;
+/// Hears of every value that expired, once, many at a time.
+pub(crate) type Expired<K, V> = dyn Fn(&[(&K, &V)]) + Send + Sync;
+/// Hears of entries that are about to expire.
+pub(crate) type Expiring<K, V> = dyn Fn(&K, &V) + Send + Sync;
 
 impl<K, V> Listener<K, V> {
-    pub(crate) fn new(heard: impl Fn(&K, &V, RemovalCause) + Send + Sync + 'static) -> Self {
-        Self(Box::new(heard))
+    pub(crate) const fn new() -> Self {
+        Self { removed: None, expired: None, expiring: None }
+    }
+
+    pub(crate) fn on_removed(&mut self, removed: Box<Removed<K, V>>) {
+        self.removed = Some(removed);
+    }
+
+    pub(crate) fn on_expired(&mut self, expired: Box<Expired<K, V>>) {
+        self.expired = Some(expired);
+    }
+
+    pub(crate) fn on_expiring(&mut self, expiring: Box<Expiring<K, V>>) {
+        self.expiring = Some(expiring);
+    }
+
+    /// Whether anybody hears of removed values.
+    pub(crate) fn is_listening(&self) -> bool {
+        self.removed.is_some() || self.expired.is_some()
+    }
+
+    /// Whether anybody hears of anything.
+    pub(crate) fn is_there(&self) -> bool {
+        self.is_listening() || self.expiring.is_some()
     }
 
     /// Outside every lock.
     pub(crate) fn tell(&self, key: &K, value: &V, cause: RemovalCause) {
-        let _ = catch(|| (self.0)(key, value, cause));
+        self.tell_alone(key, value, cause);
+        if let (Some(expired), RemovalCause::Expired) = (&self.expired, cause) {
+            let _ = catch(|| expired(&[(key, value)]));
+        }
+    }
+
+    fn tell_alone(&self, key: &K, value: &V, cause: RemovalCause) {
+        if let Some(removed) = &self.removed {
+            let _ = catch(|| removed(key, value, cause));
+        }
+    }
+}
+
+impl<K, V> Hears<K, V> for Listener<K, V> {
+    fn expired(&self, nodes: &[Unlinked<K, V>]) {
+        let pairs = || nodes.iter().map(|old| (old.node().key(), old.node().value()));
+        for (key, value) in pairs() {
+            self.tell_alone(key, value, RemovalCause::Expired);
+        }
+        if let Some(expired) = &self.expired {
+            let batch: Vec<_> = pairs().collect();
+            let _ = catch(|| expired(&batch));
+        }
+    }
+
+    fn expiring(&self, key: &K, value: &V) {
+        if let Some(expiring) = &self.expiring {
+            let _ = catch(|| expiring(key, value));
+        }
     }
 }
 
 impl<K, V> fmt::Debug for Listener<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Listener")
+        f.debug_struct("Listener")
+            .field("removed", &self.removed.is_some())
+            .field("expired", &self.expired.is_some())
+            .field("expiring", &self.expiring.is_some())
+            .finish()
     }
 }

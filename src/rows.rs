@@ -135,6 +135,8 @@ pub(crate) struct Booked {
     /// When the entry was created, as whoever keeps it packs it: in halves, so that a row takes 24 bytes.
     pub(crate) born: [u32; 2],
     pub(crate) label: u16,
+    /// Whether somebody was told that the entry is about to expire: 0, or 1 if so.
+    pub(crate) warned: u16,
 }
 
 /// A slab of rows.

@@ -41,7 +41,7 @@ mod write;
 
 pub(crate) use room::Left;
 pub(crate) use rule::{Expected, Ruled, Ruling};
-pub(crate) use sweep::{Cleared, Told};
+pub(crate) use sweep::{Cleared, Hears};
 pub(crate) use terms::{Lengths, OnUse, Terms};
 pub(crate) use turns::{Acted, Deed, Landed};
 pub(crate) use write::{Removed, Replaced};
@@ -112,6 +112,8 @@ struct Ledger<K, V> {
     bounds: Bounds,
     /// Which entry goes when the shard is full, if it can be.
     policy: Option<Policy>,
+    /// How long before it expires somebody is to be warned of an entry; none if nobody is.
+    lead: Span,
     /// What did not stay, for the operation under way to hand out.
     left: Option<Box<Left<K, V>>>,
     /// If there are statistics.
@@ -153,8 +155,11 @@ impl<K, V> Ledger<K, V> {
 
     /// Files a row that is in no slot, unless its entry never expires.
     #[inline(always)]
-    fn file(&mut self, row: RowId, deadline: Tick, now: Tick) {
+    fn file(&mut self, row: RowId, mut deadline: Tick, now: Tick) {
         if deadline < Tick::NEVER {
+            if self.lead != Span::NONE && self.rows[row].warned == 0 {
+                deadline = deadline.before(self.lead);
+            }
             // A hand that was left behind in a long silence would put the row into too coarse a slot.
             self.wheel.advance(&mut self.rows, now);
             self.wheel.file(&mut self.rows, row, deadline);
@@ -174,10 +179,22 @@ impl<K, V> Ledger<K, V> {
         self.file(row, deadline, now);
     }
 
+    /// The row's entry has another deadline, which somebody is to be warned of. Whether the row was filed by the old one.
+    #[inline]
+    fn renew(&mut self, row: RowId) -> bool {
+        self.lead != Span::NONE && std::mem::take(&mut self.rows[row].warned) != 0
+    }
+
+    /// When something is to be done about an entry.
+    #[inline]
+    fn first_due(&self, deadline: Tick) -> Tick {
+        if deadline == Tick::NEVER { deadline } else { deadline.before(self.lead) }
+    }
+
     /// A row for an entry, which is in no slot yet.
     #[inline]
     fn book(&mut self, home: u32, times: Times) -> RowId {
-        let booked = Booked { home, wheel: Link::LOOSE, born: pack(times.born), label: 0 };
+        let booked = Booked { home, wheel: Link::LOOSE, born: pack(times.born), label: 0, warned: 0 };
         let row = self.rows.insert(booked).expect("a shard holds at most 2^27 entries");
         self.ttls.set(row, times.ttl);
         row
@@ -273,6 +290,7 @@ impl<K, V> Shard<K, V> {
             expired: Vec::new(),
             lean_since: None,
             ttls: Column::new(terms.ttl),
+            lead: terms.lead,
             bounds: Bounds::new(),
             policy,
             left: None,
@@ -431,6 +449,7 @@ impl<K, V> Shard<K, V> {
         (now, deadline): (Tick, Tick),
         removed: Option<Unlinked<K, V>>,
     ) -> Chores<K, V> {
+        let deadline = ledger.first_due(deadline);
         // What `settle_further` would come to, without a division: `due` is the start of a second, or past, or `NEVER`.
         let by_next_second = ledger.due.as_nanos() <= now.as_nanos() + SECOND;
         let by_deadline = ledger.due.as_nanos() < deadline.as_nanos() + SECOND;

@@ -82,7 +82,7 @@ impl<K, V> Shard<K, V> {
     /// Sees to it that the reaper comes in time for a deadline (S3), where nothing else was changed.
     fn expect(&self, ledger: &mut Ledger<K, V>, now: Tick, deadline: Tick) -> Option<Tick> {
         let soon = Tick::start_of(now.second() + 1);
-        let boundary = match deadline {
+        let boundary = match ledger.first_due(deadline) {
             Tick::NEVER => return None,
             deadline => Tick::start_of(deadline.as_nanos().div_ceil(SECOND)),
         };

@@ -5,7 +5,7 @@ use super::write::{Table, drop_expired, hand_out, take};
 use super::{Chores, Ledger, Shard, Terms, boundary};
 use crate::rows::RowId;
 use crate::sync::pause;
-use crate::table::Unlinked;
+use crate::table::{Pin, Place, Unlinked};
 use crate::time::{SECOND, Span, Tick};
 
 /// Rows that are handled the first time the lock is held, and at most.
@@ -21,8 +21,16 @@ const TRIMMED: usize = if cfg!(tidewheel_loom) { 64 } else { 16_384 };
 /// Rows whose buckets are fetched at once.
 const HANDFUL: usize = if cfg!(tidewheel_loom) { 1 } else { 16 };
 
-/// Who is told of expired entries.
-pub(crate) type Told<'a, K, V> = Option<&'a dyn Fn(&K, &V)>;
+/// Expired nodes that are told of at once, at most: they wait for it in memory.
+const BATCH: usize = if cfg!(tidewheel_loom) { 2 } else { 4096 };
+
+/// Who is told of what the reaper does: outside every lock, and no panic comes back.
+pub(crate) trait Hears<K, V> {
+    /// These have expired. Unpinned.
+    fn expired(&self, nodes: &[Unlinked<K, V>]);
+    /// This one is about to. Pinned.
+    fn expiring(&self, key: &K, value: &V);
+}
 
 /// What became of some entries that had to go.
 pub(crate) struct Cleared<K, V> {
@@ -36,26 +44,38 @@ pub(crate) struct Cleared<K, V> {
 impl<K, V> Shard<K, V> {
     /// Removes what is due at `now`, and seals debris so that it can be dropped. Returns when there is
     /// next something to do. Takes no lock if there is nothing.
-    pub(crate) fn sweep(&self, terms: &Terms, now: Tick, told: Told<'_, K, V>) -> Tick {
+    pub(crate) fn sweep(&self, terms: &Terms, now: Tick, ear: Option<&dyn Hears<K, V>>) -> Tick {
         if self.due() <= now {
-            self.sweep_at_once(terms, now, told);
+            self.sweep_at_once(terms, now, ear);
         }
         self.due()
     }
 
     /// The same, with the lock taken in any case, so that debris of the running second is sealed too, and
     /// expired nodes that writers came across in it are told of.
-    pub(crate) fn sweep_at_once(&self, terms: &Terms, now: Tick, told: Told<'_, K, V>) {
+    pub(crate) fn sweep_at_once(&self, terms: &Terms, now: Tick, ear: Option<&dyn Hears<K, V>>) {
         let mut hold = HOLD;
+        let mut expired = Vec::new();
         let due = self.due();
         loop {
+            // What is about to expire is lent while it is told of.
+            let pin = ear.filter(|_| terms.lead != Span::NONE).map(|_| Pin::new());
+            let mut warned = Vec::new();
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();
             if let (Some(tally), true) = (&mut ledger.tally, due <= now) {
                 tally.lag = now.since(due).as_duration();
             }
-            let done = drain(terms, &mut table, ledger, now, hold);
-            let expired = std::mem::take(&mut ledger.expired);
+            let done = drain(terms, &mut table, ledger, now, hold, |table, place| {
+                if let Some(pin) = &pin {
+                    warned.push(table.lend(place, pin));
+                }
+            });
+            if expired.is_empty() {
+                expired = std::mem::take(&mut ledger.expired);
+            } else {
+                expired.append(&mut ledger.expired);
+            }
             // What this same sweep unlinked a moment ago, mostly: so that it does not pile up.
             let ripe = table.take_ripe(true, |row| ledger.rows.vacate(row));
             let sealed = table.seal(done);
@@ -67,7 +87,13 @@ impl<K, V> Shard<K, V> {
             if let Some(sealed) = sealed {
                 let _ = sealed.start();
             }
-            self.tell(expired, told);
+            if let Some(ear) = ear {
+                warned.into_iter().for_each(|node| ear.expiring(node.key(), node.value()));
+            }
+            drop(pin);
+            if done || expired.len() >= BATCH {
+                self.tell(std::mem::take(&mut expired), ear);
+            }
             self.dispose(ripe);
             if done && self.due() > now {
                 break;
@@ -82,14 +108,12 @@ impl<K, V> Shard<K, V> {
 
     /// Tells of expired nodes, unpinned and without a lock: a listener that blocks keeps these nodes and
     /// the reaper, and holds up nobody's reclamation. Then they are debris.
-    fn tell(&self, expired: Vec<Unlinked<K, V>>, told: Told<'_, K, V>) {
+    fn tell(&self, expired: Vec<Unlinked<K, V>>, ear: Option<&dyn Hears<K, V>>) {
         if expired.is_empty() {
             return;
         }
-        if let Some(told) = told {
-            for old in &expired {
-                told(old.node().key(), old.node().value());
-            }
+        if let Some(ear) = ear {
+            ear.expired(&expired);
         }
         let mut expired = expired.into_iter();
         while expired.len() > 0 {
@@ -168,9 +192,9 @@ impl<K, V> Shard<K, V> {
     }
 
     /// The last words of a cache: tells of what had expired, and had not been told of yet.
-    pub(crate) fn tell_the_rest(&self, told: Told<'_, K, V>) {
+    pub(crate) fn tell_the_rest(&self, ear: &dyn Hears<K, V>) {
         let expired = std::mem::take(&mut self.table.lock().parts().1.expired);
-        self.tell(expired, told);
+        self.tell(expired, Some(ear));
     }
 }
 
@@ -214,12 +238,13 @@ impl<K, V> Ledger<K, V> {
 }
 
 /// Takes up to `hold` due rows out of the wheel; whether that was all.
-fn drain<K, V>(
+fn drain<'t, K, V>(
     terms: &Terms,
-    table: &mut Table<'_, '_, K, V>,
+    table: &mut Table<'_, 't, K, V>,
     ledger: &mut Ledger<K, V>,
     now: Tick,
     hold: usize,
+    mut warn: impl FnMut(&Table<'_, 't, K, V>, Place),
 ) -> bool {
     // A handful at a time, so that their buckets, which are far from each other, are fetched at once.
     let mut due = [RowId::FIRST; HANDFUL];
@@ -232,7 +257,7 @@ fn drain<K, V>(
             count += 1;
         }
         for &row in &due[..count] {
-            take_out(terms, table, ledger, now, row);
+            take_out(terms, table, ledger, now, row, &mut warn);
         }
         if count < HANDFUL {
             return true;
@@ -242,12 +267,13 @@ fn drain<K, V>(
 }
 
 /// Takes out the entry of a row that was due, if it is over, or files it again.
-fn take_out<K, V>(
+fn take_out<'t, K, V>(
     terms: &Terms,
-    table: &mut Table<'_, '_, K, V>,
+    table: &mut Table<'_, 't, K, V>,
     ledger: &mut Ledger<K, V>,
     now: Tick,
     row: RowId,
+    warn: &mut impl FnMut(&Table<'_, 't, K, V>, Place),
 ) {
     let place = table.find_row(ledger.home(row), row);
     // A writer may have seen a later time than this sweep, and have made rows due by it: filed again
@@ -261,6 +287,15 @@ fn take_out<K, V>(
             drop_expired(terms, table, ledger, place);
         }
         // It was touched since it was filed, or comes from a coarse slot.
-        Err(deadline) => ledger.file(row, deadline, now),
+        Err(deadline) => {
+            if terms.lead != Span::NONE {
+                let is_soon = deadline != Tick::NEVER && deadline.before(terms.lead) <= now;
+                if is_soon && ledger.rows[row].warned == 0 {
+                    warn(table, place);
+                }
+                ledger.rows[row].warned = u16::from(is_soon);
+            }
+            ledger.file(row, deadline, now);
+        }
     }
 }

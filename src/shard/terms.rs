@@ -11,6 +11,8 @@ pub(crate) struct Terms {
     pub(crate) ttl: Span,
     pub(crate) tti: Span,
     pub(crate) max_age: Span,
+    /// How long before it expires somebody is to be warned of an entry; none if nobody is.
+    pub(crate) lead: Span,
     /// Whether every entry has the same one of these and no other (or none), so that a touch or a read knows
     /// the new deadline without the books. Once false, false for ever.
     uniform: AtomicBool,
@@ -58,6 +60,7 @@ impl Terms {
             ttl,
             tti,
             max_age,
+            lead: Span::NONE,
             uniform: AtomicBool::new(!two_ends),
             jitter: Jitter::new(jitter),
             idles,

@@ -337,7 +337,9 @@ impl<K: Eq, V> Shard<K, V> {
         }
         ledger.set_ttl(row, ttl);
         ledger.bind(terms, row, ends);
-        ledger.refile(row, seal.tick(), deadline, now);
+        // One of whom nobody need be warned any more stays nowhere.
+        let before = if ledger.renew(row) { Tick::NEVER } else { seal.tick() };
+        ledger.refile(row, before, deadline, now);
         (true, self.settle((&mut table, ledger), (now, deadline), None))
     }
 
@@ -379,7 +381,7 @@ fn exchange<K, V>(
     let (row, is_filed) = ledger.book_again(row, ttl, weight);
     let old = table.replace(place, row, entry, ends.deadline).weighing(weighed);
     ledger.bind(terms, row, ends);
-    if !(is_filed && stays(before, ends.deadline)) {
+    if ledger.renew(row) || !(is_filed && stays(before, ends.deadline)) {
         ledger.file_again(row, ends.deadline, now);
     }
     old

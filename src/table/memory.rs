@@ -200,7 +200,7 @@ unsafe impl Plain for Booked {}
 impl Row for Booked {
     type Memory = Chunks<Self>;
 
-    const GONE: Self = Self { home: 0, wheel: Link::GONE, born: [0; 2], label: 0 };
+    const GONE: Self = Self { home: 0, wheel: Link::GONE, born: [0; 2], label: 0, warned: 0 };
 
     #[inline]
     fn link(&self) -> &Link {

@@ -46,6 +46,10 @@ impl Tick {
         Self::from_nanos(self.0.saturating_add(span.0))
     }
 
+    pub(crate) const fn before(self, span: Span) -> Self {
+        Self::from_nanos(self.0.saturating_sub(span.0))
+    }
+
     /// This tick or the next, as a deadline that a read may move: an even one. Stays at `NEVER` once there.
     pub(crate) const fn movable(self) -> Self {
         Self::from_nanos((self.0 + 1) & !1)
@@ -68,6 +72,7 @@ pub(crate) struct Span(u64);
 
 impl Span {
     pub(crate) const ENDLESS: Self = Self(u64::MAX);
+    pub(crate) const NONE: Self = Self(0);
 
     pub(crate) const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)

@@ -1,0 +1,118 @@
+//! Who hears of what leaves a cache, and of what is about to.
+
+use super::CacheBuilder;
+use crate::listener::RemovalCause;
+use crate::time::Span;
+use std::time::Duration;
+
+impl<K, V> CacheBuilder<K, V> {
+    /// A function that hears of every removed value, once. Default: none.
+    ///
+    /// # Concurrency
+    ///
+    /// Called outside every lock: on the caller's thread, but for [`Expired`](RemovalCause::Expired), of which the
+    /// reaper tells, unless a caller wanted the room first; in no order between threads. It may use the cache, but where it answers
+    /// each eviction from a full cache with an insert of something new there is no end to it. A panic is caught,
+    /// and the listener stays. One that blocks on the reaper delays memory, never visibility. If it
+    /// captures its own cache, the cache never goes away: capture a [`WeakCache`](crate::WeakCache).
+    /// It does not hear of what is in the cache when the cache is dropped.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicUsize, Ordering};
+    /// use std::sync::Arc;
+    ///
+    /// let removed = Arc::new(AtomicUsize::new(0));
+    /// let count = removed.clone();
+    /// let cache = tidewheel::Cache::builder()
+    ///     .eviction_listener(move |_: &u64, _: &u64, _| { count.fetch_add(1, Ordering::Relaxed); })
+    ///     .build()?;
+    /// cache.insert(1, 1);
+    /// cache.invalidate(&1);
+    /// assert_eq!(removed.load(Ordering::Relaxed), 1);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn eviction_listener(
+        mut self,
+        listener: impl Fn(&K, &V, RemovalCause) + Send + Sync + 'static,
+    ) -> Self {
+        self.listener.on_removed(Box::new(listener));
+        self
+    }
+
+    /// A function that hears of every value that expired, once, many at a time: to delete as many rows of a database with
+    /// one statement. Default: none. It may be there beside an
+    /// [`eviction_listener`](Self::eviction_listener), which hears of the same values one by one, before.
+    ///
+    /// One call for what a shard has to let go in a second; if that is more than 4,096 entries, one for each few thousand
+    /// of them. A batch is never empty, and of no more than 5,120 entries. What a caller came across because it wanted the room is a
+    /// batch of its own.
+    ///
+    /// # Concurrency
+    ///
+    /// As an [`eviction_listener`](Self::eviction_listener) that hears of [`Expired`](RemovalCause::Expired).
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use std::time::Duration;
+    ///
+    /// let (sender, batches) = mpsc::channel();
+    /// let clock = tidewheel::ManualClock::new();
+    /// let cache = tidewheel::Cache::builder()
+    ///     .shards(1)
+    ///     .time_to_live(Duration::from_secs(5))
+    ///     .expired_batches(move |entries: &[(&u64, &char)]| {
+    ///         sender.send(entries.iter().map(|(key, _)| **key).collect::<Vec<_>>()).unwrap();
+    ///     })
+    ///     .clock(clock.clone())
+    ///     .build()?;
+    /// (0..100).for_each(|key| cache.insert(key, 'a'));
+    /// clock.advance(Duration::from_secs(6));
+    /// assert_eq!(batches.try_iter().map(|keys| keys.len()).collect::<Vec<_>>(), [100]);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn expired_batches(mut self, batches: impl Fn(&[(&K, &V)]) + Send + Sync + 'static) -> Self {
+        self.listener.on_expired(Box::new(batches));
+        self
+    }
+
+    /// A function that is told of an entry so long before it expires: to save it, to ask its owner, to load it anew. Default: none.
+    ///
+    /// It is told once for each deadline, between `lead` and `lead` less two seconds before it. An entry whose whole time to live is shorter than
+    /// that is told of within two seconds after it was written, if it is still there. A replaced entry has a new deadline. A
+    /// touched one too, as has one that was read where there is a time to idle; but nobody tells the wheel of that, so if it
+    /// had been told of before, the next warning may come as late as the old deadline.
+    ///
+    /// With it, [`expiring_within`](crate::Cache::expiring_within) counts an entry from its warning on.
+    ///
+    /// # Concurrency
+    ///
+    /// Called on the reaper's thread (or that of [`run_pending_tasks`](crate::Cache::run_pending_tasks)), outside every lock. It may use the cache, the entry
+    /// included: a touch gives it more time. While it runs, nothing that is removed meanwhile is dropped, in any cache of the
+    /// process; one that blocks delays memory, never visibility. A panic is caught.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use std::time::Duration;
+    ///
+    /// let (sender, warnings) = mpsc::channel();
+    /// let clock = tidewheel::ManualClock::new();
+    /// let cache = tidewheel::Cache::builder()
+    ///     .time_to_live(Duration::from_secs(60))
+    ///     .on_expiring(Duration::from_secs(10), move |key: &&str, _: &i32| sender.send(*key).unwrap())
+    ///     .clock(clock.clone())
+    ///     .build()?;
+    /// cache.insert("k", 1);
+    /// clock.advance(Duration::from_secs(49));
+    /// assert!(warnings.try_recv().is_err());
+    /// clock.advance(Duration::from_secs(2));
+    /// assert_eq!(warnings.try_recv(), Ok("k"));
+    /// assert_eq!(cache.get("k"), Some(1));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn on_expiring(mut self, lead: Duration, warned: impl Fn(&K, &V) + Send + Sync + 'static) -> Self {
+        // No lead at all would be no warning.
+        self.lead = Span::from_duration(lead.max(Duration::from_nanos(1)));
+        self.listener.on_expiring(Box::new(warned));
+        self
+    }
+}
