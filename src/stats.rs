@@ -65,20 +65,21 @@ fn number() -> usize {
     number
 }
 
-/// Counters of reads.
-pub(crate) struct Reads(Box<[CachePadded<[AtomicU64; 2]>]>);
+/// Counters of reads: of each thread's own, and the ones that the others share.
+pub(crate) struct Reads(Box<[CachePadded<[AtomicU64; 2]>; OWN + 1]>);
 
 impl Reads {
     pub(crate) fn new() -> Self {
-        Self((0..=OWN).map(|_| CachePadded::new([AtomicU64::new(0), AtomicU64::new(0)])).collect())
+        let none = |_| CachePadded::new([AtomicU64::new(0), AtomicU64::new(0)]);
+        Self(Box::new(std::array::from_fn(none)))
     }
 
     /// Counts a read.
     #[inline]
     pub(crate) fn count(&self, hit: bool) {
         let own = NUMBER.try_with(Cell::get).unwrap_or(OWN + 1);
-        // One comparison for both: nought has no number before it.
-        let Some(counters) = self.0.get(own.wrapping_sub(1)).filter(|_| own <= OWN) else {
+        // One comparison for all: nought has no number before it.
+        let Some(counters) = self.0[..OWN].get(own.wrapping_sub(1)) else {
             return self.count_shared(own, hit);
         };
         let counter = &counters[usize::from(hit)];

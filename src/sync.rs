@@ -291,8 +291,14 @@ pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use imp::*;
 pub(crate) use std::sync::{Arc, OnceLock, Weak};
 
-use std::sync::PoisonError;
+use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
+
+/// How often a mutex that somebody has is looked at before whoever waits for it goes to sleep: for some twenty
+/// microseconds in all.
+const LOOKS: u32 = 40;
+/// Between two looks there are so many pauses at most, as a power of two.
+const LONGEST: u32 = 5;
 
 /// A mutex without poisoning.
 ///
@@ -309,6 +315,36 @@ impl<T> Mutex<T> {
 
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        // Loom's threads are not in a hurry.
+        if cfg!(tidewheel_loom) {
+            return self.lock_in_turn();
+        }
+        self.try_lock().unwrap_or_else(|| self.lock_soon())
+    }
+
+    #[inline]
+    fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Somebody has it, for a microsecond nearly always, and for some ten where pages of memory have to come first. To
+    /// sleep and to be woken takes longer, and whoever lets go pays for the waking; so it is looked at again for a while.
+    #[cold]
+    fn lock_soon(&self) -> MutexGuard<'_, T> {
+        for look in 0..LOOKS {
+            (0..1 << look.min(LONGEST)).for_each(|_| std::hint::spin_loop());
+            if let Some(guard) = self.try_lock() {
+                return guard;
+            }
+        }
+        self.lock_in_turn()
+    }
+
+    fn lock_in_turn(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -103,12 +103,21 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let pin = Pin::new();
-        self.used_and_noted(key, &pin).map(Node::value).map(run)
+        self.noted(key, &pin).map(Node::value).map(run)
     }
 
-    /// As `used`, where use makes a difference. In place: where statistics are the difference, there is little to do.
-    #[inline]
+    /// As `used`, where use makes a difference.
+    #[inline(never)]
     pub(super) fn used_and_noted<'g, Q>(&'g self, key: &Q, pin: &'g Pin) -> Option<&'g Node<K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        self.noted(key, pin)
+    }
+
+    /// In place: where statistics are the difference, there is little to do.
+    #[inline(always)]
+    fn noted<'g, Q>(&'g self, key: &Q, pin: &'g Pin) -> Option<&'g Node<K, V>>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {

@@ -174,3 +174,32 @@ impl Array {
 pub(super) fn room(log2: u32) -> usize {
     ((super::bucket::SLOTS << log2) * 5).div_ceil(6)
 }
+
+/// Which pages of an array have been asked about: a bit each. Those of the system may be larger, and are asked about
+/// several times then.
+pub(super) struct Pages(Vec<u64>);
+
+impl Pages {
+    /// So many buckets make a page, or the part of one that is common to all systems.
+    const BUCKETS: usize = 4096 / size_of::<Bucket>();
+    const WORD: usize = u64::BITS as usize;
+
+    /// Of an array of so many buckets.
+    pub(super) fn of(buckets: usize) -> Self {
+        Self(vec![0; buckets.div_ceil(Self::BUCKETS * Self::WORD)])
+    }
+
+    /// Whether this bucket's page has not been asked about before.
+    #[inline]
+    pub(super) fn is_first(&mut self, bucket: usize) -> bool {
+        let page = bucket / Self::BUCKETS;
+        let bit = 1 << (page % Self::WORD);
+        match self.0.get_mut(page / Self::WORD) {
+            Some(word) if *word & bit == 0 => {
+                *word |= bit;
+                true
+            }
+            _ => false,
+        }
+    }
+}

@@ -81,6 +81,14 @@ impl Bucket {
         self.words[0].store(meta.0, Ordering::Release);
     }
 
+    /// For the writer: a write that changes nothing. To a page that nobody has written to yet: a page that is read
+    /// first is one of zeros that all share, and the write that follows makes another of it, which costs as much again,
+    /// and an interrupt of every thread of the process.
+    pub(super) fn touch(&self) {
+        // ORDERING: Relaxed, both; it stores what is there, or nothing.
+        let _ = self.words[0].compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     /// For the writer: 0 makes the slot empty.
     #[inline]
     pub(super) fn set_tag(&self, slot: Slot, tag: u8) {

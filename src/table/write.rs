@@ -7,7 +7,7 @@
 //! that no single call copies the table: the hashes come from the rows, no node is touched.
 
 use super::Table;
-use super::array::{Array, room};
+use super::array::{Array, Pages, room};
 use super::bucket::{Bucket, Meta, SLOTS, Slot};
 use super::epoch::Pin;
 use super::node::Node;
@@ -31,6 +31,8 @@ pub(super) struct Writer<K, V> {
     next: Option<Array>,
     /// All buckets of `current` before this one have moved.
     cursor: usize,
+    /// The pages of `next`.
+    pages: Pages,
     /// The size that the table was made with, as a power of two: it does not shrink below.
     least: u32,
     len: usize,
@@ -118,6 +120,7 @@ impl<K, V> Writer<K, V> {
             current: Array::allocate(least),
             next: None,
             cursor: 0,
+            pages: Pages::of(0),
             least,
             len: 0,
             nodes: Nodes::new(),
@@ -149,6 +152,12 @@ impl<K, V> Writer<K, V> {
         let bucket = self.current.own(index);
         if bucket.own_meta().is_moved() {
             return;
+        }
+        // Where most of them go, in an array twice or half as large.
+        for target in [index, index + self.current.buckets()] {
+            if self.pages.is_first(target & next.mask()) {
+                next.own(target).touch();
+            }
         }
         // All homes first: the rows are far from each other, and so are fetched at once.
         let mut entries = [(RowId::FIRST, 0, 0, 0); SLOTS];
@@ -353,6 +362,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         // SAFETY: T1, under the lock.
         unsafe { self.writer.current.set_next(next) };
         self.writer.next = Some(next);
+        self.writer.pages = Pages::of(next.buckets());
         self.writer.cursor = 0;
     }
 
