@@ -1,7 +1,7 @@
 //! The cache: a handle to shards, and what connects them to hasher, clock, listener and reaper.
 //!
 //! Knows which shard a key belongs to and in which order things happen around a shard's lock; knows
-//! nothing of buckets, rows or wheels. `cache/read.rs` and `cache/write.rs` have the operations.
+//! nothing of buckets, rows or wheels. The files in `cache/` have the operations.
 //!
 //! # The order of things around a lock
 //!
@@ -12,10 +12,12 @@
 mod bound;
 mod read;
 mod rule;
+mod walk;
 mod write;
 
 pub use bound::Settings;
 pub(crate) use bound::{Bound, Weigher};
+pub(crate) use walk::Progress;
 
 use crate::builder::CacheBuilder;
 use crate::entry::ReadGuard;

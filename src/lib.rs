@@ -59,6 +59,7 @@ mod entry;
 mod error;
 mod expiry;
 mod hash;
+mod iter;
 mod listener;
 #[cfg(tidewheel_loom)]
 #[doc(hidden)]
@@ -82,6 +83,7 @@ pub use entry::{EntryRef, ReadGuard};
 pub use error::{BuildError, CapacityError, NoRandomness};
 pub use expiry::Expiry;
 pub use hash::{DefaultHasher, RandomState};
+pub use iter::{Drain, GuardIter, Iter, Keys};
 pub use listener::RemovalCause;
 pub use policy::EvictionPolicy;
 pub use reaper::Reaper;
