@@ -1,8 +1,7 @@
 //! The cache: a handle to shards, and what connects them to hasher, clock, listener and reaper.
 //!
 //! Knows which shard a key belongs to and in which order things happen around a shard's lock; knows
-//! nothing of buckets, rows or wheels. `cache/read.rs`, `cache/write.rs`, `cache/load.rs` and
-//! `cache/compute.rs` have the operations.
+//! nothing of buckets, rows or wheels. The files in `cache/` have the operations.
 //!
 //! # The order of things around a lock
 //!
@@ -20,10 +19,14 @@ mod load_async;
 mod read;
 mod rule;
 mod turn;
+mod walk;
+mod weak;
 mod write;
 
 pub use bound::Settings;
 pub(crate) use bound::{Bound, Weigher};
+pub(crate) use walk::Progress;
+pub use weak::WeakCache;
 
 use crate::builder::CacheBuilder;
 use crate::entry::ReadGuard;
@@ -34,7 +37,7 @@ use crate::listener::{Listener, RemovalCause};
 use crate::reaper::{Reaper, Registration, Sweep};
 use crate::shard::{Chores, Hears, Left, OnUse, Seldom, Shard, Terms, Times};
 use crate::stats::Reads;
-use crate::sync::{Arc, Edge, OnceLock, Weak, catch, thread};
+use crate::sync::{Arc, Edge, OnceLock, catch, thread};
 use crate::table::{Node, Pin, Ripe, Sealed, Unlinked, push_on};
 use crate::time::{Advanced, Span, Tick};
 use equivalent::Equivalent;
@@ -552,45 +555,5 @@ impl<K, V, S> fmt::Debug for Cache<K, V, S> {
             .field("name", &self.name())
             .field("entry_count", &self.entry_count())
             .finish_non_exhaustive()
-    }
-}
-
-/// A handle that does not keep its cache alive; made by [`Cache::downgrade`].
-///
-/// ```
-/// let cache: tidewheel::Cache<u64, u64> = tidewheel::Cache::builder().build()?;
-/// let weak = cache.downgrade();
-/// weak.upgrade().expect("the cache is still there").insert(1, 1);
-/// # Ok::<(), tidewheel::BuildError>(())
-/// ```
-pub struct WeakCache<K, V, S = RandomState> {
-    inner: Weak<Inner<K, V, S>>,
-}
-
-impl<K, V, S> WeakCache<K, V, S> {
-    /// The cache, if it is still there.
-    ///
-    /// ```
-    /// let cache: tidewheel::Cache<u64, u64> = tidewheel::Cache::builder().build()?;
-    /// let weak = cache.downgrade();
-    /// drop(cache);
-    /// assert!(weak.upgrade().is_none());
-    /// # Ok::<(), tidewheel::BuildError>(())
-    /// ```
-    #[must_use]
-    pub fn upgrade(&self) -> Option<Cache<K, V, S>> {
-        Some(Cache { inner: self.inner.upgrade()? })
-    }
-}
-
-impl<K, V, S> Clone for WeakCache<K, V, S> {
-    fn clone(&self) -> Self {
-        Self { inner: Weak::clone(&self.inner) }
-    }
-}
-
-impl<K, V, S> fmt::Debug for WeakCache<K, V, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WeakCache")
     }
 }

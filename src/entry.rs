@@ -2,6 +2,7 @@
 
 use crate::cache::Cache;
 use crate::hash::RandomState;
+use crate::iter::GuardIter;
 use crate::table::{Node, Pin};
 use crate::time::Tick;
 use equivalent::Equivalent;
@@ -85,6 +86,33 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         self.cache.used(key, &self.pin).map(Node::value)
+    }
+
+    /// Iterates over references to all keys and values, lent as [`get`](Self::get) lends them.
+    ///
+    /// Every key that is there all the time is yielded exactly once, as with [`Cache::iter`], and no entry that has expired
+    /// when it is yielded. A value is what was stored when its bucket was looked at, some forty entries before. None of it counts
+    /// as use.
+    ///
+    /// # Complexity
+    ///
+    /// O(1) for each entry, and for each stretch of the table that is empty. Nothing is cloned.
+    ///
+    /// # Concurrency
+    ///
+    /// Lock-free. As long as the guard is held, nothing that is removed meanwhile is dropped: whoever takes their time
+    /// takes [`Cache::iter`].
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert(1, "one".to_string());
+    /// cache.insert(2, "two".to_string());
+    /// let guard = cache.read_guard();
+    /// assert!(guard.iter().all(|(_, text)| text.len() == 3));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn iter(&self) -> GuardIter<'_, K, V, S> {
+        GuardIter::new(self.cache, &self.pin)
     }
 
     /// A key's entry with its times.

@@ -61,6 +61,7 @@ mod error;
 mod expiry;
 mod flight;
 mod hash;
+mod iter;
 mod listener;
 #[cfg(tidewheel_loom)]
 #[doc(hidden)]
@@ -86,6 +87,7 @@ pub use entry::{EntryRef, ReadGuard};
 pub use error::{BuildError, CapacityError, LoadError, NoRandomness, TimedOut};
 pub use expiry::Expiry;
 pub use hash::{DefaultHasher, RandomState};
+pub use iter::{Drain, GuardIter, Iter, Keys};
 pub use listener::RemovalCause;
 pub use policy::EvictionPolicy;
 pub use reaper::Reaper;

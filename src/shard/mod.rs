@@ -55,7 +55,7 @@ use crate::stats::{Stats, Tally};
 use crate::sync::CachePadded;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::thread_local;
-use crate::table::{Node, Pin, Place, Ripe, Sealed, Table, Unlinked, Writing};
+use crate::table::{Cursor, Met, Node, Pin, Place, Ripe, Sealed, Table, Unlinked, Writing};
 use crate::time::{SECOND, Span, Tick, Timeline};
 use crate::wheel::Wheel;
 use bounds::{Bounds, boundary, stays};
@@ -374,6 +374,19 @@ impl<K, V> Shard<K, V> {
     ) -> Option<&'g Node<K, V>> {
         self.alive::<COUNT, _>(hash, is_key, pin, |node| node.is_visible(clock).then_some(()))
             .map(|(node, ())| node)
+    }
+
+    /// Meets the nodes of the next few buckets, alive or not. See `table/walk.rs`.
+    pub(crate) fn walk<'g>(
+        &'g self,
+        cursor: &mut Cursor,
+        hash_of: &impl Fn(&K) -> HashBits,
+        met: &mut Vec<Met<'g, K, V>>,
+        pin: &'g Pin,
+    ) where
+        K: Eq,
+    {
+        self.table.walk(cursor, hash_of, met, pin);
     }
 
     /// Entries in the table, expired and not yet removed ones included.

@@ -174,9 +174,13 @@ impl Bucket {
     /// For the writer: the slots that hold entries, with their tags.
     pub(super) fn occupied(&self) -> impl Iterator<Item = (Slot, u8)> + use<> {
         // ORDERING: Relaxed, both; the lock orders writers among themselves.
-        let words = [self.words[0].load(Ordering::Relaxed), self.words[1].load(Ordering::Relaxed)];
-        let tags = Slot::all().map(move |slot| (slot, (words[slot.word()] >> slot.shift()) as u8));
-        tags.filter(|&(_, tag)| tag != 0)
+        tagged([self.words[0].load(Ordering::Relaxed), self.words[1].load(Ordering::Relaxed)])
+    }
+
+    /// For readers: the slots that hold entries, with their tags, in a bucket whose word 0 was `meta`.
+    pub(super) fn held(&self, meta: Meta) -> impl Iterator<Item = (Slot, u8)> + use<> {
+        // ORDERING: Acquire; pairs with Release in `Bucket::set_tag`: as `meta`.
+        tagged([meta.0, self.words[1].load(Ordering::Acquire)])
     }
 
     /// For readers, of a slot whose tag they saw in a bucket that had not moved.
@@ -245,6 +249,12 @@ impl Bucket {
         // ORDERING: Release; pairs with Acquire in `Bucket::row`.
         self.rows[slot.index()].store(row.index(), Ordering::Release);
     }
+}
+
+/// The slots that have a tag in these words.
+fn tagged(words: [u64; 2]) -> impl Iterator<Item = (Slot, u8)> {
+    let tags = Slot::all().map(move |slot| (slot, (words[slot.word()] >> slot.shift()) as u8));
+    tags.filter(|&(_, tag)| tag != 0)
 }
 
 /// Where a slot's hits are in word 1: two bits, in the order of the slots.

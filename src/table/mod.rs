@@ -13,6 +13,7 @@
 //! | `bucket.rs` | a cache line of tags and rows' numbers |
 //! | `array.rs` | buckets in one allocation, named by one word |
 //! | `read.rs` | how a reader finds a node |
+//! | `walk.rs` | how a reader meets all nodes |
 //! | `write.rs` | how a writer changes what readers find; how buckets move |
 //! | `reclaim.rs` | from unlinked to dropped |
 //! | `epoch.rs` | who looks, and when all who looked are gone |
@@ -63,6 +64,7 @@ mod node;
 mod nodes;
 mod read;
 mod reclaim;
+mod walk;
 mod write;
 
 #[cfg(tidewheel_loom)]
@@ -70,6 +72,7 @@ pub(crate) use epoch::{Grace, push};
 pub(crate) use epoch::{Pin, push_on};
 pub(crate) use node::{Node, Seal, Touch};
 pub(crate) use reclaim::{Ripe, Sealed, Unlinked};
+pub(crate) use walk::{Cursor, Met};
 pub(crate) use write::{Place, Writing};
 
 use crate::rows::RowId;

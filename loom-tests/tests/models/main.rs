@@ -12,3 +12,4 @@ mod idle;
 mod places;
 mod reaper;
 mod shrinking;
+mod walks;

@@ -1,0 +1,260 @@
+//! Operations on all entries: what iterators go by, and `retain`.
+//!
+//! Knows in which order shards are walked; that each entry is met exactly once is up to `table/walk.rs`.
+
+use super::Cache;
+use crate::hash::HashBits;
+use crate::iter::{Drain, Iter, Keys};
+use crate::listener::RemovalCause;
+use crate::shard::{Chores, Removed, Seldom, Shard};
+use crate::table::{Cursor, Met, Node, Pin};
+use std::hash::{BuildHasher, Hash};
+
+/// How far a walk through all shards has come. Holds nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    shard: usize,
+    cursor: Cursor,
+}
+
+impl Progress {
+    pub(crate) const START: Self = Self { shard: 0, cursor: Cursor::START };
+}
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Iterates over clones of all keys and values.
+    ///
+    /// Every key that is there all the time is yielded exactly once, however much the cache grows and shrinks
+    /// meanwhile. A key that comes or goes meanwhile may be yielded or not, and one that goes and comes
+    /// again, twice. A value is what is stored at the moment when it is yielded, and no entry is yielded that has
+    /// expired by then. None of it counts as use. The order is that of hashes: none.
+    ///
+    /// Where values are dear to clone, see [`ReadGuard::iter`](crate::ReadGuard::iter).
+    ///
+    /// # Complexity
+    ///
+    /// O(1) for each entry, and for each stretch of the table that is empty. It keeps clones of the keys of a few
+    /// buckets, some forty.
+    ///
+    /// # Concurrency
+    ///
+    /// Lock-free: it holds up no writer, and no writer holds it up. Between two calls of `next` nothing is pinned, so that
+    /// whoever stops for an hour between them delays nobody's memory. The loop's body may use the cache as it likes.
+    ///
+    /// # Panics
+    ///
+    /// If a clone panics, and nothing else happens to the cache or the iterator: it goes on behind a value, and at the
+    /// bucket of a key, once more.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert("a", 1);
+    /// cache.insert("b", 2);
+    /// let mut all: Vec<_> = cache.iter().collect();
+    /// all.sort();
+    /// assert_eq!(all, [("a", 1), ("b", 2)]);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn iter(&self) -> Iter<'_, K, V, S> {
+        Iter::new(self)
+    }
+
+    /// Iterates over clones of all keys, as [`iter`](Self::iter) does, without a clone of a value.
+    ///
+    /// # Complexity
+    ///
+    /// As [`iter`](Self::iter).
+    ///
+    /// # Concurrency
+    ///
+    /// As [`iter`](Self::iter).
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert("a", 1);
+    /// assert_eq!(cache.keys().collect::<Vec<_>>(), ["a"]);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn keys(&self) -> Keys<'_, K, V, S> {
+        Keys::new(self)
+    }
+
+    /// Removes all entries one by one, and yields clones of what it removes.
+    ///
+    /// It removes an entry when it yields it: one that is dropped in the middle leaves the rest where it is. (To be
+    /// rid of all entries, there is [`invalidate_all`](Self::invalidate_all).) What is inserted meanwhile may
+    /// stay or go; every key that was there before is removed, by this iterator or by somebody else.
+    ///
+    /// # Complexity
+    ///
+    /// As [`iter`](Self::iter), and a removal for each entry.
+    ///
+    /// # Concurrency
+    ///
+    /// As [`iter`](Self::iter), and takes a lock for each removal. Of several who remove the same value, one gets it. The
+    /// listener is told of each, before it is yielded, that it went for
+    /// [`Explicit`](crate::RemovalCause::Explicit).
+    ///
+    /// # Panics
+    ///
+    /// If a value's clone panics; its entry stays.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert("a", 1);
+    /// assert_eq!(cache.drain().collect::<Vec<_>>(), [("a", 1)]);
+    /// assert_eq!(cache.entry_count(), 0);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn drain(&self) -> Drain<'_, K, V, S> {
+        Drain::new(self)
+    }
+
+    /// Removes every entry of which a closure says so, by answering false.
+    ///
+    /// Every key that is there all the time is asked about, as with [`iter`](Self::iter); one that comes
+    /// meanwhile may be. What is removed is the value that the closure was shown: if a write comes between, it is
+    /// asked again, about the new value. So its effects must be harmless when it is asked twice about a key.
+    ///
+    /// # Complexity
+    ///
+    /// O(entries).
+    ///
+    /// # Concurrency
+    ///
+    /// The closure runs outside every lock and may use the cache. While it does, nothing that is removed meanwhile is
+    /// dropped, and the entries of some buckets are looked at under one pin; a lock is taken for each removal. The listener is
+    /// told of each, for [`Explicit`](crate::RemovalCause::Explicit), by this thread.
+    ///
+    /// # Panics
+    ///
+    /// If the closure panics. What it had been asked about is decided; the rest stays.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// (0..10).for_each(|n| cache.insert(n, n * n));
+    /// cache.retain(|_, square| square % 2 == 0);
+    /// assert_eq!(cache.entry_count(), 5);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn retain(&self, mut keep: impl FnMut(&K, &V) -> bool) {
+        let mut progress = Progress::START;
+        while self.retain_some(&mut progress, &mut keep) {}
+    }
+
+    /// Decides about the entries of a few buckets; false at the end.
+    fn retain_some(&self, progress: &mut Progress, keep: &mut impl FnMut(&K, &V) -> bool) -> bool {
+        // Dropped after the pin, and if the closure panics too.
+        let mut gone = Gone { cache: self, rest: Vec::new() };
+        let pin = Pin::new();
+        let mut met = Vec::new();
+        if !self.walk(progress, &mut met, &pin) {
+            return false;
+        }
+        for met in met {
+            self.retain_one(met, keep, &mut gone, &pin);
+        }
+        true
+    }
+
+    /// Decides about one entry, until what was decided about is what is there.
+    fn retain_one<'c: 'g, 'g>(
+        &'c self,
+        (hash, mut node): Met<'g, K, V>,
+        keep: &mut impl FnMut(&K, &V) -> bool,
+        gone: &mut Gone<'c, K, V, S>,
+        pin: &'g Pin,
+    ) {
+        let shard = self.shard(hash);
+        while let Some(alive) = self.visible_from(hash, node, pin) {
+            if keep(alive.key(), alive.value()) {
+                return;
+            }
+            let is_key = |other: &K| other == alive.key();
+            let (removed, chores) = shard.remove(&self.parts().terms, hash, is_key, Some(alive));
+            gone.add(shard, chores);
+            if !matches!(removed, Removed::Changed) {
+                return;
+            }
+            match shard.find::<false>(hash, is_key, pin) {
+                Some(other) => node = other,
+                None => return,
+            }
+        }
+    }
+
+    /// The nodes of the next few buckets; false at the end.
+    pub(crate) fn walk<'g>(
+        &'g self,
+        progress: &mut Progress,
+        met: &mut Vec<Met<'g, K, V>>,
+        pin: &'g Pin,
+    ) -> bool {
+        let shards = &self.parts().shards;
+        let Some(shard) = shards.get(progress.shard) else { return false };
+        let hash_of = |key: &K| HashBits::of(&self.parts().hasher, key);
+        shard.walk(&mut progress.cursor, &hash_of, met, pin);
+        if progress.cursor.is_at_end() {
+            *progress = Progress { shard: progress.shard + 1, cursor: Cursor::START };
+        }
+        true
+    }
+
+    fn shard(&self, hash: HashBits) -> &Shard<K, V> {
+        let shards = &self.parts().shards;
+        &shards[hash.shard(shards.len() - 1)]
+    }
+
+    /// A node that was met, or what stands in its place, if it is alive.
+    pub(crate) fn visible_from<'g>(
+        &'g self,
+        hash: HashBits,
+        node: &'g Node<K, V>,
+        pin: &'g Pin,
+    ) -> Option<&'g Node<K, V>> {
+        if node.is_visible(&self.parts().terms.clock) {
+            return Some(node);
+        }
+        // It is over; but it may have been replaced before that.
+        self.visible_now(hash, node.key(), pin)
+    }
+
+    /// The node of a live entry whose hash is known. Counts as no use.
+    pub(crate) fn visible_now<'g>(&'g self, hash: HashBits, key: &K, pin: &'g Pin) -> Option<&'g Node<K, V>> {
+        self.shard(hash).visible::<false>(&self.parts().terms.clock, hash, |other| other == key, pin)
+    }
+}
+
+/// What was removed under a pin: the listener is told when that is gone.
+struct Gone<'c, K, V, S> {
+    cache: &'c Cache<K, V, S>,
+    rest: Vec<(&'c Shard<K, V>, Chores<K, V>, bool)>,
+}
+
+impl<'c, K, V, S> Gone<'c, K, V, S> {
+    fn add(&mut self, shard: &'c Shard<K, V>, mut chores: Chores<K, V>) {
+        let mut heavy = false;
+        if let Some(seldom) = &mut chores.seldom {
+            // At once, for others rely on it: the reaper is woken, and debris begins to ripen.
+            let (wake, sealed) = (seldom.wake.take(), seldom.sealed.take());
+            (.., heavy) = self.cache.start(Seldom { wake, sealed, left: None, ripe: None });
+        }
+        self.rest.push((shard, chores, heavy));
+    }
+}
+
+impl<K, V, S> Drop for Gone<'_, K, V, S> {
+    fn drop(&mut self) {
+        for (shard, chores, heavy) in self.rest.drain(..) {
+            self.cache.conclude(shard, chores, RemovalCause::Explicit);
+            if heavy {
+                shard.help();
+            }
+        }
+    }
+}

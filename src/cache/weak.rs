@@ -1,0 +1,46 @@
+//! A handle that does not keep its cache alive.
+
+use super::{Cache, Inner};
+use crate::hash::RandomState;
+use crate::sync::Weak;
+use std::fmt;
+
+/// A handle that does not keep its cache alive; made by [`Cache::downgrade`].
+///
+/// ```
+/// let cache: tidewheel::Cache<u64, u64> = tidewheel::Cache::builder().build()?;
+/// let weak = cache.downgrade();
+/// weak.upgrade().expect("the cache is still there").insert(1, 1);
+/// # Ok::<(), tidewheel::BuildError>(())
+/// ```
+pub struct WeakCache<K, V, S = RandomState> {
+    pub(super) inner: Weak<Inner<K, V, S>>,
+}
+
+impl<K, V, S> WeakCache<K, V, S> {
+    /// The cache, if it is still there.
+    ///
+    /// ```
+    /// let cache: tidewheel::Cache<u64, u64> = tidewheel::Cache::builder().build()?;
+    /// let weak = cache.downgrade();
+    /// drop(cache);
+    /// assert!(weak.upgrade().is_none());
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Cache<K, V, S>> {
+        Some(Cache { inner: self.inner.upgrade()? })
+    }
+}
+
+impl<K, V, S> Clone for WeakCache<K, V, S> {
+    fn clone(&self) -> Self {
+        Self { inner: Weak::clone(&self.inner) }
+    }
+}
+
+impl<K, V, S> fmt::Debug for WeakCache<K, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakCache")
+    }
+}

@@ -1,0 +1,267 @@
+//! Iterators over all entries of a cache: clones, keys, what is removed, or references under a guard.
+//!
+//! They know the cache by its walk and its look-ups alone: a few keys are fetched at a time, and each entry is looked
+//! up again when it is its turn, so that what is yielded is alive and what is stored at that moment.
+
+use crate::cache::{Cache, Progress};
+use crate::entry::ReadGuard;
+use crate::hash::{HashBits, RandomState};
+use crate::table::{Met, Pin};
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::iter::FusedIterator;
+
+/// Keys that are about to be looked up, with their hashes.
+struct Ahead<'c, K, V, S> {
+    cache: &'c Cache<K, V, S>,
+    progress: Progress,
+    keys: Vec<(HashBits, K)>,
+}
+
+impl<'c, K, V, S> Ahead<'c, K, V, S> {
+    fn new(cache: &'c Cache<K, V, S>) -> Self {
+        Self { cache, progress: Progress::START, keys: Vec::new() }
+    }
+}
+
+impl<K, V, S> Ahead<'_, K, V, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    fn next(&mut self) -> Option<(HashBits, K)> {
+        loop {
+            if let Some(next) = self.keys.pop() {
+                return Some(next);
+            }
+            if !self.fetch() {
+                return None;
+            }
+        }
+    }
+
+    /// Clones the keys of a few buckets; false at the end. A clone that panics leaves everything as it was.
+    fn fetch(&mut self) -> bool {
+        let (mut progress, mut met, pin) = (self.progress, Vec::new(), Pin::new());
+        if !self.cache.walk(&mut progress, &mut met, &pin) {
+            return false;
+        }
+        let mut keys = std::mem::take(&mut self.keys);
+        keys.extend(met.iter().map(|&(hash, node)| (hash, node.key().clone())));
+        (self.progress, self.keys) = (progress, keys);
+        true
+    }
+}
+
+/// An iterator over clones of keys and values; made by [`Cache::iter`].
+///
+/// ```
+/// let cache = tidewheel::Cache::builder().build()?;
+/// cache.insert("a", 1);
+/// for (key, value) in &cache {
+///     assert_eq!((key, value), ("a", 1));
+/// }
+/// # Ok::<(), tidewheel::BuildError>(())
+/// ```
+#[must_use = "iterators do nothing unless they are consumed"]
+pub struct Iter<'c, K, V, S = RandomState>(Ahead<'c, K, V, S>);
+
+/// An iterator over clones of keys; made by [`Cache::keys`].
+///
+/// ```
+/// let cache = tidewheel::Cache::builder().build()?;
+/// cache.insert("a", 1);
+/// assert_eq!(cache.keys().next(), Some("a"));
+/// # Ok::<(), tidewheel::BuildError>(())
+/// ```
+#[must_use = "iterators do nothing unless they are consumed"]
+pub struct Keys<'c, K, V, S = RandomState>(Ahead<'c, K, V, S>);
+
+/// An iterator that removes what it yields; made by [`Cache::drain`].
+///
+/// ```
+/// let cache = tidewheel::Cache::builder().build()?;
+/// (0..10).for_each(|n| cache.insert(n, ()));
+/// let taken = cache.drain().take(3).count();
+/// assert_eq!((taken, cache.entry_count()), (3, 7));
+/// # Ok::<(), tidewheel::BuildError>(())
+/// ```
+#[must_use = "iterators do nothing unless they are consumed"]
+pub struct Drain<'c, K, V, S = RandomState>(Ahead<'c, K, V, S>);
+
+/// An iterator over references to keys and values; made by [`ReadGuard::iter`].
+///
+/// ```
+/// let cache = tidewheel::Cache::builder().build()?;
+/// cache.insert("a", "long text".to_string());
+/// let guard = cache.read_guard();
+/// assert_eq!(guard.iter().map(|(_, text)| text.len()).sum::<usize>(), 9);
+/// # Ok::<(), tidewheel::BuildError>(())
+/// ```
+#[must_use = "iterators do nothing unless they are consumed"]
+pub struct GuardIter<'g, K, V, S = RandomState> {
+    cache: &'g Cache<K, V, S>,
+    pin: &'g Pin,
+    progress: Progress,
+    met: Vec<Met<'g, K, V>>,
+}
+
+impl<'c, K, V, S> Iter<'c, K, V, S> {
+    pub(crate) fn new(cache: &'c Cache<K, V, S>) -> Self {
+        Self(Ahead::new(cache))
+    }
+}
+
+impl<'c, K, V, S> Keys<'c, K, V, S> {
+    pub(crate) fn new(cache: &'c Cache<K, V, S>) -> Self {
+        Self(Ahead::new(cache))
+    }
+}
+
+impl<'c, K, V, S> Drain<'c, K, V, S> {
+    pub(crate) fn new(cache: &'c Cache<K, V, S>) -> Self {
+        Self(Ahead::new(cache))
+    }
+}
+
+impl<'g, K, V, S> GuardIter<'g, K, V, S> {
+    pub(crate) fn new(cache: &'g Cache<K, V, S>, pin: &'g Pin) -> Self {
+        Self { cache, pin, progress: Progress::START, met: Vec::new() }
+    }
+}
+
+impl<K, V, S> Iterator for Iter<'_, K, V, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    type Item = (K, V);
+
+    fn next(&mut self) -> Option<(K, V)> {
+        loop {
+            let (hash, key) = self.0.next()?;
+            let pin = Pin::new();
+            if let Some(node) = self.0.cache.visible_now(hash, &key, &pin) {
+                let value = node.value().clone();
+                return Some((key, value));
+            }
+        }
+    }
+}
+
+impl<K, V, S> Iterator for Keys<'_, K, V, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    type Item = K;
+
+    fn next(&mut self) -> Option<K> {
+        loop {
+            let (hash, key) = self.0.next()?;
+            if self.0.cache.visible_now(hash, &key, &Pin::new()).is_some() {
+                return Some(key);
+            }
+        }
+    }
+}
+
+impl<K, V, S> Iterator for Drain<'_, K, V, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    type Item = (K, V);
+
+    fn next(&mut self) -> Option<(K, V)> {
+        loop {
+            let (_, key) = self.0.next()?;
+            if let Some(value) = self.0.cache.remove(&key) {
+                return Some((key, value));
+            }
+        }
+    }
+}
+
+impl<'g, K, V, S> Iterator for GuardIter<'g, K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    type Item = (&'g K, &'g V);
+
+    fn next(&mut self) -> Option<(&'g K, &'g V)> {
+        loop {
+            while let Some((hash, node)) = self.met.pop() {
+                if let Some(node) = self.cache.visible_from(hash, node, self.pin) {
+                    return Some((node.key(), node.value()));
+                }
+            }
+            if !self.cache.walk(&mut self.progress, &mut self.met, self.pin) {
+                return None;
+            }
+        }
+    }
+}
+
+impl<K, V, S> FusedIterator for Iter<'_, K, V, S> where Self: Iterator {}
+impl<K, V, S> FusedIterator for Keys<'_, K, V, S> where Self: Iterator {}
+impl<K, V, S> FusedIterator for Drain<'_, K, V, S> where Self: Iterator {}
+impl<K, V, S> FusedIterator for GuardIter<'_, K, V, S> where Self: Iterator {}
+
+impl<'c, K, V, S> IntoIterator for &'c Cache<K, V, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    type Item = (K, V);
+    type IntoIter = Iter<'c, K, V, S>;
+
+    fn into_iter(self) -> Iter<'c, K, V, S> {
+        self.iter()
+    }
+}
+
+impl<'g, K, V, S> IntoIterator for &'g ReadGuard<'_, K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    type Item = (&'g K, &'g V);
+    type IntoIter = GuardIter<'g, K, V, S>;
+
+    fn into_iter(self) -> GuardIter<'g, K, V, S> {
+        self.iter()
+    }
+}
+
+impl<K, V, S> fmt::Debug for Iter<'_, K, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Iter").finish_non_exhaustive()
+    }
+}
+
+impl<K, V, S> fmt::Debug for Keys<'_, K, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").finish_non_exhaustive()
+    }
+}
+
+impl<K, V, S> fmt::Debug for Drain<'_, K, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drain").finish_non_exhaustive()
+    }
+}
+
+impl<K, V, S> fmt::Debug for GuardIter<'_, K, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardIter").finish_non_exhaustive()
+    }
+}

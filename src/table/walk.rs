@@ -1,0 +1,256 @@
+//! Walking a table: the nodes of every entry, a few buckets at a time, for readers and without a lock.
+//!
+//! Knows neither who walks nor how long they stop between two calls, and no clock: whether an entry that is
+//! met is alive is the caller's question to its node. Between two calls a walk is a number, its [`Cursor`]; it
+//! holds no pin and remembers no array, so buckets may move as often as they like.
+//!
+//! # Turns
+//!
+//! An entry's *turn* is its home with the bits in reverse order: what chooses its home bucket comes first. So
+//! the entries whose home is one bucket are a *stretch* of turns, in an array of any size, and in an array
+//! twice as large the same stretch is two buckets:
+//!
+//! ```text
+//! turns        0 ............................................ 2^32
+//! 2 buckets    |          0            |          1            |
+//! 4 buckets    |    0      |    2      |    1      |    3      |
+//! 8 buckets    |  0  |  4  |  2  |  6  |  1  |  5  |  3  |  7  |
+//! ```
+//!
+//! A walk goes by turns: it looks at a stretch, then at the one that follows, and how long a stretch is may be
+//! decided anew each time. (The idea is that of the cursor of `SCAN` in Redis, by Pieter Noordhuis; there a table
+//! has no overflow and does not move under the eyes of the one who looks.)
+//!
+//! # Why an entry that stays is met exactly once
+//!
+//! "Stays": is in the table from before the first call until after the last, replaced as often as you like.
+//!
+//! - **W1 Turns stay.** A turn comes from the key's hash alone. Neither a replacement nor a move changes it.
+//! - **W2 Stretches are adjacent.** A stretch begins at the cursor, and ends where the turns of the bucket end that
+//!   it begins in, in the array that was the root when it was looked at. Then the cursor is moved there. So each
+//!   turn is in one stretch, and whatever is met while a stretch is looked at and has another turn is passed over: by
+//!   W1, no entry is met in two stretches.
+//! - **W3 At least once.** An entry of the stretch is, at each moment, in a bucket on the way from its home in one
+//!   array, under a tag that stays, and that bucket has not moved; the way to it leads through buckets that count
+//!   it as passed. The walk goes that way in the root. If it finds the bucket unmoved, it meets the entry there: it
+//!   sees the tag, and follows the number, or one that took its place. If it finds it moved, the entry was put into the next
+//!   array before the mark, and the walk looks for the rest of that home there. An entry that was never in the
+//!   root was inserted after its home bucket had moved, so there is a mark on its way too.
+//! - **W4 At most once.** In one array an entry has one slot as long as it stays, and each home is looked at once.
+//!   It may be met in two arrays: in a bucket that had not moved when it was looked at, and, since another on the way
+//!   had, in the next one, to which the first has moved meanwhile. Its number tells nothing then (it may have been
+//!   replaced in between), nor does the mark (it comes after the entries); so keys are compared, of those few.
+//! - **W5 Not before its time.** A slot whose tag is not the same after its node was looked at is passed over, as
+//!   in a look-up. So who meets an entry finds it with a look-up that follows, unless it has gone.
+//!
+//! An entry that is removed and inserted again may be met in both slots, or in none.
+
+use super::array::Array;
+use super::bucket::{Bucket, Meta};
+use super::epoch::Pin;
+use super::{Node, Table, memory};
+use crate::hash::HashBits;
+
+/// Buckets that one call looks at: those of the next call are fetched meanwhile.
+const HANDFUL: usize = if cfg!(tidewheel_loom) { 1 } else { 4 };
+
+/// How far a walk has come: to the first turn that it has not looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Cursor(u64);
+
+/// One more than the last turn.
+const END: u64 = 1 << 32;
+
+impl Cursor {
+    pub(crate) const START: Self = Self(0);
+
+    pub(crate) fn is_at_end(self) -> bool {
+        self.0 == END
+    }
+}
+
+/// Turns, from one on and up to another, all of one home in the array that they were cut for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Stretch {
+    from: u64,
+    to: u64,
+}
+
+impl Stretch {
+    /// From a turn to the end of its home in an array of 2^`log2` buckets.
+    fn cut(from: u64, log2: u32) -> Self {
+        let length = 32 - log2;
+        Self { from, to: ((from >> length) + 1) << length }
+    }
+
+    /// The same one by one, up to `to`.
+    fn cut_all(from: u64, to: u64, log2: u32) -> impl Iterator<Item = Self> {
+        let first = (from < to).then(|| Self::cut(from, log2));
+        let mut stretches =
+            std::iter::successors(first, move |last| (last.to < to).then(|| Self::cut(last.to, log2)));
+        std::iter::from_fn(move || {
+            stretches.next().map(|Self { from, to: end }| Self { from, to: end.min(to) })
+        })
+    }
+
+    /// The bucket where its entries are at home, modulo the number of buckets.
+    fn home(self) -> usize {
+        (self.from as u32).reverse_bits() as usize
+    }
+
+    fn has(self, hash: HashBits) -> bool {
+        let turn = u64::from(hash.home().reverse_bits());
+        (self.from..self.to).contains(&turn)
+    }
+}
+
+/// What a walk met: the hash of a key, and the node.
+pub(crate) type Met<'g, K, V> = (HashBits, &'g Node<K, V>);
+
+impl<K, V, L> Table<K, V, L> {
+    /// Meets the entries of the next few buckets, and moves the cursor on. Runs the user's `Hash`, and `Eq`
+    /// while buckets move; if one of them panics, the cursor stays.
+    pub(crate) fn walk<'g>(
+        &'g self,
+        cursor: &mut Cursor,
+        hash_of: &impl Fn(&K) -> HashBits,
+        met: &mut Vec<Met<'g, K, V>>,
+        _pin: &'g Pin,
+    ) where
+        K: Eq,
+    {
+        let root = self.root();
+        let next = |from: u64| Stretch::cut_all(from, END, root.log2()).take(HANDFUL);
+        next(cursor.0).for_each(|stretch| self.fetch_nodes(root, stretch));
+        let end = next(cursor.0).last().map_or(END, |stretch| stretch.to);
+        next(end).for_each(|stretch| root.fetch(stretch.home()));
+        for stretch in next(cursor.0) {
+            self.walk_stretch(root, stretch, hash_of, met);
+        }
+        *cursor = Cursor(end);
+    }
+
+    /// Has the nodes of a bucket brought near: they are far from each other, and so are fetched at once.
+    fn fetch_nodes(&self, array: Array, stretch: Stretch) {
+        // SAFETY: T1: the caller is pinned since before it loaded the array's address.
+        let bucket = unsafe { array.bucket(stretch.home()) };
+        for (slot, _) in bucket.held(bucket.meta()) {
+            memory::fetch(self.homes.node(bucket.row(slot)));
+        }
+    }
+
+    /// Meets the entries of one home. The caller is pinned.
+    fn walk_stretch<'g>(
+        &'g self,
+        array: Array,
+        stretch: Stretch,
+        hash_of: &impl Fn(&K) -> HashBits,
+        met: &mut Vec<Met<'g, K, V>>,
+    ) where
+        K: Eq,
+    {
+        let first = met.len();
+        let mut moved = false;
+        for step in 0..array.buckets() {
+            // SAFETY: T1: the caller is pinned since before it loaded the array's address.
+            let bucket = unsafe { array.bucket(stretch.home().wrapping_add(step)) };
+            let meta = bucket.meta();
+            if meta.is_moved() {
+                // What its slots still name may have been unlinked in the next array (T3).
+                moved = true;
+            } else {
+                self.meet(bucket, meta, stretch, hash_of, met);
+            }
+            if !meta.has_overflow() {
+                break;
+            }
+        }
+        if !moved {
+            return;
+        }
+        // SAFETY: T1: the caller is still pinned.
+        let Some(next) = (unsafe { array.next() }) else { return };
+        let here = met.len();
+        for part in Stretch::cut_all(stretch.from, stretch.to, next.log2()) {
+            self.walk_stretch(next, part, hash_of, met);
+        }
+        forget_doubles(met, first, here);
+    }
+
+    /// Meets those entries of a bucket that belong to a stretch.
+    fn meet<'g>(
+        &'g self,
+        bucket: &Bucket,
+        meta: Meta,
+        stretch: Stretch,
+        hash_of: &impl Fn(&K) -> HashBits,
+        met: &mut Vec<Met<'g, K, V>>,
+    ) {
+        for (slot, tag) in bucket.held(meta) {
+            // SAFETY: T5: the tag was there, so the row has a node. T3: the caller is pinned.
+            let node = unsafe { &*self.homes.node(bucket.row(slot)) };
+            node.canary.look();
+            let hash = hash_of(node.key());
+            // The tag again: see W5.
+            if stretch.has(hash) && bucket.tag(slot) == tag {
+                met.push((hash, node));
+            }
+        }
+    }
+}
+
+/// Of those from `first` on, forgets the ones that were met in the old array, before `here`, and again in the
+/// next: see W4. What was met later stays.
+fn forget_doubles<K: Eq, V>(met: &mut Vec<Met<'_, K, V>>, first: usize, here: usize) {
+    let mut old = here;
+    for at in (first..here).rev() {
+        let (hash, node) = met[at];
+        if met[here..].iter().any(|&(other, again)| other == hash && again.key() == node.key()) {
+            old -= 1;
+            met.swap(at, old);
+        }
+    }
+    met.drain(old..here);
+}
+
+#[cfg(all(test, not(tidewheel_loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever the size of the table at each step, each home has its turn in one stretch, and that is cut for
+        /// the bucket where the home is.
+        #[test]
+        fn each_home_is_in_one_stretch(homes in proptest::collection::vec(any::<u32>(), 1..20),
+                                       sizes in proptest::collection::vec(0u32..8, 1..300)) {
+            let mut seen = vec![0; homes.len()];
+            let (mut cursor, mut sizes) = (Cursor::START, sizes.into_iter().cycle());
+            while !cursor.is_at_end() {
+                let log2 = sizes.next().unwrap();
+                let stretch = Stretch::cut(cursor.0, log2);
+                for (&home, seen) in homes.iter().zip(&mut seen) {
+                    let turn = u64::from(home.reverse_bits());
+                    if stretch.from <= turn && turn < stretch.to {
+                        *seen += 1;
+                        let mask = (1 << log2) - 1;
+                        prop_assert_eq!(home as usize & mask, stretch.home() & mask);
+                    }
+                }
+                cursor = Cursor(stretch.to);
+            }
+            prop_assert!(seen.iter().all(|&seen| seen == 1), "{:?}", seen);
+        }
+
+        /// A stretch that is cut for a larger array is the same turns; for a smaller one it stays whole.
+        #[test]
+        fn parts_are_the_whole(from in 0..END, small in 0u32..12, large in 0u32..12) {
+            let whole = Stretch::cut(from, small);
+            let parts: Vec<_> = Stretch::cut_all(whole.from, whole.to, large).collect();
+            prop_assert_eq!(parts.first().map(|part| part.from), Some(whole.from));
+            prop_assert_eq!(parts.last().map(|part| part.to), Some(whole.to));
+            prop_assert!(parts.windows(2).all(|pair| pair[0].to == pair[1].from));
+            prop_assert!(parts.len() <= 1 << large.saturating_sub(small));
+        }
+    }
+}
