@@ -396,29 +396,27 @@ impl<K, V> Ending<K, V> {
         self.leader.take().and_then(Arc::into_inner).map(|call| call.key)
     }
 
-    /// Tells everybody, and hands the outcome back.
-    pub(crate) fn tell(self, outcome: Outcome<V>) -> Outcome<V>
-    where
-        V: Clone,
-    {
-        let Self { leader, told, next, left } = self;
+    /// Tells everybody. What is handed back is for the caller, who makes it his own once he has nothing else to do.
+    pub(crate) fn tell(self, outcome: Outcome<V>) -> Spoken<V> {
+        let Self { leader, told, next, mut left } = self;
         // Who leads next need not wait for the others to be told.
         if let Some(next) = next {
             next.wake();
         }
         if told.is_empty() {
             dismiss(leader, left);
-            return outcome;
+            return Spoken::Alone(outcome);
         }
-        // Cloned only once all are told, so that a clone that panics is the trouble of its own caller.
         let outcome = Arc::new(outcome);
-        for call in told {
+        for call in &told {
             if let Ok(Some(who)) = call.told(Told::Outcome(outcome.clone())) {
                 who.wake();
             }
         }
+        // Not before all are told: by now a handle may be the last one, and a key's destructor is user code.
+        left.extend(told);
         dismiss(leader, left);
-        Outcome::clone(&outcome)
+        Spoken::Shared(outcome)
     }
 
     /// Wakes who has the turn, where nobody is to be told anything.
@@ -427,6 +425,30 @@ impl<K, V> Ending<K, V> {
             next.wake();
         }
         dismiss(self.leader, self.left);
+    }
+}
+
+/// An outcome after it was told.
+#[must_use]
+pub(crate) enum Spoken<V> {
+    /// To nobody.
+    Alone(Outcome<V>),
+    Shared(Arc<Outcome<V>>),
+}
+
+impl<V: Clone> Spoken<V> {
+    /// The outcome for a call of its own. A clone that panics, or a destructor, is that call's trouble: so it comes after
+    /// all that concerns others.
+    pub(crate) fn into_own(self) -> Outcome<V> {
+        match self {
+            Self::Alone(outcome) => outcome,
+            Self::Shared(outcome) => {
+                let own = Outcome::clone(&outcome);
+                // Whoever comes last drops it. It is no more his than anybody else's.
+                catch(|| drop(outcome));
+                own
+            }
+        }
     }
 }
 

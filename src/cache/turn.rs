@@ -5,11 +5,11 @@
 
 use super::rule::created;
 use super::{Cache, Parts};
-use crate::flight::{Begun, Call, Kind, Leading, Outcome, Ticket, Told};
+use crate::flight::{Begun, Call, Ending, Kind, Leading, Outcome, Spoken, Ticket, Told};
 use crate::hash::HashBits;
 use crate::listener::RemovalCause;
-use crate::shard::{Landed, Ruling};
-use crate::sync::{Alarm, Arc};
+use crate::shard::{Found, Landed, Ruling};
+use crate::sync::{Alarm, Arc, catch};
 use std::hash::{BuildHasher, Hash};
 
 /// What a call that waited was told.
@@ -55,13 +55,14 @@ where
     pub(super) fn begin_load(&self, call: Arc<Call<K, V>>) -> Beginning<'_, K, V, S> {
         let (hash, shard) = self.locate(&call.key);
         loop {
-            let (begun, chores) = shard.begin_load(&self.parts().terms, hash, &call);
-            self.conclude(shard, chores, RemovalCause::Expired);
-            if let Some(begun) = begun {
-                return self.begun(hash, begun, call);
-            }
-            if let Some(value) = self.get(&call.key) {
-                return Beginning::Hit(value);
+            match shard.begin_load(&self.parts().terms, hash, &call) {
+                Found::Begun(begun) => return self.begun(hash, begun, call),
+                Found::Over(chores) => self.conclude(shard, chores, RemovalCause::Expired),
+                Found::Alive => {
+                    if let Some(value) = self.get(&call.key) {
+                        return Beginning::Hit(value);
+                    }
+                }
             }
         }
     }
@@ -101,7 +102,7 @@ where
     pub(super) fn told(&mut self, told: Told<V>) -> Option<Heard<'c, K, V, S>> {
         let call = self.call.take()?;
         Some(match told {
-            Told::Outcome(outcome) => Heard::Told(Outcome::clone(&outcome)),
+            Told::Outcome(outcome) => Heard::Told(Spoken::Shared(outcome).into_own()),
             Told::Turn => {
                 let Self { cache, hash, ticket, .. } = *self;
                 Heard::Leads(Turn { cache, hash, ticket, call: Some(call) })
@@ -117,7 +118,9 @@ impl<K, V, S> Drop for Wait<'_, K, V, S> {
         let Self { cache, hash, ticket, .. } = *self;
         match call.leave() {
             Some(Told::Turn) => drop(Turn { cache, hash, ticket, call: Some(call) }),
-            Some(Told::Outcome(_)) => {}
+            Some(Told::Outcome(outcome)) => {
+                catch(|| drop(outcome));
+            }
             None => drop(cache.shard_of(hash).leave(ticket, &call)),
         }
     }
@@ -129,7 +132,8 @@ where
     V: Clone + Send + Sync + 'static,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// Runs a closure of the call, or polls its future: what waits for the call meanwhile, from this thread, panics.
+    /// Runs a closure of the call, polls its future, or does whatever else is the user's code while it has its turn: what
+    /// waits for the call meanwhile, from this thread, panics.
     pub(super) fn run<R>(&self, closure: impl FnOnce() -> R) -> R {
         let _leading = self.call.as_ref().map(Leading::enter);
         closure()
@@ -137,7 +141,7 @@ where
 
     /// A live entry's value, which came while this call waited for its turn: all the others that wait for one are told.
     pub(super) fn look(self) -> Result<V, Self> {
-        match self.call.as_ref().and_then(|call| self.cache.get(&call.key)) {
+        match self.run(|| self.call.as_ref().and_then(|call| self.cache.get(&call.key))) {
             None => Err(self),
             Some(value) => match self.end(Outcome::Value(value)) {
                 Outcome::Value(value) => Ok(value),
@@ -154,36 +158,40 @@ where
             outcome => return self.end(outcome),
         };
         let Parts { terms, expiry, .. } = self.cache.parts();
-        let (shard, kept) = (self.cache.shard_of(self.hash), value.clone());
+        let shard = self.cache.shard_of(self.hash);
         let asked = self.call.as_ref().map(|call| {
-            let ruling = expiry.as_deref().map_or(Ruling::NONE, |expiry| created(expiry, &call.key, &kept));
-            (ruling, self.cache.weigh(&call.key, &kept))
+            self.run(|| {
+                let kept = value.clone();
+                let ruling = expiry.as_deref().map(|expiry| created(expiry, &call.key, &kept));
+                let weight = self.cache.weigh(&call.key, &kept);
+                ((kept, weight), ruling.unwrap_or(Ruling::NONE))
+            })
         });
-        let Some((ruling, weight)) = asked else { return Outcome::Value(value) };
+        let Some((kept, ruling)) = asked else { return Outcome::Value(value) };
         let place = (self.hash, self.ticket);
-        let Landed { ending, chores, back } =
-            shard.land(terms, place, &mut self.call, (kept, weight), ruling);
+        let Landed { ending, chores, back } = shard.land(terms, place, &mut self.call, kept, ruling);
         // If it is still there. The flight is somebody else's by now.
         let call = self.call.take();
-        let mut outcome = Outcome::Value(value);
-        if let Some(ending) = ending {
-            outcome = ending.tell(outcome);
-        }
+        let outcome = tell(ending, Outcome::Value(value));
         self.cache.conclude(shard, chores, RemovalCause::Replaced);
         drop((call, back));
-        outcome
+        outcome.into_own()
     }
 
     /// Ends the turn with an outcome that is not stored.
     fn end(mut self, outcome: Outcome<V>) -> Outcome<V> {
         let ending = self.cache.shard_of(self.hash).end_turn(self.ticket, outcome.kind());
         let call = self.call.take();
-        let outcome = match ending {
-            Some(ending) => ending.tell(outcome),
-            None => outcome,
-        };
+        let outcome = tell(ending, outcome);
         drop(call);
-        outcome
+        outcome.into_own()
+    }
+}
+
+fn tell<K, V>(ending: Option<Ending<K, V>>, outcome: Outcome<V>) -> Spoken<V> {
+    match ending {
+        Some(ending) => ending.tell(outcome),
+        None => Spoken::Alone(outcome),
     }
 }
 

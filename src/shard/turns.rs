@@ -20,6 +20,17 @@ pub(crate) struct Landed<K, V> {
     pub(crate) back: Option<V>,
 }
 
+/// What a call that wants a value finds.
+pub(crate) enum Found<K, V> {
+    /// A live entry.
+    Alive,
+    /// One that was over. It is not there any more. To be asked again once the chores are done: user code among them may
+    /// want the same key, and would wait for a call that cannot go on.
+    Over(Chores<K, V>),
+    /// None.
+    Begun(Begun),
+}
+
 /// What a computation wants done about its key.
 pub(crate) enum Deed<K, V> {
     Nothing,
@@ -38,26 +49,20 @@ pub(crate) enum Acted<K, V> {
 }
 
 impl<K: Eq, V> Shard<K, V> {
-    /// A call that wants a key's value leads its flight, or joins it. `None` if there is a live entry.
-    pub(crate) fn begin_load(
-        &self,
-        terms: &Terms,
-        hash: HashBits,
-        call: &Arc<Call<K, V>>,
-    ) -> (Option<Begun>, Chores<K, V>) {
+    /// A call that wants a key's value leads its flight, or joins it, if there is no entry.
+    pub(crate) fn begin_load(&self, terms: &Terms, hash: HashBits, call: &Arc<Call<K, V>>) -> Found<K, V> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
-        let mut chores = Chores::none();
-        if let Some(place) = table.find(hash, |key| *key == call.key) {
-            let now = terms.clock.now();
-            // What is over stays over: what is loaded now does not find it alive again.
-            if table.node(place).reap(now).is_err() {
-                return (None, chores);
-            }
-            drop_expired(terms, &mut table, ledger, place);
-            chores = self.settle((&mut table, ledger), (now, Tick::NEVER), None);
+        let Some(place) = table.find(hash, |key| *key == call.key) else {
+            return Found::Begun(ledger.flights.begin(hash, call));
+        };
+        let now = terms.clock.now();
+        // What is over stays over: what is loaded now does not find it alive again.
+        if table.node(place).reap(now).is_err() {
+            return Found::Alive;
         }
-        (Some(ledger.flights.begin(hash, call)), chores)
+        drop_expired(terms, &mut table, ledger, place);
+        Found::Over(self.settle((&mut table, ledger), (now, Tick::NEVER), None))
     }
 
     /// A call that wants to run its own closure leads the key's flight, or joins it, whatever is there.

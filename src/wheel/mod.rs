@@ -37,7 +37,7 @@
 //! A deadline in the last, broken second of the timeline is never due: that second is never completed.
 
 mod counts;
-#[cfg(test)]
+#[cfg(all(test, not(tidewheel_loom)))]
 mod tests;
 
 use crate::rows::{Chain, Lists, Row, RowId, Rows};

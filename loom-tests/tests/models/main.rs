@@ -9,6 +9,7 @@ mod entries;
 mod graces;
 mod growth;
 mod idle;
+mod loading;
 mod places;
 mod reaper;
 mod shrinking;

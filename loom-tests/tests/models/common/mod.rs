@@ -3,6 +3,7 @@
 #![allow(unreachable_pub)]
 
 pub mod cache;
+pub mod loads;
 
 /// How far a model is explored. The more preemptions in one run, the more runs there are.
 #[derive(Clone, Copy)]
