@@ -93,7 +93,7 @@ impl<K: Eq, V> Shard<K, V> {
 
     /// Stores an entry, in the place of a sealed one if there is one.
     #[inline(always)]
-    fn put(
+    pub(super) fn put(
         &self,
         terms: &Terms,
         (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
