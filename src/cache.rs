@@ -10,6 +10,7 @@
 //! `Eq`, and unpinned, but for closures and clones that look at a stored value.
 
 mod bound;
+mod bulk;
 mod compute;
 #[cfg(feature = "async")]
 mod compute_async;
@@ -350,12 +351,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let (hash, shard) = self.locate(key);
-        let node = shard.find::<COUNT>(hash, |other| key.equivalent(other), pin)?;
-        if node.is_plainly_visible(&self.parts().terms.clock) {
-            return Some(node);
-        }
-        self.visible_after_all(node, key, pin)
+        self.visible_at::<Q, COUNT>(self.locate(key), key, pin)
     }
 
     /// As `visible`, where it takes more than a look at the node. Hashes anew if it has to, so that a look keeps nothing

@@ -27,6 +27,7 @@
 //! | **Gone on time** | At most two seconds after its deadline, its removal or its replacement a value is dropped, without a call from anyone. A read guard that is held, and user code on the reaper that does not return, delay that, and nothing else does. |
 //! | **A success is never undone** | An update or touch that returned success does not lose to the reaper or to a replacement under way. |
 //! | **Nothing comes back** | What was removed, or was seen expired by anybody, is never revived by a late update. Only an insert makes an entry. |
+//! | **Exactly once** | An [iteration](Cache::iter) yields every key that is there all the time exactly once, while the table grows and shrinks; never an expired entry. |
 //! | **No deadlock** | No user code but `Hash` and `Eq` (which must not call the cache) runs under a lock. |
 //! | **Panic-safe** | A panic in user code leaves the cache whole and the reaper alive, and never surfaces in somebody else's call. |
 //! | **Bounded means bounded** | At no instant does anyone see a cache with a [`max_capacity`](CacheBuilder::max_capacity) hold more. What is evicted and not yet dropped is bounded too, while no guard is held. |
@@ -36,7 +37,7 @@
 //! # What is not
 //!
 //! - A [`ReadGuard`] that is held for ever, or a closure that looks at a stored value and does not return
-//!   ([`read`](Cache::read), [`update`](Cache::update), [`remove_if`](Cache::remove_if), or a value's `clone`), keeps
+//!   ([`read`](Cache::read), [`update`](Cache::update), [`remove_if`](Cache::remove_if), [`retain`](Cache::retain), or a value's `clone`), keeps
 //!   what is removed meanwhile in memory, in every cache of the process.
 //! - A forked child has no reaper: there, entries expire on time but stay in memory.
 //! - Time that the machine is suspended does not count.
@@ -48,7 +49,7 @@
 //!
 //! [`Cache`] has the operations and [`CacheBuilder`] what can be chosen, capacity, times to live and to idle among it; [`Expiry`]
 //! decides them entry by entry. [`ReadGuard`] is for many reads at
-//! once. [`ManualClock`] makes time a toy for tests. [`SessionManager`] keeps sessions. The [`docs`] tell how
+//! once, [`Cache::get_many`] and [`Cache::insert_many`] for many keys, [`Cache::iter`] for all. [`ManualClock`] makes time a toy for tests. [`SessionManager`] keeps sessions. The [`docs`] tell how
 //! it works inside, which memory orderings there are, and what was decided, with the figures.
 #![deny(unsafe_code)]
 

@@ -146,6 +146,7 @@ fn what_was_inserted_during_a_load_stays() {
         (|cache: &Numbers| cache.insert(1, 5)) as fn(&Numbers),
         |cache| cache.insert_with_ttl(1, 5, Duration::from_secs(60)),
         |cache| assert_eq!(cache.try_insert(1, 5), Ok(())),
+        |cache| cache.insert_many([(1, 5)]),
         |cache| {
             cache.insert(2, 5);
             assert!(cache.rename(&2, 1));

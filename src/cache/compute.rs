@@ -18,7 +18,7 @@
 //!
 //! | path | how |
 //! |---|---|
-//! | `Shard::insert`, `insert_if`, `try_insert` (`insert`, `rename`'s second half) | overtake, before they store |
+//! | `Shard::insert`, `insert_if`, `try_insert`, `insert_some` (`insert`, `insert_many`, `rename`'s second half) | overtake, before they store |
 //! | `Shard::replace` (`replace`, `update`) | the same; too heavy a value, with which the old one goes, included |
 //! | `Shard::land` (loads), `Shard::act` (computations) | of this key: come in turn. (Of another with the same hash: not this key) |
 //! | `Shard::remove` (`remove`, `invalidate`, `remove_if`, `rename`'s first half) | overtakes |

@@ -2,7 +2,8 @@
 
 use super::Cache;
 use crate::entry::remaining;
-use crate::shard::OnUse;
+use crate::hash::HashBits;
+use crate::shard::{OnUse, Shard};
 use crate::table::{Node, Pin};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -14,6 +15,24 @@ where
     V: Send + Sync + 'static,
     S: BuildHasher + Send + Sync + 'static,
 {
+    /// As `visible`, where it is known already where the key belongs.
+    #[inline(always)]
+    pub(super) fn visible_at<'g, Q, const COUNT: bool>(
+        &'g self,
+        (hash, shard): (HashBits, &'g Shard<K, V>),
+        key: &Q,
+        pin: &'g Pin,
+    ) -> Option<&'g Node<K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let node = shard.find::<COUNT>(hash, |other| key.equivalent(other), pin)?;
+        if node.is_plainly_visible(&self.parts().terms.clock) {
+            return Some(node);
+        }
+        self.visible_after_all(node, key, pin)
+    }
+
     /// A clone of a key's value. Counts as use.
     ///
     /// Where values are dear to clone, see [`read`](Self::read) and [`read_guard`](Self::read_guard); an

@@ -11,6 +11,7 @@
 //! | `bounds.rs` | when an entry ends, and what of that reads do not move |
 //! | `idle.rs` | reads that restart the time to idle |
 //! | `jitter.rs` | by how much a time to live is shortened |
+//! | `many.rs` | inserts of which several are done while the lock is held |
 //! | `room.rs` | what a bounded shard gives up before something comes |
 //! | `rule.rs` | what the user's `Expiry` said, and how it takes effect |
 //! | `sweep.rs` | what the reaper does |
@@ -32,6 +33,7 @@
 mod bounds;
 mod idle;
 mod jitter;
+mod many;
 mod room;
 mod rule;
 mod sweep;
@@ -39,6 +41,7 @@ mod terms;
 mod turns;
 mod write;
 
+pub(crate) use many::Waiting;
 pub(crate) use room::Left;
 pub(crate) use rule::{Expected, Ruled, Ruling};
 pub(crate) use sweep::{Cleared, Hears};
@@ -321,6 +324,18 @@ impl<K, V> Shard<K, V> {
         pin: &'g Pin,
     ) -> Option<&'g Node<K, V>> {
         self.table.find::<COUNT>(hash, is_key, pin)
+    }
+
+    /// Has the bucket of a key brought near.
+    #[inline]
+    pub(crate) fn fetch_bucket(&self, hash: HashBits) {
+        self.table.fetch_bucket(hash);
+    }
+
+    /// Has the node of a key brought near, once its bucket is.
+    #[inline]
+    pub(crate) fn fetch_first(&self, hash: HashBits, pin: &Pin) {
+        self.table.fetch_first(hash, pin);
     }
 
     /// The node of a live entry, and what `ask` makes of it: `None` if the node says that it is over.

@@ -37,6 +37,22 @@ impl<K, V, L> Table<K, V, L> {
         self.find_further::<COUNT>(hash, is_key)
     }
 
+    /// Has the bucket where a look-up begins brought near.
+    #[inline]
+    pub(crate) fn fetch_bucket(&self, hash: HashBits) {
+        self.root().fetch(hash.home() as usize);
+    }
+
+    /// Has the node brought near that a look-up looks at first.
+    #[inline]
+    pub(crate) fn fetch_first(&self, hash: HashBits, _pin: &Pin) {
+        // SAFETY: T1: we are pinned since before we loaded the array's address.
+        let bucket = unsafe { self.root().bucket(hash.home() as usize) };
+        if let Some(slot) = bucket.matches(bucket.meta(), hash.tag()).next() {
+            super::memory::fetch(self.homes.node(bucket.row(slot)));
+        }
+    }
+
     /// The whole way: along the buckets that entries of this home have passed, array by array. The caller is
     /// pinned.
     #[cold]

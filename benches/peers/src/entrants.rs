@@ -1,15 +1,15 @@
 //! Which candidates run in which kind of measurement, with their types forgotten: the loops are
 //! compiled for each candidate, so that no operation in them is a virtual call.
 
-use crate::candidates::{Bounded, Expires, Reads, Updates, Writes};
+use crate::candidates::{Bounded, Expires, Reads, Updates, Walks, Writes};
 use crate::candidates::{
     Dashmap, Foyer, Frozen, Locked, MiniMoka, MiniMokaExpiring, Moka, MokaExpiring, MokaPerEntry, MokaTended,
     Papaya, QuickCache, Scc, Stretto, StrettoExpiring, Tidewheel, TidewheelCounted, TidewheelExpiring,
-    TidewheelHeld,
+    TidewheelHeld, TidewheelMany,
 };
 use crate::children::{Child, Kind};
 use crate::keys::{Keys, OneKey, Uniform, Zipf};
-use crate::load::{Drive, rate};
+use crate::load::{Drive, rate, walks};
 use crate::steadiness::Measured;
 use crate::{bounded, expiry, growth};
 use std::hint::black_box;
@@ -46,8 +46,20 @@ pub(crate) fn uniform() -> Vec<Entrant> {
     fn entrant<C: Reads>() -> Entrant {
         Entrant { name: C::NAME, fill: |entries| reading::<C>(entries, Uniform(entries)) }
     }
-    each!(entrant: Tidewheel, TidewheelHeld, Dashmap, Papaya, Scc, QuickCache, Moka, MiniMoka, Foyer,
+    each!(entrant: Tidewheel, TidewheelMany, TidewheelHeld, Dashmap, Papaya, Scc, QuickCache, Moka, MiniMoka, Foyer,
         Stretto, Locked, Frozen)
+}
+
+/// Those who iterate over all there is.
+pub(crate) fn walking() -> Vec<Entrant> {
+    fn fill<C: Walks>(entries: u64) -> Driven {
+        let candidate = C::filled(entries);
+        Box::new(move |drive| walks(drive, entries, || candidate.walk()))
+    }
+    fn entrant<C: Walks>() -> Entrant {
+        Entrant { name: C::NAME, fill: fill::<C> }
+    }
+    each!(entrant: Tidewheel, TidewheelHeld, Dashmap, Moka)
 }
 
 fn reading<C: Reads>(entries: u64, keys: impl Keys + Sync + 'static) -> Driven {
@@ -147,7 +159,10 @@ fn growing() -> Vec<Child> {
     fn child<C: Writes>() -> Child {
         Child { name: C::NAME, run: growth::growth::<C> }
     }
-    each!(child: Tidewheel, Dashmap, Papaya, Scc, QuickCache, Moka, MokaPerEntry, MiniMoka, Foyer, Locked)
+    let mut children = each!(child: Tidewheel, Dashmap, Papaya, Scc, QuickCache, Moka, MokaPerEntry, MiniMoka, Foyer, Locked);
+    // Next to the one that it is compared with, on a machine that others use too.
+    children.insert(1, Child { name: TidewheelMany::NAME, run: growth::growth_by_many::<TidewheelMany> });
+    children
 }
 
 fn growing_timed() -> Vec<Child> {

@@ -36,6 +36,7 @@ const ONE: &str = "1 thread";
 const TWO: &str = "2 threads";
 const US: &str = crate::entrants::OURS;
 const HELD: &str = "tidewheel, guard held";
+const MANY: &str = "tidewheel, 64 at a time";
 const COUNTED: &str = "tidewheel, statistics";
 const FLOOR: &str = "frozen map";
 
@@ -53,7 +54,7 @@ const fn figure(what: &'static str, of: Place, bound: Bound, judged: Judged) -> 
     Goal { what, of, over: None, bound, judged }
 }
 
-const GOALS: [Goal; 49] = [
+const GOALS: [Goal; 51] = [
     rate("one hot key: x dashmap", "hot", "dashmap", AtLeast(5.5)),
     rate("one hot key: x quick_cache", "hot", "quick_cache", AtLeast(4.5)),
     rate("one hot key: x papaya", "hot", "papaya", AtLeast(0.9)),
@@ -85,6 +86,12 @@ const GOALS: [Goal; 49] = [
         AtMost(2.6),
     ),
     ratio(
+        "large set of keys, 64 in a call: x one by one",
+        Place("read-large", MANY, ONE),
+        Place("read-large", US, ONE),
+        AtLeast(1.8),
+    ),
+    ratio(
         "replace, 1e3 keys, one thread: x quick_cache's time",
         Place("replace-1e3", "quick_cache", ONE),
         Place("replace-1e3", US, ONE),
@@ -111,6 +118,12 @@ const GOALS: [Goal; 49] = [
     rate("growth: x the time of moka, per entry", "growth", "moka, per entry", AtMost(0.2)),
     rate("growth: x the time of moka", "growth", "moka", AtMost(0.2)),
     rate("growth: x the time of quick_cache", "growth", "quick_cache", AtMost(1.35)),
+    ratio(
+        "growth by many inserts in a call: x the rate one by one",
+        Place("growth", US, ONE),
+        Place("growth", MANY, ONE),
+        AtLeast(1.4),
+    ),
     ratio(
         "growth, p99.99 of an insert: x quick_cache's",
         Place("latency-2-threads", US, "p99.99"),

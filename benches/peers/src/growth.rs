@@ -25,6 +25,15 @@ pub(crate) fn growth<C: Writes>(threads: usize, entries: u64) -> Measured {
     Measured { figures: vec![shared.time.as_nanos() as f64 / entries as f64], waited: shared.waited }
 }
 
+/// The same by inserts of many at once.
+pub(crate) fn growth_by_many<C: Writes>(threads: usize, entries: u64) -> Measured {
+    let candidate = C::empty(entries);
+    let shared = share_out(threads, entries, |keys| candidate.insert_all(keys));
+    assert!(candidate.get(entries - 1).is_some(), "an insert was lost");
+    std::mem::forget(candidate);
+    Measured { figures: vec![shared.time.as_nanos() as f64 / entries as f64], waited: shared.waited }
+}
+
 /// Quantiles of the time of a single insert, and its maximum, in nanoseconds. Two readings of the clock
 /// are part of each.
 pub(crate) fn latency<C: Writes>(threads: usize, entries: u64) -> Measured {

@@ -81,6 +81,25 @@ pub(crate) fn rate_and_hits<O: FnMut(u64) -> Option<bool>>(
     Measured { figures: vec![rate, 100.0 * hits as f64 / reads as f64], waited }
 }
 
+/// Has each thread walk through all of a candidate again and again for the span; measures million entries per
+/// second, all threads together.
+pub(crate) fn walks(drive: Drive, entries: u64, walk: impl Fn() -> (u64, u64) + Sync) -> Measured {
+    let (rates, waited) = together(drive.threads, |_, start| {
+        let mut done = 0;
+        let start = start();
+        loop {
+            let (count, _) = walk();
+            assert_eq!(count, entries, "a walk missed some");
+            done += count;
+            let elapsed = start.elapsed();
+            if elapsed >= drive.span {
+                return done as f64 / elapsed.as_secs_f64();
+            }
+        }
+    });
+    Measured { figures: vec![rates.into_iter().sum::<f64>() / 1e6], waited }
+}
+
 /// What came of sharing out some work.
 pub(crate) struct Shared<R> {
     /// From the first start to the last end.

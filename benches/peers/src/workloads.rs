@@ -61,7 +61,7 @@ impl Workload {
     }
 }
 
-pub(crate) const ALL: [Workload; 17] = [
+pub(crate) const ALL: [Workload; 18] = [
     Workload {
         name: "hot",
         what: "reads of one hot key",
@@ -76,6 +76,11 @@ pub(crate) const ALL: [Workload; 17] = [
         name: "read-large",
         what: "reads of a large set of keys, uniform",
         run: |workload, plan| rates(workload, plan, entrants::uniform(), plan.large),
+    },
+    Workload {
+        name: "walk",
+        what: "iteration over 1e6 entries",
+        run: |workload, plan| rates(workload, plan, entrants::walking(), 1_000_000),
     },
     Workload {
         name: "mixed-95",

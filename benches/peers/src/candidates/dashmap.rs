@@ -1,6 +1,6 @@
 //! dashmap: a hash map in shards, each under a read-write lock. Knows no expiry.
 
-use super::{Hasher, Reads, Updates, Writes, fill, hasher};
+use super::{Hasher, Reads, Updates, Walks, Writes, add_up, fill, hasher};
 use dashmap::DashMap;
 
 pub(crate) struct Dashmap(DashMap<u64, u64, Hasher>);
@@ -38,5 +38,12 @@ impl Updates for Dashmap {
     #[inline]
     fn update(&self, key: u64) -> bool {
         self.0.get_mut(&key).map(|mut value| *value += 1).is_some()
+    }
+}
+
+/// Under each shard's read lock: writers wait.
+impl Walks for Dashmap {
+    fn walk(&self) -> (u64, u64) {
+        add_up(self.0.iter().map(|entry| *entry.value()))
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! A new candidate is a file here with a type that implements [`Reads`] and, if it can be written to
 //! through `&self`, [`Writes`] and perhaps [`Updates`] and [`Bounded`]; if entries can expire, [`Expires`]; and its name in
-//! the lists of `entrants.rs`.
+//! the lists of `entrants.rs`. What can be iterated over implements [`Walks`].
 
 mod dashmap;
 mod foyer;
@@ -29,7 +29,9 @@ pub(crate) use self::quick_cache::QuickCache;
 pub(crate) use self::rwlock::Locked;
 pub(crate) use self::scc::Scc;
 pub(crate) use self::stretto::{Stretto, StrettoExpiring};
-pub(crate) use self::tidewheel::{Tidewheel, TidewheelCounted, TidewheelExpiring, TidewheelHeld};
+pub(crate) use self::tidewheel::{
+    Tidewheel, TidewheelCounted, TidewheelExpiring, TidewheelHeld, TidewheelMany,
+};
 
 use std::hint::black_box;
 use std::ops::Range;
@@ -108,6 +110,17 @@ pub(crate) trait Writes: Reads {
 pub(crate) trait Updates: Writes {
     /// Adds one to the value of a key that is there, and says whether it was.
     fn update(&self, key: u64) -> bool;
+}
+
+/// What can be iterated over while others write.
+pub(crate) trait Walks: Reads {
+    /// Adds up all values, in whatever order, and says of how many.
+    fn walk(&self) -> (u64, u64);
+}
+
+/// Adds up values.
+fn add_up(values: impl Iterator<Item = u64>) -> (u64, u64) {
+    values.fold((0, 0), |(count, sum), value| (count + 1, sum.wrapping_add(black_box(value))))
 }
 
 /// What can also be full.
@@ -222,6 +235,26 @@ mod tests {
         adds_one::<Moka>();
         adds_one::<Stretto>();
         adds_one::<Locked>();
+    }
+
+    fn walks_all<C: Walks>() {
+        assert_eq!(C::filled(100).walk(), (100, (0..100).sum()), "{}", C::NAME);
+    }
+
+    #[test]
+    fn those_that_can_be_iterated_over_yield_all() {
+        walks_all::<Tidewheel>();
+        walks_all::<TidewheelHeld>();
+        walks_all::<Dashmap>();
+        walks_all::<Moka>();
+    }
+
+    #[test]
+    fn many_at_once_read_and_insert_the_same() {
+        let many = TidewheelMany::filled(1000);
+        let mut reader = many.reader();
+        assert!((0..128).all(|key| reader.run(key)));
+        assert_eq!(many.get(999), Some(999));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //! live per entry, which is the nearer relative of ours and the dearer one to insert into. It has no
 //! thread of its own: expired entries leave when other calls come by, or when somebody tends it.
 
-use super::{Bounded, Expires, Hasher, Mortal, Reads, TIME_TO_LIVE, Updates, Writes, fill, hasher};
+use super::{
+    Bounded, Expires, Hasher, Mortal, Reads, TIME_TO_LIVE, Updates, Walks, Writes, add_up, fill, hasher,
+};
 use moka::Expiry;
 use moka::sync::{Cache, CacheBuilder};
 use std::thread;
@@ -56,6 +58,12 @@ impl Updates for Moka {
     fn update(&self, key: u64) -> bool {
         let count = |old: Option<moka::Entry<u64, u64>>| old.map_or(0, |old| old.into_value() + 1);
         self.0.entry(key).and_upsert_with(count).is_old_value_replaced()
+    }
+}
+
+impl Walks for Moka {
+    fn walk(&self) -> (u64, u64) {
+        add_up(self.0.iter().map(|(_, value)| value))
     }
 }
 

@@ -2,10 +2,12 @@
 //! and, where it only reads, also under a guard that is held.
 
 use super::{
-    Bounded, Expires, Hasher, Mortal, Operation, Reads, TIME_TO_LIVE, Updates, Writes, fill, hasher,
+    Bounded, Expires, Hasher, Mortal, Operation, Reads, TIME_TO_LIVE, Updates, Walks, Writes, add_up, fill,
+    hasher,
 };
 use std::hash::Hash;
 use std::hint::black_box;
+use std::ops::Range;
 use std::time::Instant;
 use tidewheel::{Cache, ReadGuard};
 
@@ -59,6 +61,68 @@ impl Updates for Tidewheel {
     }
 }
 
+impl Walks for Tidewheel {
+    fn walk(&self) -> (u64, u64) {
+        add_up(self.0.iter().map(|(_, value)| value))
+    }
+}
+
+/// The same, with many keys in one call.
+pub(crate) struct TidewheelMany(Tidewheel);
+
+/// Keys that are read in one call.
+const MANY: usize = 64;
+
+impl Reads for TidewheelMany {
+    const NAME: &'static str = "tidewheel, 64 at a time";
+
+    fn filled(entries: u64) -> Self {
+        fill(entries)
+    }
+
+    #[inline]
+    fn get(&self, key: u64) -> Option<u64> {
+        self.0.get(key)
+    }
+
+    fn reader(&self) -> impl Operation {
+        let mut keys = Vec::with_capacity(MANY);
+        move |key: u64| {
+            keys.push(key);
+            if keys.len() < MANY {
+                return true;
+            }
+            let found = black_box(self.0.0.get_many(&keys));
+            keys.clear();
+            found.iter().all(Option::is_some)
+        }
+    }
+}
+
+impl Writes for TidewheelMany {
+    fn empty(expected: u64) -> Self {
+        Self(Tidewheel::empty(expected))
+    }
+
+    #[inline]
+    fn insert(&self, key: u64, value: u64) {
+        self.0.insert(key, value);
+    }
+
+    fn insert_all(&self, keys: Range<u64>) {
+        self.0.0.insert_many(keys.map(|key| (key, key)));
+    }
+
+    #[inline]
+    fn replace(&self, key: u64, value: u64) -> bool {
+        self.0.replace(key, value)
+    }
+
+    fn settle(&self) {
+        self.0.settle();
+    }
+}
+
 /// The same with statistics.
 pub(crate) struct TidewheelCounted(Tidewheel);
 
@@ -96,6 +160,12 @@ impl Reads for TidewheelHeld {
 
     fn reader(&self) -> impl Operation {
         Held(self.0.0.read_guard())
+    }
+}
+
+impl Walks for TidewheelHeld {
+    fn walk(&self) -> (u64, u64) {
+        add_up(self.0.0.read_guard().iter().map(|(_, value)| *value))
     }
 }
 

@@ -1,0 +1,197 @@
+//! Many keys in one call: each as a single call would have it, but what they wait for, memory and locks, they wait
+//! for together.
+//!
+//! Knows in which order shards and keys are taken; knows nothing of what is fetched ahead.
+
+use super::Cache;
+use crate::hash::HashBits;
+use crate::listener::RemovalCause;
+use crate::shard::{Chores, OnUse, Shard, Waiting};
+use crate::table::{Node, Pin};
+use equivalent::Equivalent;
+use std::hash::{BuildHasher, Hash};
+
+/// Keys whose buckets and nodes are fetched together.
+const TOGETHER: usize = 64;
+/// Entries of one shard that are stored together.
+const GROUP: usize = 64;
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Clones of the values of many keys, in the keys' order. Each counts as use, as with [`get`](Self::get).
+    ///
+    /// Where entries are far apart in memory this is some times as fast as many calls of `get`, since they are
+    /// fetched together.
+    ///
+    /// # Complexity
+    ///
+    /// O(keys).
+    ///
+    /// # Concurrency
+    ///
+    /// Lock-free, as `get`. Each key is looked up by itself: what others write meanwhile may be seen for some keys and
+    /// not for others. `V::clone` runs while this thread's epoch is pinned, for up to 64 keys at a time.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert("a", 1);
+    /// cache.insert("b", 2);
+    /// assert_eq!(cache.get_many(["a", "c", "b"]), [Some(1), None, Some(2)]);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn get_many<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<Option<V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + 'q,
+        V: Clone,
+    {
+        // The iterator is user code, and may take its time: nothing is pinned yet.
+        let keys: Vec<&Q> = keys.into_iter().collect();
+        let mut values = Vec::with_capacity(keys.len());
+        let mut pin = Pin::new();
+        for some in keys.chunks(TOGETHER) {
+            self.used_together(some, &pin, |node| values.push(node.map(|node| node.value().clone())));
+            pin.renew();
+        }
+        values
+    }
+
+    /// The values of many keys, under the caller's pin.
+    pub(crate) fn used_many<'g, Q>(&'g self, keys: &[&Q], pin: &'g Pin) -> Vec<Option<&'g V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let mut values = Vec::with_capacity(keys.len());
+        for some in keys.chunks(TOGETHER) {
+            self.used_together(some, pin, |node| values.push(node.map(Node::value)));
+        }
+        values
+    }
+
+    /// Looks up to `TOGETHER` keys up, and tells `each` in their order.
+    fn used_together<'g, Q>(&'g self, keys: &[&Q], pin: &'g Pin, mut each: impl FnMut(Option<&'g Node<K, V>>))
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let places: [Option<(HashBits, &Shard<K, V>)>; TOGETHER] = std::array::from_fn(|at| {
+            let (hash, shard) = self.locate(*keys.get(at)?);
+            shard.fetch_bucket(hash);
+            Some((hash, shard))
+        });
+        for (hash, shard) in places.iter().flatten() {
+            shard.fetch_first(*hash, pin);
+        }
+        for (&key, place) in keys.iter().zip(places.into_iter().flatten()) {
+            each(match self.parts().terms.on_use {
+                OnUse::More => self.used_and_noted(key, pin),
+                OnUse::CountHit => self.visible_at::<Q, true>(place, key, pin),
+                OnUse::Nothing => self.visible_at::<Q, false>(place, key, pin),
+            });
+        }
+    }
+
+    /// Stores many entries, each as [`insert`](Self::insert) does. Of equal keys the last one counts.
+    ///
+    /// It takes the lock of a shard once for up to 64 entries, and is faster for it, most of all where the cache grows.
+    ///
+    /// # Complexity
+    ///
+    /// O(entries). It keeps up to 64 entries for each shard until they are stored, which they all are when it returns.
+    ///
+    /// # Concurrency
+    ///
+    /// Not atomic: others see some entries before others, and not in the order of the iterator. The iterator, the hasher,
+    /// the weigher and the listener run outside every lock. Where the cache has an [`Expiry`](crate::Expiry), entries
+    /// are stored one by one.
+    ///
+    /// # Panics
+    ///
+    /// As `insert`, and if the iterator does. Then some of what was yielded before may not be stored.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert_many((0..1000).map(|n| (n, n * n)));
+    /// assert_eq!(cache.entry_count(), 1000);
+    /// assert_eq!(cache.get(&30), Some(900));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn insert_many(&self, entries: impl IntoIterator<Item = (K, V)>) {
+        let parts = self.parts();
+        if parts.expiry.is_some() {
+            return entries.into_iter().for_each(|(key, value)| self.insert(key, value));
+        }
+        let mask = parts.shards.len() - 1;
+        let mut groups: Vec<Vec<Waiting<K, V>>> = parts.shards.iter().map(|_| Vec::new()).collect();
+        for entry in entries {
+            let hash = HashBits::of(&parts.hasher, &entry.0);
+            let weight = self.weigh(&entry.0, &entry.1);
+            let group = &mut groups[hash.shard(mask)];
+            group.push(Waiting { hash, entry, weight });
+            if group.len() == GROUP {
+                self.insert_group(&parts.shards[hash.shard(mask)], group);
+            }
+        }
+        for (shard, group) in parts.shards.iter().zip(&mut groups) {
+            self.insert_group(shard, group);
+        }
+    }
+
+    /// Stores what waits for a shard.
+    fn insert_group(&self, shard: &Shard<K, V>, group: &mut Vec<Waiting<K, V>>) {
+        // It is taken from the end.
+        group.reverse();
+        while !group.is_empty() {
+            let mut owed = Owed { cache: self, shard, chores: Vec::new() };
+            shard.insert_some(&self.parts().terms, group, &mut owed.chores);
+        }
+    }
+}
+
+/// What is left to do after some inserts; done also if an `Eq` among them panicked.
+struct Owed<'c, K, V, S> {
+    cache: &'c Cache<K, V, S>,
+    shard: &'c Shard<K, V>,
+    chores: Vec<Chores<K, V>>,
+}
+
+impl<K, V, S> Drop for Owed<'_, K, V, S> {
+    fn drop(&mut self) {
+        for chores in self.chores.drain(..) {
+            self.cache.conclude(self.shard, chores, RemovalCause::Replaced);
+        }
+    }
+}
+
+/// As [`Cache::insert_many`]. (There is no `FromIterator`: how much a cache may hold, and for how long, has to be said
+/// when it is built, and building one can fail.)
+///
+/// ```
+/// let mut cache = tidewheel::Cache::new(100);
+/// cache.extend([("a", 1), ("b", 2)]);
+/// assert_eq!(cache.entry_count(), 2);
+/// ```
+impl<K, V, S> Extend<(K, V)> for Cache<K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {
+        self.insert_many(entries);
+    }
+}
+
+/// As [`Cache::insert_many`], through a reference, which is as good as the cache itself.
+impl<K, V, S> Extend<(K, V)> for &Cache<K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {
+        self.insert_many(entries);
+    }
+}

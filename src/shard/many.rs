@@ -1,0 +1,55 @@
+//! Several inserts while the lock is held once. Each is what an insert by itself is; the lock, the clock and the
+//! way to memory are had once for all of them.
+//!
+//! A new entry's times go by a clock reading from the moment when the lock was taken: at most a hold ago, and after
+//! the caller asked for it. One that takes another's place reads the clock anew, after its seal.
+
+use super::{Chores, Shard, Terms, Times};
+use crate::hash::HashBits;
+use crate::time::Tick;
+
+/// Entries that are stored while the lock is held once, at most.
+const HOLD: usize = if cfg!(tidewheel_loom) { 2 } else { 64 };
+
+/// An entry that waits for its shard.
+pub(crate) struct Waiting<K, V> {
+    pub(crate) hash: HashBits,
+    pub(crate) entry: (K, V),
+    pub(crate) weight: u32,
+}
+
+impl<K: Eq, V> Shard<K, V> {
+    /// Stores some of the entries that wait, from the end of the list on, and takes them off it. If an `Eq` panics,
+    /// those before it are stored, and it is still on the list.
+    pub(crate) fn insert_some(
+        &self,
+        terms: &Terms,
+        waiting: &mut Vec<Waiting<K, V>>,
+        chores: &mut Vec<Chores<K, V>>,
+    ) {
+        let mut locked = self.table.lock();
+        let (mut table, ledger) = locked.parts();
+        waiting.iter().rev().take(HOLD).for_each(|next| table.fetch(next.hash.home()));
+        let mut now = terms.clock.now();
+        for _ in 0..HOLD {
+            let Some(next) = waiting.last() else { return };
+            let place = ledger.find(&table, next.hash, |key| *key == next.entry.0);
+            ledger.flights.overtake(next.hash);
+            let seal = place.map(|place| table.node(place).seal());
+            if seal.is_some() {
+                now = terms.clock.now();
+            }
+            let Some(Waiting { hash, entry, weight }) = waiting.pop() else { return };
+            let known = (place.zip(seal), now, Times { ttl: terms.ttl, born: now }, Tick::NEVER);
+            let left = self.put(terms, (&mut table, ledger), hash, (entry, weight), known);
+            // What comes seldom should not wait for the rest.
+            let is_done = left.seldom.is_some();
+            if is_done || left.removed.is_some() {
+                chores.push(left);
+            }
+            if is_done {
+                return;
+            }
+        }
+    }
+}
