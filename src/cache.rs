@@ -17,6 +17,7 @@ mod compute_async;
 mod load;
 #[cfg(feature = "async")]
 mod load_async;
+mod load_many;
 mod read;
 mod rule;
 mod turn;

@@ -119,7 +119,7 @@ where
     V: Clone + Send + Sync + 'static,
     S: BuildHasher + Send + Sync + 'static,
 {
-    fn key(&self) -> &K {
+    pub(super) fn key(&self) -> &K {
         &self.call.as_ref().expect(IN_TURN).key
     }
 

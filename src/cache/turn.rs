@@ -5,11 +5,11 @@
 
 use super::rule::created;
 use super::{Cache, Parts};
-use crate::flight::{Begun, Call, Ending, Kind, Leading, Outcome, Spoken, Ticket, Told};
+use crate::flight::{Begun, Call, Ending, Kind, Leading, Outcome, Spoken, Ticket, Told, Who};
 use crate::hash::HashBits;
 use crate::listener::RemovalCause;
 use crate::shard::{Found, Landed, Ruling};
-use crate::sync::{Alarm, Arc, catch};
+use crate::sync::{Alarm, Arc, catch, thread};
 use std::hash::{BuildHasher, Hash};
 
 /// What a call that waited was told.
@@ -92,6 +92,12 @@ where
     V: Clone + Send + Sync + 'static,
     S: BuildHasher + Send + Sync + 'static,
 {
+    /// What it was told so far, if anything. If not, this thread is unparked once it is.
+    pub(super) fn ask(&mut self) -> Option<Heard<'c, K, V, S>> {
+        let told = self.call.as_ref()?.poll(Who::Thread(thread::current()))?;
+        self.told(told)
+    }
+
     /// Sleeps until it is told; at most until the alarm goes off: `None` then.
     pub(super) fn sleep(mut self, alarm: &Alarm) -> Option<Heard<'c, K, V, S>> {
         let told = self.call.as_ref()?.sleep(alarm)?;
@@ -135,8 +141,13 @@ where
     /// Runs a closure of the call, polls its future, or does whatever else is the user's code while it has its turn: what
     /// waits for the call meanwhile, from this thread, panics.
     pub(super) fn run<R>(&self, closure: impl FnOnce() -> R) -> R {
-        let _leading = self.call.as_ref().map(Leading::enter);
+        let _leading = self.lead();
         closure()
+    }
+
+    /// As long as that is there, what waits for the call from this thread panics.
+    pub(super) fn lead(&self) -> Option<Leading> {
+        self.call.as_ref().map(Leading::enter)
     }
 
     /// A live entry's value, which came while this call waited for its turn: all the others that wait for one are told.

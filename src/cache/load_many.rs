@@ -1,0 +1,153 @@
+//! Get many, or load those that are missing with one call.
+//!
+//! Each key that is missing has a flight of its own, so this call and those for single keys wait for each other. It never
+//! waits for others with a turn in hand: first it has the turns that are free, loads, and gives them back; then it waits for
+//! the rest, and whatever turn it is given meanwhile it uses at once. So two calls with the same keys in different
+//! orders do not wait for each other in a ring.
+
+use super::Cache;
+use super::load::{option, optional, wants_option};
+use super::turn::{Beginning, Heard, Turn, Wait};
+use crate::flight::{Call, Leading};
+use crate::sync::{Alarm, Arc};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash};
+
+/// Turns in hand, each with the place of its key. While they are, whoever waits for one of them on this thread panics.
+struct Hand<'c, K, V, S> {
+    /// As many as turns, in their order. Dropped before them.
+    leading: Vec<Leading>,
+    turns: Vec<(usize, Turn<'c, K, V, S>)>,
+}
+
+impl<'c, K, V, S> Hand<'c, K, V, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    fn new() -> Self {
+        Self { leading: Vec::new(), turns: Vec::new() }
+    }
+
+    fn take(&mut self, place: usize, turn: Turn<'c, K, V, S>) {
+        self.leading.extend(turn.lead());
+        self.turns.push((place, turn));
+    }
+
+    /// Loads with one call of the user's, and gives the turns back.
+    fn load<I>(&mut self, values: &mut [Option<V>], init: &mut impl FnMut(&[&K]) -> I)
+    where
+        I: IntoIterator<Item = (K, V)>,
+    {
+        if self.turns.is_empty() {
+            return;
+        }
+        let keys: Vec<&K> = self.turns.iter().map(|(_, turn)| turn.key()).collect();
+        let mut loaded: HashMap<K, V> = init(&keys).into_iter().collect();
+        // Last come, first served, as the marks of who leads are taken off.
+        while let Some((place, turn)) = self.turns.pop() {
+            let value = loaded.remove(turn.key());
+            drop(self.leading.pop());
+            values[place] = option(turn.land(optional(value)));
+        }
+    }
+}
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Clones of the values of many keys, in the keys' order. Those that are missing are loaded, with one call of the
+    /// closure for all of them: it is told which keys it has to bring, each once, and answers with pairs, in any order. A key that it leaves out
+    /// has no value; one that it was not asked for is ignored.
+    ///
+    /// As [`optionally_get_with`](Self::optionally_get_with) for each key: of all who ask for a key at the same time, one loads it. What others
+    /// are loading when this call begins is waited for; where that comes to nothing, this call's closure runs once more,
+    /// for what is left.
+    ///
+    /// # Panics
+    ///
+    /// If the closure does; others who wait for its keys load them then. And if the closure asks the cache to load or compute one of these
+    /// keys, on the same thread, because it would wait for itself.
+    ///
+    /// # Complexity
+    ///
+    /// O(keys), with a clone of each missing key.
+    ///
+    /// # Concurrency
+    ///
+    /// As [`get_with`](Self::get_with); not atomic for several keys.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::new(100);
+    /// cache.insert(1, "one".to_string());
+    /// let values = cache.get_many_with([1, 2, 3], |missing| {
+    ///     assert_eq!(missing, [&2, &3]); // one query for both
+    ///     [(2, "two".to_string())]
+    /// });
+    /// assert_eq!(values, [Some("one".to_string()), Some("two".to_string()), None]);
+    /// ```
+    pub fn get_many_with<I>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        mut init: impl FnMut(&[&K]) -> I,
+    ) -> Vec<Option<V>>
+    where
+        I: IntoIterator<Item = (K, V)>,
+    {
+        let keys: Vec<K> = keys.into_iter().collect();
+        let mut values = self.get_many(&keys);
+        let mut first: HashMap<&K, usize> = HashMap::new();
+        let missing = (0..keys.len()).filter(|&place| values[place].is_none());
+        let (new, again): (Vec<usize>, Vec<usize>) =
+            missing.partition(|&place| *first.entry(&keys[place]).or_insert(place) == place);
+        self.load_many(&keys, &new, &mut values, &mut init);
+        for place in again {
+            values[place] = values[first[&keys[place]]].clone();
+        }
+        values
+    }
+
+    fn load_many<I>(
+        &self,
+        keys: &[K],
+        missing: &[usize],
+        values: &mut [Option<V>],
+        init: &mut impl FnMut(&[&K]) -> I,
+    ) where
+        I: IntoIterator<Item = (K, V)>,
+    {
+        let mut waits: Vec<(usize, Wait<'_, K, V, S>)> = Vec::new();
+        let mut hand = Hand::new();
+        for &place in missing {
+            match self.begin_load(Arc::new(Call::new(keys[place].clone(), wants_option()))) {
+                Beginning::Hit(value) => values[place] = Some(value),
+                Beginning::Leads(turn) => hand.take(place, turn),
+                Beginning::Waits(wait) => waits.push((place, wait)),
+            }
+        }
+        hand.load(values, init);
+        while !waits.is_empty() {
+            let before = waits.len();
+            let mut rest = Vec::new();
+            for (place, mut wait) in waits {
+                match wait.ask() {
+                    None => rest.push((place, wait)),
+                    Some(Heard::Told(outcome)) => values[place] = option(outcome),
+                    Some(Heard::Leads(turn)) => match turn.look() {
+                        Ok(value) => values[place] = Some(value),
+                        Err(turn) => hand.take(place, turn),
+                    },
+                }
+            }
+            waits = rest;
+            hand.load(values, init);
+            if waits.len() == before {
+                Alarm::NEVER.park();
+            }
+        }
+    }
+}

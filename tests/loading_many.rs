@@ -1,0 +1,143 @@
+//! Many keys at once, those that are missing loaded with one call.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Barrier, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
+use tidewheel::Cache;
+
+type Numbers = Cache<u32, u32>;
+
+fn ten_times(keys: &[&u32]) -> Vec<(u32, u32)> {
+    keys.iter().map(|&&key| (key, key * 10)).collect()
+}
+
+#[test]
+fn one_call_brings_all_that_is_missing() {
+    let cache = Numbers::new(100);
+    cache.insert(2, 7);
+    let mut calls = Vec::new();
+    let values = cache.get_many_with([1, 2, 3, 1, 4, 3], |keys| {
+        calls.push(keys.iter().map(|&&key| key).collect::<Vec<_>>());
+        // One more than was asked for, and one less.
+        vec![(3, 30), (99, 990), (1, 10)]
+    });
+    assert_eq!(values, [Some(10), Some(7), Some(30), Some(10), None, Some(30)]);
+    assert_eq!(calls, [[1, 3, 4]]);
+    assert_eq!((cache.get(&1), cache.get(&4), cache.get(&99)), (Some(10), None, None));
+    assert_eq!(cache.get_many_with([1, 2, 3], |_| -> Vec<_> { unreachable!("all are there") }).len(), 3);
+    assert!(cache.get_many_with([], |_| -> Vec<_> { unreachable!("none is asked for") }).is_empty());
+    cache.validate();
+}
+
+/// In whatever order they ask for the same keys: each is loaded once, and nobody waits for ever.
+#[test]
+fn calls_that_overlap_load_each_key_once() {
+    const KEYS: u32 = 64;
+    for round in 0..200_u32 {
+        let (cache, loads) = (Numbers::new(1_000), Mutex::new(HashMap::new()));
+        let start = Barrier::new(6);
+        thread::scope(|scope| {
+            for who in 0..6_u32 {
+                let (cache, loads, start) = (&cache, &loads, &start);
+                scope.spawn(move || {
+                    let mut keys: Vec<u32> =
+                        (0..KEYS).map(|n| (n * (2 * who + 1) + round * who) % KEYS).collect();
+                    if who % 2 == 0 {
+                        keys.reverse();
+                    }
+                    start.wait();
+                    if who == 5 {
+                        for key in keys {
+                            let load = || *loads.lock().unwrap().entry(key).or_insert(0) += 1;
+                            assert_eq!(cache.get_with(key, || (load(), key * 10).1), key * 10);
+                        }
+                        return;
+                    }
+                    let values = cache.get_many_with(keys.iter().copied(), |missing| {
+                        missing.iter().for_each(|&&key| *loads.lock().unwrap().entry(key).or_insert(0) += 1);
+                        thread::yield_now();
+                        ten_times(missing)
+                    });
+                    assert!(values.iter().zip(&keys).all(|(value, key)| *value == Some(key * 10)));
+                });
+            }
+        });
+        assert!(loads.into_inner().unwrap().values().all(|&loads| loads == 1));
+        cache.validate();
+    }
+}
+
+/// One who waits for several others that fail, brings what they did not.
+#[test]
+fn what_others_fail_to_load_is_loaded() {
+    let cache = Numbers::new(100);
+    let (begun, has_begun) = mpsc::channel();
+    let gates: Vec<_> = (1..=3)
+        .map(|key| {
+            let (go, gate) = mpsc::channel::<()>();
+            let (cache, begun) = (cache.clone(), begun.clone());
+            let load = move || {
+                cache.get_with(key, || {
+                    begun.send(()).unwrap();
+                    gate.recv().expect("told to fail");
+                    unreachable!()
+                })
+            };
+            (go, thread::spawn(load))
+        })
+        .collect();
+    (0..3).for_each(|_| has_begun.recv().unwrap());
+    let calls = AtomicUsize::new(0);
+    let values = thread::scope(|scope| {
+        let many = scope.spawn(|| {
+            cache.get_many_with([1, 2, 3, 4], |keys| {
+                calls.fetch_add(1, Ordering::Relaxed);
+                ten_times(keys)
+            })
+        });
+        thread::sleep(Duration::from_millis(50));
+        for (go, leader) in gates {
+            drop(go);
+            assert!(leader.join().is_err());
+        }
+        many.join().unwrap()
+    });
+    assert_eq!(values, [Some(10), Some(20), Some(30), Some(40)]);
+    assert!((2..=4).contains(&calls.into_inner()));
+    cache.validate();
+}
+
+#[test]
+fn a_panic_leaves_all_keys_to_others() {
+    let cache = Numbers::new(100);
+    let load = || cache.get_many_with([1, 2, 3], |_| -> Vec<_> { panic!("no") });
+    assert!(catch_unwind(AssertUnwindSafe(load)).is_err());
+    assert_eq!(cache.get_many_with([3, 2, 1], ten_times), [Some(30), Some(20), Some(10)]);
+    let nested = || {
+        cache.get_many_with([4, 5], |keys| {
+            assert_eq!(cache.get_with(6, || 60), 60, "another key");
+            cache.get_with(5, || 50);
+            ten_times(keys)
+        })
+    };
+    let message = *catch_unwind(AssertUnwindSafe(nested)).unwrap_err().downcast::<&str>().unwrap();
+    assert!(message.contains("would wait for itself"), "{message}");
+    assert_eq!(cache.get_many_with([4, 5], ten_times), [Some(40), Some(50)]);
+    cache.validate();
+}
+
+#[test]
+fn what_is_written_meanwhile_wins() {
+    let cache = Numbers::new(100);
+    let values = cache.get_many_with([1, 2, 3], |keys| {
+        cache.insert(1, 5);
+        cache.invalidate(&2);
+        ten_times(keys)
+    });
+    assert_eq!(values, [Some(10), Some(20), Some(30)]);
+    assert_eq!(cache.get_many(&[1, 2, 3]), [Some(5), None, Some(30)]);
+    cache.validate();
+}
