@@ -255,7 +255,7 @@ fn what_is_written_meanwhile_is_computed_from() {
     }
     // Where there was nothing.
     for between in [(|cache: &Numbers| cache.insert(1, 5)) as fn(&Numbers), |cache| {
-        assert_eq!(cache.try_insert(1, 5), Ok(()))
+        assert_eq!(cache.try_insert(1, 5), Ok(()));
     }] {
         let cache = Numbers::builder().build().unwrap();
         let (seen, result) = disturbed(&cache, between);
@@ -473,7 +473,10 @@ fn an_update_restarts_the_time_to_live_and_keeps_the_age() {
 }
 
 /// Answers with a second more than the value, and notes what it is asked.
-struct Asked(Arc<Mutex<Vec<(&'static str, u64, Option<u64>)>>>);
+struct Asked(Arc<Mutex<Vec<Question>>>);
+
+/// On what occasion, the value, and what was left in seconds.
+type Question = (&'static str, u64, Option<u64>);
 
 impl Expiry<u32, u64> for Asked {
     fn expire_after_create(&self, _: &u32, value: &u64) -> Option<Duration> {
