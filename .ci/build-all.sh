@@ -3,7 +3,7 @@
 # fuzz targets.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-run cargo build --release --examples
+run cargo build --release --examples --all-features
 run cargo bench --no-run
 run cargo build --release --manifest-path "$PEERS" --all-targets
 

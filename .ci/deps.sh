@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The core compiles 16 packages at most, itself included; and every package has a committed lock file that
+# The core compiles 16 packages at most, itself included, and the feature `async` not one more; and every package has a committed lock file that
 # agrees with its manifest, so that everybody builds the same.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -10,8 +10,13 @@ for manifest in Cargo.toml "$LOOM" "$PEERS" "$FUZZ"; do
 done
 
 limit=16
-packages=$(cargo tree --edges normal,build --prefix none --no-dedupe --format '{p}' | awk '{ print $1, $2 }' | sort -u)
+packages_of() {
+    cargo tree --edges normal,build --prefix none --no-dedupe --format '{p}' "$@" | awk '{ print $1, $2 }' | sort -u
+}
+packages=$(packages_of)
 count=$(printf '%s\n' "$packages" | wc -l)
 printf '%s\n' "$packages" | sed 's/^/   /'
 say "$count packages, $limit allowed"
 [ "$count" -le "$limit" ] || fail "$count packages"
+[ "$(packages_of --features async)" = "$packages" ] || fail "the feature async brings a package: it is to need no runtime"
+say "the feature async brings none"

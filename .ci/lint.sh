@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# clippy without a warning: everything in every package, then the library once more against
+# clippy without a warning: everything in every package, ours with and without its features, then the library once more against
 # .ci/clippy.toml.
 #
 # clippy also holds the library to the `rust-version` of Cargo.toml (its lint `incompatible_msrv`), so
@@ -7,6 +7,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 run cargo clippy --workspace --all-targets -- -D warnings
+run cargo clippy --workspace --all-targets --all-features -- -D warnings
 for package in "$PEERS" "$FUZZ"; do
     run cargo clippy --manifest-path "$package" --all-targets -- -D warnings
 done
@@ -19,7 +20,7 @@ run cargo clippy --manifest-path "$LOOM" --workspace --lib --tests --examples --
 # library: tests, benches and examples may use what they like, so `--lib`, and no clippy.toml in the root.
 floor0='^src/\(sync\|time\)\.rs:'
 say "the library against .ci/clippy.toml"
-report=$(CLIPPY_CONF_DIR="$ROOT/.ci" cargo clippy --quiet --color never --lib --message-format short -- \
+report=$(CLIPPY_CONF_DIR="$ROOT/.ci" cargo clippy --quiet --color never --lib --all-features --message-format short -- \
     -W clippy::disallowed_methods -W clippy::disallowed_types 2>&1) || { printf '%s\n' "$report"; exit 1; }
 if found=$(printf '%s\n' "$report" | grep -v "$floor0" | grep .); then
     printf '%s\n' "$found"

@@ -21,12 +21,12 @@ while read -r name version; do
     [ "$(newest "$promised" "${wanted:-0}")" = "$promised" ] ||
         fail "$name $version wants Rust $wanted, Cargo.toml promises $promised"
     checked=$((checked + 1))
-done < <(cargo tree --edges normal,build --prefix none --no-dedupe --format '{p}' |
+done < <(cargo tree --all-features --edges normal,build --prefix none --no-dedupe --format '{p}' |
     awk '$1 != "tidewheel" { print $1, $2 }' | sort -u)
 say "$checked dependencies are content with Rust $promised"
 
 if have_toolchain "$promised"; then
-    run cargo "+$promised" check --lib
+    run cargo "+$promised" check --lib --all-features
 else
     say "NOTE: Rust $promised is not installed here: clippy's incompatible_msrv stands in for it"
 fi

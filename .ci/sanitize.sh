@@ -24,7 +24,7 @@ have llvm-symbolizer || debian llvm
 
 if [ "$which" != thread ]; then
     run env RUSTFLAGS="-Zsanitizer=address" ASAN_OPTIONS="detect_leaks=1" \
-        cargo +nightly test --release --target "$target" --lib --tests --no-fail-fast -- "$@"
+        cargo +nightly test --release --target "$target" --all-features --lib --tests --no-fail-fast -- "$@"
 fi
 if [ "$which" != address ]; then
     scratch

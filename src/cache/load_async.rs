@@ -32,16 +32,12 @@ where
     /// As [`get_with`](Self::get_with). Cancel safe: if this call is dropped while it waits, it leaves; while it loads, the next of those
     /// who wait loads with its own. Time limits are your runtime's to set: `timeout(limit, cache.get_with_async(..))`.
     ///
+    /// Async code should not call [`get_with`](Self::get_with) for a key that other async code may be loading: it would keep
+    /// its thread until that is done, and that may need the same thread. Two loads in one task that wait for each other's keys
+    /// wait for ever, as with threads.
+    ///
     /// ```
-    /// # fn block_on<T>(future: impl Future<Output = T>) -> T {
-    /// #     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    /// #     let mut future = std::pin::pin!(future);
-    /// #     loop {
-    /// #         if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
-    /// #             return output;
-    /// #         }
-    /// #     }
-    /// # }
+    /// # use futures_lite::future::block_on;
     /// let cache = tidewheel::Cache::new(100);
     /// block_on(async {
     ///     assert_eq!(cache.get_with_async("k", async { 7 }).await, 7);
@@ -60,6 +56,12 @@ where
     /// # Panics
     ///
     /// As [`get_with_async`](Self::get_with_async).
+    ///
+    /// ```
+    /// # use futures_lite::future::block_on;
+    /// let cache: tidewheel::Cache<String, usize> = tidewheel::Cache::new(100);
+    /// assert_eq!(block_on(cache.get_with_by_ref_async("seven", async { 5 })), 5);
+    /// ```
     pub async fn get_with_by_ref_async<Q>(&self, key: &Q, init: impl Future<Output = V>) -> V
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
@@ -82,6 +84,16 @@ where
     /// # Panics
     ///
     /// As [`get_with_async`](Self::get_with_async).
+    ///
+    /// ```
+    /// # use futures_lite::future::block_on;
+    /// let cache = tidewheel::Cache::new(100);
+    /// block_on(async {
+    ///     let error = cache.try_get_with_async("k", async { "seven".parse::<u32>() }).await.unwrap_err();
+    ///     assert_eq!(error.to_string(), "invalid digit found in string");
+    ///     assert_eq!(cache.try_get_with_async("k", async { "7".parse::<u32>() }).await, Ok(7));
+    /// });
+    /// ```
     pub async fn try_get_with_async<E>(
         &self,
         key: K,
@@ -105,6 +117,12 @@ where
     /// # Panics
     ///
     /// As [`get_with_async`](Self::get_with_async).
+    ///
+    /// ```
+    /// # use futures_lite::future::block_on;
+    /// let cache: tidewheel::Cache<String, u32> = tidewheel::Cache::new(100);
+    /// assert_eq!(block_on(cache.try_get_with_by_ref_async("7", async { "7".parse::<u32>() })), Ok(7));
+    /// ```
     pub async fn try_get_with_by_ref_async<Q, E>(
         &self,
         key: &Q,
@@ -129,6 +147,15 @@ where
     /// # Panics
     ///
     /// As [`get_with_async`](Self::get_with_async).
+    ///
+    /// ```
+    /// # use futures_lite::future::block_on;
+    /// let cache = tidewheel::Cache::new(100);
+    /// block_on(async {
+    ///     assert_eq!(cache.optionally_get_with_async("k", async { None }).await, None);
+    ///     assert_eq!(cache.optionally_get_with_async("k", async { Some(7) }).await, Some(7));
+    /// });
+    /// ```
     pub async fn optionally_get_with_async(
         &self,
         key: K,
@@ -146,6 +173,13 @@ where
     /// # Panics
     ///
     /// As [`get_with_async`](Self::get_with_async).
+    ///
+    /// ```
+    /// # use futures_lite::future::block_on;
+    /// let cache: tidewheel::Cache<String, char> = tidewheel::Cache::new(100);
+    /// let first = cache.optionally_get_with_by_ref_async("seven", async { "seven".chars().next() });
+    /// assert_eq!(block_on(first), Some('s'));
+    /// ```
     pub async fn optionally_get_with_by_ref_async<Q>(
         &self,
         key: &Q,

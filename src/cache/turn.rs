@@ -60,6 +60,7 @@ where
                 Found::Over(chores) => self.conclude(shard, chores, RemovalCause::Expired),
                 Found::Alive => {
                     if let Some(value) = self.get(&call.key) {
+                        catch(|| drop(call));
                         return Beginning::Hit(value);
                     }
                 }
@@ -108,7 +109,11 @@ where
     pub(super) fn told(&mut self, told: Told<V>) -> Option<Heard<'c, K, V, S>> {
         let call = self.call.take()?;
         Some(match told {
-            Told::Outcome(outcome) => Heard::Told(Spoken::Shared(outcome).into_own()),
+            Told::Outcome(outcome) => {
+                // First, and caught: a destructor that panics here would leak what is about to be returned.
+                catch(|| drop(call));
+                Heard::Told(Spoken::Shared(outcome).into_own())
+            }
             Told::Turn => {
                 let Self { cache, hash, ticket, .. } = *self;
                 Heard::Leads(Turn { cache, hash, ticket, call: Some(call) })
@@ -185,7 +190,9 @@ where
         let call = self.call.take();
         let outcome = tell(ending, Outcome::Value(value));
         self.cache.conclude(shard, chores, RemovalCause::Replaced);
-        drop((call, back));
+        // Each by itself, and their panics are not this call's: it has what it asked for.
+        catch(|| drop(back));
+        catch(|| drop(call));
         outcome.into_own()
     }
 
@@ -194,7 +201,7 @@ where
         let ending = self.cache.shard_of(self.hash).end_turn(self.ticket, outcome.kind());
         let call = self.call.take();
         let outcome = tell(ending, outcome);
-        drop(call);
+        catch(|| drop(call));
         outcome.into_own()
     }
 }

@@ -1,0 +1,263 @@
+//! Loads whose user code panics, or calls back into the cache: keys, values, loaders, listeners, wakers. Whoever waits is
+//! told or loads himself, nobody hears of a panic that is not his own, and nothing is leaked.
+
+#[path = "common/bare.rs"]
+#[allow(dead_code, reason = "for those who need all of it")]
+mod bare;
+#[path = "common/trouble.rs"]
+#[allow(dead_code, reason = "for those who need all of it")]
+mod trouble;
+#[path = "common/watchdog.rs"]
+mod watchdog;
+
+use bare::Running;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+use tidewheel::{Cache, Expiry, ManualClock, RemovalCause, WeakCache};
+use tokio::sync::oneshot;
+use trouble::{Deed, Place, Plot, TroubleCache, Value, is_planted};
+use watchdog::Watchdog;
+
+fn small() -> (Arc<Plot>, TroubleCache, ManualClock) {
+    let clock = ManualClock::new();
+    let (plot, cache) = Plot::new(|builder| builder.clock(clock.clone()).max_capacity(2).shards(1));
+    (plot, cache, clock)
+}
+
+/// A load of key 1, which waits until it is told to go on, and what tells it.
+fn under_way(plot: &Arc<Plot>, cache: &TroubleCache) -> (Running<Value>, oneshot::Sender<()>) {
+    let (go_on, gate) = oneshot::channel();
+    let (plot, cache) = (Arc::clone(plot), cache.clone());
+    let load = async move {
+        let loader = async {
+            gate.await.unwrap();
+            plot.at(Place::Closure);
+            plot.value(1)
+        };
+        cache.get_with_async(plot.key(1), loader).await
+    };
+    (Running::begun(load), go_on)
+}
+
+fn waiter(plot: &Arc<Plot>, cache: &TroubleCache) -> impl Future<Output = Value> + Send + 'static {
+    let (plot, cache) = (Arc::clone(plot), cache.clone());
+    async move { cache.get_with_async(plot.key(1), async { plot.value(1) }).await }
+}
+
+#[test]
+fn whatever_the_users_code_does_nobody_waits_in_vain() {
+    let _watchdog = Watchdog::over("loads whose user code makes trouble", 300);
+    let places = [
+        Place::Hash,
+        Place::Eq,
+        Place::KeyDrop,
+        Place::ValueClone,
+        Place::ValueDrop,
+        Place::Listener,
+        Place::Closure,
+    ];
+    for place in places {
+        let mut fired = 0;
+        for deed in [Deed::Panic, Deed::PanicTwice, Deed::CallBack] {
+            if deed == Deed::CallBack && matches!(place, Place::Hash | Place::Eq) {
+                continue; // They must not.
+            }
+            for after in 0..8 {
+                for write in [nothing, insert, invalidate] {
+                    fired += make_trouble(place, deed, after, write);
+                }
+            }
+        }
+        assert!(fired > 0, "{place:?} makes no trouble");
+    }
+}
+
+fn nothing(_: &Arc<Plot>, _: &TroubleCache) {}
+
+fn insert(plot: &Arc<Plot>, cache: &TroubleCache) {
+    cache.insert(plot.key(1), plot.value(10));
+}
+
+fn invalidate(plot: &Arc<Plot>, cache: &TroubleCache) {
+    cache.invalidate(&plot.lent(1));
+}
+
+/// A load that three wait for, with trouble once, after so many opportunities. How often there was any.
+fn make_trouble(place: Place, deed: Deed, after: u64, write: fn(&Arc<Plot>, &TroubleCache)) -> u64 {
+    let (plot, cache, clock) = small();
+    for id in [2, 3] {
+        cache.insert(plot.key(id), plot.value(id));
+    }
+    let (load, go_on) = under_way(&plot, &cache);
+    let mut calls = vec![load];
+    calls.extend((0..2).map(|_| Running::begun(waiter(&plot, &cache))));
+    write(&plot, &cache);
+    let mut late = Running::new(waiter(&plot, &cache));
+    if late.step().is_pending() {
+        calls.push(late);
+    }
+    go_on.send(()).unwrap();
+    plot.arm_some((after, 1, 1), place, deed);
+    while !calls.is_empty() {
+        let woken = calls.iter().position(Running::is_woken);
+        let woken = woken.unwrap_or_else(|| panic!("{place:?}, {deed:?} after {after}: nobody is woken"));
+        match catch_unwind(AssertUnwindSafe(|| calls[woken].step().map(drop))) {
+            Ok(Poll::Pending) => {}
+            ended => {
+                if let Err(panic) = ended {
+                    assert!(is_planted(panic));
+                }
+                let over = calls.swap_remove(woken);
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(over))) {
+                    assert!(is_planted(panic));
+                }
+            }
+        }
+    }
+    let fired = plot.fired();
+    plot.disarm();
+    cache.validate();
+    let next = cache.get_with_timeout(plot.key(1), Duration::ZERO, || plot.value(1));
+    assert!(next.is_ok(), "{place:?}, {deed:?} after {after}: somebody still loads");
+    drop(next);
+    cache.validate();
+    assert_eq!(plot.faults(), [""; 0], "{place:?}, {deed:?} after {after}");
+    cache.invalidate_all();
+    for _ in 0..1_000_000 {
+        clock.advance(Duration::from_secs(1));
+        if plot.alive() == 0 {
+            return fired;
+        }
+    }
+    panic!("{place:?}, {deed:?} after {after}: {} values are leaked", plot.alive());
+}
+
+/// Whoever is told an outcome may be gone before the one who tells has let go of him, and then it is the teller who ends
+/// his key. A destructor that panicked there left all those without an answer who were not told yet, for ever, and was the
+/// teller's panic.
+#[test]
+fn the_key_of_one_who_was_told_panics_for_nobody() {
+    /// Drops its future as soon as it is woken.
+    struct Hasty(Mutex<Option<Pin<Box<dyn Future<Output = Value> + Send>>>>);
+
+    impl Wake for Hasty {
+        fn wake(self: Arc<Self>) {
+            drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
+    }
+
+    let (plot, cache, _clock) = small();
+    let (load, go_on) = under_way(&plot, &cache);
+    let hasty = Arc::new(Hasty(Mutex::new(Some(Box::pin(waiter(&plot, &cache))))));
+    {
+        let waker = Waker::from(Arc::clone(&hasty));
+        let mut future = hasty.0.lock().unwrap();
+        let polled = future.as_mut().unwrap().as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+    }
+    let after = Running::begun(waiter(&plot, &cache));
+    go_on.send(()).unwrap();
+    plot.arm(Place::KeyDrop, Deed::Panic);
+    let mut load = load;
+    let loaded = catch_unwind(AssertUnwindSafe(|| load.step().is_ready()));
+    plot.disarm();
+    assert!(loaded.is_ok_and(|is_ready| is_ready), "it is not the teller's panic");
+    assert!(plot.fired() > 0 && hasty.0.lock().unwrap().is_none());
+    assert_eq!(after.finish().id, 1);
+    cache.validate();
+}
+
+/// The value was stored, and all were told, when the call's own clone of it panicked; but the listener was never told of
+/// what had to make room, and that was leaked.
+#[test]
+fn what_made_room_is_told_of_though_the_loader_panics_afterwards() {
+    let (plot, cache, clock) = small();
+    for id in [2, 3] {
+        cache.insert(plot.key(id), plot.value(id));
+    }
+    let (mut load, go_on) = under_way(&plot, &cache);
+    let waiter = Running::begun(waiter(&plot, &cache));
+    go_on.send(()).unwrap();
+    // The first clone is the one that is stored.
+    plot.arm_some((1, 1, 1), Place::ValueClone, Deed::Panic);
+    let loaded = catch_unwind(AssertUnwindSafe(|| load.step().is_ready()));
+    assert!(is_planted(loaded.unwrap_err()));
+    plot.disarm();
+    let reports = plot.reports();
+    assert!(matches!(reports[..], [(2 | 3, _, RemovalCause::Size)]), "{reports:?}");
+    assert_eq!(waiter.finish().id, 1);
+    drop(load);
+    cache.validate();
+    assert_eq!(cache.entry_count(), 2);
+    drop(cache);
+    for _ in 0..1_000_000 {
+        clock.advance(Duration::from_secs(1));
+        if plot.alive() == 0 {
+            return;
+        }
+    }
+    panic!("{} values are leaked", plot.alive());
+}
+
+#[test]
+fn a_waker_that_panics_is_no_trouble_for_others() {
+    struct Grumpy(AtomicU32);
+
+    impl Wake for Grumpy {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            std::panic::panic_any(trouble::Planted);
+        }
+    }
+
+    let (plot, cache, _clock) = small();
+    let (load, go_on) = under_way(&plot, &cache);
+    let grumpy = Arc::new(Grumpy(AtomicU32::new(0)));
+    let mut future = Box::pin(waiter(&plot, &cache));
+    let waker = Waker::from(Arc::clone(&grumpy));
+    assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let after = Running::begun(waiter(&plot, &cache));
+    go_on.send(()).unwrap();
+    assert_eq!(load.finish().id, 1);
+    assert_eq!((grumpy.0.load(Ordering::Relaxed), after.finish().id), (1, 1));
+    assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+    cache.validate();
+}
+
+/// The weigher, the `Expiry` and `Clone` are asked about what was loaded while its call still leads. One that loads the same
+/// key waited for itself, for ever.
+#[test]
+fn what_is_asked_about_a_loaded_value_must_not_load_its_key() {
+    type Numbers = Cache<u32, u32>;
+    type Weak = Arc<OnceLock<WeakCache<u32, u32>>>;
+
+    fn load_again(weak: &Weak) -> u32 {
+        weak.get().and_then(WeakCache::upgrade).map_or(0, |cache| cache.get_with(1, || 2))
+    }
+    struct Again(Weak);
+    impl Expiry<u32, u32> for Again {
+        fn expire_after_create(&self, _: &u32, _: &u32) -> Option<Duration> {
+            Some(Duration::from_secs(load_again(&self.0).into()))
+        }
+    }
+
+    let _watchdog = Watchdog::over("a weigher that loads what it weighs", 60);
+    let makes: [fn(Weak) -> Numbers; 2] = [
+        |weak| Cache::builder().max_capacity(10).weigher(move |_, _| load_again(&weak)).build().unwrap(),
+        |weak| Cache::builder().expire_after(Again(weak)).build().unwrap(),
+    ];
+    for make in makes {
+        let weak = Weak::default();
+        let cache = make(Arc::clone(&weak));
+        weak.set(cache.downgrade()).unwrap();
+        let loaded = catch_unwind(AssertUnwindSafe(|| cache.get_with(1, || 7)));
+        let message = *loaded.unwrap_err().downcast::<&str>().unwrap();
+        assert!(message.contains("would wait for itself"), "{message}");
+        cache.validate();
+    }
+}
