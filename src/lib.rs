@@ -31,6 +31,8 @@
 //! | **No deadlock** | No user code but `Hash` and `Eq` (which must not call the cache) runs under a lock. |
 //! | **Panic-safe** | A panic in user code leaves the cache whole and the reaper alive, and never surfaces in somebody else's call. |
 //! | **Bounded means bounded** | At no instant does anyone see a cache with a [`max_capacity`](CacheBuilder::max_capacity) hold more. What is evicted and not yet dropped is bounded too, while no guard is held. |
+//! | **One loader per key** | Of all who want a key that is not there, one runs its loader at a time; one that panics or is dropped hands over to the next. What is written or removed meanwhile wins over what it brings. |
+//! | **No lost update** | Computations of one key ([`Cache::entry`]) take turns; plain writes wait for nobody, and are not overwritten. |
 //! | **One thread** | Any number of caches share one reaper. It ends by itself after the last cache. Dropping a cache waits for nobody. |
 //! | **Proven** | The concurrent core is checked by loom, on this very source, and each check is known to fail on a planted bug. |
 //!
@@ -41,6 +43,7 @@
 //!   what is removed meanwhile in memory, in every cache of the process.
 //! - A forked child has no reaper: there, entries expire on time but stay in memory.
 //! - Time that the machine is suspended does not count.
+//! - Loaders that wait for each other's keys, across threads, wait for ever; forms with a timeout are the way out.
 //! - A listener that captures its own cache keeps it alive; [`Cache::downgrade`] is the way out.
 //! - A cache without a [`max_capacity`](CacheBuilder::max_capacity) grows with what is put in.
 //! - Values must be `Send + Sync`, and `'static`.
@@ -48,7 +51,7 @@
 //! # Where to look
 //!
 //! [`Cache`] has the operations and [`CacheBuilder`] what can be chosen, capacity, times to live and to idle among it; [`Expiry`]
-//! decides them entry by entry. [`ReadGuard`] is for many reads at
+//! decides them entry by entry. [`Cache::get_with`] loads what is missing, [`Cache::entry`] computes. [`ReadGuard`] is for many reads at
 //! once, [`Cache::get_many`] and [`Cache::insert_many`] for many keys, [`Cache::iter`] for all. [`ManualClock`] makes time a toy for tests. [`SessionManager`] keeps sessions. The [`docs`] tell how
 //! it works inside, which memory orderings there are, and what was decided, with the figures.
 #![deny(unsafe_code)]
