@@ -270,3 +270,19 @@ fn the_futures_may_move_to_other_threads() {
     }));
     assert_eq!(failed, Err(4));
 }
+
+#[test]
+fn each_call_is_one_read_or_none() {
+    let cache = Numbers::builder().record_stats().build().unwrap();
+    let read = || (cache.stats().hits, cache.stats().misses);
+    block_on(async {
+        cache.entry(1).or_insert_async(1).await;
+        assert_eq!(read(), (0, 1));
+        cache.entry(1).or_insert_async(1).await;
+        assert_eq!(read(), (1, 1));
+        cache.entry(1).and_upsert_with_async(async |_| 2).await;
+    });
+    cache.entry(1).and_upsert_with(|_| 3);
+    cache.entry(2).or_insert(4);
+    assert_eq!(read(), (1, 2));
+}

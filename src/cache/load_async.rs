@@ -47,7 +47,7 @@ where
     pub async fn get_with_async(&self, key: K, init: impl Future<Output = V>) -> V {
         match self.get(&key) {
             Some(value) => value,
-            None => value(self.load_async(key, wants_value(), async { Outcome::Value(init.await) }).await),
+            None => self.load_value_async(key, init).await,
         }
     }
 
@@ -68,10 +68,7 @@ where
     {
         match self.get(key) {
             Some(value) => value,
-            None => {
-                let init = async { Outcome::Value(init.await) };
-                value(self.load_async(key.to_owned(), wants_value(), init).await)
-            }
+            None => self.load_value_async(key.to_owned(), init).await,
         }
     }
 
@@ -104,7 +101,7 @@ where
     {
         match self.get(&key) {
             Some(value) => Ok(value),
-            None => result(self.load_async(key, wants_result::<E>(), async { fallible(init.await) }).await),
+            None => self.load_result_async(key, init).await,
         }
     }
 
@@ -134,10 +131,7 @@ where
     {
         match self.get(key) {
             Some(value) => Ok(value),
-            None => {
-                let init = async { fallible(init.await) };
-                result(self.load_async(key.to_owned(), wants_result::<E>(), init).await)
-            }
+            None => self.load_result_async(key.to_owned(), init).await,
         }
     }
 
@@ -163,7 +157,7 @@ where
     ) -> Option<V> {
         match self.get(&key) {
             Some(value) => Some(value),
-            None => option(self.load_async(key, wants_option(), async { optional(init.await) }).await),
+            None => self.load_option_async(key, init).await,
         }
     }
 
@@ -190,11 +184,27 @@ where
     {
         match self.get(key) {
             Some(value) => Some(value),
-            None => {
-                let init = async { optional(init.await) };
-                option(self.load_async(key.to_owned(), wants_option(), init).await)
-            }
+            None => self.load_option_async(key.to_owned(), init).await,
         }
+    }
+
+    pub(crate) async fn load_value_async(&self, key: K, init: impl Future<Output = V>) -> V {
+        value(self.load_async(key, wants_value(), async { Outcome::Value(init.await) }).await)
+    }
+
+    pub(crate) async fn load_result_async<E>(
+        &self,
+        key: K,
+        init: impl Future<Output = Result<V, E>>,
+    ) -> Result<V, Arc<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        result(self.load_async(key, wants_result::<E>(), async { fallible(init.await) }).await)
+    }
+
+    pub(crate) async fn load_option_async(&self, key: K, init: impl Future<Output = Option<V>>) -> Option<V> {
+        option(self.load_async(key, wants_option(), async { optional(init.await) }).await)
     }
 
     async fn load_async(&self, key: K, wants: Wants, init: impl Future<Output = Outcome<V>>) -> Outcome<V> {
