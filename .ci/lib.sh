@@ -13,6 +13,8 @@ cd "$ROOT"
 # shellcheck disable=SC2034
 LOOM=loom-tests/Cargo.toml
 # shellcheck disable=SC2034
+SHUTTLE=loom-tests/shuttle/Cargo.toml
+# shellcheck disable=SC2034
 PEERS=benches/peers/Cargo.toml
 # shellcheck disable=SC2034
 FUZZ=fuzz/Cargo.toml

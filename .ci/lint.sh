@@ -15,6 +15,7 @@ done
 # there, some of them to where a comparison has only one answer.
 run cargo clippy --manifest-path "$LOOM" --workspace --lib --tests --examples -- \
     -D warnings -A clippy::absurd_extreme_comparisons
+run cargo clippy --manifest-path "$SHUTTLE" --lib --tests -- -D warnings
 
 # The library must take its clock and its locks from floor 0, which alone may name them. Only the
 # library: tests, benches and examples may use what they like, so `--lib`, and no clippy.toml in the root.

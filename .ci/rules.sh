@@ -46,11 +46,11 @@ breach "no '// ORDERING:' at this access" "$(awk -f .ci/rules.awk -v show=orderi
 breach "SeqCst on an access" "$(code_with '\<SeqCst\>' | grep -vE '\<(compiler_)?fence\(' || true)"
 breach "an ordering under a shorter name" "$(code_with '\<use\>.*\<Ordering::')"
 
-say "concurrency: std's, loom's and crossbeam's only in src/sync.rs"
+say "concurrency: std's, loom's, shuttle's and crossbeam's only in src/sync.rs"
 # OnceLock and LazyLock hold constants of the machine in src/time.rs, and the number of its cores is one
 # too: loom has nothing to explore there.
 breach "named outside of src/sync.rs" "$(
-    code_with '\<(std|core|alloc)::(sync|thread)\>|\<(std|core)::\{.*\<(sync|thread)\>|\<loom(::|;| as)|\<crossbeam[a-z_]*(::|;| as)' 'src/sync\.rs' |
+    code_with '\<(std|core|alloc)::(sync|thread)\>|\<(std|core)::\{.*\<(sync|thread)\>|\<(loom|shuttle)(::|;| as)|\<crossbeam[a-z_]*(::|;| as)' 'src/sync\.rs' |
         grep -vE '^src/time\.rs:[0-9]+: *(pub\([a-z]+\) )?use std::sync::(OnceLock|LazyLock|\{LazyLock, OnceLock\});|std::thread::available_parallelism;' || true
 )"
 

@@ -3,6 +3,6 @@
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rustc-check-cfg=cfg(tidewheel_loom, crossbeam_loom, docsrs)");
+    println!("cargo:rustc-check-cfg=cfg(tidewheel_loom, tidewheel_shuttle, crossbeam_loom, docsrs)");
     println!("cargo:rustc-cfg=tidewheel_loom");
 }

@@ -1,22 +1,17 @@
-//! The primitives of concurrency, from `std` and crossbeam or from loom.
+//! The primitives of concurrency, from `std` and crossbeam, from loom, or from shuttle.
 //!
-//! The only file that names either: the rest of the crate takes its atomics, locks, threads, statics
+//! The only file that names any of them: the rest of the crate takes its atomics, locks, threads, statics
 //! and epochs from here, so that the loom models run the crate's real source. It never knows what is
 //! built out of them.
 //!
-//! A private cfg chooses (it is set by `loom-tests/build.rs` alone): `tidewheel_loom` takes loom's primitives.
-//! See `loom-tests/`.
+//! A private cfg chooses (it is set by the build scripts in `loom-tests/` alone): `tidewheel_loom` takes loom's primitives,
+//! `tidewheel_shuttle` takes shuttle's.
 
+/// What std has and shuttle does not watch.
 #[cfg(not(tidewheel_loom))]
-mod imp {
+mod unwatched {
     pub(crate) use crossbeam_epoch as epoch;
-    pub(crate) use std::sync::Condvar;
     pub(crate) use std::sync::atomic;
-    pub(crate) use std::thread;
-    pub(crate) use std::thread_local;
-
-    pub(crate) type RawMutex<T> = std::sync::Mutex<T>;
-    pub(crate) type MutexGuard<'a, T> = std::sync::MutexGuard<'a, T>;
 
     /// `lazy_static! { static ref NAME: T = init; }` in both worlds.
     macro_rules! lazy_static {
@@ -35,6 +30,51 @@ mod imp {
         };
     }
     pub(crate) use lasting;
+
+    /// What under loom tells a read of something freed from a read of something live. Here: nothing.
+    #[derive(Debug)]
+    pub(crate) struct Canary;
+
+    impl Canary {
+        #[inline]
+        pub(crate) fn new() -> Self {
+            Self
+        }
+
+        #[inline]
+        pub(crate) fn look(&self) {}
+
+        #[inline]
+        pub(crate) fn kill(&self) {}
+    }
+
+    /// What under loom makes the end of each handle visible to the last one's. `std`'s `Arc` does that
+    /// by itself, unseen by loom. Here: nothing.
+    #[derive(Debug)]
+    pub(crate) struct Edge;
+
+    impl Edge {
+        pub(crate) fn new() -> Self {
+            Self
+        }
+
+        #[inline]
+        pub(crate) fn release(&self) {}
+
+        #[inline]
+        pub(crate) fn last(&self) {}
+    }
+}
+
+#[cfg(not(any(tidewheel_loom, tidewheel_shuttle)))]
+mod imp {
+    pub(crate) use super::unwatched::*;
+    pub(crate) use std::sync::Condvar;
+    pub(crate) use std::thread;
+    pub(crate) use std::thread_local;
+
+    pub(crate) type RawMutex<T> = std::sync::Mutex<T>;
+    pub(crate) type MutexGuard<'a, T> = std::sync::MutexGuard<'a, T>;
 
     /// A memory barrier in two halves: a light one for the many, which costs nothing, and a heavy one for
     /// the few, with which the kernel has every thread of the process pass a full barrier. Where one
@@ -90,40 +130,6 @@ mod imp {
         }
     }
 
-    /// What under loom tells a read of something freed from a read of something live. Here: nothing.
-    #[derive(Debug)]
-    pub(crate) struct Canary;
-
-    impl Canary {
-        #[inline]
-        pub(crate) fn new() -> Self {
-            Self
-        }
-
-        #[inline]
-        pub(crate) fn look(&self) {}
-
-        #[inline]
-        pub(crate) fn kill(&self) {}
-    }
-
-    /// What under loom makes the end of each handle visible to the last one's. `std`'s `Arc` does that
-    /// by itself, unseen by loom. Here: nothing.
-    #[derive(Debug)]
-    pub(crate) struct Edge;
-
-    impl Edge {
-        pub(crate) fn new() -> Self {
-            Self
-        }
-
-        #[inline]
-        pub(crate) fn release(&self) {}
-
-        #[inline]
-        pub(crate) fn last(&self) {}
-    }
-
     /// When to stop waiting.
     #[derive(Debug)]
     pub(crate) struct Alarm(Option<std::time::Instant>);
@@ -166,6 +172,63 @@ mod imp {
     /// Sleeps a moment.
     pub(crate) fn nap() {
         thread::sleep(std::time::Duration::from_micros(100));
+    }
+}
+
+/// Shuttle's threads are coroutines on one thread of the system, which go on at locks and where they sleep. What is atomic
+/// is std's: orderings are loom's business, and so many more schedules are tried.
+#[cfg(tidewheel_shuttle)]
+mod imp {
+    pub(crate) use super::unwatched::*;
+    pub(crate) use shuttle::sync::Condvar;
+    pub(crate) use shuttle::thread;
+    pub(crate) use shuttle::thread_local;
+
+    pub(crate) type RawMutex<T> = shuttle::sync::Mutex<T>;
+    pub(crate) type MutexGuard<'a, T> = shuttle::sync::MutexGuard<'a, T>;
+
+    /// There is one thread.
+    pub(crate) mod barrier {
+        pub(crate) fn is_available() -> bool {
+            true
+        }
+
+        pub(crate) fn light() {}
+
+        #[must_use]
+        pub(crate) fn heavy() -> bool {
+            true
+        }
+    }
+
+    /// When to stop waiting: at any time, or never.
+    #[derive(Debug)]
+    pub(crate) struct Alarm(bool);
+
+    impl Alarm {
+        pub(crate) const NEVER: Self = Self(false);
+
+        pub(crate) fn after(_: std::time::Duration) -> Self {
+            Self(true)
+        }
+
+        pub(crate) fn park(&self) -> bool {
+            use shuttle::rand::Rng;
+            if !self.0 {
+                thread::park();
+                return true;
+            }
+            thread::yield_now();
+            shuttle::rand::thread_rng().gen_bool(0.7)
+        }
+    }
+
+    /// Nothing is spun for: threads take turns at locks.
+    pub(crate) fn pause() {}
+
+    /// Somebody else's turn.
+    pub(crate) fn nap() {
+        thread::yield_now();
     }
 }
 

@@ -19,7 +19,7 @@
 //! Why this is a bug, in a sentence or two.
 //! file: src/reaper.rs
 //! model: reaper::park_against_wake
-//! with: slots                          (or epoch; more than one line of these is fine)
+//! with: slots                          (or epoch; more than one line of these is fine; or shuttle, for a storm)
 //! ---- text
 //! what to replace, as it stands in the file
 //! ---- bug
@@ -97,7 +97,7 @@ fn plant_together(
     let field = Field::prepare(package, "planted-bugs");
     field.sow(package, |name, source| weave(name, source, &together));
     let mut programs = Vec::new();
-    for kind in [Kind::Slots, Kind::Epoch] {
+    for kind in [Kind::Slots, Kind::Epoch, Kind::Shuttle] {
         if !together.iter().any(|bug| bug.kinds.contains(&kind)) {
             continue;
         }
@@ -137,7 +137,8 @@ fn plant_together(
 /// will do, for the code is the same.)
 fn all_pass(program: &Path) -> Result<(), String> {
     let mut run = Command::new(program);
-    run.envs([("TIDEWHEEL_LOOM", "short"), ("LOOM_MAX_PREEMPTIONS", "0")]).stdin(Stdio::null());
+    run.envs([("TIDEWHEEL_LOOM", "short"), ("LOOM_MAX_PREEMPTIONS", "0"), ("TIDEWHEEL_STORMS", "0.2")])
+        .stdin(Stdio::null());
     let output = run.output().expect("a model starts");
     if output.status.success() {
         return Ok(());
@@ -278,6 +279,8 @@ fn skip(text: &str) -> usize {
 enum Kind {
     Slots,
     Epoch,
+    /// Not loom at all: the storms in `shuttle/`.
+    Shuttle,
 }
 
 fn read_bugs(folder: &Path) -> Vec<Bug> {
@@ -296,7 +299,8 @@ fn read_bug(path: &Path) -> Bug {
     let kinds = lines("with: ").map(|kind| match kind {
         "slots" => Kind::Slots,
         "epoch" => Kind::Epoch,
-        _ => complain("`with` is slots or epoch"),
+        "shuttle" => Kind::Shuttle,
+        _ => complain("`with` is slots, epoch or shuttle"),
     });
     let bug = Bug {
         name: path.file_stem().expect("a name").to_string_lossy().into_owned(),
@@ -348,10 +352,11 @@ impl Field {
     /// Copies everything, sources as `change` makes them.
     fn sow(&self, package: &Path, change: impl Fn(&str, String) -> String) {
         let root = package.parent().expect("the package lies in the crate");
-        for part in ["src", "loom-tests/tests"] {
+        for part in ["src", "loom-tests/tests", "loom-tests/shuttle/tests"] {
             self.mirror(root, part, &change);
         }
-        for file in ["Cargo.toml", "Cargo.lock", "build.rs"] {
+        let shuttle = ["shuttle/Cargo.toml", "shuttle/Cargo.lock", "shuttle/build.rs"];
+        for file in ["Cargo.toml", "Cargo.lock", "build.rs"].into_iter().chain(shuttle) {
             let file = Path::new("loom-tests").join(file);
             write_if_new(&self.tree.join(&file), &fs::read(root.join(&file)).expect("it can be read"));
         }
@@ -393,6 +398,7 @@ impl Field {
         let mut run = Command::new(program)
             .args(["--exact", model])
             .env("TIDEWHEEL_LOOM", "short")
+            .env("TIDEWHEEL_STORMS", "20")
             .env("TIDEWHEEL_BUG", bug.unwrap_or_default().to_string())
             .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null())
@@ -425,14 +431,15 @@ impl Field {
 
     /// Compiles the models; returns the program.
     fn build(&self, kind: Kind) -> Result<PathBuf, String> {
-        let flags = match kind {
-            Kind::Slots => "",
-            Kind::Epoch => "--cfg crossbeam_loom",
+        let (package, tests, flags) = match kind {
+            Kind::Slots => ("loom-tests", "models", ""),
+            Kind::Epoch => ("loom-tests", "models", "--cfg crossbeam_loom"),
+            Kind::Shuttle => ("loom-tests/shuttle", "storms", ""),
         };
         let build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .args(["test", "--offline", "--no-run", "--message-format=json-render-diagnostics"])
-            .args(["--release", "--test", "models"])
-            .current_dir(self.tree.join("loom-tests"))
+            .args(["--release", "--test", tests])
+            .current_dir(self.tree.join(package))
             // Where the models' own run has left its dependencies.
             .env("CARGO_TARGET_DIR", &self.target)
             .env("RUSTFLAGS", flags)

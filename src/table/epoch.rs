@@ -100,6 +100,16 @@ impl Drop for Leave {
     }
 }
 
+/// Under shuttle `LOCAL` goes before `LEAVE`, and has to see to it: slots outlive schedules, and would become ever more.
+#[cfg(tidewheel_shuttle)]
+impl Drop for Local {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            slot.leave();
+        }
+    }
+}
+
 thread_local! {
     // Without a destructor, so that a look at it is a look and no more.
     static LOCAL: Local = const { Local { pins: Cell::new(0), slot: Cell::new(None), other: Cell::new(None) } };

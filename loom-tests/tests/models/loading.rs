@@ -19,7 +19,7 @@ const TWO: Bounds = Bounds { slots: any_or(4), epoch: at_most(1, 3) };
 const WRITING: Bounds = Bounds { slots: any_or(3), epoch: at_most(1, 2) };
 
 /// The same with a clock that moves on.
-const REAPING: Bounds = Bounds { slots: at_most(2, 4), epoch: at_most(0, 1) };
+const REAPING: Bounds = Bounds { slots: at_most(2, 3), epoch: at_most(0, 1) };
 
 /// Three threads.
 const THREE: Bounds = Bounds { slots: at_most(2, 3), epoch: at_most(0, 1) };

@@ -1,0 +1,366 @@
+//! A cache in a storm, what is done to it, and what must be true of it.
+
+use shuttle::rand::{Rng, thread_rng};
+use shuttle::thread::{self, JoinHandle};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+use tidewheel::{Cache, CacheBuilder, ManualClock};
+
+pub(crate) const TTL: Duration = Duration::from_secs(1);
+
+/// Set in values that were written, not loaded.
+const WRITTEN: u64 = 1 << 32;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deed {
+    Load,
+    /// With a loader that loads the next key.
+    LoadTwo,
+    Fail,
+    Nothing,
+    Panic,
+    OutOfTime,
+    /// As a future, to its end.
+    Await,
+    /// As a future that is dropped after a few polls.
+    Cancel,
+    Invalidate,
+    Remove,
+    RemoveIf,
+    InvalidateAll,
+    Insert,
+    TryInsert,
+    Update,
+    Touch,
+    /// Time passes, and the reaper comes.
+    Reap,
+    /// Time passes.
+    Pass,
+}
+
+impl Deed {
+    pub(crate) const ALL: &[Self] = &[
+        Self::Load,
+        Self::Load,
+        Self::LoadTwo,
+        Self::Fail,
+        Self::Nothing,
+        Self::Panic,
+        Self::OutOfTime,
+        Self::Await,
+        Self::Cancel,
+        Self::Invalidate,
+        Self::Remove,
+        Self::RemoveIf,
+        Self::InvalidateAll,
+        Self::Insert,
+        Self::TryInsert,
+        Self::Update,
+        Self::Touch,
+        Self::Reap,
+        Self::Pass,
+    ];
+}
+
+/// A version of its key, counted while it is there.
+#[derive(Debug)]
+pub(crate) struct Value {
+    version: u64,
+    alive: Arc<AtomicU64>,
+}
+
+impl Clone for Value {
+    fn clone(&self) -> Self {
+        self.alive.fetch_add(1, Relaxed);
+        Self { version: self.version, alive: Arc::clone(&self.alive) }
+    }
+}
+
+impl Drop for Value {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, Relaxed);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Key {
+    /// What loaders read.
+    source: AtomicU64,
+    /// What was the source when the last removal or write returned.
+    floor: AtomicU64,
+    is_loaded: AtomicBool,
+}
+
+/// A clone is for another thread.
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    cache: Cache<u64, Value>,
+    clock: ManualClock,
+    keys: Arc<[Key; 3]>,
+    alive: Arc<AtomicU64>,
+}
+
+impl World {
+    pub(crate) fn lasting() -> Self {
+        Self::build(|builder| builder)
+    }
+
+    pub(crate) fn build(with: impl FnOnce(CacheBuilder<u64, Value>) -> CacheBuilder<u64, Value>) -> Self {
+        let clock = ManualClock::new();
+        let builder = with(Cache::builder().shards(1).clock(clock.clone()));
+        let cache = builder.build().expect("nothing that can fail");
+        Self { cache, clock, keys: Arc::default(), alive: Arc::default() }
+    }
+
+    pub(crate) fn spawn<R: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Self) -> R + Send + 'static,
+    ) -> JoinHandle<R> {
+        let world = self.clone();
+        thread::spawn(move || run(&world))
+    }
+
+    /// So many keys, threads, and deeds of each thread, drawn from these.
+    pub(crate) fn storm(self, keys: u64, threads: usize, each: usize, deeds: &'static [Deed]) {
+        let threads: Vec<_> = (0..threads)
+            .map(|_| {
+                self.spawn(move |world| {
+                    for _ in 0..each {
+                        let deed = deeds[thread_rng().gen_range(0..deeds.len())];
+                        world.act(thread_rng().gen_range(0..keys), deed, keys);
+                        let most = world.cache.policy().max_capacity;
+                        assert!(most.is_none_or(|most| world.cache.weighted_size() <= most));
+                    }
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        self.end();
+    }
+
+    fn value(&self, version: u64) -> Value {
+        self.alive.fetch_add(1, Relaxed);
+        Value { version, alive: Arc::clone(&self.alive) }
+    }
+
+    fn key(&self, key: u64) -> &Key {
+        &self.keys[key as usize]
+    }
+
+    /// What a loader does, and others meanwhile.
+    fn load(&self, key: u64, meanwhile: impl FnOnce(&Self)) -> Value {
+        let here = self.begin(key);
+        thread::yield_now();
+        meanwhile(self);
+        drop(here.1);
+        self.value(here.0)
+    }
+
+    fn begin(&self, key: u64) -> (u64, Running<'_>) {
+        let key = self.key(key);
+        assert!(!key.is_loaded.swap(true, Relaxed), "two loaders of one key");
+        (key.source.load(Relaxed), Running(&key.is_loaded))
+    }
+
+    /// Asks for a key, and looks whether the answer is older than what had been done to the key before.
+    fn ask<R>(&self, key: u64, ask: impl FnOnce() -> R, version: impl FnOnce(&R) -> Option<u64>) -> R {
+        let floor = self.key(key).floor.load(Relaxed);
+        let answer = ask();
+        if let Some(version) = version(&answer).filter(|version| version & WRITTEN == 0) {
+            assert!(version >= floor, "loaded before {floor}: {version}");
+        }
+        answer
+    }
+
+    fn get_with(&self, key: u64, meanwhile: impl FnOnce(&Self)) {
+        let ask = || self.cache.get_with(key, || self.load(key, meanwhile));
+        self.ask(key, ask, |value| Some(value.version));
+    }
+
+    pub(crate) fn get_out_of_time(&self, key: u64, meanwhile: impl FnOnce(&Self)) -> Option<u64> {
+        let ask = || self.cache.get_with_timeout(key, TTL, || self.load(key, meanwhile)).ok();
+        let value = self.ask(key, ask, |value| value.as_ref().map(|value| value.version));
+        value.map(|value| value.version)
+    }
+
+    /// Something that loads of the key which began before are not to outlive.
+    fn change(&self, key: u64, change: impl FnOnce(u64)) {
+        let version = self.key(key).source.fetch_add(1, Relaxed) + 1;
+        change(version);
+        self.key(key).floor.fetch_max(version, Relaxed);
+    }
+
+    fn act(&self, key: u64, deed: Deed, keys: u64) {
+        match deed {
+            Deed::Load => self.get_with(key, |_| {}),
+            Deed::LoadTwo => self.get_with(key, |world| {
+                if key + 1 < keys {
+                    world.get_with(key + 1, |_| {});
+                }
+            }),
+            Deed::Fail => {
+                let fail = || {
+                    drop(self.load(key, |_| {}));
+                    Err("no")
+                };
+                let ask = || self.cache.try_get_with(key, fail);
+                self.ask(key, ask, |value| value.as_ref().ok().map(|value| value.version)).ok();
+            }
+            Deed::Nothing => {
+                let ask = || {
+                    self.cache.optionally_get_with(key, || {
+                        drop(self.load(key, |_| {}));
+                        None
+                    })
+                };
+                self.ask(key, ask, |value| value.as_ref().map(|value| value.version));
+            }
+            Deed::Panic => {
+                let ask = || {
+                    self.cache.get_with(key, || {
+                        drop(self.load(key, |_| {}));
+                        resume_unwind(Box::new("on purpose"))
+                    })
+                };
+                drop(catch_unwind(AssertUnwindSafe(|| self.ask(key, ask, |value| Some(value.version)))));
+            }
+            Deed::OutOfTime => drop(self.get_out_of_time(key, |_| {})),
+            Deed::Await => {
+                let mut call = self.call(key);
+                self.ask(key, || call.finish(), |value| Some(value.version));
+            }
+            Deed::Cancel => {
+                let mut call = self.call(key);
+                for _ in 0..thread_rng().gen_range(1..4) {
+                    if call.poll().is_some() {
+                        break;
+                    }
+                    thread::yield_now();
+                }
+                // The turn is passed on first, and what the future holds is dropped after that.
+                if call.is_loading.swap(false, Relaxed) {
+                    self.key(key).is_loaded.store(false, Relaxed);
+                }
+            }
+            Deed::Invalidate => self.change(key, |_| drop(self.cache.invalidate(&key))),
+            Deed::Remove => self.change(key, |_| drop(self.cache.remove(&key))),
+            Deed::RemoveIf => drop(self.cache.remove_if(&key, |_| true)),
+            Deed::InvalidateAll => {
+                let versions = self.keys.each_ref().map(|key| key.source.fetch_add(1, Relaxed) + 1);
+                self.cache.invalidate_all();
+                for (key, version) in self.keys.iter().zip(versions) {
+                    key.floor.fetch_max(version, Relaxed);
+                }
+            }
+            Deed::Insert => {
+                self.change(key, |version| self.cache.insert(key, self.value(version | WRITTEN)));
+            }
+            Deed::TryInsert => drop(self.cache.try_insert(key, self.value(WRITTEN))),
+            Deed::Update => drop(self.cache.update(&key, Value::clone)),
+            Deed::Touch => drop(self.cache.touch(&key)),
+            Deed::Reap => self.clock.advance(TTL / 2),
+            Deed::Pass => self.clock.advance_without_sweeping(TTL / 2),
+        }
+    }
+
+    /// A load as a future, which takes two polls.
+    fn call(&self, key: u64) -> Call {
+        let world = self.clone();
+        let is_loading = Arc::new(AtomicBool::new(false));
+        let loading = Arc::clone(&is_loading);
+        let future = async move {
+            let load = async {
+                let (version, running) = world.begin(key);
+                std::mem::forget(running);
+                loading.store(true, Relaxed);
+                let mut polls = 0;
+                std::future::poll_fn(|context| {
+                    polls += 1;
+                    context.waker().wake_by_ref();
+                    if polls < 2 { Poll::Pending } else { Poll::Ready(()) }
+                })
+                .await;
+                loading.store(false, Relaxed);
+                world.key(key).is_loaded.store(false, Relaxed);
+                world.value(version)
+            };
+            world.cache.get_with_async(key, load).await
+        };
+        Call { future: Box::pin(future), is_loading, woken: Arc::default() }
+    }
+
+    /// Nobody leads or waits, the books agree, what is stored is not older than it may be, and no value is left.
+    pub(crate) fn end(self) {
+        for key in 0..self.keys.len() as u64 {
+            let ask = || self.cache.peek(&key);
+            self.ask(key, ask, |value| value.as_ref().map(|value| value.version));
+            self.get_with(key, |_| {});
+        }
+        self.cache.validate();
+        let alive = Arc::clone(&self.alive);
+        drop(self);
+        assert_eq!(alive.load(Relaxed), 0, "values are left, or went twice");
+    }
+}
+
+/// While a loader runs; also if it panics.
+struct Running<'w>(&'w AtomicBool);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Relaxed);
+    }
+}
+
+struct Call {
+    future: Pin<Box<dyn Future<Output = Value>>>,
+    /// Its own loader has begun, and has not ended.
+    is_loading: Arc<AtomicBool>,
+    woken: Arc<Flag>,
+}
+
+#[derive(Debug, Default)]
+struct Flag {
+    is_up: AtomicBool,
+    thread: Mutex<Option<thread::Thread>>,
+}
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.is_up.store(true, Relaxed);
+        let thread = self.thread.lock().unwrap().take();
+        if let Some(thread) = thread {
+            thread.unpark();
+        }
+    }
+}
+
+impl Call {
+    fn poll(&mut self) -> Option<Value> {
+        self.woken.is_up.store(false, Relaxed);
+        let waker = Waker::from(Arc::clone(&self.woken));
+        match self.future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(value) => Some(value),
+            Poll::Pending => None,
+        }
+    }
+
+    fn finish(&mut self) -> Value {
+        loop {
+            if let Some(value) = self.poll() {
+                return value;
+            }
+            loop {
+                *self.woken.thread.lock().unwrap() = Some(thread::current());
+                if self.woken.is_up.load(Relaxed) {
+                    break;
+                }
+                thread::park();
+            }
+        }
+    }
+}
