@@ -1,8 +1,9 @@
 //! How a cache is put together. Knows what the parts need to know of each other, and nothing of entries.
 
 mod listen;
+mod refresh;
 
-use crate::cache::{Bound, Cache, Parts, Weigher};
+use crate::cache::{Background, Bound, Cache, Parts, Weigher};
 use crate::error::BuildError;
 use crate::expiry::Expiry;
 use crate::hash::RandomState;
@@ -60,6 +61,8 @@ pub struct CacheBuilder<K, V> {
     expiry: Option<Box<dyn Expiry<K, V>>>,
     listener: Listener<K, V>,
     lead: Span,
+    refresh: Option<Span>,
+    background: Option<Background<K, V>>,
     timeline: Timeline,
     reaper: Option<Reaper>,
 }
@@ -79,6 +82,8 @@ impl<K, V> CacheBuilder<K, V> {
             expiry: None,
             listener: Listener::new(),
             lead: Span::NONE,
+            refresh: None,
+            background: None,
             timeline: Timeline::system(),
             reaper: None,
         }
@@ -419,6 +424,7 @@ impl<K, V> CacheBuilder<K, V> {
         terms.counted = self.max_capacity.is_some() && kind != EvictionPolicy::Fifo;
         terms.weighed = self.weigher.is_some();
         terms.lead = self.lead;
+        terms.refresh = self.refresh;
         terms.on_use = match terms.on_use {
             OnUse::Nothing if self.counted => OnUse::More,
             OnUse::Nothing if terms.counted => OnUse::CountHit,
@@ -440,6 +446,8 @@ impl<K, V> CacheBuilder<K, V> {
             bound: self.max_capacity.map(|capacity| Bound::new(capacity, kind)),
             weigher: self.weigher,
             reads: self.counted.then(Reads::new),
+            refreshes: self.refresh.is_some(),
+            background: self.background,
         };
         Cache::assemble(parts, &reaper)
     }

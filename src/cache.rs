@@ -19,6 +19,7 @@ mod load;
 mod load_async;
 mod load_many;
 mod read;
+mod refresh;
 mod rule;
 mod turn;
 mod walk;
@@ -27,6 +28,8 @@ mod write;
 
 pub use bound::Settings;
 pub(crate) use bound::{Bound, Weigher};
+pub(crate) use refresh::Background;
+pub use refresh::RefreshJob;
 pub(crate) use walk::Progress;
 pub use weak::WeakCache;
 
@@ -91,6 +94,10 @@ pub(crate) struct Parts<K, V, S> {
     pub(crate) bound: Option<Bound>,
     pub(crate) weigher: Option<Box<Weigher<K, V>>>,
     pub(crate) reads: Option<Reads>,
+    /// Whether old values are loaded anew.
+    pub(crate) refreshes: bool,
+    /// How, if not by whoever finds them old.
+    pub(crate) background: Option<Background<K, V>>,
 }
 
 struct Inner<K, V, S> {

@@ -85,7 +85,7 @@ mod wheel;
 pub mod docs;
 
 pub use builder::CacheBuilder;
-pub use cache::{Cache, Settings, WeakCache};
+pub use cache::{Cache, RefreshJob, Settings, WeakCache};
 pub use computed::{CompResult, Entry, Op};
 pub use entry::{EntryRef, ReadGuard};
 pub use error::{BuildError, CapacityError, LoadError, NoRandomness, TimedOut};

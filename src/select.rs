@@ -213,7 +213,7 @@ where
             return Entry::found(self.key.into_owned(), value);
         }
         let mut is_fresh = false;
-        let value = self.cache.load_value(self.key.owned(), || {
+        let value = self.cache.load_value(self.key.owned(), None, || {
             is_fresh = true;
             init()
         });
@@ -269,7 +269,7 @@ where
             return Some(Entry::found(self.key.into_owned(), value));
         }
         let mut is_fresh = false;
-        let value = self.cache.load_option(self.key.owned(), || {
+        let value = self.cache.load_option(self.key.owned(), None, || {
             is_fresh = true;
             init()
         })?;
@@ -302,7 +302,7 @@ where
             return Ok(Entry::found(self.key.into_owned(), value));
         }
         let mut is_fresh = false;
-        let value = self.cache.load_result(self.key.owned(), || {
+        let value = self.cache.load_result(self.key.owned(), None, || {
             is_fresh = true;
             init()
         })?;

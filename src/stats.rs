@@ -121,6 +121,8 @@ pub(crate) struct Tally {
     pub(crate) evicted: u64,
     pub(crate) refused: u64,
     pub(crate) evicted_weight: u64,
+    pub(crate) refreshes: u64,
+    pub(crate) refresh_failures: u64,
     pub(crate) lag: Duration,
     pub(crate) lateness: Lateness,
 }
@@ -163,6 +165,10 @@ pub struct Stats {
     pub refused: u64,
     /// The weight of what was removed to make room, in the weigher's unit; in entries without one.
     pub evicted_weight: u64,
+    /// Values that were loaded anew because they were old.
+    pub refreshes: u64,
+    /// Attempts at that which brought no value: the old one stayed.
+    pub refresh_failures: u64,
     /// Values that are out of the cache, and not dropped yet.
     pub debris: usize,
     /// How long after the time at which something was due the reaper came, the last time it did; the longest over the
@@ -201,6 +207,8 @@ impl Stats {
         self.evicted += tally.evicted;
         self.refused += tally.refused;
         self.evicted_weight += tally.evicted_weight;
+        self.refreshes += tally.refreshes;
+        self.refresh_failures += tally.refresh_failures;
         self.debris += debris;
         self.reaper_lag = self.reaper_lag.max(tally.lag);
         for (sum, count) in self.lateness.counts.iter_mut().zip(tally.lateness.counts) {

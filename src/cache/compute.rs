@@ -53,7 +53,6 @@ struct Plan<K, V> {
     kept: Option<V>,
 }
 
-const IN_TURN: &str = "who has the turn has its call";
 pub(super) const TURN_ALONE: &str = "who wants a turn is told nothing else";
 
 impl<K, V, S> Cache<K, V, S>
@@ -119,10 +118,6 @@ where
     V: Clone + Send + Sync + 'static,
     S: BuildHasher + Send + Sync + 'static,
 {
-    pub(super) fn key(&self) -> &K {
-        &self.call.as_ref().expect(IN_TURN).key
-    }
-
     fn place(&self) -> (HashBits, &'c Shard<K, V>) {
         (self.hash, self.cache.shard_of(self.hash))
     }
@@ -207,7 +202,7 @@ where
         let ruling = match (expiry, found) {
             (None, _) => Ruling::NONE,
             (Some(expiry), None) => created(&**expiry, &entry.0, &entry.1),
-            (Some(expiry), Some(node)) => self.cache.updated(&**expiry, &entry, node),
+            (Some(expiry), Some(node)) => self.cache.updated(&**expiry, (&entry.0, &entry.1), node),
         };
         Deed::Put { weight: self.cache.weigh(&entry.0, &entry.1), entry, ruling }
     }

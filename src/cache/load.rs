@@ -3,6 +3,7 @@
 //! A hit is a `get`. Only a miss comes to know that there are flights; see `flight.rs` for what they promise.
 
 use super::Cache;
+use super::refresh::Stale;
 use super::turn::{Beginning, Heard, Turn};
 use crate::error::{LoadError, TimedOut};
 use crate::flight::{Call, Failure, Outcome, Wants};
@@ -44,9 +45,9 @@ where
     /// ```
     #[inline]
     pub fn get_with(&self, key: K, init: impl FnOnce() -> V) -> V {
-        match self.get(&key) {
-            Some(value) => value,
-            None => self.load_value(key, init),
+        match self.hit(&key) {
+            Ok(value) => value,
+            Err(stale) => self.load_value(key, stale, init),
         }
     }
 
@@ -65,9 +66,9 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
-        match self.get(key) {
-            Some(value) => value,
-            None => self.load_value(key.to_owned(), init),
+        match self.hit(key) {
+            Ok(value) => value,
+            Err(stale) => self.load_value(key.to_owned(), stale, init),
         }
     }
 
@@ -93,10 +94,11 @@ where
         timeout: Duration,
         init: impl FnOnce() -> V,
     ) -> Result<V, TimedOut> {
-        if let Some(value) = self.get(&key) {
-            return Ok(value);
-        }
-        match self.load(key, wants_value(), &Alarm::after(timeout), || Outcome::Value(init())) {
+        let stale = match self.hit(&key) {
+            Ok(value) => return Ok(value),
+            Err(stale) => stale,
+        };
+        match self.load((key, stale), wants_value(), &Alarm::after(timeout), || Outcome::Value(init())) {
             Some(outcome) => Ok(value(outcome)),
             None => Err(TimedOut { timeout }),
         }
@@ -126,9 +128,9 @@ where
     where
         E: Send + Sync + 'static,
     {
-        match self.get(&key) {
-            Some(value) => Ok(value),
-            None => self.load_result(key, init),
+        match self.hit(&key) {
+            Ok(value) => Ok(value),
+            Err(stale) => self.load_result(key, stale, init),
         }
     }
 
@@ -152,9 +154,9 @@ where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
         E: Send + Sync + 'static,
     {
-        match self.get(key) {
-            Some(value) => Ok(value),
-            None => self.load_result(key.to_owned(), init),
+        match self.hit(key) {
+            Ok(value) => Ok(value),
+            Err(stale) => self.load_result(key.to_owned(), stale, init),
         }
     }
 
@@ -184,10 +186,11 @@ where
     where
         E: Send + Sync + 'static,
     {
-        if let Some(value) = self.get(&key) {
-            return Ok(value);
-        }
-        match self.load(key, wants_result::<E>(), &Alarm::after(timeout), || fallible(init())) {
+        let stale = match self.hit(&key) {
+            Ok(value) => return Ok(value),
+            Err(stale) => stale,
+        };
+        match self.load((key, stale), wants_result::<E>(), &Alarm::after(timeout), || fallible(init())) {
             Some(outcome) => result(outcome).map_err(LoadError::Failed),
             None => Err(LoadError::TimedOut(TimedOut { timeout })),
         }
@@ -209,9 +212,9 @@ where
     /// ```
     #[inline]
     pub fn optionally_get_with(&self, key: K, init: impl FnOnce() -> Option<V>) -> Option<V> {
-        match self.get(&key) {
-            Some(value) => Some(value),
-            None => self.load_option(key, init),
+        match self.hit(&key) {
+            Ok(value) => Some(value),
+            Err(stale) => self.load_option(key, stale, init),
         }
     }
 
@@ -231,9 +234,9 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
-        match self.get(key) {
-            Some(value) => Some(value),
-            None => self.load_option(key.to_owned(), init),
+        match self.hit(key) {
+            Ok(value) => Some(value),
+            Err(stale) => self.load_option(key.to_owned(), stale, init),
         }
     }
 
@@ -258,44 +261,58 @@ where
         timeout: Duration,
         init: impl FnOnce() -> Option<V>,
     ) -> Result<Option<V>, TimedOut> {
-        if let Some(value) = self.get(&key) {
-            return Ok(Some(value));
-        }
-        match self.load(key, wants_option(), &Alarm::after(timeout), || optional(init())) {
+        let stale = match self.hit(&key) {
+            Ok(value) => return Ok(Some(value)),
+            Err(stale) => stale,
+        };
+        match self.load((key, stale), wants_option(), &Alarm::after(timeout), || optional(init())) {
             Some(outcome) => Ok(option(outcome)),
             None => Err(TimedOut { timeout }),
         }
     }
 
     #[cold]
-    pub(crate) fn load_value(&self, key: K, init: impl FnOnce() -> V) -> V {
-        let outcome = self.load(key, wants_value(), &Alarm::NEVER, || Outcome::Value(init()));
+    pub(crate) fn load_value(&self, key: K, stale: Option<Stale<V>>, init: impl FnOnce() -> V) -> V {
+        let outcome = self.load((key, stale), wants_value(), &Alarm::NEVER, || Outcome::Value(init()));
         value(outcome.expect(NO_ALARM))
     }
 
     #[cold]
-    pub(crate) fn load_result<E>(&self, key: K, init: impl FnOnce() -> Result<V, E>) -> Result<V, Arc<E>>
+    pub(crate) fn load_result<E>(
+        &self,
+        key: K,
+        stale: Option<Stale<V>>,
+        init: impl FnOnce() -> Result<V, E>,
+    ) -> Result<V, Arc<E>>
     where
         E: Send + Sync + 'static,
     {
-        let outcome = self.load(key, wants_result::<E>(), &Alarm::NEVER, || fallible(init()));
+        let outcome = self.load((key, stale), wants_result::<E>(), &Alarm::NEVER, || fallible(init()));
         result(outcome.expect(NO_ALARM))
     }
 
     #[cold]
-    pub(crate) fn load_option(&self, key: K, init: impl FnOnce() -> Option<V>) -> Option<V> {
-        let outcome = self.load(key, wants_option(), &Alarm::NEVER, || optional(init()));
+    pub(crate) fn load_option(
+        &self,
+        key: K,
+        stale: Option<Stale<V>>,
+        init: impl FnOnce() -> Option<V>,
+    ) -> Option<V> {
+        let outcome = self.load((key, stale), wants_option(), &Alarm::NEVER, || optional(init()));
         option(outcome.expect(NO_ALARM))
     }
 
     /// What a loader comes to: this call's, or another one's. `None` if the alarm goes off first.
     fn load(
         &self,
-        key: K,
+        (key, stale): (K, Option<Stale<V>>),
         wants: Wants,
         alarm: &Alarm,
         init: impl FnOnce() -> Outcome<V>,
     ) -> Option<Outcome<V>> {
+        if let Some(stale) = stale {
+            return Some(Outcome::Value(self.renew(key, stale, init)));
+        }
         let turn = match self.begin_load(Arc::new(Call::new(key, wants))) {
             Beginning::Hit(value) => return Some(Outcome::Value(value)),
             Beginning::Leads(turn) => turn,

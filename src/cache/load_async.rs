@@ -5,6 +5,7 @@
 
 use super::Cache;
 use super::load::{fallible, option, optional, result, value, wants_option, wants_result, wants_value};
+use super::refresh::Stale;
 use crate::flight::{Call, Outcome, Wants};
 use crate::sync::Arc;
 use equivalent::Equivalent;
@@ -45,9 +46,9 @@ where
     /// });
     /// ```
     pub async fn get_with_async(&self, key: K, init: impl Future<Output = V>) -> V {
-        match self.get(&key) {
-            Some(value) => value,
-            None => self.load_value_async(key, init).await,
+        match self.hit(&key) {
+            Ok(value) => value,
+            Err(stale) => self.load_value_async(key, stale, init).await,
         }
     }
 
@@ -66,9 +67,9 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
-        match self.get(key) {
-            Some(value) => value,
-            None => self.load_value_async(key.to_owned(), init).await,
+        match self.hit(key) {
+            Ok(value) => value,
+            Err(stale) => self.load_value_async(key.to_owned(), stale, init).await,
         }
     }
 
@@ -99,9 +100,9 @@ where
     where
         E: Send + Sync + 'static,
     {
-        match self.get(&key) {
-            Some(value) => Ok(value),
-            None => self.load_result_async(key, init).await,
+        match self.hit(&key) {
+            Ok(value) => Ok(value),
+            Err(stale) => self.load_result_async(key, stale, init).await,
         }
     }
 
@@ -129,9 +130,9 @@ where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
         E: Send + Sync + 'static,
     {
-        match self.get(key) {
-            Some(value) => Ok(value),
-            None => self.load_result_async(key.to_owned(), init).await,
+        match self.hit(key) {
+            Ok(value) => Ok(value),
+            Err(stale) => self.load_result_async(key.to_owned(), stale, init).await,
         }
     }
 
@@ -155,9 +156,9 @@ where
         key: K,
         init: impl Future<Output = Option<V>>,
     ) -> Option<V> {
-        match self.get(&key) {
-            Some(value) => Some(value),
-            None => self.load_option_async(key, init).await,
+        match self.hit(&key) {
+            Ok(value) => Some(value),
+            Err(stale) => self.load_option_async(key, stale, init).await,
         }
     }
 
@@ -182,34 +183,59 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
-        match self.get(key) {
-            Some(value) => Some(value),
-            None => self.load_option_async(key.to_owned(), init).await,
+        match self.hit(key) {
+            Ok(value) => Some(value),
+            Err(stale) => self.load_option_async(key.to_owned(), stale, init).await,
         }
     }
 
-    pub(crate) async fn load_value_async(&self, key: K, init: impl Future<Output = V>) -> V {
-        value(self.load_async(key, wants_value(), async { Outcome::Value(init.await) }).await)
+    pub(crate) async fn load_value_async(
+        &self,
+        key: K,
+        stale: Option<Stale<V>>,
+        init: impl Future<Output = V>,
+    ) -> V {
+        value(self.load_async((key, stale), wants_value(), async { Outcome::Value(init.await) }).await)
     }
 
     pub(crate) async fn load_result_async<E>(
         &self,
         key: K,
+        stale: Option<Stale<V>>,
         init: impl Future<Output = Result<V, E>>,
     ) -> Result<V, Arc<E>>
     where
         E: Send + Sync + 'static,
     {
-        result(self.load_async(key, wants_result::<E>(), async { fallible(init.await) }).await)
+        result(self.load_async((key, stale), wants_result::<E>(), async { fallible(init.await) }).await)
     }
 
-    pub(crate) async fn load_option_async(&self, key: K, init: impl Future<Output = Option<V>>) -> Option<V> {
-        option(self.load_async(key, wants_option(), async { optional(init.await) }).await)
+    pub(crate) async fn load_option_async(
+        &self,
+        key: K,
+        stale: Option<Stale<V>>,
+        init: impl Future<Output = Option<V>>,
+    ) -> Option<V> {
+        option(self.load_async((key, stale), wants_option(), async { optional(init.await) }).await)
     }
 
-    async fn load_async(&self, key: K, wants: Wants, init: impl Future<Output = Outcome<V>>) -> Outcome<V> {
+    async fn load_async(
+        &self,
+        (key, stale): (K, Option<Stale<V>>),
+        wants: Wants,
+        init: impl Future<Output = Outcome<V>>,
+    ) -> Outcome<V> {
         // Before the turn, so that it is dropped after it: its destructor may use the cache, this key included.
         let init = pin!(init);
+        if let Some(stale) = stale {
+            return Outcome::Value(match self.begin_renewal(key, stale) {
+                Err(value) => value,
+                Ok((turn, stale)) => {
+                    let outcome = turn.drive(init).await;
+                    self.end_renewal(turn, stale, outcome)
+                }
+            });
+        }
         match self.begin_load(Arc::new(Call::new(key, wants))).settle().await {
             Ok(outcome) => outcome,
             Err(turn) => {

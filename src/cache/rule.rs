@@ -36,7 +36,7 @@ where
     pub(super) fn updated(
         &self,
         expiry: &dyn Expiry<K, V>,
-        (key, value): &(K, V),
+        (key, value): (&K, &V),
         old: &Node<K, V>,
     ) -> Ruling {
         let now = self.parts().terms.clock.now();
@@ -62,7 +62,7 @@ where
             let old = shard.visible::<false>(&terms.clock, hash, |other| *other == entry.0, &pin);
             let (expected, ruling) = match old {
                 None => (Expected::Absent, created(expiry, &entry.0, &entry.1)),
-                Some(node) => (Expected::This(node), self.updated(expiry, &entry, node)),
+                Some(node) => (Expected::This(node), self.updated(expiry, (&entry.0, &entry.1), node)),
             };
             match shard.insert_if(terms, hash, (entry, weight), (ttl, ruling), &expected) {
                 Ok(chores) => return chores,
@@ -83,7 +83,7 @@ where
         let terms = &self.parts().terms;
         let weight = self.weigh(&entry.0, &entry.1);
         loop {
-            let ruling = self.updated(expiry, &entry, node);
+            let ruling = self.updated(expiry, (&entry.0, &entry.1), node);
             let (replaced, chores) = shard.replace(terms, hash, (entry, weight), (Some(node), ruling));
             let Replaced::Changed(key, value) = replaced else {
                 return (replaced, chores);

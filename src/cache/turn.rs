@@ -5,11 +5,13 @@
 
 use super::rule::created;
 use super::{Cache, Parts};
+use crate::expiry::Expiry;
 use crate::flight::{Begun, Call, Ending, Kind, Leading, Outcome, Spoken, Ticket, Told, Who};
 use crate::hash::HashBits;
 use crate::listener::RemovalCause;
-use crate::shard::{Found, Landed, Ruling};
+use crate::shard::{Found, Landed, Ruling, Shard};
 use crate::sync::{Alarm, Arc, catch, thread};
+use crate::table::Pin;
 use std::hash::{BuildHasher, Hash};
 
 /// What a call that waited was told.
@@ -75,6 +77,13 @@ where
         self.begun(hash, begun, call)
     }
 
+    /// The same, but `None` if it is called from a closure that it would wait for.
+    pub(super) fn try_begin_turn(&self, call: Arc<Call<K, V>>) -> Option<Beginning<'_, K, V, S>> {
+        let (hash, shard) = self.locate(&call.key);
+        let begun = shard.begin_turn(hash, &call);
+        (begun != Begun::Nested).then(|| self.begun(hash, begun, call))
+    }
+
     fn begun(&self, hash: HashBits, begun: Begun, call: Arc<Call<K, V>>) -> Beginning<'_, K, V, S> {
         match begun {
             Begun::Leads(ticket) => Beginning::Leads(Turn { cache: self, hash, ticket, call: Some(call) }),
@@ -137,6 +146,17 @@ impl<K, V, S> Drop for Wait<'_, K, V, S> {
     }
 }
 
+impl<'c, K, V, S> Turn<'c, K, V, S> {
+    /// The key's shard.
+    pub(super) fn shard(&self) -> &'c Shard<K, V> {
+        self.cache.shard_of(self.hash)
+    }
+
+    pub(super) fn key(&self) -> &K {
+        &self.call.as_ref().expect("who has the turn has its call").key
+    }
+}
+
 impl<K, V, S> Turn<'_, K, V, S>
 where
     K: Hash + Eq + Send + Sync + 'static,
@@ -178,7 +198,7 @@ where
         let asked = self.call.as_ref().map(|call| {
             self.run(|| {
                 let kept = value.clone();
-                let ruling = expiry.as_deref().map(|expiry| created(expiry, &call.key, &kept));
+                let ruling = expiry.as_deref().map(|expiry| self.ruling(expiry, &call.key, &kept));
                 let weight = self.cache.weigh(&call.key, &kept);
                 ((kept, weight), ruling.unwrap_or(Ruling::NONE))
             })
@@ -194,6 +214,17 @@ where
         catch(|| drop(back));
         catch(|| drop(call));
         outcome.into_own()
+    }
+
+    /// What the `Expiry` says of a loaded value: of a new one, but where an old one is loaded anew.
+    fn ruling(&self, expiry: &dyn Expiry<K, V>, key: &K, value: &V) -> Ruling {
+        let pin = Pin::new();
+        let clock = &self.cache.parts().terms.clock;
+        let old = self.shard().visible::<false>(clock, self.hash, |other| other == key, &pin);
+        match old.filter(|_| self.cache.parts().refreshes) {
+            None => created(expiry, key, value),
+            Some(old) => self.cache.updated(expiry, (key, value), old),
+        }
     }
 
     /// Ends the turn with an outcome that is not stored.

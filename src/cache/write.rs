@@ -159,7 +159,7 @@ where
             let entry = (node.key().clone(), compute(node.value()));
             let ruling = match expiry {
                 None => Ruling::NONE,
-                Some(expiry) => self.updated(&**expiry, &entry, node),
+                Some(expiry) => self.updated(&**expiry, (&entry.0, &entry.1), node),
             };
             let weight = self.weigh(&entry.0, &entry.1);
             let (replaced, chores) = shard.replace(terms, hash, (entry, weight), (Some(node), ruling));

@@ -105,7 +105,7 @@ where
             is_fresh = true;
             init.await
         };
-        let value = self.cache.load_value_async(self.key.owned(), init).await;
+        let value = self.cache.load_value_async(self.key.owned(), None, init).await;
         self.told(value, is_fresh)
     }
 
@@ -181,7 +181,7 @@ where
             is_fresh = true;
             init.await
         };
-        let value = self.cache.load_option_async(self.key.owned(), init).await?;
+        let value = self.cache.load_option_async(self.key.owned(), None, init).await?;
         Some(self.told(value, is_fresh))
     }
 
@@ -229,7 +229,7 @@ where
             is_fresh = true;
             init.await
         };
-        let value = self.cache.load_result_async(self.key.owned(), init).await?;
+        let value = self.cache.load_result_async(self.key.owned(), None, init).await?;
         Ok(self.told(value, is_fresh))
     }
 

@@ -9,6 +9,8 @@
 //! | `mod.rs` | the shard, its ledger, and the chores that an operation leaves behind |
 //! | `write.rs` | the operations that writers call |
 //! | `bounds.rs` | when an entry ends, and what of that reads do not move |
+//! | `check.rs` | recounts everything, for tests |
+//! | `fresh.rs` | which values are old enough to be loaded anew, and who does it |
 //! | `idle.rs` | reads that restart the time to idle |
 //! | `jitter.rs` | by how much a time to live is shortened |
 //! | `many.rs` | inserts of which several are done while the lock is held |
@@ -31,6 +33,8 @@
 //!   (`Ledger::left`).
 
 mod bounds;
+mod check;
+mod fresh;
 mod idle;
 mod jitter;
 mod many;
@@ -41,6 +45,7 @@ mod terms;
 mod turns;
 mod write;
 
+pub(crate) use fresh::{Claim, Fresh};
 pub(crate) use many::Waiting;
 pub(crate) use room::Left;
 pub(crate) use rule::{Expected, Ruled, Ruling};
@@ -55,9 +60,9 @@ use crate::hash::HashBits;
 use crate::policy::Policy;
 use crate::rows::{Booked, Chain, Link, Lists, RowId, Rows};
 use crate::stats::{Stats, Tally};
-use crate::sync::CachePadded;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::thread_local;
+use crate::sync::{Arc, CachePadded};
 use crate::table::{Cursor, Met, Node, Pin, Place, Ripe, Sealed, Table, Unlinked, Writing};
 use crate::time::{SECOND, Span, Tick, Timeline};
 use crate::wheel::Wheel;
@@ -119,6 +124,8 @@ struct Ledger<K, V> {
     lead: Span,
     /// What did not stay, for the operation under way to hand out.
     left: Option<Box<Left<K, V>>>,
+    /// As `Shard::fresh`.
+    fresh: Option<Arc<Fresh>>,
     /// If there are statistics.
     tally: Option<Box<Tally>>,
     /// Keys that are being loaded or computed. Whatever puts a value under a key, or removes one that is asked to go,
@@ -231,6 +238,8 @@ impl<K, V> Ledger<K, V> {
 pub(crate) struct Shard<K, V> {
     table: Table<K, V, Ledger<K, V>>,
     gauges: CachePadded<Gauges>,
+    /// When values are to be loaded anew, if they are.
+    fresh: Option<Arc<Fresh>>,
 }
 
 /// What can be seen of a shard without its lock. Written under it.
@@ -284,6 +293,7 @@ impl<K, V> Shard<K, V> {
         policy: Option<Policy>,
         counted: bool,
     ) -> Self {
+        let fresh = terms.refresh.map(|after| Arc::new(Fresh::new(after)));
         let batch_weight =
             policy.as_ref().filter(|_| terms.weighed).map(|policy| room::batch_weight(policy.capacity()));
         let ledger = Ledger {
@@ -297,6 +307,7 @@ impl<K, V> Shard<K, V> {
             bounds: Bounds::new(),
             policy,
             left: None,
+            fresh: fresh.clone(),
             tally: counted.then(Box::default),
             flights: Flights::new(),
         };
@@ -306,6 +317,7 @@ impl<K, V> Shard<K, V> {
         }
         Self {
             table,
+            fresh,
             gauges: CachePadded::new(Gauges {
                 due: AtomicU64::new(Tick::NEVER.as_nanos()),
                 len: AtomicUsize::new(0),
@@ -535,52 +547,6 @@ impl<K, V> Shard<K, V> {
         if !is_helping() {
             self.reclaim();
         }
-    }
-
-    /// Recounts everything, and panics where two books disagree.
-    pub(crate) fn validate(&self)
-    where
-        K: Eq,
-    {
-        let pin = Pin::new();
-        let mut locked = self.table.lock();
-        let (table, ledger) = locked.parts();
-        let ledger = &*ledger;
-        ledger.flights.check();
-        ledger.rows.check();
-        let mut seen = 0;
-        table.validate(
-            |row| ledger.home(row),
-            |row, node| {
-                assert!(ledger.rows.contains(row), "an entry names a row that is vacant");
-                let place = table.find_row(ledger.home(row), row);
-                assert!(std::ptr::eq(table.node(place), node), "two entries name one row");
-                let expires = node.deadline() < Tick::NEVER;
-                assert!(
-                    ledger.wheel.is_filed(&ledger.rows, row) || !expires,
-                    "an entry that can expire is not in the wheel"
-                );
-                // When one that is over from the start has to go depends on when it was written.
-                let over = node.deadline() <= Tick::LONG_AGO;
-                let needed = boundary(node.deadline()).max(ledger.wheel.next_due());
-                assert!(over || ledger.due <= needed, "the reaper comes too late");
-                seen += 1;
-            },
-        );
-        assert_eq!(seen, ledger.rows.len(), "entries against rows");
-        assert_eq!(seen, self.len(), "entries against the gauge");
-        if let Some(policy) = &ledger.policy {
-            policy.check(ledger.rows.ids());
-            assert_eq!(policy.weight(), self.weight(), "weights against the gauge");
-        }
-        ledger.wheel.check(&ledger.rows, |row| {
-            // A reader that found the deadline passed has put `DEAD` in its place, and a writer may have put
-            // an entry there that is over from the start: it is not known any more which slot it needed.
-            let deadline = table.node(table.find_row(ledger.home(row), row)).deadline();
-            if deadline <= Tick::LONG_AGO { Tick::NEVER } else { deadline }
-        });
-        drop(locked);
-        drop(pin);
     }
 }
 

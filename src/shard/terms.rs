@@ -13,6 +13,8 @@ pub(crate) struct Terms {
     pub(crate) max_age: Span,
     /// How long before it expires somebody is to be warned of an entry; none if nobody is.
     pub(crate) lead: Span,
+    /// From which age on a value is loaded anew, if it is.
+    pub(crate) refresh: Option<Span>,
     /// Whether every entry has the same one of these and no other (or none), so that a touch or a read knows
     /// the new deadline without the books. Once false, false for ever.
     uniform: AtomicBool,
@@ -61,6 +63,7 @@ impl Terms {
             tti,
             max_age,
             lead: Span::NONE,
+            refresh: None,
             uniform: AtomicBool::new(!two_ends),
             jitter: Jitter::new(jitter),
             idles,

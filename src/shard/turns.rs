@@ -5,7 +5,7 @@
 //! comes between and is not noticed (`flight.rs`, F2). Knows no closures, and wakes nobody.
 
 use super::write::{Removed, Replaced, Table, drop_expired};
-use super::{Chores, Ledger, Ruling, Shard, Terms, Times};
+use super::{Chores, Claim, Ledger, Ruling, Shard, Terms, Times};
 use crate::flight::{Begun, Call, Ending, Kind, Ticket};
 use crate::hash::HashBits;
 use crate::sync::Arc;
@@ -205,6 +205,19 @@ impl<K, V> Shard<K, V> {
             ledger.flights.overtake(hash);
         }
         is_gone
+    }
+
+    /// Claims a node's value, if it is old enough to be loaded anew and nobody is at it.
+    pub(crate) fn claim(&self, node: &Node<K, V>, now: Tick, pin: &Pin) -> Option<Claim> {
+        self.fresh.as_ref()?.claim(self.table.number(node, pin)?, now)
+    }
+
+    /// A value was loaded anew, or could not be.
+    pub(crate) fn note_refresh(&self, is_done: bool) {
+        if let Some(tally) = &mut self.table.lock().parts().1.tally {
+            tally.refreshes += u64::from(is_done);
+            tally.refresh_failures += u64::from(!is_done);
+        }
     }
 
     /// Every key is about to be removed: what is being loaded is not kept.

@@ -356,6 +356,9 @@ impl<K: Eq, V> Shard<K, V> {
         fetch_for_insert(table, ledger, hash.home());
         make_room(terms, (table, ledger), now, weight);
         let row = ledger.book(hash.home(), times);
+        if let Some(fresh) = &ledger.fresh {
+            fresh.start(row, now);
+        }
         let hits = ledger.policy.as_mut().map_or(0, |policy| policy.admit(row, hash.home(), weight));
         if let Some(tally) = &mut ledger.tally {
             tally.inserts += 1;
@@ -379,6 +382,9 @@ fn exchange<K, V>(
     make_room_in_place(terms, (table, ledger), now, (row, weight));
     let weighed = ledger.weight_of(row);
     let (row, is_filed) = ledger.book_again(row, ttl, weight);
+    if let Some(fresh) = &ledger.fresh {
+        fresh.start(row, now);
+    }
     let old = table.replace(place, row, entry, ends.deadline).weighing(weighed);
     ledger.bind(terms, row, ends);
     if ledger.renew(row) || !(is_filed && stays(before, ends.deadline)) {

@@ -32,6 +32,17 @@ impl<K, V> Homes<K, V> {
         first.wrapping_add(row.offset())
     }
 
+    /// The number of a node that is in one of the chunks: of one that a reader who is still pinned has found.
+    pub(super) fn number(&self, node: &Node<K, V>) -> Option<RowId> {
+        let address = std::ptr::from_ref(node).addr();
+        (0..CHUNKS).find_map(|chunk| {
+            // ORDERING: Relaxed; as in `node`.
+            let first = self.0[chunk].load(Ordering::Relaxed);
+            let offset = address.checked_sub(first.addr())? / size_of::<Node<K, V>>();
+            (!first.is_null() && offset < chunk_size(chunk)).then(|| RowId::at(chunk, offset))
+        })
+    }
+
     /// For the writer, who alone stores it.
     #[inline]
     fn has(&self, chunk: usize) -> bool {

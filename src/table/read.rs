@@ -6,6 +6,7 @@ use super::bucket::{Bucket, Meta, Slot};
 use super::epoch::Pin;
 use super::{Node, Table};
 use crate::hash::HashBits;
+use crate::rows::RowId;
 
 impl<K, V, L> Table<K, V, L> {
     /// The node of a key, if there is one.
@@ -35,6 +36,11 @@ impl<K, V, L> Table<K, V, L> {
             }
         }
         self.find_further::<COUNT>(hash, is_key)
+    }
+
+    /// The number of a node that was found under this pin.
+    pub(crate) fn number(&self, node: &Node<K, V>, _pin: &Pin) -> Option<RowId> {
+        self.homes.number(node)
     }
 
     /// Has the bucket where a look-up begins brought near.

@@ -1,0 +1,79 @@
+//! From which age on values are loaded anew, and by whom.
+
+use super::CacheBuilder;
+use crate::cache::{Background, RefreshJob};
+use crate::sync::Arc;
+use crate::time::Span;
+use std::time::Duration;
+
+impl<K, V> CacheBuilder<K, V> {
+    /// From which age on a value is loaded anew, while the old one is served: stale while revalidate. Default: never.
+    ///
+    /// A call of [`get_with`](crate::Cache::get_with) or its like, by value, by reference, with a timeout or async, that finds a value older than that is
+    /// the one that loads, with its own closure, and returns what it loaded. All others are served the old one until then, and wait for nothing. One
+    /// call at a time does so for a key. A closure that fails, says that there is none, panics or is dropped, keeps the old value, which
+    /// the caller gets if it gets one, and the next attempt comes after a tenth of this time. The entry's deadline remains what it was until the new value is there: none
+    /// is served past it. What is written or removed meanwhile wins, as it does over any load.
+    ///
+    /// The age counts from the last write of the value; a touch does not renew it. The new value is stored as by
+    /// [`insert`](crate::Cache::insert), with the cache's time to live. Other reads ([`get`](crate::Cache::get), entries, many keys at once) have no
+    /// closure to load with, and load nothing.
+    ///
+    /// It takes eight bytes an entry, and a second look at an entry for each hit of `get_with`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let clock = tidewheel::ManualClock::new();
+    /// let cache = tidewheel::Cache::builder()
+    ///     .time_to_live(Duration::from_secs(60))
+    ///     .refresh_after(Duration::from_secs(10))
+    ///     .clock(clock.clone())
+    ///     .build()?;
+    /// assert_eq!(cache.get_with("k", || 1), 1);
+    /// clock.advance(Duration::from_secs(11));
+    /// assert_eq!(cache.try_get_with("k", || Err("not now")), Ok(1)); // better old than none
+    /// clock.advance(Duration::from_secs(1));
+    /// assert_eq!(cache.get_with("k", || 2), 2);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn refresh_after(mut self, age: Duration) -> Self {
+        self.refresh = Some(Span::from_duration(age));
+        self
+    }
+
+    /// Who loads old values anew, so that no caller has to wait for that: `executor` is given a job, to run wherever it likes, and that asks
+    /// `reload` for the new value of a key, with the old one at hand. `None`: there is none to be had, and the old one
+    /// stays. Takes effect with [`refresh_after`](Self::refresh_after). Default: the caller that finds the value old.
+    ///
+    /// # Concurrency
+    ///
+    /// The executor is called on the thread of the caller that found the value old, under no lock. A job that is dropped instead of run counts as not
+    /// begun. A job keeps no cache alive. `reload` runs where the job does, and may use the cache, but
+    /// not to load or compute the same key: that panics, as it would wait for itself.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let clock = tidewheel::ManualClock::new();
+    /// let cache = tidewheel::Cache::builder()
+    ///     .refresh_after(Duration::from_secs(10))
+    ///     .refresh_with(|_: &&str, old: &i32| Some(old + 1), |job| drop(std::thread::spawn(job)))
+    ///     .clock(clock.clone())
+    ///     .build()?;
+    /// assert_eq!(cache.get_with("k", || 1), 1);
+    /// clock.advance(Duration::from_secs(11));
+    /// assert_eq!(cache.get_with("k", || unreachable!("it is there")), 1); // and somebody is at it
+    /// while cache.peek("k") == Some(1) {
+    ///     std::thread::yield_now();
+    /// }
+    /// assert_eq!(cache.get("k"), Some(2));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn refresh_with(
+        mut self,
+        reload: impl Fn(&K, &V) -> Option<V> + Send + Sync + 'static,
+        executor: impl Fn(RefreshJob) + Send + Sync + 'static,
+    ) -> Self {
+        self.background = Some(Background { reload: Arc::new(reload), executor: Box::new(executor) });
+        self
+    }
+}

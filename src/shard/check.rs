@@ -1,0 +1,53 @@
+//! Recounting: whether the books of a shard agree with each other and with its table. For tests.
+
+use super::{Shard, boundary};
+use crate::table::Pin;
+use crate::time::Tick;
+
+impl<K, V> Shard<K, V> {
+    /// Recounts everything, and panics where two books disagree.
+    pub(crate) fn validate(&self)
+    where
+        K: Eq,
+    {
+        let pin = Pin::new();
+        let mut locked = self.table.lock();
+        let (table, ledger) = locked.parts();
+        let ledger = &*ledger;
+        ledger.flights.check();
+        ledger.rows.check();
+        let mut seen = 0;
+        table.validate(
+            |row| ledger.home(row),
+            |row, node| {
+                assert!(ledger.rows.contains(row), "an entry names a row that is vacant");
+                let place = table.find_row(ledger.home(row), row);
+                assert!(std::ptr::eq(table.node(place), node), "two entries name one row");
+                let expires = node.deadline() < Tick::NEVER;
+                assert!(
+                    ledger.wheel.is_filed(&ledger.rows, row) || !expires,
+                    "an entry that can expire is not in the wheel"
+                );
+                // When one that is over from the start has to go depends on when it was written.
+                let over = node.deadline() <= Tick::LONG_AGO;
+                let needed = boundary(node.deadline()).max(ledger.wheel.next_due());
+                assert!(over || ledger.due <= needed, "the reaper comes too late");
+                seen += 1;
+            },
+        );
+        assert_eq!(seen, ledger.rows.len(), "entries against rows");
+        assert_eq!(seen, self.len(), "entries against the gauge");
+        if let Some(policy) = &ledger.policy {
+            policy.check(ledger.rows.ids());
+            assert_eq!(policy.weight(), self.weight(), "weights against the gauge");
+        }
+        ledger.wheel.check(&ledger.rows, |row| {
+            // A reader that found the deadline passed has put `DEAD` in its place, and a writer may have put
+            // an entry there that is over from the start: it is not known any more which slot it needed.
+            let deadline = table.node(table.find_row(ledger.home(row), row)).deadline();
+            if deadline <= Tick::LONG_AGO { Tick::NEVER } else { deadline }
+        });
+        drop(locked);
+        drop(pin);
+    }
+}

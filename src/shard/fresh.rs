@@ -1,0 +1,89 @@
+//! Freshness: from when on a value is old enough to be loaded anew, and who does it.
+//!
+//! A word for each row, beside the rows and outside the lock: the tick from which its value is due. Whoever reads an entry
+//! that is, claims it by compare-and-swap, so that of all readers one loads it, and the others are served the old value
+//! without so much as a lock. In caches with a `refresh_after` alone. Knows rows as numbers, and loads nothing.
+//!
+//! A number goes with one node until nobody looks at that any more, so a reader's claim is about the node that it saw.
+//! A late word about a number that has been used again is possible, and does no harm: a value is loaded a little too
+//! early, or once more.
+
+use crate::rows::{CHUNKS, RowId, chunk_size};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, OnceLock};
+use crate::time::{Span, Tick};
+
+/// When values are due, and by which age.
+pub(crate) struct Fresh {
+    after: Span,
+    /// After a load that failed.
+    again_after: Span,
+    due: [OnceLock<Box<[AtomicU64]>>; CHUNKS],
+}
+
+/// Somebody is at it.
+const CLAIMED: u64 = u64::MAX;
+
+impl Fresh {
+    /// A value is due once it is so old. If it cannot be loaded then, it is due again after a tenth of that.
+    pub(crate) fn new(after: Span) -> Self {
+        Self {
+            after,
+            again_after: Span::from_nanos(after.as_nanos() / 10),
+            due: [const { OnceLock::new() }; CHUNKS],
+        }
+    }
+
+    fn word(&self, row: RowId) -> Option<&AtomicU64> {
+        self.due[row.chunk()].get()?.get(row.offset())
+    }
+
+    /// A value is written at `now`. Under the lock, before its node can be found.
+    pub(super) fn start(&self, row: RowId, now: Tick) {
+        let chunk = self.due[row.chunk()]
+            .get_or_init(|| (0..chunk_size(row.chunk())).map(|_| AtomicU64::new(CLAIMED)).collect());
+        // ORDERING: Relaxed; a reader has the row's number from a node that it found with Acquire (`Bucket::row`), and
+        // that is published with Release after this.
+        chunk[row.offset()].store(now.after(self.after).as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Claims a row's value, if it is due. One of all who ask at the same time has it.
+    pub(super) fn claim(self: &Arc<Self>, row: RowId, now: Tick) -> Option<Claim> {
+        let word = self.word(row)?;
+        // ORDERING: Relaxed; nothing but the word itself is read by it. See `start`.
+        let due = word.load(Ordering::Relaxed);
+        // ORDERING: Relaxed, both; who has the claim is decided by the word alone.
+        let is_ours = due <= now.as_nanos()
+            && word.compare_exchange(due, CLAIMED, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        is_ours.then(|| Claim { fresh: Arc::clone(self), row, again: now.after(self.again_after) })
+    }
+}
+
+/// The right to load a value anew. Dropped, it is due again some time later.
+pub(crate) struct Claim {
+    fresh: Arc<Fresh>,
+    row: RowId,
+    again: Tick,
+}
+
+impl Claim {
+    /// Another value took its place, or it is gone.
+    pub(crate) fn done(mut self) {
+        self.again = Tick::NEVER;
+    }
+
+    /// Somebody else has the key's turn, who may bring another value. If not, it is due at once.
+    pub(crate) fn leave(mut self) {
+        self.again = Tick::LONG_AGO;
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let (Some(word), true) = (self.fresh.word(self.row), self.again != Tick::NEVER) {
+            // ORDERING: Relaxed, both; as in `claim`. If there is another word by now, the number has been used again.
+            let _ =
+                word.compare_exchange(CLAIMED, self.again.as_nanos(), Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Loading anew what is old, while the old value is served.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+use tidewheel::{Cache, CacheBuilder, ManualClock, RefreshJob};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+type Numbers = Cache<u32, u32>;
+
+/// Old after ten seconds, gone after sixty.
+fn cache(more: impl FnOnce(CacheBuilder<u32, u32>) -> CacheBuilder<u32, u32>) -> (Numbers, ManualClock) {
+    let clock = ManualClock::new();
+    let builder = Cache::builder().time_to_live(60 * SECOND).refresh_after(10 * SECOND).record_stats();
+    (more(builder.clock(clock.clone())).build().unwrap(), clock)
+}
+
+fn untouched() -> u32 {
+    unreachable!("there is nothing to load")
+}
+
+#[test]
+fn one_that_is_old_is_loaded_anew_by_who_finds_it() {
+    let (cache, clock) = cache(|builder| builder);
+    assert_eq!(cache.get_with(1, || 1), 1);
+    clock.advance(9 * SECOND);
+    assert_eq!(cache.get_with(1, untouched), 1);
+    clock.advance(2 * SECOND);
+    assert_eq!(cache.get(&1), Some(1));
+    assert_eq!(cache.get_with(1, || 2), 2);
+    assert_eq!(cache.get_with(1, untouched), 2);
+    assert_eq!(cache.remaining_ttl(&1), Some(60 * SECOND));
+    clock.advance(11 * SECOND);
+    assert_eq!(cache.get_with_by_ref(&1, || 3), 3);
+    clock.advance(11 * SECOND);
+    assert_eq!(cache.try_get_with(1, || Ok::<_, ()>(4)), Ok(4));
+    clock.advance(11 * SECOND);
+    assert_eq!(cache.optionally_get_with(1, || Some(5)), Some(5));
+    clock.advance(11 * SECOND);
+    assert_eq!(cache.get_with_timeout(1, SECOND, || 6), Ok(6));
+    assert_eq!((cache.stats().refreshes, cache.stats().refresh_failures), (5, 0));
+    cache.validate();
+}
+
+#[test]
+fn a_write_makes_it_fresh_and_a_touch_does_not() {
+    let (cache, clock) = cache(|builder| builder);
+    for write in [
+        (|cache: &Numbers| cache.insert(1, 2)) as fn(&Numbers),
+        |cache| assert_eq!(cache.replace(&1, 2), Ok(())),
+        |cache| assert!(cache.update(&1, |_| 2)),
+        |cache| cache.insert_many([(1, 2)]),
+        |cache| assert_eq!(cache.entry(1).and_upsert_with(|_| 2).into_value(), 2),
+    ] {
+        cache.insert(1, 1);
+        clock.advance(11 * SECOND);
+        write(&cache);
+        assert_eq!(cache.get_with(1, untouched), 2);
+        clock.advance(9 * SECOND);
+        assert!(cache.touch(&1));
+        clock.advance(2 * SECOND);
+        assert_eq!(cache.get_with(1, || 3), 3);
+    }
+}
+
+#[test]
+fn one_that_fails_keeps_the_old_value_and_is_tried_again_later() {
+    let (cache, clock) = cache(|builder| builder);
+    cache.insert(1, 1);
+    clock.advance(11 * SECOND);
+    assert_eq!(cache.try_get_with(1, || Err("no")), Ok(1));
+    assert_eq!(cache.get_with(1, untouched), 1);
+    clock.advance(SECOND);
+    assert_eq!(cache.optionally_get_with(1, || None), Some(1));
+    clock.advance(SECOND);
+    let panics = || cache.get_with(1, || panic!("no"));
+    assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
+    assert_eq!(cache.get_with(1, untouched), 1);
+    clock.advance(SECOND);
+    assert_eq!(cache.get_with(1, || 2), 2);
+    assert_eq!((cache.stats().refreshes, cache.stats().refresh_failures), (1, 2));
+    // It had no more time for it than it had.
+    cache.insert(2, 1);
+    clock.advance(59 * SECOND);
+    assert_eq!(cache.try_get_with(2, || Err("no")), Ok(1));
+    clock.advance(SECOND);
+    assert_eq!(cache.try_get_with(2, || Err("no")).unwrap_err().to_string(), "no");
+    cache.validate();
+}
+
+/// However many readers: one loads, and the others are served meanwhile.
+#[test]
+fn one_loads_and_nobody_waits() {
+    const KEYS: u32 = 200;
+    let (cache, clock) = cache(|builder| builder);
+    let loads = AtomicUsize::new(0);
+    for round in 1..=5 {
+        (0..KEYS).for_each(|key| cache.insert(key, 1));
+        clock.advance(11 * SECOND);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for key in 0..KEYS {
+                        let value = cache.get_with(key, || {
+                            loads.fetch_add(1, Ordering::Relaxed);
+                            thread::yield_now();
+                            2
+                        });
+                        assert!(value == 1 || value == 2);
+                    }
+                });
+            }
+        });
+        assert_eq!(loads.load(Ordering::Relaxed), round * KEYS as usize);
+        (0..KEYS).for_each(|key| assert_eq!(cache.get(&key), Some(2)));
+    }
+    cache.validate();
+}
+
+#[test]
+fn readers_are_served_while_it_is_loaded_and_not_past_the_deadline() {
+    let (cache, clock) = cache(|builder| builder);
+    cache.insert(1, 1);
+    clock.advance(11 * SECOND);
+    let (begun, has_begun) = channel();
+    let (go_on, gate) = channel();
+    let load = {
+        let cache = cache.clone();
+        thread::spawn(move || {
+            cache.get_with(1, || {
+                begun.send(()).unwrap();
+                gate.recv().unwrap()
+            })
+        })
+    };
+    has_begun.recv().unwrap();
+    assert_eq!(cache.get_with(1, untouched), 1);
+    assert_eq!(cache.get_many_with([1], |_| -> Vec<_> { unreachable!("it is there") }), [Some(1)]);
+    clock.advance(50 * SECOND);
+    // Past its deadline: who asks now waits for what is being loaded.
+    assert_eq!(cache.get(&1), None);
+    let late = {
+        let cache = cache.clone();
+        thread::spawn(move || cache.get_with(1, || 9))
+    };
+    thread::sleep(Duration::from_millis(50));
+    go_on.send(2).unwrap();
+    assert_eq!((load.join().unwrap(), late.join().unwrap()), (2, 2));
+    assert_eq!(cache.get(&1), Some(2));
+    cache.validate();
+}
+
+#[test]
+fn what_comes_between_wins() {
+    for (write, left) in [
+        ((|cache: &Numbers| cache.insert(1, 5)) as fn(&Numbers), Some(5)),
+        (|cache| assert!(cache.invalidate(&1)), None),
+        (Cache::invalidate_all, None),
+        (|cache| assert!(cache.update(&1, |old| old + 7)), Some(8)),
+    ] {
+        let (cache, clock) = cache(|builder| builder);
+        cache.insert(1, 1);
+        clock.advance(11 * SECOND);
+        let loaded = cache.get_with(1, || {
+            write(&cache);
+            2
+        });
+        assert_eq!((loaded, cache.get(&1)), (2, left));
+        cache.validate();
+    }
+}
+
+/// From within a computation of the same key the old value is served, and nobody waits for himself.
+#[test]
+fn a_computation_of_the_key_is_served_the_old_value() {
+    let (cache, clock) = cache(|builder| builder);
+    cache.insert(1, 1);
+    clock.advance(11 * SECOND);
+    let entry = cache.entry(1).and_upsert_with(|_| cache.get_with(1, untouched) + 1);
+    assert_eq!(entry.into_value(), 2);
+    cache.insert(1, 1);
+    clock.advance(11 * SECOND);
+    assert_eq!(cache.get_with(1, || cache.get_with(1, untouched) + 1), 2);
+    cache.validate();
+}
+
+#[test]
+fn an_executor_is_given_the_job() {
+    let jobs = Arc::<Mutex<VecDeque<RefreshJob>>>::default();
+    let queue = jobs.clone();
+    let (cache, clock) = cache(|builder| {
+        builder.refresh_with(
+            |key: &u32, old: &u32| (*key != 3).then(|| old + key),
+            move |job| queue.lock().unwrap().push_back(job),
+        )
+    });
+    let next = || jobs.lock().unwrap().pop_front();
+    cache.insert_many([(1, 10), (2, 20), (3, 30)]);
+    clock.advance(11 * SECOND);
+    for _ in 0..3 {
+        for key in 1..=3 {
+            assert_eq!(cache.get_with(key, untouched), key * 10);
+        }
+    }
+    assert_eq!(jobs.lock().unwrap().len(), 3);
+    next().unwrap()();
+    assert_eq!(cache.get_with(1, untouched), 11);
+    // One that is dropped was never begun, one that fails comes again.
+    drop(next());
+    next().unwrap()();
+    assert_eq!((cache.get(&2), cache.get(&3)), (Some(20), Some(30)));
+    clock.advance(2 * SECOND);
+    assert_eq!((cache.get_with(2, untouched), cache.get_with(3, untouched)), (20, 30));
+    assert_eq!(jobs.lock().unwrap().len(), 2);
+    // What is not there any more is not loaded.
+    cache.invalidate(&2);
+    next().unwrap()();
+    assert_eq!(cache.get(&2), None);
+    assert_eq!((cache.stats().refreshes, cache.stats().refresh_failures), (1, 1));
+    cache.validate();
+    // And a job keeps no cache alive.
+    drop(cache);
+    next().unwrap()();
+}
+
+#[test]
+fn an_executor_that_panics_is_served_the_old_value() {
+    let (cache, clock) =
+        cache(|builder| builder.refresh_with(|_: &u32, _: &u32| None, |_| panic!("no thread to be had")));
+    cache.insert(1, 1);
+    clock.advance(11 * SECOND);
+    assert_eq!(cache.get_with(1, untouched), 1);
+    cache.validate();
+}
