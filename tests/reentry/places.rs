@@ -69,7 +69,7 @@ pub(crate) const PLACES: &[Place] = &[
     turn(plain("get_with_by_ref", Code::Closure, |w| done(w.cache.get_with_by_ref(&Id(1), load)))),
     turn(plain("get_with_timeout", Code::Closure, |w| done(w.cache.get_with_timeout(key(1), LONG, load)))),
     turn(plain("try_get_with", Code::Closure, |w| {
-        done(w.cache.try_get_with(key(1), || Ok::<_, ()>(load())))
+        done(w.cache.try_get_with(key(1), || Ok::<_, ()>(load())));
     })),
     turn(plain("try_get_with, in vain", Code::Closure, |w| {
         done(w.cache.try_get_with_by_ref(&Id(1), || {

@@ -90,7 +90,9 @@ fn a_cycle_of_loads_with_a_time_limit() {
                 })
             })
         });
-        threads.into_iter().for_each(|thread| drop(thread.join().unwrap()));
+        for thread in threads {
+            thread.join().unwrap();
+        }
         world.end();
     });
 }

@@ -246,7 +246,9 @@ impl World {
                     self.key(key).is_loaded.store(false, Relaxed);
                 }
             }
-            Deed::Invalidate => self.change(key, |_| drop(self.cache.invalidate(&key))),
+            Deed::Invalidate => self.change(key, |_| {
+                let _ = self.cache.invalidate(&key);
+            }),
             Deed::Remove => self.change(key, |_| drop(self.cache.remove(&key))),
             Deed::RemoveIf => drop(self.cache.remove_if(&key, |_| true)),
             Deed::InvalidateAll => {
