@@ -143,9 +143,11 @@ where
     fn insert_group(&self, shard: &Shard<K, V>, group: &mut Vec<Waiting<K, V>>) {
         // It is taken from the end.
         group.reverse();
+        let mut are_near = false;
         while !group.is_empty() {
             let mut owed = Owed { cache: self, shard, chores: Vec::new() };
-            shard.insert_some(&self.parts().terms, group, &mut owed.chores);
+            shard.insert_some(&self.parts().terms, group, &mut owed.chores, are_near);
+            are_near = true;
         }
     }
 }

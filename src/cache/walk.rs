@@ -233,8 +233,11 @@ where
 /// What was removed under a pin: the listener is told when that is gone.
 struct Gone<'c, K, V, S> {
     cache: &'c Cache<K, V, S>,
-    rest: Vec<(&'c Shard<K, V>, Chores<K, V>, bool)>,
+    rest: Vec<Rest<'c, K, V>>,
 }
+
+/// What is left to do, and whether heavy values wait to be dropped.
+type Rest<'c, K, V> = (&'c Shard<K, V>, Chores<K, V>, bool);
 
 impl<'c, K, V, S> Gone<'c, K, V, S> {
     fn add(&mut self, shard: &'c Shard<K, V>, mut chores: Chores<K, V>) {

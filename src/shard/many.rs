@@ -20,16 +20,19 @@ pub(crate) struct Waiting<K, V> {
 
 impl<K: Eq, V> Shard<K, V> {
     /// Stores some of the entries that wait, from the end of the list on, and takes them off it. If an `Eq` panics,
-    /// those before it are stored, and it is still on the list.
+    /// those before it are stored, and it is still on the list. `are_near` says that their buckets were fetched before.
     pub(crate) fn insert_some(
         &self,
         terms: &Terms,
         waiting: &mut Vec<Waiting<K, V>>,
         chores: &mut Vec<Chores<K, V>>,
+        are_near: bool,
     ) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
-        waiting.iter().rev().take(HOLD).for_each(|next| table.fetch(next.hash.home()));
+        if !are_near {
+            waiting.iter().for_each(|next| table.fetch(next.hash.home()));
+        }
         let mut now = terms.clock.now();
         for _ in 0..HOLD {
             let Some(next) = waiting.last() else { return };

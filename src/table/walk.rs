@@ -51,7 +51,7 @@ use super::epoch::Pin;
 use super::{Node, Table, memory};
 use crate::hash::HashBits;
 
-/// Buckets that one call looks at: those of the next call are fetched meanwhile.
+/// Buckets that one call looks at. The nodes of the next call are fetched meanwhile, and the buckets of the one after.
 const HANDFUL: usize = if cfg!(tidewheel_loom) { 1 } else { 4 };
 
 /// How far a walk has come: to the first turn that it has not looked at.
@@ -121,9 +121,11 @@ impl<K, V, L> Table<K, V, L> {
     {
         let root = self.root();
         let next = |from: u64| Stretch::cut_all(from, END, root.log2()).take(HANDFUL);
-        next(cursor.0).for_each(|stretch| self.fetch_nodes(root, stretch));
-        let end = next(cursor.0).last().map_or(END, |stretch| stretch.to);
-        next(end).for_each(|stretch| root.fetch(stretch.home()));
+        let behind = |from: u64| next(from).last().map_or(END, |stretch| stretch.to);
+        let end = behind(cursor.0);
+        // The buckets of the call after the next, whose numbers the next one goes by to fetch nodes.
+        next(behind(end)).for_each(|stretch| root.fetch(stretch.home()));
+        next(end).for_each(|stretch| self.fetch_nodes(root, stretch));
         for stretch in next(cursor.0) {
             self.walk_stretch(root, stretch, hash_of, met);
         }
@@ -132,6 +134,9 @@ impl<K, V, L> Table<K, V, L> {
 
     /// Has the nodes of a bucket brought near: they are far from each other, and so are fetched at once.
     fn fetch_nodes(&self, array: Array, stretch: Stretch) {
+        if cfg!(tidewheel_loom) {
+            return;
+        }
         // SAFETY: T1: the caller is pinned since before it loaded the array's address.
         let bucket = unsafe { array.bucket(stretch.home()) };
         for (slot, _) in bucket.held(bucket.meta()) {

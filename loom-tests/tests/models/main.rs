@@ -4,6 +4,7 @@
 
 mod among_three;
 mod bounded;
+mod bulk;
 mod common;
 mod entries;
 mod graces;
