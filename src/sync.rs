@@ -138,16 +138,13 @@ mod imp {
         pub(crate) const NEVER: Self = Self(None);
 
         /// So much later than now. Beyond what the system can tell: never.
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "how long a thread sleeps, not what an entry's time is"
-        )]
+        #[allow(clippy::disallowed_methods, reason = "how long a thread sleeps, not an entry's time")]
         pub(crate) fn after(timeout: std::time::Duration) -> Self {
             Self(std::time::Instant::now().checked_add(timeout))
         }
 
         /// Sleeps until somebody unparks this thread, for no reason, or until the alarm goes off. False if it has.
-        #[expect(clippy::disallowed_methods, reason = "as in `after`")]
+        #[allow(clippy::disallowed_methods, reason = "as in `after`")]
         pub(crate) fn park(&self) -> bool {
             let Some(at) = self.0 else {
                 thread::park();

@@ -31,6 +31,9 @@ pub(crate) struct Stale<V> {
     claim: Claim,
 }
 
+/// Loading one anew, under way.
+type Renewal<'c, K, V, S> = (Turn<'c, K, V, S>, Stale<V>);
+
 impl<K, V, S> Cache<K, V, S>
 where
     K: Hash + Eq + Send + Sync + 'static,
@@ -76,7 +79,7 @@ where
     }
 
     /// The turn, if this caller is to load; else what it is served.
-    pub(super) fn begin_renewal(&self, key: K, stale: Stale<V>) -> Result<(Turn<'_, K, V, S>, Stale<V>), V> {
+    pub(super) fn begin_renewal(&self, key: K, stale: Stale<V>) -> Result<Renewal<'_, K, V, S>, V> {
         let Some(background) = &self.parts().background else {
             return match self.turn_at_once(key) {
                 Some(turn) => Ok((turn, stale)),
