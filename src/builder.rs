@@ -131,8 +131,8 @@ impl<K, V> CacheBuilder<K, V> {
     /// It is asked once for each value that is stored, before any lock is taken; if it panics, nothing has changed. An entry
     /// that weighs nothing is pinned: it is never evicted. An entry that is heavier than its shard's part of
     /// the capacity is refused: it is not kept, an older value under its key is removed all the same (with the
-    /// cause [`Replaced`](RemovalCause::Replaced)), and the listener hears of it with the cause
-    /// [`Size`](RemovalCause::Size). An eighth of the capacity is never too heavy. The call that wanted to store a refused
+    /// cause [`Replaced`](crate::RemovalCause::Replaced)), and the listener hears of it with the cause
+    /// [`Size`](crate::RemovalCause::Size). An eighth of the capacity is never too heavy. The call that wanted to store a refused
     /// value answers as if it had been stored, and evicted at once.
     ///
     /// An entry that is as heavy as very many others holds its shard's lock while it evicts them.

@@ -6,6 +6,7 @@ mod among_three;
 mod bounded;
 mod bulk;
 mod common;
+mod computing;
 mod entries;
 mod graces;
 mod growth;
