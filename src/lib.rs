@@ -76,6 +76,8 @@ mod rows;
 mod select;
 mod session;
 mod shard;
+#[cfg(feature = "serde")]
+mod snapshot;
 mod stats;
 mod sync;
 mod table;
@@ -97,6 +99,8 @@ pub use policy::EvictionPolicy;
 pub use reaper::Reaper;
 pub use select::EntrySelector;
 pub use session::{ParseSessionIdError, SessionError, SessionId, SessionManager, SessionManagerBuilder};
+#[cfg(feature = "serde")]
+pub use snapshot::{RestoreError, SnapshotError};
 pub use stats::{Lateness, Stats};
 pub use time::{Clock, ManualClock, SystemClock};
 

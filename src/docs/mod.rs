@@ -17,5 +17,9 @@ pub mod orderings {}
 #[doc = include_str!("decisions.md")]
 pub mod decisions {}
 
+#[cfg(feature = "serde")]
+#[doc = include_str!("format.md")]
+pub mod format {}
+
 #[doc = include_str!("migration.md")]
 pub mod migration {}
