@@ -75,10 +75,12 @@ impl<K, V> Ledger<K, V> {
     fn record(&self, terms: &Terms, row: RowId, (now, end, hits): (Tick, Tick, u8)) -> Record {
         let Times { ttl, born } = self.times(row);
         let limit = if terms.reads_count { self.limit(terms, row) } else { end };
+        let expiry = self.expiry(row);
         Record {
-            left: until(end, now),
+            // A deadline that says that it has come to its bound may be a nanosecond behind that.
+            left: until(end.min(limit).min(expiry), now),
             limit: until(limit, now),
-            expiry: until(self.expiry(row), now),
+            expiry: until(expiry, now),
             age: born.age(now),
             ttl: (ttl != terms.ttl).then_some(ttl),
             hits,
