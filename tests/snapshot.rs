@@ -348,7 +348,9 @@ fn what_is_there_already_stays() {
     let bytes = taken(&cache);
     let told = Arc::new(AtomicU64::new(0));
     let count = told.clone();
-    let listener = move |_: &u64, _: &String, _: RemovalCause| drop(count.fetch_add(1, Ordering::Relaxed));
+    let listener = move |_: &u64, _: &String, _: RemovalCause| {
+        count.fetch_add(1, Ordering::Relaxed);
+    };
     let clock = ManualClock::new();
     let other = manual(&clock).eviction_listener(listener).build().unwrap();
     (0..50).for_each(|key| other.insert(key, "new".to_string()));
