@@ -99,7 +99,7 @@ fuzz_target!(|input: &[u8]| {
         }
         _ => {
             let good = good();
-            let end = rest.iter().fold(0, |end, &byte| end * 256 + usize::from(byte)) % good.len();
+            let end = rest.iter().take(2).fold(0, |end, &byte| end << 8 | usize::from(byte)) % good.len();
             (good[..end].to_vec(), Some(false))
         }
     };
