@@ -21,6 +21,8 @@ mod load_many;
 mod read;
 mod refresh;
 mod rule;
+#[cfg(feature = "serde")]
+mod snapshot;
 mod turn;
 mod walk;
 mod weak;

@@ -4,7 +4,7 @@ use crate::cache::Cache;
 use crate::hash::RandomState;
 use crate::iter::GuardIter;
 use crate::table::{Node, Pin};
-use crate::time::Tick;
+use crate::time::{Birth, Tick};
 use equivalent::Equivalent;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -184,7 +184,7 @@ pub struct EntryRef<'g, K, V> {
     node: &'g Node<K, V>,
     now: Tick,
     until: Tick,
-    born: Tick,
+    born: Birth,
 }
 
 impl<'g, K, V> EntryRef<'g, K, V> {
@@ -243,7 +243,7 @@ impl<'g, K, V> EntryRef<'g, K, V> {
     /// ```
     #[must_use]
     pub fn age(&self) -> Duration {
-        self.now.since(self.born).as_duration()
+        self.born.age(self.now).as_duration()
     }
 }
 

@@ -52,7 +52,8 @@
 //!
 //! [`Cache`] has the operations and [`CacheBuilder`] what can be chosen, capacity, times to live and to idle among it; [`Expiry`]
 //! decides them entry by entry. [`Cache::get_with`] loads what is missing, [`Cache::entry`] computes. [`ReadGuard`] is for many reads at
-//! once, [`Cache::get_many`] and [`Cache::insert_many`] for many keys, [`Cache::iter`] for all. [`ManualClock`] makes time a toy for tests. [`SessionManager`] keeps sessions. The [`docs`] tell how
+//! once, [`Cache::get_many`] and [`Cache::insert_many`] for many keys, [`Cache::iter`] for all, and `Cache::snapshot` and `restore`
+//! (feature `serde`) for a restart. [`ManualClock`] makes time a toy for tests. [`SessionManager`] keeps sessions. The [`docs`] tell how
 //! it works inside, which memory orderings there are, and what was decided, with the figures.
 #![deny(unsafe_code)]
 
@@ -76,6 +77,8 @@ mod rows;
 mod select;
 mod session;
 mod shard;
+#[cfg(feature = "serde")]
+mod snapshot;
 mod stats;
 mod sync;
 mod table;
@@ -97,6 +100,8 @@ pub use policy::EvictionPolicy;
 pub use reaper::Reaper;
 pub use select::EntrySelector;
 pub use session::{ParseSessionIdError, SessionError, SessionId, SessionManager, SessionManagerBuilder};
+#[cfg(feature = "serde")]
+pub use snapshot::{RestoreError, SnapshotError};
 pub use stats::{Lateness, Stats};
 pub use time::{Clock, ManualClock, SystemClock};
 

@@ -11,7 +11,7 @@
 
 mod tick;
 
-pub(crate) use tick::{Deadline, SECOND, Span, Tick};
+pub(crate) use tick::{Birth, Deadline, SECOND, Span, Tick};
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, Weak};

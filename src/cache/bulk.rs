@@ -153,10 +153,10 @@ where
 }
 
 /// What is left to do after some inserts; done also if an `Eq` among them panicked.
-struct Owed<'c, K, V, S> {
-    cache: &'c Cache<K, V, S>,
-    shard: &'c Shard<K, V>,
-    chores: Vec<Chores<K, V>>,
+pub(super) struct Owed<'c, K, V, S> {
+    pub(super) cache: &'c Cache<K, V, S>,
+    pub(super) shard: &'c Shard<K, V>,
+    pub(super) chores: Vec<Chores<K, V>>,
 }
 
 impl<K, V, S> Drop for Owed<'_, K, V, S> {

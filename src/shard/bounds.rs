@@ -21,6 +21,16 @@ pub(super) struct Ends {
 }
 
 impl Ends {
+    #[cfg(feature = "serde")]
+    pub(super) const fn new(deadline: Tick, limit: Tick, expiry: Tick) -> Self {
+        Self { deadline, limit, expiry }
+    }
+
+    #[cfg(feature = "serde")]
+    pub(super) const fn limit(&self) -> Tick {
+        self.limit
+    }
+
     /// The deadline of an entry that must not lose what it had.
     pub(super) fn not_before(self, before: Tick, terms: &Terms) -> Tick {
         if terms.idles && self.deadline <= before && before < self.limit.min(self.expiry) {

@@ -6,7 +6,7 @@
 
 use super::{Chores, Shard, Terms, Times};
 use crate::hash::HashBits;
-use crate::time::Tick;
+use crate::time::{Birth, Tick};
 
 /// Entries that are stored while the lock is held once, at most.
 const HOLD: usize = if cfg!(tidewheel_loom) { 2 } else { 64 };
@@ -43,7 +43,7 @@ impl<K: Eq, V> Shard<K, V> {
                 now = terms.clock.now();
             }
             let Some(Waiting { hash, entry, weight }) = waiting.pop() else { return };
-            let known = (place.zip(seal), now, Times { ttl: terms.ttl, born: now }, Tick::NEVER);
+            let known = (place.zip(seal), now, Times { ttl: terms.ttl, born: Birth::at(now) }, Tick::NEVER);
             let left = self.put(terms, (&mut table, ledger), hash, (entry, weight), known);
             // What comes seldom should not wait for the rest.
             let is_done = left.seldom.is_some();

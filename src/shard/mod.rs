@@ -14,6 +14,7 @@
 //! | `idle.rs` | reads that restart the time to idle |
 //! | `jitter.rs` | by how much a time to live is shortened |
 //! | `many.rs` | inserts of which several are done while the lock is held |
+//! | `record.rs` | what there is to know of an entry, and how one comes back |
 //! | `room.rs` | what a bounded shard gives up before something comes |
 //! | `rule.rs` | what the user's `Expiry` said, and how it takes effect |
 //! | `sweep.rs` | what the reaper does |
@@ -38,6 +39,8 @@ mod fresh;
 mod idle;
 mod jitter;
 mod many;
+#[cfg(feature = "serde")]
+mod record;
 mod room;
 mod rule;
 mod sweep;
@@ -47,6 +50,8 @@ mod write;
 
 pub(crate) use fresh::{Claim, Fresh};
 pub(crate) use many::Waiting;
+#[cfg(feature = "serde")]
+pub(crate) use record::{Comeback, Record, Returned};
 pub(crate) use room::Left;
 pub(crate) use rule::{Expected, Ruled, Ruling};
 pub(crate) use sweep::{Cleared, Hears};
@@ -64,7 +69,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::thread_local;
 use crate::sync::{Arc, CachePadded};
 use crate::table::{Cursor, Met, Node, Pin, Place, Ripe, Sealed, Table, Unlinked, Writing};
-use crate::time::{SECOND, Span, Tick, Timeline};
+use crate::time::{Birth, SECOND, Span, Tick, Timeline};
 use crate::wheel::Wheel;
 use bounds::{Bounds, boundary, stays};
 use std::cell::Cell;
@@ -76,16 +81,16 @@ pub(crate) struct Times {
     /// The entry's own time to live; `ENDLESS` for none.
     pub(crate) ttl: Span,
     /// When it was created.
-    pub(crate) born: Tick,
+    pub(crate) born: Birth,
 }
 
-/// A tick in halves, for a row.
-fn pack(tick: Tick) -> [u32; 2] {
-    [tick.as_nanos() as u32, (tick.as_nanos() >> 32) as u32]
+/// A birth in halves, for a row.
+fn pack(born: Birth) -> [u32; 2] {
+    [born.to_bits() as u32, (born.to_bits() >> 32) as u32]
 }
 
-fn unpack([low, high]: [u32; 2]) -> Tick {
-    Tick::from_nanos(u64::from(low) | u64::from(high) << 32)
+fn unpack([low, high]: [u32; 2]) -> Birth {
+    Birth::from_bits(u64::from(low) | u64::from(high) << 32)
 }
 
 /// The chain of the wheel's slots.
@@ -159,7 +164,7 @@ impl<K, V> Ledger<K, V> {
         self.ttls.set(row, ttl);
     }
 
-    fn set_born(&mut self, row: RowId, born: Tick) {
+    fn set_born(&mut self, row: RowId, born: Birth) {
         self.rows[row].born = pack(born);
     }
 

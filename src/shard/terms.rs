@@ -92,8 +92,14 @@ impl Terms {
     /// Under the lock, before an entry gets this time to live.
     pub(super) fn note(&self, ttl: Span) {
         if ttl != self.ttl {
-            // ORDERING: Relaxed; see `is_uniform`.
-            self.uniform.store(false, Ordering::Relaxed);
+            self.note_bound();
         }
+    }
+
+    /// Under the lock, before an entry is bound by what others are not.
+    #[inline]
+    pub(super) fn note_bound(&self) {
+        // ORDERING: Relaxed; see `is_uniform`.
+        self.uniform.store(false, Ordering::Relaxed);
     }
 }

@@ -10,7 +10,7 @@ use crate::flight::{Begun, Call, Ending, Kind, Ticket};
 use crate::hash::HashBits;
 use crate::sync::Arc;
 use crate::table::{Node, Pin, Place};
-use crate::time::Tick;
+use crate::time::{Birth, Tick};
 
 /// Storing what was loaded.
 pub(crate) struct Landed<K, V> {
@@ -92,7 +92,7 @@ impl<K: Eq, V> Shard<K, V> {
         };
         let seal = place.map(|place| table.node(place).seal());
         let now = terms.clock.now();
-        let times = Times { ttl: terms.ttl, born: now };
+        let times = Times { ttl: terms.ttl, born: Birth::at(now) };
         let expiry = ruling.tick(now, || Tick::NEVER);
         let sealed = (place.zip(seal), now, times, expiry);
         let chores = self.put(terms, (&mut table, ledger), hash, ((key, value), weight), sealed);
@@ -144,7 +144,8 @@ impl<K: Eq, V> Shard<K, V> {
             (Deed::Put { entry, weight, ruling }, None) => {
                 // What is left of an entry that is over.
                 let sealed = place.map(|place| (place, table.node(place).seal()));
-                let (times, expiry) = (Times { ttl: terms.ttl, born: now }, ruling.tick(now, || Tick::NEVER));
+                let (times, expiry) =
+                    (Times { ttl: terms.ttl, born: Birth::at(now) }, ruling.tick(now, || Tick::NEVER));
                 let sealed = (sealed, now, times, expiry);
                 (None, self.put(terms, (&mut table, ledger), hash, (entry, weight), sealed))
             }

@@ -9,7 +9,7 @@ use super::room::{fetch_for_insert, make_room, make_room_in_place};
 use super::{Chores, Expected, Ledger, Ruling, Shard, Terms, Times, stays};
 use crate::hash::HashBits;
 use crate::table::{Node, Pin, Place, Seal, Touch, Unlinked, Writing};
-use crate::time::{Span, Tick};
+use crate::time::{Birth, Span, Tick};
 
 /// What an attempt to replace a value came to. What was not stored is handed back.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl<K: Eq, V> Shard<K, V> {
         terms: &Terms,
         hash: HashBits,
         entry: (K, V),
-        (ttl, born, expiry): (Span, Option<Tick>, Tick),
+        (ttl, born, expiry): (Span, Option<Birth>, Tick),
         weight: u32,
     ) -> Chores<K, V> {
         let mut locked = self.table.lock();
@@ -51,7 +51,7 @@ impl<K: Eq, V> Shard<K, V> {
         ledger.flights.overtake(hash);
         let seal = place.map(|place| table.node(place).seal());
         let now = terms.clock.now();
-        let times = Times { ttl, born: born.unwrap_or(now) };
+        let times = Times { ttl, born: born.unwrap_or(Birth::at(now)) };
         self.put(terms, (&mut table, ledger), hash, (entry, weight), (place.zip(seal), now, times, expiry))
     }
 
@@ -82,7 +82,7 @@ impl<K: Eq, V> Shard<K, V> {
                 return Err(entry);
             }
         }
-        let times = Times { ttl, born: now };
+        let times = Times { ttl, born: Birth::at(now) };
         let expiry = ruling.tick(now, || place.map_or(Tick::NEVER, |at| ledger.expiry(table.row(at))));
         Ok(self.put(
             terms,
@@ -110,7 +110,7 @@ impl<K: Eq, V> Shard<K, V> {
             return self.refuse(terms, (table, ledger), entry, (sealed.map(|(place, _)| place), now));
         }
         let Some((place, seal)) = sealed else {
-            self.add(terms, (table, ledger), hash, (entry, weight), (now, ends, times));
+            self.add(terms, (table, ledger), hash, (entry, weight), (now, ends, times, 0));
             return self.settle((table, ledger), (now, deadline), None);
         };
         ledger.set_born(table.row(place), times.born);
@@ -150,13 +150,13 @@ impl<K: Eq, V> Shard<K, V> {
         }
         ledger.flights.overtake(hash);
         let now = terms.clock.now();
-        let times = Times { ttl, born: now };
+        let times = Times { ttl, born: Birth::at(now) };
         let expiry = ruling.tick(now, || Tick::NEVER);
         let ends = terms.ends(now, times.limit_of_value(now, terms, hash.home()), expiry);
         if ledger.is_too_heavy(weight) {
             return (Ok(()), self.refuse(terms, (&mut table, ledger), (key, value), (None, now)));
         }
-        self.add(terms, (&mut table, ledger), hash, ((key, value), weight), (now, ends, times));
+        self.add(terms, (&mut table, ledger), hash, ((key, value), weight), (now, ends, times, 0));
         (Ok(()), self.settle((&mut table, ledger), (now, ends.deadline), None))
     }
 
@@ -343,15 +343,15 @@ impl<K: Eq, V> Shard<K, V> {
         (true, self.settle((&mut table, ledger), (now, deadline), None))
     }
 
-    /// A row and an entry for it.
+    /// A row and an entry for it, hit so often at least.
     #[inline(always)]
-    fn add(
+    pub(super) fn add(
         &self,
         terms: &Terms,
         (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
         hash: HashBits,
         (entry, weight): ((K, V), u32),
-        (now, ends, times): (Tick, Ends, Times),
+        (now, ends, times, hits): (Tick, Ends, Times, u8),
     ) {
         fetch_for_insert(table, ledger, hash.home());
         make_room(terms, (table, ledger), now, weight);
@@ -359,7 +359,8 @@ impl<K: Eq, V> Shard<K, V> {
         if let Some(fresh) = &ledger.fresh {
             fresh.start(row, now);
         }
-        let hits = ledger.policy.as_mut().map_or(0, |policy| policy.admit(row, hash.home(), weight));
+        let hits =
+            ledger.policy.as_mut().map_or(0, |policy| policy.admit(row, hash.home(), weight).max(hits));
         if let Some(tally) = &mut ledger.tally {
             tally.inserts += 1;
         }

@@ -93,6 +93,49 @@ impl Span {
     }
 }
 
+/// When an entry was created: a tick, or a moment before the timeline began. Clocks begin with the machine, and an entry
+/// may come from a process on one that has run longer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Birth(i64);
+
+impl Birth {
+    pub(crate) const fn at(tick: Tick) -> Self {
+        // A tick has 63 bits.
+        Self(tick.0 as i64)
+    }
+
+    /// So long before `now`.
+    #[cfg(feature = "serde")]
+    pub(crate) const fn before(now: Tick, age: Span) -> Self {
+        let age = if age.0 > Tick::NEVER.0 { Tick::NEVER.0 } else { age.0 };
+        Self(now.0 as i64 - age as i64)
+    }
+
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self(bits as i64)
+    }
+
+    pub(crate) const fn to_bits(self) -> u64 {
+        self.0 as u64
+    }
+
+    /// How old at `now`; zero if that is before it.
+    pub(crate) const fn age(self, now: Tick) -> Span {
+        let age = (now.0 as i64).saturating_sub(self.0);
+        Span(if age < 0 { 0 } else { age as u64 })
+    }
+
+    /// When it is so old; the first tick that is not `DEAD` if that is before the timeline began.
+    #[inline]
+    pub(crate) const fn after(self, age: Span) -> Tick {
+        if age.0 >= Tick::NEVER.0 {
+            return Tick::NEVER;
+        }
+        let tick = self.0.saturating_add(age.0 as i64);
+        if tick <= 0 { Tick::LONG_AGO } else { Tick(tick as u64) }
+    }
+}
+
 /// The word in a node that decides whether its entry is visible.
 ///
 /// Either a tick, or `NEVER`, or `DEAD`. It may carry the flag `SEALED`, which tells those who would
@@ -170,6 +213,19 @@ mod tests {
         assert_eq!((Tick::NEVER.movable(), Tick::NEVER.fixed()), (Tick::NEVER, Tick::NEVER));
         assert!(Deadline::NEVER.is_fixed() && Deadline::at(tick(7)).sealed().is_fixed());
         assert!(!Deadline::DEAD.is_fixed() && !Deadline::at(tick(6)).sealed().is_fixed());
+    }
+
+    #[test]
+    fn a_birth_may_be_before_the_timeline() {
+        let (now, seconds) = (Tick::start_of(3), |count: u64| Span::from_nanos(count * SECOND));
+        let here = Birth::at(Tick::start_of(1));
+        assert_eq!((here.age(now), here.age(Tick::LONG_AGO)), (seconds(2), Span::NONE));
+        assert_eq!((here.after(seconds(5)), here.after(Span::ENDLESS)), (Tick::start_of(6), Tick::NEVER));
+        let before = Birth::from_bits(Birth(-7 * (SECOND as i64)).to_bits());
+        assert_eq!((before.age(now), before.after(seconds(5))), (seconds(10), Tick::LONG_AGO));
+        assert_eq!((before.after(seconds(9)), before.after(Span::ENDLESS)), (Tick::start_of(2), Tick::NEVER));
+        let longest = Span::from_nanos(Tick::NEVER.as_nanos() - 1);
+        assert_eq!(here.after(longest), Tick::NEVER);
     }
 
     #[test]

@@ -1,0 +1,193 @@
+//! Entries written out, and read back: `snapshot` and `restore`.
+//!
+//! Knows in which order things are looked at, written and stored; the bytes are up to `snapshot.rs`, the times to
+//! `shard/record.rs`.
+
+use super::bulk::Owed;
+use super::{Cache, Progress};
+use crate::hash::HashBits;
+use crate::shard::{Comeback, Returned, Shard};
+use crate::snapshot::{Chunks, RestoreError, SnapshotError, read};
+use crate::sync::catch;
+use crate::table::Pin;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::hash::{BuildHasher, Hash};
+use std::io::{Read, Write};
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Writes every live entry: key, value, what is left of its time, its age, its own time to live and its counter of hits.
+    /// How many there are. [`restore`](Self::restore) reads them back, in this process or another.
+    ///
+    /// It sees what [`iter`](Self::iter) sees: every key that is there all the time is written exactly once, one that
+    /// comes or goes meanwhile may be or not, and each value is what was stored when it was looked at. So what is
+    /// written is no image of one moment. Keys and values are written as their `Serialize` says, in MessagePack
+    /// with the names of fields; the format is told byte by byte in [`docs::format`](crate::docs::format).
+    ///
+    /// A file should be written beside its place, synced, and then renamed, so that there is never half a snapshot in it:
+    /// `examples/warm_restart.rs` does that.
+    ///
+    /// # Errors
+    ///
+    /// [`SnapshotError`], when the writer fails, a key or a value cannot be serialized, or an entry comes to more than
+    /// 256 MiB. Then what was written is no snapshot, and `restore` says so.
+    ///
+    /// # Complexity
+    ///
+    /// O(entries). It keeps in memory the bytes of some forty entries, and 64 KiB.
+    ///
+    /// # Concurrency
+    ///
+    /// Holds up no writer for longer than it takes to look at the books of some forty entries, for which it takes their
+    /// shard's lock once. `Serialize` runs outside every lock, while this thread's epoch is pinned, for up to some forty
+    /// entries at a time. The writer is called with no lock and no pin: one that stands still delays nobody.
+    ///
+    /// # Panics
+    ///
+    /// If a `Serialize`, the hasher or the writer does. The cache is as it was.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::Cache;
+    ///
+    /// let cache = Cache::builder().time_to_live(Duration::from_secs(60)).build()?;
+    /// cache.insert("a".to_string(), 1);
+    /// let mut bytes = Vec::new();
+    /// assert_eq!(cache.snapshot(&mut bytes)?, 1);
+    ///
+    /// let other: Cache<String, i32> = Cache::builder().time_to_live(Duration::from_secs(60)).build()?;
+    /// assert_eq!(other.restore(&bytes[..])?, 1);
+    /// assert_eq!(other.get("a"), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn snapshot(&self, writer: impl Write) -> Result<u64, SnapshotError>
+    where
+        K: Serialize,
+        V: Serialize,
+    {
+        let mut chunks = Chunks::begin(writer)?;
+        let mut progress = Progress::START;
+        while self.gather(&mut progress, &mut chunks)? {
+            chunks.hand_over_if_full()?;
+        }
+        chunks.finish()
+    }
+
+    /// Gathers the entries of a few buckets; false at the end.
+    fn gather<W: Write>(&self, progress: &mut Progress, chunks: &mut Chunks<W>) -> Result<bool, SnapshotError>
+    where
+        K: Serialize,
+        V: Serialize,
+    {
+        let (pin, mut met) = (Pin::new(), Vec::new());
+        if !self.walk(progress, &mut met, &pin) {
+            return Ok(false);
+        }
+        // All of one shard.
+        if let Some(&(hash, _)) = met.first() {
+            for (node, record) in self.shard_of(hash).records(&self.parts().terms, &met, &pin) {
+                chunks.add(&record, node.key(), node.value())?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads a [`snapshot`](Self::snapshot) back, and stores what is in it. How many entries came back.
+    ///
+    /// All of it is read and checked first: if anything is wrong, nothing is changed. Then each entry is stored, and
+    /// lives on for as long as it had left when it was written. The time between does not count.
+    ///
+    /// - **Times**: an entry keeps its age, so that [`max_age`](crate::CacheBuilder::max_age) counts on, and a time to live
+    ///   of its own, by which touches and updates go on. One that has none goes by this cache's from the next touch on. What this
+    ///   cache's `max_age` or time to idle would end sooner, ends sooner. An [`Expiry`](crate::Expiry) is not
+    ///   asked: what it said before goes on. No jitter is drawn again. A `refresh_after` counts anew.
+    /// - **What has no time left** is not stored.
+    /// - **What is there already stays**: a live entry under the same key is newer than a snapshot. So a cache may be
+    ///   used while it is restored. A load or computation under way of a key that comes back is overtaken, as by
+    ///   an insert.
+    /// - **Capacity** is respected as by inserts: where there is not room for all, some are evicted for others. Counters of hits
+    ///   come back; the order in which entries came does not. The weigher is asked anew.
+    ///
+    /// It reads up to the snapshot's end and no byte further.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError`] says what is wrong, and at which byte: when the reader fails, when it is no snapshot, was written in a
+    /// newer format, ends in the middle, is not what was written (every chunk has a checksum, and the whole has one), or
+    /// holds what keys or values cannot be made of. Nothing was changed then. (A checksum finds accidents. It keeps out nobody
+    /// who wants to pass for you: restore what you wrote yourself.)
+    ///
+    /// # Complexity
+    ///
+    /// O(bytes). All entries are in memory before the first is stored. No length that is read has memory allocated: that is
+    /// had as bytes arrive.
+    ///
+    /// # Concurrency
+    ///
+    /// The reader, `Deserialize`, the hasher and the weigher run with no lock and no pin. Entries are stored as by
+    /// [`insert_many`](Self::insert_many): others see some before others.
+    ///
+    /// # Panics
+    ///
+    /// If a `Deserialize`, the hasher, the weigher or the reader does, and nothing was changed then; or as `insert` does, and then
+    /// some entries may have come back.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{Cache, ManualClock};
+    ///
+    /// let clock = ManualClock::new();
+    /// let cache = Cache::builder().clock(clock.clone()).build()?;
+    /// cache.insert_with_ttl(1, 'a', Duration::from_secs(10));
+    /// clock.advance(Duration::from_secs(4));
+    /// let mut bytes = Vec::new();
+    /// cache.snapshot(&mut bytes)?;
+    ///
+    /// let later: Cache<i32, char> = Cache::builder().clock(ManualClock::new()).build()?;
+    /// assert_eq!(later.restore(&bytes[..])?, 1);
+    /// assert_eq!(later.remaining_ttl(&1), Some(Duration::from_secs(6)));
+    /// assert!(later.restore(&bytes[1..]).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn restore(&self, reader: impl Read) -> Result<u64, RestoreError>
+    where
+        K: DeserializeOwned,
+        V: DeserializeOwned,
+    {
+        let entries = read::<K, V>(reader)?;
+        let parts = self.parts();
+        let mask = parts.shards.len() - 1;
+        let mut groups: Vec<Vec<Comeback<K, V>>> = parts.shards.iter().map(|_| Vec::new()).collect();
+        // All of the user's code before the first change, but for `Eq`.
+        for (record, key, value) in entries {
+            let hash = HashBits::of(&parts.hasher, &key);
+            let weight = self.weigh(&key, &value);
+            groups[hash.shard(mask)].push(Comeback { hash, entry: (key, value), weight, record });
+        }
+        let count = parts.shards.iter().zip(groups).map(|(shard, group)| self.bring_back(shard, group));
+        Ok(count.sum())
+    }
+
+    /// Stores what waits for a shard. It is taken from the end: of a key that is there twice, what was written last comes back.
+    fn bring_back(&self, shard: &Shard<K, V>, mut group: Vec<Comeback<K, V>>) -> u64 {
+        let mut count = 0;
+        while !group.is_empty() {
+            let mut owed = Owed { cache: self, shard, chores: Vec::new() };
+            let mut returned = Returned { count: 0, unwanted: Vec::new() };
+            shard.bring_back(&self.parts().terms, &mut group, &mut owed.chores, &mut returned);
+            count += returned.count;
+            drop(owed);
+            for (key, value) in returned.unwanted {
+                // Each by itself, as what is too heavy.
+                catch(|| drop(key));
+                catch(|| drop(value));
+            }
+        }
+        count
+    }
+}

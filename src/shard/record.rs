@@ -1,0 +1,155 @@
+//! Records: what there is to know of an entry beside its key and value, and how an entry comes back that was recorded.
+//!
+//! Times are told as what is left, and as an age, so that they mean the same on another clock's timeline.
+
+use super::bounds::Ends;
+use super::write::drop_expired;
+use super::{Chores, Ledger, Shard, Terms, Times};
+use crate::hash::HashBits;
+use crate::rows::RowId;
+use crate::table::{Met, Node, Pin};
+use crate::time::{Birth, Span, Tick};
+
+/// Entries that come back while the lock is held once, at most.
+const HOLD: usize = if cfg!(tidewheel_loom) { 2 } else { 64 };
+
+/// An entry's times and hits at one moment. What never comes is `ENDLESS` away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Record {
+    /// How long it lives on if nobody uses it.
+    pub(crate) left: Span,
+    /// How long until its time to live or its age ends it, however often it is read.
+    pub(crate) limit: Span,
+    /// How long until its `Expiry` ends it.
+    pub(crate) expiry: Span,
+    pub(crate) age: Span,
+    /// Its own time to live, where that is not the cache's.
+    pub(crate) ttl: Option<Span>,
+    /// How often it was hit, as far as the policy counts that.
+    pub(crate) hits: u8,
+}
+
+/// An entry that waits for its shard, to come back.
+pub(crate) struct Comeback<K, V> {
+    pub(crate) hash: HashBits,
+    pub(crate) entry: (K, V),
+    pub(crate) weight: u32,
+    pub(crate) record: Record,
+}
+
+/// What became of some entries that waited.
+pub(crate) struct Returned<K, V> {
+    pub(crate) count: u64,
+    /// Not stored; to be dropped outside the lock.
+    pub(crate) unwanted: Vec<(K, V)>,
+}
+
+/// The time from `now` to `end`.
+fn until(end: Tick, now: Tick) -> Span {
+    if end == Tick::NEVER { Span::ENDLESS } else { end.since(now) }
+}
+
+impl Record {
+    /// When it ends an entry that comes back at `now`, under these terms; `None` if it is over.
+    fn ends(&self, terms: &Terms, now: Tick, born: Birth) -> Option<Ends> {
+        let limit = now.after(self.limit).min(born.after(terms.max_age));
+        let expiry = now.after(self.expiry);
+        let idle = now.after(self.left.min(terms.tti));
+        let idle = if terms.reads_count { idle.movable() } else { idle };
+        let ends = Ends::new(idle.min(limit).min(expiry), limit, expiry);
+        (ends.deadline > now).then_some(ends)
+    }
+}
+
+impl Terms {
+    /// Under the lock, before an entry is bound by something else than its idleness.
+    fn note_limit(&self, ttl: Span, limit: Tick) {
+        self.note(ttl);
+        if self.idles && limit != Tick::NEVER {
+            self.note_bound();
+        }
+    }
+}
+
+impl<K, V> Ledger<K, V> {
+    fn record(&self, terms: &Terms, row: RowId, (now, end, hits): (Tick, Tick, u8)) -> Record {
+        let Times { ttl, born } = self.times(row);
+        let limit = if terms.reads_count { self.limit(terms, row) } else { end };
+        let expiry = self.expiry(row);
+        Record {
+            // A deadline that says that it has come to its bound may be a nanosecond behind that.
+            left: until(end.min(limit).min(expiry), now),
+            limit: until(limit, now),
+            expiry: until(expiry, now),
+            age: born.age(now),
+            ttl: (ttl != terms.ttl).then_some(ttl),
+            hits,
+        }
+    }
+}
+
+impl<K: Eq, V> Shard<K, V> {
+    /// What stands where some nodes were met, if it is alive, and what there is to know of it.
+    pub(crate) fn records<'g>(
+        &'g self,
+        terms: &Terms,
+        met: &[Met<'g, K, V>],
+        pin: &'g Pin,
+    ) -> Vec<(&'g Node<K, V>, Record)> {
+        let mut records = Vec::with_capacity(met.len());
+        let mut locked = self.table.lock();
+        let (table, ledger) = locked.parts();
+        let now = terms.clock.now();
+        for &(hash, node) in met {
+            let Some(place) = table.find(hash, |key| key == node.key()) else { continue };
+            let node = table.lend(place, pin);
+            let Some(end) = node.visible_until(now) else { continue };
+            let hits = if terms.counted { table.lower_hits(place, 0) } else { 0 };
+            records.push((node, ledger.record(terms, table.row(place), (now, end, hits))));
+        }
+        records
+    }
+
+    /// Stores some of the entries that wait, from the end of the list on, and takes them off it; not those that are
+    /// over by now, nor those whose key has a live entry. If an `Eq` panics, as `insert_some`.
+    pub(crate) fn bring_back(
+        &self,
+        terms: &Terms,
+        waiting: &mut Vec<Comeback<K, V>>,
+        chores: &mut Vec<Chores<K, V>>,
+        returned: &mut Returned<K, V>,
+    ) {
+        let mut locked = self.table.lock();
+        let (mut table, ledger) = locked.parts();
+        for _ in 0..HOLD {
+            let Some(next) = waiting.last() else { return };
+            let place = ledger.find(&table, next.hash, |key| *key == next.entry.0);
+            let Some(Comeback { hash, entry, weight, record }) = waiting.pop() else { return };
+            let now = terms.clock.now();
+            let born = Birth::before(now, record.age);
+            let is_free = place.is_none_or(|place| table.node(place).reap(now).is_ok());
+            let Some(ends) = record.ends(terms, now, born).filter(|_| is_free) else {
+                returned.unwanted.push(entry);
+                continue;
+            };
+            if let Some(place) = place {
+                drop_expired(terms, &mut table, ledger, place);
+            }
+            ledger.flights.overtake(hash);
+            let left = if ledger.is_too_heavy(weight) {
+                self.refuse(terms, (&mut table, ledger), entry, (None, now))
+            } else {
+                let times = Times { ttl: record.ttl.unwrap_or(terms.ttl), born };
+                terms.note_limit(times.ttl, ends.limit());
+                self.add(terms, (&mut table, ledger), hash, (entry, weight), (now, ends, times, record.hits));
+                returned.count += 1;
+                self.settle((&mut table, ledger), (now, ends.deadline), None)
+            };
+            let is_done = left.seldom.is_some();
+            chores.extend((is_done || left.removed.is_some()).then_some(left));
+            if is_done {
+                return;
+            }
+        }
+    }
+}

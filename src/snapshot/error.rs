@@ -1,0 +1,136 @@
+//! Why a snapshot could not be written, or read back.
+//!
+//! Knows of no library: what encoding and decoding say comes as a source.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+/// Why a snapshot could not be written. The cache is as it was; what the writer was given is no snapshot.
+///
+/// ```
+/// use tidewheel::{Cache, SnapshotError};
+/// let cache = Cache::new(10);
+/// cache.insert(1, "one".to_string());
+/// let mut room = [0u8; 20];
+/// let error = cache.snapshot(&mut room[..]).unwrap_err();
+/// assert!(matches!(error, SnapshotError::Write(_)));
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// The writer failed.
+    Write(io::Error),
+    /// A key or a value could not be serialized.
+    Serialize {
+        /// Which of the two: `"key"` or `"value"`.
+        part: &'static str,
+        /// What it said.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// An entry is longer than a snapshot can hold.
+    TooLarge {
+        /// What it comes to, in bytes.
+        bytes: u64,
+        /// What is allowed.
+        most: u64,
+    },
+}
+
+impl fmt::Display for SnapshotError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Write(source) => write!(f, "the snapshot could not be written: {source}"),
+            Self::Serialize { part, source } => write!(f, "a {part} could not be serialized: {source}"),
+            Self::TooLarge { bytes, most } => {
+                write!(f, "an entry comes to {bytes} bytes; at most {most} are allowed")
+            }
+        }
+    }
+}
+
+impl Error for SnapshotError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Write(source) => Some(source),
+            Self::Serialize { source, .. } => Some(&**source),
+            Self::TooLarge { .. } => None,
+        }
+    }
+}
+
+/// Why a snapshot could not be restored. Nothing was changed.
+///
+/// Places are told in bytes from where the reader stood.
+///
+/// ```
+/// use tidewheel::{Cache, RestoreError};
+/// let cache: Cache<u64, String> = Cache::new(10);
+/// let error = cache.restore(&b"a letter, and no snapshot"[..]).unwrap_err();
+/// assert!(matches!(error, RestoreError::NotASnapshot));
+/// let error = cache.restore(&b""[..]).unwrap_err();
+/// assert!(matches!(error, RestoreError::Truncated { at: 0 }));
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// The reader failed.
+    Read(io::Error),
+    /// It does not begin as a snapshot does.
+    NotASnapshot,
+    /// It is of another version of the format than this one knows: it was written by a newer one.
+    Version {
+        /// The version that was found.
+        found: u32,
+        /// The one that is known.
+        known: u32,
+    },
+    /// It ends in the middle.
+    Truncated {
+        /// The byte where the part begins that is not all there.
+        at: u64,
+    },
+    /// It is not what was written.
+    Corrupt {
+        /// The byte where the part begins that is wrong.
+        at: u64,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A key or a value is whole, and could not be deserialized: its type may be another than it was.
+    Deserialize {
+        /// Which of the two: `"key"` or `"value"`.
+        part: &'static str,
+        /// The byte where its entry begins.
+        at: u64,
+        /// What it said.
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+impl fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(source) => write!(f, "the snapshot could not be read: {source}"),
+            Self::NotASnapshot => f.write_str("it does not begin as a snapshot does"),
+            Self::Version { found, known } => {
+                write!(f, "the snapshot has the format's version {found}; {known} is known")
+            }
+            Self::Truncated { at } => write!(f, "the snapshot ends in the part that begins at byte {at}"),
+            Self::Corrupt { at, what } => write!(f, "the snapshot is corrupt at byte {at}: {what}"),
+            Self::Deserialize { part, at, source } => {
+                write!(f, "the {part} of the entry at byte {at} could not be deserialized: {source}")
+            }
+        }
+    }
+}
+
+impl Error for RestoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Read(source) => Some(source),
+            Self::Deserialize { source, .. } => Some(&**source),
+            Self::NotASnapshot | Self::Version { .. } | Self::Truncated { .. } | Self::Corrupt { .. } => None,
+        }
+    }
+}
