@@ -1,7 +1,7 @@
 //! Which candidates run in which kind of measurement, with their types forgotten: the loops are
 //! compiled for each candidate, so that no operation in them is a virtual call.
 
-use crate::candidates::{Bounded, Expires, Reads, Updates, Walks, Writes};
+use crate::candidates::{Bounded, Expires, Loads, Reads, Updates, Walks, Writes};
 use crate::candidates::{
     Dashmap, Foyer, Frozen, Locked, MiniMoka, MiniMokaExpiring, Moka, MokaExpiring, MokaPerEntry, MokaTended,
     Papaya, QuickCache, Scc, Stretto, StrettoExpiring, Tidewheel, TidewheelCounted, TidewheelExpiring,
@@ -10,12 +10,16 @@ use crate::candidates::{
 use crate::children::{Child, Kind};
 use crate::keys::{Keys, OneKey, Uniform, Zipf};
 use crate::load::{Drive, rate, walks};
+use crate::loading::Order;
 use crate::steadiness::Measured;
-use crate::{bounded, expiry, growth};
+use crate::{bounded, expiry, growth, loading};
 use std::hint::black_box;
 
 /// The name of the candidate that all others are compared with.
 pub(crate) const OURS: &str = "tidewheel";
+
+/// The name of ours where it only reads what it could load.
+pub(crate) const PLAIN: &str = "tidewheel, get";
 
 /// A filled candidate under one kind of load: million operations per second.
 pub(crate) type Driven = Box<dyn Fn(Drive) -> Measured>;
@@ -139,6 +143,41 @@ pub(crate) fn bounded_mixed<const INSERTS: u64>() -> Vec<Entrant> {
         Entrant { name: C::NAME, fill: bounded::mixed::<C, INSERTS> }
     }
     each!(entrant<INSERTS>: Tidewheel, QuickCache, Moka, MiniMoka, Foyer)
+}
+
+/// Hits through the call that would load; and ours through a plain read beside them.
+pub(crate) fn hitting_one() -> Vec<Entrant> {
+    fn entrant<C: Loads>() -> Entrant {
+        Entrant { name: C::NAME, fill: |entries| loading::hits::<C>(entries, OneKey(entries / 2)) }
+    }
+    let fill = |entries| loading::reads::<Tidewheel>(entries, OneKey(entries / 2));
+    let mut entrants = each!(entrant: Tidewheel, QuickCache, Moka);
+    entrants.insert(1, Entrant { name: PLAIN, fill });
+    entrants
+}
+
+/// The same of all keys alike.
+pub(crate) fn hitting() -> Vec<Entrant> {
+    fn entrant<C: Loads>() -> Entrant {
+        Entrant { name: C::NAME, fill: |entries| loading::hits::<C>(entries, Uniform(entries)) }
+    }
+    let fill = |entries| loading::reads::<Tidewheel>(entries, Uniform(entries));
+    let mut entrants = each!(entrant: Tidewheel, QuickCache, Moka);
+    entrants.insert(1, Entrant { name: PLAIN, fill });
+    entrants
+}
+
+/// A candidate that loads keys that nobody has.
+pub(crate) struct Loader {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(usize, Order) -> Measured,
+}
+
+pub(crate) fn loading() -> Vec<Loader> {
+    fn loader<C: Loads>() -> Loader {
+        Loader { name: C::NAME, run: loading::cold::<C> }
+    }
+    each!(loader: Tidewheel, QuickCache, Moka)
 }
 
 /// Those that take part in a measurement in a process of its own.

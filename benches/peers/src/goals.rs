@@ -34,6 +34,8 @@ use Bound::{AtLeast, AtMost};
 
 const ONE: &str = "1 thread";
 const TWO: &str = "2 threads";
+const SIXTEEN: &str = "16 threads";
+const PLAIN: &str = crate::entrants::PLAIN;
 const US: &str = crate::entrants::OURS;
 const HELD: &str = "tidewheel, guard held";
 const MANY: &str = "tidewheel, 64 at a time";
@@ -50,11 +52,16 @@ const fn rate(what: &'static str, table: &'static str, other: &'static str, boun
     ratio(what, Place(table, US, TWO), Place(table, other, TWO), bound)
 }
 
+/// Our time over another's, where sixteen threads load.
+const fn cold(what: &'static str, table: &'static str, other: &'static str, bound: Bound) -> Goal {
+    ratio(what, Place(table, US, SIXTEEN), Place(table, other, SIXTEEN), bound)
+}
+
 const fn figure(what: &'static str, of: Place, bound: Bound, judged: Judged) -> Goal {
     Goal { what, of, over: None, bound, judged }
 }
 
-const GOALS: [Goal; 51] = [
+const GOALS: [Goal; 59] = [
     rate("one hot key: x dashmap", "hot", "dashmap", AtLeast(5.5)),
     rate("one hot key: x quick_cache", "hot", "quick_cache", AtLeast(4.5)),
     rate("one hot key: x papaya", "hot", "papaya", AtLeast(0.9)),
@@ -188,6 +195,34 @@ const GOALS: [Goal; 51] = [
         "one hot key, with statistics: x the time without",
         Place("hot", US, TWO),
         Place("hot", COUNTED, TWO),
+        AtMost(1.15),
+    ),
+    cold("cold loads, same order: x moka's time", "load-cold", "moka", AtMost(1.0 / 3.0)),
+    cold("cold loads, same order: x quick_cache's time", "load-cold", "quick_cache", AtMost(1.0)),
+    cold("cold loads, own orders: x moka's time", "load-cold-own", "moka", AtMost(1.0 / 3.0)),
+    cold("cold loads, own orders: x quick_cache's time", "load-cold-own", "quick_cache", AtMost(1.0)),
+    figure(
+        "cold loads, same order: loads per key, worst round",
+        Place("load-cold-loads", US, SIXTEEN),
+        AtMost(1.0),
+        Judged::Worst,
+    ),
+    figure(
+        "cold loads, own orders: loads per key, worst round",
+        Place("load-cold-own-loads", US, SIXTEEN),
+        AtMost(1.0),
+        Judged::Worst,
+    ),
+    ratio(
+        "a hit through get_with, one hot key: x the time of get",
+        Place("load-hit", PLAIN, TWO),
+        Place("load-hit", US, TWO),
+        AtMost(1.15),
+    ),
+    ratio(
+        "a hit through get_with, 1e5 keys: x the time of get",
+        Place("load-hit-1e5", PLAIN, TWO),
+        Place("load-hit-1e5", US, TWO),
         AtMost(1.15),
     ),
     rate("first goal, one hot key: x dashmap", "hot", "dashmap", AtLeast(4.5)),

@@ -129,7 +129,7 @@ pub(crate) fn share_out<R: Send>(
 /// Runs `work` on so many threads. Each is given its number and a function that waits until all are
 /// there, then says when it began. Returns what they return, and the share of the time in which they
 /// had no core.
-fn together<R: Send>(
+pub(crate) fn together<R: Send>(
     threads: usize,
     work: impl Fn(usize, &dyn Fn() -> Instant) -> R + Sync,
 ) -> (Vec<R>, f64) {

@@ -24,6 +24,7 @@ mod histogram;
 #[path = "../../support/keys.rs"]
 mod keys;
 mod load;
+mod loading;
 mod machine;
 mod quantiles;
 mod report;

@@ -6,6 +6,7 @@ use crate::children::{self, Child, Kind};
 use crate::entrants::{self, Entrant};
 use crate::keys::Zipf;
 use crate::load::Drive;
+use crate::loading::{COLD, Order};
 use crate::quantiles;
 use crate::steadiness::{Measured, steady};
 use crate::table::{Better, Table};
@@ -61,7 +62,7 @@ impl Workload {
     }
 }
 
-pub(crate) const ALL: [Workload; 18] = [
+pub(crate) const ALL: [Workload; 21] = [
     Workload {
         name: "hot",
         what: "reads of one hot key",
@@ -135,6 +136,21 @@ pub(crate) const ALL: [Workload; 18] = [
         run: bounded_latency,
     },
     Workload { name: "bounded-memory", what: "resident memory of a full cache", run: bounded_memory },
+    Workload {
+        name: "load-hit",
+        what: "hits of one hot key through the call that would load it",
+        run: |workload, plan| rates(workload, plan, entrants::hitting_one(), 1_000),
+    },
+    Workload {
+        name: "load-hit-1e5",
+        what: "hits of 1e5 keys, uniform, through the call that would load them",
+        run: |workload, plan| rates(workload, plan, entrants::hitting(), 100_000),
+    },
+    Workload {
+        name: "load-cold",
+        what: "keys that nobody has, loaded while all threads ask for them",
+        run: load_cold,
+    },
     Workload { name: "expiry", what: "many entries that expire at once", run: expiry },
 ];
 
@@ -202,6 +218,46 @@ fn full_rates(workload: &Workload, plan: &Plan, mut entrants: Vec<Entrant>) -> V
         }
     }
     vec![rates, hits]
+}
+
+/// With sixteen threads too, however few cores there are: those who wait sleep.
+fn load_cold(workload: &Workload, plan: &Plan) -> Vec<Table> {
+    const THREADS: [usize; 3] = [1, 2, 16];
+    let mut loaders = entrants::loading();
+    loaders.retain(|loader| plan.wants(loader.name));
+    let table = |id: String, title: String, unit| {
+        let columns = THREADS.map(threads_title).to_vec();
+        let mut table =
+            Table::new(id, title, (unit, Better::Less), columns, loaders.iter().map(|loader| loader.name));
+        table.lead = THREADS.len() - 1;
+        table
+    };
+    let mut tables = Vec::new();
+    for (order, id, how) in
+        [(Order::Same, "", "all in the same order"), (Order::Own, "-own", "each in an order of its own")]
+    {
+        let id = format!("{}{id}", workload.name);
+        let title = format!("{COLD} keys that nobody has, asked for by every thread, {how}");
+        let mut times =
+            table(id.clone(), title.clone(), "nanoseconds per key, time of all threads over keys");
+        let mut loads = table(format!("{id}-loads"), format!("{title}: loads"), "loads per key");
+        // Round 0 warms up and does not count.
+        for round in 0..=plan.rounds {
+            progress(workload, &format!("{how}, round {round} of {}", plan.rounds));
+            for (column, threads) in THREADS.into_iter().enumerate() {
+                for (row, loader) in loaders.iter().enumerate() {
+                    let Measured { figures, waited } = (loader.run)(threads, order);
+                    let [time, share] = figures[..] else { unreachable!("two figures are measured") };
+                    if round > 0 {
+                        times.push(row, column, &Measured { figures: vec![time], waited });
+                        loads.push(row, column, &Measured { figures: vec![share], waited });
+                    }
+                }
+            }
+        }
+        tables.extend([times, loads]);
+    }
+    tables
 }
 
 fn growth(workload: &Workload, plan: &Plan) -> Vec<Table> {

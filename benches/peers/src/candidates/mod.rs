@@ -123,6 +123,12 @@ fn add_up(values: impl Iterator<Item = u64>) -> (u64, u64) {
     values.fold((0, 0), |(count, sum), value| (count + 1, sum.wrapping_add(black_box(value))))
 }
 
+/// What can also load what it does not have, once for all who ask for it at the same time.
+pub(crate) trait Loads: Writes {
+    /// The value of a key, which the closure makes if there is none.
+    fn get_with(&self, key: u64, load: impl FnOnce() -> u64) -> u64;
+}
+
 /// What can also be full.
 pub(crate) trait Bounded: Writes {
     /// An empty candidate that holds so many entries and no more, each with a time to live if it knows one.

@@ -3,7 +3,8 @@
 //! thread of its own: expired entries leave when other calls come by, or when somebody tends it.
 
 use super::{
-    Bounded, Expires, Hasher, Mortal, Reads, TIME_TO_LIVE, Updates, Walks, Writes, add_up, fill, hasher,
+    Bounded, Expires, Hasher, Loads, Mortal, Reads, TIME_TO_LIVE, Updates, Walks, Writes, add_up, fill,
+    hasher,
 };
 use moka::Expiry;
 use moka::sync::{Cache, CacheBuilder};
@@ -50,6 +51,13 @@ impl Writes for Moka {
 impl Bounded for Moka {
     fn bounded(room: u64) -> Self {
         Self(Cache::builder().max_capacity(room).time_to_live(TIME_TO_LIVE).build_with_hasher(hasher()))
+    }
+}
+
+impl Loads for Moka {
+    #[inline]
+    fn get_with(&self, key: u64, load: impl FnOnce() -> u64) -> u64 {
+        self.0.get_with(key, load)
     }
 }
 

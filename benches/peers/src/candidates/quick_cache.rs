@@ -1,8 +1,9 @@
 //! quick_cache: a bounded cache in shards, each under a read-write lock. Knows no expiry.
 
-use super::{Bounded, Hasher, Reads, Updates, Writes, fill, hasher};
+use super::{Bounded, Hasher, Loads, Reads, Updates, Writes, fill, hasher};
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle, EntryAction, EntryResult};
+use std::convert::Infallible;
 
 pub(crate) struct QuickCache(Cache<u64, u64, UnitWeighter, Hasher>);
 
@@ -41,6 +42,14 @@ impl Writes for QuickCache {
 impl Bounded for QuickCache {
     fn bounded(room: u64) -> Self {
         Self(Cache::with(room as usize, room, UnitWeighter, hasher(), DefaultLifecycle::default()))
+    }
+}
+
+impl Loads for QuickCache {
+    #[inline]
+    fn get_with(&self, key: u64, load: impl FnOnce() -> u64) -> u64 {
+        let Ok(value) = self.0.get_or_insert_with(&key, || Ok::<_, Infallible>(load()));
+        value
     }
 }
 

@@ -2,8 +2,8 @@
 //! and, where it only reads, also under a guard that is held.
 
 use super::{
-    Bounded, Expires, Hasher, Mortal, Operation, Reads, TIME_TO_LIVE, Updates, Walks, Writes, add_up, fill,
-    hasher,
+    Bounded, Expires, Hasher, Loads, Mortal, Operation, Reads, TIME_TO_LIVE, Updates, Walks, Writes, add_up,
+    fill, hasher,
 };
 use std::hash::Hash;
 use std::hint::black_box;
@@ -51,6 +51,13 @@ impl Bounded for Tidewheel {
         let cache =
             Cache::builder().max_capacity(room).time_to_live(TIME_TO_LIVE).build_with_hasher(hasher());
         Self(cache.expect("the reaper's thread starts"))
+    }
+}
+
+impl Loads for Tidewheel {
+    #[inline]
+    fn get_with(&self, key: u64, load: impl FnOnce() -> u64) -> u64 {
+        self.0.get_with(key, load)
     }
 }
 
