@@ -1,8 +1,8 @@
 //! The methods, a line each.
 
-use super::world::{Id, TestCache, done, key, value};
+use super::world::{Id, Key, TestCache, done, key, value};
 use std::time::Duration;
-use tidewheel::ManualClock;
+use tidewheel::{ManualClock, Op};
 
 pub(crate) struct Method {
     pub(crate) name: &'static str,
@@ -51,6 +51,13 @@ pub(crate) const METHODS: &[Method] = &[
     plain("rename", |c, _, k| done(c.rename(&Id(k), key(k + 1)))),
     plain("rename, to it", |c, _, k| done(c.rename(&Id(2), key(k)))),
     plain("invalidate_all", |c, _, _| c.invalidate_all()),
+    plain("get_many", |c, _, k| done(c.get_many(&[Id(k), Id(2)]))),
+    plain("insert_many", |c, _, k| c.insert_many([(key(k), value(k)), (key(2), value(k))])),
+    plain("iter", |c, _, _| done(c.iter().count())),
+    plain("keys", |c, _, _| done(c.keys().count())),
+    plain("read_guard, iter", |c, _, _| done(c.read_guard().iter().count())),
+    plain("retain", |c, _, k| c.retain(|other, _| other.number() != k)),
+    plain("drain", |c, _, _| done(c.drain().count())),
     plain("run_pending_tasks", |c, _, _| c.run_pending_tasks()),
     plain("a sweep", |_, clock, _| clock.advance(Duration::from_millis(1))),
     plain("entry_count", |c, _, _| done((c.entry_count(), c.weighted_size(), c.name().map(str::len)))),
@@ -60,6 +67,47 @@ pub(crate) const METHODS: &[Method] = &[
     plain("downgrade", |c, _, _| done(c.downgrade().upgrade())),
     plain("clone", |c, _, _| done(c.clone())),
     plain("validate", |c, _, _| c.validate()),
+    in_turn("get_many_with", |c, _, k| {
+        let bring =
+            |keys: &[&Key]| keys.iter().map(|other| (key(other.number()), value(k))).collect::<Vec<_>>();
+        done(c.get_many_with([key(k), key(5)], bring));
+    }),
+    in_turn("entry, or_insert", |c, _, k| done(c.entry(key(k)).or_insert(value(k)))),
+    in_turn("entry, or_insert_with", |c, _, k| done(c.entry(key(k)).or_insert_with(|| value(k)))),
+    in_turn("entry, or_insert_with_if", |c, _, k| {
+        done(c.entry(key(k)).or_insert_with_if(|| value(k), |_| true));
+    }),
+    in_turn("entry, or_optionally_insert_with", |c, _, k| {
+        done(c.entry(key(k)).or_optionally_insert_with(|| None));
+    }),
+    in_turn("entry, or_try_insert_with", |c, _, k| done(c.entry(key(k)).or_try_insert_with(|| Err(())))),
+    in_turn("entry, and_upsert_with", |c, _, k| done(c.entry(key(k)).and_upsert_with(|_| value(k)))),
+    in_turn("entry_by_ref, and_upsert_with", |c, _, k| {
+        done(c.entry_by_ref(&Id(k)).and_upsert_with(|_| value(k)));
+    }),
+    in_turn("entry, and_compute_with, put", |c, _, k| {
+        done(c.entry(key(k)).and_compute_with(|_| Op::Put(value(k))));
+    }),
+    in_turn("entry, and_compute_with, remove", |c, _, k| {
+        done(c.entry(key(k)).and_compute_with(|_| Op::Remove));
+    }),
+    in_turn("entry, and_compute_with, nothing", |c, _, k| {
+        done(c.entry(key(k)).and_compute_with(|_| Op::Nop));
+    }),
+    in_turn("entry, and_try_compute_with", |c, _, k| {
+        done(c.entry(key(k)).and_try_compute_with(|_| Err(())));
+    }),
+    in_turn("entry, and_compute_with_timeout", |c, _, k| {
+        done(c.entry(key(k)).and_compute_with_timeout(LONG, |_| Op::Nop));
+    }),
+    #[cfg(feature = "async")]
+    in_turn("entry, or_insert_with_async", |c, _, k| {
+        done(on(c.entry(key(k)).or_insert_with_async(async { value(k) })));
+    }),
+    #[cfg(feature = "async")]
+    in_turn("entry, and_compute_with_async", |c, _, k| {
+        done(on(c.entry(key(k)).and_compute_with_async(|_| async { Op::Put(value(k)) })));
+    }),
     in_turn("get_with", |c, _, k| done(c.get_with(key(k), || value(k)))),
     in_turn("get_with_by_ref", |c, _, k| done(c.get_with_by_ref(&Id(k), || value(k)))),
     in_turn("get_with_timeout", |c, _, k| done(c.get_with_timeout(key(k), LONG, || value(k)))),

@@ -2,6 +2,7 @@
 
 use super::world::{Captured, Code, Id, Kind, World, at, done, has_called, key, value};
 use std::time::Duration;
+use tidewheel::Op;
 
 pub(crate) struct Place {
     pub(crate) name: &'static str,
@@ -9,15 +10,21 @@ pub(crate) struct Place {
     pub(crate) kind: Kind,
     /// Whether the call that runs the code may have the turn of key 1.
     pub(crate) has_turn: bool,
+    /// Whether a task has the turn of key 1 that goes on once this place is left: to wait for it there is to wait for ever.
+    pub(crate) holds_up: bool,
     pub(crate) set_off: fn(&World),
 }
 
 const fn plain(name: &'static str, code: Code, set_off: fn(&World)) -> Place {
-    Place { name, code, kind: Kind::Plain, has_turn: false, set_off }
+    Place { name, code, kind: Kind::Plain, has_turn: false, holds_up: false, set_off }
 }
 
 const fn ruled(name: &'static str, code: Code, set_off: fn(&World)) -> Place {
-    Place { name, code, kind: Kind::Ruled, has_turn: false, set_off }
+    Place { name, code, kind: Kind::Ruled, has_turn: false, holds_up: false, set_off }
+}
+
+const fn of_kind(kind: Kind, place: Place) -> Place {
+    Place { kind, ..place }
 }
 
 /// While the call has its key's turn.
@@ -112,6 +119,67 @@ pub(crate) const PLACES: &[Place] = &[
             value(1)
         }));
     }),
+    turn(plain("get_many_with", Code::Closure, |w| {
+        done(w.cache.get_many_with([key(1)], |_| [(key(1), load())]));
+    })),
+    turn(plain("entry, or_insert_with", Code::Closure, |w| done(w.cache.entry(key(1)).or_insert_with(load)))),
+    turn(plain("entry, or_insert_with_if, the question", Code::Closure, |w| {
+        w.cache.insert(key(1), value(1));
+        done(w.cache.entry(key(1)).or_insert_with_if(|| value(1), |_| load().number == 1));
+    })),
+    turn(plain("entry, and_upsert_with", Code::Closure, |w| {
+        w.cache.insert(key(1), value(1));
+        done(w.cache.entry(key(1)).and_upsert_with(|_| load()));
+    })),
+    turn(plain("entry, and_compute_with, put", Code::Closure, |w| {
+        done(w.cache.entry(key(1)).and_compute_with(|_| Op::Put(load())));
+    })),
+    turn(plain("entry, and_compute_with, remove", Code::Closure, |w| {
+        w.cache.insert(key(1), value(1));
+        done(w.cache.entry(key(1)).and_compute_with(|_| {
+            at(Code::Closure);
+            Op::Remove
+        }));
+    })),
+    turn(plain("entry, and_try_compute_with", Code::Closure, |w| {
+        done(w.cache.entry(key(1)).and_try_compute_with(|_| {
+            at(Code::Closure);
+            Err(())
+        }));
+    })),
+    plain("retain, yes", Code::Closure, |w| w.cache.retain(|_, _| load().number == 1)),
+    plain("retain, no", Code::Closure, |w| w.cache.retain(|_, _| load().number != 1)),
+    plain("the iterator of insert_many", Code::Closure, |w| {
+        w.cache.insert_many([1, 5].into_iter().map(|k| (key(k), load())));
+    }),
+    plain("between two steps of iter", Code::Closure, |w| w.cache.iter().for_each(|_| at(Code::Closure))),
+    plain("between two steps of drain", Code::Closure, |w| w.cache.drain().for_each(|_| at(Code::Closure))),
+    turn(of_kind(
+        Kind::Stale,
+        plain("get_with, of what is old", Code::Closure, |w| {
+            w.cache.insert(key(1), value(1));
+            w.clock.advance_without_sweeping(LONG / 4);
+            done(w.cache.get_with(key(1), load));
+        }),
+    )),
+    // What is told, and asked for, without a caller.
+    of_kind(Kind::Told, plain("a warning", Code::Warning, |w| w.clock.advance(LONG - LONG / 20))),
+    of_kind(Kind::Told, plain("a batch of what expired", Code::Batch, |w| w.clock.advance(2 * LONG))),
+    of_kind(
+        Kind::Told,
+        plain("the executor", Code::Executor, |w| {
+            w.clock.advance_without_sweeping(LONG / 4);
+            done(w.cache.get_with(key(2), || value(1)));
+        }),
+    ),
+    turn(of_kind(
+        Kind::Told,
+        plain("a reload", Code::Reload, |w| {
+            w.cache.insert(key(1), value(1));
+            w.clock.advance_without_sweeping(LONG / 4);
+            done(w.cache.get_with(key(1), || value(1)));
+        }),
+    )),
     // What is asked about values.
     plain("the weigher, of insert", Code::Weigher, |w| w.cache.insert(key(1), value(1))),
     plain("the weigher, of update", Code::Weigher, |w| {
@@ -131,7 +199,21 @@ pub(crate) const PLACES: &[Place] = &[
     turn(ruled("the weigher, of get_with, beside an Expiry", Code::Weigher, |w| {
         done(w.cache.get_with(key(1), || value(1)));
     })),
+    turn(plain("the weigher, of and_upsert_with", Code::Weigher, |w| {
+        done(w.cache.entry(key(1)).and_upsert_with(|_| value(1)));
+    })),
+    turn(ruled("the Expiry, of and_upsert_with", Code::OnUpdate, |w| {
+        w.cache.insert(key(1), value(1));
+        done(w.cache.entry(key(1)).and_upsert_with(|_| value(1)));
+    })),
     // The listener.
+    plain("the listener, of drain", Code::Listener, |w| done(w.cache.drain().count())),
+    plain("the listener, of retain", Code::Listener, |w| w.cache.retain(|_, _| false)),
+    plain("the listener, of insert_many", Code::Listener, |w| w.cache.insert_many([(key(2), value(1))])),
+    plain("the listener, of a computation", Code::Listener, |w| {
+        w.cache.insert(key(1), value(1));
+        done(w.cache.entry(key(1)).and_compute_with(|_| Op::Remove));
+    }),
     plain("the listener, of invalidate", Code::Listener, |w| {
         w.cache.insert(key(1), value(1));
         w.cache.invalidate(&Id(1));
@@ -170,6 +252,12 @@ pub(crate) const PLACES: &[Place] = &[
     turn(plain("a value's clone, of get_with", Code::ValueClone, |w| {
         done(w.cache.get_with(key(1), || value(1)));
     })),
+    turn(plain("a value's clone, of and_upsert_with", Code::ValueClone, |w| {
+        w.cache.insert(key(1), value(1));
+        done(w.cache.entry(key(1)).and_upsert_with(|_| value(1)));
+    })),
+    plain("a value's clone, of iter", Code::ValueClone, |w| done(w.cache.iter().count())),
+    plain("a value's clone, of get_many", Code::ValueClone, |w| done(w.cache.get_many(&[Id(2)]))),
     plain("a key's clone, of replace", Code::KeyClone, |w| done(w.cache.replace(&Id(2), value(1)))),
     plain("a key's clone, of update", Code::KeyClone, |w| done(w.cache.update(&Id(2), |_| value(1)))),
     // Destructors.
@@ -265,16 +353,19 @@ pub(crate) const PLACES: &[Place] = &[
         assert!(poll(&mut waiter, &waker).is_some());
     }),
     #[cfg(feature = "async")]
-    plain("the waker of one who has the turn", Code::Waker, |w| {
-        let waker = std::task::Waker::from(std::sync::Arc::new(Calling));
-        let mut leader = Box::pin(w.cache.get_with_async(key(1), std::future::pending()));
-        assert!(poll(&mut leader, std::task::Waker::noop()).is_none());
-        let mut waiter = Box::pin(w.cache.get_with_async(key(1), async { value(6) }));
-        assert!(poll(&mut waiter, &waker).is_none());
-        w.cache.insert(key(1), value(1));
-        done(leader);
-        assert!(poll(&mut waiter, &waker).is_some());
-    }),
+    Place {
+        holds_up: true,
+        ..plain("the waker of one who has the turn", Code::Waker, |w| {
+            let waker = std::task::Waker::from(std::sync::Arc::new(Calling));
+            let mut leader = Box::pin(w.cache.get_with_async(key(1), std::future::pending()));
+            assert!(poll(&mut leader, std::task::Waker::noop()).is_none());
+            let mut waiter = Box::pin(w.cache.get_with_async(key(1), async { value(6) }));
+            assert!(poll(&mut waiter, &waker).is_none());
+            w.cache.insert(key(1), value(1));
+            done(leader);
+            assert!(poll(&mut waiter, &waker).is_some());
+        })
+    },
 ];
 
 /// A loader.

@@ -20,6 +20,12 @@ pub(crate) enum Code {
     OnCreate,
     OnRead,
     OnUpdate,
+    /// Of an entry that is about to expire.
+    Warning,
+    /// Of entries that expired, all at once.
+    Batch,
+    Executor,
+    Reload,
     #[cfg(feature = "async")]
     Waker,
 }
@@ -31,6 +37,10 @@ pub(crate) enum Kind {
     Plain,
     /// With an `Expiry` besides.
     Ruled,
+    /// Entries are loaded anew after ten seconds, by who finds them old.
+    Stale,
+    /// The same with an executor, which runs its jobs at once; and with warnings, and batches.
+    Told,
     /// As plain, without the listener: what has expired is dropped by whoever comes across it.
     Quiet,
 }
@@ -238,7 +248,26 @@ impl World {
             at(Code::Weigher);
             1
         });
-        let builder = if kind == Kind::Ruled { builder.expire_after(Rules) } else { builder };
+        let old = Duration::from_secs(10);
+        let builder = match kind {
+            Kind::Plain | Kind::Quiet => builder,
+            Kind::Ruled => builder.expire_after(Rules),
+            Kind::Stale => builder.refresh_after(old),
+            Kind::Told => builder
+                .refresh_after(old)
+                .refresh_with(
+                    |_, _| {
+                        at(Code::Reload);
+                        Some(value(7))
+                    },
+                    |job| {
+                        at(Code::Executor);
+                        job();
+                    },
+                )
+                .on_expiring(Duration::from_secs(5), |_, _| at(Code::Warning))
+                .expired_batches(|_| at(Code::Batch)),
+        };
         let cache = with(builder, clock.clone()).build().unwrap();
         *lock(&CACHE) = Some(cache.downgrade());
         cache.insert(key(2), value(2));
