@@ -1,4 +1,4 @@
-//! The errors of building a cache. (A session's errors live beside it, in `session/`.)
+//! The errors of building a cache, of changing its capacity, and of loading. (A session's errors live beside it, in `session/`.)
 //!
 //! An error says what was wrong and what is allowed.
 
