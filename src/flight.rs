@@ -252,7 +252,10 @@ struct Waiting<K, V> {
 
 /// The flights of a shard.
 pub(crate) struct Flights<K, V> {
-    flights: BTreeMap<Ticket, Flight<K, V>>,
+    /// One of them. Most of the time there is no other: so a load that nobody else asks for needs no memory for its flight.
+    one: Option<(Ticket, Flight<K, V>)>,
+    /// All the others; none where there is no `one`.
+    others: BTreeMap<Ticket, Flight<K, V>>,
     begun: u64,
 }
 
@@ -261,6 +264,14 @@ pub(crate) struct Flights<K, V> {
 pub(crate) struct Ending<K, V> {
     /// The call that led. Nobody else has it, but its caller (F4).
     leader: Option<Arc<Call<K, V>>>,
+    /// The key was written or removed since the call that led began (F2).
+    pub(crate) is_overtaken: bool,
+    /// `None` if nobody waited.
+    crowd: Option<Box<Crowd<K, V>>>,
+}
+
+/// Those who waited.
+struct Crowd<K, V> {
     /// Those to be told the outcome.
     told: Vec<Arc<Call<K, V>>>,
     /// Who has the turn now.
@@ -271,16 +282,44 @@ pub(crate) struct Ending<K, V> {
 
 impl<K, V> Flights<K, V> {
     pub(crate) const fn new() -> Self {
-        Self { flights: BTreeMap::new(), begun: 0 }
+        Self { one: None, others: BTreeMap::new(), begun: 0 }
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.flights.is_empty()
+        self.one.is_none()
     }
 
-    fn of_hash(hash: HashBits) -> std::ops::RangeInclusive<Ticket> {
-        (hash.whole(), 0)..=(hash.whole(), u64::MAX)
+    fn get(&self, ticket: Ticket) -> Option<&Flight<K, V>> {
+        match &self.one {
+            Some((number, flight)) if *number == ticket => Some(flight),
+            _ => self.others.get(&ticket),
+        }
+    }
+
+    fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Flight<K, V>> {
+        match &mut self.one {
+            Some((number, flight)) if *number == ticket => Some(flight),
+            _ => self.others.get_mut(&ticket),
+        }
+    }
+
+    fn remove(&mut self, ticket: Ticket) -> Option<Flight<K, V>> {
+        match self.one.take_if(|(number, _)| *number == ticket) {
+            Some((_, flight)) => {
+                self.one = self.others.pop_first();
+                Some(flight)
+            }
+            None => self.others.remove(&ticket),
+        }
+    }
+
+    /// The flights of all keys with a hash.
+    fn of_hash(&mut self, hash: u64) -> impl Iterator<Item = (Ticket, &mut Flight<K, V>)> {
+        let one = self.one.iter_mut().map(|(ticket, flight)| (*ticket, flight));
+        let others = self.others.range_mut((hash, 0)..=(hash, u64::MAX));
+        one.filter(move |(ticket, _)| ticket.0 == hash)
+            .chain(others.map(|(ticket, flight)| (*ticket, flight)))
     }
 
     /// The key is being written or removed: what its flight brings is not to be kept. (By hash alone: if it is
@@ -294,16 +333,13 @@ impl<K, V> Flights<K, V> {
 
     #[cold]
     fn overtake_those(&mut self, hash: HashBits) {
-        for (_, flight) in self.flights.range_mut(Self::of_hash(hash)) {
-            flight.is_overtaken = true;
-        }
+        self.of_hash(hash.whole()).for_each(|(_, flight)| flight.is_overtaken = true);
     }
 
     /// The same of every key.
     pub(crate) fn overtake_all(&mut self) {
-        for flight in self.flights.values_mut() {
-            flight.is_overtaken = true;
-        }
+        let one = self.one.iter_mut().map(|(_, flight)| flight);
+        one.chain(self.others.values_mut()).for_each(|flight| flight.is_overtaken = true);
     }
 
     /// A call leads its key's flight, or joins the one that there is.
@@ -311,38 +347,53 @@ impl<K, V> Flights<K, V> {
     where
         K: Eq,
     {
-        let found =
-            self.flights.range_mut(Self::of_hash(hash)).find(|(_, flight)| flight.leader.key == call.key);
-        if let Some((&ticket, flight)) = found {
-            if leads_here(&flight.leader) {
-                return Begun::Nested;
+        if !self.is_empty() {
+            let mut of_hash = self.of_hash(hash.whole());
+            if let Some((ticket, flight)) = of_hash.find(|(_, flight)| flight.leader.key == call.key) {
+                if leads_here(&flight.leader) {
+                    return Begun::Nested;
+                }
+                flight.waiting.push_back(Waiting { call: call.clone(), is_late: flight.is_overtaken });
+                return Begun::Waits(ticket);
             }
-            flight.waiting.push_back(Waiting { call: call.clone(), is_late: flight.is_overtaken });
-            return Begun::Waits(ticket);
         }
         self.begun += 1;
         let ticket = (hash.whole(), self.begun);
         let flight = Flight { leader: call.clone(), is_overtaken: false, waiting: VecDeque::new() };
-        self.flights.insert(ticket, flight);
+        if self.is_empty() {
+            self.one = Some((ticket, flight));
+        } else {
+            self.others.insert(ticket, flight);
+        }
         Begun::Leads(ticket)
     }
 
     /// The leader looks at the key, and goes by what it sees: what overtook it before is no news any more.
     pub(crate) fn catch_up(&mut self, ticket: Ticket) {
-        if let Some(flight) = self.flights.get_mut(&ticket).filter(|flight| flight.is_overtaken) {
+        if let Some(flight) = self.get_mut(ticket).filter(|flight| flight.is_overtaken) {
             flight.is_overtaken = false;
             flight.waiting.iter_mut().for_each(|waiting| waiting.is_late = false);
         }
     }
 
     pub(crate) fn is_overtaken(&self, ticket: Ticket) -> bool {
-        self.flights.get(&ticket).is_none_or(|flight| flight.is_overtaken)
+        self.get(ticket).is_none_or(|flight| flight.is_overtaken)
     }
 
     /// The leader is done, and came to an outcome of this kind. Whom that leaves waiting has the turn next, one after
     /// the other. `None` if there is no such flight.
+    #[inline]
     pub(crate) fn end(&mut self, ticket: Ticket, kind: Kind) -> Option<Ending<K, V>> {
-        let flight = self.flights.get_mut(&ticket)?;
+        if !self.get(ticket)?.waiting.is_empty() {
+            return self.end_among_others(ticket, kind);
+        }
+        let Flight { leader, is_overtaken, .. } = self.remove(ticket)?;
+        Some(Ending { leader: Some(leader), is_overtaken, crowd: None })
+    }
+
+    #[inline(never)]
+    fn end_among_others(&mut self, ticket: Ticket, kind: Kind) -> Option<Ending<K, V>> {
+        let flight = self.get_mut(ticket)?;
         let (mut told, mut left) = (Vec::new(), Vec::new());
         let mut others = VecDeque::new();
         for waiting in flight.waiting.drain(..) {
@@ -352,24 +403,26 @@ impl<K, V> Flights<K, V> {
                 others.push_back(waiting);
             }
         }
+        let is_overtaken = flight.is_overtaken;
         while let Some(Waiting { call, .. }) = others.pop_front() {
             match call.told(Told::Turn) {
                 Ok(next) => {
                     others.iter_mut().for_each(|waiting| waiting.is_late = false);
                     let leader = std::mem::replace(&mut flight.leader, call);
                     (flight.is_overtaken, flight.waiting) = (false, others);
-                    return Some(Ending { leader: Some(leader), told, next, left });
+                    let crowd = Some(Box::new(Crowd { told, next, left }));
+                    return Some(Ending { leader: Some(leader), is_overtaken, crowd });
                 }
                 Err(_) => left.push(call),
             }
         }
-        let flight = self.flights.remove(&ticket)?;
-        Some(Ending { leader: Some(flight.leader), told, next: None, left })
+        let leader = Some(self.remove(ticket)?.leader);
+        Some(Ending { leader, is_overtaken, crowd: Some(Box::new(Crowd { told, next: None, left })) })
     }
 
     /// A call waits no more. Its handle is for the caller to drop.
     pub(crate) fn forget(&mut self, ticket: Ticket, call: &Arc<Call<K, V>>) -> Option<Arc<Call<K, V>>> {
-        let waiting = &mut self.flights.get_mut(&ticket)?.waiting;
+        let waiting = &mut self.get_mut(ticket)?.waiting;
         let place = waiting.iter().position(|waiting| Arc::ptr_eq(&waiting.call, call))?;
         waiting.remove(place).map(|waiting| waiting.call)
     }
@@ -379,9 +432,11 @@ impl<K, V> Flights<K, V> {
     where
         K: Eq,
     {
-        for (ticket, flight) in &self.flights {
+        assert!(self.one.is_some() || self.others.is_empty(), "others where there is not one");
+        let all = || self.one.iter().map(|(ticket, flight)| (ticket, flight)).chain(&self.others);
+        for (ticket, flight) in all() {
             assert!(ticket.1 <= self.begun, "a flight that nobody began");
-            let same = self.flights.range((ticket.0, 0)..=(ticket.0, u64::MAX));
+            let same = all().filter(|(other, _)| other.0 == ticket.0);
             let same = same.filter(|(_, other)| other.leader.key == flight.leader.key).count();
             assert_eq!(same, 1, "two flights of one key");
             assert!(flight.is_overtaken || flight.waiting.iter().all(|waiting| !waiting.is_late));
@@ -397,14 +452,38 @@ impl<K, V> Ending<K, V> {
     }
 
     /// Tells everybody. What is handed back is for the caller, who makes it his own once he has nothing else to do.
+    #[inline]
     pub(crate) fn tell(self, outcome: Outcome<V>) -> Spoken<V> {
-        let Self { leader, told, next, mut left } = self;
+        match self.crowd {
+            // Its key's destructor is user code, of the call's own.
+            None => drop(self.leader),
+            Some(crowd) => return crowd.tell(outcome, self.leader),
+        }
+        Spoken::Alone(outcome)
+    }
+
+    /// Wakes who has the turn, where nobody is to be told anything.
+    pub(crate) fn pass_on(self) {
+        if let Some(crowd) = self.crowd {
+            if let Some(next) = crowd.next {
+                next.wake();
+            }
+            dismiss(crowd.left);
+        }
+        drop(self.leader);
+    }
+}
+
+impl<K, V> Crowd<K, V> {
+    fn tell(self, outcome: Outcome<V>, leader: Option<Arc<Call<K, V>>>) -> Spoken<V> {
+        let Self { told, next, mut left } = self;
         // Who leads next need not wait for the others to be told.
         if let Some(next) = next {
             next.wake();
         }
         if told.is_empty() {
-            dismiss(leader, left);
+            dismiss(left);
+            drop(leader);
             return Spoken::Alone(outcome);
         }
         let outcome = Arc::new(outcome);
@@ -415,16 +494,9 @@ impl<K, V> Ending<K, V> {
         }
         // Not before all are told: by now a handle may be the last one, and a key's destructor is user code.
         left.extend(told);
-        dismiss(leader, left);
+        dismiss(left);
+        drop(leader);
         Spoken::Shared(outcome)
-    }
-
-    /// Wakes who has the turn, where nobody is to be told anything.
-    pub(crate) fn pass_on(self) {
-        if let Some(next) = self.next {
-            next.wake();
-        }
-        dismiss(self.leader, self.left);
     }
 }
 
@@ -439,6 +511,7 @@ pub(crate) enum Spoken<V> {
 impl<V: Clone> Spoken<V> {
     /// The outcome for a call of its own. A clone that panics, or a destructor, is that call's trouble: so it comes after
     /// all that concerns others.
+    #[inline]
     pub(crate) fn into_own(self) -> Outcome<V> {
         match self {
             Self::Alone(outcome) => outcome,
@@ -453,9 +526,8 @@ impl<V: Clone> Spoken<V> {
 }
 
 /// Drops the keys of calls, which is user code: that of others panics for nobody.
-fn dismiss<K, V>(leader: Option<Arc<Call<K, V>>>, left: Vec<Arc<Call<K, V>>>) {
-    for call in left {
+fn dismiss<K, V>(calls: Vec<Arc<Call<K, V>>>) {
+    for call in calls {
         catch(|| drop(call));
     }
-    drop(leader);
 }

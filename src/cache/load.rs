@@ -4,7 +4,7 @@
 
 use super::Cache;
 use super::refresh::Stale;
-use super::turn::{Beginning, Heard, Turn};
+use super::turn::{Beginning, Heard};
 use crate::error::{LoadError, TimedOut};
 use crate::flight::{Call, Failure, Outcome, Wants};
 use crate::sync::{Alarm, Arc};
@@ -324,21 +324,11 @@ where
                 },
             },
         };
-        Some(lead(turn, init))
+        Some(turn.load(init))
     }
 }
 
 const NO_ALARM: &str = "an alarm that was never set does not go off";
-
-fn lead<K, V, S>(turn: Turn<'_, K, V, S>, init: impl FnOnce() -> Outcome<V>) -> Outcome<V>
-where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-    S: BuildHasher + Send + Sync + 'static,
-{
-    let outcome = turn.run(init);
-    turn.land(outcome)
-}
 
 pub(super) fn wants_value() -> Wants {
     Wants::Value { error: None, nothing: false }

@@ -186,33 +186,46 @@ where
         }
     }
 
+    /// Runs a closure that loads, and lands with what it came to.
+    pub(super) fn load(self, init: impl FnOnce() -> Outcome<V>) -> Outcome<V> {
+        let leading = self.lead();
+        let outcome = init();
+        self.land_leading(outcome, leading)
+    }
+
     /// What the closure came to: a value is stored, unless the key was written or removed meanwhile. Whoever asked for such an
     /// outcome is told, and this call, too.
-    pub(super) fn land(mut self, outcome: Outcome<V>) -> Outcome<V> {
-        let value = match outcome {
-            Outcome::Value(value) => value,
-            outcome => return self.end(outcome),
+    pub(super) fn land(self, outcome: Outcome<V>) -> Outcome<V> {
+        let leading = self.lead();
+        self.land_leading(outcome, leading)
+    }
+
+    fn land_leading(mut self, outcome: Outcome<V>, leading: Option<Leading>) -> Outcome<V> {
+        let (value, call) = match (outcome, self.call.as_ref()) {
+            (Outcome::Value(value), Some(call)) => (value, call),
+            (outcome, _) => {
+                drop(leading);
+                return self.end(outcome);
+            }
         };
         let Parts { terms, expiry, .. } = self.cache.parts();
         let shard = self.cache.shard_of(self.hash);
-        let asked = self.call.as_ref().map(|call| {
-            self.run(|| {
-                let kept = value.clone();
-                let ruling = expiry.as_deref().map(|expiry| self.ruling(expiry, &call.key, &kept));
-                let weight = self.cache.weigh(&call.key, &kept);
-                ((kept, weight), ruling.unwrap_or(Ruling::NONE))
-            })
-        });
-        let Some((kept, ruling)) = asked else { return Outcome::Value(value) };
-        let place = (self.hash, self.ticket);
-        let Landed { ending, chores, back } = shard.land(terms, place, &mut self.call, kept, ruling);
+        let kept = value.clone();
+        let ruling = expiry.as_deref().map(|expiry| self.ruling(expiry, &call.key, &kept));
+        let weight = self.cache.weigh(&call.key, &kept);
+        drop(leading);
+        let (place, ruling) = ((self.hash, self.ticket), ruling.unwrap_or(Ruling::NONE));
+        let Landed { ending, chores, back } =
+            shard.land(terms, place, &mut self.call, (kept, weight), ruling);
         // If it is still there. The flight is somebody else's by now.
         let call = self.call.take();
         let outcome = tell(ending, Outcome::Value(value));
         self.cache.conclude(shard, chores, RemovalCause::Replaced);
         // Each by itself, and their panics are not this call's: it has what it asked for.
-        catch(|| drop(back));
-        catch(|| drop(call));
+        if back.is_some() || call.is_some() {
+            catch(|| drop(back));
+            catch(|| drop(call));
+        }
         outcome.into_own()
     }
 

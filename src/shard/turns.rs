@@ -83,10 +83,10 @@ impl<K: Eq, V> Shard<K, V> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
         let place = call.as_ref().and_then(|call| ledger.find(&table, hash, |key| *key == call.key));
-        let is_overtaken = ledger.flights.is_overtaken(ticket);
         let mut ending = ledger.flights.end(ticket, Kind::Value);
         // The books' handle is in the ending, and this is the other one (F4).
-        let key = if is_overtaken { None } else { ending.as_mut().and_then(|ending| ending.take_key(call)) };
+        let kept = ending.as_mut().filter(|ending| !ending.is_overtaken);
+        let key = kept.and_then(|ending| ending.take_key(call));
         let Some(key) = key else {
             return Landed { ending, chores: Chores::none(), back: Some(value) };
         };
