@@ -20,6 +20,10 @@ pub(crate) enum Kind {
     BoundedLatency,
     /// As `Memory`, of a full cache.
     BoundedMemory,
+    /// Nanoseconds per key that nobody has, which all threads load in the same order; and loads per key.
+    LoadCold,
+    /// The same, each thread in an order of its own.
+    LoadColdOwn,
     /// Seconds from a deadline until everything is gone.
     Expiry,
     /// The same while somebody reads; then quantiles of a read before and meanwhile.
@@ -27,12 +31,14 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Growth,
         Self::Latency,
         Self::Memory,
         Self::BoundedLatency,
         Self::BoundedMemory,
+        Self::LoadCold,
+        Self::LoadColdOwn,
         Self::Expiry,
         Self::ExpiryRead,
     ];

@@ -167,19 +167,6 @@ pub(crate) fn hitting() -> Vec<Entrant> {
     entrants
 }
 
-/// A candidate that loads keys that nobody has.
-pub(crate) struct Loader {
-    pub(crate) name: &'static str,
-    pub(crate) run: fn(usize, Order) -> Measured,
-}
-
-pub(crate) fn loading() -> Vec<Loader> {
-    fn loader<C: Loads>() -> Loader {
-        Loader { name: C::NAME, run: loading::cold::<C> }
-    }
-    each!(loader: Tidewheel, QuickCache, Moka)
-}
-
 /// Those that take part in a measurement in a process of its own.
 pub(crate) fn children(kind: Kind) -> Vec<Child> {
     match kind {
@@ -188,6 +175,8 @@ pub(crate) fn children(kind: Kind) -> Vec<Child> {
         Kind::Memory => weighed(),
         Kind::BoundedLatency => bounded_timed(),
         Kind::BoundedMemory => bounded_weighed(),
+        Kind::LoadCold => loading(),
+        Kind::LoadColdOwn => loading_apart(),
         Kind::Expiry => expiring(),
         Kind::ExpiryRead => expiring_read(),
     }
@@ -231,6 +220,20 @@ fn bounded_weighed() -> Vec<Child> {
         Child { name: C::NAME, run: bounded::memory::<C> }
     }
     each!(child: Tidewheel, QuickCache, Moka, MiniMoka, Foyer)
+}
+
+fn loading() -> Vec<Child> {
+    fn child<C: Loads>() -> Child {
+        Child { name: C::NAME, run: |threads, keys| loading::cold_once_warm::<C>(threads, keys, Order::Same) }
+    }
+    each!(child: Tidewheel, QuickCache, Moka)
+}
+
+fn loading_apart() -> Vec<Child> {
+    fn child<C: Loads>() -> Child {
+        Child { name: C::NAME, run: |threads, keys| loading::cold_once_warm::<C>(threads, keys, Order::Own) }
+    }
+    each!(child: Tidewheel, QuickCache, Moka)
 }
 
 fn expiring() -> Vec<Child> {

@@ -1,4 +1,5 @@
-//! Get, or load once: keys that nobody has, which every thread asks for; and hits through the same call.
+//! Get, or load once: keys that nobody has, which every thread asks for; and hits through the same call. The former in a
+//! child process, as what is in `growth.rs`: loads allocate, and should not find an allocator as another candidate left it.
 //!
 //! A loader costs nothing, so what is measured is what the caches do around it. How often each key was loaded is counted: once
 //! is what all of them promise.
@@ -25,13 +26,13 @@ pub(crate) enum Order {
 }
 
 impl Order {
-    fn key(self, thread: usize, number: u64) -> u64 {
+    fn key(self, thread: usize, number: u64, keys: u64) -> u64 {
         match self {
             Self::Same => number,
             Self::Own => {
                 // Odd, and no multiple of five: it has no divisor in common with the number of keys.
                 let stride = 61_803 + 20 * thread as u64;
-                (number * stride + thread as u64 * (COLD / 16)) % COLD
+                (number * stride + thread as u64 * (keys / 16)) % keys
             }
         }
     }
@@ -39,13 +40,13 @@ impl Order {
 
 /// Nanoseconds per key, the time of all threads together over the number of keys; and how often a key was loaded, on
 /// average.
-pub(crate) fn cold<C: Loads>(threads: usize, order: Order) -> Measured {
-    let candidate = C::empty(COLD);
-    let loads: Vec<AtomicU32> = (0..COLD).map(|_| AtomicU32::new(0)).collect();
+pub(crate) fn cold<C: Loads>(threads: usize, keys: u64, order: Order) -> Measured {
+    let candidate = C::empty(keys);
+    let loads: Vec<AtomicU32> = (0..keys).map(|_| AtomicU32::new(0)).collect();
     let (ended, waited) = together(threads, |thread, start| {
         let start = start();
-        for number in 0..COLD {
-            let key = order.key(thread, number);
+        for number in 0..keys {
+            let key = order.key(thread, number, keys);
             let value = candidate.get_with(key, || {
                 loads[key as usize].fetch_add(1, Ordering::Relaxed);
                 key
@@ -58,8 +59,14 @@ pub(crate) fn cold<C: Loads>(threads: usize, order: Order) -> Measured {
     let end = ended.iter().map(|(_, end)| *end).max().expect("there is a thread");
     let loads: Vec<_> = loads.into_iter().map(AtomicU32::into_inner).collect();
     assert!(loads.iter().all(|loads| *loads > 0), "{} has lost a load", C::NAME);
-    let average = loads.iter().map(|loads| f64::from(*loads)).sum::<f64>() / COLD as f64;
-    Measured { figures: vec![(end - start).as_nanos() as f64 / COLD as f64, average], waited }
+    let average = loads.iter().map(|loads| f64::from(*loads)).sum::<f64>() / keys as f64;
+    Measured { figures: vec![(end - start).as_nanos() as f64 / keys as f64, average], waited }
+}
+
+/// As [`cold`], once the process is warm: its allocator, and clocks that are calibrated once.
+pub(crate) fn cold_once_warm<C: Loads>(threads: usize, keys: u64, order: Order) -> Measured {
+    cold::<C>(threads, keys, order);
+    cold::<C>(threads, keys, order)
 }
 
 /// Hits through the call that would load.
@@ -90,7 +97,7 @@ mod tests {
         for thread in 0..16 {
             let mut asked = vec![false; COLD as usize];
             for number in 0..COLD {
-                let key = Order::Own.key(thread, number) as usize;
+                let key = Order::Own.key(thread, number, COLD) as usize;
                 assert!(!std::mem::replace(&mut asked[key], true), "thread {thread}, key {key}");
             }
         }
@@ -98,7 +105,7 @@ mod tests {
 
     fn loads_once<C: Loads>() {
         for order in [Order::Same, Order::Own] {
-            assert_eq!(cold::<C>(4, order).figures[1], 1.0, "{}", C::NAME);
+            assert_eq!(cold::<C>(4, COLD, order).figures[1], 1.0, "{}", C::NAME);
         }
     }
 

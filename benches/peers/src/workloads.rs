@@ -6,7 +6,7 @@ use crate::children::{self, Child, Kind};
 use crate::entrants::{self, Entrant};
 use crate::keys::Zipf;
 use crate::load::Drive;
-use crate::loading::{COLD, Order};
+use crate::loading::COLD;
 use crate::quantiles;
 use crate::steadiness::{Measured, steady};
 use crate::table::{Better, Table};
@@ -223,35 +223,32 @@ fn full_rates(workload: &Workload, plan: &Plan, mut entrants: Vec<Entrant>) -> V
 /// With sixteen threads too, however few cores there are: those who wait sleep.
 fn load_cold(workload: &Workload, plan: &Plan) -> Vec<Table> {
     const THREADS: [usize; 3] = [1, 2, 16];
-    let mut loaders = entrants::loading();
-    loaders.retain(|loader| plan.wants(loader.name));
-    let table = |id: String, title: String, unit| {
-        let columns = THREADS.map(threads_title).to_vec();
-        let mut table =
-            Table::new(id, title, (unit, Better::Less), columns, loaders.iter().map(|loader| loader.name));
-        table.lead = THREADS.len() - 1;
-        table
-    };
     let mut tables = Vec::new();
-    for (order, id, how) in
-        [(Order::Same, "", "all in the same order"), (Order::Own, "-own", "each in an order of its own")]
-    {
+    for (kind, id, how) in [
+        (Kind::LoadCold, "", "all in the same order"),
+        (Kind::LoadColdOwn, "-own", "each in an order of its own"),
+    ] {
+        let children = plan.children(kind);
+        let table = |id: String, title: String, unit| {
+            let columns = THREADS.map(threads_title).to_vec();
+            let names = children.iter().map(|child| child.name);
+            let mut table = Table::new(id, title, (unit, Better::Less), columns, names);
+            table.lead = THREADS.len() - 1;
+            table
+        };
         let id = format!("{}{id}", workload.name);
         let title = format!("{COLD} keys that nobody has, asked for by every thread, {how}");
         let mut times =
             table(id.clone(), title.clone(), "nanoseconds per key, time of all threads over keys");
         let mut loads = table(format!("{id}-loads"), format!("{title}: loads"), "loads per key");
-        // Round 0 warms up and does not count.
-        for round in 0..=plan.rounds {
+        for round in 1..=plan.rounds {
             progress(workload, &format!("{how}, round {round} of {}", plan.rounds));
             for (column, threads) in THREADS.into_iter().enumerate() {
-                for (row, loader) in loaders.iter().enumerate() {
-                    let Measured { figures, waited } = (loader.run)(threads, order);
+                for (row, child) in children.iter().enumerate() {
+                    let Measured { figures, waited } = children::measure(kind, child.name, threads, COLD);
                     let [time, share] = figures[..] else { unreachable!("two figures are measured") };
-                    if round > 0 {
-                        times.push(row, column, &Measured { figures: vec![time], waited });
-                        loads.push(row, column, &Measured { figures: vec![share], waited });
-                    }
+                    times.push(row, column, &Measured { figures: vec![time], waited });
+                    loads.push(row, column, &Measured { figures: vec![share], waited });
                 }
             }
         }
