@@ -385,31 +385,31 @@ impl<K, V> Flights<K, V> {
     #[inline]
     pub(crate) fn end(&mut self, ticket: Ticket, kind: Kind) -> Option<Ending<K, V>> {
         if !self.get(ticket)?.waiting.is_empty() {
-            return self.end_among_others(ticket, kind);
+            return self.end_before_a_crowd(ticket, kind);
         }
         let Flight { leader, is_overtaken, .. } = self.remove(ticket)?;
         Some(Ending { leader: Some(leader), is_overtaken, crowd: None })
     }
 
     #[inline(never)]
-    fn end_among_others(&mut self, ticket: Ticket, kind: Kind) -> Option<Ending<K, V>> {
+    fn end_before_a_crowd(&mut self, ticket: Ticket, kind: Kind) -> Option<Ending<K, V>> {
         let flight = self.get_mut(ticket)?;
         let (mut told, mut left) = (Vec::new(), Vec::new());
-        let mut others = VecDeque::new();
+        let mut rest = VecDeque::new();
         for waiting in flight.waiting.drain(..) {
             if !waiting.is_late && waiting.call.wants.accepts(kind) {
                 told.push(waiting.call);
             } else {
-                others.push_back(waiting);
+                rest.push_back(waiting);
             }
         }
         let is_overtaken = flight.is_overtaken;
-        while let Some(Waiting { call, .. }) = others.pop_front() {
+        while let Some(Waiting { call, .. }) = rest.pop_front() {
             match call.told(Told::Turn) {
                 Ok(next) => {
-                    others.iter_mut().for_each(|waiting| waiting.is_late = false);
+                    rest.iter_mut().for_each(|waiting| waiting.is_late = false);
                     let leader = std::mem::replace(&mut flight.leader, call);
-                    (flight.is_overtaken, flight.waiting) = (false, others);
+                    (flight.is_overtaken, flight.waiting) = (false, rest);
                     let crowd = Some(Box::new(Crowd { told, next, left }));
                     return Some(Ending { leader: Some(leader), is_overtaken, crowd });
                 }

@@ -7,10 +7,10 @@ use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, OnceLock};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
-use tidewheel::{Cache, ManualClock};
+use tidewheel::{Cache, ManualClock, WeakCache};
 use watchdog::Watchdog;
 
 /// A key whose destructor panics, if it is told to.
@@ -141,5 +141,49 @@ fn a_clone_panics_after_the_value_is_stored() {
     assert!(leader.join().unwrap(), "it shares its value with nobody");
     waiter.join().unwrap();
     assert_eq!(hears.try_iter().collect::<Vec<_>>(), [2]);
+    cache.validate();
+}
+
+/// A value whose weigher panics, and whose destructor asks for the same key then, once.
+#[derive(Clone)]
+struct Asks(Arc<Plot>);
+
+#[derive(Default)]
+struct Plot {
+    cache: OnceLock<WeakCache<u32, Asks>>,
+    armed: AtomicBool,
+    answered: AtomicBool,
+}
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        if thread::panicking() && self.0.armed.swap(false, Ordering::Relaxed) {
+            let cache = self.0.cache.get().and_then(WeakCache::upgrade).expect("the cache is there");
+            drop(cache.get_with(1, || Asks(self.0.clone())));
+            self.0.answered.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A value that is dropped because its weigher panics may ask for its own key: the turn was given back by then.
+#[test]
+fn a_values_destructor_asks_for_the_key_whose_weigher_panics() {
+    let _watchdog = Watchdog::over("a load from a destructor", 20);
+    let plot = Arc::new(Plot::default());
+    let cache: Cache<u32, Asks> = Cache::builder()
+        .max_capacity(10)
+        .weigher(|_: &u32, value: &Asks| {
+            if value.0.armed.load(Ordering::Relaxed) {
+                resume_unwind(Box::new("a weigher panics"));
+            }
+            1
+        })
+        .build()
+        .unwrap();
+    plot.cache.set(cache.downgrade()).unwrap();
+    plot.armed.store(true, Ordering::Relaxed);
+    assert!(catch_unwind(AssertUnwindSafe(|| cache.get_with(1, || Asks(plot.clone())))).is_err());
+    assert!(plot.answered.load(Ordering::Relaxed));
+    assert!(cache.contains_key(&1));
     cache.validate();
 }

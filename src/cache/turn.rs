@@ -200,27 +200,32 @@ where
         self.land_leading(outcome, leading)
     }
 
-    fn land_leading(mut self, outcome: Outcome<V>, leading: Option<Leading>) -> Outcome<V> {
-        let (value, call) = match (outcome, self.call.as_ref()) {
-            (Outcome::Value(value), Some(call)) => (value, call),
-            (outcome, _) => {
+    fn land_leading(self, outcome: Outcome<V>, leading: Option<Leading>) -> Outcome<V> {
+        let value = match outcome {
+            Outcome::Value(value) => value,
+            outcome => {
                 drop(leading);
                 return self.end(outcome);
             }
         };
-        let Parts { terms, expiry, .. } = self.cache.parts();
-        let shard = self.cache.shard_of(self.hash);
-        let kept = value.clone();
-        let ruling = expiry.as_deref().map(|expiry| self.ruling(expiry, &call.key, &kept));
-        let weight = self.cache.weigh(&call.key, &kept);
+        // In this order: if user code panics below, the turn is given back before the destructors of values run, which
+        // may ask for the key.
+        let kept;
+        let (mut turn, leading) = (self, leading);
+        let cache = turn.cache;
+        let Parts { terms, expiry, .. } = cache.parts();
+        let shard = turn.shard();
+        kept = value.clone();
+        let ruling = expiry.as_deref().map(|expiry| turn.ruling(expiry, turn.key(), &kept));
+        let weight = cache.weigh(turn.key(), &kept);
         drop(leading);
-        let (place, ruling) = ((self.hash, self.ticket), ruling.unwrap_or(Ruling::NONE));
+        let (place, ruling) = ((turn.hash, turn.ticket), ruling.unwrap_or(Ruling::NONE));
         let Landed { ending, chores, back } =
-            shard.land(terms, place, &mut self.call, (kept, weight), ruling);
+            shard.land(terms, place, &mut turn.call, (kept, weight), ruling);
         // If it is still there. The flight is somebody else's by now.
-        let call = self.call.take();
+        let call = turn.call.take();
         let outcome = tell(ending, Outcome::Value(value));
-        self.cache.conclude(shard, chores, RemovalCause::Replaced);
+        cache.conclude(shard, chores, RemovalCause::Replaced);
         // Each by itself, and their panics are not this call's: it has what it asked for.
         if back.is_some() || call.is_some() {
             catch(|| drop(back));

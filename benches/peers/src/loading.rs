@@ -30,7 +30,8 @@ impl Order {
         match self {
             Self::Same => number,
             Self::Own => {
-                // Odd, and no multiple of five: it has no divisor in common with the number of keys.
+                // Odd, and no multiple of five: it has no divisor in common with the number of keys, which is `COLD`, or
+                // another that only two and five divide.
                 let stride = 61_803 + 20 * thread as u64;
                 (number * stride + thread as u64 * (keys / 16)) % keys
             }
@@ -40,7 +41,7 @@ impl Order {
 
 /// Nanoseconds per key, the time of all threads together over the number of keys; and how often a key was loaded, on
 /// average.
-pub(crate) fn cold<C: Loads>(threads: usize, keys: u64, order: Order) -> Measured {
+fn cold<C: Loads>(threads: usize, keys: u64, order: Order) -> Measured {
     let candidate = C::empty(keys);
     let loads: Vec<AtomicU32> = (0..keys).map(|_| AtomicU32::new(0)).collect();
     let (ended, waited) = together(threads, |thread, start| {
@@ -48,6 +49,7 @@ pub(crate) fn cold<C: Loads>(threads: usize, keys: u64, order: Order) -> Measure
         for number in 0..keys {
             let key = order.key(thread, number, keys);
             let value = candidate.get_with(key, || {
+                // ORDERING: Relaxed; looked at once the threads are joined.
                 loads[key as usize].fetch_add(1, Ordering::Relaxed);
                 key
             });
@@ -63,7 +65,8 @@ pub(crate) fn cold<C: Loads>(threads: usize, keys: u64, order: Order) -> Measure
     Measured { figures: vec![(end - start).as_nanos() as f64 / keys as f64, average], waited }
 }
 
-/// As [`cold`], once the process is warm: its allocator, and clocks that are calibrated once.
+/// As [`cold`], once the process is warm: its allocator, and a clock that is calibrated once in its first 20 ms. What the
+/// first round of a process is like, this does not tell.
 pub(crate) fn cold_once_warm<C: Loads>(threads: usize, keys: u64, order: Order) -> Measured {
     cold::<C>(threads, keys, order);
     cold::<C>(threads, keys, order)
