@@ -1,16 +1,13 @@
 //! Loads whose user code panics, or calls back into the cache: keys, values, loaders, listeners, wakers. Whoever waits is
 //! told or loads himself, nobody hears of a panic that is not his own, and nothing is leaked.
 
-#[path = "common/bare.rs"]
+#[path = "../common/trouble.rs"]
 #[allow(dead_code, reason = "for those who need all of it")]
-mod bare;
-#[path = "common/trouble.rs"]
-#[allow(dead_code, reason = "for those who need all of it")]
-mod trouble;
-#[path = "common/watchdog.rs"]
-mod watchdog;
+mod plot;
 
-use bare::Running;
+use crate::bare::Running;
+use crate::watchdog::Watchdog;
+use plot::{Deed, Place, Plot, TroubleCache, Value, is_planted};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -20,8 +17,6 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 use tidewheel::{Cache, Expiry, ManualClock, RemovalCause, WeakCache};
 use tokio::sync::oneshot;
-use trouble::{Deed, Place, Plot, TroubleCache, Value, is_planted};
-use watchdog::Watchdog;
 
 fn small() -> (Arc<Plot>, TroubleCache, ManualClock) {
     let clock = ManualClock::new();
@@ -211,7 +206,7 @@ fn a_waker_that_panics_is_no_trouble_for_others() {
     impl Wake for Grumpy {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::Relaxed);
-            std::panic::panic_any(trouble::Planted);
+            std::panic::panic_any(plot::Planted);
         }
     }
 

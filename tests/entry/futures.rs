@@ -1,5 +1,4 @@
 //! Entries that futures compute from what is there: in turn with threads, and whatever becomes of the futures.
-#![cfg(feature = "async")]
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,13 +1,9 @@
 //! Get, or load once, for futures: on several executors, beside callers that are threads, and whatever becomes of the
-//! one that loads. What a future that is dropped leaves behind: `loading_cancelled.rs`.
+//! one that loads. What a future that is dropped leaves behind: `cancelled.rs`.
 
-#[path = "common/bare.rs"]
-mod bare;
-#[path = "common/watchdog.rs"]
-mod watchdog;
-
+use crate::bare::{Bell, Running, block_on, pending, poll};
+use crate::watchdog::Watchdog;
 use async_executor::{Executor, LocalExecutor};
-use bare::{Bell, Running, block_on, pending, poll};
 use futures_lite::future;
 use std::any::Any;
 use std::cell::Cell;
@@ -23,7 +19,6 @@ use std::time::Duration;
 use tidewheel::Cache;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
-use watchdog::Watchdog;
 
 type Numbers = Cache<u32, u32>;
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;

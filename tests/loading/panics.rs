@@ -1,8 +1,6 @@
 //! Panics of other people's code while a load is told to those who wait: they are nobody else's, and leave nobody waiting.
 
-#[path = "common/watchdog.rs"]
-mod watchdog;
-
+use crate::watchdog::Watchdog;
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -11,7 +9,6 @@ use std::sync::{Arc, Barrier, OnceLock};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 use tidewheel::{Cache, ManualClock, WeakCache};
-use watchdog::Watchdog;
 
 /// A key whose destructor panics, if it is told to.
 struct Key(u32, Option<Arc<AtomicBool>>);

@@ -3,12 +3,8 @@
 //! Whatever was dropped, nobody waits in vain afterwards, nobody hears of something older than a write that came before
 //! his call, no two loaders of a key run at once, and the books are whole. `TIDEWHEEL_SEED` goes another way.
 
-#[path = "common/bare.rs"]
-mod bare;
-#[path = "common/watchdog.rs"]
-mod watchdog;
-
-use bare::{Running, block_on, pending};
+use crate::bare::{Running, block_on, pending};
+use crate::watchdog::Watchdog;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,7 +13,6 @@ use std::thread;
 use std::time::Duration;
 use tidewheel::Cache;
 use tokio::sync::oneshot;
-use watchdog::Watchdog;
 
 type Numbers = Cache<u64, u64>;
 

@@ -1,0 +1,26 @@
+//! Get, or load once: whatever the loader does, and becomes of it. One program for all of it, because most of what such a
+//! program takes to build is the cache for its types.
+//!
+//! | file | what |
+//! |---|---|
+//! | `threads.rs` | callers that are threads |
+//! | `futures.rs` | callers that are futures, on several executors |
+//! | `cancelled.rs` | futures that are dropped |
+//! | `many.rs` | many keys at once |
+//! | `panics.rs` | keys, values and clones that panic while a load is told |
+//! | `trouble.rs` | user code that panics or calls back, wherever it is run |
+
+#[cfg(feature = "async")]
+#[path = "../common/bare.rs"]
+mod bare;
+#[cfg(feature = "async")]
+mod cancelled;
+#[cfg(feature = "async")]
+mod futures;
+mod many;
+mod panics;
+mod threads;
+#[cfg(feature = "async")]
+mod trouble;
+#[path = "../common/watchdog.rs"]
+mod watchdog;
