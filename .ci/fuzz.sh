@@ -3,6 +3,8 @@
 #
 #   .ci/fuzz.sh [seconds for each target, 600 if not given]
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# Where a report points to.
+export CARGO_PROFILE_RELEASE_DEBUG=line-tables-only
 
 seconds=${1:-600}
 have_toolchain nightly || fail "fuzzing needs a nightly toolchain: rustup toolchain install nightly"

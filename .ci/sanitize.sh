@@ -11,6 +11,8 @@
 #
 #   .ci/sanitize.sh [address|thread] [-- arguments for the tests]
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# Where a report points to.
+export CARGO_PROFILE_RELEASE_DEBUG=line-tables-only
 
 which=both
 case "${1:-}" in
