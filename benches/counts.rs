@@ -38,9 +38,14 @@ const DUE: u64 = 1_000;
 /// Longer than any path moves its clock.
 const LONG: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-const PATHS: [Path; 20] = [
+const PATHS: [Path; 22] = [
     Path { name: "loop-alone", operations: 20_000, run: |n| over_entries(n, |_, key| see(key)) },
     Path { name: "get-hit", operations: 20_000, run: |n| over_entries(n, |c, key| see(c.get(&key))) },
+    Path {
+        name: "get-with-hit",
+        operations: 20_000,
+        run: |n| over_entries(n, |c, key| see(c.get_with(key, || key))),
+    },
     Path { name: "get-hit-system-clock", operations: 20_000, run: get_hit_system_clock },
     Path { name: "get-hit-bounded", operations: 20_000, run: get_hit_bounded },
     Path { name: "get-hit-stats", operations: 20_000, run: get_hit_stats },
@@ -56,6 +61,7 @@ const PATHS: [Path; 20] = [
     },
     Path { name: "guard-alone", operations: 20_000, run: |n| over_entries(n, |c, _| see(c.read_guard())) },
     Path { name: "guard-held-hit", operations: 20_000, run: guard_held_hit },
+    Path { name: "get-with-cold", operations: 1 << 15, run: get_with_cold },
     Path { name: "insert-new", operations: 1 << 15, run: insert_new },
     Path { name: "insert-new-growing", operations: 1 << 16, run: insert_new_growing },
     Path { name: "insert-evicting", operations: 1 << 15, run: insert_evicting },
@@ -186,6 +192,13 @@ fn insert_evicting(operations: u64) {
 fn insert_new(operations: u64) {
     let cache = build(settings(LONG).clock(ManualClock::new()).initial_capacity(2 * operations as usize));
     timed(|| (0..operations).for_each(|key| cache.insert(key, key)));
+    assert_eq!(cache.entry_count() as u64, operations);
+}
+
+/// As `insert_new`, each key loaded, with nobody else who wants it.
+fn get_with_cold(operations: u64) {
+    let cache = build(settings(LONG).clock(ManualClock::new()).initial_capacity(2 * operations as usize));
+    timed(|| (0..operations).for_each(|key| see(cache.get_with(key, || key))));
     assert_eq!(cache.entry_count() as u64, operations);
 }
 

@@ -414,11 +414,17 @@ mod counter {
             let tick = system::now();
             (count(), tick.as_nanos())
         });
+        // ORDERING: Relaxed; any thread may publish the rate, and all publish a right one.
+        let is_measured = CACHED.window.load(Ordering::Relaxed) != 0;
+        // Nothing can be fresh before the rate is known: no use in a reading for others, each of whom would write it.
+        if !is_measured && cheap.as_nanos().saturating_sub(first_tick) < CALIBRATION {
+            return cheap;
+        }
         let stamp = count();
         let now = system::now();
-        let elapsed = now.as_nanos().saturating_sub(first_tick);
-        // ORDERING: Relaxed; any thread may publish the rate, and all publish a right one.
-        if CACHED.window.load(Ordering::Relaxed) == 0 && elapsed >= CALIBRATION {
+        if !is_measured {
+            // At least `CALIBRATION`: the cheap clock is never ahead.
+            let elapsed = now.as_nanos().saturating_sub(first_tick).max(CALIBRATION);
             let counts = u128::from(stamp.wrapping_sub(first_count));
             let window = u64::try_from(counts * u128::from(FRESH) / u128::from(elapsed)).unwrap_or(0);
             // ORDERING: Relaxed; as above.

@@ -50,6 +50,18 @@ fn a_zero_time_to_live_is_never_visible() {
     }
 }
 
+/// A read took the lock because a write had left its seal, and made the entry live a nanosecond longer than its time to
+/// live, although what idleness gave it ended at the same moment.
+#[test]
+fn a_read_that_has_nothing_to_restart_leaves_the_deadline() {
+    let cache = Cache::builder().clock(ManualClock::new()).time_to_idle(65 * SECOND).build().unwrap();
+    cache.insert(11, 1);
+    // The deadline is what it was, so it stays sealed: a touch must not take it for the one before.
+    assert!(cache.set_ttl(&11, 65 * SECOND));
+    assert_eq!(cache.get(&11), Some(1));
+    assert_eq!(cache.remaining_ttl(&11), Some(65 * SECOND));
+}
+
 /// A key that runs a closure when it is compared with one that is stored.
 struct Probe<F>(u64, F);
 

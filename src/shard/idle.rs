@@ -47,7 +47,9 @@ impl<K, V> Shard<K, V> {
         let node = table.lend(place, pin);
         // Later by the lag, although this clock is precise: so the next read has nothing to do until the
         // readers' clock has passed this moment.
-        let until = |now: Tick, _| match terms.idle_deadline(now) {
+        let until = |now: Tick, before| match terms.idle_deadline(now) {
+            // Locked because of a seal alone: it has what this read would give it.
+            idle if idle <= before => before,
             idle if idle < bound => idle,
             _ => bound.fixed(),
         };

@@ -224,14 +224,14 @@ fn bounded_weighed() -> Vec<Child> {
 
 fn loading() -> Vec<Child> {
     fn child<C: Loads>() -> Child {
-        Child { name: C::NAME, run: |threads, keys| loading::cold_once_warm::<C>(threads, keys, Order::Same) }
+        Child { name: C::NAME, run: |threads, keys| loading::cold_twice::<C>(threads, keys, Order::Same) }
     }
     each!(child: Tidewheel, QuickCache, Moka)
 }
 
 fn loading_apart() -> Vec<Child> {
     fn child<C: Loads>() -> Child {
-        Child { name: C::NAME, run: |threads, keys| loading::cold_once_warm::<C>(threads, keys, Order::Own) }
+        Child { name: C::NAME, run: |threads, keys| loading::cold_twice::<C>(threads, keys, Order::Own) }
     }
     each!(child: Tidewheel, QuickCache, Moka)
 }

@@ -61,7 +61,7 @@ const fn figure(what: &'static str, of: Place, bound: Bound, judged: Judged) -> 
     Goal { what, of, over: None, bound, judged }
 }
 
-const GOALS: [Goal; 59] = [
+const GOALS: [Goal; 63] = [
     rate("one hot key: x dashmap", "hot", "dashmap", AtLeast(5.5)),
     rate("one hot key: x quick_cache", "hot", "quick_cache", AtLeast(4.5)),
     rate("one hot key: x papaya", "hot", "papaya", AtLeast(0.9)),
@@ -201,6 +201,10 @@ const GOALS: [Goal; 59] = [
     cold("cold loads, same order: x quick_cache's time", "load-cold", "quick_cache", AtMost(1.0)),
     cold("cold loads, own orders: x moka's time", "load-cold-own", "moka", AtMost(1.0 / 3.0)),
     cold("cold loads, own orders: x quick_cache's time", "load-cold-own", "quick_cache", AtMost(1.0)),
+    cold("first loads, same order: x moka's time", "load-cold-first", "moka", AtMost(1.0 / 3.0)),
+    cold("first loads, same order: x quick_cache's time", "load-cold-first", "quick_cache", AtMost(1.0)),
+    cold("first loads, own orders: x moka's time", "load-cold-own-first", "moka", AtMost(1.0 / 3.0)),
+    cold("first loads, own orders: x quick_cache's time", "load-cold-own-first", "quick_cache", AtMost(1.0)),
     figure(
         "cold loads, same order: loads per key, worst round",
         Place("load-cold-loads", US, SIXTEEN),

@@ -240,19 +240,25 @@ fn load_cold(workload: &Workload, plan: &Plan) -> Vec<Table> {
         let title = format!("{COLD} keys that nobody has, asked for by every thread, {how}");
         let mut times =
             table(id.clone(), title.clone(), "nanoseconds per key, time of all threads over keys");
+        let mut first_times = table(
+            format!("{id}-first"),
+            format!("{title}, the first time in a process"),
+            "nanoseconds per key, time of all threads over keys",
+        );
         let mut loads = table(format!("{id}-loads"), format!("{title}: loads"), "loads per key");
         for round in 1..=plan.rounds {
             progress(workload, &format!("{how}, round {round} of {}", plan.rounds));
             for (column, threads) in THREADS.into_iter().enumerate() {
                 for (row, child) in children.iter().enumerate() {
                     let Measured { figures, waited } = children::measure(kind, child.name, threads, COLD);
-                    let [time, share] = figures[..] else { unreachable!("two figures are measured") };
+                    let [first, time, share] = figures[..] else { unreachable!("three are measured") };
+                    first_times.push(row, column, &Measured { figures: vec![first], waited });
                     times.push(row, column, &Measured { figures: vec![time], waited });
                     loads.push(row, column, &Measured { figures: vec![share], waited });
                 }
             }
         }
-        tables.extend([times, loads]);
+        tables.extend([times, first_times, loads]);
     }
     tables
 }
