@@ -8,50 +8,46 @@ use crate::rows::RowId;
 /// Values in a chunk, as a power of two.
 const CHUNK_BITS: u32 = if cfg!(tidewheel_loom) { 2 } else { 9 };
 const CHUNK: usize = 1 << CHUNK_BITS;
-/// Chunks in a group, as a power of two: so that a chunk by itself at a high number costs the pointers of its group, and
-/// not of all chunks before it.
-const GROUP_BITS: u32 = if cfg!(tidewheel_loom) { 1 } else { 6 };
-const GROUP: usize = 1 << GROUP_BITS;
 
 /// One value for each row.
 pub(crate) struct Column<T> {
-    /// A group is there where one of its chunks is.
-    groups: Vec<Option<Box<Group<T>>>>,
+    chunks: Vec<Option<Box<[T; CHUNK]>>>,
     usual: T,
 }
-
-type Group<T> = [Option<Box<[T; CHUNK]>>; GROUP];
 
 impl<T: Copy + PartialEq> Column<T> {
     /// A column that has `usual` for every row.
     pub(crate) const fn new(usual: T) -> Self {
-        Self { groups: Vec::new(), usual }
+        Self { chunks: Vec::new(), usual }
     }
 
     #[inline]
     pub(crate) fn get(&self, row: RowId) -> T {
+        if self.chunks.is_empty() {
+            return self.usual;
+        }
         *self.get_ref(row)
     }
 
     /// # Complexity
     ///
-    /// O(1); growth copies no value, only the vector of group pointers: eight bytes for 32,768 rows.
+    /// O(1), amortized; growth copies no value, only the vector of chunk pointers, by an eighth of it at a time.
     #[inline]
     pub(crate) fn set(&mut self, row: RowId, value: T) {
-        if let Some(values) = self.chunk_mut(row) {
-            values[offset(row)] = value;
-        } else if value != self.usual {
-            self.add_chunk(row)[offset(row)] = value;
+        if self.chunks.is_empty() && value == self.usual {
+            return;
+        }
+        match self.chunks.get_mut(chunk(row)) {
+            Some(Some(values)) => values[offset(row)] = value,
+            _ if value == self.usual => {}
+            _ => self.add_chunk(row)[offset(row)] = value,
         }
     }
 
     #[inline]
     pub(crate) fn get_ref(&self, row: RowId) -> &T {
-        match self.groups.get(group(row)) {
-            Some(Some(chunks)) => match &chunks[chunk(row) % GROUP] {
-                Some(values) => &values[offset(row)],
-                None => &self.usual,
-            },
+        match self.chunks.get(chunk(row)) {
+            Some(Some(values)) => &values[offset(row)],
             _ => &self.usual,
         }
     }
@@ -59,10 +55,11 @@ impl<T: Copy + PartialEq> Column<T> {
     /// Where the row's value is, to be changed. Takes memory for its stretch.
     #[inline]
     pub(crate) fn get_mut(&mut self, row: RowId) -> &mut T {
-        if self.chunk_mut(row).is_none() {
+        let chunk = chunk(row);
+        if !matches!(self.chunks.get(chunk), Some(Some(_))) {
             self.add_chunk(row);
         }
-        match self.chunk_mut(row) {
+        match &mut self.chunks[chunk] {
             Some(values) => &mut values[offset(row)],
             None => unreachable!("the chunk was just added"),
         }
@@ -72,42 +69,26 @@ impl<T: Copy + PartialEq> Column<T> {
     pub(crate) fn forget(&mut self, first: RowId, count: usize) {
         let from = first.dense().div_ceil(CHUNK);
         let end = (first.dense() + count) / CHUNK;
-        let end = end.min(self.groups.len() * GROUP);
-        let mut at = from;
-        while at < end {
-            // To the end of the group, or of what is forgotten.
-            let next = (at / GROUP + 1).saturating_mul(GROUP).min(end);
-            let group = &mut self.groups[at / GROUP];
-            if let Some(chunks) = group {
-                chunks[at % GROUP..][..next - at].fill_with(|| None);
-                if chunks.iter().all(Option::is_none) {
-                    *group = None;
-                }
-            }
-            at = next;
+        let end = end.min(self.chunks.len());
+        if from < end {
+            self.chunks[from..end].fill_with(|| None);
         }
-    }
-
-    #[inline]
-    fn chunk_mut(&mut self, row: RowId) -> Option<&mut [T; CHUNK]> {
-        let chunks = self.groups.get_mut(group(row))?.as_mut()?;
-        chunks[chunk(row) % GROUP].as_deref_mut()
     }
 
     #[cold]
     fn add_chunk(&mut self, row: RowId) -> &mut [T; CHUNK] {
-        let index = group(row);
-        if index >= self.groups.len() {
-            self.groups.resize_with(index + 1, || None);
+        let index = chunk(row);
+        let length = self.chunks.len();
+        if index >= length {
+            if index >= self.chunks.capacity() {
+                // By an eighth at a time: what is not used of it stays when the cache has fallen, because rows do not move.
+                self.chunks.reserve_exact((index + 1 - length).max(length / 8));
+            }
+            self.chunks.resize_with(index + 1, || None);
         }
         let usual = self.usual;
-        let group = self.groups[index].get_or_insert_with(|| Box::new([const { None }; GROUP]));
-        group[chunk(row) % GROUP].get_or_insert_with(|| Box::new([usual; CHUNK]))
+        self.chunks[index].get_or_insert_with(|| Box::new([usual; CHUNK]))
     }
-}
-
-const fn group(row: RowId) -> usize {
-    chunk(row) >> GROUP_BITS
 }
 
 const fn chunk(row: RowId) -> usize {
@@ -128,52 +109,39 @@ mod tests {
         let row = |number| (0..number).fold(RowId::FIRST, |row, _| row.next());
         let mut column = Column::new(7u16);
         column.set(row(100_000), 7);
-        assert!(column.groups.is_empty());
+        assert!(column.chunks.is_empty());
         column.set(row(5000), 8);
-        assert_eq!(chunks(&column), (1, 1));
+        assert_eq!(column.chunks.iter().flatten().count(), 1);
         assert_eq!([4999, 5000, 5001, 0, 300_000].map(|at| column.get(row(at))), [7, 8, 7, 7, 7]);
         column.set(row(5000), 7);
         column.set(row(4999), 9);
         assert_eq!([4999, 5000].map(|at| column.get(row(at))), [9, 7]);
     }
 
-    /// Groups and chunks that are there.
-    fn chunks(column: &Column<u16>) -> (usize, usize) {
-        let groups = column.groups.iter().flatten();
-        (groups.clone().count(), groups.flat_map(|chunks| chunks.iter()).flatten().count())
-    }
-
     #[test]
     fn what_is_forgotten_takes_no_memory_and_its_neighbours_stay() {
-        // The row with this number without gaps; the last one tried is in the third group.
         let row = |number| {
-            (0..27).find_map(|chunk| {
-                let before = chunk_size(chunk) - chunk_size(0);
-                (number < before + chunk_size(chunk)).then(|| RowId::at(chunk, number - before))
+            (0..number).fold(RowId::FIRST, |row: RowId, _| match row.next() {
+                next if next.offset() == chunk_size(row.chunk()) => RowId::at(row.chunk() + 1, 0),
+                next => next,
             })
         };
-        let row = |number| row(number).unwrap();
         let mut column = Column::new(0u16);
-        let marked = [100, 600, 32_767, 32_768, 33_300, 70_000];
+        let marked = [100, 600, 1023, 1024, 2000];
         for at in marked {
             column.set(row(at), 1);
         }
-        assert_eq!(chunks(&column), (3, 6));
+        let chunks = |column: &Column<u16>| column.chunks.iter().flatten().count();
+        assert_eq!(chunks(&column), 4);
         // All of the second chunk but one row: the chunk stays.
         column.forget(row(513), 511);
-        assert_eq!((column.get(row(600)), chunks(&column)), (1, (3, 6)));
+        assert_eq!((column.get(row(600)), chunks(&column)), (1, 4));
         column.forget(row(512), 512);
-        assert_eq!((column.get(row(600)), column.get(row(100)), chunks(&column)), (0, 1, (3, 5)));
-        // Over a border of groups, and then the rest of the second group.
-        column.forget(row(32_256), 1_024);
-        assert_eq!(marked.map(|at| column.get(row(at))), [1, 0, 0, 0, 1, 1]);
-        assert_eq!(chunks(&column), (3, 3));
-        column.forget(row(33_280), 4_096);
-        assert_eq!(chunks(&column), (2, 2));
+        assert_eq!(marked.map(|at| column.get(row(at))), [1, 0, 0, 1, 1]);
+        assert_eq!(chunks(&column), 3);
         column.forget(row(0), 1 << 20);
-        assert_eq!(chunks(&column), (0, 0));
-        assert!(marked.iter().all(|&at| column.get(row(at)) == 0));
-        *column.get_mut(row(70_000)) = 3;
-        assert_eq!((column.get(row(70_000)), chunks(&column)), (3, (1, 1)));
+        assert_eq!((marked.map(|at| column.get(row(at))), chunks(&column)), ([0; 5], 0));
+        *column.get_mut(row(2000)) = 3;
+        assert_eq!((column.get(row(2000)), column.get(row(1999)), chunks(&column)), (3, 0, 1));
     }
 }
