@@ -22,8 +22,11 @@ FUZZ=fuzz/Cargo.toml
 # One target folder for all packages, so that what they have in common is compiled once.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$ROOT/target}
 
-# Without line tables, which take a quarter of the time of building the tests, and are read by nobody where all is well.
+# Without line tables, which take a quarter of the time of building the tests, and are read by nobody where all is well. All
+# profiles alike, so that they have their dependencies in common.
 export CARGO_PROFILE_RELEASE_DEBUG=${CARGO_PROFILE_RELEASE_DEBUG:-0}
+export CARGO_PROFILE_BENCH_DEBUG=$CARGO_PROFILE_RELEASE_DEBUG
+export CARGO_PROFILE_DEV_DEBUG=$CARGO_PROFILE_RELEASE_DEBUG
 
 # The command's name, as in "lint", and the second it began.
 STEP=$(basename "$0" .sh)
