@@ -379,9 +379,8 @@ mod counter {
     #[inline]
     #[allow(unsafe_code)]
     fn count() -> u64 {
-        // SAFETY: the instruction exists on every x86-64 processor, touches no memory, and Linux
-        // leaves it available to user code (a kernel that forbade it would not keep its own vDSO
-        // time by it, which `kernel_keeps_time_by_it` has checked).
+        // SAFETY: the instruction exists on every x86-64 processor and touches no memory, and Linux
+        // leaves it available to user code. Whether what it says means anything, `is_trusted` knows.
         unsafe { core::arch::x86_64::_rdtsc() }
     }
 
@@ -423,8 +422,8 @@ mod counter {
         let stamp = count();
         let now = system::now();
         if !is_measured {
-            // At least `CALIBRATION`: the cheap clock is never ahead.
-            let elapsed = now.as_nanos().saturating_sub(first_tick).max(CALIBRATION);
+            // `CALIBRATION` or more: the cheap clock has come that far, and is never ahead.
+            let elapsed = now.as_nanos().saturating_sub(first_tick);
             let counts = u128::from(stamp.wrapping_sub(first_count));
             let window = u64::try_from(counts * u128::from(FRESH) / u128::from(elapsed)).unwrap_or(0);
             // ORDERING: Relaxed; as above.

@@ -1,48 +1,20 @@
 //! Entries that futures compute from what is there: in turn with threads, and whatever becomes of the futures.
 
-use std::future::{Future, poll_fn};
+use crate::bare::{block_on, pending};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::Mutex;
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use tidewheel::{Cache, CompResult, Entry, Op};
 
 type Numbers = Cache<u32, u64>;
 
-struct Unpark(thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        thread::park();
-    }
-}
-
 fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
-}
-
-/// Ready when it is polled for the second time.
-async fn yield_now() {
-    let mut is_ready = false;
-    poll_fn(|context| {
-        context.waker().wake_by_ref();
-        if std::mem::replace(&mut is_ready, true) { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
 }
 
 fn shown(found: Option<Entry<u32, u64>>) -> Option<u64> {
@@ -101,7 +73,7 @@ fn threads_and_futures_count_together() {
                         })),
                         1 => drop(block_on(cache.entry(1).and_upsert_with_async(async |found| {
                             let value = next(found);
-                            yield_now().await;
+                            pending(1).await;
                             leave();
                             value
                         }))),
@@ -131,7 +103,7 @@ fn what_is_written_meanwhile_is_computed_from() {
             let found = shown(found);
             seen.lock().unwrap().push(found);
             async move {
-                yield_now().await;
+                pending(1).await;
                 found.unwrap_or(0) + 10
             }
         }));
@@ -235,7 +207,7 @@ fn a_panic_gives_the_turn_back_and_a_nested_call_is_one() {
         assert_eq!(cache.get(&1), None);
     }
     let panics = cache.entry(1).and_upsert_with_async(async |_| {
-        yield_now().await;
+        pending(1).await;
         panic!("the future is told to fail")
     });
     assert!(catch_unwind(AssertUnwindSafe(|| block_on(panics))).is_err());
@@ -252,19 +224,19 @@ fn the_futures_may_move_to_other_threads() {
     }
     let cache = Numbers::new(10);
     let later = |value| async move {
-        yield_now().await;
+        pending(1).await;
         value
     };
     assert!(on_another(cache.entry(1).or_insert_with_async(later(1))).is_fresh());
     assert_eq!(on_another(cache.entry(1).and_upsert_with_async(|_| later(2))).into_value(), 2);
     assert_eq!(on_another(cache.entry(1).or_insert_with_if_async(later(3), |_| true)).into_value(), 3);
     let removed = on_another(cache.entry_by_ref(&1).and_compute_with_async(|_| async {
-        yield_now().await;
+        pending(1).await;
         Op::Remove
     }));
     assert_eq!(removed.unwrap().into_value(), 3);
     let failed = on_another(cache.entry(1).and_try_compute_with_async(|_| async {
-        yield_now().await;
+        pending(1).await;
         Err::<Op<u64>, _>(4)
     }));
     assert_eq!(failed, Err(4));

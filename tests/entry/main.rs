@@ -6,5 +6,9 @@
 //! | `futures.rs` | by futures, and in turn with threads |
 
 #[cfg(feature = "async")]
+#[path = "../common/bare.rs"]
+#[allow(dead_code, reason = "for those who need all of it")]
+mod bare;
+#[cfg(feature = "async")]
 mod futures;
 mod threads;

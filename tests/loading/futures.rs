@@ -2,6 +2,7 @@
 //! one that loads. What a future that is dropped leaves behind: `cancelled.rs`.
 
 use crate::bare::{Bell, Running, block_on, pending, poll};
+use crate::threads;
 use crate::watchdog::Watchdog;
 use async_executor::{Executor, LocalExecutor};
 use futures_lite::future;
@@ -11,8 +12,8 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, mpsc};
 use std::task::Poll;
 use std::thread;
 use std::time::Duration;
@@ -225,21 +226,10 @@ fn threads_wait_for_a_future() {
 fn futures_wait_for_a_thread() {
     let _watchdog = Watchdog::over("futures that wait for a thread", 60);
     let (cache, runs) = (Numbers::new(10), Arc::default());
-    let (go_on, gate) = mpsc::channel();
-    let (begun, has_begun) = mpsc::channel();
-    let load = {
-        let cache = cache.clone();
-        thread::spawn(move || {
-            cache.get_with(1, || {
-                begun.send(()).unwrap();
-                gate.recv().unwrap()
-            })
-        })
-    };
-    has_begun.recv().unwrap();
+    let load = threads::under_way(&cache);
     let waiters = waiters(&cache, 3, 8, &runs);
-    go_on.send(7).unwrap();
-    assert_eq!(load.join().unwrap(), 7);
+    load.go_on.send(7).unwrap();
+    assert_eq!(load.thread.join().unwrap(), 7);
     for waiter in waiters {
         assert_eq!(waiter.finish(), 7);
     }

@@ -1,5 +1,5 @@
-//! Get, or load once: whatever the loader does, and becomes of it. One program for all of it, because most of what such a
-//! program takes to build is the cache for its types.
+//! Get, or load once: whatever the loader does, and becomes of it. One program for all of it, so that what the
+//! files have in common is built once.
 //!
 //! | file | what |
 //! |---|---|

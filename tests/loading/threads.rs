@@ -11,12 +11,12 @@ use tidewheel::{Cache, LoadError, TimedOut};
 type Numbers = Cache<u32, u32>;
 
 /// A load of key 1 on a thread of its own, which is in its loader when this returns, and goes on at a word.
-struct UnderWay {
-    go_on: Sender<u32>,
-    thread: thread::JoinHandle<u32>,
+pub(crate) struct UnderWay {
+    pub(crate) go_on: Sender<u32>,
+    pub(crate) thread: thread::JoinHandle<u32>,
 }
 
-fn under_way(cache: &Numbers) -> UnderWay {
+pub(crate) fn under_way(cache: &Numbers) -> UnderWay {
     let (go_on, gate): (_, Receiver<u32>) = channel();
     let (begun, has_begun) = channel();
     let cache = cache.clone();

@@ -223,6 +223,7 @@ fn full_rates(workload: &Workload, plan: &Plan, mut entrants: Vec<Entrant>) -> V
 /// With sixteen threads too, however few cores there are: those who wait sleep.
 fn load_cold(workload: &Workload, plan: &Plan) -> Vec<Table> {
     const THREADS: [usize; 3] = [1, 2, 16];
+    const TIME: &str = "nanoseconds per key, time of all threads over keys";
     let mut tables = Vec::new();
     for (kind, id, how) in [
         (Kind::LoadCold, "", "all in the same order"),
@@ -238,13 +239,9 @@ fn load_cold(workload: &Workload, plan: &Plan) -> Vec<Table> {
         };
         let id = format!("{}{id}", workload.name);
         let title = format!("{COLD} keys that nobody has, asked for by every thread, {how}");
-        let mut times =
-            table(id.clone(), title.clone(), "nanoseconds per key, time of all threads over keys");
-        let mut first_times = table(
-            format!("{id}-first"),
-            format!("{title}, the first time in a process"),
-            "nanoseconds per key, time of all threads over keys",
-        );
+        let mut times = table(id.clone(), title.clone(), TIME);
+        let mut first_times =
+            table(format!("{id}-first"), format!("{title}, the first time in a process"), TIME);
         let mut loads = table(format!("{id}-loads"), format!("{title}: loads"), "loads per key");
         for round in 1..=plan.rounds {
             progress(workload, &format!("{how}, round {round} of {}", plan.rounds));
