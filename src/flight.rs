@@ -21,8 +21,8 @@
 //!   what it sees, takes the mark off each time it looks at the key, and tells nobody what it came to.)
 //! - **F3** A call that waits is told once, and first come first served: an outcome, or that it has the turn. One that
 //!   leaves with the turn in hand passes it on.
-//! - **F4** The books and its own caller share a call, and nobody else while it leads: so its key can be taken out. (A turn is
-//!   told under the lock, so that nobody needs a handle to do it later.)
+//! - **F4** The key of a call that leads is the books' alone, or theirs and its caller's, if that has use for it: so it can be
+//!   taken out. (A turn is told under the lock, so that nobody needs a handle to do it later.)
 //! - **F5** The shard's lock comes before a seat's. Under either runs no user code but `Eq`; wakers are called, cloned and
 //!   dropped outside.
 
@@ -94,11 +94,33 @@ impl Wants {
     }
 }
 
-/// One call for a key: it leads, or waits.
+/// One call for a key, as its caller and the books share it: it waits, or leads and may ask for its key again.
 pub(crate) struct Call<K, V> {
     pub(crate) key: K,
-    wants: Wants,
     seat: Mutex<Seat<V>>,
+}
+
+/// A key that is asked for.
+pub(crate) enum Asked<K, V> {
+    /// Given away: its caller does not look at it again if it leads. That takes no memory, and no counting of handles.
+    Given(K),
+    Shared(Arc<Call<K, V>>),
+}
+
+impl<K, V> Asked<K, V> {
+    pub(crate) fn key(&self) -> &K {
+        match self {
+            Self::Given(key) => key,
+            Self::Shared(call) => &call.key,
+        }
+    }
+
+    fn into_call(self) -> Arc<Call<K, V>> {
+        match self {
+            Self::Given(key) => Call::new(key),
+            Self::Shared(call) => call,
+        }
+    }
 }
 
 /// Where a call that waits is told.
@@ -138,8 +160,8 @@ impl Who {
 }
 
 impl<K, V> Call<K, V> {
-    pub(crate) fn new(key: K, wants: Wants) -> Self {
-        Self { key, wants, seat: Mutex::new(Seat::Waiting(None)) }
+    pub(crate) fn new(key: K) -> Arc<Self> {
+        Arc::new(Self { key, seat: Mutex::new(Seat::Waiting(None)) })
     }
 
     /// What it was told, or else `who` is woken once it is.
@@ -194,23 +216,41 @@ impl<K, V> Call<K, V> {
     }
 }
 
+/// Which flight it is: the key's hash, a number, and the address of the books, for a thread that leads in several.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Ticket {
+    hash: u64,
+    number: u64,
+    books: usize,
+}
+
+/// What the caller of a call that leads has in hand.
+pub(crate) struct Hold<K, V> {
+    /// `None` once its turn is over.
+    pub(crate) ticket: Option<Ticket>,
+    /// `None` if the key was given away.
+    pub(crate) call: Option<Arc<Call<K, V>>>,
+}
+
+impl<K, V> Hold<K, V> {
+    pub(crate) fn key(&self) -> &K {
+        &self.call.as_ref().expect("who asks for its key shares it with the books").key
+    }
+}
+
 thread_local! {
-    /// The calls whose closures run on this thread, by their addresses.
-    static LEADING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    /// The flights whose leaders' closures run on this thread.
+    static LEADING: RefCell<Vec<Ticket>> = const { RefCell::new(Vec::new()) };
 }
 
-fn address<K, V>(call: &Arc<Call<K, V>>) -> usize {
-    Arc::as_ptr(call).addr()
-}
-
-/// While it is there, a call's closure runs on this thread: to wait for that call would be to wait for oneself.
+/// While it is there, a flight's closure runs on this thread: to wait for that flight would be to wait for oneself.
 #[derive(Debug)]
 pub(crate) struct Leading;
 
 impl Leading {
-    pub(crate) fn enter<K, V>(call: &Arc<Call<K, V>>) -> Self {
+    pub(crate) fn enter(ticket: Ticket) -> Self {
         // On a thread that is about to end nobody can tell.
-        let _ = LEADING.try_with(|leading| leading.borrow_mut().push(address(call)));
+        let _ = LEADING.try_with(|leading| leading.borrow_mut().push(ticket));
         Self
     }
 }
@@ -221,31 +261,38 @@ impl Drop for Leading {
     }
 }
 
-fn leads_here<K, V>(call: &Arc<Call<K, V>>) -> bool {
-    LEADING.try_with(|leading| leading.borrow().contains(&address(call))).unwrap_or(false)
+fn leads_here(ticket: Ticket) -> bool {
+    LEADING.try_with(|leading| leading.borrow().contains(&ticket)).unwrap_or(false)
 }
 
-/// Which flight of a shard: the key's hash, and a number.
-pub(crate) type Ticket = (u64, u64);
-
 /// How a call came aboard.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Begun {
-    Leads(Ticket),
-    Waits(Ticket),
+pub(crate) enum Begun<K, V> {
+    Leads(Hold<K, V>),
+    Waits(Ticket, Arc<Call<K, V>>),
     /// It would wait for a closure that it is called from.
-    Nested,
+    Nested(Asked<K, V>),
 }
 
 struct Flight<K, V> {
-    leader: Arc<Call<K, V>>,
+    /// The key of the call that leads.
+    leader: Asked<K, V>,
+    /// There was no entry when the leader began.
+    is_first: bool,
     /// The key was written or removed since the leader began (F2).
     is_overtaken: bool,
-    waiting: VecDeque<Waiting<K, V>>,
+    /// `None` as long as nobody waits, which is most of the time.
+    waiting: Option<VecDeque<Waiting<K, V>>>,
+}
+
+impl<K, V> Flight<K, V> {
+    fn ended(self, crowd: Option<Box<Crowd<K, V>>>) -> Ending<K, V> {
+        Ending { leader: Some(self.leader), is_overtaken: self.is_overtaken, crowd }
+    }
 }
 
 struct Waiting<K, V> {
     call: Arc<Call<K, V>>,
+    wants: Wants,
     /// It joined when the flight was overtaken already.
     is_late: bool,
 }
@@ -262,8 +309,8 @@ pub(crate) struct Flights<K, V> {
 /// What is left to do when a call does not lead any more: all of it outside the lock.
 #[must_use]
 pub(crate) struct Ending<K, V> {
-    /// The call that led. Nobody else has it, but its caller (F4).
-    leader: Option<Arc<Call<K, V>>>,
+    /// The key of the call that led (F4).
+    leader: Option<Asked<K, V>>,
     /// The key was written or removed since the call that led began (F2).
     pub(crate) is_overtaken: bool,
     /// `None` if nobody waited.
@@ -317,8 +364,9 @@ impl<K, V> Flights<K, V> {
     /// The flights of all keys with a hash.
     fn of_hash(&mut self, hash: u64) -> impl Iterator<Item = (Ticket, &mut Flight<K, V>)> {
         let one = self.one.iter_mut().map(|(ticket, flight)| (*ticket, flight));
-        let others = self.others.range_mut((hash, 0)..=(hash, u64::MAX));
-        one.filter(move |(ticket, _)| ticket.0 == hash)
+        let [first, last] = [0, u64::MAX].map(|number| Ticket { hash, number, books: 0 });
+        let others = self.others.range_mut(first..last);
+        one.filter(move |(ticket, _)| ticket.hash == hash)
             .chain(others.map(|(ticket, flight)| (*ticket, flight)))
     }
 
@@ -342,62 +390,92 @@ impl<K, V> Flights<K, V> {
         one.chain(self.others.values_mut()).for_each(|flight| flight.is_overtaken = true);
     }
 
-    /// A call leads its key's flight, or joins the one that there is.
-    pub(crate) fn begin(&mut self, hash: HashBits, call: &Arc<Call<K, V>>) -> Begun
+    /// A call leads its key's flight, or joins the one that there is. `is_first`: it is known that there is no entry.
+    pub(crate) fn begin(
+        &mut self,
+        hash: HashBits,
+        asked: Asked<K, V>,
+        wants: Wants,
+        is_first: bool,
+    ) -> Begun<K, V>
     where
         K: Eq,
     {
         if !self.is_empty() {
             let mut of_hash = self.of_hash(hash.whole());
-            if let Some((ticket, flight)) = of_hash.find(|(_, flight)| flight.leader.key == call.key) {
-                if leads_here(&flight.leader) {
-                    return Begun::Nested;
+            if let Some((ticket, flight)) = of_hash.find(|(_, flight)| flight.leader.key() == asked.key()) {
+                if leads_here(ticket) {
+                    return Begun::Nested(asked);
                 }
-                flight.waiting.push_back(Waiting { call: call.clone(), is_late: flight.is_overtaken });
-                return Begun::Waits(ticket);
+                let call = asked.into_call();
+                let is_late = flight.is_overtaken;
+                let waiting = flight.waiting.get_or_insert_default();
+                waiting.push_back(Waiting { call: call.clone(), wants, is_late });
+                return Begun::Waits(ticket, call);
             }
         }
         self.begun += 1;
-        let ticket = (hash.whole(), self.begun);
-        let flight = Flight { leader: call.clone(), is_overtaken: false, waiting: VecDeque::new() };
+        let books = std::ptr::from_ref(self).addr();
+        let ticket = Ticket { hash: hash.whole(), number: self.begun, books };
+        let call = match &asked {
+            Asked::Given(_) => None,
+            Asked::Shared(call) => Some(call.clone()),
+        };
+        let flight = Flight { leader: asked, is_first, is_overtaken: false, waiting: None };
         if self.is_empty() {
             self.one = Some((ticket, flight));
         } else {
             self.others.insert(ticket, flight);
         }
-        Begun::Leads(ticket)
+        Begun::Leads(Hold { ticket: Some(ticket), call })
     }
 
     /// The leader looks at the key, and goes by what it sees: what overtook it before is no news any more.
-    pub(crate) fn catch_up(&mut self, ticket: Ticket) {
-        if let Some(flight) = self.get_mut(ticket).filter(|flight| flight.is_overtaken) {
-            flight.is_overtaken = false;
-            flight.waiting.iter_mut().for_each(|waiting| waiting.is_late = false);
+    pub(crate) fn catch_up(&mut self, hold: &Hold<K, V>) {
+        let flight = hold.ticket.and_then(|ticket| self.get_mut(ticket));
+        if let Some(flight) = flight.filter(|flight| flight.is_overtaken) {
+            (flight.is_first, flight.is_overtaken) = (false, false);
+            flight.waiting.iter_mut().flatten().for_each(|waiting| waiting.is_late = false);
         }
     }
 
-    pub(crate) fn is_overtaken(&self, ticket: Ticket) -> bool {
-        self.get(ticket).is_none_or(|flight| flight.is_overtaken)
+    pub(crate) fn is_overtaken(&self, hold: &Hold<K, V>) -> bool {
+        hold.ticket.and_then(|ticket| self.get(ticket)).is_none_or(|flight| flight.is_overtaken)
+    }
+
+    /// The key of a leader whose value is to be kept, if there may be an entry: there is none if there was none when it began,
+    /// for whatever writes one overtakes the flight (F2).
+    pub(crate) fn key_to_find(&self, hold: &Hold<K, V>) -> Option<&K> {
+        let flight = self.get(hold.ticket?)?;
+        (!flight.is_first && !flight.is_overtaken).then(|| flight.leader.key())
     }
 
     /// The leader is done, and came to an outcome of this kind. Whom that leaves waiting has the turn next, one after
     /// the other. `None` if there is no such flight.
     #[inline]
-    pub(crate) fn end(&mut self, ticket: Ticket, kind: Kind) -> Option<Ending<K, V>> {
-        if !self.get(ticket)?.waiting.is_empty() {
-            return self.end_before_a_crowd(ticket, kind);
+    pub(crate) fn end(&mut self, hold: &mut Hold<K, V>, kind: Kind) -> Option<Ending<K, V>> {
+        let ticket = hold.ticket.take()?;
+        let alone = self.one.take_if(|(number, flight)| *number == ticket && flight.waiting.is_none());
+        let Some((_, flight)) = alone else {
+            return self.end_among_others(ticket, kind);
+        };
+        if !self.others.is_empty() {
+            self.one = self.others.pop_first();
         }
-        let Flight { leader, is_overtaken, .. } = self.remove(ticket)?;
-        Some(Ending { leader: Some(leader), is_overtaken, crowd: None })
+        Some(flight.ended(None))
     }
 
+    /// The same, where others wait, or are under way.
     #[inline(never)]
-    fn end_before_a_crowd(&mut self, ticket: Ticket, kind: Kind) -> Option<Ending<K, V>> {
+    fn end_among_others(&mut self, ticket: Ticket, kind: Kind) -> Option<Ending<K, V>> {
         let flight = self.get_mut(ticket)?;
+        let Some(waiting) = flight.waiting.take() else {
+            return Some(self.remove(ticket)?.ended(None));
+        };
         let (mut told, mut left) = (Vec::new(), Vec::new());
         let mut rest = VecDeque::new();
-        for waiting in flight.waiting.drain(..) {
-            if !waiting.is_late && waiting.call.wants.accepts(kind) {
+        for waiting in waiting {
+            if !waiting.is_late && waiting.wants.accepts(kind) {
                 told.push(waiting.call);
             } else {
                 rest.push_back(waiting);
@@ -408,21 +486,22 @@ impl<K, V> Flights<K, V> {
             match call.told(Told::Turn) {
                 Ok(next) => {
                     rest.iter_mut().for_each(|waiting| waiting.is_late = false);
-                    let leader = std::mem::replace(&mut flight.leader, call);
-                    (flight.is_overtaken, flight.waiting) = (false, rest);
+                    let leader = std::mem::replace(&mut flight.leader, Asked::Shared(call));
+                    flight.is_first = false;
+                    (flight.is_overtaken, flight.waiting) = (false, Some(rest));
                     let crowd = Some(Box::new(Crowd { told, next, left }));
                     return Some(Ending { leader: Some(leader), is_overtaken, crowd });
                 }
                 Err(_) => left.push(call),
             }
         }
-        let leader = Some(self.remove(ticket)?.leader);
-        Some(Ending { leader, is_overtaken, crowd: Some(Box::new(Crowd { told, next: None, left })) })
+        let crowd = Box::new(Crowd { told, next: None, left });
+        Some(self.remove(ticket)?.ended(Some(crowd)))
     }
 
     /// A call waits no more. Its handle is for the caller to drop.
     pub(crate) fn forget(&mut self, ticket: Ticket, call: &Arc<Call<K, V>>) -> Option<Arc<Call<K, V>>> {
-        let waiting = &mut self.get_mut(ticket)?.waiting;
+        let waiting = self.get_mut(ticket)?.waiting.as_mut()?;
         let place = waiting.iter().position(|waiting| Arc::ptr_eq(&waiting.call, call))?;
         waiting.remove(place).map(|waiting| waiting.call)
     }
@@ -435,20 +514,25 @@ impl<K, V> Flights<K, V> {
         assert!(self.one.is_some() || self.others.is_empty(), "others where there is not one");
         let all = || self.one.iter().map(|(ticket, flight)| (ticket, flight)).chain(&self.others);
         for (ticket, flight) in all() {
-            assert!(ticket.1 <= self.begun, "a flight that nobody began");
-            let same = all().filter(|(other, _)| other.0 == ticket.0);
-            let same = same.filter(|(_, other)| other.leader.key == flight.leader.key).count();
+            assert!(ticket.number <= self.begun, "a flight that nobody began");
+            let same = all().filter(|(other, _)| other.hash == ticket.hash);
+            let same = same.filter(|(_, other)| other.leader.key() == flight.leader.key()).count();
             assert_eq!(same, 1, "two flights of one key");
-            assert!(flight.is_overtaken || flight.waiting.iter().all(|waiting| !waiting.is_late));
+            assert!(flight.is_overtaken || flight.waiting.iter().flatten().all(|waiting| !waiting.is_late));
         }
     }
 }
 
 impl<K, V> Ending<K, V> {
-    /// The key of the call that led, for which its caller gives up its handle: nobody else has one (F4).
-    pub(crate) fn take_key(&mut self, handle: &mut Option<Arc<Call<K, V>>>) -> Option<K> {
-        *handle = None;
-        self.leader.take().and_then(Arc::into_inner).map(|call| call.key)
+    /// The key of the call that led. Its caller gives up its handle, if it has one: nobody else does (F4).
+    pub(crate) fn take_key(&mut self, hold: &mut Hold<K, V>) -> Option<K> {
+        match self.leader.take()? {
+            Asked::Given(key) => Some(key),
+            Asked::Shared(call) => {
+                hold.call = None;
+                Arc::into_inner(call).map(|call| call.key)
+            }
+        }
     }
 
     /// Tells everybody. What is handed back is for the caller, who makes it his own once he has nothing else to do.
@@ -475,7 +559,7 @@ impl<K, V> Ending<K, V> {
 }
 
 impl<K, V> Crowd<K, V> {
-    fn tell(self, outcome: Outcome<V>, leader: Option<Arc<Call<K, V>>>) -> Spoken<V> {
+    fn tell(self, outcome: Outcome<V>, leader: Option<Asked<K, V>>) -> Spoken<V> {
         let Self { told, next, mut left } = self;
         // Who leads next need not wait for the others to be told.
         if let Some(next) = next {

@@ -30,11 +30,10 @@ use super::rule::created;
 use super::turn::{Beginning, Heard, Turn};
 use super::{Cache, Parts};
 use crate::computed::{CompResult, Entry, Op};
-use crate::flight::{Call, Wants};
 use crate::hash::HashBits;
 use crate::listener::RemovalCause;
 use crate::shard::{Acted, Deed, Ruling, Shard};
-use crate::sync::{Alarm, Arc};
+use crate::sync::Alarm;
 use crate::table::{Node, Pin};
 use std::hash::{BuildHasher, Hash};
 
@@ -101,7 +100,7 @@ where
     }
 
     fn await_turn(&self, key: K, alarm: &Alarm) -> Option<Turn<'_, K, V, S>> {
-        match self.begin_turn(Arc::new(Call::new(key, Wants::Turn))) {
+        match self.begin_turn(key) {
             Beginning::Leads(turn) => Some(turn),
             Beginning::Waits(wait) => match wait.sleep(alarm)? {
                 Heard::Leads(turn) => Some(turn),
@@ -127,8 +126,7 @@ where
         let (hash, shard) = self.place();
         self.run(|| {
             let pin = Pin::new();
-            let found =
-                shard.look_in_turn(&self.cache.parts().terms, (hash, self.ticket), self.key(), &pin)?;
+            let found = shard.look_in_turn(&self.cache.parts().terms, (hash, &self.hold), &pin)?;
             Some(Entry::found(found.key().clone(), found.value().clone()))
         })
     }
@@ -143,12 +141,11 @@ where
         let cache = self.cache;
         let (hash, shard) = self.place();
         let (puts, removes) = (matches!(deed, Deed::Put { .. }), matches!(deed, Deed::Remove));
-        let place = (hash, self.ticket);
-        let (acted, chores) = shard.act(&cache.parts().terms, place, self.key(), (was_there, deed));
+        let (acted, chores) = shard.act(&cache.parts().terms, (hash, &mut self.hold), (was_there, deed));
         let (deed, is_overtaken) = match acted {
             Acted::Done(ending) => {
                 let mut ending = ending.expect("a flight is in the books until it ends");
-                let key = ending.take_key(&mut self.call).expect("nobody else has the call that leads");
+                let key = ending.take_key(&mut self.hold).expect("nobody else has the call that leads");
                 ending.pass_on();
                 cache.conclude(
                     shard,

@@ -7,8 +7,6 @@ use super::Cache;
 use super::compute::TURN_ALONE;
 use super::turn::{Beginning, Heard, Turn};
 use crate::computed::{CompResult, Entry, Op};
-use crate::flight::{Call, Wants};
-use crate::sync::Arc;
 use std::future::Future;
 use std::hash::{BuildHasher, Hash};
 use std::pin::pin;
@@ -65,7 +63,7 @@ where
     }
 
     async fn turn_async(&self, key: K) -> Turn<'_, K, V, S> {
-        match self.begin_turn(Arc::new(Call::new(key, Wants::Turn))) {
+        match self.begin_turn(key) {
             Beginning::Leads(turn) => turn,
             Beginning::Waits(wait) => match wait.await {
                 Heard::Leads(turn) => turn,

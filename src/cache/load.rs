@@ -6,7 +6,7 @@ use super::Cache;
 use super::refresh::Stale;
 use super::turn::{Beginning, Heard};
 use crate::error::{LoadError, TimedOut};
-use crate::flight::{Call, Failure, Outcome, Wants};
+use crate::flight::{Failure, Outcome, Wants};
 use crate::sync::{Alarm, Arc};
 use equivalent::Equivalent;
 use std::any::TypeId;
@@ -313,7 +313,7 @@ where
         if let Some(stale) = stale {
             return Some(Outcome::Value(self.renew(key, stale, init)));
         }
-        let turn = match self.begin_load(Arc::new(Call::new(key, wants))) {
+        let turn = match self.begin_load(self.asked(key), wants) {
             Beginning::Hit(value) => return Some(Outcome::Value(value)),
             Beginning::Leads(turn) => turn,
             Beginning::Waits(wait) => match wait.sleep(alarm)? {

@@ -6,7 +6,7 @@
 use super::Cache;
 use super::load::{fallible, option, optional, result, value, wants_option, wants_result, wants_value};
 use super::refresh::Stale;
-use crate::flight::{Call, Outcome, Wants};
+use crate::flight::{Outcome, Wants};
 use crate::sync::Arc;
 use equivalent::Equivalent;
 use std::future::Future;
@@ -236,7 +236,7 @@ where
                 }
             });
         }
-        match self.begin_load(Arc::new(Call::new(key, wants))).settle().await {
+        match self.begin_load(self.asked(key), wants).settle().await {
             Ok(outcome) => outcome,
             Err(turn) => {
                 let outcome = turn.drive(init).await;

@@ -8,8 +8,8 @@
 use super::Cache;
 use super::load::{option, optional, wants_option};
 use super::turn::{Beginning, Heard, Turn, Wait};
-use crate::flight::{Call, Leading};
-use crate::sync::{Alarm, Arc};
+use crate::flight::{Asked, Call, Leading};
+use crate::sync::Alarm;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
 
@@ -123,7 +123,7 @@ where
         let mut waits: Vec<(usize, Wait<'_, K, V, S>)> = Vec::new();
         let mut hand = Hand::new();
         for &place in missing {
-            match self.begin_load(Arc::new(Call::new(keys[place].clone(), wants_option()))) {
+            match self.begin_load(Asked::Shared(Call::new(keys[place].clone())), wants_option()) {
                 Beginning::Hit(value) => values[place] = Some(value),
                 Beginning::Leads(turn) => hand.take(place, turn),
                 Beginning::Waits(wait) => waits.push((place, wait)),

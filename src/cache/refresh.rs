@@ -6,7 +6,7 @@
 
 use super::Cache;
 use super::turn::{Beginning, Turn};
-use crate::flight::{Call, Outcome, Wants};
+use crate::flight::Outcome;
 use crate::shard::Claim;
 use crate::sync::{Arc, catch};
 use crate::table::Pin;
@@ -133,7 +133,7 @@ where
 
     /// The turn, if nobody has it.
     fn turn_at_once(&self, key: K) -> Option<Turn<'_, K, V, S>> {
-        match self.try_begin_turn(Arc::new(Call::new(key, Wants::Turn)))? {
+        match self.try_begin_turn(key)? {
             Beginning::Leads(turn) => Some(turn),
             // Who waits and is dropped, leaves.
             Beginning::Waits(_) | Beginning::Hit(_) => None,

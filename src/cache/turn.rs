@@ -6,7 +6,9 @@
 use super::rule::created;
 use super::{Cache, Parts};
 use crate::expiry::Expiry;
-use crate::flight::{Begun, Call, Ending, Kind, Leading, Outcome, Spoken, Ticket, Told, Who};
+use crate::flight::{
+    Asked, Begun, Call, Ending, Hold, Kind, Leading, Outcome, Spoken, Ticket, Told, Wants, Who,
+};
 use crate::hash::HashBits;
 use crate::listener::RemovalCause;
 use crate::shard::{Found, Landed, Ruling, Shard};
@@ -26,9 +28,7 @@ pub(super) enum Heard<'c, K, V, S> {
 pub(super) struct Turn<'c, K, V, S> {
     pub(super) cache: &'c Cache<K, V, S>,
     pub(super) hash: HashBits,
-    pub(super) ticket: Ticket,
-    /// `None` once the turn is over.
-    pub(super) call: Option<Arc<Call<K, V>>>,
+    pub(super) hold: Hold<K, V>,
 }
 
 /// A call that waits for another one of its key.
@@ -53,16 +53,26 @@ where
     V: Clone + Send + Sync + 'static,
     S: BuildHasher + Send + Sync + 'static,
 {
+    /// A key that is to be loaded. It is given away where no user code wants to see it once it is.
+    pub(super) fn asked(&self, key: K) -> Asked<K, V> {
+        let Parts { weigher, expiry, .. } = self.parts();
+        if weigher.is_some() || expiry.is_some() { Asked::Shared(Call::new(key)) } else { Asked::Given(key) }
+    }
+
     /// Begins a call that wants a value.
-    pub(super) fn begin_load(&self, call: Arc<Call<K, V>>) -> Beginning<'_, K, V, S> {
-        let (hash, shard) = self.locate(&call.key);
+    pub(super) fn begin_load(&self, mut asked: Asked<K, V>, wants: Wants) -> Beginning<'_, K, V, S> {
+        let (hash, shard) = self.locate(asked.key());
         loop {
-            match shard.begin_load(&self.parts().terms, hash, &call) {
-                Found::Begun(begun) => return self.begun(hash, begun, call),
-                Found::Over(chores) => self.conclude(shard, chores, RemovalCause::Expired),
-                Found::Alive => {
-                    if let Some(value) = self.get(&call.key) {
-                        catch(|| drop(call));
+            match shard.begin_load(&self.parts().terms, hash, (asked, wants)) {
+                Found::Begun(begun) => return self.begun(hash, begun).unwrap_or_else(|| nested()),
+                Found::Over(back, chores) => {
+                    asked = back;
+                    self.conclude(shard, chores, RemovalCause::Expired);
+                }
+                Found::Alive(back) => {
+                    asked = back;
+                    if let Some(value) = self.get(asked.key()) {
+                        catch(|| drop(asked));
                         return Beginning::Hit(value);
                     }
                 }
@@ -71,29 +81,36 @@ where
     }
 
     /// Begins a call that wants its turn.
-    pub(super) fn begin_turn(&self, call: Arc<Call<K, V>>) -> Beginning<'_, K, V, S> {
-        let (hash, shard) = self.locate(&call.key);
-        let begun = shard.begin_turn(hash, &call);
-        self.begun(hash, begun, call)
+    pub(super) fn begin_turn(&self, key: K) -> Beginning<'_, K, V, S> {
+        self.try_begin_turn(key).unwrap_or_else(|| nested())
     }
 
     /// The same, but `None` if it is called from a closure that it would wait for.
-    pub(super) fn try_begin_turn(&self, call: Arc<Call<K, V>>) -> Option<Beginning<'_, K, V, S>> {
-        let (hash, shard) = self.locate(&call.key);
-        let begun = shard.begin_turn(hash, &call);
-        (begun != Begun::Nested).then(|| self.begun(hash, begun, call))
+    pub(super) fn try_begin_turn(&self, key: K) -> Option<Beginning<'_, K, V, S>> {
+        let (hash, shard) = self.locate(&key);
+        self.begun(hash, shard.begin_turn(hash, Call::new(key)))
     }
 
-    fn begun(&self, hash: HashBits, begun: Begun, call: Arc<Call<K, V>>) -> Beginning<'_, K, V, S> {
+    fn begun(&self, hash: HashBits, begun: Begun<K, V>) -> Option<Beginning<'_, K, V, S>> {
         match begun {
-            Begun::Leads(ticket) => Beginning::Leads(Turn { cache: self, hash, ticket, call: Some(call) }),
-            Begun::Waits(ticket) => Beginning::Waits(Wait { cache: self, hash, ticket, call: Some(call) }),
-            Begun::Nested => panic!(
-                "a closure that loads or computes a key has asked the cache to load or compute that same key, \
-                 on the same thread: it would wait for itself"
-            ),
+            Begun::Leads(hold) => Some(Beginning::Leads(Turn { cache: self, hash, hold })),
+            Begun::Waits(ticket, call) => {
+                Some(Beginning::Waits(Wait { cache: self, hash, ticket, call: Some(call) }))
+            }
+            Begun::Nested(asked) => {
+                catch(|| drop(asked));
+                None
+            }
         }
     }
+}
+
+#[cold]
+fn nested() -> ! {
+    panic!(
+        "a closure that loads or computes a key has asked the cache to load or compute that same key, \
+         on the same thread: it would wait for itself"
+    )
 }
 
 impl<'c, K, V, S> Wait<'c, K, V, S>
@@ -125,7 +142,7 @@ where
             }
             Told::Turn => {
                 let Self { cache, hash, ticket, .. } = *self;
-                Heard::Leads(Turn { cache, hash, ticket, call: Some(call) })
+                Heard::Leads(Turn { cache, hash, hold: Hold { ticket: Some(ticket), call: Some(call) } })
             }
         })
     }
@@ -137,7 +154,9 @@ impl<K, V, S> Drop for Wait<'_, K, V, S> {
         let Some(call) = self.call.take() else { return };
         let Self { cache, hash, ticket, .. } = *self;
         match call.leave() {
-            Some(Told::Turn) => drop(Turn { cache, hash, ticket, call: Some(call) }),
+            Some(Told::Turn) => {
+                drop(Turn { cache, hash, hold: Hold { ticket: Some(ticket), call: Some(call) } });
+            }
             Some(Told::Outcome(outcome)) => {
                 catch(|| drop(outcome));
             }
@@ -152,8 +171,9 @@ impl<'c, K, V, S> Turn<'c, K, V, S> {
         self.cache.shard_of(self.hash)
     }
 
+    /// Its key, where that was not given away.
     pub(super) fn key(&self) -> &K {
-        &self.call.as_ref().expect("who has the turn has its call").key
+        self.hold.key()
     }
 }
 
@@ -172,12 +192,12 @@ where
 
     /// As long as that is there, what waits for the call from this thread panics.
     pub(super) fn lead(&self) -> Option<Leading> {
-        self.call.as_ref().map(Leading::enter)
+        self.hold.ticket.map(Leading::enter)
     }
 
     /// A live entry's value, which came while this call waited for its turn: all the others that wait for one are told.
     pub(super) fn look(self) -> Result<V, Self> {
-        match self.run(|| self.call.as_ref().and_then(|call| self.cache.get(&call.key))) {
+        match self.run(|| self.hold.call.as_ref().and_then(|call| self.cache.get(&call.key))) {
             None => Err(self),
             Some(value) => match self.end(Outcome::Value(value)) {
                 Outcome::Value(value) => Ok(value),
@@ -213,17 +233,16 @@ where
         let kept;
         let (mut turn, leading) = (self, leading);
         let cache = turn.cache;
-        let Parts { terms, expiry, .. } = cache.parts();
+        let Parts { terms, expiry, weigher, .. } = cache.parts();
         let shard = turn.shard();
         kept = value.clone();
         let ruling = expiry.as_deref().map(|expiry| turn.ruling(expiry, turn.key(), &kept));
-        let weight = cache.weigh(turn.key(), &kept);
+        let weight = weigher.as_ref().map_or(1, |weigher| weigher(turn.key(), &kept));
         drop(leading);
-        let (place, ruling) = ((turn.hash, turn.ticket), ruling.unwrap_or(Ruling::NONE));
-        let Landed { ending, chores, back } =
-            shard.land(terms, place, &mut turn.call, (kept, weight), ruling);
+        let (place, ruling) = ((turn.hash, &mut turn.hold), ruling.unwrap_or(Ruling::NONE));
+        let Landed { ending, chores, back } = shard.land(terms, place, (kept, weight), ruling);
         // If it is still there. The flight is somebody else's by now.
-        let call = turn.call.take();
+        let call = turn.hold.call.take();
         let outcome = tell(ending, Outcome::Value(value));
         cache.conclude(shard, chores, RemovalCause::Replaced);
         // Each by itself, and their panics are not this call's: it has what it asked for.
@@ -247,8 +266,8 @@ where
 
     /// Ends the turn with an outcome that is not stored.
     fn end(mut self, outcome: Outcome<V>) -> Outcome<V> {
-        let ending = self.cache.shard_of(self.hash).end_turn(self.ticket, outcome.kind());
-        let call = self.call.take();
+        let ending = self.cache.shard_of(self.hash).end_turn(&mut self.hold, outcome.kind());
+        let call = self.hold.call.take();
         let outcome = tell(ending, outcome);
         catch(|| drop(call));
         outcome.into_own()
@@ -265,10 +284,10 @@ fn tell<K, V>(ending: Option<Ending<K, V>>, outcome: Outcome<V>) -> Spoken<V> {
 impl<K, V, S> Drop for Turn<'_, K, V, S> {
     /// The closure panicked, or its future was dropped, or there is nothing to tell: the next one has the turn.
     fn drop(&mut self) {
-        if self.call.is_none() {
+        if self.hold.ticket.is_none() {
             return;
         }
-        if let Some(ending) = self.cache.shard_of(self.hash).end_turn(self.ticket, Kind::Own) {
+        if let Some(ending) = self.cache.shard_of(self.hash).end_turn(&mut self.hold, Kind::Own) {
             ending.pass_on();
         }
     }

@@ -6,7 +6,7 @@
 
 use super::write::{Removed, Replaced, Table, drop_expired};
 use super::{Chores, Claim, Ledger, Ruling, Shard, Terms, Times};
-use crate::flight::{Begun, Call, Ending, Kind, Ticket};
+use crate::flight::{Asked, Begun, Call, Ending, Hold, Kind, Ticket, Wants};
 use crate::hash::HashBits;
 use crate::sync::Arc;
 use crate::table::{Node, Pin, Place};
@@ -23,12 +23,12 @@ pub(crate) struct Landed<K, V> {
 /// What a call that wants a value finds.
 pub(crate) enum Found<K, V> {
     /// A live entry.
-    Alive,
+    Alive(Asked<K, V>),
     /// One that was over. It is not there any more. To be asked again once the chores are done: user code among them may
     /// want the same key, and would wait for a call that cannot go on.
-    Over(Chores<K, V>),
+    Over(Asked<K, V>, Chores<K, V>),
     /// None.
-    Begun(Begun),
+    Begun(Begun<K, V>),
 }
 
 /// What a computation wants done about its key.
@@ -50,46 +50,51 @@ pub(crate) enum Acted<K, V> {
 
 impl<K: Eq, V> Shard<K, V> {
     /// A call that wants a key's value leads its flight, or joins it, if there is no entry.
-    pub(crate) fn begin_load(&self, terms: &Terms, hash: HashBits, call: &Arc<Call<K, V>>) -> Found<K, V> {
+    pub(crate) fn begin_load(
+        &self,
+        terms: &Terms,
+        hash: HashBits,
+        (asked, wants): (Asked<K, V>, Wants),
+    ) -> Found<K, V> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
-        let Some(place) = table.find(hash, |key| *key == call.key) else {
-            return Found::Begun(ledger.flights.begin(hash, call));
+        let Some(place) = table.find(hash, |key| key == asked.key()) else {
+            return Found::Begun(ledger.flights.begin(hash, asked, wants, true));
         };
         let now = terms.clock.now();
         // What is over stays over: what is loaded now does not find it alive again.
         if table.node(place).reap(now).is_err() {
-            return Found::Alive;
+            return Found::Alive(asked);
         }
         drop_expired(terms, &mut table, ledger, place);
-        Found::Over(self.settle((&mut table, ledger), (now, Tick::NEVER), None))
+        Found::Over(asked, self.settle((&mut table, ledger), (now, Tick::NEVER), None))
     }
 
     /// A call that wants to run its own closure leads the key's flight, or joins it, whatever is there.
-    pub(crate) fn begin_turn(&self, hash: HashBits, call: &Arc<Call<K, V>>) -> Begun {
-        self.table.lock().parts().1.flights.begin(hash, call)
+    pub(crate) fn begin_turn(&self, hash: HashBits, call: Arc<Call<K, V>>) -> Begun<K, V> {
+        self.table.lock().parts().1.flights.begin(hash, Asked::Shared(call), Wants::Turn, false)
     }
 
-    /// Stores what was loaded, unless the key was written or removed meanwhile, and ends the flight. The call is taken if its
-    /// key is stored, once nothing can panic any more; if not, it is for the caller to drop, outside the lock.
+    /// Stores what was loaded, unless the key was written or removed meanwhile, and ends the flight, once no user code can panic
+    /// any more. What is left in the hold is for the caller to drop, outside the lock.
     pub(crate) fn land(
         &self,
         terms: &Terms,
-        (hash, ticket): (HashBits, Ticket),
-        call: &mut Option<Arc<Call<K, V>>>,
+        (hash, hold): (HashBits, &mut Hold<K, V>),
         (value, weight): (V, u32),
         ruling: Ruling,
     ) -> Landed<K, V> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
-        let place = call.as_ref().and_then(|call| ledger.find(&table, hash, |key| *key == call.key));
-        let mut ending = ledger.flights.end(ticket, Kind::Value);
-        // The books' handle is in the ending, and this is the other one (F4).
+        let to_find = ledger.flights.key_to_find(hold);
+        let place = to_find.and_then(|asked| ledger.find(&table, hash, |key| key == asked));
+        let mut ending = ledger.flights.end(hold, Kind::Value);
         let kept = ending.as_mut().filter(|ending| !ending.is_overtaken);
-        let key = kept.and_then(|ending| ending.take_key(call));
+        let key = kept.and_then(|ending| ending.take_key(hold));
         let Some(key) = key else {
             return Landed { ending, chores: Chores::none(), back: Some(value) };
         };
+        debug_assert!(place.is_some() || table.find(hash, |other| *other == key).is_none());
         let seal = place.map(|place| table.node(place).seal());
         let now = terms.clock.now();
         let times = Times { ttl: terms.ttl, born: Birth::at(now) };
@@ -105,14 +110,13 @@ impl<K: Eq, V> Shard<K, V> {
     pub(crate) fn look_in_turn<'g>(
         &'g self,
         terms: &Terms,
-        (hash, ticket): (HashBits, Ticket),
-        key: &K,
+        (hash, hold): (HashBits, &Hold<K, V>),
         pin: &'g Pin,
     ) -> Option<&'g Node<K, V>> {
         let mut locked = self.table.lock();
         let (table, ledger) = locked.parts();
-        let place = table.find(hash, |other| other == key);
-        ledger.flights.catch_up(ticket);
+        let place = table.find(hash, |key| key == hold.key());
+        ledger.flights.catch_up(hold);
         let node = table.lend(place?, pin);
         // What is over is over for everybody: nobody finds it alive after the closure was shown that it is not.
         node.visible_until(terms.clock.now()).map(|_| node)
@@ -125,14 +129,13 @@ impl<K: Eq, V> Shard<K, V> {
     pub(crate) fn act(
         &self,
         terms: &Terms,
-        (hash, ticket): (HashBits, Ticket),
-        key: &K,
+        (hash, hold): (HashBits, &mut Hold<K, V>),
         (was_there, deed): (bool, Deed<K, V>),
     ) -> (Acted<K, V>, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
-        let place = ledger.find(&table, hash, |other| other == key);
-        if ledger.flights.is_overtaken(ticket) {
+        let place = ledger.find(&table, hash, |key| key == hold.key());
+        if ledger.flights.is_overtaken(hold) {
             return (Acted::Overtaken(deed), Chores::none());
         }
         let now = terms.clock.now();
@@ -155,7 +158,7 @@ impl<K: Eq, V> Shard<K, V> {
         match deed {
             Some(deed) => (Acted::Gone(deed), chores),
             // Only now, so that a panic before leaves the turn with its caller.
-            None => (Acted::Done(ledger.flights.end(ticket, Kind::Own)), chores),
+            None => (Acted::Done(ledger.flights.end(hold, Kind::Own)), chores),
         }
     }
 
@@ -187,8 +190,8 @@ impl<K: Eq, V> Shard<K, V> {
 
 impl<K, V> Shard<K, V> {
     /// Ends a flight that stores nothing, or has stored it already.
-    pub(crate) fn end_turn(&self, ticket: Ticket, kind: Kind) -> Option<Ending<K, V>> {
-        self.table.lock().parts().1.flights.end(ticket, kind)
+    pub(crate) fn end_turn(&self, hold: &mut Hold<K, V>, kind: Kind) -> Option<Ending<K, V>> {
+        self.table.lock().parts().1.flights.end(hold, kind)
     }
 
     /// A call waits no more. Its handle is for the caller to drop.

@@ -273,6 +273,27 @@ fn insert_before_the_turn() {
     });
 }
 
+/// Who comes to have the turn after an insert that is over by then puts its value in the place of that one.
+#[test]
+fn insert_that_is_over_before_the_turn() {
+    explore(WRITING, || {
+        let model = Loads::expiring();
+        let leader = model.endless_call(KEY).must_wait();
+        let waiter = spawn(&model, |model| model.get_with(KEY));
+        model.cache.insert(KEY, 5);
+        model.clock.advance_without_sweeping(TTL);
+        drop(leader);
+        // 5, if it came while that was alive.
+        let value = waiter.join().unwrap();
+        assert_eq!(value, if model.runs() == 1 { 1 } else { 5 });
+        assert_eq!(model.see(KEY), (value == 1).then_some(1));
+        model.cache.validate();
+        model.clock.advance(TTL);
+        assert_eq!(model.told().iter().filter(|told| **told == (KEY, 5, Expired)).count(), 1);
+        model.end();
+    });
+}
+
 /// An entry that is over is loaded anew while the reaper comes for it: it goes once, and is told of once.
 #[test]
 fn a_load_over_what_has_expired_against_reap() {
