@@ -46,7 +46,7 @@ where
     #[inline]
     pub fn get_with(&self, key: K, init: impl FnOnce() -> V) -> V {
         match self.hit(&key) {
-            Ok(value) => value,
+            Ok(value) => served(value, (key, init)),
             Err(stale) => self.load_value(key, stale, init),
         }
     }
@@ -67,7 +67,7 @@ where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
         match self.hit(key) {
-            Ok(value) => value,
+            Ok(value) => served(value, init),
             Err(stale) => self.load_value(key.to_owned(), stale, init),
         }
     }
@@ -95,7 +95,7 @@ where
         init: impl FnOnce() -> V,
     ) -> Result<V, TimedOut> {
         let stale = match self.hit(&key) {
-            Ok(value) => return Ok(value),
+            Ok(value) => return Ok(served(value, (key, init))),
             Err(stale) => stale,
         };
         match self.load((key, stale), wants_value(), &Alarm::after(timeout), || Outcome::Value(init())) {
@@ -129,7 +129,7 @@ where
         E: Send + Sync + 'static,
     {
         match self.hit(&key) {
-            Ok(value) => Ok(value),
+            Ok(value) => Ok(served(value, (key, init))),
             Err(stale) => self.load_result(key, stale, init),
         }
     }
@@ -155,7 +155,7 @@ where
         E: Send + Sync + 'static,
     {
         match self.hit(key) {
-            Ok(value) => Ok(value),
+            Ok(value) => Ok(served(value, init)),
             Err(stale) => self.load_result(key.to_owned(), stale, init),
         }
     }
@@ -187,7 +187,7 @@ where
         E: Send + Sync + 'static,
     {
         let stale = match self.hit(&key) {
-            Ok(value) => return Ok(value),
+            Ok(value) => return Ok(served(value, (key, init))),
             Err(stale) => stale,
         };
         match self.load((key, stale), wants_result::<E>(), &Alarm::after(timeout), || fallible(init())) {
@@ -213,7 +213,7 @@ where
     #[inline]
     pub fn optionally_get_with(&self, key: K, init: impl FnOnce() -> Option<V>) -> Option<V> {
         match self.hit(&key) {
-            Ok(value) => Some(value),
+            Ok(value) => Some(served(value, (key, init))),
             Err(stale) => self.load_option(key, stale, init),
         }
     }
@@ -235,7 +235,7 @@ where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
         match self.hit(key) {
-            Ok(value) => Some(value),
+            Ok(value) => Some(served(value, init)),
             Err(stale) => self.load_option(key.to_owned(), stale, init),
         }
     }
@@ -262,7 +262,7 @@ where
         init: impl FnOnce() -> Option<V>,
     ) -> Result<Option<V>, TimedOut> {
         let stale = match self.hit(&key) {
-            Ok(value) => return Ok(Some(value)),
+            Ok(value) => return Ok(Some(served(value, (key, init)))),
             Err(stale) => stale,
         };
         match self.load((key, stale), wants_option(), &Alarm::after(timeout), || optional(init())) {
@@ -326,6 +326,13 @@ where
         };
         Some(turn.load(init))
     }
+}
+
+/// A hit, once the arguments of its call are gone: one whose destructor panicked later would leak the value.
+#[inline]
+pub(super) fn served<V, A>(value: V, arguments: A) -> V {
+    drop(arguments);
+    value
 }
 
 const NO_ALARM: &str = "an alarm that was never set does not go off";

@@ -4,7 +4,9 @@
 //! waker, and whoever ends the flight wakes it. A future that is dropped at any point gives back what it holds (`turn.rs`).
 
 use super::Cache;
-use super::load::{fallible, option, optional, result, value, wants_option, wants_result, wants_value};
+use super::load::{
+    fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
+};
 use super::refresh::Stale;
 use crate::flight::{Outcome, Wants};
 use crate::sync::Arc;
@@ -47,7 +49,7 @@ where
     /// ```
     pub async fn get_with_async(&self, key: K, init: impl Future<Output = V>) -> V {
         match self.hit(&key) {
-            Ok(value) => value,
+            Ok(value) => served(value, (key, init)),
             Err(stale) => self.load_value_async(key, stale, init).await,
         }
     }
@@ -68,7 +70,7 @@ where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
         match self.hit(key) {
-            Ok(value) => value,
+            Ok(value) => served(value, init),
             Err(stale) => self.load_value_async(key.to_owned(), stale, init).await,
         }
     }
@@ -101,7 +103,7 @@ where
         E: Send + Sync + 'static,
     {
         match self.hit(&key) {
-            Ok(value) => Ok(value),
+            Ok(value) => Ok(served(value, (key, init))),
             Err(stale) => self.load_result_async(key, stale, init).await,
         }
     }
@@ -131,7 +133,7 @@ where
         E: Send + Sync + 'static,
     {
         match self.hit(key) {
-            Ok(value) => Ok(value),
+            Ok(value) => Ok(served(value, init)),
             Err(stale) => self.load_result_async(key.to_owned(), stale, init).await,
         }
     }
@@ -157,7 +159,7 @@ where
         init: impl Future<Output = Option<V>>,
     ) -> Option<V> {
         match self.hit(&key) {
-            Ok(value) => Some(value),
+            Ok(value) => Some(served(value, (key, init))),
             Err(stale) => self.load_option_async(key, stale, init).await,
         }
     }
@@ -184,7 +186,7 @@ where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
         match self.hit(key) {
-            Ok(value) => Some(value),
+            Ok(value) => Some(served(value, init)),
             Err(stale) => self.load_option_async(key.to_owned(), stale, init).await,
         }
     }

@@ -82,7 +82,20 @@ fn invalidate(plot: &Arc<Plot>, cache: &TroubleCache) {
     cache.invalidate(&plot.lent(1));
 }
 
-/// A load that three wait for, with trouble once, after so many opportunities. How often there was any.
+/// Polls a call, which may panic as planted. Hands it back as long as it is pending.
+fn step(mut call: Running<Value>) -> Option<Running<Value>> {
+    let panic = match catch_unwind(AssertUnwindSafe(|| call.step().map(drop))) {
+        Ok(Poll::Pending) => return Some(call),
+        Ok(Poll::Ready(())) => None,
+        Err(panic) => Some(panic),
+    };
+    let end = catch_unwind(AssertUnwindSafe(|| drop(call))).err();
+    assert!(panic.into_iter().chain(end).all(is_planted));
+    None
+}
+
+/// A load that three wait for, with trouble once, after so many opportunities, from when the last of the three comes. How
+/// often there was any.
 fn make_trouble(place: Place, deed: Deed, after: u64, write: fn(&Arc<Plot>, &TroubleCache)) -> u64 {
     let (plot, cache, clock) = small();
     for id in [2, 3] {
@@ -92,27 +105,14 @@ fn make_trouble(place: Place, deed: Deed, after: u64, write: fn(&Arc<Plot>, &Tro
     let mut calls = vec![load];
     calls.extend((0..2).map(|_| Running::begun(waiter(&plot, &cache))));
     write(&plot, &cache);
-    let mut late = Running::new(waiter(&plot, &cache));
-    if late.step().is_pending() {
-        calls.push(late);
-    }
-    go_on.send(()).unwrap();
     plot.arm_some((after, 1, 1), place, deed);
+    calls.extend(step(Running::new(waiter(&plot, &cache))));
+    go_on.send(()).unwrap();
     while !calls.is_empty() {
         let woken = calls.iter().position(Running::is_woken);
         let woken = woken.unwrap_or_else(|| panic!("{place:?}, {deed:?} after {after}: nobody is woken"));
-        match catch_unwind(AssertUnwindSafe(|| calls[woken].step().map(drop))) {
-            Ok(Poll::Pending) => {}
-            ended => {
-                if let Err(panic) = ended {
-                    assert!(is_planted(panic));
-                }
-                let over = calls.swap_remove(woken);
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(over))) {
-                    assert!(is_planted(panic));
-                }
-            }
-        }
+        let call = calls.swap_remove(woken);
+        calls.extend(step(call));
     }
     let fired = plot.fired();
     plot.disarm();
