@@ -1,0 +1,190 @@
+//! Calls for a key: what one wants to hear, and the seat on which it waits to be told.
+//!
+//! A call that leads hears nothing and needs no seat: its key alone is enough (`Asked::Given`). Knows nothing of flights.
+
+use crate::sync::{Alarm, Arc, Mutex, catch, thread};
+use std::any::{Any, TypeId};
+use std::task::Waker;
+
+/// What a closure came to.
+pub(crate) enum Outcome<V> {
+    Value(V),
+    Error(Failure),
+    /// It answered that there is no value.
+    Nothing,
+}
+
+/// A user's error, whatever its type.
+pub(crate) type Failure = Arc<dyn Any + Send + Sync>;
+
+impl<V> Outcome<V> {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Value(_) => Kind::Value,
+            Self::Error(error) => Kind::Error((**error).type_id()),
+            Self::Nothing => Kind::Nothing,
+        }
+    }
+}
+
+impl<V: Clone> Clone for Outcome<V> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Value(value) => Self::Value(value.clone()),
+            Self::Error(error) => Self::Error(error.clone()),
+            Self::Nothing => Self::Nothing,
+        }
+    }
+}
+
+/// An outcome without what is in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    Value,
+    Error(TypeId),
+    Nothing,
+    /// None that others could use: the closure panicked, was dropped, or was about the leader alone.
+    Own,
+}
+
+/// What a call would make use of, if another one's closure came to it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wants {
+    /// Nothing: it wants to run its own closure.
+    Turn,
+    /// A value; and an error of that type, or that there is none, if it could itself answer so.
+    Value { error: Option<TypeId>, nothing: bool },
+}
+
+impl Wants {
+    pub(super) fn accepts(self, kind: Kind) -> bool {
+        match (self, kind) {
+            (Self::Turn, _) | (_, Kind::Own) => false,
+            (Self::Value { .. }, Kind::Value) => true,
+            (Self::Value { error, .. }, Kind::Error(id)) => error == Some(id),
+            (Self::Value { nothing, .. }, Kind::Nothing) => nothing,
+        }
+    }
+}
+
+/// One call for a key, as its caller and the books share it: it waits, or leads and may ask for its key again.
+pub(crate) struct Call<K, V> {
+    pub(crate) key: K,
+    seat: Mutex<Seat<V>>,
+}
+
+/// A key that is asked for.
+pub(crate) enum Asked<K, V> {
+    /// Given away: its caller does not look at it again if it leads. That takes no memory, and no counting of handles.
+    Given(K),
+    Shared(Arc<Call<K, V>>),
+}
+
+impl<K, V> Asked<K, V> {
+    pub(crate) fn key(&self) -> &K {
+        match self {
+            Self::Given(key) => key,
+            Self::Shared(call) => &call.key,
+        }
+    }
+
+    pub(super) fn into_call(self) -> Arc<Call<K, V>> {
+        match self {
+            Self::Given(key) => Call::new(key),
+            Self::Shared(call) => call,
+        }
+    }
+}
+
+/// Where a call that waits is told.
+enum Seat<V> {
+    Waiting(Option<Who>),
+    Told(Told<V>),
+    /// It was told and has heard it, or does not wait any more.
+    Left,
+}
+
+pub(crate) enum Told<V> {
+    Outcome(Arc<Outcome<V>>),
+    /// It leads now.
+    Turn,
+}
+
+/// Who is to be woken.
+pub(crate) enum Who {
+    Thread(thread::Thread),
+    #[cfg_attr(
+        not(feature = "async"),
+        expect(dead_code, reason = "calls that are not threads are async ones")
+    )]
+    Task(Waker),
+}
+
+impl Who {
+    pub(crate) fn wake(self) {
+        match self {
+            Self::Thread(thread) => thread.unpark(),
+            // The waker of somebody else's runtime: its panic is not this call's.
+            Self::Task(waker) => {
+                catch(|| waker.wake());
+            }
+        }
+    }
+}
+
+impl<K, V> Call<K, V> {
+    pub(crate) fn new(key: K) -> Arc<Self> {
+        Arc::new(Self { key, seat: Mutex::new(Seat::Waiting(None)) })
+    }
+
+    /// What it was told, or else `who` is woken once it is.
+    pub(crate) fn poll(&self, who: Who) -> Option<Told<V>> {
+        let before;
+        let mut seat = self.seat.lock();
+        match std::mem::replace(&mut *seat, Seat::Left) {
+            Seat::Told(told) => return Some(told),
+            Seat::Waiting(who) => before = who,
+            Seat::Left => unreachable!("a call asks no more once it was told"),
+        }
+        *seat = Seat::Waiting(Some(who));
+        drop(seat);
+        drop(before);
+        None
+    }
+
+    /// Sleeps until it is told. `None` when the alarm went off first.
+    pub(crate) fn sleep(&self, alarm: &Alarm) -> Option<Told<V>> {
+        loop {
+            if let Some(told) = self.poll(Who::Thread(thread::current())) {
+                return Some(told);
+            }
+            if !alarm.park() {
+                return None;
+            }
+        }
+    }
+
+    /// Waits no more. What it was told meanwhile.
+    pub(crate) fn leave(&self) -> Option<Told<V>> {
+        let mut seat = self.seat.lock();
+        let before = std::mem::replace(&mut *seat, Seat::Left);
+        drop(seat);
+        match before {
+            Seat::Told(told) => Some(told),
+            Seat::Waiting(_) | Seat::Left => None,
+        }
+    }
+
+    /// Whoever is to be woken for it; nothing to be told if it has left.
+    pub(super) fn told(&self, told: Told<V>) -> Result<Option<Who>, Told<V>> {
+        let mut seat = self.seat.lock();
+        match &mut *seat {
+            Seat::Waiting(who) => {
+                let who = who.take();
+                *seat = Seat::Told(told);
+                Ok(who)
+            }
+            Seat::Told(_) | Seat::Left => Err(told),
+        }
+    }
+}
