@@ -209,29 +209,37 @@ impl<K, V> Flights<K, V> {
         one.chain(self.others.values_mut()).for_each(|flight| flight.is_overtaken = true);
     }
 
-    /// A call leads its key's flight, or joins the one that there is. `is_first`: it is known that there is no entry.
-    pub(crate) fn begin(
-        &mut self,
-        hash: HashBits,
-        asked: Asked<K, V>,
-        wants: Wants,
-        is_first: bool,
-    ) -> Begun<K, V>
+    /// The flight of a key, if there is one. Asks the user's `Eq`, and so before the books have the key that is asked for: if
+    /// that panics, its caller drops it, outside the lock.
+    pub(crate) fn of_key(&mut self, hash: HashBits, asked: &K) -> Option<Ticket>
     where
         K: Eq,
     {
-        if !self.is_empty() {
-            let mut of_hash = self.of_hash(hash.whole());
-            if let Some((ticket, flight)) = of_hash.find(|(_, flight)| flight.leader.key() == asked.key()) {
-                if leads_here(ticket) {
-                    return Begun::Nested(asked);
-                }
-                let call = asked.into_call();
-                let is_late = flight.is_overtaken;
-                let waiting = flight.waiting.get_or_insert_default();
-                waiting.push_back(Waiting { call: call.clone(), wants, is_late });
-                return Begun::Waits(ticket, call);
+        if self.is_empty() {
+            return None;
+        }
+        let mut of_hash = self.of_hash(hash.whole());
+        of_hash.find(|(_, flight)| flight.leader.key() == asked).map(|(ticket, _)| ticket)
+    }
+
+    /// A call joins its key's flight, or leads one where there is none. `is_first`: it is known that there is no entry.
+    pub(crate) fn begin(
+        &mut self,
+        (hash, flight): (HashBits, Option<Ticket>),
+        asked: Asked<K, V>,
+        wants: Wants,
+        is_first: bool,
+    ) -> Begun<K, V> {
+        if let Some(ticket) = flight {
+            if leads_here(ticket) {
+                return Begun::Nested(asked);
             }
+            let flight = self.get_mut(ticket).expect("it was just found");
+            let call = asked.into_call();
+            let is_late = flight.is_overtaken;
+            let waiting = flight.waiting.get_or_insert_default();
+            waiting.push_back(Waiting { call: call.clone(), wants, is_late });
+            return Begun::Waits(ticket, call);
         }
         self.begun += 1;
         let books = std::ptr::from_ref(self).addr();

@@ -59,7 +59,8 @@ impl<K: Eq, V> Shard<K, V> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
         let Some(place) = table.find(hash, |key| key == asked.key()) else {
-            return Found::Begun(ledger.flights.begin(hash, asked, wants, true));
+            let flight = ledger.flights.of_key(hash, asked.key());
+            return Found::Begun(ledger.flights.begin((hash, flight), asked, wants, true));
         };
         let now = terms.clock.now();
         // What is over stays over: what is loaded now does not find it alive again.
@@ -72,7 +73,10 @@ impl<K: Eq, V> Shard<K, V> {
 
     /// A call that wants to run its own closure leads the key's flight, or joins it, whatever is there.
     pub(crate) fn begin_turn(&self, hash: HashBits, call: Arc<Call<K, V>>) -> Begun<K, V> {
-        self.table.lock().parts().1.flights.begin(hash, Asked::Shared(call), Wants::Turn, false)
+        let mut locked = self.table.lock();
+        let flights = &mut locked.parts().1.flights;
+        let flight = flights.of_key(hash, &call.key);
+        flights.begin((hash, flight), Asked::Shared(call), Wants::Turn, false)
     }
 
     /// Stores what was loaded, unless the key was written or removed meanwhile, and ends the flight, once no user code can panic
