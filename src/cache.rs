@@ -45,7 +45,7 @@ use crate::reaper::{Reaper, Registration, Sweep};
 use crate::shard::{Chores, Hears, Left, OnUse, Seldom, Shard, Terms, Times};
 use crate::stats::Reads;
 use crate::sync::{Arc, Edge, OnceLock, catch, thread};
-use crate::table::{Node, Pin, Ripe, Sealed, Unlinked, push_on};
+use crate::table::{Node, Pin, Ripe, Sealed, Unlinked, push_on, same_as};
 use crate::time::{Advanced, Span, Tick};
 use equivalent::Equivalent;
 use std::fmt;
@@ -382,7 +382,7 @@ where
             return Some(node);
         }
         let (hash, shard) = self.locate(key);
-        shard.visible::<false>(clock, hash, |other| key.equivalent(other), pin)
+        shard.visible::<false>(clock, hash, same_as(key), pin)
     }
 
     /// The node of a live entry, for a read that counts as use.
@@ -415,7 +415,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let (hash, shard) = self.locate(key);
-        shard.look(&self.parts().terms, hash, |other| key.equivalent(other), pin)
+        shard.look(&self.parts().terms, hash, same_as(key), pin)
     }
 
     /// Removes what is due and drops what no guard protects, now and on this thread: for

@@ -34,7 +34,7 @@ use crate::hash::HashBits;
 use crate::listener::RemovalCause;
 use crate::shard::{Acted, Deed, Ruling, Shard};
 use crate::sync::Alarm;
-use crate::table::{Node, Pin};
+use crate::table::{Node, Pin, same_as};
 use std::hash::{BuildHasher, Hash};
 
 /// What is not done, because the key is not as it was when it was looked at.
@@ -177,7 +177,7 @@ where
         let pin = Pin::new();
         // Another one than was looked at, perhaps: but then the flight is overtaken (C2).
         let clock = &self.cache.parts().terms.clock;
-        let found = shard.visible::<false>(clock, hash, |other| other == self.key(), &pin);
+        let found = shard.visible::<false>(clock, hash, same_as(self.key()), &pin);
         if was_there.is_some_and(|was_there| was_there != found.is_some()) {
             return Err(op);
         }

@@ -4,7 +4,7 @@ use super::Cache;
 use crate::entry::remaining;
 use crate::hash::HashBits;
 use crate::shard::{OnUse, Shard};
-use crate::table::{Node, Pin};
+use crate::table::{Node, Pin, same_as};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
@@ -26,7 +26,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let node = shard.find::<COUNT>(hash, |other| key.equivalent(other), pin)?;
+        let node = shard.find::<COUNT>(hash, same_as(key), pin)?;
         if node.is_plainly_visible(&self.parts().terms.clock) {
             return Some(node);
         }
@@ -139,15 +139,10 @@ where
         let (hash, shard) = self.locate(key);
         let pin = Pin::new();
         let clock = &self.parts().terms.clock;
-        let (_, left) = shard.alive::<false, _>(
-            hash,
-            |other| key.equivalent(other),
-            &pin,
-            |node| {
-                let now = clock.now();
-                Some(remaining(node.visible_until(now)?, now))
-            },
-        )?;
+        let (_, left) = shard.alive::<false, _>(hash, same_as(key), &pin, |node| {
+            let now = clock.now();
+            Some(remaining(node.visible_until(now)?, now))
+        })?;
         Some(left)
     }
 }

@@ -5,7 +5,7 @@ use super::{Cache, Parts};
 use crate::expiry::Expiry;
 use crate::hash::HashBits;
 use crate::shard::{Chores, Expected, Replaced, Ruled, Ruling, Shard};
-use crate::table::{Node, Pin};
+use crate::table::{Node, Pin, same_as};
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -59,7 +59,7 @@ where
         let weight = self.weigh(&entry.0, &entry.1);
         let pin = Pin::new();
         loop {
-            let old = shard.visible::<false>(&terms.clock, hash, |other| *other == entry.0, &pin);
+            let old = shard.visible::<false>(&terms.clock, hash, same_as(&entry.0), &pin);
             let (expected, ruling) = match old {
                 None => (Expected::Absent, created(expiry, &entry.0, &entry.1)),
                 Some(node) => (Expected::This(node), self.updated(expiry, (&entry.0, &entry.1), node)),
@@ -88,7 +88,7 @@ where
             let Replaced::Changed(key, value) = replaced else {
                 return (replaced, chores);
             };
-            let Some(again) = shard.visible::<false>(&terms.clock, hash, |other| *other == key, pin) else {
+            let Some(again) = shard.visible::<false>(&terms.clock, hash, same_as(&key), pin) else {
                 return (Replaced::Gone(key, value), chores);
             };
             (node, entry) = (again, (key, value));
@@ -150,7 +150,7 @@ where
     {
         let terms = &self.parts().terms;
         let (hash, shard) = self.locate(key);
-        let is_key = |other: &K| key.equivalent(other);
+        let is_key = same_as(key);
         loop {
             let node = if terms.idles {
                 shard.used(terms, hash, is_key, pin)?

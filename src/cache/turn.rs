@@ -13,7 +13,7 @@ use crate::hash::HashBits;
 use crate::listener::RemovalCause;
 use crate::shard::{Found, Landed, Ruling, Shard};
 use crate::sync::{Alarm, Arc, catch, thread};
-use crate::table::Pin;
+use crate::table::{Pin, same_as};
 use std::hash::{BuildHasher, Hash};
 
 /// What a call that waited was told.
@@ -257,7 +257,7 @@ where
     fn ruling(&self, expiry: &dyn Expiry<K, V>, key: &K, value: &V) -> Ruling {
         let pin = Pin::new();
         let clock = &self.cache.parts().terms.clock;
-        let old = self.shard().visible::<false>(clock, self.hash, |other| other == key, &pin);
+        let old = self.shard().visible::<false>(clock, self.hash, same_as(key), &pin);
         match old.filter(|_| self.cache.parts().refreshes) {
             None => created(expiry, key, value),
             Some(old) => self.cache.updated(expiry, (key, value), old),

@@ -7,7 +7,7 @@ use crate::hash::HashBits;
 use crate::iter::{Drain, Iter, Keys};
 use crate::listener::RemovalCause;
 use crate::shard::{Chores, Removed, Seldom, Shard};
-use crate::table::{Cursor, Met, Node, Pin};
+use crate::table::{Cursor, Met, Node, Pin, same_as};
 use std::hash::{BuildHasher, Hash};
 
 /// How far a walk through all shards has come. Holds nothing.
@@ -226,7 +226,7 @@ where
 
     /// The node of a live entry whose hash is known. Counts as no use.
     pub(crate) fn visible_now<'g>(&'g self, hash: HashBits, key: &K, pin: &'g Pin) -> Option<&'g Node<K, V>> {
-        self.shard(hash).visible::<false>(&self.parts().terms.clock, hash, |other| other == key, pin)
+        self.shard(hash).visible::<false>(&self.parts().terms.clock, hash, same_as(key), pin)
     }
 }
 

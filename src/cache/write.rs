@@ -6,7 +6,7 @@ use crate::hash::HashBits;
 use crate::listener::RemovalCause;
 use crate::rows::RowId;
 use crate::shard::{Cleared, Removed, Replaced, Ruling, Shard, Times};
-use crate::table::Pin;
+use crate::table::{Pin, same_as};
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -104,8 +104,7 @@ where
         let (hash, shard) = self.locate(key);
         let Parts { terms, expiry, .. } = self.parts();
         let pin = Pin::new();
-        let Some(node) = shard.visible::<false>(&terms.clock, hash, |other| key.equivalent(other), &pin)
-        else {
+        let Some(node) = shard.visible::<false>(&terms.clock, hash, same_as(key), &pin) else {
             return Err(value);
         };
         let entry = (node.key().clone(), value);
@@ -152,8 +151,7 @@ where
         let Parts { terms, expiry, .. } = self.parts();
         let pin = Pin::new();
         loop {
-            let Some(node) = shard.visible::<false>(&terms.clock, hash, |other| key.equivalent(other), &pin)
-            else {
+            let Some(node) = shard.visible::<false>(&terms.clock, hash, same_as(key), &pin) else {
                 return false;
             };
             let entry = (node.key().clone(), compute(node.value()));
@@ -198,7 +196,7 @@ where
     {
         let (hash, shard) = self.locate(key);
         let pin = Pin::new();
-        shard.touch(&self.parts().terms, hash, |other| key.equivalent(other), &pin)
+        shard.touch(&self.parts().terms, hash, same_as(key), &pin)
     }
 
     /// Gives a live entry a new time to live, from now on, shorter or longer. False if there is none.
@@ -217,7 +215,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let (hash, shard) = self.locate(key);
-        let is_key = |other: &K| key.equivalent(other);
+        let is_key = same_as(key);
         let (done, chores) = shard.set_ttl(&self.parts().terms, hash, is_key, Span::from_duration(ttl));
         self.conclude(shard, chores, RemovalCause::Replaced);
         done
@@ -255,7 +253,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let (hash, shard) = self.locate(key);
-        let is_key = |other: &K| key.equivalent(other);
+        let is_key = same_as(key);
         let (removed, chores) = shard.remove(&self.parts().terms, hash, is_key, None);
         self.conclude(shard, chores, RemovalCause::Explicit);
         matches!(removed, Removed::Done(..))
@@ -280,7 +278,7 @@ where
         loop {
             let removed = self.remove_if(key, |_| true);
             // If there is none, one may be under way, which is not to be kept.
-            if removed.is_some() || shard.is_gone(&self.parts().terms, hash, |other| key.equivalent(other)) {
+            if removed.is_some() || shard.is_gone(&self.parts().terms, hash, same_as(key)) {
                 return removed;
             }
         }
@@ -317,7 +315,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let (hash, shard) = self.locate(key);
-        let is_key = |other: &K| key.equivalent(other);
+        let is_key = same_as(key);
         let terms = &self.parts().terms;
         let pin = Pin::new();
         loop {
@@ -362,7 +360,7 @@ where
         let (new_hash, new_shard) = self.locate(&new_key);
         let taken = self.take(key, |value| {
             // All of the user's code before anything is removed: a panic loses no entry.
-            let _ = new_shard.find::<false>(new_hash, |other| *other == new_key, &Pin::new());
+            let _ = new_shard.find::<false>(new_hash, same_as(&new_key), &Pin::new());
             let value = value.clone();
             let weight = self.weigh(&new_key, &value);
             Some((value, weight))

@@ -6,6 +6,7 @@
 
 use super::{Chores, Shard, Terms, Times};
 use crate::hash::HashBits;
+use crate::table::same_as;
 use crate::time::{Birth, Tick};
 
 /// Entries that are stored while the lock is held once, at most.
@@ -36,7 +37,7 @@ impl<K: Eq, V> Shard<K, V> {
         let mut now = terms.clock.now();
         for _ in 0..HOLD {
             let Some(next) = waiting.last() else { return };
-            let place = ledger.find(&table, next.hash, |key| *key == next.entry.0);
+            let place = ledger.find(&table, next.hash, same_as(&next.entry.0));
             ledger.flights.overtake(next.hash);
             let seal = place.map(|place| table.node(place).seal());
             if seal.is_some() {

@@ -144,7 +144,7 @@ impl<K, V> Ledger<K, V> {
     }
 
     /// Where a key is. Has the row and its neighbours brought near meanwhile: they are about to be written to.
-    #[inline]
+    #[inline(always)]
     fn find(
         &self,
         table: &Writing<'_, '_, K, V, Self>,
@@ -356,7 +356,7 @@ impl<K, V> Shard<K, V> {
     }
 
     /// The node of a live entry, and what `ask` makes of it: `None` if the node says that it is over.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn alive<'g, const COUNT: bool, R>(
         &'g self,
         hash: HashBits,
@@ -396,7 +396,7 @@ impl<K, V> Shard<K, V> {
     }
 
     /// The node of a live entry, for readers.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn visible<'g, const COUNT: bool>(
         &'g self,
         clock: &Timeline,

@@ -7,7 +7,7 @@ use super::write::drop_expired;
 use super::{Chores, Ledger, Shard, Terms, Times};
 use crate::hash::HashBits;
 use crate::rows::RowId;
-use crate::table::{Met, Node, Pin};
+use crate::table::{Met, Node, Pin, same_as};
 use crate::time::{Birth, Span, Tick};
 
 /// Entries that come back while the lock is held once, at most.
@@ -101,7 +101,7 @@ impl<K: Eq, V> Shard<K, V> {
         let (table, ledger) = locked.parts();
         let now = terms.clock.now();
         for &(hash, node) in met {
-            let Some(place) = table.find(hash, |key| key == node.key()) else { continue };
+            let Some(place) = table.find(hash, same_as(node.key())) else { continue };
             let node = table.lend(place, pin);
             let Some(end) = node.visible_until(now) else { continue };
             let hits = if terms.counted { table.lower_hits(place, 0) } else { 0 };
@@ -123,7 +123,7 @@ impl<K: Eq, V> Shard<K, V> {
         let (mut table, ledger) = locked.parts();
         for _ in 0..HOLD {
             let Some(next) = waiting.last() else { return };
-            let place = ledger.find(&table, next.hash, |key| *key == next.entry.0);
+            let place = ledger.find(&table, next.hash, same_as(&next.entry.0));
             let Some(Comeback { hash, entry, weight, record }) = waiting.pop() else { return };
             let now = terms.clock.now();
             let born = Birth::before(now, record.age);

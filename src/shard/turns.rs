@@ -9,7 +9,7 @@ use super::{Chores, Claim, Ledger, Ruling, Shard, Terms, Times};
 use crate::flight::{Asked, Begun, Call, Ending, Hold, Kind, Ticket, Wants};
 use crate::hash::HashBits;
 use crate::sync::Arc;
-use crate::table::{Node, Pin, Place};
+use crate::table::{Node, Pin, Place, same_as};
 use crate::time::{Birth, Tick};
 
 /// Storing what was loaded.
@@ -58,7 +58,7 @@ impl<K: Eq, V> Shard<K, V> {
     ) -> Found<K, V> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
-        let Some(place) = table.find(hash, |key| key == asked.key()) else {
+        let Some(place) = table.find(hash, same_as(asked.key())) else {
             let flight = ledger.flights.of_key(hash, asked.key());
             return Found::Begun(ledger.flights.begin((hash, flight), asked, wants, true));
         };
@@ -91,14 +91,14 @@ impl<K: Eq, V> Shard<K, V> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
         let to_find = ledger.flights.key_to_find(hold);
-        let place = to_find.and_then(|asked| ledger.find(&table, hash, |key| key == asked));
+        let place = to_find.and_then(|asked| ledger.find(&table, hash, same_as(asked)));
         let mut ending = ledger.flights.end(hold, Kind::Value);
         let kept = ending.as_mut().filter(|ending| !ending.is_overtaken);
         let key = kept.and_then(|ending| ending.take_key(hold));
         let Some(key) = key else {
             return Landed { ending, chores: Chores::none(), back: Some(value) };
         };
-        debug_assert!(place.is_some() || table.find(hash, |other| *other == key).is_none());
+        debug_assert!(place.is_some() || table.find(hash, same_as(&key)).is_none());
         let seal = place.map(|place| table.node(place).seal());
         let now = terms.clock.now();
         let times = Times { ttl: terms.ttl, born: Birth::at(now) };
@@ -119,7 +119,7 @@ impl<K: Eq, V> Shard<K, V> {
     ) -> Option<&'g Node<K, V>> {
         let mut locked = self.table.lock();
         let (table, ledger) = locked.parts();
-        let place = table.find(hash, |key| key == hold.key());
+        let place = table.find(hash, same_as(hold.key()));
         ledger.flights.catch_up(hold);
         let node = table.lend(place?, pin);
         // What is over is over for everybody: nobody finds it alive after the closure was shown that it is not.
@@ -138,7 +138,7 @@ impl<K: Eq, V> Shard<K, V> {
     ) -> (Acted<K, V>, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
-        let place = ledger.find(&table, hash, |key| key == hold.key());
+        let place = ledger.find(&table, hash, same_as(hold.key()));
         if ledger.flights.is_overtaken(hold) {
             return (Acted::Overtaken(deed), Chores::none());
         }

@@ -8,7 +8,7 @@ use super::bounds::Ends;
 use super::room::{fetch_for_insert, make_room, make_room_in_place};
 use super::{Chores, Expected, Ledger, Ruling, Shard, Terms, Times, stays};
 use crate::hash::HashBits;
-use crate::table::{Node, Pin, Place, Seal, Touch, Unlinked, Writing};
+use crate::table::{Node, Pin, Place, Seal, Touch, Unlinked, Writing, same_as};
 use crate::time::{Birth, Span, Tick};
 
 /// What an attempt to replace a value came to. What was not stored is handed back.
@@ -47,7 +47,7 @@ impl<K: Eq, V> Shard<K, V> {
     ) -> Chores<K, V> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
-        let place = ledger.find(&table, hash, |key| *key == entry.0);
+        let place = ledger.find(&table, hash, same_as(&entry.0));
         ledger.flights.overtake(hash);
         let seal = place.map(|place| table.node(place).seal());
         let now = terms.clock.now();
@@ -66,7 +66,7 @@ impl<K: Eq, V> Shard<K, V> {
     ) -> Result<Chores<K, V>, (K, V)> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
-        let place = table.find(hash, |key| *key == entry.0);
+        let place = table.find(hash, same_as(&entry.0));
         match (expected, place) {
             (Expected::Absent, None) => {}
             // What is over stays over.
@@ -141,7 +141,7 @@ impl<K: Eq, V> Shard<K, V> {
     ) -> (Result<(), (K, V)>, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
-        if let Some(place) = table.find(hash, |other| *other == key) {
+        if let Some(place) = table.find(hash, same_as(&key)) {
             let now = terms.clock.now();
             if table.node(place).reap(now).is_err() {
                 return (Err((key, value)), Chores::none());
@@ -170,7 +170,7 @@ impl<K: Eq, V> Shard<K, V> {
     ) -> (Replaced<K, V>, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
-        let Some(place) = ledger.find(&table, hash, |other| *other == key) else {
+        let Some(place) = ledger.find(&table, hash, same_as(&key)) else {
             return (Replaced::Gone(key, value), Chores::none());
         };
         if expected.is_some_and(|expected| !std::ptr::eq(expected, table.node(place))) {

@@ -71,6 +71,7 @@ mod write;
 pub(crate) use epoch::{Grace, push};
 pub(crate) use epoch::{Pin, push_on};
 pub(crate) use node::{Node, Seal, Touch};
+pub(crate) use read::same_as;
 pub(crate) use reclaim::{Ripe, Sealed, Unlinked};
 pub(crate) use walk::{Cursor, Met};
 pub(crate) use write::{Place, Writing};

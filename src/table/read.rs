@@ -7,6 +7,17 @@ use super::epoch::Pin;
 use super::{Node, Table};
 use crate::hash::HashBits;
 use crate::rows::RowId;
+use equivalent::Equivalent;
+
+/// Whether a stored key is the one that is looked for. Not a closure at each call, which would be a type of its own each time: so
+/// look-ups of a key's type are compiled once for all of them.
+#[inline]
+pub(crate) fn same_as<Q, K>(key: &Q) -> impl Fn(&K) -> bool + Copy
+where
+    Q: ?Sized + Equivalent<K>,
+{
+    move |other| key.equivalent(other)
+}
 
 impl<K, V, L> Table<K, V, L> {
     /// The node of a key, if there is one.

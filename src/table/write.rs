@@ -218,7 +218,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     }
 
     /// As `find`; tells `tell` of each row whose key is about to be looked at.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find_telling(
         &self,
         hash: HashBits,
