@@ -30,6 +30,7 @@ mod write;
 
 pub use bound::Settings;
 pub(crate) use bound::{Bound, Weigher};
+pub(crate) use load::served;
 pub(crate) use refresh::Background;
 pub use refresh::RefreshJob;
 pub(crate) use walk::Progress;

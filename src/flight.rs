@@ -47,7 +47,7 @@ pub(crate) struct Ticket {
 pub(crate) struct Hold<K, V> {
     /// `None` once its turn is over.
     pub(crate) ticket: Option<Ticket>,
-    /// `None` if the key was given away.
+    /// `None` if the key was given away, or is stored by now.
     pub(crate) call: Option<Arc<Call<K, V>>>,
 }
 
@@ -366,8 +366,7 @@ impl<K, V> Ending<K, V> {
     #[inline]
     pub(crate) fn tell(self, outcome: Outcome<V>) -> Spoken<V> {
         match self.crowd {
-            // Its key's destructor is user code, of the call's own.
-            None => drop(self.leader),
+            None => let_go(self.leader),
             Some(crowd) => return crowd.tell(outcome, self.leader),
         }
         Spoken::Alone(outcome)
@@ -381,7 +380,7 @@ impl<K, V> Ending<K, V> {
             }
             dismiss(crowd.left);
         }
-        drop(self.leader);
+        let_go(self.leader);
     }
 }
 
@@ -394,7 +393,7 @@ impl<K, V> Crowd<K, V> {
         }
         if told.is_empty() {
             dismiss(left);
-            drop(leader);
+            let_go(leader);
             return Spoken::Alone(outcome);
         }
         let outcome = Arc::new(outcome);
@@ -406,7 +405,7 @@ impl<K, V> Crowd<K, V> {
         // Not before all are told: by now a handle may be the last one, and a key's destructor is user code.
         left.extend(told);
         dismiss(left);
-        drop(leader);
+        let_go(leader);
         Spoken::Shared(outcome)
     }
 }
@@ -433,6 +432,14 @@ impl<V: Clone> Spoken<V> {
                 own
             }
         }
+    }
+}
+
+/// Drops the key of the call that led, which is user code. It has its outcome, which a panic would take from it.
+#[inline]
+fn let_go<K, V>(leader: Option<Asked<K, V>>) {
+    if let Some(leader) = leader {
+        catch(|| drop(leader));
     }
 }
 

@@ -6,7 +6,7 @@
 #[cfg(feature = "async")]
 mod futures;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, served};
 use crate::computed::{CompResult, Entry, Op};
 use crate::error::TimedOut;
 use crate::hash::RandomState;
@@ -210,7 +210,7 @@ where
     /// ```
     pub fn or_insert_with(self, init: impl FnOnce() -> V) -> Entry<K, V> {
         if let Some(value) = self.cache.get(self.key.lent()) {
-            return Entry::found(self.key.into_owned(), value);
+            return served(Entry::found(self.key.into_owned(), value), init);
         }
         let mut is_fresh = false;
         let value = self.cache.load_value(self.key.owned(), None, || {
@@ -246,7 +246,9 @@ where
         mut replace_if: impl FnMut(&V) -> bool,
     ) -> Entry<K, V> {
         match self.cache.get(self.key.lent()) {
-            Some(value) if !replace_if(&value) => Entry::found(self.key.into_owned(), value),
+            Some(value) if !replace_if(&value) => {
+                served(Entry::found(self.key.into_owned(), value), (init, replace_if))
+            }
             _ => self.cache.load_unless(self.key.into_owned(), init, replace_if),
         }
     }
@@ -266,7 +268,7 @@ where
     /// ```
     pub fn or_optionally_insert_with(self, init: impl FnOnce() -> Option<V>) -> Option<Entry<K, V>> {
         if let Some(value) = self.cache.get(self.key.lent()) {
-            return Some(Entry::found(self.key.into_owned(), value));
+            return Some(served(Entry::found(self.key.into_owned(), value), init));
         }
         let mut is_fresh = false;
         let value = self.cache.load_option(self.key.owned(), None, || {
@@ -299,7 +301,7 @@ where
         E: Send + Sync + 'static,
     {
         if let Some(value) = self.cache.get(self.key.lent()) {
-            return Ok(Entry::found(self.key.into_owned(), value));
+            return Ok(served(Entry::found(self.key.into_owned(), value), init));
         }
         let mut is_fresh = false;
         let value = self.cache.load_result(self.key.owned(), None, || {
@@ -396,7 +398,7 @@ where
     /// assert!(matches!(lose(), CompResult::StillNone("cat")));
     /// ```
     pub fn and_compute_with(self, mut compute: impl FnMut(Option<Entry<K, V>>) -> Op<V>) -> CompResult<K, V> {
-        sure(self.compute(&Alarm::NEVER, |found| Ok(compute(found))).expect(NO_ALARM))
+        sure(self.compute(&Alarm::NEVER, move |found| Ok(compute(found))).expect(NO_ALARM))
     }
 
     /// As [`and_compute_with`](Self::and_compute_with), but waits for its turn so long at most. (Its own closure may take what time it
@@ -423,7 +425,7 @@ where
         timeout: Duration,
         mut compute: impl FnMut(Option<Entry<K, V>>) -> Op<V>,
     ) -> Result<CompResult<K, V>, TimedOut> {
-        let result = self.compute(&Alarm::after(timeout), |found| Ok(compute(found)));
+        let result = self.compute(&Alarm::after(timeout), move |found| Ok(compute(found)));
         result.map(sure).ok_or(TimedOut { timeout })
     }
 

@@ -12,13 +12,14 @@
 //!   of a turn that nothing has overtaken since the look, is the one that was looked at; and a key without one then had none
 //!   at any time between. For whatever puts a value under a key overtakes its flight first, under the same lock.
 //! - **C3** The user's code (clones, closures, an `Expiry`, a weigher, destructors of what is not kept) runs with the turn in hand and
-//!   marked as such, so that it panics where it would wait for itself, and the turn is passed on.
+//!   marked as such, so that it panics where it would wait for itself, and the turn is passed on. What is in hand when it panics is
+//!   dropped after that, and may ask for the key.
 //!
 //! # What can change a key, and why a computation sees it
 //!
 //! | path | how |
 //! |---|---|
-//! | `Shard::insert`, `insert_if`, `try_insert`, `insert_some` (`insert`, `insert_many`, `rename`'s second half) | overtake, before they store |
+//! | `Shard::insert`, `insert_if`, `try_insert`, `insert_some` (`insert`, `insert_many`, `rename`'s second half), `bring_back` (`restore`) | overtake, before they store |
 //! | `Shard::replace` (`replace`, `update`) | the same; too heavy a value, with which the old one goes, included |
 //! | `Shard::land` (loads), `Shard::act` (computations) | of this key: come in turn. (Of another with the same hash: not this key) |
 //! | `Shard::remove` (`remove`, `invalidate`, `remove_if`, `rename`'s first half) | overtakes |
@@ -26,6 +27,7 @@
 //! | eviction (`room.rs`, `set_capacity`), expiry (the reaper, a read, a writer that comes across) | the entry is not there, or not alive, at the end; what is put there after it, overtakes |
 //! | `touch`, `set_ttl`, `persist`, a read with a time to idle, an `Expiry`'s ruling | the value stays: a computed one goes by the times that there are at the end |
 
+use super::load::served;
 use super::rule::created;
 use super::turn::{Beginning, Heard, Turn};
 use super::{Cache, Parts};
@@ -46,8 +48,9 @@ pub(super) struct Stale<V> {
 
 /// What is to be done, and told of it.
 struct Plan<K, V> {
-    was_there: bool,
-    deed: Deed<K, V>,
+    op: Op<V>,
+    /// The key to store it under.
+    key: Option<K>,
     /// The value of the entry that is told of.
     kept: Option<V>,
 }
@@ -68,18 +71,25 @@ where
         mut closure: impl FnMut(Option<Entry<K, V>>) -> Result<Op<V>, E>,
     ) -> Option<Result<CompResult<K, V>, E>> {
         let mut turn = self.await_turn(key, alarm)?;
-        loop {
+        let result = loop {
             let found = turn.view();
             let was_there = found.is_some();
             let op = match turn.run(|| closure(found)) {
                 Ok(op) => op,
-                Err(error) => return Some(Err(error)),
+                Err(error) => {
+                    drop(turn);
+                    break Err(error);
+                }
             };
             match turn.act(Some(was_there), op) {
-                Ok(result) => return Some(Ok(result)),
-                Err(stale) => turn.run(|| drop(stale)),
+                Ok(result) => break Ok(result),
+                Err((stale, again)) => {
+                    again.run(|| drop(stale));
+                    turn = again;
+                }
             }
-        }
+        };
+        Some(served(result, closure))
     }
 
     /// A key's entry, unless it is out of date; else the closure makes its value anew.
@@ -91,10 +101,13 @@ where
     ) -> Entry<K, V> {
         let turn = self.await_turn(key, &Alarm::NEVER).expect("an alarm that was never set does not go off");
         match turn.run(|| turn.view().filter(|found| !is_out_of_date(found.value()))) {
-            Some(found) => found,
+            Some(found) => {
+                drop(turn);
+                served(found, (init, is_out_of_date))
+            }
             None => {
                 let value = turn.run(init);
-                turn.land_over(value)
+                served(turn.land_over(value), is_out_of_date)
             }
         }
     }
@@ -133,92 +146,98 @@ where
 
     /// Does what a closure said, if there is still what it was shown (an entry, or none; `None`: either will do), and
     /// ends the turn.
-    pub(super) fn act(&mut self, was_there: Option<bool>, op: Op<V>) -> Result<CompResult<K, V>, Stale<V>> {
-        let Plan { was_there, deed, kept } = match self.run(|| self.plan(was_there, op)) {
-            Ok(plan) => plan,
-            Err(op) => return Err(Stale { op, is_overtaken: false }),
+    pub(super) fn act(
+        self,
+        was_there: Option<bool>,
+        op: Op<V>,
+    ) -> Result<CompResult<K, V>, (Stale<V>, Self)> {
+        // Before the turn: if user code panics below, that is given back before the destructors of what is in here run, which
+        // may ask for the key (C3).
+        let mut plan = Plan { op, key: None, kept: None };
+        let mut deed;
+        let mut turn = self;
+        let cache = turn.cache;
+        let (hash, shard) = turn.place();
+        let Some((was_there, weight, ruling)) = turn.run(|| turn.plan(was_there, &mut plan)) else {
+            return Err((Stale { op: plan.op, is_overtaken: false }, turn));
         };
-        let cache = self.cache;
-        let (hash, shard) = self.place();
-        let (puts, removes) = (matches!(deed, Deed::Put { .. }), matches!(deed, Deed::Remove));
-        let (acted, chores) = shard.act(&cache.parts().terms, (hash, &mut self.hold), (was_there, deed));
-        let (deed, is_overtaken) = match acted {
+        let (puts, removes) = (matches!(plan.op, Op::Put(_)), matches!(plan.op, Op::Remove));
+        deed = match (plan.op, plan.key) {
+            (Op::Put(value), Some(key)) => Some(Deed::Put { entry: (key, value), weight, ruling }),
+            (Op::Remove, _) => Some(Deed::Remove),
+            (Op::Nop | Op::Put(_), _) => Some(Deed::Nothing),
+        };
+        let place = (hash, &mut turn.hold);
+        let (acted, chores) = shard.act(&cache.parts().terms, place, (was_there, &mut deed));
+        let is_overtaken = match acted {
             Acted::Done(ending) => {
                 let mut ending = ending.expect("a flight is in the books until it ends");
-                let key = ending.take_key(&mut self.hold).expect("nobody else has the call that leads");
+                let key = ending.take_key(&mut turn.hold).expect("nobody else has the call that leads");
                 ending.pass_on();
-                cache.conclude(
-                    shard,
-                    chores,
-                    if removes { RemovalCause::Explicit } else { RemovalCause::Replaced },
-                );
-                return Ok(answer(key, kept, (puts, removes, was_there)));
+                let cause = if removes { RemovalCause::Explicit } else { RemovalCause::Replaced };
+                cache.conclude(shard, chores, cause);
+                return Ok(answer(key, plan.kept, (puts, removes, was_there)));
             }
-            Acted::Overtaken(deed) => (deed, true),
-            Acted::Gone(deed) => (deed, false),
+            Acted::Overtaken => true,
+            Acted::Gone => false,
         };
-        let op = self.run(|| {
+        let op = turn.run(|| {
             // Destructors of others may be among them.
             cache.conclude(shard, chores, RemovalCause::Expired);
-            drop(kept);
+            drop(plan.kept);
             match deed {
-                Deed::Nothing => Op::Nop,
-                Deed::Remove => Op::Remove,
-                Deed::Put { entry: (_, value), .. } => Op::Put(value),
+                Some(Deed::Put { entry: (_, value), .. }) => Op::Put(value),
+                Some(Deed::Remove) => Op::Remove,
+                Some(Deed::Nothing) | None => Op::Nop,
             }
         });
-        Err(Stale { op, is_overtaken })
+        Err((Stale { op, is_overtaken }, turn))
     }
 
-    /// All of the user's code that it takes, before anything is changed. Hands the closure's answer back if it can be seen that it is
-    /// stale.
-    fn plan(&self, was_there: Option<bool>, op: Op<V>) -> Result<Plan<K, V>, Op<V>> {
+    /// All of the user's code that it takes, before anything is changed: whether there is an entry, and how to store what is put.
+    /// `None`, and nothing planned, if it can be seen that the closure's answer is stale.
+    fn plan(&self, was_there: Option<bool>, plan: &mut Plan<K, V>) -> Option<(bool, u32, Ruling)> {
         let (hash, shard) = self.place();
         let pin = Pin::new();
         // Another one than was looked at, perhaps: but then the flight is overtaken (C2).
-        let clock = &self.cache.parts().terms.clock;
-        let found = shard.visible::<false>(clock, hash, same_as(self.key()), &pin);
-        if was_there.is_some_and(|was_there| was_there != found.is_some()) {
-            return Err(op);
+        let Parts { terms, expiry, .. } = self.cache.parts();
+        let found = shard.visible::<false>(&terms.clock, hash, same_as(self.key()), &pin);
+        let is_there = found.is_some();
+        if was_there.is_some_and(|was_there| was_there != is_there) {
+            return None;
         }
-        let (deed, kept) = match op {
-            Op::Nop => (Deed::Nothing, found.map(|node| node.value().clone())),
-            Op::Remove => (Deed::Remove, found.map(|node| node.value().clone())),
-            Op::Put(value) => {
-                let kept = value.clone();
-                (self.deed(found, value), Some(kept))
-            }
+        let Op::Put(value) = &plan.op else {
+            plan.kept = found.map(|node| node.value().clone());
+            return Some((is_there, 1, Ruling::NONE));
         };
-        Ok(Plan { was_there: found.is_some(), deed, kept })
-    }
-
-    /// Storing a value: under the key that is stored already, if there is one.
-    fn deed(&self, found: Option<&Node<K, V>>, value: V) -> Deed<K, V> {
-        let Parts { expiry, .. } = self.cache.parts();
-        let entry = (found.map_or(self.key(), Node::key).clone(), value);
+        plan.kept = Some(value.clone());
+        // Under the key that is stored already, if there is one.
+        let key = plan.key.insert(found.map_or(self.key(), Node::key).clone());
         let ruling = match (expiry, found) {
             (None, _) => Ruling::NONE,
-            (Some(expiry), None) => created(&**expiry, &entry.0, &entry.1),
-            (Some(expiry), Some(node)) => self.cache.updated(&**expiry, (&entry.0, &entry.1), node),
+            (Some(expiry), None) => created(&**expiry, key, value),
+            (Some(expiry), Some(node)) => self.cache.updated(&**expiry, (key, value), node),
         };
-        Deed::Put { weight: self.cache.weigh(&entry.0, &entry.1), entry, ruling }
+        Some((is_there, self.cache.weigh(key, value), ruling))
     }
 
     /// Stores a value that was not computed from what is there: over it, too, unless that was written or removed meanwhile.
     /// Then it is told, and not stored, as what a load makes is not.
-    pub(super) fn land_over(mut self, value: V) -> Entry<K, V> {
-        let mut op = Op::Put(value);
+    pub(super) fn land_over(self, value: V) -> Entry<K, V> {
+        let (mut op, mut turn) = (Op::Put(value), self);
         loop {
-            let stale = match self.act(None, op) {
+            let (stale, again) = match turn.act(None, op) {
                 Ok(result) => return result.unwrap(),
-                Err(stale) => stale,
+                Err(back) => back,
             };
-            op = match stale {
-                Stale { op: Op::Put(value), is_overtaken: true } => {
-                    return Entry::made(self.key().clone(), value, false);
+            let key = stale.is_overtaken.then(|| again.run(|| again.key().clone()));
+            match (key, stale.op) {
+                (Some(key), Op::Put(value)) => {
+                    drop(again);
+                    return Entry::made(key, value, false);
                 }
-                Stale { op, .. } => op,
-            };
+                (_, back) => (op, turn) = (back, again),
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use super::Cache;
 use super::compute::TURN_ALONE;
+use super::load::served;
 use super::turn::{Beginning, Heard, Turn};
 use crate::computed::{CompResult, Entry, Op};
 use std::future::Future;
@@ -29,18 +30,30 @@ where
         // Before the turn, so that it is dropped after it.
         let mut future = pin!(None);
         let mut turn = self.turn_async(key).await;
-        loop {
+        let result = loop {
             let found = turn.view();
             let was_there = found.is_some();
             // With the turn in hand, as all of the closure's doings: the future of the last time goes here, too.
             turn.run(|| future.set(Some(closure(found))));
             let running = future.as_mut().as_pin_mut().expect("it was just put there");
-            let op = turn.drive(running).await?;
+            let op = match turn.drive(running).await {
+                Ok(op) => op,
+                Err(error) => {
+                    drop(turn);
+                    break Err(error);
+                }
+            };
             match turn.act(Some(was_there), op) {
-                Ok(result) => return Ok(result),
-                Err(stale) => turn.run(|| drop(stale)),
+                Ok(result) => break Ok(result),
+                Err((stale, again)) => {
+                    again.run(|| drop(stale));
+                    turn = again;
+                }
             }
-        }
+        };
+        // As `served`.
+        future.set(None);
+        served(result, closure)
     }
 
     /// As `load_unless`.
@@ -51,15 +64,22 @@ where
         mut is_out_of_date: impl FnMut(&V) -> bool,
     ) -> Entry<K, V> {
         // As in `compute_async`.
-        let init = pin!(init);
+        let mut init = pin!(Some(init));
         let turn = self.turn_async(key).await;
-        match turn.run(|| turn.view().filter(|found| !is_out_of_date(found.value()))) {
-            Some(found) => found,
+        let entry = match turn.run(|| turn.view().filter(|found| !is_out_of_date(found.value()))) {
+            Some(found) => {
+                drop(turn);
+                found
+            }
             None => {
-                let value = turn.drive(init).await;
+                let running = init.as_mut().as_pin_mut().expect("it is dropped at the end");
+                let value = turn.drive(running).await;
                 turn.land_over(value)
             }
-        }
+        };
+        // As `served`.
+        init.set(None);
+        served(entry, is_out_of_date)
     }
 
     async fn turn_async(&self, key: K) -> Turn<'_, K, V, S> {

@@ -314,12 +314,12 @@ where
             return Some(Outcome::Value(self.renew(key, stale, init)));
         }
         let turn = match self.begin_load(self.asked(key), wants) {
-            Beginning::Hit(value) => return Some(Outcome::Value(value)),
+            Beginning::Hit(value) => return Some(Outcome::Value(served(value, init))),
             Beginning::Leads(turn) => turn,
             Beginning::Waits(wait) => match wait.sleep(alarm)? {
-                Heard::Told(outcome) => return Some(outcome),
+                Heard::Told(outcome) => return Some(served(outcome, init)),
                 Heard::Leads(turn) => match turn.look() {
-                    Ok(value) => return Some(Outcome::Value(value)),
+                    Ok(value) => return Some(Outcome::Value(served(value, init))),
                     Err(turn) => turn,
                 },
             },
@@ -328,9 +328,9 @@ where
     }
 }
 
-/// A hit, once the arguments of its call are gone: one whose destructor panicked later would leak the value.
+/// What a call returns, once its arguments are gone that it had no use for: a destructor that panicked later would leak it.
 #[inline]
-pub(super) fn served<V, A>(value: V, arguments: A) -> V {
+pub(crate) fn served<V, A>(value: V, arguments: A) -> V {
     drop(arguments);
     value
 }

@@ -228,22 +228,27 @@ where
         init: impl Future<Output = Outcome<V>>,
     ) -> Outcome<V> {
         // Before the turn, so that it is dropped after it: its destructor may use the cache, this key included.
-        let init = pin!(init);
-        if let Some(stale) = stale {
-            return Outcome::Value(match self.begin_renewal(key, stale) {
+        let mut init = pin!(Some(init));
+        const ONCE: &str = "it is dropped at the end";
+        let outcome = if let Some(stale) = stale {
+            Outcome::Value(match self.begin_renewal(key, stale) {
                 Err(value) => value,
-                Ok((turn, stale)) => {
-                    let outcome = turn.drive(init).await;
-                    self.end_renewal(turn, stale, outcome)
+                Ok((stale, turn)) => {
+                    let outcome = turn.drive(init.as_mut().as_pin_mut().expect(ONCE)).await;
+                    self.end_renewal((stale, turn), outcome)
                 }
-            });
-        }
-        match self.begin_load(self.asked(key), wants).settle().await {
-            Ok(outcome) => outcome,
-            Err(turn) => {
-                let outcome = turn.drive(init).await;
-                turn.land(outcome)
+            })
+        } else {
+            match self.begin_load(self.asked(key), wants).settle().await {
+                Ok(outcome) => outcome,
+                Err(turn) => {
+                    let outcome = turn.drive(init.as_mut().as_pin_mut().expect(ONCE)).await;
+                    turn.land(outcome)
+                }
             }
-        }
+        };
+        // As `served`.
+        init.set(None);
+        outcome
     }
 }

@@ -6,7 +6,7 @@
 //! orders do not wait for each other in a ring.
 
 use super::Cache;
-use super::load::{option, optional, wants_option};
+use super::load::{option, optional, served, wants_option};
 use super::turn::{Beginning, Heard, Turn, Wait};
 use crate::flight::{Asked, Call, Leading};
 use crate::sync::Alarm;
@@ -47,8 +47,10 @@ where
         let mut loaded: HashMap<K, V> = init(&keys).into_iter().collect();
         // Last come, first served, as the marks of who leads are taken off.
         while let Some((place, turn)) = self.turns.pop() {
+            // Declared after the turn, so that the mark is off before that is given back, if user code panics.
+            let leading = self.leading.pop();
             let value = loaded.remove(turn.key());
-            drop(self.leading.pop());
+            drop(leading);
             values[place] = option(turn.land(optional(value)));
         }
     }
@@ -108,7 +110,7 @@ where
         for place in again {
             values[place] = values[first[&keys[place]]].clone();
         }
-        values
+        served(values, (keys, init))
     }
 
     fn load_many<I>(

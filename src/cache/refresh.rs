@@ -5,6 +5,7 @@
 //! as the old value lives; what is written or removed meanwhile wins, as it does over any load. Knows no wheel.
 
 use super::Cache;
+use super::load::served;
 use super::turn::{Beginning, Turn};
 use crate::flight::Outcome;
 use crate::shard::Claim;
@@ -31,8 +32,9 @@ pub(crate) struct Stale<V> {
     claim: Claim,
 }
 
-/// Loading one anew, under way.
-type Renewal<'c, K, V, S> = (Turn<'c, K, V, S>, Stale<V>);
+/// Loading one anew, under way. In this order: where both are dropped, it is the turn first, as the value's destructor may ask
+/// for the key.
+type Renewal<'c, K, V, S> = (Stale<V>, Turn<'c, K, V, S>);
 
 impl<K, V, S> Cache<K, V, S>
 where
@@ -70,10 +72,10 @@ where
     /// Loads an old value anew, or has it loaded. What the caller is served.
     pub(super) fn renew(&self, key: K, stale: Stale<V>, init: impl FnOnce() -> Outcome<V>) -> V {
         match self.begin_renewal(key, stale) {
-            Err(value) => value,
-            Ok((turn, stale)) => {
+            Err(value) => served(value, init),
+            Ok((stale, turn)) => {
                 let outcome = turn.run(init);
-                self.end_renewal(turn, stale, outcome)
+                self.end_renewal((stale, turn), outcome)
             }
         }
     }
@@ -82,7 +84,7 @@ where
     pub(super) fn begin_renewal(&self, key: K, stale: Stale<V>) -> Result<Renewal<'_, K, V, S>, V> {
         let Some(background) = &self.parts().background else {
             return match self.turn_at_once(key) {
-                Some(turn) => Ok((turn, stale)),
+                Some(turn) => Ok((stale, turn)),
                 None => {
                     stale.claim.leave();
                     Err(stale.value)
@@ -103,10 +105,16 @@ where
     }
 
     /// A failed one keeps what is there.
-    pub(super) fn end_renewal(&self, turn: Turn<'_, K, V, S>, stale: Stale<V>, outcome: Outcome<V>) -> V {
+    pub(super) fn end_renewal(&self, (stale, turn): Renewal<'_, K, V, S>, outcome: Outcome<V>) -> V {
         let is_value = matches!(outcome, Outcome::Value(_));
         let (shard, Stale { value, claim }) = (turn.shard(), stale);
-        let landed = if is_value { turn.land(outcome) } else { outcome };
+        let landed = if is_value {
+            turn.land(outcome)
+        } else {
+            // An error's destructor may ask for the key.
+            drop(turn);
+            outcome
+        };
         shard.note_refresh(is_value);
         match landed {
             Outcome::Value(value) => {
@@ -118,17 +126,21 @@ where
     }
 
     fn renew_by_itself(&self, key: K, claim: Claim, reload: &Reload<K, V>) {
+        // Before the turn, so that it is dropped after it.
+        let stale;
         let Some(turn) = self.turn_at_once(key) else {
             claim.leave();
             return;
         };
-        let Some(value) = turn.run(|| self.peek(turn.key())) else {
-            claim.done();
-            return;
+        stale = match turn.run(|| self.peek(turn.key())) {
+            Some(value) => Stale { value, claim },
+            None => {
+                claim.done();
+                return;
+            }
         };
-        let stale = Stale { value, claim };
         let outcome = turn.run(|| reload(turn.key(), &stale.value)).map_or(Outcome::Nothing, Outcome::Value);
-        self.end_renewal(turn, stale, outcome);
+        self.end_renewal((stale, turn), outcome);
     }
 
     /// The turn, if nobody has it.

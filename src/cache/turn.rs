@@ -11,7 +11,7 @@ use crate::flight::{
 };
 use crate::hash::HashBits;
 use crate::listener::RemovalCause;
-use crate::shard::{Found, Landed, Ruling, Shard};
+use crate::shard::{Found, Ruling, Shard};
 use crate::sync::{Alarm, Arc, catch, thread};
 use crate::table::{Pin, same_as};
 use std::hash::{BuildHasher, Hash};
@@ -230,24 +230,24 @@ where
         };
         // In this order: if user code panics below, the turn is given back before the destructors of values run, which
         // may ask for the key.
-        let kept;
+        let mut kept = None;
         let (mut turn, leading) = (self, leading);
         let cache = turn.cache;
         let Parts { terms, expiry, weigher, .. } = cache.parts();
         let shard = turn.shard();
-        kept = value.clone();
-        let ruling = expiry.as_deref().map(|expiry| turn.ruling(expiry, turn.key(), &kept));
-        let weight = weigher.as_ref().map_or(1, |weigher| weigher(turn.key(), &kept));
+        let loaded = &*kept.insert(value.clone());
+        let ruling = expiry.as_deref().map(|expiry| turn.ruling(expiry, turn.key(), loaded));
+        let weight = weigher.as_ref().map_or(1, |weigher| weigher(turn.key(), loaded));
         drop(leading);
         let (place, ruling) = ((turn.hash, &mut turn.hold), ruling.unwrap_or(Ruling::NONE));
-        let Landed { ending, chores, back } = shard.land(terms, place, (kept, weight), ruling);
+        let (ending, chores) = shard.land(terms, place, (&mut kept, weight), ruling);
         // If it is still there. The flight is somebody else's by now.
         let call = turn.hold.call.take();
         let outcome = tell(ending, Outcome::Value(value));
         cache.conclude(shard, chores, RemovalCause::Replaced);
         // Each by itself, and their panics are not this call's: it has what it asked for.
-        if back.is_some() || call.is_some() {
-            catch(|| drop(back));
+        if kept.is_some() || call.is_some() {
+            catch(|| drop(kept));
             catch(|| drop(call));
         }
         outcome.into_own()

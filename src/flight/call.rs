@@ -137,19 +137,21 @@ impl<K, V> Call<K, V> {
         Arc::new(Self { key, seat: Mutex::new(Seat::Waiting(None)) })
     }
 
-    /// What it was told, or else `who` is woken once it is.
+    /// What it was told, or else `who` is woken once it is. A waker's destructor is user code, and what it was told must not be
+    /// lost by its panic.
     pub(crate) fn poll(&self, who: Who) -> Option<Told<V>> {
-        let before;
         let mut seat = self.seat.lock();
-        match std::mem::replace(&mut *seat, Seat::Left) {
-            Seat::Told(told) => return Some(told),
-            Seat::Waiting(who) => before = who,
+        let (told, who) = match std::mem::replace(&mut *seat, Seat::Left) {
+            Seat::Told(told) => (Some(told), Some(who)),
+            Seat::Waiting(before) => {
+                *seat = Seat::Waiting(Some(who));
+                (None, before)
+            }
             Seat::Left => unreachable!("a call asks no more once it was told"),
-        }
-        *seat = Seat::Waiting(Some(who));
+        };
         drop(seat);
-        drop(before);
-        None
+        catch(|| drop(who));
+        told
     }
 
     /// Sleeps until it is told. `None` when the alarm went off first.

@@ -4,6 +4,7 @@
 //! known.
 
 use super::{EntrySelector, Given, sure};
+use crate::cache::served;
 use crate::computed::{CompResult, Entry, Op};
 use crate::sync::Arc;
 use std::future::Future;
@@ -98,7 +99,7 @@ where
     /// ```
     pub async fn or_insert_with_async(self, init: impl Future<Output = V>) -> Entry<K, V> {
         if let Some(value) = self.cache.get(self.key.lent()) {
-            return Entry::found(self.key.into_owned(), value);
+            return served(Entry::found(self.key.into_owned(), value), init);
         }
         let mut is_fresh = false;
         let init = async {
@@ -140,7 +141,9 @@ where
         mut replace_if: impl FnMut(&V) -> bool,
     ) -> Entry<K, V> {
         match self.cache.get(self.key.lent()) {
-            Some(value) if !replace_if(&value) => Entry::found(self.key.into_owned(), value),
+            Some(value) if !replace_if(&value) => {
+                served(Entry::found(self.key.into_owned(), value), (init, replace_if))
+            }
             _ => self.cache.load_unless_async(self.key.into_owned(), init, replace_if).await,
         }
     }
@@ -174,7 +177,7 @@ where
         init: impl Future<Output = Option<V>>,
     ) -> Option<Entry<K, V>> {
         if let Some(value) = self.cache.get(self.key.lent()) {
-            return Some(Entry::found(self.key.into_owned(), value));
+            return Some(served(Entry::found(self.key.into_owned(), value), init));
         }
         let mut is_fresh = false;
         let init = async {
@@ -222,7 +225,7 @@ where
         E: Send + Sync + 'static,
     {
         if let Some(value) = self.cache.get(self.key.lent()) {
-            return Ok(Entry::found(self.key.into_owned(), value));
+            return Ok(served(Entry::found(self.key.into_owned(), value), init));
         }
         let mut is_fresh = false;
         let init = async {

@@ -56,7 +56,7 @@ pub(crate) use room::Left;
 pub(crate) use rule::{Expected, Ruled, Ruling};
 pub(crate) use sweep::{Cleared, Hears};
 pub(crate) use terms::{Lengths, OnUse, Terms};
-pub(crate) use turns::{Acted, Deed, Found, Landed};
+pub(crate) use turns::{Acted, Deed, Found};
 pub(crate) use write::{Removed, Replaced};
 
 use crate::column::Column;

@@ -12,14 +12,6 @@ use crate::sync::Arc;
 use crate::table::{Node, Pin, Place, same_as};
 use crate::time::{Birth, Tick};
 
-/// Storing what was loaded.
-pub(crate) struct Landed<K, V> {
-    pub(crate) ending: Option<Ending<K, V>>,
-    pub(crate) chores: Chores<K, V>,
-    /// The key was written or removed meanwhile: the value is not kept.
-    pub(crate) back: Option<V>,
-}
-
 /// What a call that wants a value finds.
 pub(crate) enum Found<K, V> {
     /// A live entry.
@@ -43,9 +35,9 @@ pub(crate) enum Acted<K, V> {
     /// It is done, and the turn is over.
     Done(Option<Ending<K, V>>),
     /// The key was written or removed since it was looked at. Nothing was done.
-    Overtaken(Deed<K, V>),
+    Overtaken,
     /// What was there has expired or was evicted. Nothing was done.
-    Gone(Deed<K, V>),
+    Gone,
 }
 
 impl<K: Eq, V> Shard<K, V> {
@@ -80,14 +72,14 @@ impl<K: Eq, V> Shard<K, V> {
     }
 
     /// Stores what was loaded, unless the key was written or removed meanwhile, and ends the flight, once no user code can panic
-    /// any more. What is left in the hold is for the caller to drop, outside the lock.
+    /// any more. What is not stored is left where it was, for the caller to drop, outside the lock and the turn.
     pub(crate) fn land(
         &self,
         terms: &Terms,
         (hash, hold): (HashBits, &mut Hold<K, V>),
-        (value, weight): (V, u32),
+        (loaded, weight): (&mut Option<V>, u32),
         ruling: Ruling,
-    ) -> Landed<K, V> {
+    ) -> (Option<Ending<K, V>>, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
         let to_find = ledger.flights.key_to_find(hold);
@@ -95,17 +87,16 @@ impl<K: Eq, V> Shard<K, V> {
         let mut ending = ledger.flights.end(hold, Kind::Value);
         let kept = ending.as_mut().filter(|ending| !ending.is_overtaken);
         let key = kept.and_then(|ending| ending.take_key(hold));
-        let Some(key) = key else {
-            return Landed { ending, chores: Chores::none(), back: Some(value) };
+        let Some(entry) = key.and_then(|key| Some((key, loaded.take()?))) else {
+            return (ending, Chores::none());
         };
-        debug_assert!(place.is_some() || table.find(hash, same_as(&key)).is_none());
         let seal = place.map(|place| table.node(place).seal());
         let now = terms.clock.now();
         let times = Times { ttl: terms.ttl, born: Birth::at(now) };
         let expiry = ruling.tick(now, || Tick::NEVER);
         let sealed = (place.zip(seal), now, times, expiry);
-        let chores = self.put(terms, (&mut table, ledger), hash, ((key, value), weight), sealed);
-        Landed { ending, chores, back: None }
+        let chores = self.put(terms, (&mut table, ledger), hash, (entry, weight), sealed);
+        (ending, chores)
     }
 }
 
@@ -130,25 +121,27 @@ impl<K: Eq, V> Shard<K, V> {
     ///
     /// That there was an entry, that there is one, alive, and that nothing has overtaken the flight: so it is the same one.
     /// All that puts a value under a key overtakes its flight, under this lock (`flight.rs`, F2).
+    ///
+    /// What is not done is left where it was, or put back there: also if user code panics.
     pub(crate) fn act(
         &self,
         terms: &Terms,
         (hash, hold): (HashBits, &mut Hold<K, V>),
-        (was_there, deed): (bool, Deed<K, V>),
+        (was_there, deed): (bool, &mut Option<Deed<K, V>>),
     ) -> (Acted<K, V>, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
         let place = ledger.find(&table, hash, same_as(hold.key()));
         if ledger.flights.is_overtaken(hold) {
-            return (Acted::Overtaken(deed), Chores::none());
+            return (Acted::Overtaken, Chores::none());
         }
         let now = terms.clock.now();
         let alive = place.filter(|&place| table.node(place).visible_until(now).is_some());
         if alive.is_some() != was_there {
-            return (Acted::Gone(deed), Chores::none());
+            return (Acted::Gone, Chores::none());
         }
-        let (deed, chores) = match (deed, alive) {
-            (Deed::Put { entry, weight, ruling }, None) => {
+        let (undone, chores) = match (deed.take(), alive) {
+            (Some(Deed::Put { entry, weight, ruling }), None) => {
                 // What is left of an entry that is over.
                 let sealed = place.map(|place| (place, table.node(place).seal()));
                 let (times, expiry) =
@@ -156,14 +149,15 @@ impl<K: Eq, V> Shard<K, V> {
                 let sealed = (sealed, now, times, expiry);
                 (None, self.put(terms, (&mut table, ledger), hash, (entry, weight), sealed))
             }
-            (deed, Some(place)) => self.act_on(terms, (&mut table, ledger), (hash, place), deed),
-            (_, None) => (None, Chores::none()),
+            (Some(deed), Some(place)) => self.act_on(terms, (&mut table, ledger), (hash, place), deed),
+            (_, None) | (None, _) => (None, Chores::none()),
         };
-        match deed {
-            Some(deed) => (Acted::Gone(deed), chores),
-            // Only now, so that a panic before leaves the turn with its caller.
-            None => (Acted::Done(ledger.flights.end(hold, Kind::Own)), chores),
+        *deed = undone;
+        if deed.is_some() {
+            return (Acted::Gone, chores);
         }
+        // Only now, so that a panic before leaves the turn with its caller.
+        (Acted::Done(ledger.flights.end(hold, Kind::Own)), chores)
     }
 
     /// Does it to the entry that is there. Hands it back if that has just come to its end.

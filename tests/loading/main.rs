@@ -6,6 +6,7 @@
 //! | `threads.rs` | callers that are threads |
 //! | `futures.rs` | callers that are futures, on several executors |
 //! | `cancelled.rs` | futures that are dropped |
+//! | `destructors.rs` | destructors that use the cache, or panic, where a call fails |
 //! | `many.rs` | many keys at once |
 //! | `panics.rs` | keys, values and clones that panic while a load is told |
 //! | `trouble.rs` | user code that panics or calls back, wherever it is run |
@@ -15,6 +16,8 @@
 mod bare;
 #[cfg(feature = "async")]
 mod cancelled;
+#[cfg(feature = "async")]
+mod destructors;
 #[cfg(feature = "async")]
 mod futures;
 mod many;

@@ -1,0 +1,393 @@
+//! Destructors that use the cache, or panic, at the worst moment: when a call that has the turn of a key panics, is
+//! cancelled or fails. The turn is given back before they run, so that they may ask for that key; and what a call has come to is not
+//! lost by them.
+
+use crate::bare::Running;
+use crate::watchdog::Watchdog;
+use std::future::{Future, pending};
+use std::hash::{Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
+use std::thread;
+use std::time::Duration;
+use tidewheel::{Cache, CacheBuilder, ManualClock, Op, WeakCache};
+
+/// What one cache's keys and values are told to do.
+#[derive(Default)]
+struct World {
+    cache: OnceLock<WeakCache<Key, Value>>,
+    /// The comparison that panics, counted from now; 0 for none.
+    eq: AtomicI32,
+    /// The next weighing panics.
+    weigh: AtomicBool,
+    /// The next value's destructor asks for key 1.
+    ask: AtomicBool,
+    /// So many have, and were answered.
+    answered: AtomicU32,
+}
+
+/// Keys whose hashes are all the same: every look-up compares with every key.
+#[derive(Clone)]
+struct Key(u32, Arc<World>);
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u32(0);
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        if self.1.eq.load(Ordering::Relaxed) > 0 && self.1.eq.fetch_sub(1, Ordering::Relaxed) == 1 {
+            resume_unwind(Box::new("an Eq panics"));
+        }
+        self.0 == other.0
+    }
+}
+
+impl Eq for Key {}
+
+#[derive(Clone)]
+struct Value(u32, Arc<World>);
+
+impl Drop for Value {
+    fn drop(&mut self) {
+        if self.1.ask.swap(false, Ordering::Relaxed) {
+            ask(&self.1);
+        }
+    }
+}
+
+/// An error whose destructor does the same.
+#[derive(Debug)]
+struct Failed(Arc<World>);
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("World")
+    }
+}
+
+impl Drop for Failed {
+    fn drop(&mut self) {
+        ask(&self.0);
+    }
+}
+
+fn ask(world: &Arc<World>) {
+    let cache = world.cache.get().and_then(WeakCache::upgrade).expect("the cache is there");
+    drop(cache.get_with(Key(1, world.clone()), || Value(100, world.clone())));
+    world.answered.fetch_add(1, Ordering::Relaxed);
+}
+
+type Hostile = Cache<Key, Value>;
+
+fn hostile(more: impl FnOnce(CacheBuilder<Key, Value>) -> CacheBuilder<Key, Value>) -> (Hostile, Arc<World>) {
+    let world = Arc::new(World::default());
+    let weigher = |_: &Key, value: &Value| {
+        if value.1.weigh.swap(false, Ordering::Relaxed) {
+            resume_unwind(Box::new("a weigher panics"));
+        }
+        1
+    };
+    let cache = more(Cache::builder().max_capacity(10).shards(1).weigher(weigher)).build().unwrap();
+    world.cache.set(cache.downgrade()).unwrap();
+    (cache, world)
+}
+
+impl World {
+    fn key(self: &Arc<Self>, number: u32) -> Key {
+        Key(number, self.clone())
+    }
+
+    fn value(self: &Arc<Self>, number: u32) -> Value {
+        Value(number, self.clone())
+    }
+
+    /// The next value that is dropped asks; so many comparisons from now one panics.
+    fn arm(&self, eq: i32) {
+        self.eq.store(eq, Ordering::Relaxed);
+        self.ask.store(true, Ordering::Relaxed);
+    }
+
+    /// One has asked since, and was answered.
+    fn has_answered(&self) {
+        assert_eq!((self.answered.load(Ordering::Relaxed), self.eq.load(Ordering::Relaxed)), (1, 0));
+        assert!(!self.weigh.load(Ordering::Relaxed));
+        let cache = self.cache.get().and_then(WeakCache::upgrade).unwrap();
+        cache.validate();
+    }
+}
+
+fn panics<R>(call: impl FnOnce() -> R) {
+    assert!(catch_unwind(AssertUnwindSafe(call)).is_err());
+}
+
+/// A call that waits for its turn, and has it by now: nothing is known of the key then, so it is looked up when it lands.
+fn with_the_turn(
+    cache: &Hostile,
+    world: &Arc<World>,
+    load: impl Future<Output = Value> + Send + 'static,
+) -> Running<Value> {
+    let call = |load: std::pin::Pin<Box<dyn Future<Output = Value> + Send>>| {
+        let (cache, key) = (cache.clone(), world.key(1));
+        Running::begun(async move { cache.get_with_async(key, load).await })
+    };
+    let first = call(Box::pin(pending()));
+    let second = call(Box::pin(load));
+    drop(first);
+    assert!(second.is_woken());
+    second
+}
+
+#[test]
+fn an_eq_panics_when_a_load_lands() {
+    let _watchdog = Watchdog::over("a destructor that asks", 20);
+    let (cache, world) = hostile(|builder| builder);
+    cache.insert(world.key(2), world.value(2));
+    let load = {
+        let world = world.clone();
+        async move {
+            world.arm(1);
+            world.value(1)
+        }
+    };
+    let mut call = with_the_turn(&cache, &world, load);
+    panics(|| call.step());
+    world.has_answered();
+}
+
+#[test]
+fn an_eq_panics_when_a_computation_is_stored() {
+    let _watchdog = Watchdog::over("a destructor that asks", 20);
+    // Once before the shard's lock is taken, and once under it.
+    for eq in [1, 2] {
+        let (cache, world) = hostile(|builder| builder);
+        cache.insert(world.key(2), world.value(2));
+        panics(|| {
+            cache.entry(world.key(1)).and_upsert_with(|_| {
+                world.arm(eq);
+                world.value(1)
+            })
+        });
+        world.has_answered();
+    }
+}
+
+#[test]
+fn a_weigher_panics_when_a_computation_is_stored() {
+    let _watchdog = Watchdog::over("a destructor that asks", 20);
+    let (cache, world) = hostile(|builder| builder);
+    panics(|| {
+        cache.entry(world.key(1)).and_upsert_with(|_| {
+            world.arm(0);
+            world.weigh.store(true, Ordering::Relaxed);
+            world.value(1)
+        })
+    });
+    world.has_answered();
+    cache.invalidate(&world.key(1));
+    world.answered.store(0, Ordering::Relaxed);
+    panics(|| {
+        cache.entry(world.key(1)).or_insert_with_if(
+            || {
+                world.arm(0);
+                world.weigh.store(true, Ordering::Relaxed);
+                world.value(1)
+            },
+            |_| true,
+        )
+    });
+    world.has_answered();
+}
+
+fn refreshing() -> (Hostile, Arc<World>, ManualClock) {
+    let clock = ManualClock::new();
+    let (cache, world) =
+        hostile(|builder| builder.clock(clock.clone()).refresh_after(Duration::from_secs(1)));
+    cache.insert(world.key(1), world.value(1));
+    clock.advance(Duration::from_secs(2));
+    (cache, world, clock)
+}
+
+#[test]
+fn a_refresh_is_cancelled_and_the_old_value_asks_for_the_key() {
+    let _watchdog = Watchdog::over("a destructor that asks", 20);
+    let (cache, world, _clock) = refreshing();
+    let call = {
+        let (cache, key) = (cache.clone(), world.key(1));
+        Running::begun(async move { cache.get_with_async(key, pending()).await })
+    };
+    cache.invalidate(&world.key(1));
+    world.arm(0);
+    drop(call);
+    world.has_answered();
+}
+
+#[test]
+fn a_refresh_fails_and_its_error_asks_for_the_key() {
+    let _watchdog = Watchdog::over("a destructor that asks", 20);
+    let (cache, world, _clock) = refreshing();
+    let served = cache.try_get_with(world.key(1), || {
+        cache.invalidate(&world.key(1));
+        Err(Failed(world.clone()))
+    });
+    assert!(served.is_ok_and(|value| value.0 == 1));
+    world.has_answered();
+}
+
+/// One of several keys is passed on because an `Eq` panics, and a value that was brought for nobody asks for it then.
+#[test]
+fn a_key_of_many_is_passed_on_and_a_value_asks_for_it() {
+    let _watchdog = Watchdog::over("a destructor that asks", 20);
+    let (cache, world) = hostile(|builder| builder);
+    let waiter = thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            while !world.ask.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+            cache.get_with(world.key(1), || world.value(7)).0
+        });
+        panics(|| {
+            cache.get_many_with([world.key(1)], |_| {
+                world.ask.store(true, Ordering::Relaxed);
+                // There is no telling from outside that it waits.
+                thread::sleep(Duration::from_millis(50));
+                // A map is made of them, with a comparison, and looked up.
+                world.eq.store(2, Ordering::Relaxed);
+                [(world.key(2), world.value(2)), (world.key(3), world.value(3))]
+            })
+        });
+        waiter.join().unwrap()
+    });
+    assert!(matches!(waiter, 7 | 100));
+    world.has_answered();
+}
+
+/// A key whose destructor panics, if it is told to.
+struct Bomb(Option<Arc<AtomicBool>>);
+
+impl Hash for Bomb {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u32(0);
+    }
+}
+
+impl PartialEq for Bomb {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Bomb {}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if self.0.as_ref().is_some_and(|armed| armed.load(Ordering::Relaxed)) && !thread::panicking() {
+            resume_unwind(Box::new("a destructor panics"));
+        }
+    }
+}
+
+/// What a call came to is not lost because its key, which is stored nowhere, panics when it goes.
+#[test]
+fn a_key_that_is_not_stored_panics_for_nobody() {
+    for is_weighed in [false, true] {
+        let mut builder = Cache::<Bomb, u32>::builder().max_capacity(10);
+        if is_weighed {
+            builder = builder.weigher(|_, _| 1);
+        }
+        let cache = builder.build().unwrap();
+        let armed = Arc::new(AtomicBool::new(true));
+        let key = || Bomb(Some(armed.clone()));
+        assert_eq!(cache.optionally_get_with(key(), || None), None);
+        assert_eq!(*cache.try_get_with(key(), || Err::<u32, _>("no")).unwrap_err(), "no");
+        let overtaken = cache.get_with(key(), || {
+            cache.insert(Bomb(None), 5);
+            cache.invalidate(&Bomb(None));
+            7
+        });
+        assert_eq!((overtaken, cache.entry_count()), (7, 0));
+        cache.validate();
+    }
+}
+
+/// A value that is told to a call whose own closure, which it has no use for, panics when it goes.
+#[test]
+fn what_is_told_is_not_leaked_by_the_argument_of_a_call() {
+    let cache: Cache<u32, Arc<()>> = Cache::new(10);
+    let value = Arc::new(());
+    let armed = Arc::new(AtomicBool::new(true));
+    let bomb = || Bomb(Some(armed.clone()));
+    let (waits, has_begun) = std::sync::mpsc::channel();
+    let told = thread::scope(|scope| {
+        let (cache, bomb) = (&cache, bomb());
+        let waiter = scope.spawn(move || {
+            has_begun.recv().unwrap();
+            panics(|| {
+                cache.get_with(1, move || {
+                    let _ = &bomb;
+                    unreachable!("it is loaded")
+                })
+            });
+        });
+        let told = cache.get_with(1, || {
+            waits.send(()).unwrap();
+            // There is no telling from outside that it waits.
+            thread::sleep(Duration::from_millis(50));
+            value.clone()
+        });
+        waiter.join().unwrap();
+        told
+    });
+    let bomb = bomb();
+    panics(|| {
+        cache.entry(1).and_compute_with(move |_| {
+            let _ = &bomb;
+            Op::Nop
+        })
+    });
+    armed.store(false, Ordering::Relaxed);
+    drop(told);
+    assert_eq!(Arc::strong_count(&value), 2, "here and in the cache");
+}
+
+/// A waker whose clones panic when they are dropped.
+fn nasty() -> Waker {
+    const NASTY: RawWakerVTable = RawWakerVTable::new(
+        |_| RawWaker::new(std::ptr::without_provenance(1), &NASTY),
+        |_| {},
+        |_| {},
+        |data| {
+            if !data.is_null() && !thread::panicking() {
+                resume_unwind(Box::new("a waker panics"));
+            }
+        },
+    );
+    // SAFETY: the functions read no memory: what they are given is a mark, and no address.
+    unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &NASTY)) }
+}
+
+/// One is told that it has the turn, and is asked with a waker that panics when it goes: it has the turn all the same.
+#[test]
+fn a_waker_that_panics_takes_no_turn_along() {
+    let cache: Cache<u32, u32> = Cache::new(10);
+    let first = {
+        let cache = cache.clone();
+        Running::begun(async move { cache.get_with_async(1, pending()).await })
+    };
+    {
+        let mut second = pin!(cache.get_with_async(1, async { 2 }));
+        let waker = nasty();
+        let mut context = Context::from_waker(&waker);
+        for _ in 0..2 {
+            assert!(second.as_mut().poll(&mut context).is_pending());
+        }
+        drop(first);
+        assert_eq!(second.as_mut().poll(&mut context), Poll::Ready(2));
+    }
+    assert_eq!(cache.get_with_timeout(1, Duration::ZERO, || 3), Ok(2));
+}
