@@ -16,7 +16,7 @@ impl<K, V> Shard<K, V> {
         let ledger = &*ledger;
         ledger.flights.check();
         ledger.rows.check();
-        let mut seen = 0;
+        let mut entries = Vec::new();
         table.validate(
             |row| ledger.home(row),
             |row, node| {
@@ -32,11 +32,19 @@ impl<K, V> Shard<K, V> {
                 let over = node.deadline() <= Tick::LONG_AGO;
                 let needed = boundary(node.deadline()).max(ledger.wheel.next_due());
                 assert!(over || ledger.due <= needed, "the reaper comes too late");
-                seen += 1;
+                entries.push((ledger.home(row), row));
             },
         );
-        assert_eq!(seen, ledger.rows.len(), "entries against rows");
-        assert_eq!(seen, self.len(), "entries against the gauge");
+        assert_eq!(entries.len(), ledger.rows.len(), "entries against rows");
+        assert_eq!(entries.len(), self.len(), "entries against the gauge");
+        // Equal keys have equal homes.
+        entries.sort_unstable_by_key(|(home, _)| *home);
+        for twins in entries.chunk_by(|(home, _), (other, _)| home == other) {
+            let keys = || twins.iter().map(|(home, row)| table.node(table.find_row(*home, *row)).key());
+            for (place, key) in keys().enumerate() {
+                assert!(!keys().take(place).any(|other| other == key), "two entries of one key");
+            }
+        }
         if let Some(policy) = &ledger.policy {
             policy.check(ledger.rows.ids());
             assert_eq!(policy.weight(), self.weight(), "weights against the gauge");
