@@ -12,5 +12,5 @@ targets=$(cargo +nightly fuzz list)
 for target in $targets; do
     seeds=fuzz/seeds/$target
     [ -n "$(ls "$seeds" 2>/dev/null)" ] || fail "$target has no seeds in $seeds"
-    run cargo +nightly fuzz run "$target" "$seeds" -- -runs=0
+    run cargo +nightly fuzz run --dev "$target" "$seeds" -- -runs=0
 done
