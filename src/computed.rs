@@ -62,7 +62,10 @@ impl<K, V> Entry<K, V> {
     /// ```
     #[must_use]
     pub fn into_value(self) -> V {
-        self.value
+        let Self { key, value, .. } = self;
+        // First: a destructor that panicked later would leak the value.
+        drop(key);
+        value
     }
 
     /// Whether the value comes from this call, and was not there before, nor made by another call.

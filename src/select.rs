@@ -245,12 +245,12 @@ where
         init: impl FnOnce() -> V,
         mut replace_if: impl FnMut(&V) -> bool,
     ) -> Entry<K, V> {
-        match self.cache.get(self.key.lent()) {
-            Some(value) if !replace_if(&value) => {
-                served(Entry::found(self.key.into_owned(), value), (init, replace_if))
+        if let Some(value) = self.cache.get(self.key.lent()) {
+            if !replace_if(&value) {
+                return served(Entry::found(self.key.into_owned(), value), (init, replace_if));
             }
-            _ => self.cache.load_unless(self.key.into_owned(), init, replace_if),
         }
+        self.cache.load_unless(self.key.into_owned(), init, replace_if)
     }
 
     /// The key's entry; if there is none, the closure makes its value, or says that there is none.
@@ -307,8 +307,11 @@ where
         let value = self.cache.load_result(self.key.owned(), None, || {
             is_fresh = true;
             init()
-        })?;
-        Ok(self.told(value, is_fresh))
+        });
+        match value {
+            Ok(value) => Ok(self.told(value, is_fresh)),
+            Err(error) => Err(served(error, self)),
+        }
     }
 
     /// Stores what the closure makes of the key's entry, or of there being none. (Upsert: update, or insert.)

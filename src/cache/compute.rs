@@ -99,13 +99,18 @@ where
         init: impl FnOnce() -> V,
         mut is_out_of_date: impl FnMut(&V) -> bool,
     ) -> Entry<K, V> {
+        // Before the turn, so that it is dropped after it if user code panics.
+        let found;
         let turn = self.await_turn(key, &Alarm::NEVER).expect("an alarm that was never set does not go off");
-        match turn.run(|| turn.view().filter(|found| !is_out_of_date(found.value()))) {
-            Some(found) => {
+        found = turn.view();
+        let is_good = turn.run(|| found.as_ref().is_some_and(|found| !is_out_of_date(found.value())));
+        match found {
+            Some(found) if is_good => {
                 drop(turn);
                 served(found, (init, is_out_of_date))
             }
-            None => {
+            old => {
+                turn.run(|| drop(old));
                 let value = turn.run(init);
                 served(turn.land_over(value), is_out_of_date)
             }
@@ -181,17 +186,19 @@ where
             Acted::Overtaken => true,
             Acted::Gone => false,
         };
-        let op = turn.run(|| {
+        // Back to where it came from, so that it is dropped after the turn if a destructor panics.
+        (plan.op, plan.key) = match deed {
+            Some(Deed::Put { entry: (key, value), .. }) => (Op::Put(value), Some(key)),
+            Some(Deed::Remove) => (Op::Remove, None),
+            Some(Deed::Nothing) | None => (Op::Nop, None),
+        };
+        turn.run(|| {
             // Destructors of others may be among them.
             cache.conclude(shard, chores, RemovalCause::Expired);
-            drop(plan.kept);
-            match deed {
-                Some(Deed::Put { entry: (_, value), .. }) => Op::Put(value),
-                Some(Deed::Remove) => Op::Remove,
-                Some(Deed::Nothing) | None => Op::Nop,
-            }
+            drop(plan.kept.take());
+            drop(plan.key.take());
         });
-        Err((Stale { op, is_overtaken }, turn))
+        Err((Stale { op: plan.op, is_overtaken }, turn))
     }
 
     /// All of the user's code that it takes, before anything is changed: whether there is an entry, and how to store what is put.

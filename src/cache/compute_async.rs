@@ -65,13 +65,17 @@ where
     ) -> Entry<K, V> {
         // As in `compute_async`.
         let mut init = pin!(Some(init));
+        let found;
         let turn = self.turn_async(key).await;
-        let entry = match turn.run(|| turn.view().filter(|found| !is_out_of_date(found.value()))) {
-            Some(found) => {
+        found = turn.view();
+        let is_good = turn.run(|| found.as_ref().is_some_and(|found| !is_out_of_date(found.value())));
+        let entry = match found {
+            Some(found) if is_good => {
                 drop(turn);
                 found
             }
-            None => {
+            old => {
+                turn.run(|| drop(old));
                 let running = init.as_mut().as_pin_mut().expect("it is dropped at the end");
                 let value = turn.drive(running).await;
                 turn.land_over(value)

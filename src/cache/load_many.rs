@@ -8,7 +8,7 @@
 use super::Cache;
 use super::load::{option, optional, served, wants_option};
 use super::turn::{Beginning, Heard, Turn, Wait};
-use crate::flight::{Asked, Call, Leading};
+use crate::flight::{Asked, Call, Ending, Leading};
 use crate::sync::Alarm;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
@@ -36,23 +36,62 @@ where
     }
 
     /// Loads with one call of the user's, and gives the turns back.
-    fn load<I>(&mut self, values: &mut [Option<V>], init: &mut impl FnMut(&[&K]) -> I)
-    where
+    fn load<I>(
+        &mut self,
+        values: &mut [Option<V>],
+        brought: &mut Brought<K, V, I::IntoIter>,
+        init: &mut impl FnMut(&[&K]) -> I,
+    ) where
         I: IntoIterator<Item = (K, V)>,
     {
         if self.turns.is_empty() {
             return;
         }
         let keys: Vec<&K> = self.turns.iter().map(|(_, turn)| turn.key()).collect();
-        let mut loaded: HashMap<K, V> = init(&keys).into_iter().collect();
+        brought.take(init(&keys).into_iter());
         // Last come, first served, as the marks of who leads are taken off.
         while let Some((place, turn)) = self.turns.pop() {
             // Declared after the turn, so that the mark is off before that is given back, if user code panics.
             let leading = self.leading.pop();
-            let value = loaded.remove(turn.key());
+            let value = brought.get(turn.key());
             drop(leading);
             values[place] = option(turn.land(optional(value)));
         }
+    }
+}
+
+impl<K, V, S> Drop for Hand<'_, K, V, S> {
+    /// Gives back all turns before the first key goes: its destructor may ask for the others.
+    fn drop(&mut self) {
+        self.leading.clear();
+        let endings: Vec<_> = self.turns.iter_mut().filter_map(|(_, turn)| turn.give_back()).collect();
+        endings.into_iter().for_each(Ending::pass_on);
+    }
+}
+
+/// What the user's call brings. It is made before the hand, and so dropped after it: if user code panics, the turns are given
+/// back by then, and the values' destructors may ask for the keys.
+struct Brought<K, V, I> {
+    pairs: Option<I>,
+    places: HashMap<K, usize>,
+    values: Vec<Option<V>>,
+}
+
+impl<K: Hash + Eq, V, I: Iterator<Item = (K, V)>> Brought<K, V, I> {
+    fn nothing() -> Self {
+        Self { pairs: None, places: HashMap::new(), values: Vec::new() }
+    }
+
+    fn take(&mut self, pairs: I) {
+        for (key, value) in self.pairs.insert(pairs) {
+            // Not in the map, where a value would be in the hands of a comparison that panics.
+            self.values.push(Some(value));
+            self.places.insert(key, self.values.len() - 1);
+        }
+    }
+
+    fn get(&mut self, key: &K) -> Option<V> {
+        self.places.get(key).and_then(|&place| self.values[place].take())
     }
 }
 
@@ -122,6 +161,7 @@ where
     ) where
         I: IntoIterator<Item = (K, V)>,
     {
+        let mut brought = Brought::nothing();
         let mut waits: Vec<(usize, Wait<'_, K, V, S>)> = Vec::new();
         let mut hand = Hand::new();
         for &place in missing {
@@ -131,7 +171,7 @@ where
                 Beginning::Waits(wait) => waits.push((place, wait)),
             }
         }
-        hand.load(values, init);
+        hand.load(values, &mut brought, init);
         while !waits.is_empty() {
             let before = waits.len();
             let mut rest = Vec::new();
@@ -146,7 +186,7 @@ where
                 }
             }
             waits = rest;
-            hand.load(values, init);
+            hand.load(values, &mut brought, init);
             if waits.len() == before {
                 Alarm::NEVER.park();
             }

@@ -117,11 +117,11 @@ where
         };
         shard.note_refresh(is_value);
         match landed {
-            Outcome::Value(value) => {
+            Outcome::Value(new) => {
                 claim.done();
-                value
+                served(new, value)
             }
-            Outcome::Error(_) | Outcome::Nothing => value,
+            failed => served(value, failed),
         }
     }
 

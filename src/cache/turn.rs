@@ -159,8 +159,12 @@ impl<K, V, S> Drop for Wait<'_, K, V, S> {
             }
             Some(Told::Outcome(outcome)) => {
                 catch(|| drop(outcome));
+                catch(|| drop(call));
             }
-            None => drop(cache.shard_of(hash).leave(ticket, &call)),
+            None => {
+                let handle = cache.shard_of(hash).leave(ticket, &call);
+                catch(|| drop((handle, call)));
+            }
         }
     }
 }
@@ -174,6 +178,11 @@ impl<'c, K, V, S> Turn<'c, K, V, S> {
     /// Its key, where that was not given away.
     pub(super) fn key(&self) -> &K {
         self.hold.key()
+    }
+
+    /// Ends the turn with nothing to tell. What is left to do then, unless it was over already.
+    pub(super) fn give_back(&mut self) -> Option<Ending<K, V>> {
+        self.hold.ticket.is_some().then(|| self.shard().end_turn(&mut self.hold, Kind::Own))?
     }
 }
 
@@ -284,12 +293,12 @@ fn tell<K, V>(ending: Option<Ending<K, V>>, outcome: Outcome<V>) -> Spoken<V> {
 impl<K, V, S> Drop for Turn<'_, K, V, S> {
     /// The closure panicked, or its future was dropped, or there is nothing to tell: the next one has the turn.
     fn drop(&mut self) {
-        if self.hold.ticket.is_none() {
-            return;
-        }
-        if let Some(ending) = self.cache.shard_of(self.hash).end_turn(&mut self.hold, Kind::Own) {
+        if let Some(ending) = self.give_back() {
             ending.pass_on();
         }
+        // The key's destructor is user code, and what comes of the call must not be lost by its panic.
+        let call = self.hold.call.take();
+        catch(|| drop(call));
     }
 }
 

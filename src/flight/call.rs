@@ -173,7 +173,11 @@ impl<K, V> Call<K, V> {
         drop(seat);
         match before {
             Seat::Told(told) => Some(told),
-            Seat::Waiting(_) | Seat::Left => None,
+            Seat::Waiting(who) => {
+                catch(|| drop(who));
+                None
+            }
+            Seat::Left => None,
         }
     }
 

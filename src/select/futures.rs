@@ -140,12 +140,12 @@ where
         init: impl Future<Output = V>,
         mut replace_if: impl FnMut(&V) -> bool,
     ) -> Entry<K, V> {
-        match self.cache.get(self.key.lent()) {
-            Some(value) if !replace_if(&value) => {
-                served(Entry::found(self.key.into_owned(), value), (init, replace_if))
+        if let Some(value) = self.cache.get(self.key.lent()) {
+            if !replace_if(&value) {
+                return served(Entry::found(self.key.into_owned(), value), (init, replace_if));
             }
-            _ => self.cache.load_unless_async(self.key.into_owned(), init, replace_if).await,
         }
+        self.cache.load_unless_async(self.key.into_owned(), init, replace_if).await
     }
 
     /// As [`or_optionally_insert_with`](Self::or_optionally_insert_with), for async code: the future makes the value, or says that
@@ -232,8 +232,10 @@ where
             is_fresh = true;
             init.await
         };
-        let value = self.cache.load_result_async(self.key.owned(), None, init).await?;
-        Ok(self.told(value, is_fresh))
+        match self.cache.load_result_async(self.key.owned(), None, init).await {
+            Ok(value) => Ok(self.told(value, is_fresh)),
+            Err(error) => Err(served(error, self)),
+        }
     }
 
     /// As [`and_upsert_with`](Self::and_upsert_with), for async code: the closure answers with a future, which makes the value.
@@ -270,7 +272,7 @@ where
     where
         F: Future<Output = V>,
     {
-        let compute = |found| {
+        let compute = move |found| {
             let value = compute(found);
             async { Ok(Op::Put(value.await)) }
         };
@@ -310,7 +312,7 @@ where
     where
         F: Future<Output = Op<V>>,
     {
-        let compute = |found| {
+        let compute = move |found| {
             let op = compute(found);
             async { Ok(op.await) }
         };

@@ -2,18 +2,19 @@
 //! cancelled or fails. The turn is given back before they run, so that they may ask for that key; and what a call has come to is not
 //! lost by them.
 
-use crate::bare::Running;
+use crate::bare::{Running, block_on};
 use crate::watchdog::Watchdog;
-use std::future::{Future, pending};
+use std::future::{Future, pending, ready};
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use std::thread;
 use std::time::Duration;
-use tidewheel::{Cache, CacheBuilder, ManualClock, Op, WeakCache};
+use tidewheel::{Cache, CacheBuilder, ManualClock, Op, Reaper, WeakCache};
 
 /// What one cache's keys and values are told to do.
 #[derive(Default)]
@@ -25,6 +26,10 @@ struct World {
     weigh: AtomicBool,
     /// The next value's destructor asks for key 1.
     ask: AtomicBool,
+    /// The destructor of a key with this number asks for key 2.
+    key_asks: AtomicU32,
+    /// The destructor of a value with this number panics, and the next one asks for key 1.
+    bomb: AtomicU32,
     /// So many have, and were answered.
     answered: AtomicU32,
 }
@@ -50,13 +55,30 @@ impl PartialEq for Key {
 
 impl Eq for Key {}
 
+/// Once, if it is that number.
+fn is_told(told: &AtomicU32, number: u32) -> bool {
+    told.compare_exchange(number, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+}
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        if is_told(&self.1.key_asks, self.0) {
+            ask(&self.1, 2);
+        }
+    }
+}
+
 #[derive(Clone)]
 struct Value(u32, Arc<World>);
 
 impl Drop for Value {
     fn drop(&mut self) {
         if self.1.ask.swap(false, Ordering::Relaxed) {
-            ask(&self.1);
+            ask(&self.1, 1);
+        }
+        if is_told(&self.1.bomb, self.0) {
+            self.1.ask.store(true, Ordering::Relaxed);
+            resume_unwind(Box::new("a destructor panics"));
         }
     }
 }
@@ -73,13 +95,15 @@ impl std::fmt::Debug for World {
 
 impl Drop for Failed {
     fn drop(&mut self) {
-        ask(&self.0);
+        ask(&self.0, 1);
     }
 }
 
-fn ask(world: &Arc<World>) {
+/// Takes a key's turn, and its value.
+fn ask(world: &Arc<World>, number: u32) {
     let cache = world.cache.get().and_then(WeakCache::upgrade).expect("the cache is there");
-    drop(cache.get_with(Key(1, world.clone()), || Value(100, world.clone())));
+    drop(cache.entry(world.key(number)).and_compute_with(|_| Op::Nop));
+    drop(cache.get_with(world.key(number), || world.value(100)));
     world.answered.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -93,7 +117,9 @@ fn hostile(more: impl FnOnce(CacheBuilder<Key, Value>) -> CacheBuilder<Key, Valu
         }
         1
     };
-    let cache = more(Cache::builder().max_capacity(10).shards(1).weigher(weigher)).build().unwrap();
+    // Nobody else drops anything.
+    let builder = Cache::builder().max_capacity(10).shards(1).weigher(weigher).reaper(Reaper::manual());
+    let cache = more(builder).build().unwrap();
     world.cache.set(cache.downgrade()).unwrap();
     (cache, world)
 }
@@ -163,8 +189,8 @@ fn an_eq_panics_when_a_load_lands() {
 #[test]
 fn an_eq_panics_when_a_computation_is_stored() {
     let _watchdog = Watchdog::over("a destructor that asks", 20);
-    // Once before the shard's lock is taken, and once under it.
-    for eq in [1, 2] {
+    // Twice before the shard's lock is taken (the second look goes the whole way), and once under it.
+    for eq in 1..=3 {
         let (cache, world) = hostile(|builder| builder);
         cache.insert(world.key(2), world.value(2));
         panics(|| {
@@ -239,35 +265,93 @@ fn a_refresh_fails_and_its_error_asks_for_the_key() {
     world.has_answered();
 }
 
+/// What a computation would have stored is overtaken, and its clone panics when it goes.
+#[test]
+fn what_was_computed_in_vain_asks_for_the_key() {
+    let _watchdog = Watchdog::over("a destructor that asks", 20);
+    let (cache, world) = hostile(|builder| builder);
+    cache.insert(world.key(1), world.value(1));
+    panics(|| {
+        cache.entry(world.key(1)).and_upsert_with(|_| {
+            cache.insert(world.key(1), world.value(2));
+            world.bomb.store(5, Ordering::Relaxed);
+            world.value(5)
+        })
+    });
+    world.has_answered();
+}
+
+#[test]
+fn a_value_that_was_judged_asks_for_the_key() {
+    let _watchdog = Watchdog::over("a destructor that asks", 20);
+    let (cache, world) = hostile(|builder| builder);
+    cache.insert(world.key(1), world.value(1));
+    let mut judged = 0;
+    panics(|| {
+        cache.entry(world.key(1)).or_insert_with_if(
+            || unreachable!("it is not judged"),
+            |_| {
+                judged += 1;
+                if judged == 2 {
+                    cache.invalidate(&world.key(1));
+                    world.arm(0);
+                    resume_unwind(Box::new("a judge panics"));
+                }
+                true
+            },
+        )
+    });
+    world.has_answered();
+}
+
 /// One of several keys is passed on because an `Eq` panics, and a value that was brought for nobody asks for it then.
 #[test]
 fn a_key_of_many_is_passed_on_and_a_value_asks_for_it() {
     let _watchdog = Watchdog::over("a destructor that asks", 20);
-    let (cache, world) = hostile(|builder| builder);
-    let waiter = thread::scope(|scope| {
-        let waiter = scope.spawn(|| {
-            while !world.ask.load(Ordering::Relaxed) {
-                thread::yield_now();
-            }
-            cache.get_with(world.key(1), || world.value(7)).0
-        });
+    // Once where the pairs are taken, and once where they are looked up.
+    for eq in [1, 2] {
+        let (cache, world) = hostile(|builder| builder);
+        let mut waiter = None;
         panics(|| {
             cache.get_many_with([world.key(1)], |_| {
-                world.ask.store(true, Ordering::Relaxed);
-                // There is no telling from outside that it waits.
-                thread::sleep(Duration::from_millis(50));
-                // A map is made of them, with a comparison, and looked up.
-                world.eq.store(2, Ordering::Relaxed);
+                let (cache, key, value) = (cache.clone(), world.key(1), world.value(7));
+                let (joined, has_joined) = channel();
+                waiter = Some(thread::spawn(move || {
+                    let mut call =
+                        Running::begun(async move { cache.get_with_async(key, async { value }).await.0 });
+                    joined.send(()).unwrap();
+                    loop {
+                        if let (true, Poll::Ready(value)) = (call.is_woken(), call.step()) {
+                            return value;
+                        }
+                        thread::park();
+                    }
+                }));
+                has_joined.recv().unwrap();
+                world.arm(eq);
                 [(world.key(2), world.value(2)), (world.key(3), world.value(3))]
             })
         });
-        waiter.join().unwrap()
+        assert_eq!(waiter.unwrap().join().unwrap(), 7);
+        world.has_answered();
+    }
+}
+
+#[test]
+fn a_key_of_many_asks_for_another_of_them() {
+    let _watchdog = Watchdog::over("a destructor that asks", 20);
+    let (cache, world) = hostile(|builder| builder);
+    panics(|| {
+        cache.get_many_with([world.key(1), world.key(2)], |_| -> [(Key, Value); 0] {
+            world.key_asks.store(1, Ordering::Relaxed);
+            resume_unwind(Box::new("a loader panics"))
+        })
     });
-    assert!(matches!(waiter, 7 | 100));
     world.has_answered();
 }
 
 /// A key whose destructor panics, if it is told to.
+#[derive(Clone)]
 struct Bomb(Option<Arc<AtomicBool>>);
 
 impl Hash for Bomb {
@@ -315,14 +399,38 @@ fn a_key_that_is_not_stored_panics_for_nobody() {
     }
 }
 
-/// A value that is told to a call whose own closure, which it has no use for, panics when it goes.
+/// The same where an old value is served, because a refresh failed, or another call has the turn.
 #[test]
-fn what_is_told_is_not_leaked_by_the_argument_of_a_call() {
-    let cache: Cache<u32, Arc<()>> = Cache::new(10);
+fn a_key_panics_for_nobody_where_an_old_value_is_served() {
+    let clock = ManualClock::new();
+    let builder = Cache::<Bomb, u32>::builder().clock(clock.clone());
+    let cache = builder.refresh_after(Duration::from_secs(1)).build().unwrap();
+    let armed = Arc::new(AtomicBool::new(true));
+    let key = || Bomb(Some(armed.clone()));
+    cache.insert(Bomb(None), 1);
+    clock.advance(Duration::from_secs(2));
+    let turn = {
+        let cache = cache.clone();
+        Running::begun(async move { cache.entry(Bomb(None)).and_upsert_with_async(|_| pending()).await })
+    };
+    assert_eq!(cache.get_with(key(), || unreachable!("another call has the turn")), 1);
+    drop(turn);
+    clock.advance(Duration::from_secs(2));
+    assert_eq!(cache.optionally_get_with(key(), || None), Some(1));
+    cache.validate();
+}
+
+/// What a call returns is not leaked by an argument, of no use to it, that panics when it goes.
+#[test]
+fn what_is_returned_is_not_leaked_by_the_arguments_of_a_call() {
+    let clock = ManualClock::new();
+    let builder = Cache::<u32, Arc<()>>::builder().clock(clock.clone());
+    let cache = builder.refresh_after(Duration::from_secs(1)).build().unwrap();
     let value = Arc::new(());
     let armed = Arc::new(AtomicBool::new(true));
     let bomb = || Bomb(Some(armed.clone()));
-    let (waits, has_begun) = std::sync::mpsc::channel();
+    // Told by another call. (One that comes late has a hit, and that does as well.)
+    let (waits, has_begun) = channel();
     let told = thread::scope(|scope| {
         let (cache, bomb) = (&cache, bomb());
         let waiter = scope.spawn(move || {
@@ -343,16 +451,36 @@ fn what_is_told_is_not_leaked_by_the_argument_of_a_call() {
         waiter.join().unwrap();
         told
     });
-    let bomb = bomb();
+    // A hit, computations, an entry that is good.
+    let argument = bomb();
+    panics(|| cache.get_with(1, move || unreachable!("{}", argument.0.is_some())));
+    let argument = bomb();
     panics(|| {
         cache.entry(1).and_compute_with(move |_| {
-            let _ = &bomb;
+            let _ = &argument;
             Op::Nop
         })
     });
+    let argument = bomb();
+    panics(|| {
+        block_on(cache.entry(1).and_compute_with_async(move |_| {
+            let _ = &argument;
+            ready(Op::Nop)
+        }))
+    });
+    let argument = bomb();
+    panics(|| cache.entry(1).or_insert_with_if(|| unreachable!("it is good"), move |_| argument.0.is_none()));
+    // An error of a refresh.
+    clock.advance(Duration::from_secs(2));
+    panics(|| cache.try_get_with(1, || Err(bomb())));
     armed.store(false, Ordering::Relaxed);
     drop(told);
     assert_eq!(Arc::strong_count(&value), 2, "here and in the cache");
+    // An error, and the key.
+    let (cache, error) = (Cache::<Bomb, u32>::new(10), Arc::new(()));
+    armed.store(true, Ordering::Relaxed);
+    panics(|| cache.entry(bomb()).or_try_insert_with(|| Err(error.clone())));
+    assert_eq!(Arc::strong_count(&error), 1);
 }
 
 /// A waker whose clones panic when they are dropped.
