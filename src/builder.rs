@@ -376,6 +376,11 @@ impl<K, V> CacheBuilder<K, V> {
     /// gives no random keys for the hasher, the reaper's thread cannot be started, or a manual clock meets
     /// a reaper with a thread.
     ///
+    /// # Complexity
+    ///
+    /// O(shards + initial capacity). The first cache of a process asks Linux for a barrier that makes reads cheap: that takes the kernel
+    /// some 15 ms if other threads run already, and nothing to speak of before the first is started.
+    ///
     /// ```
     /// let cache: tidewheel::Cache<String, u64> = tidewheel::Cache::builder().build()?;
     /// cache.insert("k".to_string(), 1);

@@ -343,6 +343,12 @@ impl Grace {
 /// each runs eight closures at most.
 const PUSHES: usize = if cfg!(tidewheel_loom) { 1 } else { 16 };
 
+/// Settles which kind of pins there are, if nobody has yet. Where threads run already, the kernel takes some 15 ms to let a process have
+/// its barrier, once: that is for whoever builds a table, and not for the first to read it.
+pub(crate) fn settle() {
+    let _ = barrier::is_available();
+}
+
 /// As [`push`], as often as it takes for what was begun long enough ago.
 pub(crate) fn push_on() {
     let pushes = if barrier::is_available() { 1 } else { PUSHES };

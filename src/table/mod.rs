@@ -112,6 +112,7 @@ unsafe impl<K: Send + Sync, V: Send + Sync, L: Send> Sync for Table<K, V, L> {}
 impl<K, V, L> Table<K, V, L> {
     /// An empty table with room for `capacity` entries.
     pub(crate) fn new(capacity: usize, ledger: L) -> Self {
+        epoch::settle();
         let writer = Writer::new(capacity);
         Self {
             root: CachePadded::new(AtomicPtr::new(writer.root().tagged())),
