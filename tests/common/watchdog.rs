@@ -10,7 +10,8 @@ use std::time::Duration;
 pub(crate) struct Watchdog(#[allow(dead_code)] Sender<()>); // its drop is the message
 
 impl Watchdog {
-    pub(crate) fn over(what: &'static str, seconds: u64) -> Self {
+    pub(crate) fn over(what: impl Into<String>, seconds: u64) -> Self {
+        let what = what.into();
         let patience = Duration::from_secs(seconds);
         let (alive, watched) = mpsc::channel();
         thread::spawn(move || {

@@ -38,7 +38,7 @@ fn every_method_in_every_place() {
                     continue;
                 }
                 let what = format!("{} in {}, key {key}", method.name, place.name);
-                let _watchdog = Watchdog::over(what.clone().leak(), PATIENCE);
+                let _watchdog = Watchdog::over(what.clone(), PATIENCE);
                 let world = World::new(place.kind);
                 let (cache, call) = (world.cache.downgrade(), method.call);
                 let clock = world.clock.clone();
