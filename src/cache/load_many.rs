@@ -57,6 +57,8 @@ where
             drop(leading);
             values[place] = option(turn.land(optional(value)));
         }
+        // What nobody asked for is ignored, and the next call's keys are not answered with it.
+        brought.forget();
     }
 }
 
@@ -88,10 +90,16 @@ impl<K: Hash + Eq, V, I: Iterator<Item = (K, V)>> Brought<K, V, I> {
             self.values.push(Some(value));
             self.places.insert(key, self.values.len() - 1);
         }
+        self.pairs = None;
     }
 
     fn get(&mut self, key: &K) -> Option<V> {
         self.places.get(key).and_then(|&place| self.values[place].take())
+    }
+
+    fn forget(&mut self) {
+        self.places.clear();
+        self.values.clear();
     }
 }
 

@@ -1,5 +1,6 @@
 //! Many keys at once, those that are missing loaded with one call.
 
+use crate::threads::{UnderWay, under_way};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -139,5 +140,26 @@ fn what_is_written_meanwhile_wins() {
     });
     assert_eq!(values, [Some(10), Some(20), Some(30)]);
     assert_eq!(cache.get_many(&[1, 2, 3]), [Some(5), None, Some(30)]);
+    cache.validate();
+}
+
+/// What a call brings for nobody is not taken for the answer of the next, which is asked for another key.
+#[test]
+fn what_nobody_asked_for_is_not_kept_for_later() {
+    let cache = Numbers::new(100);
+    let UnderWay { go_on, thread } = under_way(&cache);
+    let (mut go_on, mut calls) = (Some(go_on), Vec::new());
+    let values = cache.get_many_with([1, 2], |missing| {
+        calls.push(missing.iter().map(|&&key| key).collect::<Vec<_>>());
+        // The other load fails, and its key is this call's to load.
+        match go_on.take() {
+            Some(_) => vec![(1, 99), (2, 20)],
+            None => Vec::new(),
+        }
+    });
+    assert!(thread.join().is_err());
+    assert_eq!(values, [None, Some(20)]);
+    assert_eq!(calls, [[2], [1]]);
+    assert_eq!(cache.get(&1), None);
     cache.validate();
 }
