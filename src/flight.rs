@@ -52,6 +52,11 @@ pub(crate) struct Hold<K, V> {
 }
 
 impl<K, V> Hold<K, V> {
+    /// That of a call which waited, and was told that it has the turn.
+    pub(crate) fn after(ticket: Ticket, call: Arc<Call<K, V>>) -> Self {
+        Self { ticket: Some(ticket), call: Some(call) }
+    }
+
     pub(crate) fn key(&self) -> &K {
         &self.call.as_ref().expect("who asks for its key shares it with the books").key
     }
@@ -96,7 +101,7 @@ struct Flight<K, V> {
     /// The key of the call that leads.
     leader: Asked<K, V>,
     /// There was no entry when the leader began.
-    is_first: bool,
+    was_absent: bool,
     /// The key was written or removed since the leader began (F2).
     is_overtaken: bool,
     /// `None` as long as nobody waits, which is most of the time.
@@ -222,13 +227,13 @@ impl<K, V> Flights<K, V> {
         of_hash.find(|(_, flight)| flight.leader.key() == asked).map(|(ticket, _)| ticket)
     }
 
-    /// A call joins its key's flight, or leads one where there is none. `is_first`: it is known that there is no entry.
+    /// A call joins its key's flight, or leads one where there is none. `was_absent`: it is known that there is no entry.
     pub(crate) fn begin(
         &mut self,
         (hash, flight): (HashBits, Option<Ticket>),
         asked: Asked<K, V>,
         wants: Wants,
-        is_first: bool,
+        was_absent: bool,
     ) -> Begun<K, V> {
         if let Some(ticket) = flight {
             if leads_here(ticket) {
@@ -248,7 +253,7 @@ impl<K, V> Flights<K, V> {
             Asked::Given(_) => None,
             Asked::Shared(call) => Some(call.clone()),
         };
-        let flight = Flight { leader: asked, is_first, is_overtaken: false, waiting: None };
+        let flight = Flight { leader: asked, was_absent, is_overtaken: false, waiting: None };
         if self.is_empty() {
             self.one = Some((ticket, flight));
         } else {
@@ -261,7 +266,7 @@ impl<K, V> Flights<K, V> {
     pub(crate) fn catch_up(&mut self, hold: &Hold<K, V>) {
         let flight = hold.ticket.and_then(|ticket| self.get_mut(ticket));
         if let Some(flight) = flight.filter(|flight| flight.is_overtaken) {
-            (flight.is_first, flight.is_overtaken) = (false, false);
+            (flight.was_absent, flight.is_overtaken) = (false, false);
             flight.waiting.iter_mut().flatten().for_each(|waiting| waiting.is_late = false);
         }
     }
@@ -274,7 +279,7 @@ impl<K, V> Flights<K, V> {
     /// for whatever writes one overtakes the flight (F2).
     pub(crate) fn key_to_find(&self, hold: &Hold<K, V>) -> Option<&K> {
         let flight = self.get(hold.ticket?)?;
-        (!flight.is_first && !flight.is_overtaken).then(|| flight.leader.key())
+        (!flight.was_absent && !flight.is_overtaken).then(|| flight.leader.key())
     }
 
     /// The leader is done, and came to an outcome of this kind. Whom that leaves waiting has the turn next, one after
@@ -314,7 +319,7 @@ impl<K, V> Flights<K, V> {
                 Ok(next) => {
                     rest.iter_mut().for_each(|waiting| waiting.is_late = false);
                     let leader = std::mem::replace(&mut flight.leader, Asked::Shared(call));
-                    flight.is_first = false;
+                    flight.was_absent = false;
                     (flight.is_overtaken, flight.waiting) = (false, Some(rest));
                     let crowd = Some(Box::new(Crowd { told, next, left }));
                     return Some(Ending { leader: Some(leader), is_overtaken, crowd });

@@ -167,11 +167,14 @@ where
             return Err((Stale { op: plan.op, is_overtaken: false }, turn));
         };
         let (puts, removes) = (matches!(plan.op, Op::Put(_)), matches!(plan.op, Op::Remove));
-        deed = match (plan.op, plan.key) {
-            (Op::Put(value), Some(key)) => Some(Deed::Put { entry: (key, value), weight, ruling }),
-            (Op::Remove, _) => Some(Deed::Remove),
-            (Op::Nop | Op::Put(_), _) => Some(Deed::Nothing),
-        };
+        deed = Some(match plan.op {
+            Op::Put(value) => {
+                let key = plan.key.expect("what is put was planned with its key");
+                Deed::Put { entry: (key, value), weight, ruling }
+            }
+            Op::Remove => Deed::Remove,
+            Op::Nop => Deed::Nothing,
+        });
         let place = (hash, &mut turn.hold);
         let (acted, chores) = shard.act(&cache.parts().terms, place, (was_there, &mut deed));
         let is_overtaken = match acted {

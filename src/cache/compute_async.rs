@@ -6,6 +6,7 @@
 use super::Cache;
 use super::compute::TURN_ALONE;
 use super::load::served;
+use super::load_async::STILL_THERE;
 use super::turn::{Beginning, Heard, Turn};
 use crate::computed::{CompResult, Entry, Op};
 use std::future::Future;
@@ -76,7 +77,7 @@ where
             }
             old => {
                 turn.run(|| drop(old));
-                let running = init.as_mut().as_pin_mut().expect("it is dropped at the end");
+                let running = init.as_mut().as_pin_mut().expect(STILL_THERE);
                 let value = turn.drive(running).await;
                 turn.land_over(value)
             }

@@ -15,6 +15,9 @@ use std::future::Future;
 use std::hash::{BuildHasher, Hash};
 use std::pin::pin;
 
+/// Of the caller's future, which is dropped before its call returns (as `served`), and not before.
+pub(super) const STILL_THERE: &str = "it is dropped at the end";
+
 impl<K, V, S> Cache<K, V, S>
 where
     K: Hash + Eq + Send + Sync + 'static,
@@ -229,12 +232,11 @@ where
     ) -> Outcome<V> {
         // Before the turn, so that it is dropped after it: its destructor may use the cache, this key included.
         let mut init = pin!(Some(init));
-        const ONCE: &str = "it is dropped at the end";
         let outcome = if let Some(stale) = stale {
             Outcome::Value(match self.begin_renewal(key, stale) {
                 Err(value) => value,
                 Ok((stale, turn)) => {
-                    let outcome = turn.drive(init.as_mut().as_pin_mut().expect(ONCE)).await;
+                    let outcome = turn.drive(init.as_mut().as_pin_mut().expect(STILL_THERE)).await;
                     self.end_renewal((stale, turn), outcome)
                 }
             })
@@ -242,7 +244,7 @@ where
             match self.begin_load(self.asked(key), wants).settle().await {
                 Ok(outcome) => outcome,
                 Err(turn) => {
-                    let outcome = turn.drive(init.as_mut().as_pin_mut().expect(ONCE)).await;
+                    let outcome = turn.drive(init.as_mut().as_pin_mut().expect(STILL_THERE)).await;
                     turn.land(outcome)
                 }
             }

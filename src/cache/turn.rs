@@ -142,7 +142,7 @@ where
             }
             Told::Turn => {
                 let Self { cache, hash, ticket, .. } = *self;
-                Heard::Leads(Turn { cache, hash, hold: Hold { ticket: Some(ticket), call: Some(call) } })
+                Heard::Leads(Turn { cache, hash, hold: Hold::after(ticket, call) })
             }
         })
     }
@@ -155,7 +155,7 @@ impl<K, V, S> Drop for Wait<'_, K, V, S> {
         let Self { cache, hash, ticket, .. } = *self;
         match call.leave() {
             Some(Told::Turn) => {
-                drop(Turn { cache, hash, hold: Hold { ticket: Some(ticket), call: Some(call) } });
+                drop(Turn { cache, hash, hold: Hold::after(ticket, call) });
             }
             Some(Told::Outcome(outcome)) => {
                 catch(|| drop(outcome));

@@ -3,6 +3,7 @@
 //! lost by them.
 
 use crate::bare::{Running, block_on};
+use crate::panics::Bomb;
 use crate::watchdog::Watchdog;
 use std::future::{Future, pending, ready};
 use std::hash::{Hash, Hasher};
@@ -167,6 +168,27 @@ fn with_the_turn(
     drop(first);
     assert!(second.is_woken());
     second
+}
+
+/// A key that is asked for while it is loaded is dropped outside the lock, if its `Eq` panics.
+#[test]
+fn an_eq_panics_while_it_is_looked_for_a_flight() {
+    let _watchdog = Watchdog::over("a destructor that asks", 20);
+    let calls: [fn(&Hostile, Key); 3] = [
+        |cache, key| drop(cache.get_with(key, || unreachable!("it is not loaded"))),
+        |cache, key| drop(cache.entry(key).or_insert_with(|| unreachable!("it is not loaded"))),
+        |cache, key| drop(cache.entry(key).and_compute_with(|_| Op::Nop)),
+    ];
+    for call in calls {
+        let (cache, world) = hostile(|builder| builder);
+        cache.get_with(world.key(1), || {
+            world.eq.store(1, Ordering::Relaxed);
+            world.key_asks.store(1, Ordering::Relaxed);
+            panics(|| call(&cache, world.key(1)));
+            world.value(1)
+        });
+        world.has_answered();
+    }
 }
 
 #[test]
@@ -350,32 +372,6 @@ fn a_key_of_many_asks_for_another_of_them() {
     world.has_answered();
 }
 
-/// A key whose destructor panics, if it is told to.
-#[derive(Clone)]
-struct Bomb(Option<Arc<AtomicBool>>);
-
-impl Hash for Bomb {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u32(0);
-    }
-}
-
-impl PartialEq for Bomb {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Bomb {}
-
-impl Drop for Bomb {
-    fn drop(&mut self) {
-        if self.0.as_ref().is_some_and(|armed| armed.load(Ordering::Relaxed)) && !thread::panicking() {
-            resume_unwind(Box::new("a destructor panics"));
-        }
-    }
-}
-
 /// What a call came to is not lost because its key, which is stored nowhere, panics when it goes.
 #[test]
 fn a_key_that_is_not_stored_panics_for_nobody() {
@@ -386,12 +382,12 @@ fn a_key_that_is_not_stored_panics_for_nobody() {
         }
         let cache = builder.build().unwrap();
         let armed = Arc::new(AtomicBool::new(true));
-        let key = || Bomb(Some(armed.clone()));
+        let key = || Bomb(1, Some(armed.clone()));
         assert_eq!(cache.optionally_get_with(key(), || None), None);
         assert_eq!(*cache.try_get_with(key(), || Err::<u32, _>("no")).unwrap_err(), "no");
         let overtaken = cache.get_with(key(), || {
-            cache.insert(Bomb(None), 5);
-            cache.invalidate(&Bomb(None));
+            cache.insert(Bomb(1, None), 5);
+            cache.invalidate(&Bomb(1, None));
             7
         });
         assert_eq!((overtaken, cache.entry_count()), (7, 0));
@@ -406,12 +402,12 @@ fn a_key_panics_for_nobody_where_an_old_value_is_served() {
     let builder = Cache::<Bomb, u32>::builder().clock(clock.clone());
     let cache = builder.refresh_after(Duration::from_secs(1)).build().unwrap();
     let armed = Arc::new(AtomicBool::new(true));
-    let key = || Bomb(Some(armed.clone()));
-    cache.insert(Bomb(None), 1);
+    let key = || Bomb(1, Some(armed.clone()));
+    cache.insert(Bomb(1, None), 1);
     clock.advance(Duration::from_secs(2));
     let turn = {
         let cache = cache.clone();
-        Running::begun(async move { cache.entry(Bomb(None)).and_upsert_with_async(|_| pending()).await })
+        Running::begun(async move { cache.entry(Bomb(1, None)).and_upsert_with_async(|_| pending()).await })
     };
     assert_eq!(cache.get_with(key(), || unreachable!("another call has the turn")), 1);
     drop(turn);
@@ -428,7 +424,7 @@ fn what_is_returned_is_not_leaked_by_the_arguments_of_a_call() {
     let cache = builder.refresh_after(Duration::from_secs(1)).build().unwrap();
     let value = Arc::new(());
     let armed = Arc::new(AtomicBool::new(true));
-    let bomb = || Bomb(Some(armed.clone()));
+    let bomb = || Bomb(1, Some(armed.clone()));
     // Told by another call. (One that comes late has a hit, and that does as well.)
     let (waits, has_begun) = channel();
     let told = thread::scope(|scope| {
@@ -453,7 +449,7 @@ fn what_is_returned_is_not_leaked_by_the_arguments_of_a_call() {
     });
     // A hit, computations, an entry that is good.
     let argument = bomb();
-    panics(|| cache.get_with(1, move || unreachable!("{}", argument.0.is_some())));
+    panics(|| cache.get_with(1, move || unreachable!("{}", argument.1.is_some())));
     let argument = bomb();
     panics(|| {
         cache.entry(1).and_compute_with(move |_| {
@@ -469,7 +465,7 @@ fn what_is_returned_is_not_leaked_by_the_arguments_of_a_call() {
         }))
     });
     let argument = bomb();
-    panics(|| cache.entry(1).or_insert_with_if(|| unreachable!("it is good"), move |_| argument.0.is_none()));
+    panics(|| cache.entry(1).or_insert_with_if(|| unreachable!("it is good"), move |_| argument.1.is_none()));
     // An error of a refresh.
     clock.advance(Duration::from_secs(2));
     panics(|| cache.try_get_with(1, || Err(bomb())));
