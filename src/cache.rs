@@ -441,7 +441,7 @@ where
         self.inner.run_pending_tasks();
     }
 
-    /// Recounts everything: rows, nodes, wheel, counts.
+    /// Recounts everything: rows, nodes, wheel, counts; and that no key is there twice.
     ///
     /// # Panics
     ///
