@@ -6,7 +6,7 @@
 
 BEGIN {
     FS = ":"
-    n = split("sync time hash error stats rows column", a, " "); for (i = 1; i <= n; i++) floor[a[i]] = 0
+    n = split("process sync time hash error stats rows column", a, " "); for (i = 1; i <= n; i++) floor[a[i]] = 0
     n = split("wheel policy flight reaper table", a, " "); for (i = 1; i <= n; i++) floor[a[i]] = 1
     n = split("shard", a, " "); for (i = 1; i <= n; i++) floor[a[i]] = 2
     n = split("cache builder entry computed select expiry listener iter snapshot", a, " "); for (i = 1; i <= n; i++) floor[a[i]] = 3

@@ -72,6 +72,7 @@ mod listener;
 #[doc(hidden)]
 pub mod model;
 mod policy;
+mod process;
 mod reaper;
 mod rows;
 mod select;

@@ -17,6 +17,7 @@
 //! One mutex, held for moments, under which nothing of a cache runs. It comes last in the lock order:
 //! `wake` may be called under a shard's lock.
 
+use crate::process::without_signals;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::thread::{self, JoinHandle, ThreadId};
 use crate::sync::{Arc, Condvar, Mutex, Weak, catch, lazy_static, wait, wait_timeout};
@@ -43,6 +44,10 @@ pub(crate) trait Sweep: Send + Sync {
 ///
 /// Listeners of expired entries and the destructors of their values run on it. One that blocks delays
 /// memory, in every cache that shares the reaper, and never visibility.
+///
+/// The thread blocks all signals but those that it raises itself (such as SIGSEGV), so that it never takes one that the program
+/// waits for elsewhere. A thread that a listener starts inherits that; a process that it starts through
+/// [`Command`](std::process::Command) does not.
 ///
 /// ```
 /// use std::time::Duration;
@@ -305,7 +310,7 @@ impl Core {
             let core = Arc::clone(self);
             // Under the lock, so that nobody else starts one too. The thread's first step is to wait
             // for the lock.
-            let handle = self.builder().spawn(move || core.run())?;
+            let handle = without_signals(|| self.builder().spawn(move || core.run()))?;
             let id = handle.thread().id();
             state.thread = Some(Worker { id, running: true, handle: Some(handle) });
         }

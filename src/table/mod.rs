@@ -1,4 +1,5 @@
-//! The table: nodes in buckets, found by readers without a lock. All the `unsafe` there is.
+//! The table: nodes in buckets, found by readers without a lock. All the `unsafe` there is, but for calls of the C library (`process.rs`)
+//! and one instruction (`time.rs`).
 //!
 //! A [`Table`] is the reader side of a shard and, behind its mutex, the writer side together with
 //! whatever book-keeping the shard wants under the same lock (`L`). It maps a hash and a key to a node,
