@@ -83,6 +83,7 @@ impl Track {
 
 /// A session's data.
 struct Visit {
+    user: Option<&'static str>,
     website: String,
     version: u32,
     /// Made by cloning, and not (yet) on its way into the session manager.
@@ -92,7 +93,7 @@ struct Visit {
 
 impl Visit {
     fn new(website: &str, version: u32, track: &'static Track) -> Self {
-        Self { website: website.to_owned(), version, copy: false, track }
+        Self { user: None, website: website.to_owned(), version, copy: false, track }
     }
 
     /// Turns a copy into the session's next version.
@@ -167,6 +168,19 @@ impl Judge<'_> {
         self.wrote(track, began, answer)
     }
 
+    /// Logs somebody in: the user and a new id, in one step. The old id is worthless from then on, and never had the user.
+    fn log_in(&self, id: &SessionId, user: &'static str, track: &Track) -> Option<SessionId> {
+        let mut began = 0;
+        let answer = self.sessions.rotate_with(id, |visit| {
+            began = now();
+            visit.user = Some(user);
+            visit.become_next();
+        });
+        let new = answer.as_ref().map(|&(new, ())| new).ok();
+        self.wrote(track, began, answer.map(|_| ()));
+        new
+    }
+
     fn wrote(&self, track: &Track, began: u64, answer: Result<(), SessionError>) -> bool {
         match answer {
             Ok(()) => track.wrote(began),
@@ -228,6 +242,14 @@ fn story(faults: &Faults, lines: mpsc::Sender<String>) {
     say(age(), format!("read back: website = {website}"));
     if website != "https://www.rust-lang.org/" {
         faults.add("the update cannot be read back".into());
+    }
+    let planted = id;
+    let id = judge.log_in(&planted, "Ada", track).expect("it was written a moment ago");
+    let user = sessions.get(&id).ok().and_then(|visit| visit.user).unwrap_or("nobody");
+    say(age(), format!("logged in: user = {user}, under a new id"));
+    match sessions.get(&planted) {
+        Err(error) => say(age(), format!("the old id: {error}")),
+        Ok(visit) => faults.add(format!("the old id has {:?}", visit.user)),
     }
     say(age(), SILENCE.into());
     sleep((IDLE - 20 * MILLI).saturating_sub(age()));

@@ -265,7 +265,7 @@ impl<K, V> CacheBuilder<K, V> {
 
     /// How old an entry can get, however often it is written or touched. Default: as old as it likes.
     ///
-    /// Only `insert` and what is made of it begin a new age; `replace`, `update` and `rename` carry it over.
+    /// Only `insert` and what is made of it begin a new age; `replace`, `update`, `rename` and `rename_with` carry it over.
     ///
     /// ```
     /// use std::time::Duration;

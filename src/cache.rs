@@ -20,6 +20,7 @@ mod load_async;
 mod load_many;
 mod read;
 mod refresh;
+mod rename;
 mod rule;
 #[cfg(feature = "serde")]
 mod snapshot;

@@ -360,7 +360,7 @@ fn a_weigher_that_panics_changes_nothing() {
         .unwrap();
     (1..=5).for_each(|key| cache.insert(key, 2));
     armed.store(true, Ordering::Relaxed);
-    let calls: [fn(&Cache<u64, u32>); 7] = [
+    let calls: [fn(&Cache<u64, u32>); 8] = [
         |cache| cache.insert(1, 1),
         |cache| cache.insert(9, 1),
         |cache| cache.insert_with_ttl(1, 1, Duration::from_secs(1)),
@@ -368,6 +368,7 @@ fn a_weigher_that_panics_changes_nothing() {
         |cache| assert!(cache.replace(&1, 1).is_err(), "the weigher panics"),
         |cache| assert!(!cache.update(&1, |_| 1), "the weigher panics"),
         |cache| assert!(!cache.rename(&1, 9), "the weigher panics"),
+        |cache| assert_eq!(cache.rename_with(&1, 9, |_| (1, ())), None, "the weigher panics"),
     ];
     for (number, call) in calls.into_iter().enumerate() {
         let panic = catch_unwind(AssertUnwindSafe(|| call(&cache))).expect_err("its caller hears of it");

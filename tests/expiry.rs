@@ -98,6 +98,13 @@ fn each_call_asks_the_one_question_that_fits_it() {
     let _ = (cache.peek("k"), cache.contains_key("k"), cache.read_guard().entry("k").is_some());
     assert!(cache.touch("k") && cache.set_ttl("k", seconds(100)) && cache.rename("k", "k"));
     assert_eq!((script.asked(), left(&cache)), (vec![], Some(seconds(7))));
+    // What brings a new value on its way to another key.
+    assert_eq!(cache.rename_with("k", "k", |_| (5, ())), Some(()));
+    assert_eq!((script.asked(), left(&cache)), (vec![update(5)], Some(seconds(7))));
+    script.0.lock().unwrap().update = Some(Some(seconds(8)));
+    assert_eq!(cache.rename_with("k", "k", |_| (4, ())), Some(()));
+    assert_eq!((script.asked(), left(&cache)), (vec![update(4)], Some(seconds(8))));
+    script.0.lock().unwrap().update = None;
     assert_eq!(cache.remove("k"), Some(4));
     assert_eq!(cache.get("k"), None);
     assert_eq!(script.asked(), []);

@@ -342,6 +342,33 @@ fn rename_restarts_the_time_to_live_and_keeps_the_age() {
 }
 
 #[test]
+fn rename_with_moves_what_was_made_of_what_it_removed() {
+    let (clock, cache) = five();
+    cache.insert("k", 1);
+    clock.advance(seconds(4));
+    let mut runs = 0;
+    let answer = cache.rename_with("k", "moved", |value| {
+        runs += 1;
+        if runs == 1 {
+            cache.insert("k", 10);
+        }
+        (value + 1, *value)
+    });
+    assert_eq!((runs, answer), (2, Some(10)), "on what came between, again");
+    assert_eq!((cache.get("k"), cache.get("moved")), (None, Some(11)));
+    assert_eq!(cache.remaining_ttl("moved"), Some(seconds(5)));
+    assert_eq!(cache.read_guard().entry("moved").unwrap().age(), seconds(0), "of what came between");
+    assert_eq!(cache.rename_with("k", "again", |_| unreachable!("nothing to make it from")), None::<()>);
+    clock.advance(seconds(1));
+    assert_eq!(cache.rename_with("moved", "moved", |value| (value + 1, ())), Some(()), "to itself");
+    assert_eq!(cache.get("moved"), Some(12));
+    assert_eq!(cache.read_guard().entry("moved").unwrap().age(), seconds(1));
+    clock.advance(seconds(5));
+    assert_eq!(cache.get("moved"), None);
+    cache.validate();
+}
+
+#[test]
 fn zero_is_never_visible_and_leaves_at_the_next_tick() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let (clock, cache) = cache(|builder| {

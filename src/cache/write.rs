@@ -6,7 +6,7 @@ use crate::hash::HashBits;
 use crate::listener::RemovalCause;
 use crate::rows::RowId;
 use crate::shard::{Cleared, Removed, Replaced, Ruling, Shard, Times};
-use crate::table::{Pin, same_as};
+use crate::table::{Node, Pin, same_as};
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -56,7 +56,7 @@ where
             self.insert_as_ruled(&**expiry, (hash, shard), entry, ttl)
         } else {
             let weight = self.weigh(&entry.0, &entry.1);
-            shard.insert(terms, hash, entry, (ttl, None, Tick::NEVER), weight)
+            shard.insert(terms, hash, entry, (ttl, None), weight)
         };
         self.conclude(shard, chores, RemovalCause::Replaced);
     }
@@ -305,12 +305,16 @@ where
         V: Clone,
     {
         // Cloned before anything is removed: a clone that panics loses no entry.
-        let keep = |value: &V| condition(value).then(|| value.clone());
+        let keep = |node: &Node<K, V>| condition(node.value()).then(|| node.value().clone());
         self.take(key, keep).map(|(value, ..)| value)
     }
 
-    /// Takes a live entry out, if `keep` makes something of its value. Returns that, its times, and when its `Expiry` ends it.
-    fn take<Q, R>(&self, key: &Q, mut keep: impl FnMut(&V) -> Option<R>) -> Option<(R, Times, Tick)>
+    /// Takes a live entry out, if `keep` makes something of it. Returns that, its times, and when its `Expiry` ends it.
+    pub(super) fn take<Q, R>(
+        &self,
+        key: &Q,
+        mut keep: impl FnMut(&Node<K, V>) -> Option<R>,
+    ) -> Option<(R, Times, Tick)>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
@@ -320,7 +324,7 @@ where
         let pin = Pin::new();
         loop {
             let node = shard.visible::<false>(&terms.clock, hash, is_key, &pin)?;
-            let kept = keep(node.value())?;
+            let kept = keep(node)?;
             let (removed, chores) = shard.remove(terms, hash, is_key, Some(node));
             if let Removed::Changed = removed {
                 continue;
@@ -333,51 +337,6 @@ where
                 Removed::Gone | Removed::Changed => None,
             };
         }
-    }
-
-    /// Moves a live entry to another key: removes it, and stores a clone of its value there, with its age
-    /// and its own time to live, which begins anew. False if there is none; of several callers who
-    /// move the same entry, one succeeds.
-    ///
-    /// # Concurrency
-    ///
-    /// In between, neither key has the entry. Whatever was under the new key is replaced. Keys are compared
-    /// before the removal and again after it: an `Eq` that panics only the second time loses the entry.
-    ///
-    /// ```
-    /// let cache = tidewheel::Cache::builder().build()?;
-    /// cache.insert("old", 1);
-    /// assert!(cache.rename("old", "new"));
-    /// assert_eq!((cache.get("old"), cache.get("new")), (None, Some(1)));
-    /// assert!(!cache.rename("old", "newer"));
-    /// # Ok::<(), tidewheel::BuildError>(())
-    /// ```
-    pub fn rename<Q>(&self, key: &Q, new_key: K) -> bool
-    where
-        Q: ?Sized + Hash + Equivalent<K>,
-        V: Clone,
-    {
-        let (new_hash, new_shard) = self.locate(&new_key);
-        let taken = self.take(key, |value| {
-            // All of the user's code before anything is removed: a panic loses no entry.
-            let _ = new_shard.find::<false>(new_hash, same_as(&new_key), &Pin::new());
-            let value = value.clone();
-            let weight = self.weigh(&new_key, &value);
-            Some((value, weight))
-        });
-        let Some(((value, weight), times, expires)) = taken else {
-            return false;
-        };
-        let entry = (new_key, value);
-        let chores = new_shard.insert(
-            &self.parts().terms,
-            new_hash,
-            entry,
-            (times.ttl, Some(times.born), expires),
-            weight,
-        );
-        self.conclude(new_shard, chores, RemovalCause::Replaced);
-        true
     }
 
     /// Removes every entry that is there when it is called. What is inserted meanwhile may stay or go.

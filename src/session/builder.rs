@@ -47,8 +47,8 @@ impl<D: Send + Sync + 'static> SessionManagerBuilder<D> {
 
     /// How long a session may be silent: from this long after its last successful
     /// [`create`](SessionManager::create), [`update`](SessionManager::update),
-    /// [`modify`](SessionManager::modify), [`touch`](SessionManager::touch) or
-    /// [`rotate`](SessionManager::rotate), it is refused. The default is 5 seconds.
+    /// [`modify`](SessionManager::modify), [`touch`](SessionManager::touch),
+    /// [`rotate`](SessionManager::rotate) or [`rotate_with`](SessionManager::rotate_with), it is refused. The default is 5 seconds.
     ///
     /// Zero is allowed: such a session is never found. [`Duration::MAX`], and all beyond 292 years, is
     /// for ever.
@@ -67,7 +67,7 @@ impl<D: Send + Sync + 'static> SessionManagerBuilder<D> {
 
     /// How long a session may live at all, however busy it is. Counts from its
     /// [`create`](SessionManager::create), and nothing moves it: a [`rotate`](SessionManager::rotate)
-    /// takes the age along. Without it there is no such limit.
+    /// or [`rotate_with`](SessionManager::rotate_with) takes the age along. Without it there is no such limit.
     ///
     /// ```
     /// use std::time::Duration;
@@ -95,7 +95,7 @@ impl<D: Send + Sync + 'static> SessionManagerBuilder<D> {
     /// zero allows none at all.
     ///
     /// An expired session counts until it is out of memory, at most 2 seconds later, and a
-    /// [`rotate`](SessionManager::rotate) counts twice while it runs, so `create` may answer `Full` a
+    /// [`rotate`](SessionManager::rotate) or [`rotate_with`](SessionManager::rotate_with) counts twice while it runs, so `create` may answer `Full` a
     /// little too often. There are never more sessions than the limit but for the rotations that run.
     ///
     /// ```

@@ -18,8 +18,8 @@ const CHARACTERS: usize = 22;
 
 /// The key to a session: 128 bits from the operating system's random generator.
 ///
-/// Ids are minted by [`create`](crate::SessionManager::create) and
-/// [`rotate`](crate::SessionManager::rotate) alone; parsing one gives a question to ask, not a session.
+/// Ids are minted by [`create`](crate::SessionManager::create),
+/// [`rotate`](crate::SessionManager::rotate) and [`rotate_with`](crate::SessionManager::rotate_with) alone; parsing one gives a question to ask, not a session.
 /// Whoever holds an id holds the session, so it does not print itself: there is no `Display`, and
 /// `Debug` shows `SessionId(..)`. What goes into a cookie is asked for with [`encode`](Self::encode)
 /// and read back with `parse` (`FromStr`).

@@ -17,7 +17,7 @@ use std::fmt;
 /// silent for its idle time (5 seconds unless the [`builder`](Self::builder) is told otherwise).
 ///
 /// **Silence** counts from the last successful [`create`](Self::create), [`update`](Self::update),
-/// [`modify`](Self::modify), [`touch`](Self::touch) or [`rotate`](Self::rotate).
+/// [`modify`](Self::modify), [`touch`](Self::touch), [`rotate`](Self::rotate) or [`rotate_with`](Self::rotate_with).
 /// [`get`](Self::get) and [`read`](Self::read) do not break it. A session is readable until its idle
 /// time is over, refused from then on (10 ms at most late), and out of memory, its data dropped, at
 /// most 2 seconds later, with no call from anyone.
@@ -26,23 +26,29 @@ use std::fmt;
 /// the cleaner; one that came too late says [`NotFound`](SessionError::NotFound). A session that has
 /// expired or was removed never comes back.
 ///
+/// **A log-in is a [`rotate_with`](Self::rotate_with)**: the session gets its user and a new id in one step, so that an id
+/// that somebody planted or saw before never has the user's data.
+///
 /// The manager is a handle: clones share the same sessions, and cost two reference counts. Dropping
 /// the last one drops the sessions with it.
 ///
 /// Data that is large or cannot be cloned goes into an `Arc`, or is looked at with [`read`](Self::read)
-/// alone: `get`, `modify`, `remove` and `rotate` need `D: Clone`, the rest does not.
+/// alone: `get`, `modify`, `remove`, `rotate` and `rotate_with` need `D: Clone`, the rest does not.
 ///
 /// ```
 /// use tidewheel::{SessionError, SessionManager};
 ///
 /// #[derive(Clone, Default)]
 /// struct Visit {
+///     user: Option<String>,
 ///     website: String,
 /// }
 ///
 /// let sessions = SessionManager::new();
 /// let id = sessions.create(Visit::default())?;
 /// sessions.modify(&id, |visit| visit.website = "https://example.org".into())?;
+/// // A log-in: the user and a new id, in one step.
+/// let (id, ()) = sessions.rotate_with(&id, |visit| visit.user = Some("Ada".into()))?;
 /// assert_eq!(sessions.get(&id)?.website, "https://example.org");
 ///
 /// sessions.remove(&id)?;
@@ -277,6 +283,9 @@ impl<D: Clone + Send + Sync + 'static> SessionManager<D> {
     /// the old data or the new, never something in between. No lock is held while it runs, so it may
     /// call the manager. If it panics, the session stays as it was.
     ///
+    /// The session keeps its id. What makes it worth more than before (a log-in, a change of rights) belongs into
+    /// [`rotate_with`](Self::rotate_with): else whoever knows the id already has that, too.
+    ///
     /// # Errors
     ///
     /// [`NotFound`](SessionError::NotFound) when there is no such session (any more). If it ended while
@@ -325,8 +334,12 @@ impl<D: Clone + Send + Sync + 'static> SessionManager<D> {
         self.cache.remove(id).ok_or(SessionError::NotFound)
     }
 
-    /// Gives a session a new id and makes the old one worthless: at every log-in and change of rights,
-    /// so that an id that somebody planted or saw before is of no use afterwards.
+    /// Gives a session a new id and makes the old one worthless, so that an id that somebody saw before is of no use
+    /// afterwards. The data stays as it is; where it changes as well, at a log-in above all,
+    /// [`rotate_with`](Self::rotate_with) does both.
+    ///
+    /// Not [`modify`](Self::modify) first and `rotate` then: in between the *old* id has the changed data. Who planted that id
+    /// in somebody's browser, or has seen it, is logged in as well, if only for a moment (session fixation).
     ///
     /// Data and age go along (as a copy; the old data is dropped like that of a removed session), the
     /// idle time restarts. Also succeeds in a full manager.
@@ -347,16 +360,77 @@ impl<D: Clone + Send + Sync + 'static> SessionManager<D> {
     /// # Ok::<(), SessionError>(())
     /// ```
     pub fn rotate(&self, id: &SessionId) -> Result<SessionId, SessionError> {
+        self.move_to_new_id(|new| self.cache.rename(id, new).then_some(())).map(|(new, ())| new)
+    }
+
+    /// Changes a session's data and gives it a new id, in one step: **the way to log somebody in**, and to change his
+    /// rights. Returns the new id, and what `change` returned.
+    ///
+    /// The old id ends before the changed data can be found at all. So nobody who holds the old id ever reads what the
+    /// session has become: not with a read that runs meanwhile, nor with one that comes later.
+    ///
+    /// `change` gets a copy of the data, as in [`modify`](Self::modify). When somebody else changed the session in between, it
+    /// runs again, on a copy of what they left: nobody's change is lost, and effects that `change` has outside the copy must be
+    /// harmless when repeated. No lock is held while it runs. If it panics, the session stays as it was, under its
+    /// old id. (A copy is a clone. Of a `D` that only refers to its data, such as an `Arc<Mutex<_>>`, the clone is
+    /// the same data: whoever has read it under the old id, has it still.)
+    ///
+    /// The age goes along, the idle time restarts. Also succeeds in a full manager.
+    ///
+    /// # Errors
+    ///
+    /// As [`rotate`](Self::rotate): with [`NotFound`](SessionError::NotFound) and
+    /// [`NoRandomness`](SessionError::NoRandomness) nothing has changed. Of two calls at once one wins and the other gets
+    /// `NotFound`, and what its `change` made is dropped.
+    ///
+    /// ```
+    /// use tidewheel::{SessionError, SessionManager};
+    ///
+    /// #[derive(Clone, Default)]
+    /// struct Visit {
+    ///     user: Option<String>,
+    ///     basket: Vec<u32>,
+    /// }
+    ///
+    /// let sessions = SessionManager::new();
+    /// let planted = sessions.create(Visit { basket: vec![7], ..Visit::default() })?;
+    /// // The password was right:
+    /// let (id, items) = sessions.rotate_with(&planted, |visit| {
+    ///     visit.user = Some("Ada".into());
+    ///     visit.basket.len()
+    /// })?;
+    /// assert_eq!(items, 1);
+    /// assert_eq!(sessions.get(&id)?.user.as_deref(), Some("Ada"));
+    /// assert!(matches!(sessions.get(&planted), Err(SessionError::NotFound)));
+    /// # Ok::<(), SessionError>(())
+    /// ```
+    pub fn rotate_with<R>(
+        &self,
+        id: &SessionId,
+        mut change: impl FnMut(&mut D) -> R,
+    ) -> Result<(SessionId, R), SessionError> {
+        self.move_to_new_id(|new| {
+            self.cache.rename_with(id, new, |data| {
+                let mut copy = data.clone();
+                let result = change(&mut copy);
+                (copy, result)
+            })
+        })
+    }
+
+    /// Mints an id and has a session move there.
+    fn move_to_new_id<R>(
+        &self,
+        rename: impl FnOnce(SessionId) -> Option<R>,
+    ) -> Result<(SessionId, R), SessionError> {
         let new = self.mint()?;
         // Old and new are both counted for a moment: the old one's seat comes back by the listener.
         let seat = self.seats.as_ref().map(|seats| seats.take_regardless());
-        if !self.cache.rename(id, new) {
-            return Err(SessionError::NotFound);
-        }
+        let result = rename(new).ok_or(SessionError::NotFound)?;
         if let Some(seat) = seat {
             seat.keep();
         }
-        Ok(new)
+        Ok((new, result))
     }
 }
 

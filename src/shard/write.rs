@@ -36,13 +36,14 @@ pub(crate) enum Removed {
 pub(super) type Table<'a, 't, K, V> = Writing<'a, 't, K, V, Ledger<K, V>>;
 
 impl<K: Eq, V> Shard<K, V> {
-    /// Stores an entry, whatever was there. `born` is now, unless given.
+    /// Stores an entry, whatever was there. One that comes from another key brings along when it was born, what is said
+    /// of its new value, and when it would have ended by what was said before.
     pub(crate) fn insert(
         &self,
         terms: &Terms,
         hash: HashBits,
         entry: (K, V),
-        (ttl, born, expiry): (Span, Option<Birth>, Tick),
+        (ttl, moved): (Span, Option<(Birth, Ruling, Tick)>),
         weight: u32,
     ) -> Chores<K, V> {
         let mut locked = self.table.lock();
@@ -51,8 +52,12 @@ impl<K: Eq, V> Shard<K, V> {
         ledger.flights.overtake(hash);
         let seal = place.map(|place| table.node(place).seal());
         let now = terms.clock.now();
-        let times = Times { ttl, born: born.unwrap_or(Birth::at(now)) };
-        self.put(terms, (&mut table, ledger), hash, (entry, weight), (place.zip(seal), now, times, expiry))
+        let (born, expiry) = match moved {
+            None => (Birth::at(now), Tick::NEVER),
+            Some((born, ruling, expires)) => (born, ruling.tick(now, || expires)),
+        };
+        let sealed = (place.zip(seal), now, Times { ttl, born }, expiry);
+        self.put(terms, (&mut table, ledger), hash, (entry, weight), sealed)
     }
 
     /// Stores a new entry, if things are as expected; else hands it back.

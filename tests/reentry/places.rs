@@ -186,12 +186,18 @@ pub(crate) const PLACES: &[Place] = &[
         w.cache.update(&Id(2), |_| value(1));
     }),
     plain("the weigher, of rename", Code::Weigher, |w| done(w.cache.rename(&Id(2), key(1)))),
+    plain("the weigher, of rename_with", Code::Weigher, |w| {
+        done(w.cache.rename_with(&Id(2), key(1), |_| (value(1), ())));
+    }),
     turn(plain("the weigher, of get_with", Code::Weigher, |w| done(w.cache.get_with(key(1), || value(1))))),
     ruled("the Expiry, of insert", Code::OnCreate, |w| w.cache.insert(key(1), value(1))),
     ruled("the Expiry, of try_insert", Code::OnCreate, |w| done(w.cache.try_insert(key(1), value(1)))),
     ruled("the Expiry, of an insert over another", Code::OnUpdate, |w| w.cache.insert(key(2), value(1))),
     ruled("the Expiry, of replace", Code::OnUpdate, |w| done(w.cache.replace(&Id(2), value(1)))),
     ruled("the Expiry, of update", Code::OnUpdate, |w| done(w.cache.update(&Id(2), |_| value(1)))),
+    ruled("the Expiry, of rename_with", Code::OnUpdate, |w| {
+        done(w.cache.rename_with(&Id(2), key(1), |_| (value(1), ())));
+    }),
     ruled("the Expiry, of get", Code::OnRead, |w| done(w.cache.get(&Id(2)))),
     turn(ruled("the Expiry, of get_with", Code::OnCreate, |w| {
         done(w.cache.get_with(key(1), || value(1)));

@@ -388,6 +388,62 @@ fn rotate_against_update() {
     });
 }
 
+/// A login: a session's data and its id change in one step. Who knows the old id never finds the new data under it, and
+/// finds nothing under it once the new data can be found at all.
+#[test]
+fn a_login_and_who_knows_the_old_id() {
+    explore(TWO, || {
+        let model = Model::lasting();
+        model.insert(KEY, 1);
+        let attacker = spawn(&model, |model| {
+            let before = model.see(KEY);
+            // What is found under the new key, and then under the old one.
+            let (new, old) = (model.see(2), model.see(KEY));
+            (before, new, old)
+        });
+        assert!(model.login(KEY, 2));
+        let (before, new, old) = attacker.join().unwrap();
+        assert!(matches!(before, None | Some(1)) && matches!(new, None | Some(2)), "{before:?}, {new:?}");
+        assert!(
+            old.is_none() || old == Some(1) && before == Some(1) && new.is_none(),
+            "{new:?}, then {old:?}"
+        );
+        assert_eq!((model.see(KEY), model.see(2)), (None, Some(2)));
+        model.end();
+    });
+}
+
+/// Two logins of one session: one wins, the other finds it gone, and there is one session afterwards.
+#[test]
+fn login_against_login() {
+    explore(TWO, || {
+        let model = Model::lasting();
+        model.insert(KEY, 1);
+        let other = spawn(&model, |model| model.login(KEY, 2));
+        let mine = model.login(KEY, 3);
+        let theirs = other.join().unwrap();
+        assert!(mine != theirs);
+        let seen = [KEY, 2, 3].map(|key| model.see(key));
+        assert_eq!(seen, [None, theirs.then_some(2), mine.then_some(2)]);
+        model.end();
+    });
+}
+
+/// An update that succeeds is what a login is made from; one that comes too late says so.
+#[test]
+fn login_against_update() {
+    explore(TWO, || {
+        let model = Model::lasting();
+        model.insert(KEY, 1);
+        let updater = spawn(&model, |model| model.update(KEY));
+        assert!(model.login(KEY, 2));
+        let updated = updater.join().unwrap();
+        assert_eq!(model.see(KEY), None);
+        assert_eq!(model.see(2), Some(if updated { 3 } else { 2 }));
+        model.end();
+    });
+}
+
 /// The last handle goes while a sweep is under way: every value goes once.
 #[test]
 fn last_drop_against_a_sweep() {

@@ -216,6 +216,11 @@ impl Model {
         self.cache.update(&key, Value::next)
     }
 
+    /// Moves what is under a key to another one, greater by one.
+    pub fn login(&self, key: u64, new: u64) -> bool {
+        self.cache.rename_with(&key, new, |value| (value.next(), ())).is_some()
+    }
+
     /// The number under a key, read in place.
     pub fn see(&self, key: u64) -> Option<u64> {
         self.cache.read(&key, Value::number)

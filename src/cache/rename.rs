@@ -1,0 +1,103 @@
+//! Moving an entry to another key, its value as it is or changed on the way: taken out under one key first, stored
+//! under the other then. So there is no moment at which both keys have it.
+
+use super::Cache;
+use crate::listener::RemovalCause;
+use crate::shard::Ruling;
+use crate::table::{Node, Pin, same_as};
+use equivalent::Equivalent;
+use std::hash::{BuildHasher, Hash};
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Moves a live entry to another key: removes it, and stores a clone of its value there, with its age
+    /// and its own time to live, which begins anew. False if there is none; of several callers who
+    /// move the same entry, one succeeds.
+    ///
+    /// # Concurrency
+    ///
+    /// In between, neither key has the entry. Whatever was under the new key is replaced. Keys are compared
+    /// before the removal and again after it: an `Eq` that panics only the second time loses the entry.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert("old", 1);
+    /// assert!(cache.rename("old", "new"));
+    /// assert_eq!((cache.get("old"), cache.get("new")), (None, Some(1)));
+    /// assert!(!cache.rename("old", "newer"));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn rename<Q>(&self, key: &Q, new_key: K) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        V: Clone,
+    {
+        self.move_to(key, new_key, |_, node| (node.value().clone(), Ruling::Keep, ())).is_some()
+    }
+
+    /// As [`rename`](Self::rename), with a new value that is computed from the old one, and what the closure returns beside
+    /// it; `None` if there is no live entry. As after an [`update`](Self::update), an [`Expiry`](crate::Expiry) is asked about
+    /// the new value.
+    ///
+    /// Nobody ever finds the new value under the old key, and nobody who has found it under the new key finds the old
+    /// key afterwards. (Two calls do not have that: an `update` and then a `rename` show the new value under the old key, in
+    /// between.)
+    ///
+    /// # Concurrency
+    ///
+    /// As `rename`. The closure runs outside every lock. If another write to the old key comes first, it
+    /// runs again, on that write's value, so whatever else it does must be harmless when done twice: the value that is
+    /// moved is made from the one that is removed, and no update is lost. If it panics, the entry stays as it was.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert("draft", 1);
+    /// let version = cache.rename_with("draft", "final", |version| (version + 1, *version));
+    /// assert_eq!(version, Some(1));
+    /// assert_eq!((cache.get("draft"), cache.get("final")), (None, Some(2)));
+    /// assert_eq!(cache.rename_with("draft", "another", |version| (version + 1, ())), None);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn rename_with<Q, R>(&self, key: &Q, new_key: K, mut change: impl FnMut(&V) -> (V, R)) -> Option<R>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        self.move_to(key, new_key, |new_key, node| {
+            let (value, answer) = change(node.value());
+            let ruling = match &self.parts().expiry {
+                None => Ruling::Keep,
+                Some(expiry) => self.updated(&**expiry, (new_key, &value), node),
+            };
+            (value, ruling, answer)
+        })
+    }
+
+    /// Moves a live entry, with what `make` makes of its node: the value, when it ends by its `Expiry`, and an answer.
+    fn move_to<Q, R>(
+        &self,
+        key: &Q,
+        new_key: K,
+        mut make: impl FnMut(&K, &Node<K, V>) -> (V, Ruling, R),
+    ) -> Option<R>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let (new_hash, new_shard) = self.locate(&new_key);
+        let ((value, weight, ruling, answer), times, expires) = self.take(key, |node| {
+            // All of the user's code before anything is removed: a panic loses no entry.
+            let _ = new_shard.find::<false>(new_hash, same_as(&new_key), &Pin::new());
+            let (value, ruling, answer) = make(&new_key, node);
+            let weight = self.weigh(&new_key, &value);
+            Some((value, weight, ruling, answer))
+        })?;
+        let moved = Some((times.born, ruling, expires));
+        let entry = (new_key, value);
+        let chores = new_shard.insert(&self.parts().terms, new_hash, entry, (times.ttl, moved), weight);
+        self.conclude(new_shard, chores, RemovalCause::Replaced);
+        Some(answer)
+    }
+}
