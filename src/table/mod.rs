@@ -15,7 +15,8 @@
 //! | `array.rs` | buckets in one allocation, named by one word |
 //! | `read.rs` | how a reader finds a node |
 //! | `walk.rs` | how a reader meets all nodes |
-//! | `write.rs` | how a writer changes what readers find; how buckets move |
+//! | `write.rs` | how a writer changes what readers find |
+//! | `moves.rs` | how buckets move to a larger array, or a smaller one |
 //! | `reclaim.rs` | from unlinked to dropped |
 //! | `epoch.rs` | who looks, and when all who looked are gone |
 //!
@@ -61,6 +62,7 @@ mod array;
 mod bucket;
 mod epoch;
 mod memory;
+mod moves;
 mod node;
 mod nodes;
 mod read;

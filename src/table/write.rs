@@ -1,15 +1,13 @@
-//! How a writer changes what readers find, and how buckets move to a larger array, or a smaller one.
+//! How a writer changes what readers find. How buckets move meanwhile is in `moves.rs`.
 //!
 //! Everything here happens under the table's lock; `Writing` is the proof. It runs no user code but
 //! `Eq`, and that only in `Writing::find`, before anything is changed. It never knows why.
-//!
-//! A table grows and shrinks by moving a few buckets with each insert, and with each visit of the reaper, so
-//! that no single call copies the table: the hashes come from the rows, no node is touched.
 
 use super::Table;
-use super::array::{Array, Pages, room};
-use super::bucket::{Bucket, Meta, SLOTS, Slot};
+use super::array::{Array, Pages};
+use super::bucket::{Bucket, Meta, Slot};
 use super::epoch::Pin;
+use super::moves::log2_for;
 use super::node::Node;
 use super::nodes::{Homes, Nodes};
 use super::reclaim::{Debris, Ripe, Sealed, Unlinked, drop_contents};
@@ -20,24 +18,21 @@ use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;
 
-/// Buckets that an insert moves at least while a move is under way.
-const MOVES: usize = 1;
-
 /// The writer side of a table.
 pub(super) struct Writer<K, V> {
     /// What the root names.
-    current: Array,
+    pub(super) current: Array,
     /// Where its buckets are moving.
-    next: Option<Array>,
+    pub(super) next: Option<Array>,
     /// All buckets of `current` before this one have moved.
-    cursor: usize,
+    pub(super) cursor: usize,
     /// The pages of `next`.
-    pages: Pages,
+    pub(super) pages: Pages,
     /// The size that the table was made with, as a power of two: it does not shrink below.
-    least: u32,
-    len: usize,
+    pub(super) least: u32,
+    pub(super) len: usize,
     nodes: Nodes<K, V>,
-    debris: Debris<K, V>,
+    pub(super) debris: Debris<K, V>,
 }
 
 // SAFETY: T2, T6. The addresses in it are followed only under the lock that guards it.
@@ -55,7 +50,7 @@ pub(crate) struct Place {
 
 /// An array as its writer sees it. Everything here needs T1: the array is one of the `Writer`'s, under the lock.
 impl Array {
-    fn own(&self, index: usize) -> &Bucket {
+    pub(super) fn own(&self, index: usize) -> &Bucket {
         // SAFETY: T1, under the lock.
         unsafe { self.bucket(index) }
     }
@@ -82,8 +77,8 @@ impl Array {
         None
     }
 
-    /// Stores an entry in the first free slot along its way. There is one: a table grows before it is full.
-    fn put(self, home: u32, tag: u8, row: RowId, hits: u8) {
+    /// Stores an entry in the first free slot along its way. There is one: see `moves.rs`.
+    pub(super) fn put(self, home: u32, tag: u8, row: RowId, hits: u8) {
         for step in 0..self.buckets() {
             let bucket = self.own((home as usize).wrapping_add(step));
             if let Some(slot) = bucket.vacant() {
@@ -106,11 +101,6 @@ impl Array {
             index = (index + 1) & self.mask();
         }
     }
-}
-
-/// The smallest array with this much room, as a power of two.
-fn log2_for(entries: usize) -> u32 {
-    (0..).find(|&log2| room(log2) >= entries).unwrap_or(0)
 }
 
 impl<K, V> Writer<K, V> {
@@ -144,34 +134,6 @@ impl<K, V> Writer<K, V> {
             array.search(home, &mut is_it).map(|(bucket, slot, row)| Place { in_next, bucket, slot, row })
         };
         look(self.current, false).or_else(|| look(self.next?, true))
-    }
-
-    /// Moves one bucket to the next array, unless it has moved already.
-    fn move_bucket(&mut self, index: usize, home_of: impl Fn(RowId) -> u32) {
-        let Some(next) = self.next else { return };
-        let bucket = self.current.own(index);
-        if bucket.own_meta().is_moved() {
-            return;
-        }
-        // Where most of them go, in an array twice or half as large.
-        for target in [index, index + self.current.buckets()] {
-            if self.pages.is_first(target & next.mask()) {
-                next.own(target).touch();
-            }
-        }
-        // All homes first: the rows are far from each other, and so are fetched at once.
-        let mut entries = [(RowId::FIRST, 0, 0, 0); SLOTS];
-        let mut count = 0;
-        for ((slot, tag), entry) in bucket.occupied().zip(&mut entries) {
-            let row = bucket.own_row(slot);
-            *entry = (row, home_of(row), tag, bucket.hits(slot));
-            count += 1;
-        }
-        for &(row, home, tag, hits) in &entries[..count] {
-            next.put(home, tag, row, hits);
-        }
-        // Only now: a reader that sees the mark must find the entries in the next array.
-        bucket.set_meta(bucket.own_meta().moved());
     }
 
     /// Drops and frees everything.
@@ -332,80 +294,8 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.writer.move_bucket(at, &home_of);
         // SAFETY: T9: the row is new.
         unsafe { self.writer.nodes.put(&self.table.homes, row, Node::new(key, value, deadline)) };
-        self.writer.next.unwrap_or(self.writer.current).put(home, hash.tag(), row, hits);
+        self.writer.target().put(home, hash.tag(), row, hits);
         self.writer.len += 1;
-    }
-
-    /// Begins or goes on with a move, if one is due or under way.
-    #[inline]
-    fn make_room(&mut self, home_of: impl Fn(RowId) -> u32) {
-        let writer = &*self.writer;
-        if writer.next.is_some() || writer.len >= writer.current.room() {
-            self.go_on_moving(home_of);
-        }
-    }
-
-    #[cold]
-    fn go_on_moving(&mut self, home_of: impl Fn(RowId) -> u32) {
-        if self.writer.next.is_none() {
-            self.begin_move(self.writer.current.log2() + 1);
-        }
-        let Some(next) = self.writer.next else { return };
-        // At such a pace that the move has ended before the next array is full.
-        let left = self.writer.current.buckets() - self.writer.cursor;
-        let room = next.room().saturating_sub(self.writer.len).max(1);
-        self.advance(MOVES.max(left.div_ceil(room)), home_of);
-    }
-
-    fn begin_move(&mut self, log2: u32) {
-        let next = Array::allocate(log2);
-        // SAFETY: T1, under the lock.
-        unsafe { self.writer.current.set_next(next) };
-        self.writer.next = Some(next);
-        self.writer.pages = Pages::of(next.buckets());
-        self.writer.cursor = 0;
-    }
-
-    /// Moves up to `count` buckets; after the last one the next array becomes the root.
-    fn advance(&mut self, count: usize, home_of: impl Fn(RowId) -> u32) {
-        let writer = &mut *self.writer;
-        let Some(next) = writer.next else { return };
-        let buckets = writer.current.buckets();
-        let end = writer.cursor.saturating_add(count).min(buckets);
-        for index in writer.cursor..end {
-            writer.move_bucket(index, &home_of);
-        }
-        writer.cursor = end;
-        if end == buckets {
-            writer.next = None;
-            self.table.set_root(next);
-            let old = std::mem::replace(&mut writer.current, next);
-            // SAFETY: T3: the root names its successor, and all its buckets are marked moved.
-            unsafe { writer.debris.add_array(old) };
-        }
-    }
-
-    /// Whether the table is so empty that a much smaller array would do.
-    pub(crate) fn is_lean(&self) -> bool {
-        self.writer.next.is_none() && self.lean_log2() + 1 < self.writer.current.log2()
-    }
-
-    fn lean_log2(&self) -> u32 {
-        log2_for(self.writer.len + self.writer.len / 8).max(self.writer.least)
-    }
-
-    /// Begins to move to a smaller array, if this one is too large, or goes on with a move, whichever way: up to
-    /// `count` buckets. False when there is nothing to do.
-    pub(crate) fn shrink(&mut self, count: usize, home_of: impl Fn(RowId) -> u32) -> bool {
-        if self.writer.next.is_none() {
-            if !self.is_lean() {
-                self.writer.debris.shrink();
-                return false;
-            }
-            self.begin_move(self.lean_log2());
-        }
-        self.advance(count, home_of);
-        true
     }
 
     /// Gives back the memory of nodes whose numbers are vacant.
@@ -486,6 +376,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     /// counts of overflow or entries disagree with what is there.
     pub(crate) fn validate(&self, home_of: impl Fn(RowId) -> u32, mut each: impl FnMut(RowId, &Node<K, V>)) {
         let writer = &*self.writer;
+        assert!(writer.has_room(), "{} entries, and too little room for them", writer.len);
         let mut entries = 0;
         for array in std::iter::once(writer.current).chain(writer.next) {
             let mut passed = vec![0u64; array.buckets()];

@@ -44,6 +44,24 @@ fn insert_while_the_table_shrinks() {
     });
 }
 
+/// Inserts that come while buckets move take the last room of the smaller array, and more. (Of eight buckets there is to
+/// be one, with room for one entry more: the first insert moves what is left, and the second makes the table grow.)
+#[test]
+fn inserts_while_the_table_shrinks() {
+    explore(Bounds { slots: at_most(2, 3), epoch: at_most(1, 2) }, || {
+        let model = Model::left_with(&[1], 12);
+        let writer = spawn(&model, |model| {
+            model.insert(17, 2);
+            model.insert(25, 3);
+            assert_eq!([1, 17, 25].map(|key| model.see(key)), [Some(1), Some(2), Some(3)]);
+        });
+        model.reap_after(2 * TTL);
+        writer.join().unwrap();
+        assert_eq!([1, 17, 25].map(|key| model.see(key)), [Some(1), Some(2), Some(3)]);
+        model.end();
+    });
+}
+
 /// An entry is replaced and removed where it is at that moment.
 #[test]
 fn replace_and_remove_while_the_table_shrinks() {

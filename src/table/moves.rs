@@ -1,0 +1,281 @@
+//! How buckets move, to a larger array or a smaller one: a few with each insert, and with each visit of the reaper, so
+//! that no single call copies the table. The hashes come from the rows; no node is touched.
+//!
+//! What readers make of it is in `read.rs` and `walk.rs`. Knows neither who inserts nor when the reaper comes.
+//!
+//! # Why an entry always finds a slot
+//!
+//! The *target* is where entries are put: the next array while buckets move, else the current one.
+//!
+//! - **M1** An array has more slots than room: five of six slots are its room. (Under loom's two slots a bucket they are
+//!   nearly the same, so that a model that breaks M2 or M3 has no slot to spare.)
+//! - **M2** A move begins only to an array that has room for one entry more than there are.
+//! - **M3** While buckets move, an insert first moves its share of those that are left: all, divided by the number of
+//!   entries that the target still has room for. So the one that takes the target's last room leaves no bucket behind; the
+//!   target becomes the current array, and the next insert begins a move to a larger one, by M2.
+//!
+//! So the table holds fewer entries than the target has room for whenever an insert puts one there. And a move puts one
+//! there that the target does not hold yet. It does not matter who comes between two visits of the reaper, nor how many.
+//!
+//! # How much an insert moves
+//!
+//! While the table grows, one bucket: the next array has room for ten entries more for each. While it shrinks, fifteen at
+//! most: the smaller array has room for an eighth more entries than there are, and it is a sixteenth of the current
+//! one at least. A table that has to become smaller than that does so in steps.
+
+use super::array::{Array, Pages, room};
+use super::bucket::SLOTS;
+use super::write::{Writer, Writing};
+use crate::rows::RowId;
+
+/// Buckets that an insert moves at least while a move is under way.
+const MOVES: usize = 1;
+
+/// By how many powers of two an array is smaller, at most, than the one whose place it takes.
+const STEP: u32 = 4;
+
+/// The smallest array with this much room, as a power of two.
+pub(super) fn log2_for(entries: usize) -> u32 {
+    (0..).find(|&log2| room(log2) >= entries).unwrap_or(0)
+}
+
+impl<K, V> Writer<K, V> {
+    /// Where entries are put.
+    #[inline]
+    pub(super) fn target(&self) -> Array {
+        self.next.unwrap_or(self.current)
+    }
+
+    /// Whether the target has the room that M2 and M3 promise.
+    pub(super) fn has_room(&self) -> bool {
+        self.len + usize::from(self.next.is_some()) <= self.target().room()
+    }
+
+    /// Moves one bucket to the next array, unless it has moved already.
+    pub(super) fn move_bucket(&mut self, index: usize, home_of: impl Fn(RowId) -> u32) {
+        let Some(next) = self.next else { return };
+        let bucket = self.current.own(index);
+        if bucket.own_meta().is_moved() {
+            return;
+        }
+        // Where most of them go, in an array twice or half as large.
+        for target in [index, index + self.current.buckets()] {
+            if self.pages.is_first(target & next.mask()) {
+                next.own(target).touch();
+            }
+        }
+        // All homes first: the rows are far from each other, and so are fetched at once.
+        let mut entries = [(RowId::FIRST, 0, 0, 0); SLOTS];
+        let mut count = 0;
+        for ((slot, tag), entry) in bucket.occupied().zip(&mut entries) {
+            let row = bucket.own_row(slot);
+            *entry = (row, home_of(row), tag, bucket.hits(slot));
+            count += 1;
+        }
+        for &(row, home, tag, hits) in &entries[..count] {
+            next.put(home, tag, row, hits);
+        }
+        // Only now: a reader that sees the mark must find the entries in the next array.
+        bucket.set_meta(bucket.own_meta().moved());
+    }
+
+    /// The size that would do, as a power of two; with room for another entry in any case (M2).
+    fn lean_log2(&self) -> u32 {
+        log2_for(self.len + self.len / 8 + 1).max(self.least)
+    }
+}
+
+impl<K, V, L> Writing<'_, '_, K, V, L> {
+    /// Begins or goes on with a move, if one is due or under way: before an entry is put into the target.
+    #[inline]
+    pub(super) fn make_room(&mut self, home_of: impl Fn(RowId) -> u32) {
+        let writer = &*self.writer;
+        if writer.next.is_some() || writer.len >= writer.current.room() {
+            self.go_on_moving(home_of);
+        }
+    }
+
+    #[cold]
+    fn go_on_moving(&mut self, home_of: impl Fn(RowId) -> u32) {
+        if self.writer.next.is_none() {
+            self.begin_move(self.writer.current.log2() + 1);
+        }
+        let Some(next) = self.writer.next else { return };
+        let left = self.writer.current.buckets() - self.writer.cursor;
+        let room = next.room().saturating_sub(self.writer.len).max(1);
+        self.advance(MOVES.max(left.div_ceil(room)), home_of);
+    }
+
+    fn begin_move(&mut self, log2: u32) {
+        let next = Array::allocate(log2);
+        // SAFETY: T1, under the lock.
+        unsafe { self.writer.current.set_next(next) };
+        self.writer.next = Some(next);
+        self.writer.pages = Pages::of(next.buckets());
+        self.writer.cursor = 0;
+        debug_assert!(self.writer.has_room(), "M2");
+    }
+
+    /// Moves up to `count` buckets; after the last one the next array becomes the root.
+    fn advance(&mut self, count: usize, home_of: impl Fn(RowId) -> u32) {
+        let writer = &mut *self.writer;
+        let Some(next) = writer.next else { return };
+        let buckets = writer.current.buckets();
+        let end = writer.cursor.saturating_add(count).min(buckets);
+        for index in writer.cursor..end {
+            writer.move_bucket(index, &home_of);
+        }
+        writer.cursor = end;
+        if end == buckets {
+            writer.next = None;
+            self.table.set_root(next);
+            let old = std::mem::replace(&mut writer.current, next);
+            // SAFETY: T3: the root names its successor, and all its buckets are marked moved.
+            unsafe { writer.debris.add_array(old) };
+        }
+    }
+
+    /// Whether the table is so empty that a much smaller array would do than it has, or is about to have.
+    pub(crate) fn is_lean(&self) -> bool {
+        self.writer.lean_log2() + 1 < self.writer.target().log2()
+    }
+
+    /// Begins to move to a smaller array, if this one is too large, or goes on with a move, whichever way: up to
+    /// `count` buckets. False when there is nothing to do.
+    pub(crate) fn shrink(&mut self, count: usize, home_of: impl Fn(RowId) -> u32) -> bool {
+        if self.writer.next.is_none() {
+            if !self.is_lean() {
+                self.writer.debris.shrink();
+                return false;
+            }
+            let least = self.writer.current.log2().saturating_sub(STEP);
+            self.begin_move(self.writer.lean_log2().max(least));
+        }
+        self.advance(count, home_of);
+        true
+    }
+}
+
+#[cfg(all(test, not(tidewheel_loom)))]
+mod tests {
+    use super::{MOVES, STEP};
+    use crate::hash::HashBits;
+    use crate::rows::RowId;
+    use crate::table::Table;
+    use crate::time::Tick;
+    use proptest::prelude::*;
+    use std::hash::{BuildHasherDefault, DefaultHasher};
+
+    /// Keys that come and go in their order, as in a queue. A row has the number of its key.
+    struct Queue {
+        table: Table<u64, u64, ()>,
+        /// Of all keys that ever came.
+        homes: Vec<u32>,
+        /// The first key that is left.
+        first: usize,
+        /// The most buckets that one insert moved.
+        most_moved: usize,
+    }
+
+    /// Half of the keys share their hash with twenty others, so that there are ways over several buckets.
+    fn hash_of(key: usize) -> HashBits {
+        let hashed = if key % 2 == 0 { key / 40 } else { usize::MAX - key };
+        HashBits::of(&BuildHasherDefault::<DefaultHasher>::default(), &hashed)
+    }
+
+    impl Queue {
+        fn new() -> Self {
+            Self { table: Table::new(0, ()), homes: Vec::new(), first: 0, most_moved: 0 }
+        }
+
+        fn insert(&mut self, count: usize) {
+            let mut locked = self.table.lock();
+            let (mut table, ()) = locked.parts();
+            for key in self.homes.len()..self.homes.len() + count {
+                let left = |table: &crate::table::Writing<'_, '_, u64, u64, ()>| {
+                    table.writer.next.map_or(0, |_| table.writer.current.buckets() - table.writer.cursor)
+                };
+                let before = left(&table);
+                let hash = hash_of(key);
+                self.homes.push(hash.home());
+                let homes = &self.homes;
+                let entry = (key as u64, key as u64);
+                // All numbers are of one chunk, which is large enough.
+                table.insert(hash, (RowId::at(14, key), 0), entry, Tick::NEVER, |row| homes[row.offset()]);
+                self.most_moved = self.most_moved.max(before.saturating_sub(left(&table)));
+            }
+        }
+
+        fn remove(&mut self, count: usize) {
+            let mut locked = self.table.lock();
+            let (mut table, ()) = locked.parts();
+            for key in self.first..self.homes.len().min(self.first + count) {
+                let place = table.find(hash_of(key), |&other| other == key as u64).expect("it is there");
+                let old = table.unlink(place, self.homes[key]);
+                table.retire(old);
+                self.first += 1;
+            }
+        }
+
+        /// As often as the reaper comes: so many buckets, so often. Whether there is more to do.
+        fn shrink(&mut self, buckets: usize, times: usize) -> bool {
+            let homes = &self.homes;
+            (0..times).all(|_| self.table.lock().parts().0.shrink(buckets, |row| homes[row.offset()]))
+        }
+
+        fn check(&self) {
+            let mut locked = self.table.lock();
+            let (table, ()) = locked.parts();
+            table.validate(|row| self.homes[row.offset()], |_, _| {});
+            assert_eq!(table.len(), self.homes.len() - self.first);
+            for key in self.first..self.homes.len() {
+                assert!(table.find(hash_of(key), |&other| other == key as u64).is_some(), "{key} is lost");
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        /// Bursts of inserts come between the visits of a reaper that makes the table smaller. There is always a slot;
+        /// and no insert moves more than it should, however much smaller the table is to become.
+        #[test]
+        fn a_table_that_shrinks_takes_whatever_comes(
+            rounds in proptest::collection::vec(
+                (1usize..12_000, 0usize..60, proptest::collection::vec((0usize..80, 0usize..5, 0usize..300), 1..12)),
+                1..4,
+            ),
+        ) {
+            let mut queue = Queue::new();
+            for (much, little, bursts) in rounds {
+                queue.insert(much);
+                let left = queue.homes.len() - queue.first;
+                queue.remove(left.saturating_sub(little));
+                queue.check();
+                for (buckets, times, inserts) in bursts {
+                    queue.shrink(buckets, times);
+                    queue.check();
+                    queue.insert(inserts);
+                    queue.check();
+                }
+            }
+            prop_assert!(queue.most_moved < MOVES << STEP, "{} buckets moved at once", queue.most_moved);
+            while queue.shrink(1_000, 1) {}
+            queue.check();
+        }
+    }
+
+    /// From tens of thousands of entries to none, in steps: each array is a sixteenth of the one before at least.
+    #[test]
+    fn a_table_becomes_as_small_as_it_was() {
+        let mut queue = Queue::new();
+        queue.insert(30_000);
+        queue.remove(30_000);
+        let mut sizes = vec![queue.table.root().log2()];
+        while queue.shrink(1_000, 1) {
+            sizes.push(queue.table.root().log2());
+        }
+        sizes.dedup();
+        assert_eq!(sizes, [12, 8, 4, 0]);
+    }
+}
