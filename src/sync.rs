@@ -80,20 +80,34 @@ mod imp {
     /// the few, with which the kernel has every thread of the process pass a full barrier. Where one
     /// thread has the light half and another the heavy one, it is as if both had a SeqCst fence; between
     /// two light halves there is nothing.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(miri)))]
     pub(crate) mod barrier {
         use rustix::thread::{MembarrierCommand, membarrier, membarrier_query};
-        use std::sync::OnceLock;
-        use std::sync::atomic::{Ordering, compiler_fence};
+        use std::sync::atomic::{AtomicU8, Ordering, compiler_fence};
+
+        const UNKNOWN: u8 = 0;
+        const NO: u8 = 1;
+        const YES: u8 = 2;
 
         /// Whether the kernel offers it. Registers the process for it.
         pub(crate) fn is_available() -> bool {
-            static ANSWER: OnceLock<bool> = OnceLock::new();
-            *ANSWER.get_or_init(|| {
-                membarrier_query().contains_command(MembarrierCommand::PrivateExpedited)
-                    && register()
-                    && heavy()
-            })
+            // Not a `OnceLock`: in a fork's child nobody would ever come back to one that was being made.
+            static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
+            // ORDERING: Relaxed; a number that says it all.
+            let answer = ANSWER.load(Ordering::Relaxed);
+            if answer != UNKNOWN {
+                return answer == YES;
+            }
+            let yes = membarrier_query().contains_command(MembarrierCommand::PrivateExpedited)
+                && register()
+                && heavy();
+            // All that ask at the same time go by the first answer.
+            let mine = if yes { YES } else { NO };
+            // ORDERING: Relaxed, both; as above.
+            match ANSWER.compare_exchange(UNKNOWN, mine, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => yes,
+                Err(first) => first == YES,
+            }
         }
 
         fn register() -> bool {
@@ -115,8 +129,30 @@ mod imp {
         }
     }
 
+    /// Miri does not know the system call: both halves are fences there, which is what the two amount to together.
+    #[cfg(miri)]
+    pub(crate) mod barrier {
+        use std::sync::atomic::{Ordering, fence};
+
+        pub(crate) fn is_available() -> bool {
+            true
+        }
+
+        pub(crate) fn light() {
+            // ORDERING: SeqCst fence; pairs with that of `heavy`.
+            fence(Ordering::SeqCst);
+        }
+
+        #[must_use]
+        pub(crate) fn heavy() -> bool {
+            // ORDERING: SeqCst fence; pairs with that of `light`.
+            fence(Ordering::SeqCst);
+            true
+        }
+    }
+
     /// As on Linux, but not available.
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(not(any(target_os = "linux", miri)))]
     pub(crate) mod barrier {
         pub(crate) fn is_available() -> bool {
             false
@@ -156,6 +192,12 @@ mod imp {
             }
             thread::park_timeout(left);
             true
+        }
+
+        /// Whether it has gone off.
+        #[allow(clippy::disallowed_methods, reason = "as in `after`")]
+        pub(crate) fn is_over(&self) -> bool {
+            self.0.is_some_and(|at| at <= std::time::Instant::now())
         }
     }
 
@@ -217,6 +259,10 @@ mod imp {
             }
             thread::yield_now();
             shuttle::rand::thread_rng().gen_bool(0.7)
+        }
+
+        pub(crate) fn is_over(&self) -> bool {
+            self.0
         }
     }
 
@@ -338,6 +384,10 @@ mod imp {
             }
             !self.0
         }
+
+        pub(crate) fn is_over(&self) -> bool {
+            self.0
+        }
     }
 
     /// Nothing waits for another thread here, so the models need not try the others first.
@@ -382,8 +432,9 @@ impl<T> Mutex<T> {
         self.try_lock().unwrap_or_else(|| self.lock_soon())
     }
 
+    /// If nobody has it.
     #[inline]
-    fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         match self.0.try_lock() {
             Ok(guard) => Some(guard),
             Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),

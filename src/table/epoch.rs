@@ -31,15 +31,33 @@
 //! The idea of an asymmetric barrier is that of the "memb" flavour of user-space RCU (Desnoyers et al.,
 //! "User-Level Implementations of Read-Copy Update", IEEE TPDS 23(2), 2012).
 //!
+//! # Where the barrier is taken away
+//!
+//! A filter for system calls that a program puts on itself after the first cache may refuse the barrier that there was
+//! until then. Readers cannot be told to pay for a fence of their own from then on: who does not look, is not told, and to
+//! look would cost every pin. So time takes the barrier's place ([`instead`]): a push goes by the epoch that a push read
+//! 100 ms before it, and by the slots as they are now.
+//!
+//! - **E5** What the barrier has to rule out for E3 is that a reader's look at the table comes before its slot is seen to be stored. Between
+//!   the two is no more than the time for which a processor holds back a store that it has executed: microseconds. A thread that is
+//!   interrupted between them passes a full barrier on the way. So if a push does not see the slot, the reader looked
+//!   less than 100 ms before the push, which is after the unlinking, and does not find what was unlinked.
+//!
+//! No language's memory model has such a bound, but every processor keeps it, and the kernel's clock interrupt would see to it if none did: "Temporally
+//! Bounding TSO for Fence-Free Asymmetric Synchronization" (Morrison and Afek, ASPLOS 2015) builds on it. Why no other system call
+//! does it: `src/docs/decisions.md`.
+//!
 //! Never pin for the first time, nor start or push a grace, under a lock.
 
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use crate::sync::epoch::{Collector, Guard, LocalHandle};
-use crate::sync::{Arc, CachePadded, barrier, lasting, lazy_static, thread_local};
+use crate::sync::{Alarm, Arc, CachePadded, Mutex, barrier, lasting, lazy_static, thread_local};
 use std::cell::Cell;
 use std::fmt;
+use std::io::{Write, stderr};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
+use std::time::Duration;
 
 /// A pinned thread: what it can reach stays in memory until this is dropped. Stays on its thread, whose `LOCAL`
 /// has all there is to know of it, so that a pin is nothing to carry around.
@@ -368,7 +386,8 @@ pub(crate) fn push() {
     // counted as over here comes before the barrier (E3).
     let mut over = EPOCH.load(Ordering::Acquire);
     if !barrier::heavy() {
-        return;
+        let Some(earlier) = instead(over) else { return };
+        over = earlier;
     }
     let mut place: &Next = &SLOTS;
     while let Some(slot) = place.get() {
@@ -382,4 +401,39 @@ pub(crate) fn push() {
     // ORDERING: Release; pairs with Acquire in `Grace::is_over`. A read-modify-write, so that what other
     // pushes published stays published.
     OVER.fetch_max(over, Ordering::Release);
+}
+
+/// For so long nobody holds back a store: many thousand times as long as any processor does.
+const SETTLED: Duration = Duration::from_millis(100);
+
+/// In place of a barrier that the kernel refused: an epoch that was read so long ago that all stores that were made before are there
+/// to be seen (E5). `None`: not yet, or another thread is about to ask.
+#[cold]
+fn instead(epoch: u64) -> Option<u64> {
+    lazy_static! {
+        static ref READ: Mutex<Option<(u64, Alarm)>> = Mutex::new(None);
+    }
+    say_so();
+    let mut read = READ.try_lock()?;
+    if read.as_ref().is_some_and(|(_, settled)| !settled.is_over()) {
+        return None;
+    }
+    let earlier = read.replace((epoch, Alarm::after(SETTLED)));
+    earlier.map(|(epoch, _)| epoch)
+}
+
+/// Once in a process, on its standard error.
+fn say_so() {
+    lasting! {
+        static SAID: AtomicBool = AtomicBool::new(false);
+    }
+    // ORDERING: Relaxed; who is first is all there is to know.
+    if !SAID.swap(true, Ordering::Relaxed) {
+        // Who does not listen need not hear it.
+        let _ = writeln!(
+            stderr(),
+            "tidewheel: the kernel has begun to refuse `membarrier` to this process (a filter for system calls?). \
+             All goes on, but what is removed is dropped a fifth of a second later than before."
+        );
+    }
 }

@@ -4,4 +4,5 @@
 #![cfg(target_os = "linux")]
 
 mod child;
+mod filter;
 mod signals;
