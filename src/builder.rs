@@ -209,7 +209,7 @@ impl<K, V> CacheBuilder<K, V> {
     /// How long an entry lives after it was written or touched. Default: for ever.
     ///
     /// An entry is visible until its deadline, and out of memory, its value dropped, within two
-    /// seconds after it. Zero: entries are never visible. More than 292 years: for ever.
+    /// seconds after it. Zero: entries are never visible. More than 146 years: for ever.
     ///
     /// ```
     /// use std::time::Duration;
@@ -229,8 +229,8 @@ impl<K, V> CacheBuilder<K, V> {
     /// count.) Default: for ever.
     ///
     /// With a time to live or a maximal age, or with entries that have a time to live of their own, an entry
-    /// ends at whichever comes first. It is never gone before the time to idle is over, and at most 10 ms
-    /// visible after it. Zero: entries are never visible. More than 292 years: for ever.
+    /// ends at whichever comes first, and at just that moment, however often it was read. It is never gone before the time to idle is over, and at most 10 ms
+    /// visible after it. Zero: entries are never visible. More than 146 years: for ever.
     ///
     /// # Concurrency
     ///

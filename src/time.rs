@@ -108,7 +108,7 @@ impl ManualClock {
     }
 
     /// Moves the clock forward, then removes what is due from every cache built on it and drops what
-    /// no guard protects, on this thread. There is no way back: 292 years after its start the clock
+    /// no guard protects, on this thread. There is no way back: 146 years after its start the clock
     /// stands still.
     ///
     /// # Panics

@@ -473,8 +473,8 @@ fn for_ever_lasts_to_the_end_of_time() {
 }
 
 #[test]
-fn centuries_are_kept_to_the_nanosecond() {
-    for ttl in [CENTURY, 2 * CENTURY, CENTURY + NANO] {
+fn a_century_is_kept_to_the_nanosecond() {
+    for ttl in [CENTURY, CENTURY + CENTURY / 4, CENTURY + NANO] {
         let (clock, cache) = cache(|builder| builder.time_to_live(ttl));
         clock.advance(Duration::from_nanos(123_456_789));
         cache.insert("k", 1);
@@ -556,7 +556,7 @@ fn a_sweep_that_is_a_year_late_clears_everything() {
         let scale = [1, 1000, 60_000, 3_600_000, 86_400_000, year / 2][usize::try_from(key % 6).unwrap()];
         cache.insert_with_ttl(key, key, Duration::from_millis(1 + key * 7919 % scale));
     }
-    cache.insert_with_ttl(MANY, 0, 2 * CENTURY);
+    cache.insert_with_ttl(MANY, 0, CENTURY + CENTURY / 4);
     clock.advance_without_sweeping(Duration::from_millis(year));
     assert_eq!(cache.entry_count() as u64, MANY + 1);
     assert!((0..MANY).all(|key| !cache.contains_key(&key)));
@@ -674,9 +674,9 @@ fn set_ttl_to_what_is_left_moves_nothing() {
 /// A deadline that a touch moves beyond the end of the timeline is no reason not to move it.
 #[test]
 fn a_touch_near_the_end_of_time_counts() {
-    let (clock, cache) = cache(|builder| builder.time_to_live(CENTURY + CENTURY / 2));
+    let (clock, cache) = cache(|builder| builder.time_to_live(CENTURY));
     cache.insert("k", 1);
-    clock.advance(CENTURY + CENTURY / 2 - SECOND);
+    clock.advance(CENTURY - SECOND);
     assert!(cache.touch("k"));
     clock.advance(seconds(2));
     assert_eq!((cache.get("k"), left(&cache)), (Some(1), Some(Duration::MAX)));

@@ -15,8 +15,9 @@ impl<K, V> CacheBuilder<K, V> {
     /// the caller gets if it gets one, and the next attempt comes after a tenth of this time. The entry's deadline remains what it was until the new value is there: none
     /// is served past it. What is written or removed meanwhile wins, as it does over any load.
     ///
-    /// The age counts from the last write of the value; a touch does not renew it. The new value is stored as by
-    /// [`insert`](crate::Cache::insert), with the cache's time to live. Other reads ([`get`](crate::Cache::get), entries, many keys at once) have no
+    /// The age counts from the last write of the value; a touch does not renew it. The new value takes the old one's place as by
+    /// [`replace`](crate::Cache::replace): an entry's own time to live starts again, its [`max_age`](Self::max_age) goes on, and an
+    /// [`Expiry`](crate::Expiry) is asked as about any update. Other reads ([`get`](crate::Cache::get), entries, many keys at once) have no
     /// closure to load with, and load nothing.
     ///
     /// It takes eight bytes an entry, and a second look at an entry for each hit of `get_with`.

@@ -3,7 +3,7 @@
 
 use super::Cache;
 use crate::listener::RemovalCause;
-use crate::shard::Ruling;
+use crate::shard::{Life, Ruling};
 use crate::table::{Node, Pin, same_as};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -94,9 +94,8 @@ where
             let weight = self.weigh(&new_key, &value);
             Some((value, weight, ruling, answer))
         })?;
-        let moved = Some((times.born, ruling, expires));
-        let entry = (new_key, value);
-        let chores = new_shard.insert(&self.parts().terms, new_hash, entry, (times.ttl, moved), weight);
+        let life = (Life::Moved(times, expires), ruling);
+        let chores = new_shard.insert(&self.parts().terms, new_hash, (new_key, value), weight, life);
         self.conclude(new_shard, chores, RemovalCause::Replaced);
         Some(answer)
     }

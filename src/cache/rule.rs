@@ -4,7 +4,7 @@
 use super::{Cache, Parts};
 use crate::expiry::Expiry;
 use crate::hash::HashBits;
-use crate::shard::{Chores, Expected, Replaced, Ruled, Ruling, Shard};
+use crate::shard::{Chores, Expected, Life, Replaced, Ruled, Ruling, Shard};
 use crate::table::{Node, Pin, same_as};
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;
@@ -64,7 +64,7 @@ where
                 None => (Expected::Absent, created(expiry, &entry.0, &entry.1)),
                 Some(node) => (Expected::This(node), self.updated(expiry, (&entry.0, &entry.1), node)),
             };
-            match shard.insert_if(terms, hash, (entry, weight), (ttl, ruling), &expected) {
+            match shard.insert_if(terms, hash, (entry, weight), (Life::New(ttl), ruling), &expected) {
                 Ok(chores) => return chores,
                 Err(back) => entry = back,
             }

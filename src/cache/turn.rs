@@ -240,16 +240,22 @@ where
         // In this order: if user code panics below, the turn is given back before the destructors of values run, which
         // may ask for the key.
         let mut kept = None;
-        let (mut turn, leading) = (self, leading);
+        let (mut turn, mut leading) = (self, leading);
         let cache = turn.cache;
         let Parts { terms, expiry, weigher, .. } = cache.parts();
         let shard = turn.shard();
         let loaded = &*kept.insert(value.clone());
-        let ruling = expiry.as_deref().map(|expiry| turn.ruling(expiry, turn.key(), loaded));
         let weight = weigher.as_ref().map_or(1, |weigher| weigher(turn.key(), loaded));
-        drop(leading);
-        let (place, ruling) = ((turn.hash, &mut turn.hold), ruling.unwrap_or(Ruling::NONE));
-        let (ending, chores) = shard.land(terms, place, (&mut kept, weight), ruling);
+        let (ending, chores) = loop {
+            let ruling = expiry.as_deref().zip(kept.as_ref());
+            let ruling = ruling.map(|(expiry, loaded)| turn.ruling(expiry, turn.key(), loaded));
+            drop(leading);
+            match shard.land(terms, (turn.hash, &mut turn.hold), (&mut kept, weight), ruling) {
+                Some(landed) => break landed,
+                // The entry that the `Expiry` was asked about has come to its end.
+                None => leading = turn.lead(),
+            }
+        };
         // If it is still there. The flight is somebody else's by now.
         let call = turn.hold.call.take();
         let outcome = tell(ending, Outcome::Value(value));
@@ -262,14 +268,14 @@ where
         outcome.into_own()
     }
 
-    /// What the `Expiry` says of a loaded value: of a new one, but where an old one is loaded anew.
-    fn ruling(&self, expiry: &dyn Expiry<K, V>, key: &K, value: &V) -> Ruling {
+    /// What the `Expiry` says of a loaded value, and whether of one in a live entry's place: where an old one is loaded anew.
+    fn ruling(&self, expiry: &dyn Expiry<K, V>, key: &K, value: &V) -> (Ruling, bool) {
         let pin = Pin::new();
         let clock = &self.cache.parts().terms.clock;
         let old = self.shard().visible::<false>(clock, self.hash, same_as(key), &pin);
         match old.filter(|_| self.cache.parts().refreshes) {
-            None => created(expiry, key, value),
-            Some(old) => self.cache.updated(expiry, (key, value), old),
+            None => (created(expiry, key, value), false),
+            Some(old) => (self.cache.updated(expiry, (key, value), old), true),
         }
     }
 

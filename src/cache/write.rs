@@ -5,7 +5,7 @@ use super::{Cache, Parts};
 use crate::hash::HashBits;
 use crate::listener::RemovalCause;
 use crate::rows::RowId;
-use crate::shard::{Cleared, Removed, Replaced, Ruling, Shard, Times};
+use crate::shard::{Cleared, Life, Removed, Replaced, Ruling, Shard, Times};
 use crate::table::{Node, Pin, same_as};
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;
@@ -37,7 +37,7 @@ where
     }
 
     /// As [`insert`](Self::insert), with a time to live of its own, which touches and updates restart.
-    /// Zero: the entry is never visible. More than 292 years: for ever.
+    /// Zero: the entry is never visible. More than 146 years: for ever.
     ///
     /// ```
     /// use std::time::Duration;
@@ -56,7 +56,7 @@ where
             self.insert_as_ruled(&**expiry, (hash, shard), entry, ttl)
         } else {
             let weight = self.weigh(&entry.0, &entry.1);
-            shard.insert(terms, hash, entry, (ttl, None), weight)
+            shard.insert(terms, hash, entry, weight, (Life::New(ttl), Ruling::NONE))
         };
         self.conclude(shard, chores, RemovalCause::Replaced);
     }
@@ -78,7 +78,8 @@ where
         let Parts { terms, expiry, .. } = self.parts();
         let ruling = expiry.as_deref().map_or(Ruling::NONE, |expiry| created(expiry, &key, &value));
         let weight = self.weigh(&key, &value);
-        let (result, chores) = shard.try_insert(terms, hash, ((key, value), weight), (terms.ttl, ruling));
+        let life = (Life::New(terms.ttl), ruling);
+        let (result, chores) = shard.try_insert(terms, hash, ((key, value), weight), life);
         self.conclude(shard, chores, RemovalCause::Replaced);
         result
     }
@@ -200,7 +201,7 @@ where
     }
 
     /// Gives a live entry a new time to live, from now on, shorter or longer. False if there is none.
-    /// Zero ends it at once; more than 292 years means for ever.
+    /// Zero ends it at once; more than 146 years means for ever.
     ///
     /// ```
     /// use std::time::Duration;

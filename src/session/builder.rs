@@ -50,7 +50,7 @@ impl<D: Send + Sync + 'static> SessionManagerBuilder<D> {
     /// [`modify`](SessionManager::modify), [`touch`](SessionManager::touch),
     /// [`rotate`](SessionManager::rotate) or [`rotate_with`](SessionManager::rotate_with), it is refused. The default is 5 seconds.
     ///
-    /// Zero is allowed: such a session is never found. [`Duration::MAX`], and all beyond 292 years, is
+    /// Zero is allowed: such a session is never found. [`Duration::MAX`], and all beyond 146 years, is
     /// for ever.
     ///
     /// ```

@@ -3,17 +3,17 @@
 //! The earliest of them is the deadline, in the node, and nothing else decides. A read moves the part that is
 //! idleness; how far it may go, it has to know. Where idleness is all there is, it goes as far as it likes,
 //! by compare-and-swap. Otherwise what bounds it is in columns beside the rows, under the lock, and the
-//! deadline itself says (by being odd) that it has come to its bound. Knows no node.
+//! deadline itself says (by a flag) that it has come to its bound. Knows no node.
 
 use super::{Ledger, Terms, Times};
 use crate::column::Column;
 use crate::rows::RowId;
-use crate::time::{SECOND, Tick};
+use crate::time::{Deadline, SECOND, Span, Tick};
 
 /// When an entry ends, and the parts of it that reads do not move.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ends {
-    pub(super) deadline: Tick,
+    pub(super) deadline: Deadline,
     /// By its time to live and its age.
     limit: Tick,
     /// By the cache's `Expiry`.
@@ -22,22 +22,16 @@ pub(super) struct Ends {
 
 impl Ends {
     #[cfg(feature = "serde")]
-    pub(super) const fn new(deadline: Tick, limit: Tick, expiry: Tick) -> Self {
-        Self { deadline, limit, expiry }
-    }
-
-    #[cfg(feature = "serde")]
     pub(super) const fn limit(&self) -> Tick {
         self.limit
     }
 
     /// The deadline of an entry that must not lose what it had.
-    pub(super) fn not_before(self, before: Tick, terms: &Terms) -> Tick {
-        if terms.idles && self.deadline <= before && before < self.limit.min(self.expiry) {
-            // It had come to its bound, perhaps, and the bound has moved on: reads may go on too.
-            return before.movable();
-        }
-        self.deadline.max(before)
+    pub(super) fn not_before(self, before: Tick, terms: &Terms) -> Deadline {
+        let tick = self.deadline.tick().max(before);
+        // It had come to its bound, perhaps, and the bound has moved on: then reads may go on too.
+        let is_fixed = terms.reads_count && tick >= self.limit.min(self.expiry);
+        if is_fixed { Deadline::fixed_at(tick) } else { Deadline::at(tick) }
     }
 }
 
@@ -80,19 +74,29 @@ impl Terms {
     /// The end of an entry that is written or touched at `now`.
     #[inline]
     pub(super) fn ends(&self, now: Tick, limit: Tick, expiry: Tick) -> Ends {
-        let mut deadline = limit;
+        self.ends_if_idle_for(self.tti, now, limit, expiry)
+    }
+
+    /// The end of an entry of which so much time to idle is left.
+    #[inline]
+    pub(super) fn ends_if_idle_for(&self, idle: Span, now: Tick, limit: Tick, expiry: Tick) -> Ends {
+        let mut deadline = Deadline::at(limit);
         if self.reads_count {
-            deadline = now.after(self.tti).movable().min(limit).min(expiry);
+            let (idle, bound) = (now.after(idle), limit.min(expiry));
+            deadline = if bound <= idle { Deadline::fixed_at(bound) } else { Deadline::at(idle) };
         }
         // What is over from the start is over by the readers' clock too, which may lag.
-        Ends { deadline: if deadline <= now { Tick::LONG_AGO } else { deadline }, limit, expiry }
+        if deadline.is_over(now) {
+            deadline = Deadline::at(Tick::LONG_AGO);
+        }
+        Ends { deadline, limit, expiry }
     }
 
     /// How long a read at `now` makes an entry live that nothing but idleness ends. By the readers' clock,
     /// which may lag: so as not to end it early, it lives longer by as much as that can be.
     #[inline]
     pub(super) fn idle_deadline(&self, now: Tick) -> Tick {
-        now.after(self.clock.lag()).after(self.tti).movable()
+        now.after(self.clock.lag()).after(self.tti)
     }
 }
 

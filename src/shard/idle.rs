@@ -3,7 +3,7 @@
 use super::{Shard, Terms};
 use crate::hash::HashBits;
 use crate::table::{Node, Pin, Touch};
-use crate::time::Tick;
+use crate::time::{Deadline, Tick};
 
 impl<K, V> Shard<K, V> {
     /// The node of a live entry, for readers that count as use, in a cache with a time to idle. Takes the
@@ -47,11 +47,11 @@ impl<K, V> Shard<K, V> {
         let node = table.lend(place, pin);
         // Later by the lag, although this clock is precise: so the next read has nothing to do until the
         // readers' clock has passed this moment.
-        let until = |now: Tick, before| match terms.idle_deadline(now) {
+        let until = |now: Tick, before: Deadline| match terms.idle_deadline(now) {
             // Locked because of a seal alone: it has what this read would give it.
-            idle if idle <= before => before,
-            idle if idle < bound => idle,
-            _ => bound.fixed(),
+            idle if idle <= before.tick() => before,
+            idle if idle < bound => Deadline::at(idle),
+            _ => Deadline::fixed_at(bound.max(before.tick())),
         };
         node.touch_in_turn(&terms.clock, until).then_some(node)
     }

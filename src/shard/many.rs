@@ -4,10 +4,9 @@
 //! A new entry's times go by a clock reading from the moment when the lock was taken: at most a hold ago, and after
 //! the caller asked for it. One that takes another's place reads the clock anew, after its seal.
 
-use super::{Chores, Shard, Terms, Times};
+use super::{Chores, Life, Ruling, Shard, Terms};
 use crate::hash::HashBits;
 use crate::table::same_as;
-use crate::time::{Birth, Tick};
 
 /// Entries that are stored while the lock is held once, at most.
 const HOLD: usize = if cfg!(tidewheel_loom) { 2 } else { 64 };
@@ -44,7 +43,7 @@ impl<K: Eq, V> Shard<K, V> {
                 now = terms.clock.now();
             }
             let Some(Waiting { hash, entry, weight }) = waiting.pop() else { return };
-            let known = (place.zip(seal), now, Times { ttl: terms.ttl, born: Birth::at(now) }, Tick::NEVER);
+            let known = (place.zip(seal), now, (Life::New(terms.ttl), Ruling::NONE));
             let left = self.put(terms, (&mut table, ledger), hash, (entry, weight), known);
             // What comes seldom should not wait for the rest.
             let is_done = left.seldom.is_some();

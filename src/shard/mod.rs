@@ -13,6 +13,7 @@
 //! | `fresh.rs` | which values are old enough to be loaded anew, and who does it |
 //! | `idle.rs` | reads that restart the time to idle |
 //! | `jitter.rs` | by how much a time to live is shortened |
+//! | `life.rs` | how long an entry lives whose value is written |
 //! | `many.rs` | inserts of which several are done while the lock is held |
 //! | `record.rs` | what there is to know of an entry, and how one comes back |
 //! | `room.rs` | what a bounded shard gives up before something comes |
@@ -38,6 +39,7 @@ mod check;
 mod fresh;
 mod idle;
 mod jitter;
+mod life;
 mod many;
 #[cfg(feature = "serde")]
 mod record;
@@ -49,6 +51,7 @@ mod turns;
 mod write;
 
 pub(crate) use fresh::{Claim, Fresh};
+pub(crate) use life::Life;
 pub(crate) use many::Waiting;
 #[cfg(feature = "serde")]
 pub(crate) use record::{Comeback, Record, Returned};

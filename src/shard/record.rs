@@ -54,10 +54,10 @@ impl Record {
     fn ends(&self, terms: &Terms, now: Tick, born: Birth) -> Option<Ends> {
         let limit = now.after(self.limit).min(born.after(terms.max_age));
         let expiry = now.after(self.expiry);
-        let idle = now.after(self.left.min(terms.tti));
-        let idle = if terms.reads_count { idle.movable() } else { idle };
-        let ends = Ends::new(idle.min(limit).min(expiry), limit, expiry);
-        (ends.deadline > now).then_some(ends)
+        // Without columns for these, the deadline has to say all of it.
+        let limit = if terms.reads_count { limit } else { limit.min(expiry).min(now.after(self.left)) };
+        let ends = terms.ends_if_idle_for(self.left.min(terms.tti), now, limit, expiry);
+        (ends.deadline.tick() > now).then_some(ends)
     }
 }
 
@@ -77,8 +77,7 @@ impl<K, V> Ledger<K, V> {
         let limit = if terms.reads_count { self.limit(terms, row) } else { end };
         let expiry = self.expiry(row);
         Record {
-            // A deadline that says that it has come to its bound may be a nanosecond behind that.
-            left: until(end.min(limit).min(expiry), now),
+            left: until(end, now),
             limit: until(limit, now),
             expiry: until(expiry, now),
             age: born.age(now),
@@ -143,7 +142,7 @@ impl<K: Eq, V> Shard<K, V> {
                 terms.note_limit(times.ttl, ends.limit());
                 self.add(terms, (&mut table, ledger), hash, (entry, weight), (now, ends, times, record.hits));
                 returned.count += 1;
-                self.settle((&mut table, ledger), (now, ends.deadline), None)
+                self.settle((&mut table, ledger), (now, ends.deadline.tick()), None)
             };
             let is_done = left.seldom.is_some();
             chores.extend((is_done || left.removed.is_some()).then_some(left));

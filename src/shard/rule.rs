@@ -14,20 +14,13 @@ pub(crate) enum Ruling {
     Keep,
     /// So long after the write.
     After(Span),
+    /// Then.
+    At(Tick),
 }
 
 impl Ruling {
     /// In a cache without an `Expiry`: never.
-    pub(crate) const NONE: Self = Self::After(Span::ENDLESS);
-
-    /// For a new entry, or in the place of what `before` says.
-    #[inline]
-    pub(super) fn tick(self, now: Tick, before: impl FnOnce() -> Tick) -> Tick {
-        match self {
-            Self::Keep => before(),
-            Self::After(span) => now.after(span),
-        }
-    }
+    pub(crate) const NONE: Self = Self::At(Tick::NEVER);
 }
 
 /// For which state of things a writer's entry and ruling are meant.
@@ -68,15 +61,16 @@ impl<K, V> Shard<K, V> {
         let ends = terms.ends(now.after(terms.clock.lag()), ledger.limit(terms, row), at);
         // In a cache with an `Expiry` nobody moves a deadline without the lock. (A seal on a deadline that
         // stays the same would stay too, and send every read here.)
-        if node.deadline() != ends.deadline {
+        let deadline = ends.deadline.tick();
+        if !node.ends_at(ends.deadline) {
             let seal = node.seal();
             if !node.reset(&seal, now, ends.deadline) {
                 return Ruled::Stale;
             }
-            ledger.refile(row, seal.tick(), ends.deadline, now);
+            ledger.refile(row, seal.tick(), deadline, now);
         }
         ledger.bind(terms, row, ends);
-        Ruled::Done(self.expect(ledger, now, ends.deadline))
+        Ruled::Done(self.expect(ledger, now, deadline))
     }
 
     /// Sees to it that the reaper comes in time for a deadline (S3), where nothing else was changed.

@@ -85,7 +85,7 @@ impl Terms {
 
     /// The deadline of a touch at `now`, where it does not depend on the entry.
     pub(super) fn uniform_deadline(&self, now: Tick) -> Option<Tick> {
-        let deadline = if self.idles { now.after(self.tti).movable() } else { now.after(self.ttl) };
+        let deadline = if self.idles { now.after(self.tti) } else { now.after(self.ttl) };
         self.is_uniform().then_some(deadline)
     }
 

@@ -5,12 +5,12 @@
 //! comes between and is not noticed (`flight.rs`, F2). Knows no closures, and wakes nobody.
 
 use super::write::{Removed, Replaced, Table, drop_expired};
-use super::{Chores, Claim, Ledger, Ruling, Shard, Terms, Times};
+use super::{Chores, Claim, Ledger, Life, Ruling, Shard, Terms};
 use crate::flight::{Asked, Begun, Call, Ending, Hold, Kind, Ticket, Wants};
 use crate::hash::HashBits;
 use crate::sync::Arc;
 use crate::table::{Node, Pin, Place, same_as};
-use crate::time::{Birth, Tick};
+use crate::time::Tick;
 
 /// What a call that wants a value finds.
 pub(crate) enum Found<K, V> {
@@ -73,30 +73,39 @@ impl<K: Eq, V> Shard<K, V> {
 
     /// Stores what was loaded, unless the key was written or removed meanwhile, and ends the flight, once no user code can panic
     /// any more. What is not stored is left where it was, for the caller to drop, outside the lock and the turn.
+    ///
+    /// Over a live entry it is a replacement: no reload gives an entry a longer life than `replace` would. `ruling`: what an
+    /// `Expiry` said, and whether of a value in a live entry's place. `None`, and nothing done, if that is not so any more.
     pub(crate) fn land(
         &self,
         terms: &Terms,
         (hash, hold): (HashBits, &mut Hold<K, V>),
         (loaded, weight): (&mut Option<V>, u32),
-        ruling: Ruling,
-    ) -> (Option<Ending<K, V>>, Chores<K, V>) {
+        ruling: Option<(Ruling, bool)>,
+    ) -> Option<(Option<Ending<K, V>>, Chores<K, V>)> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
         let to_find = ledger.flights.key_to_find(hold);
         let place = to_find.and_then(|asked| ledger.find(&table, hash, same_as(asked)));
+        let sealed = place.map(|place| (place, table.node(place).seal()));
+        let now = terms.clock.now();
+        let is_over_live = sealed.as_ref().is_some_and(|(_, seal)| seal.was_alive(now));
+        if ruling.is_some_and(|(_, over_live)| over_live != is_over_live)
+            && !ledger.flights.is_overtaken(hold)
+        {
+            // What is over stays over.
+            let _ = place.map(|place| table.node(place).reap(now));
+            return None;
+        }
         let mut ending = ledger.flights.end(hold, Kind::Value);
         let kept = ending.as_mut().filter(|ending| !ending.is_overtaken);
         let key = kept.and_then(|ending| ending.take_key(hold));
         let Some(entry) = key.and_then(|key| Some((key, loaded.take()?))) else {
-            return (ending, Chores::none());
+            return Some((ending, Chores::none()));
         };
-        let seal = place.map(|place| table.node(place).seal());
-        let now = terms.clock.now();
-        let times = Times { ttl: terms.ttl, born: Birth::at(now) };
-        let expiry = ruling.tick(now, || Tick::NEVER);
-        let sealed = (place.zip(seal), now, times, expiry);
-        let chores = self.put(terms, (&mut table, ledger), hash, (entry, weight), sealed);
-        (ending, chores)
+        let life = (Life::Restarted, ruling.map_or(Ruling::NONE, |(ruling, _)| ruling));
+        let chores = self.put(terms, (&mut table, ledger), hash, (entry, weight), (sealed, now, life));
+        Some((ending, chores))
     }
 }
 
@@ -144,10 +153,8 @@ impl<K: Eq, V> Shard<K, V> {
             (Some(Deed::Put { entry, weight, ruling }), None) => {
                 // What is left of an entry that is over.
                 let sealed = place.map(|place| (place, table.node(place).seal()));
-                let (times, expiry) =
-                    (Times { ttl: terms.ttl, born: Birth::at(now) }, ruling.tick(now, || Tick::NEVER));
-                let sealed = (sealed, now, times, expiry);
-                (None, self.put(terms, (&mut table, ledger), hash, (entry, weight), sealed))
+                let known = (sealed, now, (Life::Restarted, ruling));
+                (None, self.put(terms, (&mut table, ledger), hash, (entry, weight), known))
             }
             (Some(deed), Some(place)) => self.act_on(terms, (&mut table, ledger), (hash, place), deed),
             (_, None) | (None, _) => (None, Chores::none()),

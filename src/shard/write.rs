@@ -6,10 +6,10 @@
 
 use super::bounds::Ends;
 use super::room::{fetch_for_insert, make_room, make_room_in_place};
-use super::{Chores, Expected, Ledger, Ruling, Shard, Terms, Times, stays};
+use super::{Chores, Expected, Ledger, Life, Ruling, Shard, Terms, Times, stays};
 use crate::hash::HashBits;
 use crate::table::{Node, Pin, Place, Seal, Touch, Unlinked, Writing, same_as};
-use crate::time::{Birth, Span, Tick};
+use crate::time::{Span, Tick};
 
 /// What an attempt to replace a value came to. What was not stored is handed back.
 #[derive(Debug)]
@@ -36,15 +36,14 @@ pub(crate) enum Removed {
 pub(super) type Table<'a, 't, K, V> = Writing<'a, 't, K, V, Ledger<K, V>>;
 
 impl<K: Eq, V> Shard<K, V> {
-    /// Stores an entry, whatever was there. One that comes from another key brings along when it was born, what is said
-    /// of its new value, and when it would have ended by what was said before.
+    /// Stores an entry, whatever was there.
     pub(crate) fn insert(
         &self,
         terms: &Terms,
         hash: HashBits,
         entry: (K, V),
-        (ttl, moved): (Span, Option<(Birth, Ruling, Tick)>),
         weight: u32,
+        life: (Life, Ruling),
     ) -> Chores<K, V> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
@@ -52,12 +51,7 @@ impl<K: Eq, V> Shard<K, V> {
         ledger.flights.overtake(hash);
         let seal = place.map(|place| table.node(place).seal());
         let now = terms.clock.now();
-        let (born, expiry) = match moved {
-            None => (Birth::at(now), Tick::NEVER),
-            Some((born, ruling, expires)) => (born, ruling.tick(now, || expires)),
-        };
-        let sealed = (place.zip(seal), now, Times { ttl, born }, expiry);
-        self.put(terms, (&mut table, ledger), hash, (entry, weight), sealed)
+        self.put(terms, (&mut table, ledger), hash, (entry, weight), (place.zip(seal), now, life))
     }
 
     /// Stores a new entry, if things are as expected; else hands it back.
@@ -66,7 +60,7 @@ impl<K: Eq, V> Shard<K, V> {
         terms: &Terms,
         hash: HashBits,
         (entry, weight): ((K, V), u32),
-        (ttl, ruling): (Span, Ruling),
+        life: (Life, Ruling),
         expected: &Expected<'_, K, V>,
     ) -> Result<Chores<K, V>, (K, V)> {
         let mut locked = self.table.lock();
@@ -87,15 +81,7 @@ impl<K: Eq, V> Shard<K, V> {
                 return Err(entry);
             }
         }
-        let times = Times { ttl, born: Birth::at(now) };
-        let expiry = ruling.tick(now, || place.map_or(Tick::NEVER, |at| ledger.expiry(table.row(at))));
-        Ok(self.put(
-            terms,
-            (&mut table, ledger),
-            hash,
-            (entry, weight),
-            (place.zip(seal), now, times, expiry),
-        ))
+        Ok(self.put(terms, (&mut table, ledger), hash, (entry, weight), (place.zip(seal), now, life)))
     }
 
     /// Stores an entry, in the place of a sealed one if there is one.
@@ -106,10 +92,12 @@ impl<K: Eq, V> Shard<K, V> {
         (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
         hash: HashBits,
         (entry, weight): ((K, V), u32),
-        (sealed, now, times, expiry): (Option<(Place, Seal)>, Tick, Times, Tick),
+        (sealed, now, life): (Option<(Place, Seal)>, Tick, (Life, Ruling)),
     ) -> Chores<K, V> {
-        let ends = terms.ends(now, times.limit_of_value(now, terms, hash.home()), expiry);
-        let deadline = ends.deadline;
+        let alive = sealed.as_ref().filter(|(_, seal)| seal.was_alive(now));
+        let over = alive.map(|(place, seal)| (table.row(*place), seal.tick()));
+        let (times, ends) = ledger.ends_of_write(terms, (now, hash.home()), over, life);
+        let deadline = ends.deadline.tick();
         terms.note(times.ttl);
         if ledger.is_too_heavy(weight) {
             return self.refuse(terms, (table, ledger), entry, (sealed.map(|(place, _)| place), now));
@@ -142,7 +130,7 @@ impl<K: Eq, V> Shard<K, V> {
         terms: &Terms,
         hash: HashBits,
         ((key, value), weight): ((K, V), u32),
-        (ttl, ruling): (Span, Ruling),
+        life: (Life, Ruling),
     ) -> (Result<(), (K, V)>, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
@@ -155,14 +143,12 @@ impl<K: Eq, V> Shard<K, V> {
         }
         ledger.flights.overtake(hash);
         let now = terms.clock.now();
-        let times = Times { ttl, born: Birth::at(now) };
-        let expiry = ruling.tick(now, || Tick::NEVER);
-        let ends = terms.ends(now, times.limit_of_value(now, terms, hash.home()), expiry);
+        let (times, ends) = ledger.ends_of_write(terms, (now, hash.home()), None, life);
         if ledger.is_too_heavy(weight) {
             return (Ok(()), self.refuse(terms, (&mut table, ledger), (key, value), (None, now)));
         }
         self.add(terms, (&mut table, ledger), hash, ((key, value), weight), (now, ends, times, 0));
-        (Ok(()), self.settle((&mut table, ledger), (now, ends.deadline), None))
+        (Ok(()), self.settle((&mut table, ledger), (now, ends.deadline.tick()), None))
     }
 
     /// Puts a new value in the place of a live entry's: of any, or of `expected` alone.
@@ -199,10 +185,10 @@ impl<K: Eq, V> Shard<K, V> {
         let seal = node.seal();
         let now = terms.clock.now();
         let row = table.row(place);
-        let times = ledger.times(row);
-        let limit = times.limit_of_value(now, terms, hash.home());
-        let ends = terms.ends(now, limit, ruling.tick(now, || ledger.expiry(row)));
-        let deadline = ends.deadline;
+        // If it was not alive, the claim below fails.
+        let over = Some((row, seal.tick()));
+        let (times, ends) = ledger.ends_of_write(terms, (now, hash.home()), over, (Life::Restarted, ruling));
+        let deadline = ends.deadline.tick();
         if !node.claim(&seal, now, deadline) {
             drop_expired(terms, table, ledger, place);
             return (Replaced::Gone(key, value), self.settle((table, ledger), (now, Tick::NEVER), None));
@@ -291,7 +277,7 @@ impl<K: Eq, V> Shard<K, V> {
         let mut ends = None;
         let alive = table.node(place).touch_in_turn(&terms.clock, |now, before| {
             let limit = times.limit(now, terms).max(bound);
-            ends.insert(terms.ends(now, limit, ledger.expiry(row))).not_before(before, terms)
+            ends.insert(terms.ends(now, limit, ledger.expiry(row))).not_before(before.tick(), terms)
         });
         if let Some(ends) = ends.filter(|_| alive) {
             ledger.bind(terms, row, ends);
@@ -334,9 +320,9 @@ impl<K: Eq, V> Shard<K, V> {
         let row = table.row(place);
         let times = Times { ttl, ..ledger.times(row) };
         let ends = terms.ends(now, times.limit(now, terms), ledger.expiry(row));
-        let deadline = ends.deadline;
+        let deadline = ends.deadline.tick();
         terms.note(ttl);
-        if !node.reset(&seal, now, deadline) {
+        if !node.reset(&seal, now, ends.deadline) {
             drop_expired(terms, &mut table, ledger, place);
             return (false, self.settle((&mut table, ledger), (now, Tick::NEVER), None));
         }
@@ -371,7 +357,7 @@ impl<K: Eq, V> Shard<K, V> {
         }
         table.insert(hash, (row, hits), entry, ends.deadline, |row| ledger.home(row));
         ledger.bind(terms, row, ends);
-        ledger.file(row, ends.deadline, now);
+        ledger.file(row, ends.deadline.tick(), now);
     }
 }
 
@@ -393,8 +379,9 @@ fn exchange<K, V>(
     }
     let old = table.replace(place, row, entry, ends.deadline).weighing(weighed);
     ledger.bind(terms, row, ends);
-    if ledger.renew(row) || !(is_filed && stays(before, ends.deadline)) {
-        ledger.file_again(row, ends.deadline, now);
+    let deadline = ends.deadline.tick();
+    if ledger.renew(row) || !(is_filed && stays(before, deadline)) {
+        ledger.file_again(row, deadline, now);
     }
     old
 }

@@ -23,7 +23,7 @@
 //!
 //! A read restarts the time to idle as a touch restarts the time to live, in caches that have one; it takes the
 //! lock where a touch does, and where it cannot know what else ends the entry. A deadline that has come to
-//! that end is odd, and reads leave it alone.
+//! that end says so by a flag, and reads leave it alone.
 //!
 //! A seal goes with the critical section that set it, except where a new time to live comes to the very
 //! deadline that was there: then it stays, and touches take the lock, until the deadline moves.
@@ -72,9 +72,9 @@ pub(crate) struct Node<K, V> {
 }
 
 impl<K, V> Node<K, V> {
-    pub(super) fn new(key: K, value: V, deadline: Tick) -> Self {
+    pub(super) fn new(key: K, value: V, deadline: Deadline) -> Self {
         Self {
-            deadline: AtomicU64::new(Deadline::at(deadline).to_bits()),
+            deadline: AtomicU64::new(deadline.to_bits()),
             key: ManuallyDrop::new(key),
             value: ManuallyDrop::new(value),
             canary: Canary::new(),
@@ -262,25 +262,27 @@ impl<K, V> Node<K, V> {
 
     /// Under the lock, after a seal: another deadline, shorter or longer; takes the seal off, unless only
     /// the seal can tell the two apart. False as in `claim`.
-    pub(crate) fn reset(&self, seal: &Seal, now: Tick, deadline: Tick) -> bool {
+    pub(crate) fn reset(&self, seal: &Seal, now: Tick, deadline: Deadline) -> bool {
         // A touch that loaded the old deadline, and reckons with the old time to live, must not find its
         // comparison true. Where the deadline is the same, the seal stays until it moves.
-        let looks_the_same = deadline == seal.tick() && deadline != Tick::NEVER;
-        self.conclude(seal, now, Deadline::at(deadline), looks_the_same)
+        let looks_the_same = deadline == seal.0.unsealed() && !deadline.is_never();
+        self.conclude(seal, now, deadline, looks_the_same)
     }
 
     /// Under the lock: the touch that could not be done without. `deadline_at` gives the deadline for a clock
-    /// reading and the deadline that was there.
+    /// reading and the deadline that was there, and never an earlier one.
     pub(crate) fn touch_in_turn(
         &self,
         clock: &Timeline,
-        deadline_at: impl FnOnce(Tick, Tick) -> Tick,
+        deadline_at: impl FnOnce(Tick, Deadline) -> Deadline,
     ) -> bool {
         let seal = self.seal();
         let now = clock.now();
-        let later = deadline_at(now, seal.tick()).max(seal.tick());
-        let stays = seal.0.is_sealed() && later == seal.tick();
-        self.conclude(&seal, now, Deadline::at(later), stays)
+        let before = seal.0.unsealed();
+        let later = deadline_at(now, before);
+        debug_assert!(later.tick() >= before.tick(), "a touch does not shorten");
+        let stays = seal.0.is_sealed() && later == before;
+        self.conclude(&seal, now, later, stays)
     }
 
     fn conclude(&self, seal: &Seal, now: Tick, deadline: Deadline, sealed: bool) -> bool {
@@ -322,6 +324,11 @@ impl<K, V> Node<K, V> {
     /// The deadline's tick as it is now; 0 when dead. For the wheel and for `validate`.
     pub(crate) fn deadline(&self) -> Tick {
         self.load().tick()
+    }
+
+    /// Whether the deadline is this one, sealed or not.
+    pub(crate) fn ends_at(&self, deadline: Deadline) -> bool {
+        self.load().unsealed() == deadline
     }
 }
 

@@ -13,7 +13,7 @@ use super::nodes::{Homes, Nodes};
 use super::reclaim::{Debris, Ripe, Sealed, Unlinked, drop_contents};
 use crate::hash::HashBits;
 use crate::rows::RowId;
-use crate::time::Tick;
+use crate::time::Deadline;
 use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -284,7 +284,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         hash: HashBits,
         (row, hits): (RowId, u8),
         (key, value): (K, V),
-        deadline: Tick,
+        deadline: Deadline,
         home_of: impl Fn(RowId) -> u32,
     ) {
         self.make_room(&home_of);
@@ -310,7 +310,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         place: Place,
         row: RowId,
         (key, value): (K, V),
-        deadline: Tick,
+        deadline: Deadline,
     ) -> Unlinked<K, V> {
         // SAFETY: T9: the row is new.
         unsafe { self.writer.nodes.put(&self.table.homes, row, Node::new(key, value, deadline)) };

@@ -12,8 +12,9 @@ pub(crate) const SECOND: u64 = 1_000_000_000;
 pub(crate) struct Tick(u64);
 
 impl Tick {
-    /// After every point that a deadline can name: what happens at `NEVER` does not happen.
-    pub(crate) const NEVER: Self = Self(u64::MAX >> 1);
+    /// After every point that a deadline can name: what happens at `NEVER` does not happen. 146 years after the
+    /// timeline's start, because a deadline has two flags beside its tick.
+    pub(crate) const NEVER: Self = Self(u64::MAX >> 2);
     /// Before every clock reading: timelines start at one second.
     pub(crate) const LONG_AGO: Self = Self(1);
 
@@ -50,16 +51,6 @@ impl Tick {
         Self::from_nanos(self.0.saturating_sub(span.0))
     }
 
-    /// This tick or the next, as a deadline that a read may move: an even one. Stays at `NEVER` once there.
-    pub(crate) const fn movable(self) -> Self {
-        Self::from_nanos((self.0 + 1) & !1)
-    }
-
-    /// This tick or the next, as a deadline that no read may move: an odd one.
-    pub(crate) const fn fixed(self) -> Self {
-        Self(self.0 | 1)
-    }
-
     /// The time from `earlier` to this tick; zero if `earlier` is later.
     pub(crate) const fn since(self, earlier: Self) -> Span {
         Span(self.0.saturating_sub(earlier.0))
@@ -82,7 +73,7 @@ impl Span {
         self.0
     }
 
-    /// Exact up to 292 years; longer than that is `ENDLESS`.
+    /// Exact up to 146 years; longer than that is `ENDLESS`.
     pub(crate) const fn from_duration(duration: Duration) -> Self {
         let nanos = duration.as_nanos();
         if nanos >= Tick::NEVER.0 as u128 { Self::ENDLESS } else { Self(nanos as u64) }
@@ -132,22 +123,23 @@ impl Birth {
             return Tick::NEVER;
         }
         let tick = self.0.saturating_add(age.0 as i64);
-        if tick <= 0 { Tick::LONG_AGO } else { Tick(tick as u64) }
+        if tick <= 0 { Tick::LONG_AGO } else { Tick::from_nanos(tick as u64) }
     }
 }
 
 /// The word in a node that decides whether its entry is visible.
 ///
-/// Either a tick, or `NEVER`, or `DEAD`. It may carry the flag `SEALED`, which tells those who would
-/// move the deadline without the shard's lock to take the lock instead. Reads ignore the flag.
-///
-/// Where there is a time to idle, the lowest bit matters too: an odd deadline is where something else than
-/// idleness ends the entry, so that a read need not try to move it. A nanosecond is what that costs.
+/// Either a tick, or `NEVER`, or `DEAD`, and two flags, which the comparison with the clock ignores. `SEALED` tells those who
+/// would move the deadline without the shard's lock to take the lock instead. `FIXED` stands in caches with a time to
+/// idle: something else than idleness ends the entry at this tick, so that a read need not try to move it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Deadline(u64);
 
 impl Deadline {
     const SEALED: u64 = 1 << 63;
+    const FIXED: u64 = 1 << 62;
+    /// What is left without the flags. The same number as `NEVER`, so that a read loads one constant for both.
+    const TICK: u64 = Tick::NEVER.0;
 
     /// The entry is over, once and for all. Earlier than every clock reading, so that the comparison
     /// with the clock needs no case of its own.
@@ -161,6 +153,12 @@ impl Deadline {
         Self(tick.0)
     }
 
+    /// The deadline at `tick`, which no read moves.
+    pub(crate) const fn fixed_at(tick: Tick) -> Self {
+        debug_assert!(tick.0 != 0);
+        Self(tick.0 | Self::FIXED)
+    }
+
     pub(crate) const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
@@ -170,34 +168,38 @@ impl Deadline {
     }
 
     pub(crate) const fn is_dead(self) -> bool {
-        self.0 & !Self::SEALED == Self::DEAD.0
+        self.0 & Self::TICK == Self::DEAD.0
     }
 
     pub(crate) const fn is_never(self) -> bool {
-        self.0 & !Self::SEALED == Self::NEVER.0
+        self.0 & Self::TICK == Self::NEVER.0
     }
 
     pub(crate) const fn is_sealed(self) -> bool {
         self.0 & Self::SEALED != 0
     }
 
-    /// Whether no read may move it, in a cache with a time to idle. (`NEVER` is odd.)
+    /// Whether no read may move it, in a cache with a time to idle.
     pub(crate) const fn is_fixed(self) -> bool {
-        self.0 & 1 == 1
+        self.0 & Self::FIXED != 0
     }
 
     pub(crate) const fn sealed(self) -> Self {
         Self(self.0 | Self::SEALED)
     }
 
-    /// The tick from which the entry is invisible, whatever the flag: `NEVER` for never, 0 for `DEAD`.
+    pub(crate) const fn unsealed(self) -> Self {
+        Self(self.0 & !Self::SEALED)
+    }
+
+    /// The tick from which the entry is invisible, whatever the flags: `NEVER` for never, 0 for `DEAD`.
     pub(crate) const fn tick(self) -> Tick {
-        Tick(self.0 & !Self::SEALED)
+        Tick(self.0 & Self::TICK)
     }
 
     /// Whether an entry with this deadline is invisible at `now`.
     pub(crate) const fn is_over(self, now: Tick) -> bool {
-        now.0 >= self.0 & !Self::SEALED
+        now.0 >= self.0 & Self::TICK
     }
 }
 
@@ -206,13 +208,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_read_may_move_is_even_and_at_most_a_nanosecond_later() {
-        let tick = Tick::from_nanos;
-        assert_eq!((tick(6).movable(), tick(7).movable()), (tick(6), tick(8)));
-        assert_eq!((tick(6).fixed(), tick(7).fixed()), (tick(7), tick(7)));
-        assert_eq!((Tick::NEVER.movable(), Tick::NEVER.fixed()), (Tick::NEVER, Tick::NEVER));
-        assert!(Deadline::NEVER.is_fixed() && Deadline::at(tick(7)).sealed().is_fixed());
-        assert!(!Deadline::DEAD.is_fixed() && !Deadline::at(tick(6)).sealed().is_fixed());
+    fn what_no_read_may_move_ends_on_the_same_nanosecond() {
+        for tick in [Tick::from_nanos(6), Tick::from_nanos(7), Tick::NEVER] {
+            let (fixed, free) = (Deadline::fixed_at(tick), Deadline::at(tick));
+            assert!(fixed.is_fixed() && fixed.sealed().is_fixed());
+            assert!(!free.is_fixed() && !free.sealed().is_fixed());
+            assert_eq!((fixed.tick(), fixed.sealed().tick()), (tick, tick));
+            assert_eq!(fixed.sealed().unsealed(), fixed);
+            assert!(!fixed.is_dead() && fixed.is_never() == (tick == Tick::NEVER));
+            assert!(fixed.is_over(tick) && free.is_over(tick));
+        }
+        assert!(!Deadline::fixed_at(Tick::from_nanos(7)).is_over(Tick::from_nanos(6)));
+        assert!(!Deadline::DEAD.is_fixed() && !Deadline::NEVER.is_fixed());
     }
 
     #[test]
@@ -238,6 +245,6 @@ mod tests {
         assert_eq!(at.sealed().tick(), at.tick());
         assert!(Deadline::NEVER.is_never() && Deadline::NEVER.sealed().is_never());
         assert!(Deadline::DEAD.is_over(Tick::from_nanos(1)));
-        assert!(!Deadline::NEVER.is_over(Tick::from_nanos(u64::MAX >> 2)));
+        assert!(!Deadline::NEVER.is_over(Tick::from_nanos(u64::MAX >> 3)));
     }
 }

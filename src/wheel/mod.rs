@@ -14,7 +14,7 @@
 //! | 2     | 68 minutes          | 3 days            |
 //! | 3     | 3 days              | 191 days          |
 //! | 4     | 194 days            | 33 years          |
-//! | 5     | 34 years            | 2,100 years, and the timeline ends after 292 |
+//! | 5     | 34 years            | 2,100 years, and the timeline ends after 146 |
 //!
 //! What it costs: a time to live of up to a minute is filed once and popped once. A session of two
 //! weeks is filed on level 3, and again on 2, 1 and 0: four moves in all if it is never touched. If it

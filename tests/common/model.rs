@@ -65,8 +65,8 @@ pub(crate) struct Setup {
 type Nanos = u64;
 
 const SECOND: Nanos = 1_000_000_000;
-/// The end of the timeline, 292 years after its start (which lies one second before the clock's).
-const NEVER: Nanos = i64::MAX as u64 - SECOND;
+/// The end of the timeline, 146 years after its start (which lies one second before the clock's).
+const NEVER: Nanos = u64::MAX / 4 - SECOND;
 
 fn span(duration: Duration) -> Nanos {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
@@ -74,11 +74,6 @@ fn span(duration: Duration) -> Nanos {
 
 fn after(now: Nanos, span: Nanos) -> Nanos {
     now.saturating_add(span).min(NEVER)
-}
-
-/// The cache's promise about times to idle: as good as their nanosecond, or the next.
-fn even(time: Nanos) -> Nanos {
-    if time >= NEVER { NEVER } else { (time + 1) & !1 }
 }
 
 #[derive(Clone, Debug)]
@@ -102,7 +97,7 @@ struct Entry {
 impl Entry {
     fn restarted(&mut self, now: Nanos) {
         self.limit = after(now, self.ttl).min(self.last);
-        self.deadline = self.limit.min(even(after(now, self.tti)));
+        self.deadline = self.limit.min(after(now, self.tti));
         self.filed = now;
     }
 
@@ -110,18 +105,13 @@ impl Entry {
         let (deadline, limit) = (self.deadline, self.limit);
         self.restarted(now);
         self.limit = self.limit.max(limit);
-        self.deadline = self.limit.min(even(after(now, self.tti))).max(deadline);
-        if self.tti != u64::MAX && self.deadline == deadline && deadline < self.limit {
-            // Reads may move it on, if only it is even.
-            self.deadline = even(deadline);
-        }
+        self.deadline = self.limit.min(after(now, self.tti)).max(deadline);
     }
 
-    /// A read that counts as use. (An odd deadline is the limit already.)
+    /// A read that counts as use.
     fn used(&mut self, now: Nanos) {
-        let idle = even(after(now, self.tti));
-        if self.tti != u64::MAX && self.deadline % 2 == 0 && idle > self.deadline {
-            self.deadline = if idle < self.limit { idle } else { self.limit | 1 };
+        if self.tti != u64::MAX {
+            self.deadline = self.deadline.max(after(now, self.tti).min(self.limit));
         }
     }
 
@@ -394,7 +384,7 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
         let (Some(jitter), now) = (self.setup.jitter, self.now()) else { return };
         let left = self.cache.remaining_ttl(&key);
         let entry = self.entries.get_mut(&key).unwrap();
-        if entry.ttl >= i64::MAX as u64 || entry.deadline <= now {
+        if entry.ttl >= NEVER || entry.deadline <= now {
             return;
         }
         let deadline = after(now, span(left.expect("a draw leaves something")));

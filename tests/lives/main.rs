@@ -1,0 +1,251 @@
+//! How long entries live: every path that stores a value, against a small reckoning, to the nanosecond; and the exact ends
+//! that users test for.
+
+mod model;
+
+use model::{Answer, Answers, Key, Op, Pair, Refresh, Setup};
+use proptest::prelude::{Just, Strategy, any};
+use proptest::test_runner::Config;
+use proptest::{collection, option, prop_oneof, proptest, sample};
+use std::time::Duration;
+use tidewheel::{Cache, CacheBuilder, Expiry, ManualClock};
+
+const KEYS: Key = 3;
+const NANO: Duration = Duration::from_nanos(1);
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Short and long, odd and even.
+const LENGTHS: [Duration; 10] = [
+    NANO,
+    Duration::from_nanos(999_999_999),
+    seconds(1),
+    seconds(2),
+    Duration::from_nanos(3_000_000_001),
+    seconds(5),
+    seconds(10),
+    Duration::from_nanos(20_000_000_003),
+    seconds(100),
+    seconds(1_000),
+];
+
+fn length() -> impl Strategy<Value = Duration> {
+    prop_oneof![8 => sample::select(LENGTHS.to_vec()), 1 => Just(Duration::ZERO)]
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    prop_oneof![Just(Answer::Same), Just(Answer::Never), length().prop_map(Answer::After)]
+}
+
+fn setup() -> impl Strategy<Value = Setup> {
+    let lengths = (option::of(length()), option::of(length()), option::of(length()));
+    let answers = (answer(), answer(), answer());
+    let answers = answers.prop_map(|(create, read, update)| Answers { create, read, update });
+    let refresh = prop_oneof![
+        Just(Refresh::Not),
+        (1_u64..3).prop_map(|after| Refresh::ByCaller(seconds(after))),
+        (1_u64..3).prop_map(|after| Refresh::ByJob(seconds(after))),
+    ];
+    (lengths, option::of(answers), refresh).prop_map(|((ttl, tti, max_age), expiry, refresh)| Setup {
+        ttl,
+        tti,
+        max_age,
+        expiry,
+        refresh,
+    })
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let key = || 0..KEYS;
+    let step = || sample::select(LENGTHS[..7].to_vec());
+    prop_oneof![
+        2 => key().prop_map(Op::Insert),
+        2 => (key(), length()).prop_map(|(key, ttl)| Op::InsertWithTtl(key, ttl)),
+        1 => key().prop_map(Op::InsertMany),
+        1 => key().prop_map(Op::TryInsert),
+        1 => key().prop_map(Op::Replace),
+        1 => key().prop_map(Op::Update),
+        1 => key().prop_map(Op::Upsert),
+        1 => key().prop_map(Op::Compute),
+        1 => key().prop_map(Op::OrInsert),
+        1 => key().prop_map(Op::OrInsertIf),
+        5 => key().prop_map(Op::GetWith),
+        2 => any::<bool>().prop_map(Op::RunJobs),
+        1 => (key(), key()).prop_map(|(from, to)| Op::Rename(from, to)),
+        1 => step().prop_map(Op::Restart),
+        1 => key().prop_map(Op::Touch),
+        1 => (key(), length()).prop_map(|(key, ttl)| Op::SetTtl(key, ttl)),
+        1 => key().prop_map(Op::Persist),
+        3 => key().prop_map(Op::Get),
+        5 => (step(), any::<bool>()).prop_map(|(by, sweeps)| Op::Advance(by, sweeps)),
+        2 => (key(), any::<bool>()).prop_map(|(key, before)| Op::AdvanceToEnd(key, before)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 1_000, failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn whatever_stores_a_value_gives_it_the_ends_that_are_reckoned(
+        setup in setup(),
+        ops in collection::vec(op(), 1..40),
+    ) {
+        let mut pair = Pair::new(setup);
+        for op in ops {
+            pair.apply(op);
+            (0..KEYS).for_each(|key| pair.check(key));
+            pair.validate();
+        }
+    }
+}
+
+/// An entry lives two seconds from its creation, whatever comes.
+struct TwoSeconds;
+
+impl Expiry<&'static str, u32> for TwoSeconds {
+    fn expire_after_create(&self, _: &&'static str, _: &u32) -> Option<Duration> {
+        Some(seconds(2))
+    }
+}
+
+type Adjust = fn(CacheBuilder<&'static str, u32>) -> CacheBuilder<&'static str, u32>;
+
+fn scene(adjust: Adjust) -> (ManualClock, Cache<&'static str, u32>) {
+    let clock = ManualClock::new();
+    (clock.clone(), adjust(Cache::builder().clock(clock)).build().unwrap())
+}
+
+/// Each way to have an old value loaded anew.
+const RELOADS: [(&str, fn(&Cache<&'static str, u32>) -> u32); 4] = [
+    ("get_with", |cache| cache.get_with("k", || 2)),
+    ("try_get_with", |cache| cache.try_get_with("k", || Ok::<_, ()>(2)).unwrap()),
+    ("optionally_get_with", |cache| cache.optionally_get_with("k", || Some(2)).unwrap()),
+    ("by reference", |cache| cache.get_with_by_ref(&"k", || 2)),
+];
+
+/// A reload was taken for a new entry by the books and for a replacement by the user's `Expiry`: that said "as before", and the
+/// books had nothing before. So the entry lived for ever, or as long as the cache's other times let it.
+#[test]
+fn a_reload_keeps_what_the_expiry_said() {
+    let beside: [Adjust; 3] = [
+        |builder| builder,
+        |builder| builder.time_to_live(seconds(30)),
+        |builder| builder.time_to_idle(seconds(20)),
+    ];
+    for adjust in beside {
+        for (name, reload) in RELOADS {
+            let clock = ManualClock::new();
+            let builder = Cache::builder().expire_after(TwoSeconds).refresh_after(seconds(1));
+            let cache = adjust(builder).clock(clock.clone()).build().unwrap();
+            cache.insert("k", 1);
+            clock.advance(Duration::from_millis(1_100));
+            assert_eq!(reload(&cache), 2, "{name}");
+            assert_eq!(cache.remaining_ttl("k"), Some(Duration::from_millis(900)), "{name}");
+            clock.advance(Duration::from_millis(900));
+            assert_eq!(cache.get("k"), None, "{name}");
+        }
+    }
+}
+
+/// A reload took an entry's own time to live away, and in a cache that has none it was immortal then.
+#[test]
+fn a_reload_restarts_the_entrys_own_time_to_live_and_keeps_its_age() {
+    for (name, reload) in RELOADS {
+        let (clock, cache) = scene(|builder| builder.refresh_after(seconds(1)).max_age(seconds(7)));
+        cache.insert_with_ttl("k", 1, seconds(5));
+        clock.advance(seconds(3));
+        assert_eq!(reload(&cache), 2, "{name}");
+        assert_eq!(cache.remaining_ttl("k"), Some(seconds(4)), "{name}: as old as before");
+        cache.insert_with_ttl("k", 1, seconds(5));
+        clock.advance(seconds(1));
+        assert_eq!(reload(&cache), 2, "{name}");
+        assert_eq!(cache.remaining_ttl("k"), Some(seconds(5)), "{name}: its own");
+    }
+}
+
+/// While its `Expiry` was asked about a reload, the entry that it was asked about came to its end: "as before" means nothing
+/// then, and the new value had no end at all.
+#[test]
+fn a_reload_whose_entry_ends_while_the_expiry_thinks_is_a_new_entry() {
+    struct Slow(ManualClock);
+    impl Expiry<&'static str, u32> for Slow {
+        fn expire_after_create(&self, _: &&'static str, _: &u32) -> Option<Duration> {
+            Some(seconds(2))
+        }
+        fn expire_after_update(&self, _: &&'static str, _: &u32, left: Option<Duration>) -> Option<Duration> {
+            self.0.advance_without_sweeping(seconds(5));
+            left
+        }
+    }
+    let clock = ManualClock::new();
+    let builder = Cache::builder().expire_after(Slow(clock.clone())).refresh_after(seconds(1));
+    let cache = builder.clock(clock.clone()).build().unwrap();
+    cache.insert("k", 1);
+    clock.advance(seconds(1));
+    assert_eq!(cache.get_with("k", || 2), 2);
+    assert_eq!(cache.remaining_ttl("k"), Some(seconds(2)));
+    cache.validate();
+}
+
+/// A time to idle beside another end: reads came to that end a nanosecond late, because an odd deadline was
+/// how they knew that they had come to it.
+#[test]
+fn reads_keep_an_entry_to_its_other_end_and_not_a_nanosecond_longer() {
+    struct Ten;
+    impl Expiry<&'static str, u32> for Ten {
+        fn expire_after_create(&self, _: &&'static str, _: &u32) -> Option<Duration> {
+            Some(seconds(10))
+        }
+    }
+    const ODD: Duration = Duration::from_nanos(10_000_000_001);
+    let limits: [(&str, Duration, Adjust, fn(&Cache<&'static str, u32>)); 8] = [
+        ("time to live", seconds(10), |b| b.time_to_live(seconds(10)), |cache| cache.insert("k", 1)),
+        ("odd time to live", ODD, |b| b.time_to_live(ODD), |cache| cache.insert("k", 1)),
+        ("age", seconds(10), |b| b.max_age(seconds(10)), |cache| cache.insert("k", 1)),
+        ("odd age", ODD, |b| b.max_age(ODD), |cache| cache.insert("k", 1)),
+        ("own time", seconds(10), |b| b, |cache| cache.insert_with_ttl("k", 1, seconds(10))),
+        ("odd own time", ODD, |b| b, |cache| cache.insert_with_ttl("k", 1, ODD)),
+        ("Expiry", seconds(10), |b| b.expire_after(Ten), |cache| cache.insert("k", 1)),
+        (
+            "all at once",
+            seconds(10),
+            |b| b.time_to_live(seconds(10)).max_age(seconds(10)).expire_after(Ten),
+            |cache| cache.insert("k", 1),
+        ),
+    ];
+    for (name, end, adjust, insert) in limits {
+        // Idle for so long that reads come to the other end at once; and idle times that end just beside it.
+        for idle in [seconds(100), seconds(5), seconds(5) + NANO, seconds(5) - NANO] {
+            for start in [Duration::ZERO, NANO] {
+                let clock = ManualClock::new();
+                let cache = adjust(Cache::builder().time_to_idle(idle)).clock(clock.clone()).build().unwrap();
+                clock.advance(start);
+                insert(&cache);
+                for _ in 0..3 {
+                    clock.advance(seconds(5) - NANO * 2);
+                    if clock.elapsed() - start < end {
+                        assert_eq!(cache.get("k"), Some(1), "{name}, {idle:?}");
+                        let left = end - (clock.elapsed() - start);
+                        assert_eq!(cache.remaining_ttl("k"), Some(left.min(idle)), "{name}, {idle:?}");
+                    }
+                }
+                assert_eq!(cache.get("k"), None, "{name}, {idle:?}");
+                insert(&cache);
+                clock.advance(seconds(5) - NANO * 2);
+                assert_eq!(cache.get("k"), Some(1));
+                let left = cache.remaining_ttl("k").unwrap();
+                clock.advance(left - NANO);
+                assert!(cache.contains_key("k"), "{name}, {idle:?}: early");
+                clock.advance(NANO);
+                assert_eq!(
+                    (cache.get("k"), cache.contains_key("k")),
+                    (None, false),
+                    "{name}, {idle:?}: late"
+                );
+                cache.validate();
+            }
+        }
+    }
+}
