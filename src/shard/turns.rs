@@ -40,6 +40,9 @@ pub(crate) enum Acted<K, V> {
     Gone,
 }
 
+/// A flight that has ended, and what its landing leaves to do.
+pub(crate) type Landed<K, V> = (Option<Ending<K, V>>, Chores<K, V>);
+
 impl<K: Eq, V> Shard<K, V> {
     /// A call that wants a key's value leads its flight, or joins it, if there is no entry.
     pub(crate) fn begin_load(
@@ -82,7 +85,7 @@ impl<K: Eq, V> Shard<K, V> {
         (hash, hold): (HashBits, &mut Hold<K, V>),
         (loaded, weight): (&mut Option<V>, u32),
         ruling: Option<(Ruling, bool)>,
-    ) -> Option<(Option<Ending<K, V>>, Chores<K, V>)> {
+    ) -> Option<Landed<K, V>> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
         let to_find = ledger.flights.key_to_find(hold);

@@ -162,7 +162,7 @@ mod tests {
     use crate::hash::HashBits;
     use crate::rows::RowId;
     use crate::table::Table;
-    use crate::time::Tick;
+    use crate::time::Deadline;
     use proptest::prelude::*;
     use std::hash::{BuildHasherDefault, DefaultHasher};
 
@@ -201,7 +201,8 @@ mod tests {
                 let homes = &self.homes;
                 let entry = (key as u64, key as u64);
                 // All numbers are of one chunk, which is large enough.
-                table.insert(hash, (RowId::at(14, key), 0), entry, Tick::NEVER, |row| homes[row.offset()]);
+                table
+                    .insert(hash, (RowId::at(14, key), 0), entry, Deadline::NEVER, |row| homes[row.offset()]);
                 self.most_moved = self.most_moved.max(before.saturating_sub(left(&table)));
             }
         }
