@@ -117,8 +117,12 @@ fn scene(adjust: Adjust) -> (ManualClock, Cache<&'static str, u32>) {
     (clock.clone(), adjust(Cache::builder().clock(clock)).build().unwrap())
 }
 
+type Numbers = Cache<&'static str, u32>;
+type Reload = fn(&Numbers) -> u32;
+type Insert = fn(&Numbers);
+
 /// Each way to have an old value loaded anew.
-const RELOADS: [(&str, fn(&Cache<&'static str, u32>) -> u32); 4] = [
+const RELOADS: [(&str, Reload); 4] = [
     ("get_with", |cache| cache.get_with("k", || 2)),
     ("try_get_with", |cache| cache.try_get_with("k", || Ok::<_, ()>(2)).unwrap()),
     ("optionally_get_with", |cache| cache.optionally_get_with("k", || Some(2)).unwrap()),
@@ -200,7 +204,7 @@ fn reads_keep_an_entry_to_its_other_end_and_not_a_nanosecond_longer() {
         }
     }
     const ODD: Duration = Duration::from_nanos(10_000_000_001);
-    let limits: [(&str, Duration, Adjust, fn(&Cache<&'static str, u32>)); 8] = [
+    let limits: [(&str, Duration, Adjust, Insert); 8] = [
         ("time to live", seconds(10), |b| b.time_to_live(seconds(10)), |cache| cache.insert("k", 1)),
         ("odd time to live", ODD, |b| b.time_to_live(ODD), |cache| cache.insert("k", 1)),
         ("age", seconds(10), |b| b.max_age(seconds(10)), |cache| cache.insert("k", 1)),
