@@ -6,12 +6,12 @@
 
 BEGIN {
     FS = ":"
-    n = split("process sync time hash error stats rows column", a, " "); for (i = 1; i <= n; i++) floor[a[i]] = 0
+    n = split("process sync time hash error stats rows column roster", a, " "); for (i = 1; i <= n; i++) floor[a[i]] = 0
     n = split("wheel policy flight reaper table", a, " "); for (i = 1; i <= n; i++) floor[a[i]] = 1
     n = split("shard", a, " "); for (i = 1; i <= n; i++) floor[a[i]] = 2
     n = split("cache builder entry computed select expiry listener iter snapshot", a, " "); for (i = 1; i <= n; i++) floor[a[i]] = 3
     floor["session"] = 4
-    n = split("hash rows column wheel policy flight table shard", a, " "); for (i = 1; i <= n; i++) private[a[i]] = 1
+    n = split("hash rows column roster wheel policy flight table shard", a, " "); for (i = 1; i <= n; i++) private[a[i]] = 1
 }
 
 function allowed(from, to) {

@@ -48,7 +48,7 @@ use crate::shard::{Chores, Hears, Left, OnUse, Seldom, Shard, Terms, Times};
 use crate::stats::Reads;
 use crate::sync::{Arc, Edge, OnceLock, catch, thread};
 use crate::table::{Node, Pin, Ripe, Sealed, Unlinked, push_on, same_as};
-use crate::time::{Advanced, Span, Tick};
+use crate::time::{Advanced, Span, Tick, Watch};
 use equivalent::Equivalent;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -107,6 +107,8 @@ pub(crate) struct Parts<K, V, S> {
 struct Inner<K, V, S> {
     parts: Parts<K, V, S>,
     edge: Edge,
+    /// Set once the cache is built, if on a manual clock.
+    watch: OnceLock<Watch>,
     /// Set once the cache is built. The last field, so that it is dropped last: `Reaper::join` returns
     /// when the values are gone.
     registration: OnceLock<Registration>,
@@ -337,13 +339,18 @@ where
     S: BuildHasher + Send + Sync + 'static,
 {
     pub(crate) fn assemble(parts: Parts<K, V, S>, reaper: &Reaper) -> Result<Self, BuildError> {
-        let inner = Arc::new(Inner { parts, edge: Edge::new(), registration: OnceLock::new() });
+        let inner = Arc::new(Inner {
+            parts,
+            edge: Edge::new(),
+            watch: OnceLock::new(),
+            registration: OnceLock::new(),
+        });
         let weak = Arc::downgrade(&inner);
         let registration = reaper.register(weak.clone()).map_err(BuildError::Reaper)?;
         // It was just made, so it is not set.
         let _ = inner.registration.set(registration);
         if let Some(clock) = inner.parts.terms.clock.manual() {
-            clock.watch(weak);
+            let _ = inner.watch.set(clock.watch(weak));
         }
         Ok(Self { inner })
     }

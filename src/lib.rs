@@ -74,6 +74,7 @@ pub mod model;
 mod policy;
 mod process;
 mod reaper;
+mod roster;
 mod rows;
 mod select;
 mod session;

@@ -18,6 +18,7 @@
 //! `wake` may be called under a shard's lock.
 
 use crate::process::without_signals;
+use crate::roster::Roster;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::thread::{self, JoinHandle, ThreadId};
 use crate::sync::{Arc, Condvar, Mutex, Weak, catch, lazy_static, wait, wait_timeout};
@@ -197,6 +198,8 @@ pub(crate) struct Registration(Option<Place>);
 struct Place {
     core: Arc<Core>,
     promise: Arc<Promise>,
+    /// In `State::caches`.
+    number: usize,
 }
 
 impl Registration {
@@ -234,7 +237,7 @@ impl Drop for Registration {
     /// The cache is gone. Never waits, except for the mutex, which is held for moments.
     fn drop(&mut self) {
         if let Some(place) = &self.0 {
-            place.core.remove(&place.promise);
+            place.core.remove(place.number);
         }
     }
 }
@@ -270,7 +273,7 @@ struct Core {
 }
 
 struct State {
-    caches: Vec<Member>,
+    caches: Roster<Member>,
     /// The earliest tick that `wake` was called with since the thread last set out.
     wake_at: Tick,
     thread: Option<Worker>,
@@ -295,7 +298,7 @@ struct Worker {
 impl Core {
     fn new() -> Self {
         Self {
-            state: Mutex::new(State { caches: Vec::new(), wake_at: Tick::NEVER, thread: None }),
+            state: Mutex::new(State { caches: Roster::new(), wake_at: Tick::NEVER, thread: None }),
             wake: Condvar::new(),
             ended: Condvar::new(),
             timeline: Timeline::system(),
@@ -315,8 +318,8 @@ impl Core {
             state.thread = Some(Worker { id, running: true, handle: Some(handle) });
         }
         let promise = Arc::new(Promise(AtomicU64::new(Tick::NEVER.as_nanos())));
-        state.caches.push(Member { cache, promise: Arc::clone(&promise) });
-        Ok(Place { core: Arc::clone(self), promise })
+        let number = state.caches.add(Member { cache, promise: Arc::clone(&promise) });
+        Ok(Place { core: Arc::clone(self), promise, number })
     }
 
     fn builder(&self) -> thread::Builder {
@@ -340,10 +343,9 @@ impl Core {
         }
     }
 
-    fn remove(&self, promise: &Arc<Promise>) {
+    fn remove(&self, number: usize) {
         let mut state = self.state.lock();
-        let place = state.caches.iter().position(|member| Arc::ptr_eq(&member.promise, promise));
-        let member = place.map(|index| state.caches.swap_remove(index));
+        let member = state.caches.remove(number);
         if state.caches.is_empty() {
             self.wake.notify_one();
         }
@@ -455,7 +457,7 @@ struct Visit {
 
 impl Round {
     /// Takes all promises back and lists the caches to visit. Called under the lock.
-    fn begin(&mut self, caches: &[Member]) {
+    fn begin(&mut self, caches: &Roster<Member>) {
         self.visits.clear();
         self.visits.extend(caches.iter().map(|member| {
             member.promise.make(Tick::NEVER);

@@ -13,6 +13,7 @@ mod tick;
 
 pub(crate) use tick::{Birth, Deadline, SECOND, Span, Tick};
 
+use crate::roster::Roster;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, Weak};
 use std::fmt;
@@ -86,7 +87,22 @@ pub struct ManualClock(Arc<Manual>);
 
 struct Manual {
     nanos: AtomicU64,
-    watchers: Mutex<Vec<Weak<dyn Advanced>>>,
+    watchers: Mutex<Roster<Weak<dyn Advanced>>>,
+}
+
+/// A cache's place among those that watch a manual clock: the clock lets go of it with this.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    clock: ManualClock,
+    number: usize,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let watcher = self.clock.0.watchers.lock().remove(self.number);
+        // May free the cache's memory (never its values): not under the lock.
+        drop(watcher);
+    }
 }
 
 /// Who wants to know that a manual clock was moved.
@@ -104,7 +120,7 @@ impl ManualClock {
     /// ```
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(Manual { nanos: AtomicU64::new(SECOND), watchers: Mutex::new(Vec::new()) }))
+        Self(Arc::new(Manual { nanos: AtomicU64::new(SECOND), watchers: Mutex::new(Roster::new()) }))
     }
 
     /// Moves the clock forward, then removes what is due from every cache built on it and drops what
@@ -128,11 +144,7 @@ impl ManualClock {
     /// ```
     pub fn advance(&self, by: Duration) {
         self.move_by(by);
-        let watchers: Vec<_> = {
-            let mut watchers = self.0.watchers.lock();
-            watchers.retain(|watcher| watcher.strong_count() > 0);
-            watchers.clone()
-        };
+        let watchers: Vec<_> = self.0.watchers.lock().iter().cloned().collect();
         for watcher in watchers {
             if let Some(watcher) = watcher.upgrade() {
                 watcher.advanced();
@@ -167,8 +179,9 @@ impl ManualClock {
         Duration::from_nanos(self.now().as_nanos() - SECOND)
     }
 
-    pub(crate) fn watch(&self, watcher: Weak<dyn Advanced>) {
-        self.0.watchers.lock().push(watcher);
+    #[must_use]
+    pub(crate) fn watch(&self, watcher: Weak<dyn Advanced>) -> Watch {
+        Watch { clock: self.clone(), number: self.0.watchers.lock().add(watcher) }
     }
 
     fn move_by(&self, by: Duration) {

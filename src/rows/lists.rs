@@ -92,22 +92,36 @@ impl<T: Row, C: Chain<T>> Linked<C> for Rows<T> {
     }
 }
 
-/// A fixed number of lists that run through the same link of the rows, so that a row is in one of them
-/// at most. Numbered from 0.
+/// Lists that run through the same link of the rows, so that a row is in one of them at most. Numbered from 0.
 ///
 /// Every operation is O(1) and says so by having no loop; [`check`](Self::check) alone walks.
 pub(crate) struct Lists<C> {
     /// The stop of each ring that is no row: `next` is the first row, `prev` the last.
-    ends: Box<[Link]>,
+    ends: Vec<Link>,
     chain: PhantomData<fn() -> C>,
 }
 
 impl<C> Lists<C> {
     /// So many empty lists.
     pub(crate) fn new(count: usize) -> Self {
+        let mut lists = Self { ends: Vec::new(), chain: PhantomData };
+        lists.grow(count);
+        lists
+    }
+
+    /// How many lists there are.
+    #[inline]
+    pub(crate) fn count(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Has so many of them, those that come being empty.
+    #[cold]
+    pub(crate) fn grow(&mut self, count: usize) {
         assert!(count <= MAX_LISTS, "too many lists for one chain");
-        let ends = (0..count as u32).map(|list| Link { prev: LIST | list, next: LIST | list }).collect();
-        Self { ends, chain: PhantomData }
+        self.ends.reserve_exact(count.saturating_sub(self.ends.len()));
+        let new = self.ends.len() as u32..count as u32;
+        self.ends.extend(new.map(|list| Link { prev: LIST | list, next: LIST | list }));
     }
 
     pub(crate) fn is_empty(&self, list: usize) -> bool {

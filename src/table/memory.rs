@@ -223,11 +223,22 @@ impl Row for Booked {
     }
 }
 
+/// Keeps the block of a chunk, whatever chunks there were before.
+pub(super) fn keep(blocks: &mut Vec<Option<Block>>, chunk: usize, block: Block) {
+    if blocks.len() <= chunk {
+        // There are few of them, and an empty cache has none.
+        blocks.reserve_exact(chunk + 1 - blocks.len());
+        blocks.resize_with(chunk + 1, || None);
+    }
+    blocks[chunk] = Some(block);
+}
+
 /// Chunks of rows.
 pub(crate) struct Chunks<T> {
     /// The first row of each chunk, and how many there are: none where there is no chunk.
     chunks: [(NonNull<T>, usize); NAMES],
-    blocks: [Option<Block>; NAMES],
+    /// The chunks' memory, of as many as there have been.
+    blocks: Vec<Option<Block>>,
 }
 
 // SAFETY: T8: it owns its blocks, and what is in them are numbers.
@@ -250,7 +261,7 @@ impl<T> Chunks<T> {
 impl<T: Plain> Memory<T> for Chunks<T> {
     fn new() -> Self {
         const { assert!(CHUNKS <= NAMES) };
-        Self { chunks: [(NonNull::dangling(), 0); NAMES], blocks: [const { None }; NAMES] }
+        Self { chunks: [(NonNull::dangling(), 0); NAMES], blocks: Vec::new() }
     }
 
     #[inline]
@@ -262,14 +273,14 @@ impl<T: Plain> Memory<T> for Chunks<T> {
     fn add_chunk(&mut self, chunk: usize) {
         let block = Block::zeroed::<T>(chunk_size(chunk));
         self.chunks[chunk] = (block.start().cast(), chunk_size(chunk));
-        self.blocks[chunk] = Some(block);
+        keep(&mut self.blocks, chunk, block);
     }
 
     fn discard(&mut self, chunk: usize, rows: Range<usize>) {
         if rows.len() == chunk_size(chunk) {
             self.chunks[chunk] = (NonNull::dangling(), 0);
             self.blocks[chunk] = None;
-        } else if let Some(block) = &mut self.blocks[chunk] {
+        } else if let Some(Some(block)) = self.blocks.get_mut(chunk) {
             let size = size_of::<T>();
             // SAFETY: T8: whatever is there then is a `T`.
             unsafe { block.discard(rows.start * size..rows.end * size) };

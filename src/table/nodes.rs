@@ -3,7 +3,7 @@
 //! Readers have [`Homes`]: the first node of each chunk. Writers have [`Nodes`], which owns the chunks. Neither
 //! knows which numbers are taken.
 
-use super::memory::Block;
+use super::memory::{Block, keep};
 use super::node::Node;
 use crate::rows::{CHUNKS, RowId, chunk_size};
 use crate::sync::atomic::{AtomicPtr, Ordering};
@@ -58,13 +58,14 @@ impl<K, V> Homes<K, V> {
 
 /// The chunks themselves, for writers.
 pub(super) struct Nodes<K, V> {
-    chunks: [Option<Block>; NAMES],
+    /// Of as many chunks as there have been.
+    chunks: Vec<Option<Block>>,
     of: std::marker::PhantomData<Node<K, V>>,
 }
 
 impl<K, V> Nodes<K, V> {
     pub(super) fn new() -> Self {
-        Self { chunks: [const { None }; NAMES], of: std::marker::PhantomData }
+        Self { chunks: Vec::new(), of: std::marker::PhantomData }
     }
 
     /// Puts a node where a row's number says, in a place that is vacant.
@@ -94,7 +95,7 @@ impl<K, V> Nodes<K, V> {
     fn add_chunk(&mut self, homes: &Homes<K, V>, chunk: usize) {
         let block = Block::new::<Node<K, V>>(chunk_size(chunk));
         homes.set(chunk, block.start().cast().as_ptr());
-        self.chunks[chunk] = Some(block);
+        keep(&mut self.chunks, chunk, block);
     }
 
     /// Gives memory back of nodes whose numbers are vacant: the chunk itself if that is all of it.
@@ -105,12 +106,12 @@ impl<K, V> Nodes<K, V> {
     pub(super) unsafe fn discard(&mut self, homes: &Homes<K, V>, chunk: usize, rows: Range<usize>) {
         if rows.len() == chunk_size(chunk) {
             homes.set(chunk, null_mut());
-            let block = self.chunks[chunk].take();
+            let block = self.chunks.get_mut(chunk).and_then(Option::take);
             if cfg!(tidewheel_loom) {
                 // For models: a late look finds a dead canary, and not just any memory.
                 std::mem::forget(block);
             }
-        } else if let Some(block) = &mut self.chunks[chunk] {
+        } else if let Some(Some(block)) = self.chunks.get_mut(chunk) {
             let size = size_of::<Node<K, V>>();
             // SAFETY: T8, T9: nobody looks there.
             unsafe { block.discard(rows.start * size..rows.end * size) };

@@ -12,8 +12,8 @@ use crate::rows::Row;
 use crate::time::Tick;
 
 pub(super) struct Counts {
-    /// Rows in each slot, level by level, of which some may have fewer than 64.
-    slots: Box<[[u32; 64]]>,
+    /// Rows in each slot, level by level, of the levels that were needed so far. One may have fewer than 64 slots.
+    slots: Vec<[u32; 64]>,
     /// The first second at which rows became due that have not all been popped.
     due_since: u64,
     /// Whether no row was ever due for so long that its label may have been misread.
@@ -21,8 +21,14 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    pub(super) fn new(levels: usize) -> Self {
-        Self { slots: vec![[0; 64]; levels].into(), due_since: 0, exact: true }
+    pub(super) const fn new() -> Self {
+        Self { slots: Vec::new(), due_since: 0, exact: true }
+    }
+
+    /// Counts so many levels.
+    pub(super) fn grow(&mut self, levels: usize) {
+        self.slots.reserve_exact(levels.saturating_sub(self.slots.len()));
+        self.slots.resize(levels, [0; 64]);
     }
 }
 
@@ -71,14 +77,13 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     ///
     /// O(slots).
     pub(crate) fn due_by(&self, until: Tick) -> usize {
-        let later = (0..LEVELS).map(|level| {
+        let later = self.counts.slots.iter().enumerate().map(|(level, counts)| {
             let here = block(self.hand, level, BITS);
             // The hand's own slot on the finest level has what was over already when it was filed, too.
             let slots = (1..u64::from(Self::SLOTS)).map(|distance| here + distance);
             // Deadlines lie after the start of the span.
             let late = slots.filter(|span| Tick::start_of(span << (level as u32 * BITS)) >= until);
-            let counts = late.map(|span| self.counts.slots[level][Self::slot_of(span)] as usize);
-            counts.sum::<usize>()
+            late.map(|span| counts[Self::slot_of(span)] as usize).sum::<usize>()
         });
         self.len - later.sum::<usize>().min(self.len)
     }

@@ -19,6 +19,7 @@
 //! What it costs: a time to live of up to a minute is filed once and popped once. A session of two
 //! weeks is filed on level 3, and again on 2, 1 and 0: four moves in all if it is never touched. If it
 //! is touched it moves once in eleven days or more, however often that is, because a touch moves nothing.
+//! The slots of a level, and of those below it, take memory from the first row on that is filed there.
 //!
 //! Seconds: a deadline belongs to the second that ends at it or is running at it, so second `s` holds the
 //! deadlines after its first tick up to and including the first tick of `s + 1`. All of them are over
@@ -32,7 +33,8 @@
 //! 3. A row in the list `DUE` may be popped at any time. There is no other row whose slot has come due.
 //! 4. A slot comes due no later than its row needs: at the end of the deadline's second or earlier; for
 //!    a deadline whose second is completed already, at the end of the hand's second.
-//! 5. Bit `i` of a level's occupancy word is set exactly if slot `i` of that level holds a row.
+//! 5. Bit `i` of a level's occupancy word is set exactly if slot `i` of that level holds a row. Only levels without a
+//!    row may be without lists.
 //!
 //! A deadline in the last, broken second of the timeline is never due: that second is never completed.
 
@@ -53,7 +55,7 @@ const LEVELS_NEEDED: usize = (Tick::NEVER.second().ilog2() / SLOT_BITS) as usize
 ///
 /// The rows themselves are lent to every call; they must be the same ones each time.
 pub(crate) struct Wheel<C, const BITS: u32 = SLOT_BITS, const LEVELS: usize = LEVELS_NEEDED> {
-    /// One list for each slot, level by level, and the list of what is due.
+    /// The list of what is due, and one for each slot, level by level, of the levels that were needed so far.
     lists: Lists<C>,
     occupancy: [u64; LEVELS],
     /// The first second that is not completed.
@@ -67,7 +69,9 @@ pub(crate) struct Wheel<C, const BITS: u32 = SLOT_BITS, const LEVELS: usize = LE
 impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     const SLOTS: u32 = 1 << BITS;
     /// The list of the rows whose slot has come due.
-    const DUE: usize = LEVELS << BITS;
+    const DUE: usize = 0;
+    /// The list of the first slot of the finest level.
+    const FIRST: usize = 1;
 
     /// An empty wheel. What was due before `now` is overdue from the start.
     pub(crate) fn new(now: Tick) -> Self {
@@ -76,12 +80,12 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
             assert!(Tick::NEVER.second() >> (BITS * LEVELS as u32) == 0, "too few levels");
         }
         Self {
-            lists: Lists::new(Self::DUE + 1),
+            lists: Lists::new(Self::FIRST),
             occupancy: [0; LEVELS],
             hand: now.second(),
             stays_until: Tick::start_of(now.second() + 1),
             len: 0,
-            counts: Counts::new(LEVELS),
+            counts: Counts::new(),
         }
     }
 
@@ -144,10 +148,26 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         debug_assert!(deadline < Tick::NEVER, "what never expires is not filed");
         let (level, span) = self.place(deadline);
         let slot = Self::slot_of(span);
-        self.lists.push_back(rows, level << BITS | slot, row);
+        let list = Self::list_of(level, slot);
+        if list >= self.lists.count() {
+            self.add_levels(level);
+        }
+        self.lists.push_back(rows, list, row);
         self.occupancy[level] |= 1 << slot;
         self.count_in(&mut rows[row], level, span);
         self.len += 1;
+    }
+
+    #[inline]
+    fn list_of(level: usize, slot: usize) -> usize {
+        Self::FIRST + (level << BITS | slot)
+    }
+
+    /// Lists for the levels up to this one.
+    #[cold]
+    fn add_levels(&mut self, level: usize) {
+        self.lists.grow(Self::list_of(level + 1, 0));
+        self.counts.grow(level + 1);
     }
 
     /// The level and the number of its span for a deadline, as seen from the hand: the finest level that
@@ -173,7 +193,8 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         self.count_off(rows[row].label());
         if let Some(emptied) = self.lists.unlink(rows, row) {
             if emptied != Self::DUE {
-                self.occupancy[emptied >> BITS] &= !(1 << (emptied as u32 & (Self::SLOTS - 1)));
+                let slot = emptied - Self::FIRST;
+                self.occupancy[slot >> BITS] &= !(1 << (slot as u32 & (Self::SLOTS - 1)));
             }
         }
         self.len -= 1;
@@ -248,7 +269,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
             while due != 0 {
                 let slot = (here as u32).wrapping_add(due.trailing_zeros()) & (Self::SLOTS - 1);
                 self.count_due(level, slot as usize, from);
-                self.lists.append(rows, level << BITS | slot as usize, Self::DUE);
+                self.lists.append(rows, Self::list_of(level, slot as usize), Self::DUE);
                 self.occupancy[level] &= !(1 << slot);
                 due &= due - 1;
             }
@@ -273,7 +294,12 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
                 let slot = (block(self.hand, level, BITS) as u32).wrapping_add(distance) & (Self::SLOTS - 1);
                 let due = self.due_second(level, u64::from(distance));
                 let span = block(self.hand, level, BITS) + u64::from(distance);
-                let count = self.lists.check(rows, level << BITS | slot as usize, |row| {
+                let list = Self::list_of(level, slot as usize);
+                if list >= self.lists.count() {
+                    assert_eq!(ahead, 0, "occupancy of level {level}, which has no lists");
+                    break;
+                }
+                let count = self.lists.check(rows, list, |row| {
                     Self::check_label(rows[row].label(), level, span);
                     let needed = second_of(deadline_of(row)).max(self.hand) + 1;
                     assert!(

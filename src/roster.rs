@@ -1,0 +1,126 @@
+//! A roster: who is to be visited, by the number that each got when it was put down.
+//!
+//! Members come and go in constant time, in whatever order, and lie without gaps, so that a visit to all takes as long as
+//! there are members. Never knows what a member is, or who goes round.
+
+use std::fmt;
+
+/// Ends the chain of the numbers that are free.
+const NONE: usize = usize::MAX;
+
+pub(crate) struct Roster<T> {
+    /// In no order, each with its number.
+    members: Vec<(usize, T)>,
+    /// By number: the place of its member; of a free number, the next one that is free.
+    places: Vec<usize>,
+    /// The first free number.
+    free: usize,
+}
+
+impl<T> Roster<T> {
+    pub(crate) const fn new() -> Self {
+        Self { members: Vec::new(), places: Vec::new(), free: NONE }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.members.iter().map(|(_, member)| member)
+    }
+
+    /// Puts a member down, and returns its number.
+    ///
+    /// # Complexity
+    ///
+    /// O(1), amortized.
+    pub(crate) fn add(&mut self, member: T) -> usize {
+        let place = self.members.len();
+        let number = match self.places.get_mut(self.free) {
+            Some(next) => {
+                let number = self.free;
+                self.free = std::mem::replace(next, place);
+                number
+            }
+            None => {
+                self.places.push(place);
+                self.places.len() - 1
+            }
+        };
+        self.members.push((number, member));
+        number
+    }
+
+    /// Strikes a member off, and hands it back. To be called once for each number that `add` returned.
+    ///
+    /// # Complexity
+    ///
+    /// O(1), amortized: the last member takes the place, and the list becomes shorter when three quarters of it are bare.
+    pub(crate) fn remove(&mut self, number: usize) -> T {
+        let place = std::mem::replace(&mut self.places[number], self.free);
+        self.free = number;
+        let (found, member) = self.members.swap_remove(place);
+        assert_eq!(found, number, "a number that was struck off already");
+        if let Some((moved, _)) = self.members.get(place) {
+            self.places[*moved] = place;
+        }
+        if self.members.is_empty() {
+            *self = Self::new();
+        } else if self.members.len() < self.members.capacity() / 4 {
+            self.members.shrink_to(2 * self.members.len());
+        }
+        member
+    }
+}
+
+impl<T> fmt::Debug for Roster<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Roster").field("members", &self.members.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(tidewheel_loom)))]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn numbers_name_their_members_whoever_else_comes_and_goes() {
+        let (mut roster, mut model) = (Roster::new(), BTreeMap::new());
+        let mut random = 0x9E37_79B9_7F4A_7C15u64;
+        for step in 0..20_000u64 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            // Comes and goes in waves, and is empty now and then.
+            let grows = (step / 500) % 2 == 0;
+            if random % 4 != 0 && grows || model.is_empty() {
+                assert_eq!(model.insert(roster.add(step), step), None, "a number that is taken");
+            } else {
+                let nth = (random >> 32) as usize % model.len();
+                let number = *model.keys().nth(nth).unwrap();
+                assert_eq!(Some(roster.remove(number)), model.remove(&number));
+            }
+            let (count, sum) = roster.iter().fold((0, 0), |(count, sum), member| (count + 1, sum + member));
+            assert_eq!((count, sum), (model.len(), model.values().sum::<u64>()));
+            assert_eq!(roster.is_empty(), model.is_empty());
+            assert!(roster.places.len() <= 500, "numbers are used again");
+        }
+    }
+
+    #[test]
+    fn who_has_gone_takes_no_memory() {
+        let mut roster = Roster::new();
+        let numbers: Vec<_> = (0..10_000).map(|member| roster.add(member)).collect();
+        for number in &numbers[10..] {
+            roster.remove(*number);
+        }
+        assert!(roster.members.capacity() <= 80);
+        assert_eq!(roster.iter().sum::<usize>(), 45);
+        for number in &numbers[..10] {
+            roster.remove(*number);
+        }
+        assert_eq!((roster.members.capacity(), roster.places.capacity()), (0, 0));
+    }
+}
