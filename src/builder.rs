@@ -1,5 +1,6 @@
 //! How a cache is put together. Knows what the parts need to know of each other, and nothing of entries.
 
+mod check;
 mod listen;
 mod refresh;
 
@@ -51,7 +52,7 @@ const MAX_SHARDS_WEIGHED: usize = 8;
 pub struct CacheBuilder<K, V> {
     name: Option<String>,
     max_capacity: Option<u64>,
-    eviction_policy: EvictionPolicy,
+    eviction_policy: Option<EvictionPolicy>,
     weigher: Option<Box<Weigher<K, V>>>,
     counted: bool,
     initial_capacity: usize,
@@ -72,7 +73,7 @@ impl<K, V> CacheBuilder<K, V> {
         Self {
             name: None,
             max_capacity: None,
-            eviction_policy: EvictionPolicy::default(),
+            eviction_policy: None,
             weigher: None,
             counted: false,
             initial_capacity: 0,
@@ -152,7 +153,8 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// Which entry goes when the cache is full. Default: [`EvictionPolicy::Adaptive`].
+    /// Which entry goes when the cache is full. Default: [`EvictionPolicy::Adaptive`]. Without a
+    /// [`max_capacity`](Self::max_capacity) it is an error of [`build`](Self::build): nothing is ever evicted.
     ///
     /// ```
     /// use tidewheel::{Cache, EvictionPolicy};
@@ -161,7 +163,7 @@ impl<K, V> CacheBuilder<K, V> {
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn eviction_policy(mut self, policy: EvictionPolicy) -> Self {
-        self.eviction_policy = policy;
+        self.eviction_policy = Some(policy);
         self
     }
 
@@ -180,7 +182,7 @@ impl<K, V> CacheBuilder<K, V> {
     }
 
     /// How many entries to make room for at once: at most 2^27 a shard. Default: 0. The cache grows beyond
-    /// it as needed.
+    /// it as needed. Where a [`max_capacity`](Self::max_capacity) counts entries and is less, it is made for no more than that.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().initial_capacity(10_000).build()?;
@@ -324,6 +326,8 @@ impl<K, V> CacheBuilder<K, V> {
     /// evenly. It is shortened and never lengthened: the time to live still says how old what is read can be.
     /// All that is promised about a time to live holds for the one that was drawn.
     ///
+    /// Without a time to live it shortens those that entries have of their own, and nothing else.
+    ///
     /// `touch` gives the whole time to live, and `set_ttl` just the one it is told. Times to idle, the maximal
     /// age and what an [`Expiry`] says are not shortened.
     ///
@@ -372,7 +376,9 @@ impl<K, V> CacheBuilder<K, V> {
     ///
     /// # Errors
     ///
-    /// [`BuildError`], if the number of shards, the initial capacity or the jitter is not allowed, the operating system
+    /// [`BuildError`], if the number of shards, the initial capacity, the jitter or the age of
+    /// [`refresh_after`](Self::refresh_after) is not allowed, if an option has no effect without another one (`weigher`,
+    /// `eviction_policy`, `refresh_with`) or contradicts it (a manual clock and a reaper with a thread), the operating system
     /// gives no random keys for the hasher, the reaper's thread cannot be started, or a manual clock meets
     /// a reaper with a thread.
     ///
@@ -420,12 +426,12 @@ impl<K, V> CacheBuilder<K, V> {
         self.check()?;
         let manual = self.timeline.manual().is_some();
         let shards = self.shard_count();
+        let each = self.initial_entries().div_ceil(shards);
         let reaper = self.reaper.unwrap_or_else(|| if manual { Reaper::manual() } else { Reaper::shared() });
         let now = self.timeline.now();
-        let each = self.initial_capacity.div_ceil(shards);
         let (ruled, listened) = (self.expiry.is_some(), self.listener.is_listening());
         let mut terms = Terms::new(self.timeline, self.lengths, self.jitter, ruled, listened);
-        let (kind, border) = (self.eviction_policy, Arc::new(Border::new()));
+        let (kind, border) = (self.eviction_policy.unwrap_or_default(), Arc::new(Border::new()));
         terms.counted = self.max_capacity.is_some() && kind != EvictionPolicy::Fifo;
         terms.weighed = self.weigher.is_some();
         terms.lead = self.lead;
@@ -457,6 +463,12 @@ impl<K, V> CacheBuilder<K, V> {
         Cache::assemble(parts, &reaper)
     }
 
+    /// How many entries to make room for: no more than there can be.
+    fn initial_entries(&self) -> usize {
+        let most = self.max_capacity.filter(|_| self.weigher.is_none()).unwrap_or(u64::MAX);
+        self.initial_capacity.min(usize::try_from(most).unwrap_or(usize::MAX))
+    }
+
     /// How many shards there are: as many as asked for, as long as each has a part of the capacity that is
     /// worth while.
     fn shard_count(&self) -> usize {
@@ -468,30 +480,6 @@ impl<K, V> CacheBuilder<K, V> {
             shards /= 2;
         }
         shards
-    }
-
-    fn check(&self) -> Result<(), BuildError> {
-        if let Some(given) = self.shards {
-            if !given.is_power_of_two() || given > MAX_SHARDS {
-                return Err(BuildError::Shards { given });
-            }
-        }
-        if self.weigher.is_some() && self.max_capacity.is_none() {
-            return Err(BuildError::WeigherWithoutCapacity);
-        }
-        let shards = self.shard_count();
-        if self.initial_capacity.div_ceil(shards) > MAX_IN_SHARD {
-            return Err(BuildError::InitialCapacity { given: self.initial_capacity });
-        }
-        // No comparison is true of what is not a number.
-        if !(0.0..=1.0).contains(&self.jitter) {
-            return Err(BuildError::Jitter { given: self.jitter });
-        }
-        let threaded = self.reaper.as_ref().is_some_and(|reaper| !reaper.is_manual());
-        if threaded && self.timeline.manual().is_some() {
-            return Err(BuildError::ManualClockWithThread);
-        }
-        Ok(())
     }
 }
 
@@ -516,6 +504,8 @@ impl<K, V> fmt::Debug for CacheBuilder<K, V> {
             .field("max_age", &self.lengths.max_age.as_duration())
             .field("jitter", &self.jitter)
             .field("expire_after", &self.expiry.is_some())
+            .field("refresh_after", &self.refresh.map(Span::as_duration))
+            .field("refresh_with", &self.background.is_some())
             .field("listener", &self.listener)
             .field("clock", &self.timeline)
             .field("reaper", &self.reaper)

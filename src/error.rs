@@ -166,6 +166,18 @@ pub enum BuildError {
     },
     /// There is a weigher, and nothing that the weights are for: no [`max_capacity`](crate::CacheBuilder::max_capacity).
     WeigherWithoutCapacity,
+    /// There is an eviction policy, and nothing is ever evicted: no [`max_capacity`](crate::CacheBuilder::max_capacity).
+    PolicyWithoutCapacity,
+    /// It is said how values are loaded anew, and not from which age on:
+    /// [`refresh_with`](crate::CacheBuilder::refresh_with) without [`refresh_after`](crate::CacheBuilder::refresh_after).
+    ReloadWithoutAge,
+    /// Values are to be loaded anew from an age on that is zero, or that none reaches.
+    RefreshAfter {
+        /// The age that was given.
+        given: Duration,
+        /// The shorter one of the time to live and the maximal age; [`Duration::MAX`] if there is neither.
+        lifetime: Duration,
+    },
     /// The jitter is no fraction from 0.0 to 1.0.
     Jitter {
         /// The number that was given.
@@ -192,6 +204,22 @@ impl fmt::Display for BuildError {
             Self::WeigherWithoutCapacity => {
                 write!(f, "a weigher was given and no maximal capacity; give both, or a capacity alone")
             }
+            Self::PolicyWithoutCapacity => {
+                write!(f, "an eviction policy was given and no maximal capacity; give both, or neither")
+            }
+            Self::ReloadWithoutAge => {
+                write!(f, "refresh_with was given and no refresh_after; give both, or refresh_after alone")
+            }
+            Self::RefreshAfter { given, lifetime: Duration::MAX } => {
+                write!(f, "a refresh after {given:?} asked for; more than zero is allowed")
+            }
+            Self::RefreshAfter { given, lifetime } => {
+                write!(
+                    f,
+                    "a refresh after {given:?} asked for; more than zero and less than {lifetime:?}, the time that \
+                     entries live, is allowed"
+                )
+            }
             Self::Jitter { given } => {
                 write!(f, "a jitter of {given} asked for; a fraction from 0.0 to 1.0 is allowed")
             }
@@ -212,6 +240,9 @@ impl Error for BuildError {
             Self::Shards { .. }
             | Self::InitialCapacity { .. }
             | Self::WeigherWithoutCapacity
+            | Self::PolicyWithoutCapacity
+            | Self::ReloadWithoutAge
+            | Self::RefreshAfter { .. }
             | Self::Jitter { .. }
             | Self::ManualClockWithThread => None,
         }

@@ -6,10 +6,12 @@ mod hashers;
 use hashers::{Colliding, Identity};
 use std::error::Error;
 use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tidewheel::{
-    BuildError, Cache, CacheBuilder, Clock, EntryRef, ManualClock, RandomState, ReadGuard, Reaper,
-    RemovalCause, SystemClock, WeakCache,
+    BuildError, Cache, CacheBuilder, Clock, EntryRef, EvictionPolicy, ManualClock, RandomState, ReadGuard,
+    Reaper, RemovalCause, SessionManager, SystemClock, WeakCache,
 };
 
 fn builder() -> CacheBuilder<u64, String> {
@@ -115,6 +117,129 @@ fn a_capacity_that_no_shard_can_hold_is_refused() {
         assert!(matches!(error, BuildError::InitialCapacity { given: named } if named == given), "{error:?}");
         assert!(error.to_string().contains(&given.to_string()), "{error}");
     }
+}
+
+/// What has no effect is refused, and not accepted in silence.
+#[test]
+fn options_that_need_another_one_are_refused_without_it() {
+    let policies = [EvictionPolicy::Adaptive, EvictionPolicy::Clock, EvictionPolicy::Fifo];
+    for policy in policies {
+        let error = builder().eviction_policy(policy).build().unwrap_err();
+        assert!(matches!(error, BuildError::PolicyWithoutCapacity), "{error:?}");
+        assert!(error.to_string().contains("capacity") && error.source().is_none(), "{error}");
+        let cache = builder().eviction_policy(policy).max_capacity(10).build().unwrap();
+        assert_eq!(cache.policy().eviction_policy, Some(policy));
+    }
+    let error = builder().weigher(|_, _| 1).build().unwrap_err();
+    assert!(matches!(error, BuildError::WeigherWithoutCapacity), "{error:?}");
+    let reloading = || builder().refresh_with(|_, _| None, |job| job());
+    let error = reloading().build().unwrap_err();
+    assert!(matches!(error, BuildError::ReloadWithoutAge), "{error:?}");
+    assert!(error.to_string().contains("refresh_after"), "{error}");
+    assert!(reloading().refresh_after(Duration::from_secs(1)).build().is_ok());
+}
+
+#[test]
+fn values_that_are_gone_before_they_are_old_are_refused() {
+    const NANO: Duration = Duration::from_nanos(1);
+    let (ten, never) = (Duration::from_secs(10), Duration::MAX);
+    let refused = |builder: CacheBuilder<u64, String>| match builder.build().unwrap_err() {
+        BuildError::RefreshAfter { given, lifetime } => (given, lifetime),
+        error => panic!("{error:?}"),
+    };
+    assert_eq!(refused(builder().refresh_after(Duration::ZERO)), (Duration::ZERO, never));
+    assert_eq!(refused(builder().refresh_after(Duration::ZERO).time_to_live(ten)), (Duration::ZERO, ten));
+    for after in [ten, ten + NANO, 2 * ten, never] {
+        assert_eq!(refused(builder().refresh_after(after).time_to_live(ten)), (after, ten));
+        assert_eq!(refused(builder().time_to_live(ten).refresh_after(after)), (after, ten));
+        assert_eq!(refused(builder().refresh_after(after).max_age(ten)), (after, ten));
+        assert_eq!(refused(builder().refresh_after(after).max_age(ten).time_to_live(3 * ten)), (after, ten));
+        assert_eq!(refused(builder().refresh_after(after).max_age(3 * ten).time_to_live(ten)), (after, ten));
+    }
+    let error = builder().refresh_after(ten).time_to_live(ten).build().unwrap_err();
+    assert!(error.to_string().contains("less than 10s"), "{error}");
+    let error = builder().refresh_after(Duration::ZERO).build().unwrap_err();
+    assert!(error.to_string().contains("more than zero is"), "{error}");
+    // Just shorter; never old where nothing ends; and used for longer than it may lie idle.
+    assert!(builder().refresh_after(ten - NANO).time_to_live(ten).max_age(ten).build().is_ok());
+    assert!(builder().refresh_after(never).build().is_ok());
+    assert!(builder().refresh_after(ten).time_to_live(never).build().is_ok());
+    assert!(builder().refresh_after(2 * ten).time_to_idle(ten).build().is_ok());
+}
+
+#[test]
+fn a_jitter_without_a_time_to_live_is_for_those_of_entries() {
+    let cache = Cache::builder().clock(ManualClock::new()).jitter(0.5).build().unwrap();
+    (0..100).for_each(|key| cache.insert_with_ttl(key, key, Duration::from_secs(100)));
+    let short = (0..100).filter(|key| cache.remaining_ttl(key) < Some(Duration::from_secs(99))).count();
+    assert!(short > 80, "{short} of 100");
+    cache.insert(100, 0);
+    assert_eq!(cache.remaining_ttl(&100), Some(Duration::MAX));
+}
+
+#[test]
+fn the_first_end_counts_whichever_is_longer() {
+    let times = [Duration::from_secs(5), Duration::from_secs(7), Duration::from_secs(9)];
+    for (ttl, tti, age) in [(0, 1, 2), (2, 1, 0), (1, 0, 2), (0, 2, 1), (1, 2, 0), (2, 0, 1)] {
+        let builder = builder().time_to_live(times[ttl]).time_to_idle(times[tti]).max_age(times[age]);
+        let cache = builder.build().unwrap();
+        cache.insert(1, String::new());
+        assert_eq!(cache.remaining_ttl(&1), Some(times[0]));
+    }
+}
+
+#[test]
+fn a_lead_that_is_longer_than_the_time_to_live_warns_all_the_same() {
+    for lead in [Duration::from_secs(11), Duration::from_secs(50), Duration::MAX] {
+        let clock = ManualClock::new();
+        let warned = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&warned);
+        let builder = Cache::builder().clock(clock.clone()).time_to_live(Duration::from_millis(10_500));
+        let warning = move |_: &u64, _: &u64| {
+            count.fetch_add(1, Ordering::Relaxed);
+        };
+        let cache = builder.on_expiring(lead, warning).build().unwrap();
+        cache.insert(1, 1);
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(warned.load(Ordering::Relaxed), 1, "{lead:?}");
+        clock.advance(Duration::from_secs(8));
+        let (seen, before) = (warned.load(Ordering::Relaxed), cache.contains_key(&1));
+        clock.advance(Duration::from_secs(2));
+        assert!(before && !cache.contains_key(&1));
+        assert_eq!(seen, 1, "{lead:?}");
+    }
+}
+
+#[test]
+fn more_room_than_there_can_be_entries_is_not_made() {
+    let bounded = Cache::<u64, u64>::builder().max_capacity(100).initial_capacity(1 << 27).shards(1);
+    let cache = bounded.build().unwrap();
+    (0..1_000).for_each(|key| cache.insert(key, key));
+    assert_eq!(cache.entry_count(), 100);
+    cache.validate();
+    // What entries weigh says nothing of their number.
+    let weighed = Cache::<u64, u64>::builder().max_capacity(1_000).weigher(|_, _| 1).initial_capacity(10_000);
+    assert!(weighed.build().is_ok());
+    let sessions = SessionManager::<u32>::builder().max_sessions(10).initial_capacity(1 << 27).shards(1);
+    assert!(sessions.build().unwrap().create(1).is_ok());
+}
+
+#[test]
+fn a_cache_without_room_keeps_nothing_whatever_else_is_asked_for() {
+    for shards in [1, 16] {
+        let builder = builder().max_capacity(0).shards(shards).initial_capacity(100);
+        let cache = builder.time_to_live(Duration::from_secs(5)).build().unwrap();
+        cache.insert(1, String::new());
+        assert_eq!((cache.entry_count(), cache.get(&1)), (0, None));
+        cache.validate();
+    }
+}
+
+#[test]
+fn an_option_that_is_given_twice_counts_as_given_last() {
+    let (five, nine) = (Duration::from_secs(5), Duration::from_secs(9));
+    let builder = builder().time_to_live(nine).time_to_live(five).refresh_after(nine);
+    assert!(builder.refresh_after(Duration::from_secs(1)).build().is_ok());
 }
 
 #[test]

@@ -82,6 +82,8 @@ impl<K, V> CacheBuilder<K, V> {
     /// touched one too, as has one that was read where there is a time to idle; but nobody tells the wheel of that, so if it
     /// had been told of before, the next warning may come as late as the old deadline.
     ///
+    /// A lead of less than two seconds may be too short for anybody to be told in time: then nobody is.
+    ///
     /// With it, [`expiring_within`](crate::Cache::expiring_within) counts an entry from its warning on.
     ///
     /// # Concurrency

@@ -9,6 +9,10 @@ use std::time::Duration;
 impl<K, V> CacheBuilder<K, V> {
     /// From which age on a value is loaded anew, while the old one is served: stale while revalidate. Default: never.
     ///
+    /// More than zero, and less than the time to live and the maximal age, if there are any: else it is an error of
+    /// [`build`](Self::build), as values would be gone before they are old. (Some may be so all the same: where a
+    /// [`jitter`](Self::jitter) shortens their time to live, or they have a shorter one of their own.)
+    ///
     /// A call of [`get_with`](crate::Cache::get_with) or its like, by value, by reference, with a timeout or async, that finds a value older than that is
     /// the one that loads, with its own closure, and returns what it loaded. All others are served the old one until then, and wait for nothing. One
     /// call at a time does so for a key. A closure that fails, says that there is none, panics or is dropped, keeps the old value, which
@@ -44,7 +48,7 @@ impl<K, V> CacheBuilder<K, V> {
 
     /// Who loads old values anew, so that no caller has to wait for that: `executor` is given a job, to run wherever it likes, and that asks
     /// `reload` for the new value of a key, with the old one at hand. `None`: there is none to be had, and the old one
-    /// stays. Takes effect with [`refresh_after`](Self::refresh_after). Default: the caller that finds the value old.
+    /// stays. Without a [`refresh_after`](Self::refresh_after) it is an error of [`build`](Self::build). Default: the caller that finds the value old.
     ///
     /// # Concurrency
     ///

@@ -2,6 +2,10 @@
 //!
 //! Passes on to the cache's builder what the cache decides, and keeps what it does not know: the limit
 //! on the number of sessions.
+//!
+//! Of its options together: `max_sessions` bounds what `initial_capacity` makes room for; with none allowed, `create` answers
+//! that it is full. Of `idle` and `max_age` the first end counts. A manual `clock` and a `reaper` with a thread are an error, as
+//! for any cache. The rest is independent.
 
 use super::id::SessionId;
 use super::manager::SessionManager;
@@ -38,11 +42,13 @@ const DEFAULT_IDLE: Duration = Duration::from_secs(5);
 pub struct SessionManagerBuilder<D> {
     cache: CacheBuilder<SessionId, D>,
     max_sessions: Option<usize>,
+    initial_capacity: usize,
 }
 
 impl<D: Send + Sync + 'static> SessionManagerBuilder<D> {
     pub(super) fn new() -> Self {
-        Self { cache: Cache::builder().time_to_live(DEFAULT_IDLE), max_sessions: None }
+        let cache = Cache::builder().time_to_live(DEFAULT_IDLE);
+        Self { cache, max_sessions: None, initial_capacity: 0 }
     }
 
     /// How long a session may be silent: from this long after its last successful
@@ -124,7 +130,8 @@ impl<D: Send + Sync + 'static> SessionManagerBuilder<D> {
         Self { cache: self.cache.name(name), ..self }
     }
 
-    /// How many sessions to make room for at once, so that the table need not grow up to there.
+    /// How many sessions to make room for at once, so that the table need not grow up to there; no more than
+    /// [`max_sessions`](Self::max_sessions), if there is such a limit.
     ///
     /// ```
     /// # use tidewheel::SessionManager;
@@ -133,7 +140,7 @@ impl<D: Send + Sync + 'static> SessionManagerBuilder<D> {
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn initial_capacity(self, sessions: usize) -> Self {
-        Self { cache: self.cache.initial_capacity(sessions), ..self }
+        Self { initial_capacity: sessions, ..self }
     }
 
     /// How many shards to split the sessions into: a power of two from 1 to 65,536. More shards let
@@ -196,13 +203,15 @@ impl<D: Send + Sync + 'static> SessionManagerBuilder<D> {
     /// ```
     pub fn build(self) -> Result<SessionManager<D>, BuildError> {
         let seats = self.max_sessions.map(|max| Arc::new(Seats::new(max)));
+        let most = self.max_sessions.unwrap_or(usize::MAX);
+        let cache = self.cache.initial_capacity(self.initial_capacity.min(most));
         let cache = match &seats {
-            None => self.cache,
+            None => cache,
             // A session leaves in three ways: it expires, it is removed, or it is rotated. The last
             // two are `Explicit`. A replaced value leaves its session, and the seat, where they are.
             Some(seats) => {
                 let seats = Arc::clone(seats);
-                self.cache.eviction_listener(move |_: &SessionId, _: &D, cause| match cause {
+                cache.eviction_listener(move |_: &SessionId, _: &D, cause| match cause {
                     RemovalCause::Expired | RemovalCause::Explicit => seats.give_back(),
                     RemovalCause::Replaced => {}
                     // The cache has no capacity: a live session is never evicted.
@@ -219,6 +228,7 @@ impl<D> fmt::Debug for SessionManagerBuilder<D> {
         f.debug_struct("SessionManagerBuilder")
             .field("cache", &self.cache)
             .field("max_sessions", &self.max_sessions)
+            .field("initial_capacity", &self.initial_capacity)
             .finish()
     }
 }

@@ -134,7 +134,13 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    pub(crate) fn new(setup: Setup) -> Self {
+    pub(crate) fn new(mut setup: Setup) -> Self {
+        let lifetime = setup.ttl.unwrap_or(Duration::MAX).min(setup.max_age.unwrap_or(Duration::MAX));
+        if let Refresh::ByCaller(after) | Refresh::ByJob(after) = setup.refresh {
+            if after >= lifetime {
+                setup.refresh = Refresh::Not;
+            }
+        }
         let clock = ManualClock::new();
         let (jobs, reload) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicU64::new(0)));
         let asked = Arc::new(Mutex::new(None));
