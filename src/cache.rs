@@ -31,7 +31,9 @@ mod write;
 
 pub use bound::Settings;
 pub(crate) use bound::{Bound, Weigher};
-pub(crate) use load::served;
+pub(crate) use load::{
+    fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
+};
 pub(crate) use refresh::Background;
 pub use refresh::RefreshJob;
 pub(crate) use walk::Progress;

@@ -22,14 +22,19 @@ pub struct Entry<K, V> {
 }
 
 impl<K, V> Entry<K, V> {
-    /// One that was there, or that another call made.
+    /// One that was there, that another call made, or that is not stored.
     pub(crate) fn found(key: K, value: V) -> Self {
         Self { key, value, is_fresh: false, is_old_value_replaced: false }
     }
 
-    /// One whose value this call made.
+    /// One whose value this call made, and stored.
     pub(crate) fn made(key: K, value: V, is_old_value_replaced: bool) -> Self {
         Self { key, value, is_fresh: true, is_old_value_replaced }
+    }
+
+    /// One whose value this call made, and that is too heavy to be kept; what it was to replace, if anything, is gone.
+    pub(crate) fn refused(key: K, value: V, is_old_value_replaced: bool) -> Self {
+        Self { key, value, is_fresh: false, is_old_value_replaced }
     }
 
     /// The key.
@@ -68,7 +73,11 @@ impl<K, V> Entry<K, V> {
         value
     }
 
-    /// Whether the value comes from this call, and was not there before, nor made by another call.
+    /// Whether this call made the value, and it is what the cache stored.
+    ///
+    /// Not so of a value that was there before, or that another call made or wrote. Nor of one that this call made in vain, and hands
+    /// out all the same: the key was removed meanwhile, so that the value may be older than the removal; or it is too heavy
+    /// to be kept.
     ///
     /// ```
     /// let cache = tidewheel::Cache::new(100);

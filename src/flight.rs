@@ -1,4 +1,4 @@
-//! Flights: of one key, at most one closure runs at a time; who comes meanwhile waits, without spinning.
+//! Flights: of all who ask for a key, one runs its closure; who comes meanwhile waits, without spinning.
 //!
 //! A flight is a key's call whose closure runs (it *leads*), and those that wait. It lies in the books of the key's
 //! shard, under the lock, so that "is it there, and if not, who is about to bring it" is one question, and a removal
@@ -9,29 +9,38 @@
 //!  begin ──► leads ──────────────► end: value, error, nothing ──► told to all that asked for such
 //!    │                              │
 //!    └─────► waits ── told ◄────────┘  else, or if the closure panicked or was dropped:
-//!              │                       the next one has the turn, and leads
+//!              │  ▲                    the next one has the turn, and leads
+//!              │  └── moves on to the key's present flight, if its own one was left behind
 //!              └── leaves (its time is up, its future is dropped)
 //! ```
 //!
 //! # Invariants
 //!
-//! - **F1** A key has one flight at most, and a flight one call that leads. Which that is changes under the lock alone.
-//! - **F2** What came of a flight is told to those that joined before a write to the key *overtook* it. It is not kept
-//!   then, and who joined later waits for a turn of its own: it asked after that write. (A computation, which goes by
-//!   what it sees, takes the mark off each time it looks at the key, and tells nobody what it came to.)
+//! - **F1** A key has one *present* flight at most, which is the one that others join and whose outcome is kept; and a flight has
+//!   one call that leads. Which that is changes under the lock alone.
+//! - **F2** A write to the key, or a removal, *overtakes* its flight. One that loads is left behind then: what comes of it
+//!   is told to those that had joined, and is not kept, and who comes after that begins a flight of its own at once, however
+//!   long the old one takes. One that computes stays present, since computations of a key take turns: it goes by what it sees,
+//!   takes the mark off each time it looks at the key, and tells nobody what it came to. One that loads anew in the background, which nobody
+//!   asked for, is left behind as soon as a call wants the key's turn.
 //! - **F3** A call that waits is told once, and first come first served: an outcome, or that it has the turn. One that
 //!   leaves with the turn in hand passes it on.
 //! - **F4** The key of a call that leads is the books' alone, or theirs and its caller's, if that has use for it: so it can be
 //!   taken out. (A turn is told under the lock, so that nobody needs a handle to do it later.)
 //! - **F5** The shard's lock comes before a seat's. Under either runs no user code but `Eq`; wakers are called, cloned and
 //!   dropped outside.
+//! - **F6** A flight that was left behind is not passed on beside another one: those that it leaves waiting move on to the present
+//!   flight, if there is one; if there is none, the next of them leads, and it is the present one again.
 
 mod call;
+mod ending;
 
 pub(crate) use call::{Asked, Call, Failure, Kind, Outcome, Told, Wants, Who};
+pub(crate) use ending::{Ending, Spoken};
 
 use crate::hash::HashBits;
-use crate::sync::{Arc, catch, thread_local};
+use crate::sync::{Arc, thread_local};
+use ending::Crowd;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -85,8 +94,11 @@ impl Drop for Leading {
     }
 }
 
-fn leads_here(ticket: Ticket) -> bool {
-    LEADING.try_with(|leading| leading.borrow().contains(&ticket)).unwrap_or(false)
+impl Ticket {
+    /// Whether the flight's closure runs on this thread.
+    pub(crate) fn leads_here(self) -> bool {
+        LEADING.try_with(|leading| leading.borrow().contains(&self)).unwrap_or(false)
+    }
 }
 
 /// How a call came aboard.
@@ -97,9 +109,39 @@ pub(crate) enum Begun<K, V> {
     Nested(Asked<K, V>),
 }
 
+/// What the closure of a call that leads is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Aim {
+    /// To bring a value.
+    Load,
+    /// To make something of what is there.
+    Compute,
+    /// To bring a value that nobody waits for: not to be joined.
+    Reload,
+}
+
+/// What is known of a key's flights.
+#[derive(Clone, Copy)]
+pub(crate) struct Known {
+    /// The one that can be joined.
+    present: Option<Ticket>,
+    /// As `Flight::line`, if there is any.
+    line: Option<u64>,
+}
+
+impl Known {
+    /// Whether somebody has the key's turn.
+    pub(crate) fn is_taken(self) -> bool {
+        self.present.is_some()
+    }
+}
+
 struct Flight<K, V> {
     /// The key of the call that leads.
     leader: Asked<K, V>,
+    aim: Aim,
+    /// Flights of one key that there are at the same time have it in common: so no `Eq` is needed to know them.
+    line: u64,
     /// There was no entry when the leader began.
     was_absent: bool,
     /// The key was written or removed since the leader began (F2).
@@ -109,6 +151,11 @@ struct Flight<K, V> {
 }
 
 impl<K, V> Flight<K, V> {
+    /// Whether calls may join it, and what comes of it is kept (F1).
+    fn is_present(&self) -> bool {
+        !self.is_overtaken || self.aim == Aim::Compute
+    }
+
     fn ended(self, crowd: Option<Box<Crowd<K, V>>>) -> Ending<K, V> {
         Ending { leader: Some(self.leader), is_overtaken: self.is_overtaken, crowd }
     }
@@ -117,8 +164,6 @@ impl<K, V> Flight<K, V> {
 struct Waiting<K, V> {
     call: Arc<Call<K, V>>,
     wants: Wants,
-    /// It joined when the flight was overtaken already.
-    is_late: bool,
 }
 
 /// The flights of a shard.
@@ -128,27 +173,6 @@ pub(crate) struct Flights<K, V> {
     /// All the others; none where there is no `one`.
     others: BTreeMap<Ticket, Flight<K, V>>,
     begun: u64,
-}
-
-/// What is left to do when a call does not lead any more: all of it outside the lock.
-#[must_use]
-pub(crate) struct Ending<K, V> {
-    /// The key of the call that led (F4).
-    leader: Option<Asked<K, V>>,
-    /// The key was written or removed since the call that led began (F2).
-    pub(crate) is_overtaken: bool,
-    /// `None` if nobody waited.
-    crowd: Option<Box<Crowd<K, V>>>,
-}
-
-/// Those who waited.
-struct Crowd<K, V> {
-    /// Those to be told the outcome.
-    told: Vec<Arc<Call<K, V>>>,
-    /// Who has the turn now.
-    next: Option<Who>,
-    /// Those that had left.
-    left: Vec<Arc<Call<K, V>>>,
 }
 
 impl<K, V> Flights<K, V> {
@@ -214,38 +238,60 @@ impl<K, V> Flights<K, V> {
         one.chain(self.others.values_mut()).for_each(|flight| flight.is_overtaken = true);
     }
 
-    /// The flight of a key, if there is one. Asks the user's `Eq`, and so before the books have the key that is asked for: if
+    /// What there is of a key's flights. Asks the user's `Eq`, and so before the books have the key that is asked for: if
     /// that panics, its caller drops it, outside the lock.
-    pub(crate) fn of_key(&mut self, hash: HashBits, asked: &K) -> Option<Ticket>
+    #[inline]
+    pub(crate) fn of_key(&mut self, hash: HashBits, asked: &K) -> Known
     where
         K: Eq,
     {
+        let mut known = Known { present: None, line: None };
         if self.is_empty() {
-            return None;
+            return known;
         }
-        let mut of_hash = self.of_hash(hash.whole());
-        of_hash.find(|(_, flight)| flight.leader.key() == asked).map(|(ticket, _)| ticket)
+        for (ticket, flight) in self.of_hash(hash.whole()) {
+            if flight.leader.key() == asked {
+                known.line = Some(flight.line);
+                if flight.is_present() {
+                    known.present = Some(ticket);
+                }
+            }
+        }
+        known
     }
 
     /// A call joins its key's flight, or leads one where there is none. `was_absent`: it is known that there is no entry.
     pub(crate) fn begin(
         &mut self,
-        (hash, flight): (HashBits, Option<Ticket>),
+        (hash, known): (HashBits, Known),
         asked: Asked<K, V>,
         wants: Wants,
         was_absent: bool,
     ) -> Begun<K, V> {
-        if let Some(ticket) = flight {
-            if leads_here(ticket) {
+        if let Some(ticket) = known.present {
+            if ticket.leads_here() {
                 return Begun::Nested(asked);
             }
             let flight = self.get_mut(ticket).expect("it was just found");
-            let call = asked.into_call();
-            let is_late = flight.is_overtaken;
-            let waiting = flight.waiting.get_or_insert_default();
-            waiting.push_back(Waiting { call: call.clone(), wants, is_late });
-            return Begun::Waits(ticket, call);
+            if flight.aim != Aim::Reload {
+                let call = asked.into_call();
+                let waiting = flight.waiting.get_or_insert_default();
+                waiting.push_back(Waiting { call: call.clone(), wants });
+                return Begun::Waits(ticket, call);
+            }
+            flight.is_overtaken = true;
         }
+        Begun::Leads(self.lead((hash, known), asked, wants.aim(), was_absent))
+    }
+
+    /// A call leads a key's flight, where there is none that is present.
+    pub(crate) fn lead(
+        &mut self,
+        (hash, known): (HashBits, Known),
+        asked: Asked<K, V>,
+        aim: Aim,
+        was_absent: bool,
+    ) -> Hold<K, V> {
         self.begun += 1;
         let books = std::ptr::from_ref(self).addr();
         let ticket = Ticket { hash: hash.whole(), number: self.begun, books };
@@ -253,22 +299,58 @@ impl<K, V> Flights<K, V> {
             Asked::Given(_) => None,
             Asked::Shared(call) => Some(call.clone()),
         };
-        let flight = Flight { leader: asked, was_absent, is_overtaken: false, waiting: None };
+        let line = known.line.unwrap_or(self.begun);
+        let flight = Flight { leader: asked, aim, line, was_absent, is_overtaken: false, waiting: None };
         if self.is_empty() {
             self.one = Some((ticket, flight));
         } else {
             self.others.insert(ticket, flight);
         }
-        Begun::Leads(Hold { ticket: Some(ticket), call })
+        Hold { ticket: Some(ticket), call }
     }
 
-    /// The leader looks at the key, and goes by what it sees: what overtook it before is no news any more.
-    pub(crate) fn catch_up(&mut self, hold: &Hold<K, V>) {
+    /// A leader that computes looks at the key, and goes by what it sees: what overtook it before is no news any more.
+    /// `aim` is what it does next.
+    pub(crate) fn catch_up(&mut self, hold: &Hold<K, V>, aim: Aim) {
         let flight = hold.ticket.and_then(|ticket| self.get_mut(ticket));
-        if let Some(flight) = flight.filter(|flight| flight.is_overtaken) {
-            (flight.was_absent, flight.is_overtaken) = (false, false);
-            flight.waiting.iter_mut().flatten().for_each(|waiting| waiting.is_late = false);
+        if let Some(flight) = flight.filter(|flight| flight.is_present()) {
+            flight.aim = aim;
+            if flight.is_overtaken {
+                (flight.was_absent, flight.is_overtaken) = (false, false);
+            }
         }
+    }
+
+    /// A leader that has waited, and found nothing, is about to load. If its flight was left behind meanwhile and another one is present, it
+    /// waits for that, with those who wait for it: the ticket of that one.
+    pub(crate) fn go_on(&mut self, hold: &mut Hold<K, V>, wants: Wants, is_absent: bool) -> Option<Ticket> {
+        let ticket = hold.ticket?;
+        let flight = self.get(ticket)?;
+        let present = if flight.is_present() { None } else { self.present(ticket.hash, flight.line) };
+        let Some(present) = present else {
+            let flight = self.get_mut(ticket)?;
+            (flight.was_absent, flight.is_overtaken) = (is_absent, false);
+            return None;
+        };
+        let flight = self.remove(ticket)?;
+        hold.ticket = None;
+        let call = flight.leader.into_call();
+        call.wait_again();
+        let all = std::iter::once(Waiting { call, wants }).chain(flight.waiting.into_iter().flatten());
+        let joined = self.get_mut(present).expect("it was just found");
+        joined.waiting.get_or_insert_default().extend(all);
+        Some(present)
+    }
+
+    /// The flight of a line that is present, and can be waited for.
+    fn present(&mut self, hash: u64, line: u64) -> Option<Ticket> {
+        let mut of_hash = self.of_hash(hash);
+        let (ticket, flight) = of_hash.find(|(_, flight)| flight.line == line && flight.is_present())?;
+        if flight.aim == Aim::Reload {
+            flight.is_overtaken = true;
+            return None;
+        }
+        Some(ticket)
     }
 
     pub(crate) fn is_overtaken(&self, hold: &Hold<K, V>) -> bool {
@@ -304,22 +386,23 @@ impl<K, V> Flights<K, V> {
         let Some(waiting) = flight.waiting.take() else {
             return Some(self.remove(ticket)?.ended(None));
         };
-        let (mut told, mut left) = (Vec::new(), Vec::new());
-        let mut rest = VecDeque::new();
-        for waiting in waiting {
-            if !waiting.is_late && waiting.wants.accepts(kind) {
-                told.push(waiting.call);
-            } else {
-                rest.push_back(waiting);
-            }
+        let (is_overtaken, is_present, line) = (flight.is_overtaken, flight.is_present(), flight.line);
+        let (told, mut rest): (VecDeque<_>, VecDeque<_>) =
+            waiting.into_iter().partition(|waiting| waiting.wants.accepts(kind));
+        let told = told.into_iter().map(|waiting| waiting.call).collect();
+        let present = if is_present || rest.is_empty() { None } else { self.present(ticket.hash, line) };
+        if let Some(present) = present {
+            // They wait for who loads by now.
+            let present = self.get_mut(present).expect("it was just found");
+            present.waiting.get_or_insert_default().append(&mut rest);
         }
-        let is_overtaken = flight.is_overtaken;
-        while let Some(Waiting { call, .. }) = rest.pop_front() {
-            match call.told(Told::Turn) {
+        let mut left = Vec::new();
+        while let Some(Waiting { call, wants }) = rest.pop_front() {
+            match call.told(Told::Turn(ticket)) {
                 Ok(next) => {
-                    rest.iter_mut().for_each(|waiting| waiting.is_late = false);
+                    let flight = self.get_mut(ticket)?;
                     let leader = std::mem::replace(&mut flight.leader, Asked::Shared(call));
-                    flight.was_absent = false;
+                    (flight.aim, flight.was_absent) = (wants.aim(), false);
                     (flight.is_overtaken, flight.waiting) = (false, Some(rest));
                     let crowd = Some(Box::new(Crowd { told, next, left }));
                     return Some(Ending { leader: Some(leader), is_overtaken, crowd });
@@ -333,12 +416,15 @@ impl<K, V> Flights<K, V> {
 
     /// A call waits no more. Its handle is for the caller to drop.
     pub(crate) fn forget(&mut self, ticket: Ticket, call: &Arc<Call<K, V>>) -> Option<Arc<Call<K, V>>> {
-        let waiting = self.get_mut(ticket)?.waiting.as_mut()?;
-        let place = waiting.iter().position(|waiting| Arc::ptr_eq(&waiting.call, call))?;
-        waiting.remove(place).map(|waiting| waiting.call)
+        // It may have moved on to another flight than it joined.
+        self.of_hash(ticket.hash).find_map(|(_, flight)| {
+            let waiting = flight.waiting.as_mut()?;
+            let place = waiting.iter().position(|waiting| Arc::ptr_eq(&waiting.call, call))?;
+            waiting.remove(place).map(|waiting| waiting.call)
+        })
     }
 
-    /// Recounts: panics where two flights are of one key, or somebody waits for nobody.
+    /// Recounts: panics where two flights of one key are present, or somebody waits for what nobody asked for.
     pub(crate) fn check(&self)
     where
         K: Eq,
@@ -347,110 +433,11 @@ impl<K, V> Flights<K, V> {
         let all = || self.one.iter().map(|(ticket, flight)| (ticket, flight)).chain(&self.others);
         for (ticket, flight) in all() {
             assert!(ticket.number <= self.begun, "a flight that nobody began");
-            let same = all().filter(|(other, _)| other.hash == ticket.hash);
-            let same = same.filter(|(_, other)| other.leader.key() == flight.leader.key()).count();
-            assert_eq!(same, 1, "two flights of one key");
-            assert!(flight.is_overtaken || flight.waiting.iter().flatten().all(|waiting| !waiting.is_late));
+            let same = || all().filter(|(_, other)| other.leader.key() == flight.leader.key());
+            assert!(same().filter(|(_, other)| other.is_present()).count() <= 1, "two flights of one key");
+            assert!(same().all(|(_, other)| other.line == flight.line), "two lines of one key");
+            let is_alone = flight.waiting.iter().flatten().count() == 0;
+            assert!(flight.aim != Aim::Reload || is_alone, "somebody waits for a reload");
         }
-    }
-}
-
-impl<K, V> Ending<K, V> {
-    /// The key of the call that led. Its caller gives up its handle, if it has one: nobody else does (F4).
-    pub(crate) fn take_key(&mut self, hold: &mut Hold<K, V>) -> Option<K> {
-        match self.leader.take()? {
-            Asked::Given(key) => Some(key),
-            Asked::Shared(call) => {
-                hold.call = None;
-                Arc::into_inner(call).map(|call| call.key)
-            }
-        }
-    }
-
-    /// Tells everybody. What is handed back is for the caller, who makes it his own once he has nothing else to do.
-    #[inline]
-    pub(crate) fn tell(self, outcome: Outcome<V>) -> Spoken<V> {
-        match self.crowd {
-            None => let_go(self.leader),
-            Some(crowd) => return crowd.tell(outcome, self.leader),
-        }
-        Spoken::Alone(outcome)
-    }
-
-    /// Wakes who has the turn, where nobody is to be told anything.
-    pub(crate) fn pass_on(self) {
-        if let Some(crowd) = self.crowd {
-            if let Some(next) = crowd.next {
-                next.wake();
-            }
-            dismiss(crowd.left);
-        }
-        let_go(self.leader);
-    }
-}
-
-impl<K, V> Crowd<K, V> {
-    fn tell(self, outcome: Outcome<V>, leader: Option<Asked<K, V>>) -> Spoken<V> {
-        let Self { told, next, mut left } = self;
-        // Who leads next need not wait for the others to be told.
-        if let Some(next) = next {
-            next.wake();
-        }
-        if told.is_empty() {
-            dismiss(left);
-            let_go(leader);
-            return Spoken::Alone(outcome);
-        }
-        let outcome = Arc::new(outcome);
-        for call in &told {
-            if let Ok(Some(who)) = call.told(Told::Outcome(outcome.clone())) {
-                who.wake();
-            }
-        }
-        // Not before all are told: by now a handle may be the last one, and a key's destructor is user code.
-        left.extend(told);
-        dismiss(left);
-        let_go(leader);
-        Spoken::Shared(outcome)
-    }
-}
-
-/// An outcome after it was told.
-#[must_use]
-pub(crate) enum Spoken<V> {
-    /// To nobody.
-    Alone(Outcome<V>),
-    Shared(Arc<Outcome<V>>),
-}
-
-impl<V: Clone> Spoken<V> {
-    /// The outcome for a call of its own. A clone that panics, or a destructor, is that call's trouble: so it comes after
-    /// all that concerns others.
-    #[inline]
-    pub(crate) fn into_own(self) -> Outcome<V> {
-        match self {
-            Self::Alone(outcome) => outcome,
-            Self::Shared(outcome) => {
-                let own = Outcome::clone(&outcome);
-                // Whoever comes last drops it. It is no more his than anybody else's.
-                catch(|| drop(outcome));
-                own
-            }
-        }
-    }
-}
-
-/// Drops the key of the call that led, which is user code. It has its outcome, which a panic would take from it.
-#[inline]
-fn let_go<K, V>(leader: Option<Asked<K, V>>) {
-    if let Some(leader) = leader {
-        catch(|| drop(leader));
-    }
-}
-
-/// Drops the keys of calls, which is user code: that of others panics for nobody.
-fn dismiss<K, V>(calls: Vec<Arc<Call<K, V>>>) {
-    for call in calls {
-        catch(|| drop(call));
     }
 }

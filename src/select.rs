@@ -6,9 +6,12 @@
 #[cfg(feature = "async")]
 mod futures;
 
-use crate::cache::{Cache, served};
+use crate::cache::{
+    Cache, fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
+};
 use crate::computed::{CompResult, Entry, Op};
 use crate::error::TimedOut;
+use crate::flight::{Outcome, Wants};
 use crate::hash::RandomState;
 use crate::sync::{Alarm, Arc};
 use equivalent::Equivalent;
@@ -118,8 +121,9 @@ where
 ///
 /// # Concurrency
 ///
-/// Loads and computations of one key run one after the other, first come first served; who waits, sleeps. Calls for other
-/// keys, reads, and plain writes to the same key wait for none of them. Closures run outside every lock and may use the
+/// Loads and computations of one key run one after the other, first come first served; who waits, sleeps. (A load that was overtaken by
+/// a write or a removal is waited for by nobody who comes after that.) Calls for other
+/// keys, reads, and plain writes to the same key wait for none of them. A computation that never ends holds up those that come after it, and loads of its key. Closures run outside every lock and may use the
 /// cache; but two that compute, and wait for each other's keys, wait for ever, and the forms with a timeout are the way out.
 ///
 /// A plain write to the key while a closure of `and_...` runs ([`insert`](Cache::insert), [`update`](Cache::update),
@@ -198,8 +202,9 @@ where
     /// # Concurrency
     ///
     /// Of all who ask for the same key at the same time, one runs its closure; the others get what it made, as an entry that
-    /// is not [fresh](Entry::is_fresh). What is written or removed while it runs, wins: what the closure made is told
-    /// and not stored.
+    /// is not [fresh](Entry::is_fresh). What is written while it runs, wins: it is what all of them get, so that callers
+    /// who share an `Arc<Mutex<_>>` in this way share one. After a removal this call alone gets what its closure made, which may be older than that:
+    /// it is not stored, and not fresh.
     ///
     /// ```
     /// let cache = tidewheel::Cache::new(100);
@@ -212,12 +217,8 @@ where
         if let Some(value) = self.cache.get(self.key.lent()) {
             return served(Entry::found(self.key.into_owned(), value), init);
         }
-        let mut is_fresh = false;
-        let value = self.cache.load_value(self.key.owned(), None, || {
-            is_fresh = true;
-            init()
-        });
-        self.told(value, is_fresh)
+        let (outcome, is_fresh) = self.load(wants_value(), || Outcome::Value(init()));
+        self.told(value(outcome), is_fresh)
     }
 
     /// The key's entry, unless it is out of date by `replace_if`; if it is, or if there is none, `init` makes its value anew.
@@ -270,12 +271,8 @@ where
         if let Some(value) = self.cache.get(self.key.lent()) {
             return Some(served(Entry::found(self.key.into_owned(), value), init));
         }
-        let mut is_fresh = false;
-        let value = self.cache.load_option(self.key.owned(), None, || {
-            is_fresh = true;
-            init()
-        })?;
-        Some(self.told(value, is_fresh))
+        let (outcome, is_fresh) = self.load(wants_option(), || optional(init()));
+        Some(self.told(option(outcome)?, is_fresh))
     }
 
     /// The key's entry; if there is none, the closure makes its value, and may fail.
@@ -303,12 +300,8 @@ where
         if let Some(value) = self.cache.get(self.key.lent()) {
             return Ok(served(Entry::found(self.key.into_owned(), value), init));
         }
-        let mut is_fresh = false;
-        let value = self.cache.load_result(self.key.owned(), None, || {
-            is_fresh = true;
-            init()
-        });
-        match value {
+        let (outcome, is_fresh) = self.load(wants_result::<E>(), || fallible(init()));
+        match result(outcome) {
             Ok(value) => Ok(self.told(value, is_fresh)),
             Err(error) => Err(served(error, self)),
         }
@@ -505,6 +498,11 @@ where
     }
 
     /// What a load came to, by this call's closure or another one's.
+    #[inline]
+    fn load(&self, wants: Wants, init: impl FnOnce() -> Outcome<V>) -> (Outcome<V>, bool) {
+        self.cache.load_entry((self.key.lent(), || self.key.owned()), wants, init)
+    }
+
     fn told(self, value: V, is_fresh: bool) -> Entry<K, V> {
         let key = self.key.into_owned();
         if is_fresh { Entry::made(key, value, false) } else { Entry::found(key, value) }

@@ -1,5 +1,9 @@
 //! Loading anew what is old, while the old value is served.
 
+#[path = "common/hashers.rs"]
+#[allow(dead_code, reason = "for those who need all of it")]
+mod hashers;
+
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -235,5 +239,67 @@ fn an_executor_that_panics_is_served_the_old_value() {
     cache.insert(1, 1);
     clock.advance(11 * SECOND);
     assert_eq!(cache.get_with(1, untouched), 1);
+    cache.validate();
+}
+
+/// A job that was queued for a while, and meanwhile the value was written or removed: it has nothing to load anew. (It overwrote
+/// what was inserted after it was queued, with what it had made of that.)
+#[test]
+fn a_queued_job_leaves_alone_what_came_since() {
+    let jobs = Arc::<Mutex<VecDeque<RefreshJob>>>::default();
+    let queue = jobs.clone();
+    let (cache, clock) = cache(|builder| {
+        builder.refresh_with(
+            |_: &u32, old: &u32| Some(old + 100),
+            move |job| queue.lock().unwrap().push_back(job),
+        )
+    });
+    let run = || jobs.lock().unwrap().pop_front().expect("a job")();
+    for (write, left) in [
+        ((|cache: &Numbers| cache.insert(1, 5)) as fn(&Numbers), Some(5)),
+        (|cache| assert!(cache.update(&1, |old| old + 7)), Some(8)),
+        (|cache| assert_eq!(cache.replace(&1, 5), Ok(())), Some(5)),
+        (|cache| assert_eq!(cache.entry(1).and_upsert_with(|_| 6).into_value(), 6), Some(6)),
+        (|cache| assert!(cache.invalidate(&1)), None),
+        (
+            |cache| {
+                cache.invalidate(&1);
+                assert_eq!(cache.get_with(1, || 9), 9);
+            },
+            Some(9),
+        ),
+    ] {
+        cache.insert(1, 1);
+        clock.advance(11 * SECOND);
+        assert_eq!(cache.get_with(1, untouched), 1);
+        write(&cache);
+        run();
+        assert_eq!(cache.get(&1), left);
+        cache.validate();
+    }
+    // And what came since gets old in its time.
+    clock.advance(11 * SECOND);
+    assert_eq!(cache.get_with(1, untouched), 9);
+    run();
+    assert_eq!(cache.get(&1), Some(109));
+}
+
+/// A reload whose result is not kept, though the old value is still there: another key was written whose hash is the same. It is
+/// loaded anew some time later. (It never was.)
+#[test]
+fn what_is_not_kept_is_due_again() {
+    let clock = ManualClock::new();
+    let builder = Cache::builder().refresh_after(10 * SECOND).clock(clock.clone());
+    let cache = builder.build_with_hasher(hashers::Colliding).unwrap();
+    cache.insert(1u64, 1);
+    clock.advance(11 * SECOND);
+    let loaded = cache.get_with(1, || {
+        cache.insert(3, 3);
+        2
+    });
+    assert_eq!((loaded, cache.get(&1)), (2, Some(1)));
+    assert_eq!(cache.get_with(1, || unreachable!("it was just tried")), 1);
+    clock.advance(2 * SECOND);
+    assert_eq!((cache.get_with(1, || 4), cache.get(&1)), (4, Some(4)));
     cache.validate();
 }

@@ -54,7 +54,9 @@ impl<K, V> CacheBuilder<K, V> {
     ///
     /// The executor is called on the thread of the caller that found the value old, under no lock. A job that is dropped instead of run counts as not
     /// begun. A job keeps no cache alive. `reload` runs where the job does, and may use the cache, but
-    /// not to load or compute the same key: that panics, as it would wait for itself.
+    /// not to load or compute the same key: that panics, as it would wait for itself. Nobody waits for a job: once the old value is over, who
+    /// asks loads with its own closure, and what the job brings then is not kept. Nor is it if the value was written or removed
+    /// since it was found old; if that was before the job began, `reload` is not asked.
     ///
     /// ```
     /// use std::time::Duration;

@@ -27,11 +27,12 @@
 //! | eviction (`room.rs`, `set_capacity`), expiry (the reaper, a read, a writer that comes across) | the entry is not there, or not alive, at the end; what is put there after it, overtakes |
 //! | `touch`, `set_ttl`, `persist`, a read with a time to idle, an `Expiry`'s ruling | the value stays: a computed one goes by the times that there are at the end |
 
-use super::load::served;
+use super::load::{served, value};
 use super::rule::created;
-use super::turn::{Beginning, Heard, Turn};
+use super::turn::{Beginning, Heard, Origin, Turn};
 use super::{Cache, Parts};
 use crate::computed::{CompResult, Entry, Op};
+use crate::flight::{Aim, Outcome};
 use crate::hash::HashBits;
 use crate::listener::RemovalCause;
 use crate::shard::{Acted, Deed, Ruling, Shard};
@@ -72,7 +73,7 @@ where
     ) -> Option<Result<CompResult<K, V>, E>> {
         let mut turn = self.await_turn(key, alarm)?;
         let result = loop {
-            let found = turn.view();
+            let found = turn.view(Aim::Compute);
             let was_there = found.is_some();
             let op = match turn.run(|| closure(found)) {
                 Ok(op) => op,
@@ -102,7 +103,7 @@ where
         // Before the turn, so that it is dropped after it if user code panics.
         let found;
         let turn = self.await_turn(key, &Alarm::NEVER).expect("an alarm that was never set does not go off");
-        found = turn.view();
+        found = turn.view(Aim::Load);
         let is_good = turn.run(|| found.as_ref().is_some_and(|found| !is_out_of_date(found.value())));
         match found {
             Some(found) if is_good => {
@@ -122,7 +123,7 @@ where
             Beginning::Leads(turn) => Some(turn),
             Beginning::Waits(wait) => match wait.sleep(alarm)? {
                 Heard::Leads(turn) => Some(turn),
-                Heard::Told(_) => unreachable!("{TURN_ALONE}"),
+                Heard::Told(..) => unreachable!("{TURN_ALONE}"),
             },
             Beginning::Hit(_) => unreachable!("{TURN_ALONE}"),
         }
@@ -139,12 +140,13 @@ where
         (self.hash, self.cache.shard_of(self.hash))
     }
 
-    /// Clones of what is there. From now on `act` knows whether it was written or removed.
-    pub(super) fn view(&self) -> Option<Entry<K, V>> {
+    /// Clones of what is there. From now on `act` knows whether it was written or removed. `aim` is what the turn is for: one that
+    /// is to load, whatever it has seen, is left behind by a write, and holds nobody up.
+    pub(super) fn view(&self, aim: Aim) -> Option<Entry<K, V>> {
         let (hash, shard) = self.place();
         self.run(|| {
             let pin = Pin::new();
-            let found = shard.look_in_turn(&self.cache.parts().terms, (hash, &self.hold), &pin)?;
+            let found = shard.look_in_turn(&self.cache.parts().terms, (hash, &self.hold, aim), &pin)?;
             Some(Entry::found(found.key().clone(), found.value().clone()))
         })
     }
@@ -183,8 +185,9 @@ where
                 let key = ending.take_key(&mut turn.hold).expect("nobody else has the call that leads");
                 ending.pass_on();
                 let cause = if removes { RemovalCause::Explicit } else { RemovalCause::Replaced };
+                let is_refused = chores.has_refused();
                 cache.conclude(shard, chores, cause);
-                return Ok(answer(key, plan.kept, (puts, removes, was_there)));
+                return Ok(answer(key, plan.kept, (puts, removes, was_there, is_refused)));
             }
             Acted::Overtaken => true,
             Acted::Gone => false,
@@ -232,9 +235,9 @@ where
     }
 
     /// Stores a value that was not computed from what is there: over it, too, unless that was written or removed meanwhile.
-    /// Then it is told, and not stored, as what a load makes is not.
-    pub(super) fn land_over(self, value: V) -> Entry<K, V> {
-        let (mut op, mut turn) = (Op::Put(value), self);
+    /// Then what was written is told; if there is nothing, this value, and it is not stored, as what a load makes is not.
+    pub(super) fn land_over(self, made: V) -> Entry<K, V> {
+        let (mut op, mut turn) = (Op::Put(made), self);
         loop {
             let (stale, again) = match turn.act(None, op) {
                 Ok(result) => return result.unwrap(),
@@ -242,9 +245,13 @@ where
             };
             let key = stale.is_overtaken.then(|| again.run(|| again.key().clone()));
             match (key, stale.op) {
-                (Some(key), Op::Put(value)) => {
+                (Some(key), Op::Put(made)) => {
+                    let cache = again.cache;
                     drop(again);
-                    return Entry::made(key, value, false);
+                    let (outcome, _) = cache
+                        .shared(&key, Outcome::Value(made), Origin::Unstored)
+                        .expect("it has a value of its own");
+                    return Entry::found(key, value(outcome));
                 }
                 (_, back) => (op, turn) = (back, again),
             }
@@ -252,9 +259,15 @@ where
     }
 }
 
-fn answer<K, V>(key: K, kept: Option<V>, (puts, removes, was_there): (bool, bool, bool)) -> CompResult<K, V> {
+fn answer<K, V>(
+    key: K,
+    kept: Option<V>,
+    (puts, removes, was_there, is_refused): (bool, bool, bool, bool),
+) -> CompResult<K, V> {
     match kept {
         None => CompResult::StillNone(key),
+        Some(value) if is_refused && was_there => CompResult::ReplacedWith(Entry::refused(key, value, true)),
+        Some(value) if is_refused => CompResult::Inserted(Entry::refused(key, value, false)),
         Some(value) if puts && was_there => CompResult::ReplacedWith(Entry::made(key, value, true)),
         Some(value) if puts => CompResult::Inserted(Entry::made(key, value, false)),
         Some(value) if removes => CompResult::Removed(Entry::found(key, value)),

@@ -9,6 +9,7 @@ use super::load::served;
 use super::load_async::STILL_THERE;
 use super::turn::{Beginning, Heard, Turn};
 use crate::computed::{CompResult, Entry, Op};
+use crate::flight::Aim;
 use std::future::Future;
 use std::hash::{BuildHasher, Hash};
 use std::pin::pin;
@@ -32,7 +33,7 @@ where
         let mut future = pin!(None);
         let mut turn = self.turn_async(key).await;
         let result = loop {
-            let found = turn.view();
+            let found = turn.view(Aim::Compute);
             let was_there = found.is_some();
             // With the turn in hand, as all of the closure's doings: the future of the last time goes here, too.
             turn.run(|| future.set(Some(closure(found))));
@@ -68,7 +69,7 @@ where
         let mut init = pin!(Some(init));
         let found;
         let turn = self.turn_async(key).await;
-        found = turn.view();
+        found = turn.view(Aim::Load);
         let is_good = turn.run(|| found.as_ref().is_some_and(|found| !is_out_of_date(found.value())));
         let entry = match found {
             Some(found) if is_good => {
@@ -92,7 +93,7 @@ where
             Beginning::Leads(turn) => turn,
             Beginning::Waits(wait) => match wait.await {
                 Heard::Leads(turn) => turn,
-                Heard::Told(_) => unreachable!("{TURN_ALONE}"),
+                Heard::Told(..) => unreachable!("{TURN_ALONE}"),
             },
             Beginning::Hit(_) => unreachable!("{TURN_ALONE}"),
         }

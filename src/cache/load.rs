@@ -4,10 +4,11 @@
 
 use super::Cache;
 use super::refresh::Stale;
-use super::turn::{Beginning, Heard};
+use super::turn::Origin;
 use crate::error::{LoadError, TimedOut};
 use crate::flight::{Failure, Outcome, Wants};
 use crate::sync::{Alarm, Arc};
+use crate::table::Pin;
 use equivalent::Equivalent;
 use std::any::TypeId;
 use std::hash::{BuildHasher, Hash};
@@ -36,7 +37,9 @@ where
     /// [`get_with_timeout`](Self::get_with_timeout) is the way out. What is written or removed by
     /// [`insert`](Self::insert), [`remove`](Self::remove), [`invalidate`](Self::invalidate) or
     /// [`invalidate_all`](Self::invalidate_all) while the closure runs, wins: what the closure makes is
-    /// returned to those who waited for it by then, and is not stored. Who asks after that write gets what it wrote, or has it loaded anew.
+    /// returned to those who waited for it by then, and is not stored. Who asks after that write gets what it wrote, or loads it anew: at
+    /// once, beside the old closure. So a closure that never returns holds up its key until somebody writes or removes that, and
+    /// no longer.
     ///
     /// ```
     /// let cache = tidewheel::Cache::new(100);
@@ -99,7 +102,7 @@ where
             Err(stale) => stale,
         };
         match self.load((key, stale), wants_value(), &Alarm::after(timeout), || Outcome::Value(init())) {
-            Some(outcome) => Ok(value(outcome)),
+            Some((outcome, _)) => Ok(value(outcome)),
             None => Err(TimedOut { timeout }),
         }
     }
@@ -191,7 +194,7 @@ where
             Err(stale) => stale,
         };
         match self.load((key, stale), wants_result::<E>(), &Alarm::after(timeout), || fallible(init())) {
-            Some(outcome) => result(outcome).map_err(LoadError::Failed),
+            Some((outcome, _)) => result(outcome).map_err(LoadError::Failed),
             None => Err(LoadError::TimedOut(TimedOut { timeout })),
         }
     }
@@ -266,7 +269,7 @@ where
             Err(stale) => stale,
         };
         match self.load((key, stale), wants_option(), &Alarm::after(timeout), || optional(init())) {
-            Some(outcome) => Ok(option(outcome)),
+            Some((outcome, _)) => Ok(option(outcome)),
             None => Err(TimedOut { timeout }),
         }
     }
@@ -274,7 +277,7 @@ where
     #[cold]
     pub(crate) fn load_value(&self, key: K, stale: Option<Stale<V>>, init: impl FnOnce() -> V) -> V {
         let outcome = self.load((key, stale), wants_value(), &Alarm::NEVER, || Outcome::Value(init()));
-        value(outcome.expect(NO_ALARM))
+        value(outcome.expect(NO_ALARM).0)
     }
 
     #[cold]
@@ -288,7 +291,7 @@ where
         E: Send + Sync + 'static,
     {
         let outcome = self.load((key, stale), wants_result::<E>(), &Alarm::NEVER, || fallible(init()));
-        result(outcome.expect(NO_ALARM))
+        result(outcome.expect(NO_ALARM).0)
     }
 
     #[cold]
@@ -299,7 +302,49 @@ where
         init: impl FnOnce() -> Option<V>,
     ) -> Option<V> {
         let outcome = self.load((key, stale), wants_option(), &Alarm::NEVER, || optional(init()));
-        option(outcome.expect(NO_ALARM))
+        option(outcome.expect(NO_ALARM).0)
+    }
+
+    /// What an entry's call comes to, and whether that is what this call made, and stored. What it made while another value was
+    /// written is left for that one: so all who ask in this way share what is stored.
+    pub(crate) fn load_entry<Q>(
+        &self,
+        (lent, owned): (&Q, impl Fn() -> K),
+        wants: Wants,
+        init: impl FnOnce() -> Outcome<V>,
+    ) -> (Outcome<V>, bool)
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let mut init = Some(init);
+        let loaded = loop {
+            let run = || init.take().expect("who has run it does not ask again")();
+            let (outcome, origin) = self.load((owned(), None), wants, &Alarm::NEVER, run).expect(NO_ALARM);
+            if let Some(done) = self.shared(lent, outcome, origin) {
+                break done;
+            }
+        };
+        served(loaded, init)
+    }
+
+    /// What an entry's call makes of what it came to. `None`: it is to ask again, as it was told what was not stored.
+    pub(super) fn shared<Q>(&self, key: &Q, outcome: Outcome<V>, origin: Origin) -> Option<(Outcome<V>, bool)>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        match (origin, &outcome) {
+            (Origin::Overtaken, Outcome::Value(_)) => None,
+            (Origin::Unstored, Outcome::Value(_)) => {
+                let pin = Pin::new();
+                let stored = self.used_uncounted(key, &pin).map(|node| node.value().clone());
+                drop(pin);
+                Some(match stored {
+                    Some(stored) => (served(Outcome::Value(stored), outcome), false),
+                    None => (outcome, false),
+                })
+            }
+            _ => Some((outcome, origin == Origin::Stored)),
+        }
     }
 
     /// What a loader comes to: this call's, or another one's. `None` if the alarm goes off first.
@@ -309,22 +354,14 @@ where
         wants: Wants,
         alarm: &Alarm,
         init: impl FnOnce() -> Outcome<V>,
-    ) -> Option<Outcome<V>> {
+    ) -> Option<(Outcome<V>, Origin)> {
         if let Some(stale) = stale {
-            return Some(Outcome::Value(self.renew(key, stale, init)));
+            return Some((Outcome::Value(self.renew(key, stale, init)), Origin::There));
         }
-        let turn = match self.begin_load(self.asked(key), wants) {
-            Beginning::Hit(value) => return Some(Outcome::Value(served(value, init))),
-            Beginning::Leads(turn) => turn,
-            Beginning::Waits(wait) => match wait.sleep(alarm)? {
-                Heard::Told(outcome) => return Some(served(outcome, init)),
-                Heard::Leads(turn) => match turn.look() {
-                    Ok(value) => return Some(Outcome::Value(served(value, init))),
-                    Err(turn) => turn,
-                },
-            },
-        };
-        Some(turn.load(init))
+        Some(match self.begin_load(self.asked(key), wants).settle(wants, alarm)? {
+            Ok(settled) => served(settled, init),
+            Err(turn) => turn.load(init),
+        })
     }
 }
 
@@ -337,43 +374,43 @@ pub(crate) fn served<V, A>(value: V, arguments: A) -> V {
 
 const NO_ALARM: &str = "an alarm that was never set does not go off";
 
-pub(super) fn wants_value() -> Wants {
+pub(crate) fn wants_value() -> Wants {
     Wants::Value { error: None, nothing: false }
 }
 
-pub(super) fn wants_result<E: 'static>() -> Wants {
+pub(crate) fn wants_result<E: 'static>() -> Wants {
     Wants::Value { error: Some(TypeId::of::<E>()), nothing: false }
 }
 
-pub(super) fn wants_option() -> Wants {
+pub(crate) fn wants_option() -> Wants {
     Wants::Value { error: None, nothing: true }
 }
 
-pub(super) fn fallible<V, E: Send + Sync + 'static>(result: Result<V, E>) -> Outcome<V> {
+pub(crate) fn fallible<V, E: Send + Sync + 'static>(result: Result<V, E>) -> Outcome<V> {
     match result {
         Ok(value) => Outcome::Value(value),
         Err(error) => Outcome::Error(Arc::new(error) as Failure),
     }
 }
 
-pub(super) fn optional<V>(option: Option<V>) -> Outcome<V> {
+pub(crate) fn optional<V>(option: Option<V>) -> Outcome<V> {
     option.map_or(Outcome::Nothing, Outcome::Value)
 }
 
 const NOT_ASKED: &str = "a call is told only what it asked for";
 
-pub(super) fn value<V>(outcome: Outcome<V>) -> V {
+pub(crate) fn value<V>(outcome: Outcome<V>) -> V {
     option(outcome).expect(NOT_ASKED)
 }
 
-pub(super) fn option<V>(outcome: Outcome<V>) -> Option<V> {
+pub(crate) fn option<V>(outcome: Outcome<V>) -> Option<V> {
     match outcome {
         Outcome::Value(value) => Some(value),
         Outcome::Nothing | Outcome::Error(_) => None,
     }
 }
 
-pub(super) fn result<V, E: Send + Sync + 'static>(outcome: Outcome<V>) -> Result<V, Arc<E>> {
+pub(crate) fn result<V, E: Send + Sync + 'static>(outcome: Outcome<V>) -> Result<V, Arc<E>> {
     match outcome {
         Outcome::Value(value) => Ok(value),
         Outcome::Error(error) => Err(error.downcast().expect(NOT_ASKED)),

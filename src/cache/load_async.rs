@@ -8,6 +8,7 @@ use super::load::{
     fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
 };
 use super::refresh::Stale;
+use super::turn::Origin;
 use crate::flight::{Outcome, Wants};
 use crate::sync::Arc;
 use equivalent::Equivalent;
@@ -37,6 +38,7 @@ where
     ///
     /// As [`get_with`](Self::get_with). Cancel safe: if this call is dropped while it waits, it leaves; while it loads, the next of those
     /// who wait loads with its own. Time limits are your runtime's to set: `timeout(limit, cache.get_with_async(..))`.
+    /// A call that loads, and is kept without being polled, holds up its key until that is written or removed.
     ///
     /// Async code should not call [`get_with`](Self::get_with) for a key that other async code may be loading: it would keep
     /// its thread until that is done, and that may need the same thread. Two loads in one task that wait for each other's keys
@@ -200,7 +202,7 @@ where
         stale: Option<Stale<V>>,
         init: impl Future<Output = V>,
     ) -> V {
-        value(self.load_async((key, stale), wants_value(), async { Outcome::Value(init.await) }).await)
+        value(self.load_async((key, stale), wants_value(), async { Outcome::Value(init.await) }).await.0)
     }
 
     pub(crate) async fn load_result_async<E>(
@@ -212,7 +214,7 @@ where
     where
         E: Send + Sync + 'static,
     {
-        result(self.load_async((key, stale), wants_result::<E>(), async { fallible(init.await) }).await)
+        result(self.load_async((key, stale), wants_result::<E>(), async { fallible(init.await) }).await.0)
     }
 
     pub(crate) async fn load_option_async(
@@ -221,7 +223,30 @@ where
         stale: Option<Stale<V>>,
         init: impl Future<Output = Option<V>>,
     ) -> Option<V> {
-        option(self.load_async((key, stale), wants_option(), async { optional(init.await) }).await)
+        option(self.load_async((key, stale), wants_option(), async { optional(init.await) }).await.0)
+    }
+
+    /// As `load_entry`.
+    pub(crate) async fn load_entry_async<Q>(
+        &self,
+        (lent, owned): (&Q, impl Fn() -> K),
+        wants: Wants,
+        init: impl Future<Output = Outcome<V>>,
+    ) -> (Outcome<V>, bool)
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let mut init = pin!(Some(init));
+        let loaded = loop {
+            let run = async { init.as_mut().as_pin_mut().expect(STILL_THERE).await };
+            let (outcome, origin) = self.load_async((owned(), None), wants, run).await;
+            if let Some(done) = self.shared(lent, outcome, origin) {
+                break done;
+            }
+        };
+        // As `served`.
+        init.set(None);
+        loaded
     }
 
     async fn load_async(
@@ -229,19 +254,20 @@ where
         (key, stale): (K, Option<Stale<V>>),
         wants: Wants,
         init: impl Future<Output = Outcome<V>>,
-    ) -> Outcome<V> {
+    ) -> (Outcome<V>, Origin) {
         // Before the turn, so that it is dropped after it: its destructor may use the cache, this key included.
         let mut init = pin!(Some(init));
         let outcome = if let Some(stale) = stale {
-            Outcome::Value(match self.begin_renewal(key, stale) {
+            let value = match self.begin_renewal(key, stale) {
                 Err(value) => value,
                 Ok((stale, turn)) => {
                     let outcome = turn.drive(init.as_mut().as_pin_mut().expect(STILL_THERE)).await;
                     self.end_renewal((stale, turn), outcome)
                 }
-            })
+            };
+            (Outcome::Value(value), Origin::There)
         } else {
-            match self.begin_load(self.asked(key), wants).settle().await {
+            match self.begin_load(self.asked(key), wants).settle_async(wants).await {
                 Ok(outcome) => outcome,
                 Err(turn) => {
                     let outcome = turn.drive(init.as_mut().as_pin_mut().expect(STILL_THERE)).await;

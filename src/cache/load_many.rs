@@ -7,7 +7,7 @@
 
 use super::Cache;
 use super::load::{option, optional, served, wants_option};
-use super::turn::{Beginning, Heard, Turn, Wait};
+use super::turn::{Beginning, Turn, Wait};
 use crate::flight::{Asked, Call, Ending, Leading};
 use crate::sync::Alarm;
 use std::collections::HashMap;
@@ -55,7 +55,7 @@ where
             let leading = self.leading.pop();
             let value = brought.get(turn.key());
             drop(leading);
-            values[place] = option(turn.land(optional(value)));
+            values[place] = option(turn.land(optional(value)).0);
         }
         // What nobody asked for is ignored, and the next call's keys are not answered with it.
         brought.forget();
@@ -184,13 +184,11 @@ where
             let before = waits.len();
             let mut rest = Vec::new();
             for (place, mut wait) in waits {
-                match wait.ask() {
+                match wait.ask().map(|heard| heard.settle(wants_option())) {
                     None => rest.push((place, wait)),
-                    Some(Heard::Told(outcome)) => values[place] = option(outcome),
-                    Some(Heard::Leads(turn)) => match turn.look() {
-                        Ok(value) => values[place] = Some(value),
-                        Err(turn) => hand.take(place, turn),
-                    },
+                    Some(Ok(Ok((outcome, _)))) => values[place] = option(outcome),
+                    Some(Ok(Err(turn))) => hand.take(place, turn),
+                    Some(Err(again)) => rest.push((place, again)),
                 }
             }
             waits = rest;

@@ -6,8 +6,8 @@
 
 use super::Cache;
 use super::load::served;
-use super::turn::{Beginning, Turn};
-use crate::flight::Outcome;
+use super::turn::{Anew, Origin, Turn};
+use crate::flight::{Aim, Asked, Call, Outcome};
 use crate::shard::Claim;
 use crate::sync::{Arc, catch};
 use crate::table::Pin;
@@ -83,10 +83,14 @@ where
     /// The turn, if this caller is to load; else what it is served.
     pub(super) fn begin_renewal(&self, key: K, stale: Stale<V>) -> Result<Renewal<'_, K, V, S>, V> {
         let Some(background) = &self.parts().background else {
-            return match self.turn_at_once(key) {
-                Some(turn) => Ok((stale, turn)),
-                None => {
+            return match self.begin_anew(self.asked(key), Aim::Load, &stale.claim) {
+                Anew::Leads(turn) => Ok((stale, turn)),
+                Anew::Taken => {
                     stale.claim.leave();
+                    Err(stale.value)
+                }
+                Anew::Gone => {
+                    stale.claim.done();
                     Err(stale.value)
                 }
             };
@@ -108,19 +112,20 @@ where
     pub(super) fn end_renewal(&self, (stale, turn): Renewal<'_, K, V, S>, outcome: Outcome<V>) -> V {
         let is_value = matches!(outcome, Outcome::Value(_));
         let (shard, Stale { value, claim }) = (turn.shard(), stale);
-        let landed = if is_value {
+        let (landed, origin) = if is_value {
             turn.land(outcome)
         } else {
             // An error's destructor may ask for the key.
             drop(turn);
-            outcome
+            (outcome, Origin::Unstored)
         };
         shard.note_refresh(is_value);
+        // What was not stored may have left the old one where it was, which is to be loaded anew some time, then.
+        if origin == Origin::Stored {
+            claim.done();
+        }
         match landed {
-            Outcome::Value(new) => {
-                claim.done();
-                served(new, value)
-            }
+            Outcome::Value(new) => served(new, value),
             failed => served(value, failed),
         }
     }
@@ -128,9 +133,11 @@ where
     fn renew_by_itself(&self, key: K, claim: Claim, reload: &Reload<K, V>) {
         // Before the turn, so that it is dropped after it.
         let stale;
-        let Some(turn) = self.turn_at_once(key) else {
-            claim.leave();
-            return;
+        // One that was queued for long: what it was to load anew may not be there any more, and what came since is newer.
+        let turn = match self.begin_anew(Asked::Shared(Call::new(key)), Aim::Reload, &claim) {
+            Anew::Leads(turn) => turn,
+            Anew::Taken => return claim.leave(),
+            Anew::Gone => return claim.done(),
         };
         stale = match turn.run(|| self.peek(turn.key())) {
             Some(value) => Stale { value, claim },
@@ -141,14 +148,5 @@ where
         };
         let outcome = turn.run(|| reload(turn.key(), &stale.value)).map_or(Outcome::Nothing, Outcome::Value);
         self.end_renewal((stale, turn), outcome);
-    }
-
-    /// The turn, if nobody has it.
-    fn turn_at_once(&self, key: K) -> Option<Turn<'_, K, V, S>> {
-        match self.try_begin_turn(key)? {
-            Beginning::Leads(turn) => Some(turn),
-            // Who waits and is dropped, leaves.
-            Beginning::Waits(_) | Beginning::Hit(_) => None,
-        }
     }
 }

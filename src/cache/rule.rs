@@ -122,12 +122,27 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let Parts { terms, reads, .. } = self.parts();
-        let node =
-            if terms.reads_count { self.used_as_ruled(key, pin) } else { self.plainly_counted(key, pin) };
+        let node = if terms.reads_count {
+            self.used_as_ruled(key, pin, terms.counted)
+        } else {
+            self.plainly_counted(key, pin)
+        };
         if let Some(reads) = reads {
             reads.count(node.is_some());
         }
         node
+    }
+
+    /// As `used`, for a call that was counted when it looked first: it restarts times, and is no second hit, neither in the
+    /// statistics nor for the policy.
+    pub(super) fn used_uncounted<'g, Q>(&'g self, key: &Q, pin: &'g Pin) -> Option<&'g Node<K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        if self.parts().terms.reads_count {
+            return self.used_as_ruled(key, pin, false);
+        }
+        self.visible::<Q, false>(key, pin)
     }
 
     #[inline(always)]
@@ -144,7 +159,7 @@ where
 
     /// The node of a live entry, its times restarted by the use.
     #[inline(never)]
-    fn used_as_ruled<'g, Q>(&'g self, key: &Q, pin: &'g Pin) -> Option<&'g Node<K, V>>
+    fn used_as_ruled<'g, Q>(&'g self, key: &Q, pin: &'g Pin, is_counted: bool) -> Option<&'g Node<K, V>>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
@@ -153,8 +168,8 @@ where
         let is_key = same_as(key);
         loop {
             let node = if terms.idles {
-                shard.used(terms, hash, is_key, pin)?
-            } else if terms.counted {
+                shard.used(terms, hash, is_key, (pin, is_counted))?
+            } else if is_counted {
                 shard.visible::<true>(&terms.clock, hash, is_key, pin)?
             } else {
                 shard.visible::<false>(&terms.clock, hash, is_key, pin)?

@@ -7,19 +7,32 @@ use super::rule::created;
 use super::{Cache, Parts};
 use crate::expiry::Expiry;
 use crate::flight::{
-    Asked, Begun, Call, Ending, Hold, Kind, Leading, Outcome, Spoken, Ticket, Told, Wants, Who,
+    Aim, Asked, Begun, Call, Ending, Hold, Kind, Leading, Outcome, Spoken, Ticket, Told, Wants, Who,
 };
 use crate::hash::HashBits;
 use crate::listener::RemovalCause;
-use crate::shard::{Found, Ruling, Shard};
+use crate::shard::{self, Claim, Found, Landed, Onward, Ruling, Shard};
 use crate::sync::{Alarm, Arc, catch, thread};
 use crate::table::{Pin, same_as};
 use std::hash::{BuildHasher, Hash};
 
+/// Where a call has its outcome from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Origin {
+    /// It made it itself, and it is stored.
+    Stored,
+    /// It made it itself, and it is not stored: the key was written or removed meanwhile, or it is too heavy.
+    Unstored,
+    /// It is there, or another one made it.
+    There,
+    /// Another one made it, and the key was written or removed meanwhile.
+    Overtaken,
+}
+
 /// What a call that waited was told.
 pub(super) enum Heard<'c, K, V, S> {
     /// What another call's closure came to.
-    Told(Outcome<V>),
+    Told(Outcome<V>, Origin),
     /// It is this call's turn.
     Leads(Turn<'c, K, V, S>),
 }
@@ -39,6 +52,28 @@ pub(super) struct Wait<'c, K, V, S> {
     /// `None` once it was told.
     call: Option<Arc<Call<K, V>>>,
 }
+
+/// How a call begins that is to load a claimed value anew.
+pub(super) enum Anew<'c, K, V, S> {
+    Leads(Turn<'c, K, V, S>),
+    /// Somebody else has the key's turn.
+    Taken,
+    /// The value is not there any more.
+    Gone,
+}
+
+/// What a call finds that waited, and has its turn.
+pub(super) enum Looked<'c, K, V, S> {
+    /// A value, that came meanwhile.
+    Found(V),
+    /// Nothing.
+    Leads(Turn<'c, K, V, S>),
+    /// Nothing, and another call loads the key by now.
+    Waits(Wait<'c, K, V, S>),
+}
+
+/// What a call comes to: an outcome, or its turn to load.
+pub(super) type Settled<'c, K, V, S> = Result<(Outcome<V>, Origin), Turn<'c, K, V, S>>;
 
 /// How a call begins: with a hit, with its turn, or by waiting.
 pub(super) enum Beginning<'c, K, V, S> {
@@ -71,11 +106,32 @@ where
                 }
                 Found::Alive(back) => {
                     asked = back;
-                    if let Some(value) = self.get(asked.key()) {
+                    // This call is counted already, as one that found nothing.
+                    let pin = Pin::new();
+                    let found = self.used_uncounted(asked.key(), &pin).map(|node| node.value().clone());
+                    drop(pin);
+                    if let Some(value) = found {
                         catch(|| drop(asked));
                         return Beginning::Hit(value);
                     }
                 }
+            }
+        }
+    }
+
+    /// Begins a call that is to load a claimed value anew.
+    pub(super) fn begin_anew(&self, asked: Asked<K, V>, aim: Aim, claim: &Claim) -> Anew<'_, K, V, S> {
+        let (hash, shard) = self.locate(asked.key());
+        match shard.begin_anew(&self.parts().terms, hash, (asked, aim), claim) {
+            shard::Anew::Leads(hold) => Anew::Leads(Turn { cache: self, hash, hold }),
+            // The key's destructor is user code, and what the call is served must not be lost by its panic.
+            shard::Anew::Taken(asked) => {
+                catch(|| drop(asked));
+                Anew::Taken
+            }
+            shard::Anew::Gone(asked) => {
+                catch(|| drop(asked));
+                Anew::Gone
             }
         }
     }
@@ -135,13 +191,14 @@ where
     pub(super) fn told(&mut self, told: Told<V>) -> Option<Heard<'c, K, V, S>> {
         let call = self.call.take()?;
         Some(match told {
-            Told::Outcome(outcome) => {
+            Told::Outcome { outcome, is_overtaken } => {
                 // First, and caught: a destructor that panics here would leak what is about to be returned.
                 catch(|| drop(call));
-                Heard::Told(Spoken::Shared(outcome).into_own())
+                let origin = if is_overtaken { Origin::Overtaken } else { Origin::There };
+                Heard::Told(Spoken::Shared(outcome).into_own(), origin)
             }
-            Told::Turn => {
-                let Self { cache, hash, ticket, .. } = *self;
+            Told::Turn(ticket) => {
+                let Self { cache, hash, .. } = *self;
                 Heard::Leads(Turn { cache, hash, hold: Hold::after(ticket, call) })
             }
         })
@@ -154,10 +211,10 @@ impl<K, V, S> Drop for Wait<'_, K, V, S> {
         let Some(call) = self.call.take() else { return };
         let Self { cache, hash, ticket, .. } = *self;
         match call.leave() {
-            Some(Told::Turn) => {
+            Some(Told::Turn(ticket)) => {
                 drop(Turn { cache, hash, hold: Hold::after(ticket, call) });
             }
-            Some(Told::Outcome(outcome)) => {
+            Some(Told::Outcome { outcome, .. }) => {
                 catch(|| drop(outcome));
                 catch(|| drop(call));
             }
@@ -186,7 +243,7 @@ impl<'c, K, V, S> Turn<'c, K, V, S> {
     }
 }
 
-impl<K, V, S> Turn<'_, K, V, S>
+impl<'c, K, V, S> Turn<'c, K, V, S>
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -204,19 +261,50 @@ where
         self.hold.ticket.map(Leading::enter)
     }
 
-    /// A live entry's value, which came while this call waited for its turn: all the others that wait for one are told.
-    pub(super) fn look(self) -> Result<V, Self> {
-        match self.run(|| self.hold.call.as_ref().and_then(|call| self.cache.get(&call.key))) {
-            None => Err(self),
-            Some(value) => match self.end(Outcome::Value(value)) {
-                Outcome::Value(value) => Ok(value),
-                Outcome::Error(_) | Outcome::Nothing => unreachable!("told as it is"),
-            },
+    /// A live entry's value, which came while this call waited for its turn: all the others that wait for one are told, if it is still
+    /// there by then.
+    pub(super) fn look(self, wants: Wants) -> Looked<'c, K, V, S> {
+        // Before the turn: if user code panics below, that is given back before the value is dropped, which may ask for the key.
+        let mut seen = None;
+        let mut turn = self;
+        let (cache, hash, shard) = (turn.cache, turn.hash, turn.shard());
+        let terms = &cache.parts().terms;
+        loop {
+            let pin = Pin::new();
+            let node = turn.run(|| {
+                let node = cache.used_uncounted(turn.key(), &pin)?;
+                seen = Some(node.value().clone());
+                Some(node)
+            });
+            if let Some(node) = node {
+                let ending = shard.end_look(terms, (hash, &mut turn.hold), node);
+                drop(pin);
+                let call = turn.hold.call.take();
+                let outcome = tell(ending, Outcome::Value(seen.expect("it was just seen")));
+                catch(|| drop(call));
+                return match outcome.into_own() {
+                    Outcome::Value(value) => Looked::Found(value),
+                    Outcome::Error(_) | Outcome::Nothing => unreachable!("told as it is"),
+                };
+            }
+            drop(pin);
+            match shard.go_on(terms, (hash, &mut turn.hold), wants) {
+                Onward::Alive => {}
+                Onward::Leads => return Looked::Leads(turn),
+                Onward::Waits(ticket) => {
+                    let wait = Wait { cache, hash, ticket, call: turn.hold.call.take() };
+                    if ticket.leads_here() {
+                        drop(wait);
+                        nested();
+                    }
+                    return Looked::Waits(wait);
+                }
+            }
         }
     }
 
     /// Runs a closure that loads, and lands with what it came to.
-    pub(super) fn load(self, init: impl FnOnce() -> Outcome<V>) -> Outcome<V> {
+    pub(super) fn load(self, init: impl FnOnce() -> Outcome<V>) -> (Outcome<V>, Origin) {
         let leading = self.lead();
         let outcome = init();
         self.land_leading(outcome, leading)
@@ -224,17 +312,17 @@ where
 
     /// What the closure came to: a value is stored, unless the key was written or removed meanwhile. Whoever asked for such an
     /// outcome is told, and this call, too.
-    pub(super) fn land(self, outcome: Outcome<V>) -> Outcome<V> {
+    pub(super) fn land(self, outcome: Outcome<V>) -> (Outcome<V>, Origin) {
         let leading = self.lead();
         self.land_leading(outcome, leading)
     }
 
-    fn land_leading(self, outcome: Outcome<V>, leading: Option<Leading>) -> Outcome<V> {
+    fn land_leading(self, outcome: Outcome<V>, leading: Option<Leading>) -> (Outcome<V>, Origin) {
         let value = match outcome {
             Outcome::Value(value) => value,
             outcome => {
                 drop(leading);
-                return self.end(outcome);
+                return (self.end(outcome), Origin::Unstored);
             }
         };
         // In this order: if user code panics below, the turn is given back before the destructors of values run, which
@@ -246,7 +334,7 @@ where
         let shard = turn.shard();
         let loaded = &*kept.insert(value.clone());
         let weight = weigher.as_ref().map_or(1, |weigher| weigher(turn.key(), loaded));
-        let (ending, chores) = loop {
+        let Landed { ending, chores, is_stored } = loop {
             let ruling = expiry.as_deref().zip(kept.as_ref());
             let ruling = ruling.map(|(expiry, loaded)| turn.ruling(expiry, turn.key(), loaded));
             drop(leading);
@@ -265,7 +353,7 @@ where
             catch(|| drop(kept));
             catch(|| drop(call));
         }
-        outcome.into_own()
+        (outcome.into_own(), if is_stored { Origin::Stored } else { Origin::Unstored })
     }
 
     /// What the `Expiry` says of a loaded value, and whether of one in a live entry's place: where an old one is loaded anew.
@@ -308,12 +396,53 @@ impl<K, V, S> Drop for Turn<'_, K, V, S> {
     }
 }
 
+impl<'c, K, V, S> Beginning<'c, K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Waits, if it has to, and looks again if it comes to have the turn after that. `None` if the alarm goes off first.
+    pub(super) fn settle(self, wants: Wants, alarm: &Alarm) -> Option<Settled<'c, K, V, S>> {
+        let mut wait = match self {
+            Self::Hit(value) => return Some(Ok((Outcome::Value(value), Origin::There))),
+            Self::Leads(turn) => return Some(Err(turn)),
+            Self::Waits(wait) => wait,
+        };
+        loop {
+            match wait.sleep(alarm)?.settle(wants) {
+                Ok(settled) => return Some(settled),
+                Err(again) => wait = again,
+            }
+        }
+    }
+}
+
+impl<'c, K, V, S> Heard<'c, K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Looks again, if it is this call's turn. It may have to wait once more.
+    pub(super) fn settle(self, wants: Wants) -> Result<Settled<'c, K, V, S>, Wait<'c, K, V, S>> {
+        match self {
+            Self::Told(outcome, origin) => Ok(Ok((outcome, origin))),
+            Self::Leads(turn) => match turn.look(wants) {
+                Looked::Found(value) => Ok(Ok((Outcome::Value(value), Origin::There))),
+                Looked::Leads(turn) => Ok(Err(turn)),
+                Looked::Waits(wait) => Err(wait),
+            },
+        }
+    }
+}
+
 #[cfg(feature = "async")]
 mod futures {
     //! The same for calls that are futures: they wait without a thread.
 
-    use super::{Beginning, Heard, Outcome, Turn, Wait};
-    use crate::flight::Who;
+    use super::{Beginning, Heard, Origin, Outcome, Settled, Turn, Wait};
+    use crate::flight::{Wants, Who};
     use std::future::{Future, poll_fn};
     use std::hash::{BuildHasher, Hash};
     use std::pin::{Pin, pin};
@@ -353,15 +482,18 @@ mod futures {
         V: Clone + Send + Sync + 'static,
         S: BuildHasher + Send + Sync + 'static,
     {
-        /// Waits, if it has to, and looks again if it comes to have the turn after that.
-        pub(in crate::cache) async fn settle(self) -> Result<Outcome<V>, Turn<'c, K, V, S>> {
-            match self {
-                Self::Hit(value) => Ok(Outcome::Value(value)),
-                Self::Leads(turn) => Err(turn),
-                Self::Waits(wait) => match wait.await {
-                    Heard::Told(outcome) => Ok(outcome),
-                    Heard::Leads(turn) => turn.look().map(Outcome::Value),
-                },
+        /// As `settle`.
+        pub(in crate::cache) async fn settle_async(self, wants: Wants) -> Settled<'c, K, V, S> {
+            let mut wait = match self {
+                Self::Hit(value) => return Ok((Outcome::Value(value), Origin::There)),
+                Self::Leads(turn) => return Err(turn),
+                Self::Waits(wait) => wait,
+            };
+            loop {
+                match wait.await.settle(wants) {
+                    Ok(settled) => return settled,
+                    Err(again) => wait = again,
+                }
             }
         }
     }

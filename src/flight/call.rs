@@ -2,6 +2,7 @@
 //!
 //! A call that leads hears nothing and needs no seat: its key alone is enough (`Asked::Given`). Knows nothing of flights.
 
+use super::{Aim, Ticket};
 use crate::sync::{Alarm, Arc, Mutex, catch, thread};
 use std::any::{Any, TypeId};
 use std::task::Waker;
@@ -57,6 +58,14 @@ pub(crate) enum Wants {
 }
 
 impl Wants {
+    /// What the call's own closure is for.
+    pub(super) fn aim(self) -> Aim {
+        match self {
+            Self::Turn => Aim::Compute,
+            Self::Value { .. } => Aim::Load,
+        }
+    }
+
     pub(super) fn accepts(self, kind: Kind) -> bool {
         match (self, kind) {
             (Self::Turn, _) | (_, Kind::Own) => false,
@@ -105,9 +114,10 @@ enum Seat<V> {
 }
 
 pub(crate) enum Told<V> {
-    Outcome(Arc<Outcome<V>>),
-    /// It leads now.
-    Turn,
+    /// Whether the key was written or removed before it was there, so that it was not kept.
+    Outcome { outcome: Arc<Outcome<V>>, is_overtaken: bool },
+    /// It leads that flight now.
+    Turn(Ticket),
 }
 
 /// Who is to be woken.
@@ -179,6 +189,11 @@ impl<K, V> Call<K, V> {
             }
             Seat::Left => None,
         }
+    }
+
+    /// It was told that it has the turn, and waits once more.
+    pub(super) fn wait_again(&self) {
+        *self.seat.lock() = Seat::Waiting(None);
     }
 
     /// Whoever is to be woken for it; nothing to be told if it has left.

@@ -4,8 +4,11 @@
 //! known.
 
 use super::{EntrySelector, Given, sure};
-use crate::cache::served;
+use crate::cache::{
+    fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
+};
 use crate::computed::{CompResult, Entry, Op};
+use crate::flight::{Outcome, Wants};
 use crate::sync::Arc;
 use std::future::Future;
 use std::hash::{BuildHasher, Hash};
@@ -101,13 +104,9 @@ where
         if let Some(value) = self.cache.get(self.key.lent()) {
             return served(Entry::found(self.key.into_owned(), value), init);
         }
-        let mut is_fresh = false;
-        let init = async {
-            is_fresh = true;
-            init.await
-        };
-        let value = self.cache.load_value_async(self.key.owned(), None, init).await;
-        self.told(value, is_fresh)
+        let init = async { Outcome::Value(init.await) };
+        let (outcome, is_fresh) = self.load_async(wants_value(), init).await;
+        self.told(value(outcome), is_fresh)
     }
 
     /// As [`or_insert_with_if`](Self::or_insert_with_if), for async code: the future makes the value, if it has to be made.
@@ -179,13 +178,8 @@ where
         if let Some(value) = self.cache.get(self.key.lent()) {
             return Some(served(Entry::found(self.key.into_owned(), value), init));
         }
-        let mut is_fresh = false;
-        let init = async {
-            is_fresh = true;
-            init.await
-        };
-        let value = self.cache.load_option_async(self.key.owned(), None, init).await?;
-        Some(self.told(value, is_fresh))
+        let (outcome, is_fresh) = self.load_async(wants_option(), async { optional(init.await) }).await;
+        Some(self.told(option(outcome)?, is_fresh))
     }
 
     /// As [`or_try_insert_with`](Self::or_try_insert_with), for async code: the future makes the value, and may fail.
@@ -227,12 +221,8 @@ where
         if let Some(value) = self.cache.get(self.key.lent()) {
             return Ok(served(Entry::found(self.key.into_owned(), value), init));
         }
-        let mut is_fresh = false;
-        let init = async {
-            is_fresh = true;
-            init.await
-        };
-        match self.cache.load_result_async(self.key.owned(), None, init).await {
+        let (outcome, is_fresh) = self.load_async(wants_result::<E>(), async { fallible(init.await) }).await;
+        match result(outcome) {
             Ok(value) => Ok(self.told(value, is_fresh)),
             Err(error) => Err(served(error, self)),
         }
@@ -358,5 +348,9 @@ where
         F: Future<Output = Result<Op<V>, E>>,
     {
         self.cache.compute_async(self.key.into_owned(), compute).await
+    }
+
+    async fn load_async(&self, wants: Wants, init: impl Future<Output = Outcome<V>>) -> (Outcome<V>, bool) {
+        self.cache.load_entry_async((self.key.lent(), || self.key.owned()), wants, init).await
     }
 }

@@ -67,6 +67,13 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
+    /// Whether the row's value is still the one that was claimed. (Or one that took its number and was claimed in its turn: that is
+    /// old, too.) Under the lock.
+    pub(super) fn is_of(&self, row: RowId) -> bool {
+        // ORDERING: Relaxed; nothing but the word itself is read by it, and the lock orders it after `start`.
+        row == self.row && self.fresh.word(row).is_some_and(|word| word.load(Ordering::Relaxed) == CLAIMED)
+    }
+
     /// Another value took its place, or it is gone.
     pub(crate) fn done(mut self) {
         self.again = Tick::NEVER;

@@ -14,14 +14,14 @@ impl<K, V> Shard<K, V> {
         terms: &Terms,
         hash: HashBits,
         is_key: impl Fn(&K) -> bool,
-        pin: &'g Pin,
+        (pin, is_counted): (&'g Pin, bool),
     ) -> Option<&'g Node<K, V>> {
         let restart = |node: &Node<K, V>| {
             // Whether it is uniform is asked after the deadline was loaded.
             let restarted = node.restart(&terms.clock, |now| terms.idle_deadline(now), || terms.is_uniform());
             (restarted != Touch::Gone).then_some(restarted)
         };
-        let found = if terms.counted {
+        let found = if is_counted {
             self.alive::<true, _>(hash, &is_key, pin, restart)?
         } else {
             self.alive::<false, _>(hash, &is_key, pin, restart)?

@@ -59,7 +59,7 @@ pub(crate) use room::Left;
 pub(crate) use rule::{Expected, Ruled, Ruling};
 pub(crate) use sweep::{Cleared, Hears};
 pub(crate) use terms::{Lengths, OnUse, Terms};
-pub(crate) use turns::{Acted, Deed, Found};
+pub(crate) use turns::{Acted, Anew, Deed, Found, Landed, Onward};
 pub(crate) use write::{Removed, Replaced};
 
 use crate::column::Column;

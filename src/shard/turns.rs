@@ -6,7 +6,7 @@
 
 use super::write::{Removed, Replaced, Table, drop_expired};
 use super::{Chores, Claim, Ledger, Life, Ruling, Shard, Terms};
-use crate::flight::{Asked, Begun, Call, Ending, Hold, Kind, Ticket, Wants};
+use crate::flight::{Aim, Asked, Begun, Call, Ending, Hold, Kind, Ticket, Wants};
 use crate::hash::HashBits;
 use crate::sync::Arc;
 use crate::table::{Node, Pin, Place, same_as};
@@ -21,6 +21,33 @@ pub(crate) enum Found<K, V> {
     Over(Asked<K, V>, Chores<K, V>),
     /// None.
     Begun(Begun<K, V>),
+}
+
+/// What a call comes to that waited, had its turn, and saw nothing to be told.
+pub(crate) enum Onward {
+    /// There is a live entry by now.
+    Alive,
+    /// It loads.
+    Leads,
+    /// It waits once more, for who loads by now.
+    Waits(Ticket),
+}
+
+/// What came of a load: a flight that has ended, and what its landing leaves to do.
+pub(crate) struct Landed<K, V> {
+    pub(crate) ending: Option<Ending<K, V>>,
+    pub(crate) chores: Chores<K, V>,
+    /// What was loaded is stored.
+    pub(crate) is_stored: bool,
+}
+
+/// How a call begins that loads a claimed value anew.
+pub(crate) enum Anew<K, V> {
+    Leads(Hold<K, V>),
+    /// Somebody else has the key's turn.
+    Taken(Asked<K, V>),
+    /// The value is not there any more.
+    Gone(Asked<K, V>),
 }
 
 /// What a computation wants done about its key.
@@ -40,9 +67,6 @@ pub(crate) enum Acted<K, V> {
     Gone,
 }
 
-/// A flight that has ended, and what its landing leaves to do.
-pub(crate) type Landed<K, V> = (Option<Ending<K, V>>, Chores<K, V>);
-
 impl<K: Eq, V> Shard<K, V> {
     /// A call that wants a key's value leads its flight, or joins it, if there is no entry.
     pub(crate) fn begin_load(
@@ -54,8 +78,8 @@ impl<K: Eq, V> Shard<K, V> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
         let Some(place) = table.find(hash, same_as(asked.key())) else {
-            let flight = ledger.flights.of_key(hash, asked.key());
-            return Found::Begun(ledger.flights.begin((hash, flight), asked, wants, true));
+            let known = ledger.flights.of_key(hash, asked.key());
+            return Found::Begun(ledger.flights.begin((hash, known), asked, wants, true));
         };
         let now = terms.clock.now();
         // What is over stays over: what is loaded now does not find it alive again.
@@ -70,8 +94,67 @@ impl<K: Eq, V> Shard<K, V> {
     pub(crate) fn begin_turn(&self, hash: HashBits, call: Arc<Call<K, V>>) -> Begun<K, V> {
         let mut locked = self.table.lock();
         let flights = &mut locked.parts().1.flights;
-        let flight = flights.of_key(hash, &call.key);
-        flights.begin((hash, flight), Asked::Shared(call), Wants::Turn, false)
+        let known = flights.of_key(hash, &call.key);
+        flights.begin((hash, known), Asked::Shared(call), Wants::Turn, false)
+    }
+
+    /// A call that is to load a claimed value anew leads the key's flight, if that value is still there, and nobody has the turn.
+    pub(crate) fn begin_anew(
+        &self,
+        terms: &Terms,
+        hash: HashBits,
+        (asked, aim): (Asked<K, V>, Aim),
+        claim: &Claim,
+    ) -> Anew<K, V> {
+        let mut locked = self.table.lock();
+        let (table, ledger) = locked.parts();
+        let known = ledger.flights.of_key(hash, asked.key());
+        let is_it = |place: &Place| {
+            claim.is_of(table.row(*place)) && table.node(*place).visible_until(terms.clock.now()).is_some()
+        };
+        if !table.find(hash, same_as(asked.key())).as_ref().is_some_and(is_it) {
+            return Anew::Gone(asked);
+        }
+        if known.is_taken() {
+            return Anew::Taken(asked);
+        }
+        Anew::Leads(ledger.flights.lead((hash, known), asked, aim, false))
+    }
+
+    /// A call that waited, and has its turn, tells a value to all who wait, if the node that it saw it in is still there: then it was there
+    /// when each of them asked. Else the next one has the turn.
+    pub(crate) fn end_look(
+        &self,
+        terms: &Terms,
+        (hash, hold): (HashBits, &mut Hold<K, V>),
+        seen: &Node<K, V>,
+    ) -> Option<Ending<K, V>> {
+        let mut locked = self.table.lock();
+        let (table, ledger) = locked.parts();
+        let place = table.find(hash, same_as(hold.key()));
+        let node = place.map(|place| table.node(place)).filter(|node| std::ptr::eq(*node, seen));
+        let is_alive = node.is_some_and(|node| node.visible_until(terms.clock.now()).is_some());
+        ledger.flights.end(hold, if is_alive { Kind::Value } else { Kind::Own })
+    }
+
+    /// A call that waited, and has its turn, has seen no entry, and is about to load.
+    pub(crate) fn go_on(
+        &self,
+        terms: &Terms,
+        (hash, hold): (HashBits, &mut Hold<K, V>),
+        wants: Wants,
+    ) -> Onward {
+        let mut locked = self.table.lock();
+        let (table, ledger) = locked.parts();
+        let place = table.find(hash, same_as(hold.key()));
+        // As in `begin_load`. What is over is left in its place, and goes when something is stored there.
+        if place.is_some_and(|place| table.node(place).reap(terms.clock.now()).is_err()) {
+            return Onward::Alive;
+        }
+        match ledger.flights.go_on(hold, wants, place.is_none()) {
+            None => Onward::Leads,
+            Some(ticket) => Onward::Waits(ticket),
+        }
     }
 
     /// Stores what was loaded, unless the key was written or removed meanwhile, and ends the flight, once no user code can panic
@@ -104,26 +187,28 @@ impl<K: Eq, V> Shard<K, V> {
         let kept = ending.as_mut().filter(|ending| !ending.is_overtaken);
         let key = kept.and_then(|ending| ending.take_key(hold));
         let Some(entry) = key.and_then(|key| Some((key, loaded.take()?))) else {
-            return Some((ending, Chores::none()));
+            return Some(Landed { ending, chores: Chores::none(), is_stored: false });
         };
         let life = (Life::Restarted, ruling.map_or(Ruling::NONE, |(ruling, _)| ruling));
         let chores = self.put(terms, (&mut table, ledger), hash, (entry, weight), (sealed, now, life));
-        Some((ending, chores))
+        let is_stored = !chores.has_refused();
+        Some(Landed { ending, chores, is_stored })
     }
 }
 
 impl<K: Eq, V> Shard<K, V> {
-    /// What a computation finds under its key, if that is alive. From now on it is told of writes that come between.
+    /// What a computation finds under its key, if that is alive. From now on it is told of writes that come between. `aim` is
+    /// what it does next.
     pub(crate) fn look_in_turn<'g>(
         &'g self,
         terms: &Terms,
-        (hash, hold): (HashBits, &Hold<K, V>),
+        (hash, hold, aim): (HashBits, &Hold<K, V>, Aim),
         pin: &'g Pin,
     ) -> Option<&'g Node<K, V>> {
         let mut locked = self.table.lock();
         let (table, ledger) = locked.parts();
         let place = table.find(hash, same_as(hold.key()));
-        ledger.flights.catch_up(hold);
+        ledger.flights.catch_up(hold, aim);
         let node = table.lend(place?, pin);
         // What is over is over for everybody: nobody finds it alive after the closure was shown that it is not.
         node.visible_until(terms.clock.now()).map(|_| node)

@@ -451,6 +451,12 @@ impl<K, V> Shard<K, V> {
 }
 
 impl<K, V> Chores<K, V> {
+    /// Whether what was to be stored was too heavy for that.
+    pub(crate) fn has_refused(&self) -> bool {
+        let left = self.seldom.as_ref().and_then(|seldom| seldom.left.as_ref());
+        left.is_some_and(|left| left.refused.is_some())
+    }
+
     /// Nothing was changed.
     pub(super) fn none() -> Self {
         Self { seldom: None, removed: None }

@@ -2,6 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `fresh.rs` | whether what comes back is what is stored |
 //! | `threads.rs` | by threads |
 //! | `futures.rs` | by futures, and in turn with threads |
 
@@ -9,6 +10,7 @@
 #[path = "../common/bare.rs"]
 #[allow(dead_code, reason = "for those who need all of it")]
 mod bare;
+mod fresh;
 #[cfg(feature = "async")]
 mod futures;
 mod threads;

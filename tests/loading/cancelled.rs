@@ -3,10 +3,11 @@
 //! Whatever was dropped, nobody waits in vain afterwards, nobody hears of something older than a write that came before
 //! his call, no two loaders of a key run at once, and the books are whole. `TIDEWHEEL_SEED` goes another way.
 
+use crate::alone::Alone;
 use crate::bare::{Running, block_on, pending};
 use crate::watchdog::Watchdog;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::thread;
@@ -263,7 +264,7 @@ const KEYS: u64 = 3;
 struct Stage {
     /// Time goes on by one with everything that happens; what is loaded or inserted is the time it began.
     now: AtomicU64,
-    is_loading: [AtomicBool; KEYS as usize],
+    loaders: [Alone; KEYS as usize],
     loads: AtomicU64,
 }
 
@@ -273,21 +274,20 @@ impl Stage {
     }
 }
 
-/// While it is there, a key is being loaded; by nobody else.
-struct Alone(Arc<Stage>, u64);
+/// While it is there, a key's loader runs.
+struct Loading(Arc<Stage>, u64, u64);
 
-impl Alone {
-    fn new(stage: &Arc<Stage>, key: u64) -> Self {
-        let was_loading = stage.is_loading[key as usize].swap(true, Ordering::AcqRel);
-        assert!(!was_loading, "two loaders of one key");
+impl Loading {
+    fn new(stage: &Arc<Stage>, key: u64, asked: u64) -> Self {
+        stage.loaders[key as usize].enter(asked);
         stage.loads.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(stage), key)
+        Self(Arc::clone(stage), key, asked)
     }
 }
 
-impl Drop for Alone {
+impl Drop for Loading {
     fn drop(&mut self) {
-        self.0.is_loading[self.1 as usize].store(false, Ordering::Release);
+        self.0.loaders[self.1 as usize].leave(self.2);
     }
 }
 
@@ -302,16 +302,24 @@ enum Fate {
 }
 
 /// A loader: when it began, if it comes to something; the same as an error.
-async fn loads(stage: Arc<Stage>, key: u64, times: u32, fate: Fate) -> Result<Option<u64>, u64> {
-    let _alone = Alone::new(&stage, key);
-    let began = stage.next();
-    pending(times).await;
-    match fate {
-        Fate::Value => Ok(Some(began)),
-        Fate::Error => Err(began),
-        Fate::Nothing => Ok(None),
-        Fate::Panic => resume_unwind(Box::new("planted")),
-        Fate::Stuck => std::future::pending().await,
+fn loads(
+    stage: Arc<Stage>,
+    key: u64,
+    times: u32,
+    fate: Fate,
+) -> impl Future<Output = Result<Option<u64>, u64>> + Send {
+    let asked = stage.loaders[key as usize].ask();
+    async move {
+        let _loading = Loading::new(&stage, key, asked);
+        let began = stage.next();
+        pending(times).await;
+        match fate {
+            Fate::Value => Ok(Some(began)),
+            Fate::Error => Err(began),
+            Fate::Nothing => Ok(None),
+            Fate::Panic => resume_unwind(Box::new("planted")),
+            Fate::Stuck => std::future::pending().await,
+        }
     }
 }
 
@@ -358,20 +366,23 @@ impl Play {
             }
             17 => {
                 self.written[key as usize] = self.stage.next();
-                self.cache.insert(key, self.written[key as usize]);
+                let insert = || self.cache.insert(key, self.written[key as usize]);
+                self.stage.loaders[key as usize].overtake(insert);
             }
             18 => {
                 self.written[key as usize] = self.stage.next();
-                self.cache.remove(&key);
+                self.stage.loaders[key as usize].overtake(|| self.cache.remove(&key));
             }
             19 => {
                 self.written = [self.stage.next(); KEYS as usize];
+                self.stage.loaders.iter().for_each(|key| key.overtake(|| {}));
                 self.cache.invalidate_all();
             }
             _ => {
                 let stage = &self.stage;
+                let asked = stage.loaders[key as usize].ask();
                 let loaded = self.cache.get_with_timeout(key, Duration::ZERO, || {
-                    let _alone = Alone::new(stage, key);
+                    let _loading = Loading::new(stage, key, asked);
                     stage.next()
                 });
                 assert!(loaded.is_ok_and(|value| value >= self.written[key as usize]) || loaded.is_err());
@@ -471,7 +482,7 @@ fn tasks_that_are_aborted_on_other_threads_leave_nothing_behind() {
                 let ended = task.await;
                 assert!(ended.is_ok() || ended.is_err_and(|error| error.is_cancelled()));
                 if dice.below(3) == 0 {
-                    cache.invalidate(&key);
+                    stage.loaders[key as usize].overtake(|| cache.invalidate(&key));
                 }
             }
         })
@@ -483,12 +494,13 @@ fn tasks_that_are_aborted_on_other_threads_leave_nothing_behind() {
             scope.spawn(move || {
                 for _ in 0..500 {
                     let key = dice.below(KEYS);
+                    let asked = stage.loaders[key as usize].ask();
                     cache.get_with(key, || {
-                        let _alone = Alone::new(stage, key);
+                        let _loading = Loading::new(stage, key, asked);
                         thread::yield_now();
                         stage.next()
                     });
-                    cache.remove(&key);
+                    stage.loaders[key as usize].overtake(|| cache.remove(&key));
                 }
             });
         }

@@ -194,16 +194,29 @@ fn an_eq_panics_while_it_is_looked_for_a_flight() {
 #[test]
 fn an_eq_panics_when_a_load_lands() {
     let _watchdog = Watchdog::over("a destructor that asks", 20);
-    let (cache, world) = hostile(|builder| builder);
-    cache.insert(world.key(2), world.value(2));
-    let load = {
-        let world = world.clone();
-        async move {
+    // An old value is loaded anew: what it is to be put in the place of is looked up.
+    let clock = ManualClock::new();
+    let (cache, world) =
+        hostile(|builder| builder.clock(clock.clone()).refresh_after(Duration::from_secs(1)));
+    cache.insert(world.key(1), world.value(1));
+    clock.advance(Duration::from_secs(2));
+    panics(|| {
+        cache.get_with(world.key(1), || {
             world.arm(1);
             world.value(1)
-        }
-    };
-    let mut call = with_the_turn(&cache, &world, load);
+        })
+    });
+    world.has_answered();
+}
+
+#[test]
+fn an_eq_panics_when_what_was_seen_in_turn_is_told() {
+    let _watchdog = Watchdog::over("a destructor that asks", 20);
+    let (cache, world) = hostile(|builder| builder);
+    let mut call = with_the_turn(&cache, &world, pending());
+    cache.insert(world.key(1), world.value(1));
+    // Not when it looks, but under the lock, with a clone of the value in hand.
+    world.arm(2);
     panics(|| call.step());
     world.has_answered();
 }

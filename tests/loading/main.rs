@@ -6,21 +6,33 @@
 //! | `threads.rs` | callers that are threads |
 //! | `futures.rs` | callers that are futures, on several executors |
 //! | `cancelled.rs` | futures that are dropped |
+//! | `counted.rs` | what a call counts as in the statistics |
 //! | `destructors.rs` | destructors that use the cache, or panic, where a call fails |
+//! | `looks.rs` | what a call that waited finds in its turn |
 //! | `many.rs` | many keys at once |
+//! | `overtaken.rs` | loaders that hang, and keys that are removed while they are loaded |
 //! | `panics.rs` | keys, values and clones that panic while a load is told |
 //! | `trouble.rs` | user code that panics or calls back, wherever it is run |
 
+#[cfg(feature = "async")]
+#[path = "../common/alone.rs"]
+mod alone;
 #[cfg(feature = "async")]
 #[path = "../common/bare.rs"]
 mod bare;
 #[cfg(feature = "async")]
 mod cancelled;
 #[cfg(feature = "async")]
+mod counted;
+#[cfg(feature = "async")]
 mod destructors;
 #[cfg(feature = "async")]
 mod futures;
+#[cfg(feature = "async")]
+mod looks;
 mod many;
+#[cfg(feature = "async")]
+mod overtaken;
 mod panics;
 mod threads;
 #[cfg(feature = "async")]

@@ -16,8 +16,9 @@ const REAPING: Bounds = Bounds { slots: at_most(2, 3), epoch: at_most(0, 1) };
 
 /// One more than there is, or ten.
 fn count(model: &Loads, key: u64) -> u64 {
+    let asked = model.ask(key);
     let more = |old: Option<tidewheel::Entry<u64, u64>>| {
-        model.load(key);
+        model.load(key, asked);
         old.map_or(10, |old| old.into_value() + 1)
     };
     model.cache.entry(key).and_upsert_with(more).into_value()
@@ -57,7 +58,7 @@ fn a_computation_against_an_insert() {
     explore(TWO, || {
         let model = Loads::lasting();
         model.cache.insert(KEY, 1);
-        let other = spawn(&model, |model| model.cache.insert(KEY, 5));
+        let other = spawn(&model, |model| model.overtake(KEY, |cache| cache.insert(KEY, 5)));
         let counted = count(&model, KEY);
         other.join().unwrap();
         assert_eq!(model.see(KEY), Some(if counted == 2 { 5 } else { 6 }));
@@ -71,7 +72,7 @@ fn a_computation_against_a_removal() {
     explore(TWO, || {
         let model = Loads::lasting();
         model.cache.insert(KEY, 1);
-        let other = spawn(&model, |model| model.cache.remove(&KEY));
+        let other = spawn(&model, |model| model.overtake(KEY, |cache| cache.remove(&KEY)));
         let counted = count(&model, KEY);
         match other.join().unwrap() {
             // Removed first.
@@ -171,7 +172,7 @@ fn a_refresh_against_a_removal() {
         let model = with_an_old_value();
         let other = spawn(&model, |model| {
             model.set_source(3);
-            model.cache.invalidate(&KEY);
+            model.overtake(KEY, |cache| cache.invalidate(&KEY));
         });
         model.get_with(KEY);
         other.join().unwrap();
@@ -187,7 +188,7 @@ fn a_refresh_against_an_insert() {
         let model = with_an_old_value();
         let other = spawn(&model, |model| {
             model.set_source(3);
-            model.cache.insert(KEY, 5);
+            model.overtake(KEY, |cache| cache.insert(KEY, 5));
         });
         model.get_with(KEY);
         other.join().unwrap();

@@ -163,8 +163,9 @@ fn an_error_against_two_waiters() {
     explore(THREE, || {
         let model = Loads::lasting();
         let fail = |model: &Loads| {
+            let asked = model.ask(KEY);
             let failed = model.cache.try_get_with(KEY, || {
-                model.load(KEY);
+                model.load(KEY, asked);
                 Err("no")
             });
             failed.map_err(|error| *error)
@@ -186,7 +187,7 @@ fn removal(remove: impl Fn(&Loads) + Send + Sync + 'static) {
         let model = Loads::lasting();
         let loader = spawn(&model, |model| model.get_with(KEY));
         model.set_source(2);
-        remove(&model);
+        model.overtake(KEY, |_| remove(&model));
         assert_eq!(model.get_with(KEY), 2, "older than the removal");
         assert!(matches!(loader.join().unwrap(), 1 | 2));
         assert_eq!(model.see(KEY), Some(2), "older than the removal");
@@ -222,10 +223,100 @@ fn a_removal_between_two_waiters() {
         let model = Loads::lasting();
         let early = [spawn(&model, |model| model.get_with(KEY)), spawn(&model, |model| model.get_with(KEY))];
         model.set_source(2);
-        model.cache.invalidate(&KEY);
+        model.overtake(KEY, |cache| cache.invalidate(&KEY));
         assert_eq!(model.get_with(KEY), 2, "older than the removal");
         early.into_iter().for_each(|call| assert!(matches!(call.join().unwrap(), 1 | 2)));
         assert_eq!(model.see(KEY), Some(2), "older than the removal");
+        model.end();
+    });
+}
+
+/// A loader that hangs, one who waits for it, and a removal: who asks after that loads at once, and shares what it loads with him who
+/// has the turn, or waits, when the loader goes.
+#[test]
+fn a_removal_against_the_end_of_a_loader_that_hangs() {
+    explore(TWO, || {
+        let model = Loads::lasting();
+        let leader = model.endless_call(KEY).must_wait();
+        let before = model.call(KEY).must_wait();
+        let after = spawn(&model, |model| {
+            model.overtake(KEY, |cache| cache.invalidate(&KEY));
+            model.get_with(KEY)
+        });
+        drop(leader);
+        assert_eq!((before.finish(), after.join().unwrap()), (1, 1));
+        assert!(matches!(model.runs(), 1 | 2));
+        assert_eq!(model.see(KEY), Some(1));
+        model.end();
+    });
+}
+
+/// The turn is on its way to one who waits, after a removal: who asks then waits for him.
+#[test]
+fn the_turn_on_its_way_against_a_late_call() {
+    explore(TWO, || {
+        let model = Loads::lasting();
+        let leader = model.endless_call(KEY).must_wait();
+        let waiter = model.call(KEY).must_wait();
+        model.overtake(KEY, |cache| cache.invalidate(&KEY));
+        drop(leader);
+        let late = spawn(&model, |model| model.get_with(KEY));
+        assert_eq!(waiter.finish_at_once(), 1);
+        assert_eq!((late.join().unwrap(), model.runs(), model.see(KEY)), (1, 1, Some(1)));
+        model.end();
+    });
+}
+
+/// One who waited has the turn, and looks at a value while that goes: who asks once it is gone, is not told of it.
+fn look(model: impl Fn() -> Loads + Send + Sync + 'static, go: impl Fn(&Loads) + Send + Sync + 'static) {
+    explore(REAPING, move || {
+        let model = model();
+        let leader = model.endless_call(KEY).must_wait();
+        let waiter = model.call(KEY).must_wait();
+        model.overtake(KEY, |cache| cache.insert(KEY, 5));
+        drop(leader);
+        let looking = spawn(&model, move |_| waiter.finish_at_once());
+        go(&model);
+        assert_ne!(model.see(KEY), Some(5));
+        assert_eq!(model.get_with(KEY), 1, "it was gone");
+        assert!(matches!(looking.join().unwrap(), 1 | 5));
+        model.cache.validate();
+    });
+}
+
+#[test]
+fn a_look_against_the_deadline() {
+    look(Loads::expiring, |model| model.clock.advance_without_sweeping(TTL));
+}
+
+#[test]
+fn a_look_against_eviction() {
+    look(|| Loads::build(|builder| builder.max_capacity(1)), |model| model.cache.insert(2, 7));
+}
+
+#[test]
+fn a_look_against_another_time_to_live() {
+    look(Loads::lasting, |model| assert!(model.cache.set_ttl(&KEY, Duration::ZERO)));
+}
+
+/// The same where another value is put in its place: those who ask after that are told none that is older.
+#[test]
+fn a_look_against_what_is_put_in_its_place() {
+    explore(REAPING, || {
+        let model = Loads::lasting();
+        let leader = model.endless_call(KEY).must_wait();
+        let waiter = model.call(KEY).must_wait();
+        model.overtake(KEY, |cache| cache.insert(KEY, 5));
+        drop(leader);
+        let looking = spawn(&model, move |_| waiter.finish_at_once());
+        assert!(model.cache.set_ttl(&KEY, Duration::ZERO));
+        let mut late = model.call(KEY);
+        let at_once = late.poll();
+        model.overtake(KEY, |cache| cache.insert(KEY, 6));
+        assert!(matches!(looking.join().unwrap(), 1 | 5 | 6));
+        let late = at_once.unwrap_or_else(|| late.finish());
+        assert!(matches!(late, 1 | 6), "it was told {late}");
+        assert_eq!(model.see(KEY), Some(6));
         model.end();
     });
 }
@@ -236,7 +327,7 @@ fn insert_against_a_load() {
     explore(WRITING, || {
         let model = Loads::lasting();
         let loader = spawn(&model, |model| model.get_with(KEY));
-        model.cache.insert(KEY, 5);
+        model.overtake(KEY, |cache| cache.insert(KEY, 5));
         assert_eq!(model.get_with(KEY), 5);
         assert!(matches!(loader.join().unwrap(), 1 | 5));
         assert_eq!(model.see(KEY), Some(5));
@@ -250,7 +341,7 @@ fn try_insert_against_a_load() {
     explore(WRITING, || {
         let model = Loads::lasting();
         let loader = spawn(&model, |model| model.get_with(KEY));
-        let inserted = model.cache.try_insert(KEY, 5).is_ok();
+        let inserted = model.overtake(KEY, |cache| cache.try_insert(KEY, 5)).is_ok();
         assert!(matches!(loader.join().unwrap(), 1 | 5));
         assert_eq!(model.see(KEY), Some(if inserted { 5 } else { 1 }));
         assert_eq!(model.told(), []);
@@ -265,7 +356,7 @@ fn insert_before_the_turn() {
         let model = Loads::lasting();
         let leader = model.endless_call(KEY).must_wait();
         let waiter = spawn(&model, |model| model.get_with(KEY));
-        model.cache.insert(KEY, 5);
+        model.overtake(KEY, |cache| cache.insert(KEY, 5));
         drop(leader);
         assert_eq!(waiter.join().unwrap(), 5);
         assert_eq!((model.runs(), model.see(KEY)), (0, Some(5)));
@@ -280,7 +371,7 @@ fn insert_that_is_over_before_the_turn() {
         let model = Loads::expiring();
         let leader = model.endless_call(KEY).must_wait();
         let waiter = spawn(&model, |model| model.get_with(KEY));
-        model.cache.insert(KEY, 5);
+        model.overtake(KEY, |cache| cache.insert(KEY, 5));
         model.clock.advance_without_sweeping(TTL);
         drop(leader);
         // 5, if it came while that was alive.

@@ -1,5 +1,9 @@
 //! A cache in a storm, what is done to it, and what must be true of it.
 
+#[path = "../../../../tests/common/alone.rs"]
+mod alone;
+
+use alone::Alone;
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread::{self, JoinHandle};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -92,7 +96,7 @@ struct Key {
     source: AtomicU64,
     /// What was the source when the last removal or write returned.
     floor: AtomicU64,
-    is_loaded: AtomicBool,
+    loaders: Alone,
 }
 
 /// A clone is for another thread.
@@ -152,18 +156,23 @@ impl World {
     }
 
     /// What a loader does, and others meanwhile.
-    fn load(&self, key: u64, meanwhile: impl FnOnce(&Self)) -> Value {
-        let here = self.begin(key);
+    fn load(&self, (key, asked): (u64, u64), meanwhile: impl FnOnce(&Self)) -> Value {
+        let here = self.begin(key, asked);
         thread::yield_now();
         meanwhile(self);
         drop(here.1);
         self.value(here.0)
     }
 
-    fn begin(&self, key: u64) -> (u64, Running<'_>) {
+    fn begin(&self, key: u64, asked: u64) -> (u64, Running<'_>) {
         let key = self.key(key);
-        assert!(!key.is_loaded.swap(true, Relaxed), "two loaders of one key");
-        (key.source.load(Relaxed), Running(&key.is_loaded))
+        key.loaders.enter(asked);
+        (key.source.load(Relaxed), Running(&key.loaders, asked))
+    }
+
+    /// For the loader of a call that begins.
+    fn asked(&self, key: u64) -> (u64, u64) {
+        (key, self.key(key).loaders.ask())
     }
 
     /// Asks for a key, and looks whether the answer is older than what had been done to the key before.
@@ -177,24 +186,31 @@ impl World {
     }
 
     fn get_with(&self, key: u64, meanwhile: impl FnOnce(&Self)) {
-        let ask = || self.cache.get_with(key, || self.load(key, meanwhile));
+        let asked = self.asked(key);
+        let ask = || self.cache.get_with(key, || self.load(asked, meanwhile));
         self.ask(key, ask, |value| Some(value.version));
     }
 
     pub(crate) fn get_out_of_time(&self, key: u64, meanwhile: impl FnOnce(&Self)) -> Option<u64> {
-        let ask = || self.cache.get_with_timeout(key, TTL, || self.load(key, meanwhile)).ok();
+        let asked = self.asked(key);
+        let ask = || self.cache.get_with_timeout(key, TTL, || self.load(asked, meanwhile)).ok();
         let value = self.ask(key, ask, |value| value.as_ref().map(|value| value.version));
         value.map(|value| value.version)
+    }
+
+    fn overtake<R>(&self, key: u64, write: impl FnOnce() -> R) -> R {
+        self.key(key).loaders.overtake(write)
     }
 
     /// Something that loads of the key which began before are not to outlive.
     fn change(&self, key: u64, change: impl FnOnce(u64)) {
         let version = self.key(key).source.fetch_add(1, Relaxed) + 1;
-        change(version);
+        self.overtake(key, || change(version));
         self.key(key).floor.fetch_max(version, Relaxed);
     }
 
     fn act(&self, key: u64, deed: Deed, keys: u64) {
+        let asked = self.asked(key);
         match deed {
             Deed::Load => self.get_with(key, |_| {}),
             Deed::LoadTwo => self.get_with(key, |world| {
@@ -204,7 +220,7 @@ impl World {
             }),
             Deed::Fail => {
                 let fail = || {
-                    drop(self.load(key, |_| {}));
+                    drop(self.load(asked, |_| {}));
                     Err("no")
                 };
                 let ask = || self.cache.try_get_with(key, fail);
@@ -213,7 +229,7 @@ impl World {
             Deed::Nothing => {
                 let ask = || {
                     self.cache.optionally_get_with(key, || {
-                        drop(self.load(key, |_| {}));
+                        drop(self.load(asked, |_| {}));
                         None
                     })
                 };
@@ -222,7 +238,7 @@ impl World {
             Deed::Panic => {
                 let ask = || {
                     self.cache.get_with(key, || {
-                        drop(self.load(key, |_| {}));
+                        drop(self.load(asked, |_| {}));
                         resume_unwind(Box::new("on purpose"))
                     })
                 };
@@ -243,17 +259,19 @@ impl World {
                 }
                 // The turn is passed on first, and what the future holds is dropped after that.
                 if call.is_loading.swap(false, Relaxed) {
-                    self.key(key).is_loaded.store(false, Relaxed);
+                    self.key(key).loaders.leave(call.asked);
                 }
             }
             Deed::Invalidate => self.change(key, |_| {
                 let _ = self.cache.invalidate(&key);
             }),
             Deed::Remove => self.change(key, |_| drop(self.cache.remove(&key))),
-            Deed::RemoveIf => drop(self.cache.remove_if(&key, |_| true)),
+            Deed::RemoveIf => drop(self.overtake(key, || self.cache.remove_if(&key, |_| true))),
             Deed::InvalidateAll => {
                 let versions = self.keys.each_ref().map(|key| key.source.fetch_add(1, Relaxed) + 1);
+                self.keys.iter().for_each(|key| key.loaders.begin());
                 self.cache.invalidate_all();
+                self.keys.iter().for_each(|key| key.loaders.end());
                 for (key, version) in self.keys.iter().zip(versions) {
                     key.floor.fetch_max(version, Relaxed);
                 }
@@ -261,8 +279,10 @@ impl World {
             Deed::Insert => {
                 self.change(key, |version| self.cache.insert(key, self.value(version | WRITTEN)));
             }
-            Deed::TryInsert => drop(self.cache.try_insert(key, self.value(WRITTEN))),
-            Deed::Update => drop(self.cache.update(&key, Value::clone)),
+            Deed::TryInsert => {
+                drop(self.overtake(key, || self.cache.try_insert(key, self.value(WRITTEN))));
+            }
+            Deed::Update => drop(self.overtake(key, || self.cache.update(&key, Value::clone))),
             Deed::Touch => drop(self.cache.touch(&key)),
             Deed::Reap => self.clock.advance(TTL / 2),
             Deed::Pass => self.clock.advance_without_sweeping(TTL / 2),
@@ -272,11 +292,12 @@ impl World {
     /// A load as a future, which takes two polls.
     fn call(&self, key: u64) -> Call {
         let world = self.clone();
+        let (_, asked) = self.asked(key);
         let is_loading = Arc::new(AtomicBool::new(false));
         let loading = Arc::clone(&is_loading);
         let future = async move {
             let load = async {
-                let (version, running) = world.begin(key);
+                let (version, running) = world.begin(key, asked);
                 std::mem::forget(running);
                 loading.store(true, Relaxed);
                 let mut polls = 0;
@@ -287,12 +308,12 @@ impl World {
                 })
                 .await;
                 loading.store(false, Relaxed);
-                world.key(key).is_loaded.store(false, Relaxed);
+                world.key(key).loaders.leave(asked);
                 world.value(version)
             };
             world.cache.get_with_async(key, load).await
         };
-        Call { future: Box::pin(future), is_loading, woken: Arc::default() }
+        Call { future: Box::pin(future), is_loading, asked, woken: Arc::default() }
     }
 
     /// Nobody leads or waits, the books agree, what is stored is not older than it may be, and no value is left.
@@ -310,11 +331,11 @@ impl World {
 }
 
 /// While a loader runs; also if it panics.
-struct Running<'w>(&'w AtomicBool);
+struct Running<'w>(&'w Alone, u64);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.store(false, Relaxed);
+        self.0.leave(self.1);
     }
 }
 
@@ -322,6 +343,8 @@ struct Call {
     future: Pin<Box<dyn Future<Output = Value>>>,
     /// Its own loader has begun, and has not ended.
     is_loading: Arc<AtomicBool>,
+    /// Of its loader.
+    asked: u64,
     woken: Arc<Flag>,
 }
 

@@ -1,9 +1,10 @@
 //! Caches for models of loading: values that are plain numbers, made from a *source* that changes, by loaders that
-//! notice when another one runs for the same key; and futures that are polled by hand.
+//! notice when another one runs for the same key that was not overtaken; and futures that are polled by hand.
 //!
 //! The values are not in loom's sight: calls share what one of them made in an `Arc` of std's, which loom does not
 //! know. That nodes are not read after they were freed is for the other models.
 
+use super::alone::Alone;
 use super::cache::{Fixed, TTL};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
@@ -28,8 +29,8 @@ pub struct Loads {
 struct Shared {
     /// What loaders make. In loom's sight, and it orders nothing: what a loader sees of it, the cache's locks bring.
     source: AtomicUsize,
-    /// Loaders that run, of keys 0, 1 and 2. Not in loom's sight.
-    running: [AtomicU64; 3],
+    /// Of keys 0, 1 and 2. Not in loom's sight.
+    loaders: [Alone; 3],
     runs: AtomicU64,
     told: Mutex<Vec<(u64, u64, RemovalCause)>>,
     /// Where loom may have another thread go on.
@@ -52,7 +53,7 @@ impl Loads {
         let clock = ManualClock::new();
         let shared = Arc::new(Shared {
             source: AtomicUsize::new(1),
-            running: [const { AtomicU64::new(0) }; 3],
+            loaders: Default::default(),
             runs: AtomicU64::new(0),
             told: Mutex::new(Vec::new()),
             step: AtomicUsize::new(0),
@@ -73,30 +74,42 @@ impl Loads {
         self.shared.source.store(value, Ordering::Relaxed);
     }
 
-    /// What a loader of a key does: reads the source, and takes its time.
-    pub fn load(&self, key: u64) -> u64 {
-        let running = &self.shared.running[key as usize];
-        assert_eq!(running.fetch_add(1, Relaxed), 0, "two loaders of one key");
+    /// Runs a removal or a write of a key, after which it may be loaded beside an old loader.
+    pub fn overtake<R>(&self, key: u64, write: impl FnOnce(&Numbers) -> R) -> R {
+        self.shared.loaders[key as usize].overtake(|| write(&self.cache))
+    }
+
+    /// For the loader of a call that begins.
+    pub fn ask(&self, key: u64) -> u64 {
+        self.shared.loaders[key as usize].ask()
+    }
+
+    /// What a loader of a key does, whose call has asked: reads the source, and takes its time.
+    pub fn load(&self, key: u64, asked: u64) -> u64 {
+        let loaders = &self.shared.loaders[key as usize];
+        loaders.enter(asked);
         self.shared.runs.fetch_add(1, Relaxed);
         let value = self.shared.source.load(Ordering::Relaxed) as u64;
         self.shared.step.fetch_add(1, Ordering::Relaxed);
-        running.fetch_sub(1, Relaxed);
+        loaders.leave(asked);
         value
     }
 
     pub fn get_with(&self, key: u64) -> u64 {
-        self.cache.get_with(key, || self.load(key))
+        let asked = self.ask(key);
+        self.cache.get_with(key, || self.load(key, asked))
     }
 
     /// Waits for others no longer than an instant.
     pub fn get_at_once(&self, key: u64) -> Option<u64> {
-        self.cache.get_with_timeout(key, Duration::from_secs(1), || self.load(key)).ok()
+        let asked = self.ask(key);
+        self.cache.get_with_timeout(key, Duration::from_secs(1), || self.load(key, asked)).ok()
     }
 
     /// A call that is polled by hand, with a loader as above.
     pub fn call(&self, key: u64) -> Task<u64> {
-        let model = self.clone();
-        Task::new(async move { model.cache.get_with_async(key, async { model.load(key) }).await })
+        let (model, asked) = (self.clone(), self.ask(key));
+        Task::new(async move { model.cache.get_with_async(key, async { model.load(key, asked) }).await })
     }
 
     /// The same with a loader that comes to no end.

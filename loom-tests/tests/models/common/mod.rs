@@ -2,6 +2,8 @@
 
 #![allow(unreachable_pub)]
 
+#[path = "../../../../tests/common/alone.rs"]
+pub mod alone;
 pub mod cache;
 pub mod loads;
 
