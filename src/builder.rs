@@ -9,7 +9,7 @@ use crate::error::BuildError;
 use crate::expiry::Expiry;
 use crate::hash::RandomState;
 use crate::listener::Listener;
-use crate::policy::{Border, EvictionPolicy, Policy};
+use crate::policy::{Account, Border, EvictionPolicy, Policy};
 use crate::reaper::Reaper;
 use crate::shard::{Lengths, OnUse, Shard, Terms};
 use crate::stats::Reads;
@@ -31,7 +31,7 @@ const MAX_IN_SHARD: usize = 1 << 27;
 /// others have room, and the policy sees too little.
 const LEAST_IN_SHARD: u64 = 64;
 
-/// The most shards where entries have weights: so that an eighth of the capacity fits into one.
+/// The most shards where entries have weights: writers meet at the account anyway, and of few entries each shard has some.
 const MAX_SHARDS_WEIGHED: usize = 8;
 
 /// Builds a [`Cache`]; made by [`Cache::builder`].
@@ -54,6 +54,7 @@ pub struct CacheBuilder<K, V> {
     max_capacity: Option<u64>,
     eviction_policy: Option<EvictionPolicy>,
     weigher: Option<Box<Weigher<K, V>>>,
+    pins: Option<Box<Pins<K, V>>>,
     counted: bool,
     initial_capacity: usize,
     shards: Option<usize>,
@@ -75,6 +76,7 @@ impl<K, V> CacheBuilder<K, V> {
             max_capacity: None,
             eviction_policy: None,
             weigher: None,
+            pins: None,
             counted: false,
             initial_capacity: 0,
             shards: None,
@@ -109,10 +111,10 @@ impl<K, V> CacheBuilder<K, V> {
     /// cache at once; its value is dropped a little later, while a sixteenth of the capacity and some hundred entries a
     /// shard wait for that at most, unless a guard is held.
     ///
-    /// Zero: nothing is ever kept, but for entries that weigh nothing.
+    /// Zero: nothing is ever kept, but for entries that are [pinned](Self::pin_if).
     ///
-    /// Each shard has an equal part of the capacity. There are so few shards that a part is at least 64, and,
-    /// with a weigher, at most eight, so that an entry of up to an eighth of the capacity is always kept.
+    /// Without a weigher each shard has an equal part of the capacity, and there are so few shards that a part is at least
+    /// 64. With one there are eight shards at most, which share the room: an entry that weighs as much as all of it is kept.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().max_capacity(10).build()?;
@@ -129,14 +131,14 @@ impl<K, V> CacheBuilder<K, V> {
 
     /// What an entry weighs, in units of the capacity: bytes, for instance. Default: one.
     ///
-    /// It is asked once for each value that is stored, before any lock is taken; if it panics, nothing has changed. An entry
-    /// that weighs nothing is pinned: it is never evicted. An entry that is heavier than its shard's part of
-    /// the capacity is refused: it is not kept, an older value under its key is removed all the same (with the
-    /// cause [`Replaced`](crate::RemovalCause::Replaced)), and the listener hears of it with the cause
-    /// [`Size`](crate::RemovalCause::Size). An eighth of the capacity is never too heavy. The call that wanted to store a refused
-    /// value answers as if it had been stored, and evicted at once.
+    /// It is asked once for each value that is stored, before any lock is taken; if it panics, nothing has changed. Zero counts
+    /// as one: even an empty value takes memory, and a million of them are no less bounded than others. (What is never to be evicted
+    /// is for [`pin_if`](Self::pin_if) to say.) An entry that is heavier than the capacity is refused: it is not kept, an older
+    /// value under its key is removed all the same (with the cause [`Replaced`](crate::RemovalCause::Replaced)), and the
+    /// listener hears of it with the cause [`Size`](crate::RemovalCause::Size). The call that wanted to store a refused value
+    /// answers as if it had been stored, and evicted at once.
     ///
-    /// An entry that is as heavy as very many others holds its shard's lock while it evicts them.
+    /// An entry that is as heavy as very many others has them evicted some at a time: no lock is held for long.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder()
@@ -150,6 +152,31 @@ impl<K, V> CacheBuilder<K, V> {
     /// ```
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Box::new(weigher));
+        self
+    }
+
+    /// Which entries are never evicted. Default: none.
+    ///
+    /// It is asked once for each value that is stored, before any lock is taken and before the weigher, which is not asked about
+    /// what is pinned. A pinned entry expires, is replaced and is removed as any other. It takes no room: it counts nothing for
+    /// the [capacity](Self::max_capacity) and in [`weighted_size`](Cache::weighted_size), and so **nothing bounds how many there
+    /// are, but this closure**. Pin what is known to be few.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder()
+    ///     .max_capacity(2)
+    ///     .pin_if(|user: &&str, _: &u64| *user == "root")
+    ///     .build()?;
+    /// cache.insert("root", 0);
+    /// for user in ["ada", "bob", "eve"] {
+    ///     cache.insert(user, 1);
+    /// }
+    /// assert!(cache.contains_key("root"));
+    /// assert_eq!((cache.entry_count(), cache.weighted_size()), (3, 2));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn pin_if(mut self, is_pinned: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> Self {
+        self.pins = Some(Box::new(is_pinned));
         self
     }
 
@@ -432,6 +459,8 @@ impl<K, V> CacheBuilder<K, V> {
         let (ruled, listened) = (self.expiry.is_some(), self.listener.is_listening());
         let mut terms = Terms::new(self.timeline, self.lengths, self.jitter, ruled, listened);
         let (kind, border) = (self.eviction_policy.unwrap_or_default(), Arc::new(Border::new()));
+        let limit = self.max_capacity.filter(|_| self.weigher.is_some());
+        let account = limit.map(|limit| Arc::new(Account::new(limit)));
         terms.counted = self.max_capacity.is_some() && kind != EvictionPolicy::Fifo;
         terms.weighed = self.weigher.is_some();
         terms.lead = self.lead;
@@ -443,9 +472,10 @@ impl<K, V> CacheBuilder<K, V> {
         };
         let shard = |number| {
             let policy = self.max_capacity.map(|capacity| {
-                Policy::new(kind, Bound::part(capacity, number, shards), shards, Arc::clone(&border))
+                let shared = (Arc::clone(&border), account.clone());
+                Policy::new(kind, Bound::part(capacity, number, shards), shards, shared)
             });
-            Shard::new(each, now, &terms, policy, self.counted)
+            Shard::new((number, each), now, &terms, policy, self.counted)
         };
         let parts = Parts {
             name: self.name,
@@ -454,8 +484,8 @@ impl<K, V> CacheBuilder<K, V> {
             terms,
             listener: Some(self.listener).filter(Listener::is_there),
             expiry: self.expiry,
-            bound: self.max_capacity.map(|capacity| Bound::new(capacity, kind)),
-            weigher: self.weigher,
+            bound: self.max_capacity.map(|capacity| Bound::new(capacity, kind, account.clone())),
+            weigher: weighing(self.weigher, self.pins),
             reads: self.counted.then(Reads::new),
             refreshes: self.refresh.is_some(),
             background: self.background,
@@ -483,6 +513,24 @@ impl<K, V> CacheBuilder<K, V> {
     }
 }
 
+/// What says whether an entry is pinned.
+type Pins<K, V> = dyn Fn(&K, &V) -> bool + Send + Sync;
+
+/// What the entries weigh in the end: nothing if they are pinned, and else one at least.
+fn weighing<K: 'static, V: 'static>(
+    weigher: Option<Box<Weigher<K, V>>>,
+    pins: Option<Box<Pins<K, V>>>,
+) -> Option<Box<Weigher<K, V>>> {
+    Some(match (weigher, pins) {
+        (None, None) => return None,
+        (Some(weigher), None) => Box::new(move |key, value| weigher(key, value).max(1)),
+        (None, Some(pins)) => Box::new(move |key, value| u32::from(!pins(key, value))),
+        (Some(weigher), Some(pins)) => {
+            Box::new(move |key, value| if pins(key, value) { 0 } else { weigher(key, value).max(1) })
+        }
+    })
+}
+
 /// Four shards for each processor: with that, two of as many writers as there are processors seldom meet.
 fn default_shards() -> usize {
     let processors = available_parallelism().map_or(1, NonZero::get);
@@ -496,6 +544,7 @@ impl<K, V> fmt::Debug for CacheBuilder<K, V> {
             .field("max_capacity", &self.max_capacity)
             .field("eviction_policy", &self.eviction_policy)
             .field("weigher", &self.weigher.is_some())
+            .field("pin_if", &self.pins.is_some())
             .field("record_stats", &self.counted)
             .field("initial_capacity", &self.initial_capacity)
             .field("shards", &self.shards)

@@ -21,6 +21,7 @@ mod load_many;
 mod read;
 mod refresh;
 mod rename;
+mod room;
 mod rule;
 #[cfg(feature = "serde")]
 mod snapshot;
@@ -310,7 +311,11 @@ impl<K, V, S> Cache<K, V, S> {
     /// Tells the listener of what did not stay.
     #[cold]
     fn tell_of_left(&self, shard: &Shard<K, V>, left: Left<K, V>) {
-        let Left { evicted, refused } = left;
+        let Left { evicted, refused, elsewhere } = left;
+        // Those went first.
+        for (number, chores) in elsewhere {
+            self.conclude(&self.parts().shards[number], chores, RemovalCause::Size);
+        }
         for (old, was_alive) in evicted {
             let cause = if was_alive { RemovalCause::Size } else { RemovalCause::Expired };
             self.tell(shard, old, cause);
@@ -451,7 +456,7 @@ where
         self.inner.run_pending_tasks();
     }
 
-    /// Recounts everything: rows, nodes, wheel, counts; and that no key is there twice.
+    /// Recounts everything: rows, nodes, wheel, counts, weights; and that no key is there twice. For when no writer runs.
     ///
     /// # Panics
     ///
@@ -459,6 +464,7 @@ where
     #[doc(hidden)]
     pub fn validate(&self) {
         self.parts().shards.iter().for_each(Shard::validate);
+        self.validate_account();
     }
 }
 

@@ -166,6 +166,9 @@ pub enum BuildError {
     },
     /// There is a weigher, and nothing that the weights are for: no [`max_capacity`](crate::CacheBuilder::max_capacity).
     WeigherWithoutCapacity,
+    /// Some entries are never to be evicted ([`pin_if`](crate::CacheBuilder::pin_if)), and none is: there is no
+    /// [`max_capacity`](crate::CacheBuilder::max_capacity).
+    PinWithoutCapacity,
     /// There is an eviction policy, and nothing is ever evicted: no [`max_capacity`](crate::CacheBuilder::max_capacity).
     PolicyWithoutCapacity,
     /// It is said how values are loaded anew, and not from which age on:
@@ -204,6 +207,9 @@ impl fmt::Display for BuildError {
             Self::WeigherWithoutCapacity => {
                 write!(f, "a weigher was given and no maximal capacity; give both, or a capacity alone")
             }
+            Self::PinWithoutCapacity => {
+                write!(f, "entries are pinned, but without a maximal capacity none is ever evicted")
+            }
             Self::PolicyWithoutCapacity => {
                 write!(f, "an eviction policy was given and no maximal capacity; give both, or neither")
             }
@@ -240,6 +246,7 @@ impl Error for BuildError {
             Self::Shards { .. }
             | Self::InitialCapacity { .. }
             | Self::WeigherWithoutCapacity
+            | Self::PinWithoutCapacity
             | Self::PolicyWithoutCapacity
             | Self::ReloadWithoutAge
             | Self::RefreshAfter { .. }

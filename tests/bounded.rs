@@ -10,14 +10,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tidewheel::{
-    Cache, CacheBuilder, CapacityError, EvictionPolicy, Expiry, ManualClock, RemovalCause, WeakCache,
+    BuildError, Cache, CacheBuilder, CapacityError, EvictionPolicy, Expiry, ManualClock, RemovalCause,
+    WeakCache,
 };
 
 const POLICIES: [EvictionPolicy; 3] = [EvictionPolicy::Adaptive, EvictionPolicy::Clock, EvictionPolicy::Fifo];
 
 /// An entry that weighs what its value says.
 fn weighed(capacity: u64) -> CacheBuilder<u64, u32> {
-    Cache::builder().max_capacity(capacity).weigher(|_, weight| *weight)
+    Cache::builder().max_capacity(capacity).weigher(|_, weight| *weight).pin_if(|_, weight| *weight == 0)
 }
 
 type Reports<V> = Arc<Mutex<Vec<(u64, V, RemovalCause)>>>;
@@ -155,7 +156,7 @@ fn what_is_too_heavy_is_refused_by_every_call() {
 }
 
 #[test]
-fn what_weighs_nothing_is_never_evicted() {
+fn what_is_pinned_is_never_evicted() {
     for policy in POLICIES {
         let cache = weighed(100).eviction_policy(policy).build_with_hasher(Colliding).unwrap();
         (0..50).for_each(|key| cache.insert(key, 0));
@@ -168,6 +169,60 @@ fn what_weighs_nothing_is_never_evicted() {
         assert!((0..50).all(|key| cache.contains_key(&key)), "{policy:?}");
         cache.validate();
     }
+}
+
+/// Zero counts as one. It was a pin once: a weigher of `page.len()` kept every empty page for ever.
+#[test]
+fn values_of_weight_zero_are_bounded() {
+    for policy in POLICIES {
+        let cache = Cache::builder()
+            .max_capacity(1 << 14)
+            .eviction_policy(policy)
+            .weigher(|_: &u64, page: &Vec<u8>| page.len() as u32)
+            .build()
+            .unwrap();
+        (0..100_000).for_each(|key| cache.insert(key, Vec::new()));
+        assert_eq!((cache.entry_count(), cache.weighted_size()), (1 << 14, 1 << 14), "{policy:?}");
+        // One that is half of it has half of them go.
+        cache.insert(0, vec![0; 1 << 13]);
+        assert_eq!((cache.entry_count(), cache.weighted_size()), ((1 << 13) + 1, 1 << 14), "{policy:?}");
+        cache.validate();
+    }
+}
+
+/// Pinned by key, and by value, with and without weights: neither evicted nor counted, and gone when it is removed, replaced or over.
+#[test]
+fn what_is_pinned_takes_no_room() {
+    let builder =
+        || Cache::builder().max_capacity(10).pin_if(|key: &u64, value: &u64| *key < 5 || *value == 7);
+    let clock = ManualClock::new();
+    let asked = Arc::new(AtomicU64::new(0));
+    let weighs = Arc::clone(&asked);
+    let weighed = builder().weigher(move |_, _| {
+        weighs.fetch_add(1, Ordering::Relaxed);
+        1
+    });
+    for builder in [builder(), weighed] {
+        let cache = builder.clock(clock.clone()).build().unwrap();
+        (0..5).for_each(|key| cache.insert(key, key));
+        assert_eq!(asked.load(Ordering::Relaxed), 0, "what is pinned is not weighed");
+        (100..200).for_each(|key| cache.insert(key, if key % 10 == 0 { 7 } else { 1 }));
+        assert_eq!((cache.entry_count(), cache.weighted_size()), (25, 10));
+        assert!((0..5).chain((100..200).step_by(10)).all(|key| cache.contains_key(&key)));
+        // By its value, it is not any more; and then it is again.
+        assert!(cache.update(&100, |_| 1));
+        assert_eq!((cache.entry_count(), cache.weighted_size()), (24, 10));
+        assert!(cache.update(&110, |_| 7));
+        cache.set_max_capacity(0).unwrap();
+        assert_eq!((cache.entry_count(), cache.weighted_size()), (14, 0));
+        assert_eq!(cache.remove(&0), Some(0));
+        cache.insert_with_ttl(1, 1, Duration::from_secs(1));
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(cache.entry_count(), 12);
+        cache.validate();
+    }
+    let error = Cache::<u64, u64>::builder().pin_if(|_, _| true).build().unwrap_err();
+    assert!(matches!(error, BuildError::PinWithoutCapacity), "{error}");
 }
 
 /// A pinned row's place in the queues was from another time, in a queue that the policy does not have.

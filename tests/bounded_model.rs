@@ -34,9 +34,10 @@ impl Numbers {
         let weight = match self.below(16) {
             0 => 0,
             1 => part,
-            2 => part + self.below(3),
+            2 => capacity + self.below(2),
             3 => capacity / 8,
-            4 | 5 => self.below(part + 1),
+            4 => self.below(part + 1),
+            5 => self.below(capacity + 1),
             6..=9 => 1,
             _ => 1 + self.below(part / 16 + 1),
         };

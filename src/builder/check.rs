@@ -46,6 +46,9 @@ impl<K, V> CacheBuilder<K, V> {
             if self.weigher.is_some() {
                 return Err(BuildError::WeigherWithoutCapacity);
             }
+            if self.pins.is_some() {
+                return Err(BuildError::PinWithoutCapacity);
+            }
             if self.eviction_policy.is_some() {
                 return Err(BuildError::PolicyWithoutCapacity);
             }

@@ -3,19 +3,18 @@
 use super::{Cache, Parts};
 use crate::error::CapacityError;
 use crate::listener::RemovalCause;
-use crate::policy::EvictionPolicy;
+use crate::policy::{Account, EvictionPolicy};
 use crate::shard::Shard;
 use crate::stats::Stats;
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex};
 use crate::time::Span;
 use std::time::Duration;
 
-/// What an entry weighs, as the user says.
+/// What an entry weighs, as the user says: nothing if it is pinned, and else one at least.
 pub(crate) type Weigher<K, V> = dyn Fn(&K, &V) -> u32 + Send + Sync;
 
 /// How much a cache may hold.
-#[derive(Debug)]
 pub(crate) struct Bound {
     /// In all, as was asked for last.
     wanted: AtomicU64,
@@ -24,12 +23,18 @@ pub(crate) struct Bound {
     /// How many callers are about to change it.
     changing: Mutex<usize>,
     policy: EvictionPolicy,
+    /// Where entries have weights.
+    account: Option<Arc<Account>>,
 }
 
 impl Bound {
-    pub(crate) fn new(capacity: u64, policy: EvictionPolicy) -> Self {
+    pub(crate) fn new(capacity: u64, policy: EvictionPolicy, account: Option<Arc<Account>>) -> Self {
         let [wanted, holds] = [capacity; 2].map(AtomicU64::new);
-        Self { wanted, holds, changing: Mutex::new(0), policy }
+        Self { wanted, holds, changing: Mutex::new(0), policy, account }
+    }
+
+    pub(super) fn account(&self) -> Option<&Account> {
+        self.account.as_deref()
     }
 
     fn capacity(&self) -> u64 {
@@ -47,6 +52,13 @@ impl Bound {
         self.wanted.store(capacity, Ordering::Relaxed);
     }
 
+    /// Has an account's limit be what is wanted, as far as it can be, given so much. Returns what is still too much.
+    pub(super) fn fit(&self, account: &Account, given: u64) -> u64 {
+        let _changing = self.changing.lock();
+        // ORDERING: Relaxed; it is stored under this lock.
+        account.set_limit(self.wanted.load(Ordering::Relaxed), given)
+    }
+
     /// After the last shard has heard of it. While others are on their way, not all have heard of what they want.
     fn end(&self) {
         let mut changing = self.changing.lock();
@@ -57,7 +69,8 @@ impl Bound {
         }
     }
 
-    /// What a shard may hold: an equal part, as near as can be. The parts are the whole.
+    /// A shard's part, which it may hold, or where there is an account is meant to: an equal one, as near as can be. The
+    /// parts are the whole.
     pub(crate) fn part(capacity: u64, shard: usize, shards: usize) -> u64 {
         let (shard, shards) = (shard as u64, shards as u64);
         capacity / shards + u64::from(shard < capacity % shards)
@@ -112,10 +125,23 @@ impl<K, V, S> Cache<K, V, S> {
     /// ```
     #[must_use]
     pub fn weighted_size(&self) -> u64 {
-        if self.parts().bound.is_none() {
-            return self.entry_count() as u64;
+        match &self.parts().bound {
+            None => self.entry_count() as u64,
+            Some(Bound { account: Some(account), .. }) => account.taken(),
+            Some(_) => self.parts().shards.iter().map(Shard::weight).sum(),
         }
-        self.parts().shards.iter().map(Shard::weight).sum()
+    }
+
+    /// Whether what was taken from the account is what the entries weigh. For tests, while no writer runs.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it is not.
+    pub(super) fn validate_account(&self) {
+        let Some(account) = self.parts().bound.as_ref().and_then(Bound::account) else { return };
+        let weight: u64 = self.parts().shards.iter().map(Shard::weight).sum();
+        assert_eq!(account.taken(), weight, "the account against the shards");
+        assert!(weight <= account.limit(), "{weight} of {}", account.limit());
     }
 
     /// What the cache was built with, and was set to since.
@@ -170,13 +196,13 @@ impl<K, V, S> Cache<K, V, S> {
     /// Changes how much the cache may hold, in the unit that it was built with. Returns when no more than that is in it.
     /// Until then the larger of the old and the new bound holds.
     ///
-    /// The number of shards stays as it is, and each has an equal part. So of a cache that was built for much, and may
-    /// hold only a few entries for each shard, some may be evicted while others have room.
+    /// The number of shards stays as it is, and without a weigher each has an equal part. So of a cache that was built for
+    /// much, and may hold only a few entries for each shard, some may be evicted while others have room.
     ///
     /// # Errors
     ///
-    /// [`CapacityError`], and nothing is changed, if the cache was built without a capacity, or the new one
-    /// would leave some shards, but not all, without any.
+    /// [`CapacityError`], and nothing is changed, if the cache was built without a capacity, or without a weigher and the new
+    /// capacity would leave some shards, but not all, without any.
     ///
     /// # Complexity
     ///
@@ -198,10 +224,13 @@ impl<K, V, S> Cache<K, V, S> {
         let Parts { bound, shards, terms, .. } = self.parts();
         let Some(bound) = bound else { return Err(CapacityError::Unbounded) };
         let least = shards.len() as u64;
-        if capacity != 0 && capacity < least {
+        if bound.account.is_none() && capacity != 0 && capacity < least {
             return Err(CapacityError::TooSmall { given: capacity, least });
         }
         bound.begin(capacity);
+        if let Some(account) = &bound.account {
+            self.fit(bound, account);
+        }
         for (number, shard) in shards.iter().enumerate() {
             // ORDERING: Relaxed; see `Bound::begin`.
             let part = || Bound::part(bound.wanted.load(Ordering::Relaxed), number, shards.len());

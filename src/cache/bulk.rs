@@ -146,7 +146,7 @@ where
         let mut are_near = false;
         while !group.is_empty() {
             let mut owed = Owed { cache: self, shard, chores: Vec::new() };
-            shard.insert_some(&self.parts().terms, group, &mut owed.chores, are_near);
+            shard.insert_some(self, group, &mut owed.chores, are_near);
             are_near = true;
         }
     }

@@ -178,7 +178,7 @@ where
             Op::Nop => Deed::Nothing,
         });
         let place = (hash, &mut turn.hold);
-        let (acted, chores) = shard.act(&cache.parts().terms, place, (was_there, &mut deed));
+        let (acted, chores) = shard.act(cache, place, (was_there, &mut deed));
         let is_overtaken = match acted {
             Acted::Done(ending) => {
                 let mut ending = ending.expect("a flight is in the books until it ends");

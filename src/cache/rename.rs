@@ -95,7 +95,7 @@ where
             Some((value, weight, ruling, answer))
         })?;
         let life = (Life::Moved(times, expires), ruling);
-        let chores = new_shard.insert(&self.parts().terms, new_hash, (new_key, value), weight, life);
+        let chores = new_shard.insert(self, new_hash, (new_key, value), weight, life);
         self.conclude(new_shard, chores, RemovalCause::Replaced);
         Some(answer)
     }

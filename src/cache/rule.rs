@@ -64,7 +64,7 @@ where
                 None => (Expected::Absent, created(expiry, &entry.0, &entry.1)),
                 Some(node) => (Expected::This(node), self.updated(expiry, (&entry.0, &entry.1), node)),
             };
-            match shard.insert_if(terms, hash, (entry, weight), (Life::New(ttl), ruling), &expected) {
+            match shard.insert_if(self, hash, (entry, weight), (Life::New(ttl), ruling), &expected) {
                 Ok(chores) => return chores,
                 Err(back) => entry = back,
             }
@@ -84,7 +84,7 @@ where
         let weight = self.weigh(&entry.0, &entry.1);
         loop {
             let ruling = self.updated(expiry, (&entry.0, &entry.1), node);
-            let (replaced, chores) = shard.replace(terms, hash, (entry, weight), (Some(node), ruling));
+            let (replaced, chores) = shard.replace(self, hash, (entry, weight), (Some(node), ruling));
             let Replaced::Changed(key, value) = replaced else {
                 return (replaced, chores);
             };

@@ -179,7 +179,7 @@ where
         while !group.is_empty() {
             let mut owed = Owed { cache: self, shard, chores: Vec::new() };
             let mut returned = Returned { count: 0, unwanted: Vec::new() };
-            shard.bring_back(&self.parts().terms, &mut group, &mut owed.chores, &mut returned);
+            shard.bring_back(self, &mut group, &mut owed.chores, &mut returned);
             count += returned.count;
             drop(owed);
             for (key, value) in returned.unwanted {

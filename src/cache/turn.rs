@@ -330,7 +330,7 @@ where
         let mut kept = None;
         let (mut turn, mut leading) = (self, leading);
         let cache = turn.cache;
-        let Parts { terms, expiry, weigher, .. } = cache.parts();
+        let Parts { expiry, weigher, .. } = cache.parts();
         let shard = turn.shard();
         let loaded = &*kept.insert(value.clone());
         let weight = weigher.as_ref().map_or(1, |weigher| weigher(turn.key(), loaded));
@@ -338,7 +338,7 @@ where
             let ruling = expiry.as_deref().zip(kept.as_ref());
             let ruling = ruling.map(|(expiry, loaded)| turn.ruling(expiry, turn.key(), loaded));
             drop(leading);
-            match shard.land(terms, (turn.hash, &mut turn.hold), (&mut kept, weight), ruling) {
+            match shard.land(cache, (turn.hash, &mut turn.hold), (&mut kept, weight), ruling) {
                 Some(landed) => break landed,
                 // The entry that the `Expiry` was asked about has come to its end.
                 None => leading = turn.lead(),

@@ -51,12 +51,12 @@ where
     }
 
     fn store(&self, (hash, shard): (HashBits, &Shard<K, V>), entry: (K, V), ttl: Span) {
-        let Parts { terms, expiry, .. } = self.parts();
+        let Parts { expiry, .. } = self.parts();
         let chores = if let Some(expiry) = expiry {
             self.insert_as_ruled(&**expiry, (hash, shard), entry, ttl)
         } else {
             let weight = self.weigh(&entry.0, &entry.1);
-            shard.insert(terms, hash, entry, weight, (Life::New(ttl), Ruling::NONE))
+            shard.insert(self, hash, entry, weight, (Life::New(ttl), Ruling::NONE))
         };
         self.conclude(shard, chores, RemovalCause::Replaced);
     }
@@ -79,7 +79,7 @@ where
         let ruling = expiry.as_deref().map_or(Ruling::NONE, |expiry| created(expiry, &key, &value));
         let weight = self.weigh(&key, &value);
         let life = (Life::New(terms.ttl), ruling);
-        let (result, chores) = shard.try_insert(terms, hash, ((key, value), weight), life);
+        let (result, chores) = shard.try_insert(self, hash, ((key, value), weight), life);
         self.conclude(shard, chores, RemovalCause::Replaced);
         result
     }
@@ -116,7 +116,7 @@ where
         } else {
             drop(pin);
             let weight = self.weigh(&entry.0, &entry.1);
-            shard.replace(terms, hash, (entry, weight), (None, Ruling::NONE))
+            shard.replace(self, hash, (entry, weight), (None, Ruling::NONE))
         };
         self.conclude(shard, chores, RemovalCause::Replaced);
         match replaced {
@@ -161,7 +161,7 @@ where
                 Some(expiry) => self.updated(&**expiry, (&entry.0, &entry.1), node),
             };
             let weight = self.weigh(&entry.0, &entry.1);
-            let (replaced, chores) = shard.replace(terms, hash, (entry, weight), (Some(node), ruling));
+            let (replaced, chores) = shard.replace(self, hash, (entry, weight), (Some(node), ruling));
             if let Replaced::Changed(..) = replaced {
                 continue;
             }

@@ -7,7 +7,7 @@ impl Policy {
     /// Which row is looked at first for the next victim, and which one after it.
     #[inline]
     pub(crate) fn next_out(&self) -> (Option<RowId>, Option<RowId>) {
-        let too_much = self.weight[SMALL] >= self.border.part_of(self.capacity);
+        let too_much = self.weight[SMALL] >= self.border.part_of(self.room());
         let queue = if self.len[MAIN] == 0 || too_much { SMALL } else { MAIN };
         let first = self.queues.front(queue);
         (first, first.and_then(|row| self.queues.after(&self.rows, row)))

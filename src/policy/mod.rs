@@ -26,19 +26,24 @@
 //!   have been a hit had that queue been larger. So small's part grows by an entry, less as it is larger, or
 //!   shrinks by one and a half.
 //! - *Weights*: where entries differ, one that is lighter than half the mean begins as hit once, and a
-//!   heavy one must have been away for a time shorter in proportion.
+//!   heavy one must have been away for a time shorter in proportion. The shards have one [`Account`] then, and each
+//!   takes from it what its entries need, be that more or less than its part.
 //!
 //! Invariants:
 //!
-//! 1. A row of weight is in one queue; a row of weight zero is in none, and so never goes.
+//! 1. A row of weight is in one queue; a pinned row, which has none, is in none, and so never goes.
 //! 2. The weights and lengths kept are those of the queues. `validate` recounts them.
+//! 3. With an account, what was taken from it and not given back is the weight of all rows and the credit.
 
+mod account;
 mod ahead;
 mod border;
 mod ghost;
+mod paid;
 #[cfg(all(test, not(tidewheel_loom)))]
 mod tests;
 
+pub(crate) use account::Account;
 pub(crate) use border::Border;
 
 use crate::column::Column;
@@ -127,7 +132,13 @@ impl Linked<InQueue> for Column<Queued> {
 /// The queues of one shard.
 pub(crate) struct Policy {
     kind: EvictionPolicy,
+    /// What the shard may hold; with an account, its part of that: it may hold more while others hold less.
     capacity: u64,
+    account: Option<Arc<Account>>,
+    /// With an account: taken from it by the operation under way, for what is about to come, or had by what has just gone.
+    credit: u64,
+    /// With an account: whether what is about to come is heavier than all there may be.
+    refuses: bool,
     /// How many shards the cache has.
     shards: u64,
     queues: Lists<InQueue>,
@@ -147,10 +158,18 @@ pub(crate) struct Policy {
 
 impl Policy {
     /// For a shard that may hold `capacity` of weight, of a cache with so many of them.
-    pub(crate) fn new(kind: EvictionPolicy, capacity: u64, shards: usize, border: Arc<Border>) -> Self {
+    pub(crate) fn new(
+        kind: EvictionPolicy,
+        capacity: u64,
+        shards: usize,
+        (border, account): (Arc<Border>, Option<Arc<Account>>),
+    ) -> Self {
         Self {
             kind,
             capacity,
+            account,
+            credit: 0,
+            refuses: false,
             shards: shards as u64,
             queues: Lists::new(2),
             rows: Column::new(Queued { link: Link::LOOSE, since: 0 }),
@@ -184,10 +203,16 @@ impl Policy {
         self.weights.get(row)
     }
 
-    /// Whether so much more is too much.
+    /// Whether so much more is too much. With an account nothing is: it was taken from there before.
     #[inline]
     pub(crate) fn is_too_much(&self, more: u32) -> bool {
-        self.weight() + u64::from(more) > self.capacity
+        self.weight() + u64::from(more) > self.capacity && self.account.is_none()
+    }
+
+    /// Whether an entry of this weight is more than there may be, by itself.
+    #[inline]
+    pub(crate) fn is_too_heavy(&self, weight: u32) -> bool {
+        if self.account.is_some() { self.refuses } else { u64::from(weight) > self.capacity }
     }
 
     fn len(&self) -> u64 {
@@ -197,6 +222,7 @@ impl Policy {
     /// A new row. Returns how often its entry counts as hit.
     pub(crate) fn admit(&mut self, row: RowId, hash: u32, weight: u32) -> u8 {
         self.weights.set(row, weight);
+        self.spend(0, weight);
         self.rows.get_mut(row).link = Link::LOOSE;
         if weight == 0 {
             return 0;
@@ -211,7 +237,7 @@ impl Policy {
         let proven = self.is_proven(hash, weight);
         self.push(if proven { MAIN } else { SMALL }, row);
         if self.filling {
-            while self.weight[SMALL] > self.border.part_of(self.capacity) {
+            while self.weight[SMALL] > self.border.part_of(self.room()) {
                 let Some(oldest) = self.queues.front(SMALL) else { break };
                 self.pull(oldest);
                 self.push(MAIN, oldest);
@@ -243,17 +269,23 @@ impl Policy {
         MARGIN_TENTHS * u128::from(age) * u128::from(weight) < 10 * u128::from(idle) * u128::from(mean)
     }
 
-    /// A row is gone.
+    /// A row is gone, and its entry unlinked.
     pub(crate) fn leave(&mut self, row: RowId) {
-        if self.rows.get_ref(row).link.is_linked() {
+        let is_victim = !self.rows.get_ref(row).link.is_linked();
+        if !is_victim {
             self.pull(row);
-            self.filling |= self.weight() < self.capacity - self.capacity / 16;
+            self.filling |= match &self.account {
+                None => self.weight() < self.capacity - self.capacity / 16,
+                Some(account) => account.is_roomy(),
+            };
         }
+        self.spend(self.weights.get(row), 0);
     }
 
     /// The entry of `old` has another row, `new`, and another weight, for which there is room.
     pub(crate) fn renumbered(&mut self, old: RowId, new: RowId, weight: u32) {
         let before = u64::from(self.weights.get(old));
+        self.spend(self.weights.get(old), weight);
         self.weights.set(new, weight);
         let queued = std::mem::replace(&mut self.rows.get_mut(old).link, Link::LOOSE);
         let since = self.rows.get_ref(old).since;
@@ -274,7 +306,7 @@ impl Policy {
     pub(crate) fn victim(&mut self, entries: &mut impl Entries) -> Option<RowId> {
         self.filling = false;
         for passed in 0.. {
-            let too_much = self.weight[SMALL] >= self.border.part_of(self.capacity);
+            let too_much = self.weight[SMALL] >= self.border.part_of(self.room());
             let queue = if self.len[MAIN] == 0 || (too_much && self.len[SMALL] != 0) { SMALL } else { MAIN };
             let row = self.queues.front(queue)?;
             let hits = match (self.kind, queue) {
@@ -374,7 +406,9 @@ impl Policy {
             }
         }
         assert_eq!(queued, 0, "rows in queues that are not live ({pinned} are pinned)");
-        assert!(self.weight() <= self.capacity, "{} is in a shard of {}", self.weight(), self.capacity);
+        assert_eq!(self.credit, 0, "nobody is about to bring anything");
+        let most = if self.account.is_some() { u64::MAX } else { self.capacity };
+        assert!(self.weight() <= most, "{} is in a shard of {most}", self.weight());
     }
 }
 

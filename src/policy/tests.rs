@@ -27,7 +27,7 @@ fn row(index: u32) -> RowId {
 }
 
 fn policy(kind: EvictionPolicy, capacity: u64) -> Policy {
-    Policy::new(kind, capacity, 1, Arc::new(Border::new()))
+    Policy::new(kind, capacity, 1, (Arc::new(Border::new()), None))
 }
 
 /// Puts rows in, evicting as a shard does. Returns those that went.

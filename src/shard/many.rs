@@ -4,7 +4,8 @@
 //! A new entry's times go by a clock reading from the moment when the lock was taken: at most a hold ago, and after
 //! the caller asked for it. One that takes another's place reads the clock anew, after its seal.
 
-use super::{Chores, Life, Ruling, Shard, Terms};
+use super::credit::{Around, Credit};
+use super::{Chores, Life, Ruling, Shard};
 use crate::hash::HashBits;
 use crate::table::same_as;
 
@@ -23,13 +24,14 @@ impl<K: Eq, V> Shard<K, V> {
     /// those before it are stored, and it is still on the list. `are_near` says that their buckets were fetched before.
     pub(crate) fn insert_some(
         &self,
-        terms: &Terms,
+        around: &impl Around<K, V>,
         waiting: &mut Vec<Waiting<K, V>>,
         chores: &mut Vec<Chores<K, V>>,
         are_near: bool,
     ) {
+        let (terms, mut credit) = (around.terms(), Credit::none(around));
         let mut locked = self.table.lock();
-        let (mut table, ledger) = locked.parts();
+        let (mut table, mut ledger) = locked.parts();
         if !are_near {
             waiting.iter().for_each(|next| table.fetch(next.hash.home()));
         }
@@ -37,6 +39,14 @@ impl<K: Eq, V> Shard<K, V> {
         for _ in 0..HOLD {
             let Some(next) = waiting.last() else { return };
             let place = ledger.find(&table, next.hash, same_as(&next.entry.0));
+            if let Err(short) = self.pay((&mut table, ledger), (place, next.weight), &mut credit) {
+                drop(locked);
+                credit.raise(self, *short);
+                locked = self.table.lock();
+                (table, ledger) = locked.parts();
+                now = terms.clock.now();
+                continue;
+            }
             ledger.flights.overtake(next.hash);
             let seal = place.map(|place| table.node(place).seal());
             if seal.is_some() {

@@ -10,6 +10,7 @@
 //! | `write.rs` | the operations that writers call |
 //! | `bounds.rs` | when an entry ends, and what of that reads do not move |
 //! | `check.rs` | recounts everything, for tests |
+//! | `credit.rs` | room from other shards, where entries have weights |
 //! | `fresh.rs` | which values are old enough to be loaded anew, and who does it |
 //! | `idle.rs` | reads that restart the time to idle |
 //! | `jitter.rs` | by how much a time to live is shortened |
@@ -36,6 +37,7 @@
 
 mod bounds;
 mod check;
+mod credit;
 mod fresh;
 mod idle;
 mod jitter;
@@ -50,6 +52,7 @@ mod terms;
 mod turns;
 mod write;
 
+pub(crate) use credit::{Around, Evicted, Held};
 pub(crate) use fresh::{Claim, Fresh};
 pub(crate) use life::Life;
 pub(crate) use many::Waiting;
@@ -244,6 +247,8 @@ impl<K, V> Ledger<K, V> {
 
 /// One slice of the key space.
 pub(crate) struct Shard<K, V> {
+    /// Which one it is.
+    number: usize,
     table: Table<K, V, Ledger<K, V>>,
     gauges: CachePadded<Gauges>,
     /// When values are to be loaded anew, if they are.
@@ -295,7 +300,7 @@ fn is_helping() -> bool {
 impl<K, V> Shard<K, V> {
     /// With room for `capacity` entries at once. With a policy it is bounded; `counted` says that there are statistics.
     pub(crate) fn new(
-        capacity: usize,
+        (number, capacity): (usize, usize),
         now: Tick,
         terms: &Terms,
         policy: Option<Policy>,
@@ -324,6 +329,7 @@ impl<K, V> Shard<K, V> {
             table.lock().parts().0.set_batch_weight(weight);
         }
         Self {
+            number,
             table,
             fresh,
             gauges: CachePadded::new(Gauges {
@@ -459,7 +465,7 @@ impl<K, V> Shard<K, V> {
     }
 
     /// Shows the books' state outside. The last thing under the lock.
-    fn publish(&self, table: &Writing<'_, '_, K, V, Ledger<K, V>>, ledger: &Ledger<K, V>) {
+    fn publish(&self, table: &Writing<'_, '_, K, V, Ledger<K, V>>, ledger: &mut Ledger<K, V>) {
         self.publish_due(ledger.due);
         self.publish_size(table, ledger);
         // ORDERING: Relaxed; see the load.
@@ -468,13 +474,14 @@ impl<K, V> Shard<K, V> {
 
     /// Not stored where it is the same: other threads may have the cache line, and need not lose it.
     #[inline]
-    fn publish_size(&self, table: &Writing<'_, '_, K, V, Ledger<K, V>>, ledger: &Ledger<K, V>) {
+    fn publish_size(&self, table: &Writing<'_, '_, K, V, Ledger<K, V>>, ledger: &mut Ledger<K, V>) {
         let len = table.len();
         // ORDERING: Relaxed, all; see `len` and `weight`. Who has the lock alone stores them.
         if self.gauges.len.load(Ordering::Relaxed) != len {
             self.gauges.len.store(len, Ordering::Relaxed);
         }
-        if let Some(policy) = &ledger.policy {
+        if let Some(policy) = &mut ledger.policy {
+            policy.give_back();
             let weight = policy.weight();
             // ORDERING: Relaxed, both; as above.
             if self.gauges.weight.load(Ordering::Relaxed) != weight {

@@ -3,6 +3,7 @@
 //! Times are told as what is left, and as an age, so that they mean the same on another clock's timeline.
 
 use super::bounds::Ends;
+use super::credit::{Around, Credit};
 use super::write::drop_expired;
 use super::{Chores, Ledger, Shard, Terms, Times};
 use crate::hash::HashBits;
@@ -113,21 +114,32 @@ impl<K: Eq, V> Shard<K, V> {
     /// over by now, nor those whose key has a live entry. If an `Eq` panics, as `insert_some`.
     pub(crate) fn bring_back(
         &self,
-        terms: &Terms,
+        around: &impl Around<K, V>,
         waiting: &mut Vec<Comeback<K, V>>,
         chores: &mut Vec<Chores<K, V>>,
         returned: &mut Returned<K, V>,
     ) {
+        let (terms, mut credit) = (around.terms(), Credit::none(around));
         let mut locked = self.table.lock();
-        let (mut table, ledger) = locked.parts();
+        let (mut table, mut ledger) = locked.parts();
         for _ in 0..HOLD {
             let Some(next) = waiting.last() else { return };
             let place = ledger.find(&table, next.hash, same_as(&next.entry.0));
-            let Some(Comeback { hash, entry, weight, record }) = waiting.pop() else { return };
             let now = terms.clock.now();
-            let born = Birth::before(now, record.age);
             let is_free = place.is_none_or(|place| table.node(place).reap(now).is_ok());
-            let Some(ends) = record.ends(terms, now, born).filter(|_| is_free) else {
+            let born = Birth::before(now, next.record.age);
+            let ends = next.record.ends(terms, now, born).filter(|_| is_free);
+            if ends.is_some() {
+                if let Err(short) = self.pay((&mut table, ledger), (place, next.weight), &mut credit) {
+                    drop(locked);
+                    credit.raise(self, *short);
+                    locked = self.table.lock();
+                    (table, ledger) = locked.parts();
+                    continue;
+                }
+            }
+            let Some(Comeback { hash, entry, weight, record }) = waiting.pop() else { return };
+            let Some(ends) = ends else {
                 returned.unwanted.push(entry);
                 continue;
             };

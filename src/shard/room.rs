@@ -4,14 +4,14 @@
 //! no moment does the shard hold more than it may. Knows causes; knows no order of rows.
 
 use super::write::{Table, drop_expired, hand_out, take};
-use super::{Chores, InWheel, Ledger, Shard, Terms};
+use super::{Chores, Evicted, InWheel, Ledger, Shard, Terms};
 use crate::policy::{Entries, Policy};
 use crate::rows::{Booked, Lists, RowId, Rows};
 use crate::table::{Place, Unlinked, fetch};
 use crate::time::Tick;
 
-/// Entries that are evicted each time the lock is held, when a shard's room becomes less.
-const HOLD: usize = if cfg!(tidewheel_loom) { 1 } else { 128 };
+/// Entries that are evicted each time the lock is held, when others than one new entry need their room.
+pub(super) const HOLD: usize = if cfg!(tidewheel_loom) { 1 } else { 128 };
 
 /// What did not stay, for the caller, who tells the listener.
 pub(crate) struct Left<K, V> {
@@ -19,11 +19,13 @@ pub(crate) struct Left<K, V> {
     pub(crate) evicted: Vec<(Unlinked<K, V>, bool)>,
     /// Too heavy to be kept at all.
     pub(crate) refused: Option<(K, V)>,
+    /// What evictions in other shards have left to do.
+    pub(crate) elsewhere: Evicted<K, V>,
 }
 
 impl<K, V> Default for Left<K, V> {
     fn default() -> Self {
-        Self { evicted: Vec::new(), refused: None }
+        Self { evicted: Vec::new(), refused: None, elsewhere: Vec::new() }
     }
 }
 
@@ -51,7 +53,7 @@ impl<K, V> Ledger<K, V> {
     /// Whether an entry of this weight is more than the shard may hold, by itself.
     #[inline]
     pub(super) fn is_too_heavy(&self, weight: u32) -> bool {
-        self.policy.as_ref().is_some_and(|policy| u64::from(weight) > policy.capacity())
+        self.policy.as_ref().is_some_and(|policy| policy.is_too_heavy(weight))
     }
 
     #[inline]
@@ -85,23 +87,22 @@ pub(super) fn make_room_in_place<K, V>(
     now: Tick,
     (row, weight): (RowId, u32),
 ) {
-    let Some(policy) = &mut ledger.policy else { return };
+    let Some(policy) = &ledger.policy else { return };
+    // Without a weigher: if it was pinned and is not any more. So it is in no queue, and is not chosen.
     let more = weight.saturating_sub(policy.weight_of(row));
-    if more != 0 && policy.is_too_much(more) {
-        // Out of the queues, so that it is not chosen. It comes back as a new one in its queue.
-        policy.leave(row);
-        make_room(terms, (table, ledger), now, weight);
+    if more != 0 {
+        make_room(terms, (table, ledger), now, more);
     }
 }
 
 /// Evicts while it is too much, so many entries at most. False if that was not enough.
 #[inline(never)]
-fn evict_some<K, V>(
+pub(super) fn evict_some<K, V>(
     terms: &Terms,
     (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
     now: Tick,
     most: usize,
-    is_too_much: impl Fn(&Policy) -> bool,
+    mut is_too_much: impl FnMut(&mut Policy) -> bool,
 ) -> bool {
     for _ in 0..most {
         let Ledger { policy: Some(policy), rows, .. } = ledger else { return true };
@@ -118,7 +119,7 @@ fn evict_some<K, V>(
         fetch_for_eviction(table, ledger);
     }
     // The last one may have been enough.
-    ledger.policy.as_ref().is_none_or(|policy| !is_too_much(policy))
+    ledger.policy.as_mut().is_none_or(|policy| !is_too_much(policy))
 }
 
 /// Has brought near what an insert and the eviction before it will write to: each is a miss else, one after the other.
@@ -205,13 +206,15 @@ impl<K, V> Shard<K, V> {
         self.settle((table, ledger), (now, Tick::NEVER), removed)
     }
 
-    /// Another capacity, asked for under the lock, or as much less as can be had at once: false if it is not all.
+    /// Another capacity, asked for under the lock, or as much less as can be had at once: false if it is not all. Where there is
+    /// an account, that holds, and this is the shard's part of it.
     pub(crate) fn set_capacity(&self, terms: &Terms, capacity: impl Fn() -> u64) -> (bool, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
         let (now, capacity) = (terms.clock.now(), capacity());
         // Evicted first, then allowed no more than is left: so it only ever becomes less.
-        let done = evict_some(terms, (&mut table, ledger), now, HOLD, |policy| policy.weight() > capacity);
+        let is_too_much = |policy: &mut Policy| policy.account().is_none() && policy.weight() > capacity;
+        let done = evict_some(terms, (&mut table, ledger), now, HOLD, is_too_much);
         if let Some(policy) = &mut ledger.policy {
             policy.set_capacity(if done { capacity } else { policy.weight().max(capacity) });
             policy.trim();

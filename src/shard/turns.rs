@@ -4,6 +4,7 @@
 //! flight ended, at once. So there is no moment at which a key is neither there nor loaded, and none at which a write
 //! comes between and is not noticed (`flight.rs`, F2). Knows no closures, and wakes nobody.
 
+use super::credit::{Around, Credit};
 use super::write::{Removed, Replaced, Table, drop_expired};
 use super::{Chores, Claim, Ledger, Life, Ruling, Shard, Terms};
 use crate::flight::{Aim, Asked, Begun, Call, Ending, Hold, Kind, Ticket, Wants};
@@ -164,35 +165,45 @@ impl<K: Eq, V> Shard<K, V> {
     /// `Expiry` said, and whether of a value in a live entry's place. `None`, and nothing done, if that is not so any more.
     pub(crate) fn land(
         &self,
-        terms: &Terms,
+        around: &impl Around<K, V>,
         (hash, hold): (HashBits, &mut Hold<K, V>),
         (loaded, weight): (&mut Option<V>, u32),
         ruling: Option<(Ruling, bool)>,
     ) -> Option<Landed<K, V>> {
-        let mut locked = self.table.lock();
-        let (mut table, ledger) = locked.parts();
-        let to_find = ledger.flights.key_to_find(hold);
-        let place = to_find.and_then(|asked| ledger.find(&table, hash, same_as(asked)));
-        let sealed = place.map(|place| (place, table.node(place).seal()));
-        let now = terms.clock.now();
-        let is_over_live = sealed.as_ref().is_some_and(|(_, seal)| seal.was_alive(now));
-        if ruling.is_some_and(|(_, over_live)| over_live != is_over_live)
-            && !ledger.flights.is_overtaken(hold)
-        {
-            // What is over stays over.
-            let _ = place.map(|place| table.node(place).reap(now));
-            return None;
+        let (terms, mut credit) = (around.terms(), Credit::none(around));
+        loop {
+            let mut locked = self.table.lock();
+            let (mut table, ledger) = locked.parts();
+            let to_find = ledger.flights.key_to_find(hold);
+            let place = to_find.and_then(|asked| ledger.find(&table, hash, same_as(asked)));
+            let sealed = place.map(|place| (place, table.node(place).seal()));
+            let now = terms.clock.now();
+            let is_over_live = sealed.as_ref().is_some_and(|(_, seal)| seal.was_alive(now));
+            if ruling.is_some_and(|(_, over_live)| over_live != is_over_live)
+                && !ledger.flights.is_overtaken(hold)
+            {
+                // What is over stays over.
+                let _ = place.map(|place| table.node(place).reap(now));
+                return None;
+            }
+            if terms.weighed && !ledger.flights.is_overtaken(hold) {
+                if let Err(short) = self.pay((&mut table, ledger), (place, weight), &mut credit) {
+                    drop(locked);
+                    credit.raise(self, *short);
+                    continue;
+                }
+            }
+            let mut ending = ledger.flights.end(hold, Kind::Value);
+            let kept = ending.as_mut().filter(|ending| !ending.is_overtaken);
+            let key = kept.and_then(|ending| ending.take_key(hold));
+            let Some(entry) = key.and_then(|key| Some((key, loaded.take()?))) else {
+                return Some(Landed { ending, chores: Chores::none(), is_stored: false });
+            };
+            let life = (Life::Restarted, ruling.map_or(Ruling::NONE, |(ruling, _)| ruling));
+            let chores = self.put(terms, (&mut table, ledger), hash, (entry, weight), (sealed, now, life));
+            let is_stored = !chores.has_refused();
+            return Some(Landed { ending, chores, is_stored });
         }
-        let mut ending = ledger.flights.end(hold, Kind::Value);
-        let kept = ending.as_mut().filter(|ending| !ending.is_overtaken);
-        let key = kept.and_then(|ending| ending.take_key(hold));
-        let Some(entry) = key.and_then(|key| Some((key, loaded.take()?))) else {
-            return Some(Landed { ending, chores: Chores::none(), is_stored: false });
-        };
-        let life = (Life::Restarted, ruling.map_or(Ruling::NONE, |(ruling, _)| ruling));
-        let chores = self.put(terms, (&mut table, ledger), hash, (entry, weight), (sealed, now, life));
-        let is_stored = !chores.has_refused();
-        Some(Landed { ending, chores, is_stored })
     }
 }
 
@@ -222,29 +233,52 @@ impl<K: Eq, V> Shard<K, V> {
     /// What is not done is left where it was, or put back there: also if user code panics.
     pub(crate) fn act(
         &self,
-        terms: &Terms,
+        around: &impl Around<K, V>,
         (hash, hold): (HashBits, &mut Hold<K, V>),
         (was_there, deed): (bool, &mut Option<Deed<K, V>>),
     ) -> (Acted<K, V>, Chores<K, V>) {
-        let mut locked = self.table.lock();
-        let (mut table, ledger) = locked.parts();
-        let place = ledger.find(&table, hash, same_as(hold.key()));
-        if ledger.flights.is_overtaken(hold) {
-            return (Acted::Overtaken, Chores::none());
+        let (terms, mut credit) = (around.terms(), Credit::none(around));
+        loop {
+            let mut locked = self.table.lock();
+            let (mut table, ledger) = locked.parts();
+            let place = ledger.find(&table, hash, same_as(hold.key()));
+            if ledger.flights.is_overtaken(hold) {
+                return (Acted::Overtaken, Chores::none());
+            }
+            let now = terms.clock.now();
+            let alive = place.filter(|&place| table.node(place).visible_until(now).is_some());
+            if alive.is_some() != was_there {
+                return (Acted::Gone, Chores::none());
+            }
+            if let Some(Deed::Put { weight, .. }) = deed {
+                if let Err(short) = self.pay((&mut table, ledger), (place, *weight), &mut credit) {
+                    drop(locked);
+                    credit.raise(self, *short);
+                    continue;
+                }
+            }
+            return self.act_at(terms, (&mut table, ledger), ((hash, hold), now), (place, alive), deed);
         }
-        let now = terms.clock.now();
-        let alive = place.filter(|&place| table.node(place).visible_until(now).is_some());
-        if alive.is_some() != was_there {
-            return (Acted::Gone, Chores::none());
-        }
+    }
+
+    /// Does it, where nothing has come between.
+    #[inline(always)]
+    fn act_at(
+        &self,
+        terms: &Terms,
+        (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
+        ((hash, hold), now): ((HashBits, &mut Hold<K, V>), Tick),
+        (place, alive): (Option<Place>, Option<Place>),
+        deed: &mut Option<Deed<K, V>>,
+    ) -> (Acted<K, V>, Chores<K, V>) {
         let (undone, chores) = match (deed.take(), alive) {
             (Some(Deed::Put { entry, weight, ruling }), None) => {
                 // What is left of an entry that is over.
                 let sealed = place.map(|place| (place, table.node(place).seal()));
                 let known = (sealed, now, (Life::Restarted, ruling));
-                (None, self.put(terms, (&mut table, ledger), hash, (entry, weight), known))
+                (None, self.put(terms, (table, ledger), hash, (entry, weight), known))
             }
-            (Some(deed), Some(place)) => self.act_on(terms, (&mut table, ledger), (hash, place), deed),
+            (Some(deed), Some(place)) => self.act_on(terms, (table, ledger), (hash, place), deed),
             (_, None) | (None, _) => (None, Chores::none()),
         };
         *deed = undone;

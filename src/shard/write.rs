@@ -5,6 +5,7 @@
 //! without the lock has read its clock before the seal, so nothing that is decided here undoes it.
 
 use super::bounds::Ends;
+use super::credit::{Around, Credit};
 use super::room::{fetch_for_insert, make_room, make_room_in_place};
 use super::{Chores, Expected, Ledger, Life, Ruling, Shard, Terms, Times, stays};
 use crate::hash::HashBits;
@@ -39,49 +40,70 @@ impl<K: Eq, V> Shard<K, V> {
     /// Stores an entry, whatever was there.
     pub(crate) fn insert(
         &self,
-        terms: &Terms,
+        around: &impl Around<K, V>,
         hash: HashBits,
         entry: (K, V),
         weight: u32,
         life: (Life, Ruling),
     ) -> Chores<K, V> {
-        let mut locked = self.table.lock();
-        let (mut table, ledger) = locked.parts();
-        let place = ledger.find(&table, hash, same_as(&entry.0));
-        ledger.flights.overtake(hash);
-        let seal = place.map(|place| table.node(place).seal());
-        let now = terms.clock.now();
-        self.put(terms, (&mut table, ledger), hash, (entry, weight), (place.zip(seal), now, life))
+        let (terms, mut credit) = (around.terms(), Credit::none(around));
+        loop {
+            let mut locked = self.table.lock();
+            let (mut table, ledger) = locked.parts();
+            let place = ledger.find(&table, hash, same_as(&entry.0));
+            if let Err(short) = self.pay((&mut table, ledger), (place, weight), &mut credit) {
+                drop(locked);
+                credit.raise(self, *short);
+                continue;
+            }
+            ledger.flights.overtake(hash);
+            let seal = place.map(|place| table.node(place).seal());
+            let known = (place.zip(seal), terms.clock.now(), life);
+            return self.put(terms, (&mut table, ledger), hash, (entry, weight), known);
+        }
     }
 
     /// Stores a new entry, if things are as expected; else hands it back.
     pub(crate) fn insert_if(
         &self,
-        terms: &Terms,
+        around: &impl Around<K, V>,
         hash: HashBits,
         (entry, weight): ((K, V), u32),
         life: (Life, Ruling),
         expected: &Expected<'_, K, V>,
     ) -> Result<Chores<K, V>, (K, V)> {
-        let mut locked = self.table.lock();
-        let (mut table, ledger) = locked.parts();
-        let place = table.find(hash, same_as(&entry.0));
-        match (expected, place) {
-            (Expected::Absent, None) => {}
-            // What is over stays over.
-            (Expected::Absent, Some(at)) if table.node(at).visible_until(terms.clock.now()).is_none() => {}
-            (Expected::This(node), Some(at)) if std::ptr::eq(*node, table.node(at)) => {}
-            _ => return Err(entry),
-        }
-        ledger.flights.overtake(hash);
-        let seal = place.map(|place| table.node(place).seal());
-        let now = terms.clock.now();
-        if let (Expected::This(_), Some(seal)) = (expected, &seal) {
-            if !seal.was_alive(now) {
-                return Err(entry);
+        let (terms, mut credit) = (around.terms(), Credit::none(around));
+        loop {
+            let mut locked = self.table.lock();
+            let (mut table, ledger) = locked.parts();
+            let place = table.find(hash, same_as(&entry.0));
+            match (expected, place) {
+                (Expected::Absent, None) => {}
+                // What is over stays over.
+                (Expected::Absent, Some(at)) if table.node(at).visible_until(terms.clock.now()).is_none() => {
+                }
+                (Expected::This(node), Some(at)) if std::ptr::eq(*node, table.node(at)) => {}
+                _ => return Err(entry),
             }
+            if let Err(short) = self.pay((&mut table, ledger), (place, weight), &mut credit) {
+                drop(locked);
+                credit.raise(self, *short);
+                continue;
+            }
+            ledger.flights.overtake(hash);
+            let seal = place.map(|place| table.node(place).seal());
+            let now = terms.clock.now();
+            if let (Expected::This(_), Some(seal)) = (expected, &seal) {
+                if !seal.was_alive(now) {
+                    let chores = self.settle((&mut table, ledger), (now, Tick::NEVER), None);
+                    drop(locked);
+                    around.conclude(vec![(self.number, chores)]);
+                    return Err(entry);
+                }
+            }
+            let known = (place.zip(seal), now, life);
+            return Ok(self.put(terms, (&mut table, ledger), hash, (entry, weight), known));
         }
-        Ok(self.put(terms, (&mut table, ledger), hash, (entry, weight), (place.zip(seal), now, life)))
     }
 
     /// Stores an entry, in the place of a sealed one if there is one.
@@ -127,48 +149,65 @@ impl<K: Eq, V> Shard<K, V> {
     /// Stores an entry if there is no live one; else hands it back.
     pub(crate) fn try_insert(
         &self,
-        terms: &Terms,
+        around: &impl Around<K, V>,
         hash: HashBits,
         ((key, value), weight): ((K, V), u32),
         life: (Life, Ruling),
     ) -> (Result<(), (K, V)>, Chores<K, V>) {
-        let mut locked = self.table.lock();
-        let (mut table, ledger) = locked.parts();
-        if let Some(place) = table.find(hash, same_as(&key)) {
-            let now = terms.clock.now();
-            if table.node(place).reap(now).is_err() {
-                return (Err((key, value)), Chores::none());
+        let (terms, mut credit) = (around.terms(), Credit::none(around));
+        loop {
+            let mut locked = self.table.lock();
+            let (mut table, ledger) = locked.parts();
+            if let Some(place) = table.find(hash, same_as(&key)) {
+                let now = terms.clock.now();
+                if table.node(place).reap(now).is_err() {
+                    return (Err((key, value)), Chores::none());
+                }
+                drop_expired(terms, &mut table, ledger, place);
             }
-            drop_expired(terms, &mut table, ledger, place);
+            if let Err(short) = self.pay((&mut table, ledger), (None, weight), &mut credit) {
+                drop(locked);
+                credit.raise(self, *short);
+                continue;
+            }
+            ledger.flights.overtake(hash);
+            let now = terms.clock.now();
+            let (times, ends) = ledger.ends_of_write(terms, (now, hash.home()), None, life);
+            if ledger.is_too_heavy(weight) {
+                return (Ok(()), self.refuse(terms, (&mut table, ledger), (key, value), (None, now)));
+            }
+            self.add(terms, (&mut table, ledger), hash, ((key, value), weight), (now, ends, times, 0));
+            return (Ok(()), self.settle((&mut table, ledger), (now, ends.deadline.tick()), None));
         }
-        ledger.flights.overtake(hash);
-        let now = terms.clock.now();
-        let (times, ends) = ledger.ends_of_write(terms, (now, hash.home()), None, life);
-        if ledger.is_too_heavy(weight) {
-            return (Ok(()), self.refuse(terms, (&mut table, ledger), (key, value), (None, now)));
-        }
-        self.add(terms, (&mut table, ledger), hash, ((key, value), weight), (now, ends, times, 0));
-        (Ok(()), self.settle((&mut table, ledger), (now, ends.deadline.tick()), None))
     }
 
     /// Puts a new value in the place of a live entry's: of any, or of `expected` alone.
     pub(crate) fn replace(
         &self,
-        terms: &Terms,
+        around: &impl Around<K, V>,
         hash: HashBits,
         ((key, value), weight): ((K, V), u32),
         (expected, ruling): (Option<&Node<K, V>>, Ruling),
     ) -> (Replaced<K, V>, Chores<K, V>) {
-        let mut locked = self.table.lock();
-        let (mut table, ledger) = locked.parts();
-        let Some(place) = ledger.find(&table, hash, same_as(&key)) else {
-            return (Replaced::Gone(key, value), Chores::none());
-        };
-        if expected.is_some_and(|expected| !std::ptr::eq(expected, table.node(place))) {
-            return (Replaced::Changed(key, value), Chores::none());
+        let mut credit = Credit::none(around);
+        loop {
+            let mut locked = self.table.lock();
+            let (mut table, ledger) = locked.parts();
+            let Some(place) = ledger.find(&table, hash, same_as(&key)) else {
+                return (Replaced::Gone(key, value), Chores::none());
+            };
+            if expected.is_some_and(|expected| !std::ptr::eq(expected, table.node(place))) {
+                return (Replaced::Changed(key, value), Chores::none());
+            }
+            if let Err(short) = self.pay((&mut table, ledger), (Some(place), weight), &mut credit) {
+                drop(locked);
+                credit.raise(self, *short);
+                continue;
+            }
+            ledger.flights.overtake(hash);
+            let (books, entry) = ((&mut table, ledger), ((key, value), weight));
+            return self.replace_at(around.terms(), books, (hash, place), entry, ruling);
         }
-        ledger.flights.overtake(hash);
-        self.replace_at(terms, (&mut table, ledger), (hash, place), ((key, value), weight), ruling)
     }
 
     /// Puts a new value in the place of an entry's, if that is alive.

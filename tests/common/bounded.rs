@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tidewheel::{Cache, CapacityError, EvictionPolicy, ManualClock, RemovalCause};
+use tidewheel::{Cache, EvictionPolicy, ManualClock, RemovalCause};
 
 pub(crate) type Key = u64;
 type Nanos = u64;
@@ -121,6 +121,7 @@ impl<S: BuildHasher + Send + Sync + 'static> Pair<S> {
             .max_capacity(setup.capacity)
             .shards(setup.shards)
             .weigher(|_, value| value.weight)
+            .pin_if(|_, value| value.weight == 0)
             .eviction_policy(setup.policy)
             .record_stats()
             .clock(clock.clone())
@@ -316,7 +317,7 @@ impl<S: BuildHasher + Send + Sync + 'static> Pair<S> {
             assert!(entry.is_alive(now), "{op:?}: {key} is evicted and had expired");
             assert_ne!(value.weight, 0, "{op:?}: {key} is evicted and pinned");
             assert!(
-                self.shards() > 1 || self.weight + more(self) > self.capacity,
+                self.weight + more(self) > self.capacity,
                 "{op:?}: {key} is evicted for nothing: {} and {} of {}",
                 self.weight,
                 more(self),
@@ -333,8 +334,7 @@ impl<S: BuildHasher + Send + Sync + 'static> Pair<S> {
     /// A value was stored, or refused.
     fn stored(&mut self, op: Op, (key, value): (Key, Value), ttl: Nanos) {
         let now = self.now();
-        // The parts are equal: the capacity is a multiple of the number of shards.
-        let refused = u64::from(value.weight) > self.capacity / self.shards();
+        let refused = u64::from(value.weight) > self.capacity;
         let except = refused.then_some(value);
         if except.is_none() {
             let weight = |pair: &Self| {
@@ -360,14 +360,7 @@ impl<S: BuildHasher + Send + Sync + 'static> Pair<S> {
     }
 
     fn set_capacity(&mut self, op: Op, capacity: u64) {
-        let least = self.shards();
-        let result = self.cache.set_max_capacity(capacity);
-        if capacity != 0 && capacity < least {
-            assert_eq!(result, Err(CapacityError::TooSmall { given: capacity, least }), "{op:?}");
-            assert_eq!(self.cache.policy().max_capacity, Some(self.capacity), "{op:?}");
-            return;
-        }
-        assert_eq!(result, Ok(()), "{op:?}");
+        assert_eq!(self.cache.set_max_capacity(capacity), Ok(()), "{op:?}");
         assert_eq!(self.cache.policy().max_capacity, Some(capacity), "{op:?}");
         self.capacity = capacity;
         self.evictions(op, |_| 0, None);

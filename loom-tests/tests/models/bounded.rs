@@ -4,7 +4,7 @@
 //! each word; keys 1 and 2 share a bucket, so that the second of them is in the second word, where hits are counted.
 
 use crate::common::cache::{HALF, Heard, Model, TTL, Value, spawn};
-use crate::common::{Bounds, any_or, at_most, explore};
+use crate::common::{Bounds, THREE, any_or, at_most, explore};
 use tidewheel::EvictionPolicy::{Clock, Fifo};
 use tidewheel::RemovalCause::{Expired, Replaced, Size};
 
@@ -25,6 +25,17 @@ fn weighed_at(capacity: u64) -> Model {
         let builder = builder.max_capacity(capacity).eviction_policy(Fifo).initial_capacity(4);
         builder.weigher(|_, value: &Value| value.number() as u32)
     })
+}
+
+/// Room for 128 in two shards, where each entry weighs what its value says. Keys 1 and 4 belong to one shard, 2 and 3 to
+/// the other.
+fn two_shards() -> Model {
+    let model = Model::build(|builder| {
+        let builder = builder.max_capacity(128).shards(2).eviction_policy(Fifo).initial_capacity(4);
+        builder.weigher(|_, value: &Value| value.number() as u32)
+    });
+    assert_eq!(model.cache.policy().shards, 2);
+    model
 }
 
 /// The same, but what was hit stays for another round.
@@ -275,6 +286,79 @@ fn a_hit_against_lowered_hits() {
         let seen = [1, 2].map(|key| model.see(key));
         assert!(matches!(seen, [Some(1), None] | [None, Some(2)]), "{seen:?}");
         assert_eq!((model.see(4), model.cache.weighted_size()), (Some(4), 2));
+        model.end();
+    });
+}
+
+/// Two writers in two shards, and room for one of the two values: whoever looks never finds both, and the second one
+/// gets the room of the first.
+#[test]
+fn room_for_one_of_two_shards() {
+    explore(THREE, || {
+        let model = two_shards();
+        let [one, other] = [1, 2].map(|key| spawn(&model, move |model| model.insert(key, 80)));
+        let (first, second, again) = (model.see(1), model.see(2), model.see(1));
+        // It does not come again.
+        assert!(first.is_none() || second.is_none() || again.is_none(), "more than there is room for");
+        assert!(model.cache.weighted_size() <= 128);
+        one.join().unwrap();
+        other.join().unwrap();
+        assert_eq!([1, 2].map(|key| model.see(key)).iter().flatten().count(), 1);
+        assert_eq!(model.cache.weighted_size(), 80);
+        model.end();
+    });
+}
+
+/// Room that a removal gives back is taken by another shard's writer: what had it is gone by then.
+#[test]
+fn room_from_a_removal_in_another_shard() {
+    explore(WRITING, || {
+        let model = two_shards();
+        model.insert(1, 80);
+        let inserter = spawn(&model, |model| {
+            model.insert(2, 80);
+            assert_eq!(model.see(1), None, "more than there is room for");
+            assert!(model.cache.weighted_size() <= 128);
+        });
+        model.cache.invalidate(&1);
+        inserter.join().unwrap();
+        assert_eq!((model.see(1), model.see(2)), (None, Some(80)));
+        assert_eq!(model.cache.weighted_size(), 80);
+        model.end();
+    });
+}
+
+/// Two writers who need more than what is free, or than the other one's shard has: neither waits for the other's room for ever.
+#[test]
+fn two_who_need_all_the_room() {
+    explore(WRITING, || {
+        let model = two_shards();
+        model.insert(1, 60);
+        model.insert(2, 60);
+        let other = spawn(&model, |model| model.insert(4, 128));
+        model.insert(3, 128);
+        other.join().unwrap();
+        let left = [1, 2, 3, 4].map(|key| model.see(key));
+        assert!(matches!(left, [None, None, Some(128), None] | [None, None, None, Some(128)]), "{left:?}");
+        assert_eq!(model.cache.weighted_size(), 128);
+        model.end();
+    });
+}
+
+/// Less room while somebody takes it: the bound holds when the call has returned, and what does not fit is not kept.
+#[test]
+fn less_room_for_two_shards_against_insert() {
+    explore(WRITING, || {
+        let model = two_shards();
+        model.insert(1, 60);
+        let inserter = spawn(&model, |model| {
+            model.insert(2, 100);
+            assert!(model.cache.weighted_size() <= 128);
+        });
+        model.cache.set_max_capacity(70).unwrap();
+        assert!(model.cache.weighted_size() <= 70);
+        inserter.join().unwrap();
+        assert!(model.cache.weighted_size() <= 70 && model.see(2).is_none());
         model.end();
     });
 }

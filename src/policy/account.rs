@@ -1,0 +1,127 @@
+//! The account of a cache whose entries have weights: how much room there is, and how much of it nobody has.
+//!
+//! One for all shards. Whoever brings an entry takes its weight from the account before the entry is published, and
+//! gives it back after it was unlinked. So what can be seen in all shards together never weighs more than the limit,
+//! whichever shard it is in and whoever looks. Knows neither shards nor entries.
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
+
+pub(crate) struct Account {
+    /// How much there is in all.
+    limit: AtomicU64,
+    /// How much of it nobody has: no entry, and nobody who is about to bring one.
+    free: AtomicU64,
+    /// Who has it may keep room and hold no shard's lock. One at a time: two of them could wait for each other's room.
+    turn: Mutex<()>,
+}
+
+impl Account {
+    pub(crate) fn new(limit: u64) -> Self {
+        let [limit, free] = [limit; 2].map(AtomicU64::new);
+        Self { limit, free, turn: Mutex::new(()) }
+    }
+
+    /// How much there is in all.
+    #[inline]
+    pub(crate) fn limit(&self) -> u64 {
+        // ORDERING: Relaxed; a figure. Who takes room takes it from `free`.
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// How much is taken: never more than there is in all.
+    pub(crate) fn taken(&self) -> u64 {
+        let limit = self.limit();
+        // ORDERING: Relaxed; a figure, exact while no writer runs and nobody changes the limit.
+        limit.saturating_sub(self.free.load(Ordering::Relaxed))
+    }
+
+    /// Whether a good part of it is free.
+    pub(super) fn is_roomy(&self) -> bool {
+        // ORDERING: Relaxed; a figure.
+        self.free.load(Ordering::Relaxed) > self.limit() / 16
+    }
+
+    /// Takes so much, or nothing if it is not there.
+    pub(super) fn take(&self, room: u64) -> bool {
+        self.take_between(room, room) == room
+    }
+
+    /// Takes as much of this as is there.
+    pub(crate) fn take_up_to(&self, room: u64) -> u64 {
+        self.take_between(0, room)
+    }
+
+    fn take_between(&self, least: u64, most: u64) -> u64 {
+        // ORDERING: Relaxed; what was seen is tried.
+        let mut free = self.free.load(Ordering::Relaxed);
+        loop {
+            let taken = free.min(most);
+            if taken < least || taken == 0 {
+                return 0;
+            }
+            // ORDERING: Acquire; pairs with Release in `Account::give_back`: whoever sees the entry that takes this
+            // room, sees that what had it before is unlinked. Relaxed on failure, which is tried again.
+            match self.free.compare_exchange_weak(free, free - taken, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return taken,
+                Err(now) => free = now,
+            }
+        }
+    }
+
+    /// Room that nobody has any more: what was in it is unlinked.
+    pub(crate) fn give_back(&self, room: u64) {
+        if room != 0 {
+            // ORDERING: Release; pairs with Acquire in `Account::take_between`.
+            self.free.fetch_add(room, Ordering::Release);
+        }
+    }
+
+    /// Waits until nobody else keeps room, and may keep some then. Taken without any shard's lock.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock()
+    }
+
+    /// There is another amount in all, or as near to it as can be: of what is too much, `given` goes, which the caller has, and
+    /// what is free. Returns what is still too much. For one caller at a time.
+    pub(crate) fn set_limit(&self, wanted: u64, given: u64) -> u64 {
+        let limit = self.limit();
+        let excess = limit.saturating_sub(wanted);
+        let used = given.min(excess);
+        let gone = used + self.take_up_to(excess - used);
+        // ORDERING: Relaxed; a figure. It is raised before there is more room and lowered after there is less, so that what
+        // is taken is within the larger of both.
+        self.limit.store(limit.max(wanted) - gone, Ordering::Relaxed);
+        self.give_back(given - used + wanted.saturating_sub(limit));
+        excess - gone
+    }
+}
+
+#[cfg(all(test, not(tidewheel_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_is_no_more_than_there_is() {
+        let account = Account::new(10);
+        assert!(account.take(7) && !account.take(4));
+        assert_eq!((account.taken(), account.take_up_to(9)), (7, 3));
+        assert_eq!((account.taken(), account.take_up_to(1)), (10, 0));
+        assert!(account.take(0));
+        account.give_back(10);
+        assert_eq!(account.taken(), 0);
+    }
+
+    #[test]
+    fn a_limit_is_lowered_by_what_is_free_and_what_is_given() {
+        let account = Account::new(10);
+        assert!(account.take(8));
+        assert_eq!(account.set_limit(4, 0), 4, "two were free");
+        assert_eq!((account.limit(), account.taken()), (8, 8));
+        assert_eq!(account.set_limit(4, 3), 1);
+        assert_eq!(account.set_limit(4, 3), 0, "two of the three are given back");
+        assert_eq!((account.limit(), account.taken()), (4, 2));
+        assert_eq!(account.set_limit(6, 1), 0);
+        assert_eq!((account.limit(), account.taken()), (6, 1));
+    }
+}

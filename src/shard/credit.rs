@@ -1,0 +1,176 @@
+//! Room from other shards, for a cache whose entries have weights.
+//!
+//! Such a cache has one account (`policy/account.rs`). An operation that brings an entry takes its weight from there
+//! under its shard's lock. If that is not to be had, entries of the shard go. If the shard has little itself, the
+//! operation lets go of the lock, has other shards give something up, and starts over with that *credit*. Nobody else
+//! gets what it has by then, so it comes to an end. No two shards' locks are held at once; and as two who keep a credit could
+//! wait for each other's, there is one at a time (`Account::turn`).
+//!
+//! Knows no other shard: whoever is [`Around`] does.
+
+use super::room::{HOLD, evict_some};
+use super::write::Table;
+use super::{Chores, Ledger, Shard, Terms};
+use crate::policy::{Account, Policy};
+use crate::sync::MutexGuard;
+use crate::table::Place;
+use crate::time::Tick;
+
+/// The cache around a shard, as far as that may know it.
+pub(crate) trait Around<K, V> {
+    fn terms(&self) -> &Terms;
+    fn account(&self) -> Option<&Account>;
+    /// Adds to a credit what is free and what shards give that have more than the operation's own. Without a lock.
+    fn raise(&self, credit: &mut Held<'_, K, V>);
+    /// Does what evictions have left to do. Without a lock.
+    fn conclude(&self, evicted: Evicted<K, V>);
+}
+
+/// What evictions have left to do, and in which shards.
+pub(crate) type Evicted<K, V> = Vec<(usize, Chores<K, V>)>;
+
+/// The credit of an operation, if it needs one.
+pub(super) struct Credit<'c, K, V, A: Around<K, V>> {
+    around: &'c A,
+    held: Option<Box<Held<'c, K, V>>>,
+}
+
+/// Room that an operation has, and no entry yet.
+pub(crate) struct Held<'c, K, V> {
+    pub(crate) room: u64,
+    /// How much more it needs.
+    pub(crate) lacking: u64,
+    /// Its shard, and what that could give.
+    pub(crate) own: (usize, u64),
+    /// That shard gives next, however little it has.
+    pub(crate) is_own_turn: bool,
+    pub(crate) evicted: Evicted<K, V>,
+    _turn: MutexGuard<'c, ()>,
+}
+
+/// There is not room enough, and the lock has to be let go of to raise it.
+#[must_use]
+pub(super) struct Short<K, V> {
+    lacking: u64,
+    /// What the shard could give.
+    rest: u64,
+    chores: Chores<K, V>,
+}
+
+impl<'c, K, V, A: Around<K, V>> Credit<'c, K, V, A> {
+    #[inline]
+    pub(super) fn none(around: &'c A) -> Self {
+        Self { around, held: None }
+    }
+
+    /// Raises what an operation was short of.
+    #[cold]
+    pub(super) fn raise(&mut self, shard: &Shard<K, V>, short: Short<K, V>) {
+        let Short { lacking, rest, chores } = short;
+        let Some(account) = self.around.account() else { return };
+        let held = self.held.get_or_insert_with(|| {
+            let _turn = account.turn();
+            Box::new(Held { room: 0, lacking, own: (0, 0), is_own_turn: false, evicted: Vec::new(), _turn })
+        });
+        (held.lacking, held.own, held.is_own_turn) = (lacking, (shard.number, rest), false);
+        held.evicted.push((shard.number, chores));
+        self.around.raise(held);
+    }
+
+    /// The operation came to nothing.
+    #[cold]
+    fn end(&self, held: Held<'_, K, V>) {
+        let Held { room, evicted, _turn: turn, .. } = held;
+        if let Some(account) = self.around.account() {
+            account.give_back(room);
+        }
+        // Users' code runs next.
+        drop(turn);
+        self.around.conclude(evicted);
+    }
+}
+
+impl<K, V, A: Around<K, V>> Drop for Credit<'_, K, V, A> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(held) = self.held.take() {
+            self.end(*held);
+        }
+    }
+}
+
+impl<K, V> Shard<K, V> {
+    /// Sees to it that there is room for an entry of this weight, in the place of what is there. Where entries have
+    /// weights: if not, the operation raises what it is short of, without the lock, and begins anew.
+    ///
+    /// To be asked when it is clear that the entry will be stored, and before anything is changed for it.
+    #[inline(always)]
+    pub(super) fn pay<A: Around<K, V>>(
+        &self,
+        books: (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
+        (place, weight): (Option<Place>, u32),
+        credit: &mut Credit<'_, K, V, A>,
+    ) -> Result<(), Box<Short<K, V>>> {
+        let terms = credit.around.terms();
+        if terms.weighed {
+            self.pay_for_weight(terms, books, (place, weight), &mut credit.held)
+        } else {
+            Ok(())
+        }
+    }
+
+    #[inline(never)]
+    fn pay_for_weight(
+        &self,
+        terms: &Terms,
+        (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
+        (place, weight): (Option<Place>, u32),
+        held: &mut Option<Box<Held<'_, K, V>>>,
+    ) -> Result<(), Box<Short<K, V>>> {
+        let Some(policy) = &mut ledger.policy else { return Ok(()) };
+        if policy.refuses(weight) {
+            return Ok(());
+        }
+        let replaced = place.map(|place| table.row(place));
+        let before = replaced.map_or(0, |row| policy.weight_of(row));
+        let needed = u64::from(weight.saturating_sub(before));
+        let mut is_own_turn = false;
+        if let Some(held) = held {
+            policy.add_credit(std::mem::take(&mut held.room));
+            is_own_turn = held.is_own_turn;
+        }
+        if !policy.affords(needed) && (is_own_turn || policy.is_due(before)) {
+            // So that it does not go itself. It comes back as a new one in its queue.
+            let aside = replaced.filter(|&row| policy.set_aside(row));
+            let gives = |policy: &mut Policy| !policy.affords(needed) && (is_own_turn || policy.is_due(0));
+            evict_some(terms, (table, ledger), terms.clock.now(), HOLD, gives);
+            if let (Some(policy), Some(row)) = (&mut ledger.policy, aside) {
+                policy.put_back(row);
+            }
+        }
+        let Some(policy) = &mut ledger.policy else { return Ok(()) };
+        let lacking = policy.lacking(needed);
+        if lacking == 0 {
+            if let Some(Held { evicted, .. }) = held.take().map(|held| *held) {
+                ledger.left().elsewhere.extend(evicted);
+            }
+            return Ok(());
+        }
+        let rest = policy.weight() - u64::from(before);
+        if let Some(held) = held {
+            held.room = policy.take_credit();
+        }
+        let chores = self.settle((table, ledger), (terms.clock.now(), Tick::NEVER), None);
+        Err(Box::new(Short { lacking, rest, chores }))
+    }
+
+    /// Evicts until so much room is had, or what may be evicted while the lock is held. It is the caller's then.
+    pub(crate) fn give(&self, terms: &Terms, lacking: u64) -> (u64, Chores<K, V>) {
+        let mut locked = self.table.lock();
+        let (mut table, ledger) = locked.parts();
+        let now = terms.clock.now();
+        evict_some(terms, (&mut table, ledger), now, HOLD, |policy| policy.lacking(lacking) != 0);
+        let given = ledger.policy.as_mut().map_or(0, Policy::take_credit);
+        (given, self.settle((&mut table, ledger), (now, Tick::NEVER), None))
+    }
+}

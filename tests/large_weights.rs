@@ -1,0 +1,308 @@
+//! Caches whose entries are large beside what there is room for: a fourth of it, half, all.
+//!
+//! The room is one, and not cut into as many parts as there are shards: what fits is kept, wherever its key belongs.
+
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use tidewheel::{Cache, CacheBuilder, EvictionPolicy, ManualClock, RemovalCause};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+/// Numbers that look random (the multiplier is Knuth's).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+fn weighed(capacity: u64) -> CacheBuilder<u64, u64> {
+    Cache::builder().max_capacity(capacity).weigher(|_, weight| u32::try_from(*weight).unwrap())
+}
+
+const POLICIES: [EvictionPolicy; 3] = [EvictionPolicy::Adaptive, EvictionPolicy::Clock, EvictionPolicy::Fifo];
+
+/// Of values of equal weight as many are kept as fit. Eight shards with equal parts kept 8 of 10 of a tenth of the capacity, and
+/// refused what was more than an eighth.
+#[test]
+fn as_many_are_kept_as_fit() {
+    for policy in POLICIES {
+        for parts in 1..=24 {
+            let (capacity, weight) = (4 * MIB, 4 * MIB / parts);
+            let cache = weighed(capacity).eviction_policy(policy).build().unwrap();
+            for key in 0..20 * parts {
+                cache.insert(key, weight);
+                assert_eq!(cache.get(&key), Some(weight), "{parts} fit");
+                let fit = (key + 1).min(parts);
+                assert_eq!((cache.entry_count() as u64, cache.weighted_size()), (fit, fit * weight));
+            }
+            cache.validate();
+        }
+    }
+    let cache = weighed(4 * MIB).build().unwrap();
+    (0..100).for_each(|key| cache.insert(key, 400 * KIB));
+    assert_eq!(cache.entry_count(), 10);
+}
+
+/// A value of up to all there is room for is taken, and more is refused.
+#[test]
+fn a_value_of_the_whole_capacity_is_taken() {
+    let cache = weighed(4 * MIB).build().unwrap();
+    assert!(cache.policy().shards > 1);
+    (0..5000).for_each(|key| cache.insert(key, KIB));
+    cache.insert(9000, 600 * KIB);
+    assert_eq!(cache.get(&9000), Some(600 * KIB));
+    for key in 9001..9020 {
+        cache.insert(key, 4 * MIB);
+        assert_eq!((cache.get(&key), cache.entry_count()), (Some(4 * MIB), 1));
+        cache.insert(key + 100, 4 * MIB + 1);
+        assert!(!cache.contains_key(&(key + 100)));
+        assert_eq!((cache.get(&key), cache.entry_count()), (Some(4 * MIB), 1));
+    }
+    // In its own place it needs no more than it has.
+    assert_eq!(cache.replace(&9019, 4 * MIB - 1), Ok(()));
+    assert_eq!(cache.replace(&9019, 4 * MIB), Ok(()));
+    cache.insert(9019, 4 * MIB);
+    assert!(cache.update(&9019, |weight| weight - 7));
+    assert_eq!((cache.get(&9019), cache.weighted_size()), (Some(4 * MIB - 7), 4 * MIB - 7));
+    cache.validate();
+}
+
+/// How much of the room is used in the mean, once it has been full.
+fn used(capacity: u64, least: u64, most: u64) -> f64 {
+    const ROUNDS: u64 = 20_000;
+    const FULL: u64 = 4_000;
+    let cache = weighed(capacity).build().unwrap();
+    let (mut numbers, mut used) = (Numbers(7), 0);
+    for key in 0..ROUNDS {
+        cache.insert(key, least + numbers.below(most - least + 1));
+        if key >= FULL {
+            used += cache.weighted_size();
+        }
+        assert!(cache.weighted_size() <= capacity);
+    }
+    cache.validate();
+    used as f64 / (capacity * (ROUNDS - FULL)) as f64
+}
+
+/// Nine of ten parts of the room and more are used, whatever the weights. What is not is what the last one to go leaves: half a
+/// value or so, and no more than a cache of one shard leaves, or moka.
+#[test]
+fn the_room_is_used() {
+    let mixed = used(8 * MIB, 10 * KIB, 610 * KIB);
+    assert!(mixed > 0.95, "{mixed}");
+    let eighths = used(4 * MIB, 1, MIB / 2);
+    assert!(eighths > 0.95, "{eighths}");
+    let small = used(4 * MIB, 1, 4 * KIB);
+    assert!(small > 0.99, "{small}");
+    let quarters = used(4 * MIB, 1, MIB);
+    assert!(quarters > 0.90, "{quarters}");
+}
+
+/// A smaller capacity later is a capacity as good as any: less than what a shard was built for.
+#[test]
+fn a_smaller_capacity_still_takes_large_values() {
+    let cache = weighed(4 * MIB).build().unwrap();
+    (0..10).for_each(|key| cache.insert(key, 400 * KIB));
+    cache.set_max_capacity(MIB).unwrap();
+    assert_eq!((cache.entry_count(), cache.weighted_size()), (2, 800 * KIB));
+    for key in 0..50 {
+        cache.insert(key, 400 * KIB);
+        assert_eq!((cache.get(&key), cache.entry_count()), (Some(400 * KIB), 2));
+    }
+    // Less than a unit for each shard.
+    cache.set_max_capacity(3).unwrap();
+    assert_eq!(cache.weighted_size(), 0);
+    for key in 0..50 {
+        cache.insert(key, 1);
+        assert_eq!((cache.get(&key), cache.entry_count() as u64), (Some(1), (key + 1).min(3)));
+    }
+    cache.set_max_capacity(0).unwrap();
+    cache.insert(1, 1);
+    assert_eq!(cache.entry_count(), 0);
+    cache.set_max_capacity(8 * MIB).unwrap();
+    (0..100).for_each(|key| cache.insert(key, 400 * KIB));
+    assert_eq!(cache.entry_count(), 20);
+    cache.validate();
+}
+
+/// Every way to bring a value has other shards give, and every value is told of once.
+#[test]
+fn all_ways_to_store_take_room_from_other_shards() {
+    let heard: Arc<Mutex<Vec<(u64, u64, RemovalCause)>>> = Arc::default();
+    let told = Arc::clone(&heard);
+    let cache = weighed(16 * KIB)
+        .shards(8)
+        .clock(ManualClock::new())
+        .eviction_listener(move |key, value, cause| told.lock().unwrap().push((*key, *value, cause)))
+        .build()
+        .unwrap();
+    assert_eq!(cache.policy().shards, 8);
+    let refill = || {
+        cache.invalidate_all();
+        (0..16).for_each(|key| cache.insert(key, KIB));
+        assert_eq!(cache.entry_count(), 16);
+        heard.lock().unwrap().clear();
+    };
+    // All but the last of what was there goes, and is told of.
+    let check = |name: &str, stored: u64, at: u64| {
+        assert_eq!(cache.get(&at), Some(stored), "{name}");
+        assert_eq!((cache.entry_count(), cache.weighted_size()), (2, 16 * KIB), "{name}");
+        let heard = heard.lock().unwrap();
+        let evicted = heard.iter().filter(|(.., cause)| *cause == RemovalCause::Size).count();
+        let replaced = heard.iter().filter(|(.., cause)| *cause == RemovalCause::Replaced).count();
+        assert_eq!((evicted + replaced, replaced), (15, usize::from(at < 16)), "{name}: {heard:?}");
+        cache.validate();
+    };
+    let large = 15 * KIB;
+    for round in 0..8 {
+        let (new, old) = (100 + round, round);
+        refill();
+        cache.insert(new, large);
+        check("insert", large, new);
+        refill();
+        cache.insert(old, large);
+        check("insert over", large, old);
+        refill();
+        cache.try_insert(new, large).unwrap();
+        check("try_insert", large, new);
+        refill();
+        cache.replace(&old, large).unwrap();
+        check("replace", large, old);
+        refill();
+        assert!(cache.update(&old, |_| large));
+        check("update", large, old);
+        refill();
+        assert_eq!(cache.get_with(new, || large), large);
+        check("get_with", large, new);
+        refill();
+        let _ = cache.entry(new).and_upsert_with(|_| large);
+        check("and_upsert_with", large, new);
+        refill();
+        let _ = cache.entry(old).and_upsert_with(|_| large);
+        check("and_upsert_with over", large, old);
+        refill();
+        cache.insert_many([(new, large)]);
+        check("insert_many", large, new);
+        refill();
+        assert!(cache.try_insert(old, large).is_err() && cache.replace(&new, large).is_err());
+        assert!(!cache.update(&new, |_| large));
+        assert_eq!((cache.entry_count(), heard.lock().unwrap().len()), (16, 0), "nothing went for nothing");
+    }
+}
+
+/// A key whose comparisons can be made to panic.
+#[derive(Clone, Debug)]
+struct Bomb(u64);
+
+impl Hash for Bomb {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+/// Comparisons of equal keys that go well from now on.
+static GOOD: AtomicU64 = AtomicU64::new(u64::MAX);
+
+impl PartialEq for Bomb {
+    fn eq(&self, other: &Self) -> bool {
+        if self.0 == other.0 && self.0 >= 1000 {
+            let good = GOOD.load(Ordering::Relaxed);
+            assert_ne!(good, 0, "as was asked for");
+            GOOD.store(good.saturating_sub(1), Ordering::Relaxed);
+        }
+        self.0 == other.0
+    }
+}
+
+impl Eq for Bomb {}
+
+/// The room that an operation has got from other shards is given back when it panics, and what went for it is told of.
+#[test]
+fn a_panic_gives_back_what_it_had() {
+    let count = Arc::new(AtomicU64::new(0));
+    let told = Arc::clone(&count);
+    let cache = Cache::builder()
+        .max_capacity(16 * KIB)
+        .shards(8)
+        .weigher(|_: &Bomb, weight: &u64| u32::try_from(*weight).unwrap())
+        .eviction_listener(move |_, _, _| {
+            told.fetch_add(1, Ordering::Relaxed);
+        })
+        .clock(ManualClock::new())
+        .build()
+        .unwrap();
+    let mut panicked = 0;
+    for key in 1000..1016 {
+        cache.insert(Bomb(key), KIB);
+        (0..15).for_each(|key| cache.insert(Bomb(key), KIB));
+        let (there, before) = (cache.entry_count() as u64, count.load(Ordering::Relaxed));
+        // Found once; then, when it has room, once more.
+        GOOD.store(1, Ordering::Relaxed);
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            cache.insert(Bomb(key), 12 * KIB);
+        }));
+        GOOD.store(u64::MAX, Ordering::Relaxed);
+        panicked += u64::from(result.is_err());
+        cache.validate();
+        let gone = count.load(Ordering::Relaxed) - before;
+        assert_eq!(cache.entry_count() as u64, there - gone + u64::from(result.is_ok()));
+        cache.insert(Bomb(key), 16 * KIB);
+        assert_eq!((cache.entry_count(), cache.weighted_size()), (1, 16 * KIB), "all of it is there");
+        cache.invalidate_all();
+    }
+    assert!(panicked > 8, "{panicked}");
+}
+
+/// Four writers of values of up to all there is room for, while the capacity changes. Who looks on adds up what he sees, and
+/// the cache's own figure is never more than the capacity.
+#[test]
+fn nobody_sees_more_than_the_capacity_though_room_moves() {
+    const CAPACITY: u64 = 1000;
+    let cache = weighed(CAPACITY).shards(8).build().unwrap();
+    let stop = AtomicBool::new(false);
+    let watchdog = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (cache, stop) = (&cache, &stop);
+            scope.spawn(move || {
+                let mut numbers = Numbers(thread);
+                while !stop.load(Ordering::Relaxed) {
+                    let key = numbers.below(40);
+                    let weight = match numbers.below(10) {
+                        0 => 1 + numbers.below(CAPACITY),
+                        1..4 => 1 + numbers.below(CAPACITY / 4),
+                        _ => 1 + numbers.below(30),
+                    };
+                    match numbers.below(8) {
+                        0..4 => cache.insert(key, weight),
+                        4 => drop(cache.replace(&key, weight)),
+                        5 => drop(cache.update(&key, |_| weight)),
+                        6 => drop(cache.get_with(key, || weight)),
+                        _ => drop(cache.remove(&key)),
+                    }
+                    if thread == 0 && numbers.below(50) == 0 {
+                        cache.set_max_capacity(CAPACITY / (1 + numbers.below(3))).unwrap();
+                    }
+                }
+            });
+        }
+        let (mut looks, mut most) = (0, 0);
+        while watchdog.elapsed().as_millis() < 1500 {
+            let size = cache.weighted_size();
+            most = most.max(size);
+            looks += 1;
+            assert!(size <= CAPACITY, "{size}");
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(looks > 1000 && most > CAPACITY / 2, "{looks} looks, {most} at most");
+    });
+    cache.validate();
+    cache.set_max_capacity(CAPACITY).unwrap();
+    cache.insert(1, CAPACITY);
+    assert_eq!((cache.weighted_size(), cache.entry_count()), (CAPACITY, 1));
+}
