@@ -232,10 +232,16 @@ impl<K, V> Flights<K, V> {
         self.of_hash(hash.whole()).for_each(|(_, flight)| flight.is_overtaken = true);
     }
 
-    /// The same of every key.
-    pub(crate) fn overtake_all(&mut self) {
-        let one = self.one.iter_mut().map(|(_, flight)| flight);
-        one.chain(self.others.values_mut()).for_each(|flight| flight.is_overtaken = true);
+    /// The same of all keys whose home is one of those.
+    #[inline]
+    pub(crate) fn overtake_all(&mut self, is_one: impl Fn(u32) -> bool) {
+        if self.is_empty() {
+            return;
+        }
+        let one = self.one.iter_mut().map(|(ticket, flight)| (&*ticket, flight));
+        for (ticket, flight) in one.chain(&mut self.others) {
+            flight.is_overtaken |= is_one(HashBits::again(ticket.hash).home());
+        }
     }
 
     /// What there is of a key's flights. Asks the user's `Eq`, and so before the books have the key that is asked for: if

@@ -30,6 +30,11 @@ impl HashBits {
         Self((product as u64) ^ ((product >> 64) as u64))
     }
 
+    /// The same from what `whole` gave.
+    pub(crate) const fn again(whole: u64) -> Self {
+        Self(whole)
+    }
+
     /// All of them.
     #[inline]
     pub(crate) fn whole(self) -> u64 {

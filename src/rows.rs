@@ -240,11 +240,6 @@ impl<T: Row> Rows<T> {
         self.numbers.next_taken(from)
     }
 
-    /// A number beyond all that are taken.
-    pub(crate) fn end(&self) -> RowId {
-        self.numbers.end()
-    }
-
     /// All live rows, in the order of their numbers.
     pub(crate) fn ids(&self) -> impl Iterator<Item = RowId> {
         let next = |id: &RowId| self.next_taken(id.next());

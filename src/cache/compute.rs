@@ -23,7 +23,7 @@
 //! | `Shard::replace` (`replace`, `update`) | the same; too heavy a value, with which the old one goes, included |
 //! | `Shard::land` (loads), `Shard::act` (computations) | of this key: come in turn. (Of another with the same hash: not this key) |
 //! | `Shard::remove` (`remove`, `invalidate`, `remove_if`, `rename`'s and `rename_with`'s first half) | overtakes |
-//! | `clear_some` (`invalidate_all`) | has all overtaken at first; what comes after that and is removed, is not there at the end |
+//! | `clear_some` (`invalidate_all`) | overtakes, in the same step in which it removes |
 //! | eviction (`room.rs`, `set_capacity`), expiry (the reaper, a read, a writer that comes across) | the entry is not there, or not alive, at the end; what is put there after it, overtakes |
 //! | `touch`, `set_ttl`, `persist`, a read with a time to idle, an `Expiry`'s ruling | the value stays: a computed one goes by the times that there are at the end |
 

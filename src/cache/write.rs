@@ -4,9 +4,8 @@ use super::rule::created;
 use super::{Cache, Parts};
 use crate::hash::HashBits;
 use crate::listener::RemovalCause;
-use crate::rows::RowId;
 use crate::shard::{Cleared, Life, Removed, Replaced, Ruling, Shard, Times};
-use crate::table::{Node, Pin, same_as};
+use crate::table::{Cursor, Node, Pin, same_as};
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -340,11 +339,18 @@ where
         }
     }
 
-    /// Removes every entry that is there when it is called. What is inserted meanwhile may stay or go.
+    /// Removes every entry that is there when it is called, and every value that takes the place of one of them meanwhile:
+    /// by `replace`, `update`, a computation, or a load begun before. What is inserted meanwhile may stay or go.
     ///
     /// # Complexity
     ///
-    /// O(entries); holds a shard's lock for a bounded number of them at a time.
+    /// O(entries), and O(1) for each bucket of the table that is empty; holds a shard's lock for a bounded number of them at a
+    /// time.
+    ///
+    /// # Concurrency
+    ///
+    /// It goes from key to key, in no order. Until it comes to a key, reads find the entry, and writes to it succeed; afterwards
+    /// it is as if the key had been removed. Nobody finds any of the entries once it has returned.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;
@@ -356,17 +362,13 @@ where
     /// ```
     pub fn invalidate_all(&self) {
         for shard in &self.parts().shards {
-            shard.overtake_all();
-            // What comes meanwhile may stay.
-            let end = shard.end();
-            let mut from = Some(RowId::FIRST);
-            while let Some(row) = from {
-                let Cleared { removed, next, chores } = shard.clear_some(&self.parts().terms, row, end);
+            let mut cursor = Cursor::START;
+            while !cursor.is_at_end() {
+                let Cleared { removed, chores } = shard.clear_some(&self.parts().terms, &mut cursor);
                 self.conclude(shard, chores, RemovalCause::Explicit);
                 for node in removed {
                     self.tell(shard, node, RemovalCause::Explicit);
                 }
-                from = next;
             }
         }
     }

@@ -227,11 +227,6 @@ impl Numbers {
         self.chunks.get(id.chunk()).is_some_and(|chunk| chunk.is_taken(id.offset()))
     }
 
-    /// A number beyond all that are taken.
-    pub(super) fn end(&self) -> RowId {
-        RowId::new(self.chunks.len(), 0)
-    }
-
     /// The lowest number from `from` on that is taken, or at hand.
     pub(super) fn next_taken(&self, from: RowId) -> Option<RowId> {
         let mut offset = from.offset();

@@ -10,6 +10,7 @@
 //! | `write.rs` | the operations that writers call |
 //! | `bounds.rs` | when an entry ends, and what of that reads do not move |
 //! | `check.rs` | recounts everything, for tests |
+//! | `clear.rs` | what `invalidate_all` does |
 //! | `credit.rs` | room from other shards, where entries have weights |
 //! | `fresh.rs` | which values are old enough to be loaded anew, and who does it |
 //! | `idle.rs` | reads that restart the time to idle |
@@ -37,6 +38,7 @@
 
 mod bounds;
 mod check;
+mod clear;
 mod credit;
 mod fresh;
 mod idle;
@@ -52,6 +54,7 @@ mod terms;
 mod turns;
 mod write;
 
+pub(crate) use clear::Cleared;
 pub(crate) use credit::{Around, Evicted, Held};
 pub(crate) use fresh::{Claim, Fresh};
 pub(crate) use life::Life;
@@ -60,7 +63,7 @@ pub(crate) use many::Waiting;
 pub(crate) use record::{Comeback, Record, Returned};
 pub(crate) use room::Left;
 pub(crate) use rule::{Expected, Ruled, Ruling};
-pub(crate) use sweep::{Cleared, Hears};
+pub(crate) use sweep::Hears;
 pub(crate) use terms::{Lengths, OnUse, Terms};
 pub(crate) use turns::{Acted, Anew, Deed, Found, Landed, Onward};
 pub(crate) use write::{Removed, Replaced};

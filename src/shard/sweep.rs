@@ -1,8 +1,7 @@
-//! What the reaper does to a shard, and what `invalidate_all` does: many entries, a bounded number of
-//! them each time the lock is held.
+//! What the reaper does to a shard: many entries, a bounded number of them each time the lock is held.
 
-use super::write::{Table, drop_expired, hand_out, take};
-use super::{Chores, Ledger, Shard, Terms, boundary};
+use super::write::{Table, drop_expired};
+use super::{Ledger, Shard, Terms, boundary};
 use crate::rows::RowId;
 use crate::sync::pause;
 use crate::table::{Pin, Place, Unlinked};
@@ -30,15 +29,6 @@ pub(crate) trait Hears<K, V> {
     fn expired(&self, nodes: &[Unlinked<K, V>]);
     /// This one is about to. Pinned.
     fn expiring(&self, key: &K, value: &V);
-}
-
-/// What became of some entries that had to go.
-pub(crate) struct Cleared<K, V> {
-    /// Nodes that were alive, if somebody listens.
-    pub(crate) removed: Vec<Unlinked<K, V>>,
-    /// The row to go on from, if there is one.
-    pub(crate) next: Option<RowId>,
-    pub(crate) chores: Chores<K, V>,
 }
 
 impl<K, V> Shard<K, V> {
@@ -148,34 +138,6 @@ impl<K, V> Shard<K, V> {
         (any, waiting)
     }
 
-    /// Takes out the entries of up to `HOLD` rows, from `from` on and before `end`.
-    pub(crate) fn clear_some(&self, terms: &Terms, from: RowId, end: RowId) -> Cleared<K, V> {
-        let mut locked = self.table.lock();
-        let (mut table, ledger) = locked.parts();
-        let now = terms.clock.now();
-        let mut removed = Vec::new();
-        let mut next = ledger.rows.next_taken(from);
-        for _ in 0..HOLD {
-            let Some(row) = next.filter(|&row| row < end) else { break };
-            next = ledger.rows.next_taken(row.next());
-            if !ledger.rows.contains(row) {
-                continue;
-            }
-            let place = table.find_row(ledger.home(row), row);
-            if table.node(place).kill(now) {
-                let old = take(&mut table, ledger, place);
-                if let Some(tally) = &mut ledger.tally {
-                    tally.explicit += 1;
-                }
-                removed.extend(hand_out(terms, &mut table, old));
-            } else {
-                drop_expired(terms, &mut table, ledger, place);
-            }
-        }
-        let chores = self.settle((&mut table, ledger), (now, Tick::NEVER), None);
-        Cleared { removed, next: next.filter(|&row| row < end), chores }
-    }
-
     /// How many entries stand in slots of the wheel that begin within this time from now.
     pub(crate) fn expiring_within(&self, terms: &Terms, within: Span) -> usize {
         let mut locked = self.table.lock();
@@ -184,11 +146,6 @@ impl<K, V> Shard<K, V> {
         // A hand that was left behind would have what is due look as if it were not.
         ledger.wheel.advance(&mut ledger.rows, now);
         ledger.wheel.due_by(now.after(within))
-    }
-
-    /// The row after the last one that there is, for `clear_some`.
-    pub(crate) fn end(&self) -> RowId {
-        self.table.lock().parts().1.rows.end()
     }
 
     /// The last words of a cache: tells of what had expired, and had not been told of yet.

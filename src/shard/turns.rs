@@ -350,9 +350,4 @@ impl<K, V> Shard<K, V> {
             tally.refresh_failures += u64::from(!is_done);
         }
     }
-
-    /// Every key is about to be removed: what is being loaded is not kept.
-    pub(crate) fn overtake_all(&self) {
-        self.table.lock().parts().1.flights.overtake_all();
-    }
 }

@@ -14,7 +14,7 @@
 //! | `bucket.rs` | a cache line of tags and rows' numbers |
 //! | `array.rs` | buckets in one allocation, named by one word |
 //! | `read.rs` | how a reader finds a node |
-//! | `walk.rs` | how a reader meets all nodes |
+//! | `walk.rs` | how a reader meets all nodes, and a writer all rows |
 //! | `write.rs` | how a writer changes what readers find |
 //! | `moves.rs` | how buckets move to a larger array, or a smaller one |
 //! | `reclaim.rs` | from unlinked to dropped |

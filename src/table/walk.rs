@@ -1,4 +1,5 @@
-//! Walking a table: the nodes of every entry, a few buckets at a time, for readers and without a lock.
+//! Walking a table: the nodes of every entry, a few buckets at a time, for readers and without a lock; and the rows of
+//! every entry, for a writer, who has the lock each time.
 //!
 //! Knows neither who walks nor how long they stop between two calls, and no clock: whether an entry that is
 //! met is alive is the caller's question to its node. Between two calls a walk is a number, its [`Cursor`]; it
@@ -44,12 +45,18 @@
 //!   in a look-up. So who meets an entry finds it with a look-up that follows, unless it has gone.
 //!
 //! An entry that is removed and inserted again may be met in both slots, or in none.
+//!
+//! A writer's walk goes by the same turns, for the same reason: nothing that is done to an entry between two calls moves it
+//! from the turns that are still to come to those that have passed. (Numbers of rows do not have that: each
+//! replacement takes another number.) While it looks, nothing moves; so an entry is in one slot, on the way from its home in one
+//! of the two arrays that there may be.
 
 use super::array::Array;
 use super::bucket::{Bucket, Meta};
 use super::epoch::Pin;
-use super::{Node, Table, memory};
+use super::{Node, Table, Writing, memory};
 use crate::hash::HashBits;
+use crate::rows::RowId;
 
 /// Buckets that one call looks at. The nodes of the next call are fetched meanwhile, and the buckets of the one after.
 const HANDFUL: usize = if cfg!(tidewheel_loom) { 1 } else { 4 };
@@ -69,9 +76,9 @@ impl Cursor {
     }
 }
 
-/// Turns, from one on and up to another, all of one home in the array that they were cut for.
+/// Turns, from one on and up to another. Cut, they are all of one home in the array that they were cut for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Stretch {
+pub(crate) struct Stretch {
     from: u64,
     to: u64,
 }
@@ -99,8 +106,11 @@ impl Stretch {
     }
 
     fn has(self, hash: HashBits) -> bool {
-        let turn = u64::from(hash.home().reverse_bits());
-        (self.from..self.to).contains(&turn)
+        self.has_home(hash.home())
+    }
+
+    pub(crate) fn has_home(self, home: u32) -> bool {
+        (self.from..self.to).contains(&u64::from(home.reverse_bits()))
     }
 }
 
@@ -199,6 +209,57 @@ impl<K, V, L> Table<K, V, L> {
             // The tag again: see W5.
             if stretch.has(hash) && bucket.tag(slot) == tag {
                 met.push((hash, node));
+            }
+        }
+    }
+}
+
+impl<K, V, L> Writing<'_, '_, K, V, L> {
+    /// Meets the rows of the entries of the next few buckets, and moves the cursor on. Returns the turns that it passed:
+    /// whatever is in the table and has one of them, was met. `fetch` is told of rows that are about to be asked for
+    /// their homes.
+    pub(crate) fn walk(
+        &self,
+        cursor: &mut Cursor,
+        home_of: impl Fn(RowId) -> u32,
+        fetch: impl Fn(RowId),
+        met: &mut Vec<RowId>,
+    ) -> Stretch {
+        // Cut for the larger array, so that it is not many buckets of that.
+        let log2 = self.arrays().map(Array::log2).max().unwrap_or(0);
+        let next = |from: u64| Stretch::cut_all(from, END, log2).take(HANDFUL);
+        let from = cursor.0;
+        let end = next(from).last().filter(|_| self.len() != 0).map_or(END, |last| last.to);
+        cursor.0 = end;
+        if self.len() != 0 {
+            next(end).for_each(|stretch| self.fetch(stretch.home() as u32));
+            let homes = || next(from).flat_map(|home| self.arrays().map(move |array| (array, home)));
+            for (array, home) in homes() {
+                let bucket = array.own(home.home());
+                for (slot, _) in bucket.occupied() {
+                    fetch(bucket.own_row(slot));
+                    self.fetch_node(bucket.own_row(slot));
+                }
+            }
+            homes().for_each(|(array, home)| array.meet_all(home, &home_of, met));
+        }
+        Stretch { from, to: end }
+    }
+}
+
+/// For the writer (T1, under the lock).
+impl Array {
+    /// Meets the rows of the entries of one home, or of a part of those.
+    fn meet_all(self, stretch: Stretch, home_of: impl Fn(RowId) -> u32, met: &mut Vec<RowId>) {
+        for step in 0..self.buckets() {
+            let bucket = self.own(stretch.home().wrapping_add(step));
+            let meta = bucket.own_meta();
+            if !meta.is_moved() {
+                let rows = bucket.occupied().map(|(slot, _)| bucket.own_row(slot));
+                met.extend(rows.filter(|&row| stretch.has_home(home_of(row))));
+            }
+            if !meta.has_overflow() {
+                break;
             }
         }
     }

@@ -217,10 +217,16 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.writer.search(hash.home(), is_it)
     }
 
+    /// The current array, and the next one if there is one.
+    #[inline]
+    pub(super) fn arrays(&self) -> impl Iterator<Item = Array> + use<K, V, L> {
+        std::iter::once(self.writer.current).chain(self.writer.next)
+    }
+
     /// Has the bucket where an entry of this home begins its way brought near, for whoever comes for it soon.
     #[inline]
     pub(crate) fn fetch(&self, home: u32) {
-        for array in std::iter::once(self.writer.current).chain(self.writer.next) {
+        for array in self.arrays() {
             array.fetch(home as usize);
         }
     }

@@ -5,6 +5,7 @@
 mod among_three;
 mod bounded;
 mod bulk;
+mod clearing;
 mod common;
 mod computing;
 mod entries;
