@@ -9,11 +9,13 @@ mod counted;
 mod watchdog;
 
 use counted::{Count, Counted};
-use std::sync::mpsc;
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
-use tidewheel::{Cache, ManualClock, RemovalCause};
+use tidewheel::{Cache, Expiry, ManualClock, Op, ReadGuard, RemovalCause};
 use watchdog::Watchdog;
 
 /// One test at a time.
@@ -271,4 +273,159 @@ fn a_guard_delays_no_report() {
     clock.advance(Duration::from_secs(2));
     assert_eq!(heard.lock().unwrap()[1..], [(2, 20, RemovalCause::Expired)]);
     drop(guard);
+}
+
+/// A guard that a thread leaves to its thread-local destructors: the crate's own may have run before. It protects until
+/// it is dropped, though other threads come that have no slot yet; and nothing of it stays when the thread is gone.
+#[test]
+fn a_guard_that_ends_with_its_thread_protects_until_then_and_no_longer() {
+    struct Last {
+        _guard: ReadGuard<'static, u64, Counted>,
+        reached: Sender<()>,
+        go_on: Receiver<()>,
+    }
+    impl Drop for Last {
+        fn drop(&mut self) {
+            let _ = self.reached.send(());
+            let _ = self.go_on.recv();
+        }
+    }
+    thread_local! {
+        static EARLY: RefCell<Option<Last>> = const { RefCell::new(None) };
+        static LATE: RefCell<Option<Last>> = const { RefCell::new(None) };
+    }
+    let _turn = alone();
+    let _watchdog = Watchdog::over("a guard at its thread's end", 20);
+    for is_early in [true, false] {
+        let (clock, cache, count) = cache();
+        // For ever, as a guard in a thread-local has to be of one that is there for ever.
+        let cache: &'static Cache<u64, Counted> = Box::leak(Box::new(cache));
+        cache.insert(1, count.value(1));
+        let (reached, is_reached) = mpsc::channel();
+        let (open, go_on) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            // Its destructor is registered before the thread's first pin, or after that.
+            let place = if is_early { &EARLY } else { &LATE };
+            if is_early {
+                place.set(None);
+            }
+            place.set(Some(Last { _guard: cache.read_guard(), reached, go_on }));
+        });
+        is_reached.recv().unwrap();
+        assert!(cache.invalidate(&1));
+        for _ in 0..2 {
+            thread::spawn(|| drop(cache.read_guard())).join().unwrap();
+        }
+        insist(&clock, cache);
+        assert_eq!(count.alive(), 1, "the guard is still held; early: {is_early}");
+        open.send(()).unwrap();
+        thread.join().unwrap();
+        insist(&clock, cache);
+        assert_eq!(count.alive(), 0, "the thread is gone; early: {is_early}");
+    }
+}
+
+/// Finds out whether this thread is pinned: then nothing that is removed is dropped.
+struct Probe {
+    cache: Cache<u64, Counted>,
+    count: Count,
+    looks: AtomicU64,
+    pinned: AtomicU64,
+}
+
+impl Probe {
+    fn new() -> Arc<Self> {
+        let (_, cache, count) = cache();
+        Arc::new(Self { cache, count, looks: AtomicU64::new(0), pinned: AtomicU64::new(0) })
+    }
+
+    fn look(&self) {
+        self.cache.insert(0, self.count.value(0));
+        assert!(self.cache.invalidate(&0));
+        self.cache.run_pending_tasks();
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        self.pinned.fetch_add(u64::from(self.count.alive() > 0), Ordering::Relaxed);
+    }
+}
+
+/// A value that has its destructor look.
+#[derive(Clone)]
+struct Looks(Arc<Probe>);
+
+impl Drop for Looks {
+    fn drop(&mut self) {
+        self.0.look();
+    }
+}
+
+/// As long as this lives, too.
+struct Alike;
+
+impl Expiry<u64, Looks> for Alike {
+    fn expire_after_update(&self, _: &u64, _: &Looks, _: Option<Duration>) -> Option<Duration> {
+        Some(Duration::from_secs(60))
+    }
+}
+
+/// Listeners and destructors may take their time: while one runs, nobody's memory waits for its thread. So no call
+/// runs them pinned, though most look at a node before.
+#[test]
+fn listeners_and_destructors_run_unpinned_whatever_calls_them() {
+    type Call = fn(&Cache<u64, Looks>, &ManualClock, &dyn Fn() -> Looks);
+    const KEYS: u64 = 70;
+    let one_by_one: &[(&str, Call)] = &[
+        ("insert", |cache, _, value| (0..KEYS).for_each(|key| cache.insert(key, value()))),
+        ("insert_many", |cache, _, value| cache.insert_many((0..KEYS).map(|key| (key, value())))),
+        ("replace", |cache, _, value| {
+            (0..KEYS).for_each(|key| assert!(cache.replace(&key, value()).is_ok()));
+        }),
+        ("update", |cache, _, value| (0..KEYS).for_each(|key| assert!(cache.update(&key, |_| value())))),
+        ("invalidate", |cache, _, _| (0..KEYS).for_each(|key| assert!(cache.invalidate(&key)))),
+        ("remove", |cache, _, _| (0..KEYS).for_each(|key| assert!(cache.remove(&key).is_some()))),
+        ("remove_if", |cache, _, _| {
+            (0..KEYS).for_each(|key| assert!(cache.remove_if(&key, |_| true).is_some()));
+        }),
+        ("rename", |cache, _, _| (0..KEYS).for_each(|key| assert!(cache.rename(&key, key + KEYS)))),
+        ("retain", |cache, _, _| cache.retain(|_, _| false)),
+        ("drain", |cache, _, _| assert_eq!(cache.drain().count() as u64, KEYS)),
+        ("invalidate_all", |cache, _, _| cache.invalidate_all()),
+        ("set_max_capacity", |cache, _, _| cache.set_max_capacity(0).unwrap()),
+        ("insert that evicts", |cache, _, value| (0..KEYS).for_each(|key| cache.insert(KEYS + key, value()))),
+        ("get_with that evicts", |cache, _, value| {
+            (0..KEYS).for_each(|key| drop(cache.get_with(KEYS + key, value)));
+        }),
+        ("and_upsert_with", |cache, _, value| {
+            (0..KEYS).for_each(|key| drop(cache.entry(key).and_upsert_with(|_| value())));
+        }),
+        ("and_compute_with", |cache, _, _| {
+            (0..KEYS).for_each(|key| drop(cache.entry(key).and_compute_with(|_| Op::Remove)));
+        }),
+        ("a sweep", |_, clock, _| clock.advance(Duration::from_secs(100))),
+    ];
+    let _turn = alone();
+    let _watchdog = Watchdog::over("looking for pins", 60);
+    for (is_listened, is_ruled) in [(false, false), (true, false), (true, true)] {
+        for (name, call) in one_by_one {
+            let (probe, clock) = (Probe::new(), ManualClock::new());
+            let mut builder = Cache::builder()
+                .clock(clock.clone())
+                .shards(1)
+                .max_capacity(KEYS)
+                .time_to_live(Duration::from_secs(60));
+            if is_listened {
+                builder = builder.eviction_listener(|_, value: &Looks, _| value.0.look());
+            }
+            if is_ruled {
+                builder = builder.expire_after(Alike);
+            }
+            let cache = builder.build().unwrap();
+            let value = || Looks(Arc::clone(&probe));
+            (0..KEYS).for_each(|key| cache.insert(key, value()));
+            call(&cache, &clock, &value);
+            clock.advance(Duration::from_secs(1));
+            let [looks, pinned] = [&probe.looks, &probe.pinned].map(|count| count.load(Ordering::Relaxed));
+            assert!(looks >= KEYS, "{name}: {looks} looks");
+            assert_eq!(pinned, 0, "{name}: pinned in so many of {looks}; {is_listened} {is_ruled}");
+        }
+    }
 }

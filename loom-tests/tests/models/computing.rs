@@ -5,6 +5,7 @@
 use crate::common::cache::{HALF, TTL};
 use crate::common::loads::{Loads, spawn};
 use crate::common::{Bounds, any_or, at_most, explore};
+use tidewheel::Op;
 
 const KEY: u64 = 1;
 
@@ -213,6 +214,25 @@ fn a_refresh_against_the_deadline() {
         // Served the old one, it asked in time.
         assert!(first == 1 || first == 2, "{first}");
         assert_eq!((other.join().unwrap(), model.see(KEY)), (2, Some(2)));
+        model.end();
+    });
+}
+
+/// A computation was shown that there is nothing any more: a touch that read its clock before does not bring it back.
+#[test]
+fn an_end_that_a_computation_was_shown_against_touch() {
+    explore(REAPING, || {
+        let model = Loads::expiring();
+        model.cache.insert(KEY, 1);
+        model.clock.advance_without_sweeping(HALF);
+        let toucher = spawn(&model, |model| model.cache.touch(&KEY));
+        model.clock.advance_without_sweeping(HALF);
+        let mut shown = Vec::new();
+        model.cache.entry(KEY).and_compute_with(|old| {
+            shown.push(old.is_some());
+            Op::Nop
+        });
+        assert_eq!(shown, [toucher.join().unwrap()]);
         model.end();
     });
 }

@@ -190,6 +190,22 @@ fn touch_against_set_ttl_to_the_same_deadline() {
     });
 }
 
+/// And stays so though another touch comes to the very same deadline: that one has not moved.
+#[test]
+fn touch_against_set_ttl_and_touch_to_the_same_deadline() {
+    explore(TWO, || {
+        let model = Model::expiring();
+        model.insert(KEY, 1);
+        model.pass(HALF);
+        let toucher = spawn(&model, |model| model.cache.touch(&KEY));
+        assert!(model.cache.set_ttl(&KEY, HALF));
+        assert!(model.cache.touch(&KEY));
+        assert!(toucher.join().unwrap());
+        assert_eq!(model.cache.remaining_ttl(&KEY), Some(HALF));
+        model.end();
+    });
+}
+
 /// An update that succeeds keeps the entry with the new value; one that fails finds it gone.
 #[test]
 fn update_against_reap() {
@@ -263,6 +279,25 @@ fn an_expiry_that_was_seen_against_touch() {
         });
         let touched = model.cache.touch(&KEY);
         let seen = reader.join().unwrap();
+        assert_eq!(touched, seen);
+        assert_eq!(model.see(KEY).is_some(), seen);
+        model.end();
+    });
+}
+
+/// The same where it was a look at the entry's times that saw its end.
+#[test]
+fn an_end_that_a_guard_was_shown_against_touch() {
+    explore(TWO, || {
+        let model = Model::expiring();
+        model.insert(KEY, 1);
+        model.pass(HALF);
+        let looker = spawn(&model, |model| {
+            model.pass(HALF);
+            model.cache.read_guard().entry(&KEY).is_some()
+        });
+        let touched = model.cache.touch(&KEY);
+        let seen = looker.join().unwrap();
         assert_eq!(touched, seen);
         assert_eq!(model.see(KEY).is_some(), seen);
         model.end();

@@ -161,3 +161,25 @@ fn a_push_is_no_answer_for_what_comes_during_it() {
         pusher.join().unwrap();
     });
 }
+
+/// Two threads pin for the first time at once: each has a slot of its own, and whoever pushes finds both. Else the one
+/// that is done would say that the other is.
+#[test]
+fn threads_that_come_at_once_have_a_slot_each() {
+    explore(SMALL_OF_THREE, || {
+        let thing = Thing::new();
+        let reader = spawn(&thing, |thing| {
+            let _pin = Pinned::new();
+            thing.look();
+        });
+        let other = spawn(&thing, |_| drop(Pinned::new()));
+        thing.unlink();
+        let grace = Waiting::begin();
+        Waiting::push();
+        if grace.is_over() {
+            thing.destroy();
+        }
+        reader.join().unwrap();
+        other.join().unwrap();
+    });
+}
