@@ -466,6 +466,14 @@ where
         self.parts().shards.iter().for_each(Shard::validate);
         self.validate_account();
     }
+
+    /// How many calls that load or compute wait for another one of their key. For tests: a call that is about to wait
+    /// cannot say so.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.parts().shards.iter().map(Shard::waiting).sum()
+    }
 }
 
 /// How often shards are asked for what has ripened in one visit.

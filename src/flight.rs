@@ -430,6 +430,12 @@ impl<K, V> Flights<K, V> {
         })
     }
 
+    /// How many calls wait.
+    pub(crate) fn waiting(&self) -> usize {
+        let all = self.one.iter().map(|(_, flight)| flight).chain(self.others.values());
+        all.map(|flight| flight.waiting.as_ref().map_or(0, VecDeque::len)).sum()
+    }
+
     /// Recounts: panics where two flights of one key are present, or somebody waits for what nobody asked for.
     pub(crate) fn check(&self)
     where

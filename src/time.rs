@@ -136,6 +136,12 @@ impl ManualClock {
     /// Takes each shard's lock in turn, for a bounded number of entries at a time. May be called from
     /// several threads, and from within a listener.
     ///
+    /// What is removed is dropped only while no thread of the process is pinned that was when it was removed: by a guard, or
+    /// for a moment by a call, on any cache. This waits for others' pins for some 10 ms, and leaves what they hold to
+    /// a later `advance` or [`run_pending_tasks`](crate::Cache::run_pending_tasks); under a guard of its own thread it waits
+    /// for nothing. So a test that counts values, beside tests that run on other threads, repeats the latter until
+    /// they are gone, for as long as it has patience.
+    ///
     /// ```
     /// # use std::time::Duration;
     /// let clock = tidewheel::ManualClock::new();
@@ -382,12 +388,44 @@ mod counter {
         trusted_until: AtomicU64,
     }
 
-    static CACHED: CachePadded<Cached> = CachePadded::new(Cached {
-        tick: AtomicU64::new(0),
-        stamp: AtomicU64::new(0),
-        window: AtomicU64::new(0),
-        trusted_until: AtomicU64::new(0),
-    });
+    static CACHED: CachePadded<Cached> = CachePadded::new(Cached::new());
+
+    impl Cached {
+        const fn new() -> Self {
+            Self {
+                tick: AtomicU64::new(0),
+                stamp: AtomicU64::new(0),
+                window: AtomicU64::new(0),
+                trusted_until: AtomicU64::new(0),
+            }
+        }
+
+        /// The reading, if it is under 4 ms old by the counter. That is read only if something can be fresh.
+        #[inline]
+        fn fresh(&self, count: impl FnOnce() -> u64) -> Option<Tick> {
+            // ORDERING: Relaxed; a number that is right whenever it is not 0, and with which nothing is fresh if it is.
+            let window = self.window.load(Ordering::Relaxed);
+            if window == 0 {
+                return None;
+            }
+            // ORDERING: Acquire; pairs with Release in `publish`: a stamp brings its reading with it.
+            let stamp = self.stamp.load(Ordering::Acquire);
+            if count().wrapping_sub(stamp) < window {
+                // ORDERING: Relaxed; after the Acquire above, so at least as new as the stamp's reading.
+                return Some(Tick::reading(self.tick.load(Ordering::Relaxed)));
+            }
+            None
+        }
+
+        /// A reading for others, with a counter value that was read before it.
+        fn publish(&self, stamp: u64, now: Tick) {
+            // ORDERING: Relaxed; published by the Release below. `fetch_max`: a slow thread must not put
+            // an older reading under a newer stamp.
+            self.tick.fetch_max(now.as_nanos(), Ordering::Relaxed);
+            // ORDERING: Release; pairs with Acquire in `fresh`.
+            self.stamp.store(stamp, Ordering::Release);
+        }
+    }
 
     #[inline]
     #[allow(unsafe_code)]
@@ -400,15 +438,7 @@ mod counter {
     /// The cached reading, if it is under 4 ms old.
     #[inline]
     pub(super) fn at_hand() -> Option<Tick> {
-        // ORDERING: Relaxed; a number that is right whenever it is not 0, and with which nothing is fresh if it is.
-        let window = CACHED.window.load(Ordering::Relaxed);
-        // ORDERING: Acquire; pairs with Release in `refresh`: a stamp brings its reading with it.
-        let stamp = CACHED.stamp.load(Ordering::Acquire);
-        if count().wrapping_sub(stamp) < window {
-            // ORDERING: Relaxed; after the Acquire above, so at least as new as the stamp's reading.
-            return Some(Tick::reading(CACHED.tick.load(Ordering::Relaxed)));
-        }
-        None
+        CACHED.fresh(count)
     }
 
     /// A new reading; of the cheapest other clock where the counter is not to be trusted.
@@ -442,11 +472,7 @@ mod counter {
             // ORDERING: Relaxed; as above.
             CACHED.window.store(window, Ordering::Relaxed);
         }
-        // ORDERING: Relaxed; published by the Release below. `fetch_max`: a slow thread must not put
-        // an older reading under a newer stamp.
-        CACHED.tick.fetch_max(now.as_nanos(), Ordering::Relaxed);
-        // ORDERING: Release; pairs with Acquire in `at_hand`.
-        CACHED.stamp.store(stamp, Ordering::Release);
+        CACHED.publish(stamp, now);
         now
     }
 
@@ -469,6 +495,41 @@ mod counter {
             CACHED.window.store(0, Ordering::Relaxed);
         }
         yes
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        /// A thread is held up between its reading and its publication, and then between the two words of that, while
+        /// another publishes a later reading: nobody takes the older one for fresh.
+        #[test]
+        fn a_reading_that_comes_late_hides_no_later_one() {
+            let cached = Cached::new();
+            cached.window.store(100, Ordering::Relaxed);
+            let [early, late] = [1_000, 2_000].map(Tick::from_nanos);
+            cached.publish(5_000, late);
+            let later_stamp = cached.stamp.load(Ordering::Relaxed);
+            cached.publish(1_000, early);
+            // The late thread has stored the first word alone, as yet.
+            cached.stamp.store(later_stamp, Ordering::Relaxed);
+            assert_eq!(cached.fresh(|| 5_050), Some(late));
+            // And both: then nothing is.
+            cached.publish(1_000, early);
+            assert_eq!(cached.fresh(|| 5_050), None);
+        }
+
+        #[test]
+        fn the_counter_is_not_read_where_nothing_can_be_fresh() {
+            let cached = Cached::new();
+            assert_eq!(cached.fresh(|| unreachable!("there is nothing to compare")), None);
+            cached.publish(7, Tick::from_nanos(9));
+            cached.window.store(10, Ordering::Relaxed);
+            assert_eq!(cached.fresh(|| 16), Some(Tick::from_nanos(9)));
+            assert_eq!(cached.fresh(|| 17), None);
+            // It ran backwards.
+            assert_eq!(cached.fresh(|| 6), None);
+        }
     }
 }
 

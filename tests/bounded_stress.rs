@@ -7,7 +7,7 @@ mod watchdog;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Barrier, Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +16,8 @@ use watchdog::Watchdog;
 
 /// For how long the threads run.
 const WHILE: Duration = Duration::from_millis(1500);
+/// Beginnings and ends of changes of the capacity, at least.
+const CHANGES: u64 = 20;
 
 /// Numbers that look random (the multiplier is Knuth's).
 struct Numbers(u64);
@@ -36,6 +38,9 @@ struct Shown {
 
 /// Four writers; the first of them changes the capacity too. Somebody looks on.
 fn nobody_sees_more(cache: &Cache<u64, u64>, keys: u64, weight: fn(u64) -> u64, capacities: &[u64]) {
+    // Full from the start: on a busy machine the writers may not get so far.
+    let mut numbers = Numbers(9);
+    (0..keys).for_each(|key| cache.insert(key, weight(numbers.below(1 << 20))));
     let shown = Shown::default();
     shown.bound.store(cache.policy().max_capacity.unwrap(), Ordering::Relaxed);
     let stop = AtomicBool::new(false);
@@ -67,15 +72,18 @@ fn nobody_sees_more(cache: &Cache<u64, u64>, keys: u64, weight: fn(u64) -> u64, 
                 }
             });
         }
-        let (mut seen, mut most, start) = (0u64, 0, Instant::now());
+        let (mut seen, mut most, mut version, start) = (0u64, 0, 0, Instant::now());
         let largest = *capacities.iter().max().unwrap();
         let result = catch_unwind(AssertUnwindSafe(|| {
-            while start.elapsed() < WHILE {
-                let version = shown.version.load(Ordering::Acquire);
+            // As long as it takes to have seen something: what a busy machine lets the writers do is no matter of time.
+            while start.elapsed() < WHILE || seen <= 100 || version < CHANGES {
+                version = shown.version.load(Ordering::Acquire);
                 let bound = shown.bound.load(Ordering::Acquire);
                 let (weight, count) = (cache.weighted_size(), cache.entry_count() as u64);
                 assert!(weight <= largest, "{weight} of {largest} at most");
                 most = most.max(weight);
+                // Of two loads the first is done first, then: the figures are not from after a change that is not seen.
+                fence(Ordering::Acquire);
                 if shown.version.load(Ordering::Acquire) == version {
                     seen += 1;
                     assert!(weight <= bound, "{weight} of {bound}, version {version}");
@@ -88,7 +96,7 @@ fn nobody_sees_more(cache: &Cache<u64, u64>, keys: u64, weight: fn(u64) -> u64, 
         }));
         stop.store(true, Ordering::Relaxed);
         result.unwrap();
-        assert!(seen > 100 && most > largest / 4, "seen {seen} times, {most} at most");
+        assert!(most > largest / 4, "seen {seen} times, {most} at most");
     });
     cache.validate();
 }

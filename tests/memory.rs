@@ -87,10 +87,10 @@ fn fallen(entries: u64, stays: impl Fn(u64) -> bool) -> (i64, i64) {
 
 const SCENARIO: &str = "TIDEWHEEL_MEMORY_SCENARIO";
 
-/// Runs a scenario in a process of its own, where no memory is left from another.
-fn in_a_process(scenario: &str) -> (i64, i64) {
+/// Runs a scenario of a test in a process of its own, where no memory is left from another.
+fn in_a_process(test: &str, scenario: &str) -> (i64, i64) {
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_cache_that_fell_holds_little_more_than_a_fresh_one", "--nocapture"])
+        .args(["--exact", test, "--nocapture"])
         .env(SCENARIO, scenario)
         // The allocator's memory then has a name, so that it can be told from ours.
         .env("MALLOC_ARENA_MAX", "1")
@@ -116,7 +116,8 @@ fn a_cache_that_fell_holds_little_more_than_a_fresh_one() {
         return;
     }
     let [(fresh, _), (first, peak), (last, _), (spread, _)] =
-        ["fresh", "the first stay", "the last stay", "some stay here and there"].map(in_a_process);
+        ["fresh", "the first stay", "the last stay", "some stay here and there"]
+            .map(|scenario| in_a_process("a_cache_that_fell_holds_little_more_than_a_fresh_one", scenario));
     println!(
         "fresh {fresh}; of {MANY} the first stay {first}, the last {last}, spread {spread}; peak {peak}"
     );
@@ -126,4 +127,72 @@ fn a_cache_that_fell_holds_little_more_than_a_fresh_one() {
     // Nodes do not move, so an entry that is far from every other holds a page or two, and so does its row.
     let pages = 4 * FEW as i64 * 4096 + 2 * fresh;
     assert!(spread <= pages, "{spread} bytes after {peak}, where two pages each are {pages}");
+}
+
+/// Entries that are there at any time, and how many come and go.
+const KEYS: u64 = 100;
+const COME: u64 = 60_000;
+
+type Deed<V> = fn(&Cache<u64, V>, u64, V);
+
+/// What a cache holds in which entries have come and gone: replaced, removed, evicted or expired.
+fn churned<V: Clone + Send + Sync + 'static>(how: &str, value: fn(u64) -> V) -> i64 {
+    let deed: Deed<V> = match how {
+        "replaced" => |cache, key, value| cache.insert(key, value),
+        "updated" => |cache, key, value| {
+            if !cache.update(&key, |_| value.clone()) {
+                cache.insert(key, value);
+            }
+        },
+        "removed" => |cache, key, value| {
+            cache.insert(key, value);
+            cache.invalidate(&key);
+        },
+        "computed" => |cache, key, value| drop(cache.entry(key).and_upsert_with(|_| value.clone())),
+        _ => |cache, key, value| cache.insert(key, value),
+    };
+    let before = held();
+    let clock = ManualClock::new();
+    let builder = Cache::builder().shards(2).clock(clock.clone());
+    let cache = match how {
+        "evicted" => builder.max_capacity(KEYS).build().unwrap(),
+        "expired" => builder.time_to_live(SHORT).build().unwrap(),
+        _ => builder.build().unwrap(),
+    };
+    let are_new = matches!(how, "evicted" | "expired");
+    for step in 0..COME {
+        deed(&cache, if are_new { step } else { step % KEYS }, value(step));
+        if how == "expired" && step % KEYS == 0 {
+            clock.advance(SHORT * 2);
+        }
+    }
+    clock.advance(Duration::from_secs(1));
+    cache.validate();
+    assert!(cache.entry_count() as u64 <= 2 * KEYS);
+    held() - before
+}
+
+/// An entry's number is used again once its value is dropped: whatever ended it, by whomever it was dropped, and
+/// whether it takes dropping or not.
+#[test]
+fn entries_that_come_and_go_take_no_more_room_than_those_that_are_there() {
+    if let Ok(scenario) = std::env::var(SCENARIO) {
+        let (what, how) = scenario.split_once(' ').unwrap();
+        let held = match what {
+            "texts" => churned(how, |number| format!("{number}, and something after it")),
+            _ => churned(how, |number| number),
+        };
+        println!("\nholds: {held} 0");
+        return;
+    }
+    for what in ["texts", "numbers"] {
+        for how in ["replaced", "updated", "removed", "computed", "evicted", "expired"] {
+            let scenario = format!("{what} {how}");
+            let test = "entries_that_come_and_go_take_no_more_room_than_those_that_are_there";
+            let (held, _) = in_a_process(test, &scenario);
+            println!("{scenario}: {held}");
+            // What came would take more than three times that.
+            assert!(held < 1 << 20, "{scenario}: {held} bytes");
+        }
+    }
 }

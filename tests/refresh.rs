@@ -3,6 +3,8 @@
 #[path = "common/hashers.rs"]
 #[allow(dead_code, reason = "for those who need all of it")]
 mod hashers;
+#[path = "common/waiting.rs"]
+mod waiting;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 use tidewheel::{Cache, CacheBuilder, ManualClock, RefreshJob};
+use waiting::until_waiting;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -152,7 +155,7 @@ fn readers_are_served_while_it_is_loaded_and_not_past_the_deadline() {
         let cache = cache.clone();
         thread::spawn(move || cache.get_with(1, || 9))
     };
-    thread::sleep(Duration::from_millis(50));
+    until_waiting(&cache, 1);
     go_on.send(2).unwrap();
     assert_eq!((load.join().unwrap(), late.join().unwrap()), (2, 2));
     assert_eq!(cache.get(&1), Some(2));

@@ -410,7 +410,10 @@ fn a_load_under_way_is_overtaken() {
         assert_eq!(other.restore(&bytes[..]).unwrap(), 1);
         2
     });
-    assert_eq!(other.get("k"), Some(1), "the load said {loaded}");
+    assert_eq!((loaded, other.get("k")), (2, Some(1)));
+    // Nor does the load put a second entry beside it: it knows that there was none, unless it is told.
+    assert_eq!(other.entry_count(), 1);
+    other.validate();
 }
 
 /// Of a key that was met twice, what was written last counts.

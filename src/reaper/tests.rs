@@ -232,6 +232,25 @@ fn debris_is_looked_after_until_it_is_gone_and_nothing_else_is() {
     reaper.join();
 }
 
+/// However long somebody is in the way, the thread comes again before long: what waits is to be dropped soon after.
+#[test]
+fn debris_that_waits_for_long_is_looked_after_all_the_same() {
+    let reaper = Reaper::dedicated();
+    let toy = Handle::new(&reaper);
+    toy.wake(now());
+    toy.expect(Swept, Next(Tick::NEVER));
+    // Pauses that were doubled each time would come to a minute by then.
+    for _ in 0..16 {
+        toy.expect(Reclaim, Debris(true));
+    }
+    let before = now();
+    toy.expect(Reclaim, Debris(false));
+    let pause = now().since(before);
+    assert!(pause < Span::from_duration(Duration::from_secs(1)), "{pause:?}");
+    toy.let_go();
+    reaper.join();
+}
+
 #[test]
 fn a_wake_up_reaches_a_thread_that_waits_for_debris() {
     let reaper = Reaper::dedicated();

@@ -5,6 +5,11 @@ use crate::table::Pin;
 use crate::time::Tick;
 
 impl<K, V> Shard<K, V> {
+    /// How many calls wait for another one of their key.
+    pub(crate) fn waiting(&self) -> usize {
+        self.table.lock().parts().1.flights.waiting()
+    }
+
     /// Recounts everything, and panics where two books disagree.
     pub(crate) fn validate(&self)
     where

@@ -437,3 +437,39 @@ fn say_so() {
         );
     }
 }
+
+#[cfg(all(test, not(tidewheel_loom)))]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    fn slots() -> usize {
+        std::iter::successors(SLOTS.get(), |slot| slot.next.get()).count()
+    }
+
+    /// Threads that come one after the other take the same slot, also where one ends with a pin that its thread-local
+    /// destructors drop after the slot's own.
+    #[test]
+    fn a_thread_that_ends_leaves_its_slot_to_the_next() {
+        const THREADS: usize = 400;
+        thread_local! {
+            static LAST: RefCell<Option<Pin>> = const { RefCell::new(None) };
+        }
+        for is_last in [false, true] {
+            let before = slots();
+            for _ in 0..THREADS {
+                let run = move || {
+                    // Its destructor is registered before the thread's first pin.
+                    LAST.with_borrow_mut(|last| *last = None);
+                    let pin = Pin::new();
+                    if is_last {
+                        LAST.set(Some(pin));
+                    }
+                };
+                std::thread::spawn(run).join().unwrap();
+            }
+            // Other tests have threads too.
+            assert!(slots() - before < THREADS / 2, "{} slots more", slots() - before);
+        }
+    }
+}

@@ -14,3 +14,5 @@ mod fresh;
 #[cfg(feature = "async")]
 mod futures;
 mod threads;
+#[path = "../common/waiting.rs"]
+mod waiting;

@@ -1,5 +1,6 @@
 //! Entries that are computed from what is there: one after the other, and never over a write that came between.
 
+use crate::waiting::until_waiting;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -568,7 +569,7 @@ fn a_panic_or_an_error_changes_nothing_and_gives_the_turn_back() {
             })
         })
         .collect();
-    thread::sleep(Duration::from_millis(50));
+    until_waiting(&cache, 3);
     // Reads and plain writes wait for none of them.
     assert_eq!(cache.get(&1), Some(1));
     cache.insert(1, 2);
@@ -779,7 +780,7 @@ fn who_loads_waits_for_who_computes_and_the_other_way_round() {
             cache.entry(1).and_upsert_with(|found| {
                 assert_eq!(shown(found), None);
                 begun.send(()).unwrap();
-                thread::sleep(Duration::from_millis(50));
+                until_waiting(&cache, 1);
                 1
             });
         });
@@ -791,7 +792,7 @@ fn who_loads_waits_for_who_computes_and_the_other_way_round() {
         scope.spawn(|| {
             cache.get_with(1, || {
                 begun.send(()).unwrap();
-                thread::sleep(Duration::from_millis(50));
+                until_waiting(&cache, 1);
                 1
             })
         });
@@ -804,7 +805,7 @@ fn who_loads_waits_for_who_computes_and_the_other_way_round() {
         scope.spawn(|| {
             cache.entry(1).and_compute_with(|_| {
                 begun.send(()).unwrap();
-                thread::sleep(Duration::from_millis(50));
+                until_waiting(&cache, 1);
                 Op::Nop
             })
         });

@@ -4,6 +4,7 @@
 
 use crate::bare::{Running, block_on};
 use crate::panics::Bomb;
+use crate::waiting::until_waiting;
 use crate::watchdog::Watchdog;
 use std::future::{Future, pending, ready};
 use std::hash::{Hash, Hasher};
@@ -453,8 +454,7 @@ fn what_is_returned_is_not_leaked_by_the_arguments_of_a_call() {
         });
         let told = cache.get_with(1, || {
             waits.send(()).unwrap();
-            // There is no telling from outside that it waits.
-            thread::sleep(Duration::from_millis(50));
+            until_waiting(cache, 1);
             value.clone()
         });
         waiter.join().unwrap();

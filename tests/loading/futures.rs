@@ -3,6 +3,7 @@
 
 use crate::bare::{Bell, Running, block_on, pending, poll};
 use crate::threads;
+use crate::waiting::until_waiting;
 use crate::watchdog::Watchdog;
 use async_executor::{Executor, LocalExecutor};
 use futures_lite::future;
@@ -108,14 +109,15 @@ fn waiters(cache: &Numbers, count: usize, value: u32, runs: &Arc<AtomicU32>) -> 
     (0..count).map(waiter).collect()
 }
 
-/// The same from threads. There is no telling from outside that they wait.
+/// The same from threads.
 fn waiting_threads(cache: &Numbers, count: usize) -> Vec<thread::JoinHandle<u32>> {
     let waiter = |_| {
         let cache = cache.clone();
         thread::spawn(move || cache.get_with(1, || unreachable!("it is being loaded")))
     };
+    let before = cache.waiting();
     let threads = (0..count).map(waiter).collect();
-    thread::sleep(Duration::from_millis(50));
+    until_waiting(cache, before + count);
     threads
 }
 
@@ -320,7 +322,7 @@ fn an_error_goes_to_all_who_waited_and_is_not_stored() {
         let cache = cache.clone();
         thread::spawn(move || cache.try_get_with(1, || Err("nor this one".to_owned())))
     };
-    thread::sleep(Duration::from_millis(50));
+    until_waiting(&cache, 4);
     // One that knows no such error runs its own loader in the end.
     let other = cache.clone();
     let other = Running::begun(async move { other.optionally_get_with_async(1, async { Some(6) }).await });

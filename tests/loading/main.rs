@@ -37,5 +37,7 @@ mod panics;
 mod threads;
 #[cfg(feature = "async")]
 mod trouble;
+#[path = "../common/waiting.rs"]
+mod waiting;
 #[path = "../common/watchdog.rs"]
 mod watchdog;

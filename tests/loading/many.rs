@@ -1,12 +1,12 @@
 //! Many keys at once, those that are missing loaded with one call.
 
 use crate::threads::{UnderWay, under_way};
+use crate::waiting::until_waiting;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex, mpsc};
 use std::thread;
-use std::time::Duration;
 use tidewheel::Cache;
 
 type Numbers = Cache<u32, u32>;
@@ -99,7 +99,7 @@ fn what_others_fail_to_load_is_loaded() {
                 ten_times(keys)
             })
         });
-        thread::sleep(Duration::from_millis(50));
+        until_waiting(&cache, 3);
         for (go, leader) in gates {
             drop(go);
             assert!(leader.join().is_err());

@@ -1,5 +1,6 @@
 //! Panics of other people's code while a load is told to those who wait: they are nobody else's, and leave nobody waiting.
 
+use crate::waiting::until_waiting;
 use crate::watchdog::Watchdog;
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -7,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Barrier, OnceLock};
 use std::thread::{self, ThreadId};
-use std::time::Duration;
 use tidewheel::{Cache, ManualClock, WeakCache};
 
 /// A key whose destructor panics, if it is told to.
@@ -87,7 +87,7 @@ fn a_keys_destructor_panics_while_others_are_told() {
             })
             .collect();
         start.wait();
-        thread::sleep(Duration::from_millis(10));
+        until_waiting(&cache, 8);
         armed.store(true, Ordering::Relaxed);
         go_on.send(()).unwrap();
         assert_eq!(leader.join().unwrap(), 7, "the panic is not the leader's");
@@ -134,7 +134,7 @@ fn a_clone_panics_after_the_value_is_stored() {
         let cache = cache.clone();
         thread::spawn(move || drop(cache.get_with(1, || unreachable!("it is loaded"))))
     };
-    thread::sleep(Duration::from_millis(50));
+    until_waiting(&cache, 1);
     go_on.send(()).unwrap();
     assert!(leader.join().unwrap(), "it shares its value with nobody");
     waiter.join().unwrap();

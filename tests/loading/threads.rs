@@ -1,5 +1,7 @@
 //! Get, or load once: one loader for a key at a time, whatever becomes of it.
 
+use crate::waiting::until_waiting;
+use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -35,6 +37,7 @@ pub(crate) fn under_way(cache: &Numbers) -> UnderWay {
 
 /// Calls of `get_with` that wait for a load that is under way.
 fn waiters(cache: &Numbers, count: usize, value: u32, runs: &Arc<AtomicU32>) -> Vec<thread::JoinHandle<u32>> {
+    let before = cache.waiting();
     let threads = (0..count)
         .map(|_| {
             let (cache, runs) = (cache.clone(), runs.clone());
@@ -46,8 +49,7 @@ fn waiters(cache: &Numbers, count: usize, value: u32, runs: &Arc<AtomicU32>) -> 
             })
         })
         .collect();
-    // There is no telling from outside that they wait.
-    thread::sleep(Duration::from_millis(50));
+    until_waiting(cache, before + count);
     threads
 }
 
@@ -164,6 +166,8 @@ fn what_was_inserted_during_a_load_stays() {
             assert_eq!(waiter.join().unwrap(), 7);
         }
         assert_eq!(cache.get(&1), Some(5));
+        // The load does not put a second entry beside it.
+        assert_eq!(cache.entry_count(), 1);
         cache.validate();
     }
 }
@@ -195,7 +199,7 @@ fn an_error_goes_to_all_who_waited_and_is_not_stored() {
         let cache = cache.clone();
         thread::spawn(move || cache.optionally_get_with(1, || Some(6)))
     };
-    thread::sleep(Duration::from_millis(50));
+    until_waiting(&cache, 4);
     go_on.send(()).unwrap();
     let error = leader.join().unwrap().unwrap_err();
     for waiter in waiters {
@@ -230,6 +234,105 @@ fn who_waits_too_long_is_told_so() {
     load.go_on.send(7).unwrap();
     assert_eq!(load.thread.join().unwrap(), 7);
     assert_eq!(cache.get_with_timeout(1, timeout, || 8), Ok(7));
+}
+
+/// Keys of which all have the same hash.
+#[derive(Clone, PartialEq, Eq)]
+struct Alike(u32);
+
+impl Hash for Alike {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u32(0);
+    }
+}
+
+/// A write overtakes the flights of all keys with its key's hash, whichever began first: it cannot tell, without asking
+/// the user, which of them is its own.
+#[test]
+fn of_two_loads_whose_keys_have_the_same_hash_each_is_overtaken() {
+    type Write = fn(&Cache<Alike, u32>, u32);
+    let removals: [Write; 4] = [
+        |cache, key| assert!(!cache.invalidate(&Alike(key))),
+        |cache, key| assert_eq!(cache.remove(&Alike(key)), None),
+        |cache, _| cache.invalidate_all(),
+        |cache, key| {
+            cache.insert(Alike(key), 5);
+            assert!(cache.invalidate(&Alike(key)));
+        },
+    ];
+    for removal in removals {
+        for key in 1..=3 {
+            let cache = Cache::<Alike, u32>::builder().build().unwrap();
+            // Three loads under way, one in another.
+            cache.get_with(Alike(1), || {
+                cache.get_with(Alike(2), || {
+                    cache.get_with(Alike(3), || {
+                        removal(&cache, key);
+                        3
+                    })
+                })
+            });
+            assert_eq!(cache.get(&Alike(key)), None, "the load of {key} began before it was removed");
+            cache.validate();
+        }
+    }
+}
+
+/// A key that counts how many of them there are.
+#[derive(Clone)]
+struct Counted(Arc<()>);
+
+impl PartialEq for Counted {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Counted {}
+
+impl Hash for Counted {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u32(0);
+    }
+}
+
+/// Of a call that waits no more, nothing stays, though the load that it waited for goes on: neither its place among those
+/// who wait, nor its key.
+#[test]
+fn who_leaves_takes_all_of_it_along() {
+    let cache = Cache::<Counted, u32>::builder().build().unwrap();
+    let key = Counted(Arc::new(()));
+    let (go_on, gate) = channel::<()>();
+    let (begun, has_begun) = channel();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            cache.get_with(key.clone(), move || {
+                begun.send(()).unwrap();
+                gate.recv().unwrap();
+                7
+            })
+        });
+        // In here, so that the load ends if something fails.
+        let go_on = go_on;
+        has_begun.recv().unwrap();
+        let keys = Arc::strong_count(&key.0);
+        for _ in 0..10 {
+            let timeout = Duration::from_millis(1);
+            assert!(cache.get_with_timeout(key.clone(), timeout, || 8).is_err());
+            assert!(cache.entry(key.clone()).and_upsert_with_timeout(timeout, |_| 8).is_err());
+            #[cfg(feature = "async")]
+            for _ in 0..2 {
+                drop(crate::bare::Running::begun({
+                    let (cache, key) = (cache.clone(), key.clone());
+                    async move { cache.get_with_async(key, async { 8 }).await }
+                }));
+            }
+            assert_eq!((cache.waiting(), Arc::strong_count(&key.0)), (0, keys));
+        }
+        go_on.send(()).unwrap();
+    });
+    assert_eq!(cache.get(&key), Some(7));
+    cache.validate();
 }
 
 #[test]
