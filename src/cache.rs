@@ -37,6 +37,10 @@ pub(crate) use load::{
 };
 pub(crate) use refresh::Background;
 pub use refresh::RefreshJob;
+#[cfg(feature = "async")]
+pub use refresh::RefreshTask;
+#[cfg(feature = "async")]
+pub(crate) use refresh::Reloading;
 pub(crate) use walk::Progress;
 pub use weak::WeakCache;
 

@@ -90,6 +90,8 @@ mod wheel;
 pub mod docs;
 
 pub use builder::CacheBuilder;
+#[cfg(feature = "async")]
+pub use cache::RefreshTask;
 pub use cache::{Cache, RefreshJob, Settings, WeakCache};
 pub use computed::{CompResult, Entry, Op};
 pub use entry::{EntryRef, ReadGuard};

@@ -1,5 +1,9 @@
 //! Loading anew what is old, while the old value is served.
 
+#[cfg(feature = "async")]
+#[path = "common/bare.rs"]
+#[allow(dead_code, reason = "for those who need all of it")]
+mod bare;
 #[path = "common/hashers.rs"]
 #[allow(dead_code, reason = "for those who need all of it")]
 mod hashers;
@@ -305,4 +309,170 @@ fn what_is_not_kept_is_due_again() {
     clock.advance(2 * SECOND);
     assert_eq!((cache.get_with(1, || 4), cache.get(&1)), (4, Some(4)));
     cache.validate();
+}
+
+#[test]
+fn one_is_loaded_anew_on_demand() {
+    let jobs = Arc::<Mutex<VecDeque<RefreshJob>>>::default();
+    let queue = jobs.clone();
+    let (cache, clock) = cache(|builder| {
+        builder.refresh_with(
+            |_: &u32, old: &u32| (*old < 3).then(|| old + 1),
+            move |job| queue.lock().unwrap().push_back(job),
+        )
+    });
+    let run = || jobs.lock().unwrap().pop_front().expect("a job")();
+    assert!(!cache.refresh(&1), "there is none");
+    cache.insert(1, 1);
+    let before = cache.stats();
+    assert!(cache.refresh(&1));
+    assert!(!cache.refresh(&1), "somebody is at it");
+    assert_eq!(cache.peek(&1), Some(1));
+    run();
+    assert_eq!(cache.peek(&1), Some(2));
+    assert_eq!((cache.stats().hits, cache.stats().misses), (before.hits, before.misses));
+    // Nor is it old by now, for all that.
+    assert_eq!(cache.get_with(1, untouched), 2);
+    assert!(jobs.lock().unwrap().is_empty());
+    // One that fails comes again, in its time; and before that, on demand.
+    assert!(cache.refresh(&1));
+    run();
+    assert!(cache.refresh(&1));
+    run();
+    assert_eq!((cache.peek(&1), cache.stats().refreshes, cache.stats().refresh_failures), (Some(3), 2, 1));
+    // One that is dropped was never begun.
+    assert!(cache.refresh(&1));
+    jobs.lock().unwrap().clear();
+    assert!(cache.refresh(&1));
+    // What is written since wins.
+    cache.insert(1, 7);
+    run();
+    assert_eq!(cache.peek(&1), Some(7));
+    // What is over is not loaded.
+    clock.advance_without_sweeping(60 * SECOND);
+    assert!(!cache.refresh(&1));
+    cache.validate();
+}
+
+#[test]
+fn without_a_reload_there_is_nothing_to_demand() {
+    let (cache, _clock) = cache(|builder| builder);
+    cache.insert(1, 1);
+    assert!(!cache.refresh(&1));
+    assert!(!Cache::<u32, u32>::new(10).refresh(&1));
+}
+
+#[cfg(feature = "async")]
+mod tasks {
+    use super::*;
+    use crate::bare::{Bell, poll};
+    use std::pin::Pin;
+    use std::task::Poll;
+    use tidewheel::RefreshTask;
+    use tokio::sync::oneshot;
+
+    type Tasks = Arc<Mutex<VecDeque<RefreshTask>>>;
+    type Gates = Arc<Mutex<VecDeque<oneshot::Sender<Option<u32>>>>>;
+
+    /// A cache whose reloads wait for a word each, as tasks that are polled by hand.
+    fn with_tasks() -> (Numbers, ManualClock, Tasks, Gates) {
+        let (tasks, gates) = (Tasks::default(), Gates::default());
+        let (queue, opened) = (tasks.clone(), gates.clone());
+        let (cache, clock) = cache(|builder| {
+            builder.refresh_with_async(
+                move |_: &u32, old: &u32| {
+                    let (gate, wait) = oneshot::channel::<Option<u32>>();
+                    opened.lock().unwrap().push_back(gate);
+                    let old = *old;
+                    async move { wait.await.expect("the reload is told to fail").map(|more| old + more) }
+                },
+                move |task| queue.lock().unwrap().push_back(task),
+            )
+        });
+        cache.insert(1, 1);
+        clock.advance(11 * SECOND);
+        assert_eq!(cache.get_with(1, untouched), 1);
+        (cache, clock, tasks, gates)
+    }
+
+    fn next(tasks: &Tasks) -> RefreshTask {
+        tasks.lock().unwrap().pop_front().expect("a task")
+    }
+
+    fn step(task: &mut RefreshTask) -> Poll<()> {
+        poll(Pin::new(task), &Bell::new())
+    }
+
+    #[test]
+    fn a_task_brings_the_new_value() {
+        let (cache, _clock, tasks, gates) = with_tasks();
+        let mut task = next(&tasks);
+        assert!(step(&mut task).is_pending());
+        assert_eq!(cache.get_with(1, untouched), 1);
+        gates.lock().unwrap().pop_front().unwrap().send(Some(5)).unwrap();
+        assert!(step(&mut task).is_ready());
+        assert_eq!((cache.get(&1), cache.stats().refreshes), (Some(6), 1));
+        cache.validate();
+    }
+
+    #[test]
+    fn one_that_comes_to_nothing_keeps_the_old_value() {
+        type End = fn(RefreshTask, oneshot::Sender<Option<u32>>);
+        let ends: [(End, u64); 3] = [
+            (
+                |mut task, gate| {
+                    gate.send(None).unwrap();
+                    assert!(step(&mut task).is_ready());
+                },
+                1,
+            ),
+            (|task, _| drop(task), 0),
+            (
+                |mut task, gate| {
+                    drop(gate);
+                    assert!(catch_unwind(AssertUnwindSafe(|| step(&mut task).is_ready())).is_err());
+                },
+                0,
+            ),
+        ];
+        for (end, failures) in ends {
+            let (cache, clock, tasks, gates) = with_tasks();
+            let mut task = next(&tasks);
+            assert!(step(&mut task).is_pending());
+            let gate = gates.lock().unwrap().pop_front().unwrap();
+            end(task, gate);
+            assert_eq!((cache.get(&1), cache.stats().refresh_failures), (Some(1), failures));
+            assert_eq!(cache.entry(1).and_upsert_with(|old| old.unwrap().into_value()).into_value(), 1);
+            clock.advance(11 * SECOND);
+            assert_eq!(cache.get_with(1, untouched), 1);
+            assert_eq!(tasks.lock().unwrap().len(), 1, "another attempt");
+            cache.validate();
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_task_and_what_comes_between_wins() {
+        let (cache, clock, tasks, gates) = with_tasks();
+        let mut task = next(&tasks);
+        assert!(step(&mut task).is_pending());
+        clock.advance(60 * SECOND);
+        assert_eq!(cache.get_with_timeout(1, Duration::ZERO, || 2), Ok(2));
+        gates.lock().unwrap().pop_front().unwrap().send(Some(5)).unwrap();
+        assert!(step(&mut task).is_ready());
+        assert_eq!(cache.get(&1), Some(2));
+        // And one that was not polled yet leaves alone what came since.
+        clock.advance(11 * SECOND);
+        assert_eq!(cache.get_with(1, untouched), 2);
+        cache.insert(1, 8);
+        assert!(step(&mut next(&tasks)).is_ready());
+        assert_eq!((cache.get(&1), gates.lock().unwrap().len()), (Some(8), 0));
+        cache.validate();
+        // Nor does one that waits to be polled keep a cache alive.
+        clock.advance(11 * SECOND);
+        assert_eq!(cache.get_with(1, untouched), 8);
+        let weak = cache.downgrade();
+        drop(cache);
+        assert!(weak.upgrade().is_none());
+        assert!(step(&mut next(&tasks)).is_ready());
+    }
 }

@@ -2,6 +2,8 @@
 
 use super::CacheBuilder;
 use crate::cache::{Background, RefreshJob};
+#[cfg(feature = "async")]
+use crate::cache::{RefreshTask, Reloading};
 use crate::sync::Arc;
 use crate::time::Span;
 use std::time::Duration;
@@ -80,7 +82,53 @@ impl<K, V> CacheBuilder<K, V> {
         reload: impl Fn(&K, &V) -> Option<V> + Send + Sync + 'static,
         executor: impl Fn(RefreshJob) + Send + Sync + 'static,
     ) -> Self {
-        self.background = Some(Background { reload: Arc::new(reload), executor: Box::new(executor) });
+        self.background = Some(Background::Jobs { reload: Arc::new(reload), executor: Box::new(executor) });
+        self
+    }
+
+    /// As [`refresh_with`](Self::refresh_with), for async code: `reload` answers with a future, which makes the new value, and `executor` is
+    /// given a task to spawn. Of this and [`refresh_with`](Self::refresh_with) the last one that was said counts.
+    ///
+    /// The future is `'static`: it takes clones of what it needs of the key and of the old value along.
+    ///
+    /// # Concurrency
+    ///
+    /// As [`refresh_with`](Self::refresh_with). A task that is dropped, at whatever point, keeps the old value, and another attempt comes
+    /// later.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # use futures_lite::future::block_on;
+    /// async fn fetch(key: &str, version: i32) -> Option<i32> {
+    ///     (key == "k").then_some(version + 1)
+    /// }
+    ///
+    /// let clock = tidewheel::ManualClock::new();
+    /// let cache = tidewheel::Cache::builder()
+    ///     .refresh_after(Duration::from_secs(10))
+    ///     .refresh_with_async(
+    ///         |key: &&str, old: &i32| fetch(*key, *old),
+    ///         |task| block_on(task), // with tokio: |task| drop(tokio::spawn(task))
+    ///     )
+    ///     .clock(clock.clone())
+    ///     .build()?;
+    /// assert_eq!(cache.get_with("k", || 1), 1);
+    /// clock.advance(Duration::from_secs(11));
+    /// assert_eq!(cache.get_with("k", || unreachable!("it is there")), 1);
+    /// assert_eq!(cache.get("k"), Some(2));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[cfg(feature = "async")]
+    pub fn refresh_with_async<F>(
+        mut self,
+        reload: impl Fn(&K, &V) -> F + Send + Sync + 'static,
+        executor: impl Fn(RefreshTask) + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Option<V>> + Send + 'static,
+    {
+        let reload = Arc::new(move |key: &K, old: &V| Box::pin(reload(key, old)) as Reloading<V>);
+        self.background = Some(Background::Tasks { reload, executor: Box::new(executor) });
         self
     }
 }

@@ -1,11 +1,11 @@
 //! Loading anew what is old: while the old value is served.
 //!
 //! A hit that is old enough is claimed by one reader (`shard/fresh.rs`), who takes the key's turn, so that loads and
-//! computations of the key do not run beside it, and loads: itself, or a job that it hands to the user's executor. Nobody waits for that as long
-//! as the old value lives; what is written or removed meanwhile wins, as it does over any load. Knows no wheel.
+//! computations of the key do not run beside it, and loads: itself, or a job, or a task, that it hands to the user's executor. Nobody waits for
+//! what comes to the executor; what is written or removed meanwhile wins, as it does over any load. Knows no wheel.
 
 use super::Cache;
-use super::load::served;
+use super::load::{optional, served};
 use super::turn::{Anew, Origin, Turn};
 use crate::flight::{Aim, Asked, Call, Outcome};
 use crate::shard::Claim;
@@ -17,13 +17,25 @@ use std::hash::{BuildHasher, Hash};
 /// A job for an executor: it loads one key anew.
 pub type RefreshJob = Box<dyn FnOnce() + Send>;
 
-pub(crate) type Reload<K, V> = dyn Fn(&K, &V) -> Option<V> + Send + Sync;
-pub(crate) type Executor = dyn Fn(RefreshJob) + Send + Sync;
+/// A task for an executor of futures: it loads one key anew.
+#[cfg(feature = "async")]
+pub type RefreshTask = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+pub(crate) type Reload<K, V, R> = dyn Fn(&K, &V) -> R + Send + Sync;
+#[cfg(feature = "async")]
+pub(crate) type Reloading<V> = std::pin::Pin<Box<dyn Future<Output = Option<V>> + Send>>;
 
 /// How values are loaded anew, where it is not by the caller that finds them old.
-pub(crate) struct Background<K, V> {
-    pub(crate) reload: Arc<Reload<K, V>>,
-    pub(crate) executor: Box<Executor>,
+pub(crate) enum Background<K, V> {
+    Jobs {
+        reload: Arc<Reload<K, V, Option<V>>>,
+        executor: Box<dyn Fn(RefreshJob) + Send + Sync>,
+    },
+    #[cfg(feature = "async")]
+    Tasks {
+        reload: Arc<Reload<K, V, Reloading<V>>>,
+        executor: Box<dyn Fn(RefreshTask) + Send + Sync>,
+    },
 }
 
 /// A hit that is to be loaded anew.
@@ -95,17 +107,37 @@ where
                 }
             };
         };
-        let (cache, reload) = (self.downgrade(), Arc::clone(&background.reload));
         let Stale { value, claim } = stale;
-        let job = Box::new(move || {
-            // A cache that nobody has any more needs no new values.
-            if let Some(cache) = cache.upgrade() {
-                cache.renew_by_itself(key, claim, &*reload);
-            }
-        });
-        // The executor is user code; the claim is in the job, and is given back if that is dropped.
-        catch(|| (background.executor)(job));
+        self.renew_behind(background, key, claim);
         Err(value)
+    }
+
+    /// Has a value loaded anew by the user's executor.
+    fn renew_behind(&self, background: &Background<K, V>, key: K, claim: Claim) {
+        // A cache that nobody has any more needs no new values. And the executor is user code; the claim is in the job, and is given
+        // back if that is dropped.
+        let cache = self.downgrade();
+        match background {
+            Background::Jobs { reload, executor } => {
+                let reload = Arc::clone(reload);
+                let job = Box::new(move || {
+                    if let Some(cache) = cache.upgrade() {
+                        cache.renew_by_itself(key, claim, &*reload);
+                    }
+                });
+                catch(|| executor(job));
+            }
+            #[cfg(feature = "async")]
+            Background::Tasks { reload, executor } => {
+                let reload = Arc::clone(reload);
+                let task = Box::pin(async move {
+                    if let Some(cache) = cache.upgrade() {
+                        cache.renew_by_itself_async(key, claim, &*reload).await;
+                    }
+                });
+                catch(|| executor(task));
+            }
+        }
     }
 
     /// A failed one keeps what is there.
@@ -130,23 +162,96 @@ where
         }
     }
 
-    fn renew_by_itself(&self, key: K, claim: Claim, reload: &Reload<K, V>) {
+    fn renew_by_itself(&self, key: K, claim: Claim, reload: &Reload<K, V, Option<V>>) {
+        if let Some((stale, turn)) = self.begin_by_itself(key, claim) {
+            let new = turn.run(|| reload(turn.key(), &stale.value));
+            self.end_renewal((stale, turn), optional(new));
+        }
+    }
+
+    #[cfg(feature = "async")]
+    async fn renew_by_itself_async(&self, key: K, claim: Claim, reload: &Reload<K, V, Reloading<V>>) {
         // Before the turn, so that it is dropped after it.
-        let stale;
-        // One that was queued for long: what it was to load anew may not be there any more, and what came since is newer.
+        let mut reloading;
+        if let Some((stale, turn)) = self.begin_by_itself(key, claim) {
+            reloading = turn.run(|| reload(turn.key(), &stale.value));
+            let new = turn.drive(reloading.as_mut()).await;
+            self.end_renewal((stale, turn), optional(new));
+        }
+    }
+
+    /// The turn, and the value that is to be loaded anew, if that is still there. A job that was queued for long finds what came since,
+    /// which is newer.
+    fn begin_by_itself(&self, key: K, claim: Claim) -> Option<Renewal<'_, K, V, S>> {
         let turn = match self.begin_anew(Asked::Shared(Call::new(key)), Aim::Reload, &claim) {
             Anew::Leads(turn) => turn,
-            Anew::Taken => return claim.leave(),
-            Anew::Gone => return claim.done(),
-        };
-        stale = match turn.run(|| self.peek(turn.key())) {
-            Some(value) => Stale { value, claim },
-            None => {
+            Anew::Taken => {
+                claim.leave();
+                return None;
+            }
+            Anew::Gone => {
                 claim.done();
-                return;
+                return None;
             }
         };
-        let outcome = turn.run(|| reload(turn.key(), &stale.value)).map_or(Outcome::Nothing, Outcome::Value);
-        self.end_renewal((stale, turn), outcome);
+        match turn.run(|| self.peek(turn.key())) {
+            Some(value) => Some((Stale { value, claim }, turn)),
+            None => {
+                claim.done();
+                None
+            }
+        }
+    }
+}
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Has a key's value loaded anew, as if it were old, by what the builder's [`refresh_with`](crate::CacheBuilder::refresh_with)
+    /// says. The old one is served until the new one is there. Whether that was begun.
+    ///
+    /// It was not if there is no live entry, if somebody is at it already, or if the builder was told no `refresh_with`: then there is
+    /// nothing to load with. Counts as no use.
+    ///
+    /// # Concurrency
+    ///
+    /// As that of a value which has become old: see [`refresh_with`](crate::CacheBuilder::refresh_with). The executor is called on this thread.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let cache = tidewheel::Cache::builder()
+    ///     .refresh_after(Duration::from_secs(600))
+    ///     .refresh_with(|_: &&str, old: &i32| Some(old + 1), |job| job())
+    ///     .build()?;
+    /// cache.insert("k", 1);
+    /// assert!(cache.refresh("k"));
+    /// assert_eq!(cache.get("k"), Some(2));
+    /// assert!(!cache.refresh("other"));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn refresh<Q>(&self, key: &Q) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let Some(background) = &self.parts().background else {
+            return false;
+        };
+        let (_, shard) = self.locate(key);
+        let pin = Pin::new();
+        let Some(node) = self.visible::<Q, false>(key, &pin) else {
+            return false;
+        };
+        let key = node.key().clone();
+        let Some(claim) = shard.claim_at_once(node, self.parts().terms.clock.recent(), &pin) else {
+            // No user code while it is pinned.
+            drop(pin);
+            return false;
+        };
+        drop(pin);
+        self.renew_behind(background, key, claim);
+        true
     }
 }

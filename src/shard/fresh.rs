@@ -49,12 +49,22 @@ impl Fresh {
 
     /// Claims a row's value, if it is due. One of all who ask at the same time has it.
     pub(super) fn claim(self: &Arc<Self>, row: RowId, now: Tick) -> Option<Claim> {
+        self.claim_due(row, now, |due| due <= now.as_nanos())
+    }
+
+    /// The same, due or not.
+    pub(super) fn claim_at_once(self: &Arc<Self>, row: RowId, now: Tick) -> Option<Claim> {
+        self.claim_due(row, now, |due| due != CLAIMED)
+    }
+
+    #[inline]
+    fn claim_due(self: &Arc<Self>, row: RowId, now: Tick, is_due: impl FnOnce(u64) -> bool) -> Option<Claim> {
         let word = self.word(row)?;
         // ORDERING: Relaxed; nothing but the word itself is read by it. See `start`.
         let due = word.load(Ordering::Relaxed);
         // ORDERING: Relaxed, both; who has the claim is decided by the word alone.
-        let is_ours = due <= now.as_nanos()
-            && word.compare_exchange(due, CLAIMED, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let is_ours =
+            is_due(due) && word.compare_exchange(due, CLAIMED, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         is_ours.then(|| Claim { fresh: Arc::clone(self), row, again: now.after(self.again_after) })
     }
 }

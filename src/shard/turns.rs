@@ -343,6 +343,11 @@ impl<K, V> Shard<K, V> {
         self.fresh.as_ref()?.claim(self.table.number(node, pin)?, now)
     }
 
+    /// The same, old enough or not.
+    pub(crate) fn claim_at_once(&self, node: &Node<K, V>, now: Tick, pin: &Pin) -> Option<Claim> {
+        self.fresh.as_ref()?.claim_at_once(self.table.number(node, pin)?, now)
+    }
+
     /// A value was loaded anew, or could not be.
     pub(crate) fn note_refresh(&self, is_done: bool) {
         if let Some(tally) = &mut self.table.lock().parts().1.tally {

@@ -52,6 +52,7 @@ pub(crate) const METHODS: &[Method] = &[
     plain("rename, to it", |c, _, k| done(c.rename(&Id(2), key(k)))),
     plain("rename_with", |c, _, k| done(c.rename_with(&Id(k), key(k + 1), |old| (value(old.number), ())))),
     plain("invalidate_all", |c, _, _| c.invalidate_all()),
+    plain("refresh", |c, _, k| done(c.refresh(&Id(k)))),
     plain("get_many", |c, _, k| done(c.get_many(&[Id(k), Id(2)]))),
     plain("insert_many", |c, _, k| c.insert_many([(key(k), value(k)), (key(2), value(k))])),
     plain("iter", |c, _, _| done(c.iter().count())),
