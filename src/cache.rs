@@ -565,10 +565,6 @@ where
 impl<K, V, S> Drop for Inner<K, V, S> {
     fn drop(&mut self) {
         self.edge.last();
-        let Parts { shards, listener, .. } = &self.parts;
-        if let Some(listener) = listener {
-            shards.iter().for_each(|shard| shard.tell_the_rest(listener));
-        }
     }
 }
 

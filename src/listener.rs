@@ -27,7 +27,9 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum RemovalCause {
-    /// Its deadline passed. The reaper tells of it, or a thread that wanted its room before the reaper came.
+    /// Its deadline passed. The reaper tells of it, or a thread that came across it before: that wrote to its key, or wanted its
+    /// room. The key may have a new value by then, of another thread's: see
+    /// [`eviction_listener`](crate::CacheBuilder::eviction_listener#to-keep-an-index-by-key).
     Expired,
     /// It was removed, invalidated, or moved to another key. The caller's thread tells of it.
     Explicit,

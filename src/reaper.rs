@@ -43,7 +43,7 @@ pub(crate) trait Sweep: Send + Sync {
 /// while nothing can expire and nothing waits to be dropped, and ends by itself after the last cache.
 /// Clones are handles to the same reaper.
 ///
-/// Listeners of expired entries and the destructors of their values run on it. One that blocks delays
+/// Listeners of what it finds expired and the destructors of values run on it. One that blocks delays
 /// memory, in every cache that shares the reaper, and never visibility.
 ///
 /// The thread blocks all signals but those that it raises itself (such as SIGSEGV), so that it never takes one that the program

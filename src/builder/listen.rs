@@ -8,10 +8,13 @@ use std::time::Duration;
 impl<K, V> CacheBuilder<K, V> {
     /// A function that hears of every removed value, once. Default: none.
     ///
+    /// Who removes a value tells of it, before his call returns: who replaces, removes or evicts it, and also who writes to a key
+    /// and comes across a value there that has expired. What nobody comes across, the reaper removes, and tells of as
+    /// [`Expired`](RemovalCause::Expired).
+    ///
     /// # Concurrency
     ///
-    /// Called outside every lock: on the caller's thread, but for [`Expired`](RemovalCause::Expired), of which the
-    /// reaper tells, unless a caller wanted the room first; in no order between threads. It may use the cache, but where it answers
+    /// Called outside every lock, on the thread that has removed the value, and in no order between threads. It may use the cache, but where it answers
     /// each eviction from a full cache with an insert of something new there is no end to it. A panic is caught,
     /// and the listener stays. One that blocks on the reaper delays memory, never visibility. If it
     /// captures its own cache, the cache never goes away: capture a [`WeakCache`](crate::WeakCache).
@@ -31,6 +34,53 @@ impl<K, V> CacheBuilder<K, V> {
     /// assert_eq!(removed.load(Ordering::Relaxed), 1);
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
+    ///
+    /// # To keep an index by key
+    ///
+    /// It is a value that has left, and not its key. Of two threads that replace a value one after the other, the second may be
+    /// the first to tell; and when the reaper tells that a value has expired, another thread may have stored a new one
+    /// under its key a moment ago. So whoever keeps something by key beside a cache that several threads use should not go by the cause, but
+    /// take a call for a hint, and look what is there: under the index's own lock, and after each of his own writes
+    /// too. Whoever looks last has seen the last change then, in whatever order the others came.
+    ///
+    /// ```
+    /// use std::collections::HashSet;
+    /// use std::sync::{Arc, Mutex, OnceLock};
+    /// use tidewheel::{Cache, WeakCache};
+    ///
+    /// #[derive(Default)]
+    /// struct Index {
+    ///     keys: Mutex<HashSet<u64>>,
+    ///     cache: OnceLock<WeakCache<u64, String>>,
+    /// }
+    ///
+    /// impl Index {
+    ///     fn look(&self, key: u64) {
+    ///         let cache = self.cache.get().and_then(WeakCache::upgrade);
+    ///         let mut keys = self.keys.lock().unwrap();
+    ///         // A look takes no lock of the cache's.
+    ///         if cache.as_ref().is_some_and(|cache| cache.contains_key(&key)) {
+    ///             keys.insert(key);
+    ///         } else {
+    ///             keys.remove(&key);
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let index = Arc::new(Index::default());
+    /// let heard = index.clone();
+    /// let cache = Cache::builder()
+    ///     .eviction_listener(move |&key: &u64, _: &String, _| heard.look(key))
+    ///     .build()?;
+    /// let _ = index.cache.set(cache.downgrade());
+    ///
+    /// cache.insert(7, "seven".to_string());
+    /// index.look(7);                          // after the write, not before it
+    /// assert!(index.keys.lock().unwrap().contains(&7));
+    /// cache.invalidate(&7);
+    /// assert!(!index.keys.lock().unwrap().contains(&7));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
     pub fn eviction_listener(
         mut self,
         listener: impl Fn(&K, &V, RemovalCause) + Send + Sync + 'static,
@@ -44,12 +94,14 @@ impl<K, V> CacheBuilder<K, V> {
     /// [`eviction_listener`](Self::eviction_listener), which hears of the same values one by one, before.
     ///
     /// One call for what a shard has to let go in a second; if that is more than 4,096 entries, one for each few thousand
-    /// of them. A batch is never empty, and of no more than 5,120 entries. What a caller came across because it wanted the room is a
-    /// batch of its own.
+    /// of them. A batch is never empty, and of no more than 5,120 entries. What a caller came across, because it wanted the room or
+    /// wrote to the key, is a batch of its own.
     ///
     /// # Concurrency
     ///
-    /// As an [`eviction_listener`](Self::eviction_listener) that hears of [`Expired`](RemovalCause::Expired).
+    /// As an [`eviction_listener`](Self::eviction_listener) that hears of [`Expired`](RemovalCause::Expired). It is values that have
+    /// expired: while the reaper tells of a batch, other threads may store new ones under these keys. See
+    /// [there](Self::eviction_listener#to-keep-an-index-by-key) how to be right all the same.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -88,7 +140,8 @@ impl<K, V> CacheBuilder<K, V> {
     ///
     /// # Concurrency
     ///
-    /// Called on the reaper's thread (or that of [`run_pending_tasks`](crate::Cache::run_pending_tasks)), outside every lock. It may use the cache, the entry
+    /// Called on the reaper's thread (or that of [`run_pending_tasks`](crate::Cache::run_pending_tasks)), outside every lock: so another thread
+    /// may have replaced or removed the entry a moment ago. It may use the cache, the entry
     /// included: a touch gives it more time. While it runs, nothing that is removed meanwhile is dropped, in any cache of the
     /// process; one that blocks delays memory, never visibility. A panic is caught.
     ///

@@ -30,11 +30,11 @@
 //! - **S2** A row whose entry can expire is in the wheel, in a slot that comes due no later than the entry's
 //!   deadline needs. (A touch moves the deadline later and tells nobody.)
 //! - **S3** `Ledger::due` is not later than the first start of a second at or after any deadline; nor than
-//!   the next second, if debris waits or an expired node is to be told of. When it moves earlier, the
+//!   the next second, if debris waits. When it moves earlier, the
 //!   reaper is woken.
-//! - **S4** A removed value is handed out once: to the caller, who tells the listener, or, if it had
-//!   expired, to `Ledger::expired`, from where the reaper takes it. What made room goes to the caller in either case
-//!   (`Ledger::left`).
+//! - **S4** A removed value is handed out once, to whoever has removed it, and he tells the listener before he returns: what
+//!   had expired, too, and what made room (`Ledger::left`). So nothing waits to be told of, but what the reaper itself has just
+//!   taken out.
 
 mod bounds;
 mod check;
@@ -124,8 +124,6 @@ struct Ledger<K, V> {
     wheel: Wheel<InWheel>,
     /// When the reaper is to come next.
     due: Tick,
-    /// Expired, unlinked, and its listener not told yet.
-    expired: Vec<Unlinked<K, V>>,
     /// Since when the reaper has found much more memory than the entries need; it gives it back when that has
     /// been so for a while.
     lean_since: Option<Tick>,
@@ -316,7 +314,6 @@ impl<K, V> Shard<K, V> {
             rows: Rows::new(),
             wheel: Wheel::new(now),
             due: Tick::NEVER,
-            expired: Vec::new(),
             lean_since: None,
             ttls: Column::new(terms.ttl),
             lead: terms.lead,
@@ -511,7 +508,7 @@ impl<K, V> Shard<K, V> {
         // What `settle_further` would come to, without a division: `due` is the start of a second, or past, or `NEVER`.
         let by_next_second = ledger.due.as_nanos() <= now.as_nanos() + SECOND;
         let by_deadline = ledger.due.as_nanos() < deadline.as_nanos() + SECOND;
-        let in_time = by_next_second || by_deadline && !table.has_debris() && ledger.expired.is_empty();
+        let in_time = by_next_second || by_deadline && !table.has_debris();
         if in_time && !table.is_batch_full() && ledger.left.is_none() {
             self.publish_size(table, ledger);
             return Chores { seldom: None, removed };
@@ -533,7 +530,7 @@ impl<K, V> Shard<K, V> {
             .filter(|ripe| !ripe.is_empty());
         let soon = Tick::start_of(now.second() + 1);
         let mut need = boundary(deadline).max(soon);
-        if table.has_debris() || !ledger.expired.is_empty() {
+        if table.has_debris() {
             need = soon;
         }
         let wake = (need < ledger.due).then_some(need);

@@ -15,7 +15,7 @@ pub(super) const HOLD: usize = if cfg!(tidewheel_loom) { 1 } else { 128 };
 
 /// What did not stay, for the caller, who tells the listener.
 pub(crate) struct Left<K, V> {
-    /// Evicted, and whether they were alive; if somebody listens.
+    /// Evicted, or expired before a writer came across them; and whether they were alive. If somebody listens.
     pub(crate) evicted: Vec<(Unlinked<K, V>, bool)>,
     /// Too heavy to be kept at all.
     pub(crate) refused: Option<(K, V)>,

@@ -1,6 +1,6 @@
 //! What the reaper does to a shard: many entries, a bounded number of them each time the lock is held.
 
-use super::write::{Table, drop_expired};
+use super::write::{Table, hand_out, take_expired};
 use super::{Ledger, Shard, Terms, boundary};
 use crate::rows::RowId;
 use crate::sync::pause;
@@ -41,8 +41,7 @@ impl<K, V> Shard<K, V> {
         self.due()
     }
 
-    /// The same, with the lock taken in any case, so that debris of the running second is sealed too, and
-    /// expired nodes that writers came across in it are told of.
+    /// The same, with the lock taken in any case, so that debris of the running second is sealed too.
     pub(crate) fn sweep_at_once(&self, terms: &Terms, now: Tick, ear: Option<&dyn Hears<K, V>>) {
         let mut hold = HOLD;
         let mut expired = Vec::new();
@@ -56,16 +55,12 @@ impl<K, V> Shard<K, V> {
             if let (Some(tally), true) = (&mut ledger.tally, due <= now) {
                 tally.lag = now.since(due).as_duration();
             }
-            let done = drain(terms, &mut table, ledger, now, hold, |table, place| {
+            let books = (&mut table, &mut *ledger);
+            let done = drain(terms, books, (now, hold), &mut expired, |table, place| {
                 if let Some(pin) = &pin {
                     warned.push(table.lend(place, pin));
                 }
             });
-            if expired.is_empty() {
-                expired = std::mem::take(&mut ledger.expired);
-            } else {
-                expired.append(&mut ledger.expired);
-            }
             // What this same sweep unlinked a moment ago, mostly: so that it does not pile up.
             let ripe = table.take_ripe(true, |row| ledger.rows.vacate(row));
             let sealed = table.seal(done);
@@ -147,12 +142,6 @@ impl<K, V> Shard<K, V> {
         ledger.wheel.advance(&mut ledger.rows, now);
         ledger.wheel.due_by(now.after(within))
     }
-
-    /// The last words of a cache: tells of what had expired, and had not been told of yet.
-    pub(crate) fn tell_the_rest(&self, ear: &dyn Hears<K, V>) {
-        let expired = std::mem::take(&mut self.table.lock().parts().1.expired);
-        self.tell(expired, Some(ear));
-    }
 }
 
 impl<K, V> Ledger<K, V> {
@@ -197,10 +186,9 @@ impl<K, V> Ledger<K, V> {
 /// Takes up to `hold` due rows out of the wheel; whether that was all.
 fn drain<'t, K, V>(
     terms: &Terms,
-    table: &mut Table<'_, 't, K, V>,
-    ledger: &mut Ledger<K, V>,
-    now: Tick,
-    hold: usize,
+    (table, ledger): (&mut Table<'_, 't, K, V>, &mut Ledger<K, V>),
+    (now, hold): (Tick, usize),
+    expired: &mut Vec<Unlinked<K, V>>,
     mut warn: impl FnMut(&Table<'_, 't, K, V>, Place),
 ) -> bool {
     // A handful at a time, so that their buckets, which are far from each other, are fetched at once.
@@ -214,7 +202,7 @@ fn drain<'t, K, V>(
             count += 1;
         }
         for &row in &due[..count] {
-            take_out(terms, table, ledger, now, row, &mut warn);
+            expired.extend(take_out(terms, table, ledger, now, row, &mut warn));
         }
         if count < HANDFUL {
             return true;
@@ -223,7 +211,8 @@ fn drain<'t, K, V>(
     false
 }
 
-/// Takes out the entry of a row that was due, if it is over, or files it again.
+/// Takes out the entry of a row that was due, if it is over, or files it again. What somebody is to be told of is handed
+/// back.
 fn take_out<'t, K, V>(
     terms: &Terms,
     table: &mut Table<'_, 't, K, V>,
@@ -231,7 +220,7 @@ fn take_out<'t, K, V>(
     now: Tick,
     row: RowId,
     warn: &mut impl FnMut(&Table<'_, 't, K, V>, Place),
-) {
+) -> Option<Unlinked<K, V>> {
     let place = table.find_row(ledger.home(row), row);
     // A writer may have seen a later time than this sweep, and have made rows due by it: filed again
     // they would stay for a second too long.
@@ -241,7 +230,8 @@ fn take_out<'t, K, V>(
             if let (Some(tally), true) = (&mut ledger.tally, deadline > Tick::LONG_AGO) {
                 tally.lateness.note(terms.clock.now().since(deadline).as_duration());
             }
-            drop_expired(terms, table, ledger, place);
+            let old = take_expired(table, ledger, place);
+            return hand_out(terms, table, old);
         }
         // It was touched since it was filed, or comes from a coarse slot.
         Err(deadline) => {
@@ -255,4 +245,5 @@ fn take_out<'t, K, V>(
             ledger.file(row, deadline, now);
         }
     }
+    None
 }

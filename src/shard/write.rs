@@ -438,7 +438,8 @@ pub(super) fn hand_out<K, V>(
     None
 }
 
-/// An unlinked node that had expired: for the reaper, who tells the listener, or else debris at once.
+/// An unlinked node that had expired before a writer came across it: for the caller too, or else debris at once. He tells
+/// before he returns, so that nobody hears later that a key has expired which was written meanwhile (S4).
 pub(super) fn bury<K, V>(
     terms: &Terms,
     table: &mut Table<'_, '_, K, V>,
@@ -446,24 +447,33 @@ pub(super) fn bury<K, V>(
     old: Unlinked<K, V>,
 ) {
     if terms.listened {
-        ledger.expired.push(old);
+        ledger.left().evicted.push((old, false));
     } else {
         table.retire(old);
     }
 }
 
-/// Takes out an entry that is over.
+/// Takes out an entry that is over, and that a writer has come across.
 pub(super) fn drop_expired<K, V>(
     terms: &Terms,
     table: &mut Table<'_, '_, K, V>,
     ledger: &mut Ledger<K, V>,
     place: Place,
 ) {
-    let old = take(table, ledger, place);
+    let old = take_expired(table, ledger, place);
+    bury(terms, table, ledger, old);
+}
+
+/// Takes out an entry that is over.
+pub(super) fn take_expired<K, V>(
+    table: &mut Table<'_, '_, K, V>,
+    ledger: &mut Ledger<K, V>,
+    place: Place,
+) -> Unlinked<K, V> {
     if let Some(tally) = &mut ledger.tally {
         tally.expired += 1;
     }
-    bury(terms, table, ledger, old);
+    take(table, ledger, place)
 }
 
 /// Takes out an entry, for whatever reason.

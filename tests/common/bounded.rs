@@ -101,8 +101,6 @@ pub(crate) struct Pair<S> {
     entries: HashMap<Key, Entry>,
     /// The weight of all that is in `entries`, expired or not.
     weight: u64,
-    /// Expired and surely out of the cache: told of by the next sweep.
-    orphans: Vec<(Key, Value)>,
     heard: Arc<Mutex<Vec<Report>>>,
     counts: Counts,
     last_id: u64,
@@ -136,7 +134,6 @@ impl<S: BuildHasher + Send + Sync + 'static> Pair<S> {
             capacity: setup.capacity,
             entries: HashMap::new(),
             weight: 0,
-            orphans: Vec::new(),
             heard,
             counts: Counts::default(),
             last_id: 0,
@@ -258,7 +255,7 @@ impl<S: BuildHasher + Send + Sync + 'static> Pair<S> {
                 for key in self.entries.keys().copied().collect::<Vec<_>>() {
                     match self.alive(key) {
                         Some(entry) => self.hear(op, key, entry.value, RemovalCause::Explicit),
-                        None => self.orphans.push((key, self.entries[&key].value)),
+                        None => self.hear(op, key, self.entries[&key].value, RemovalCause::Expired),
                     }
                     self.take(key);
                 }
@@ -274,8 +271,28 @@ impl<S: BuildHasher + Send + Sync + 'static> Pair<S> {
             Op::AdvanceWithoutSweeping(by) => self.clock.advance_without_sweeping(by),
             Op::SetCapacity(capacity) => self.set_capacity(op, capacity),
         }
+        self.came_across(op);
         let heard = self.heard.lock().unwrap();
         assert!(heard.is_empty(), "{op:?}: {heard:?} was not expected");
+    }
+
+    /// Who comes for a key and finds that it is over may take it out, and tells of it then.
+    fn came_across(&mut self, op: Op) {
+        let (Op::Replace(key, _)
+        | Op::Update(key, _)
+        | Op::Rename(key, _)
+        | Op::SetTtl(key, _)
+        | Op::Touch(key)
+        | Op::Remove(key)) = op
+        else {
+            return;
+        };
+        let Some(entry) = self.entries.get(&key).copied() else { return };
+        let report = (key, entry.value, RemovalCause::Expired);
+        if !entry.is_alive(self.now()) && self.heard.lock().unwrap().contains(&report) {
+            self.hear(op, key, entry.value, RemovalCause::Expired);
+            self.take(key);
+        }
     }
 
     /// Takes one report off what was heard.
@@ -346,7 +363,7 @@ impl<S: BuildHasher + Send + Sync + 'static> Pair<S> {
         let old = self.take(key);
         match old {
             Some(old) if old.is_alive(now) => self.hear(op, key, old.value, RemovalCause::Replaced),
-            Some(old) => self.orphans.push((key, old.value)),
+            Some(old) => self.hear(op, key, old.value, RemovalCause::Expired),
             None => {}
         }
         if refused {
@@ -366,13 +383,10 @@ impl<S: BuildHasher + Send + Sync + 'static> Pair<S> {
         self.evictions(op, |_| 0, None);
     }
 
-    /// After a sweep: whatever was due is gone, and so is every orphan.
+    /// After a sweep: whatever was due is gone.
     fn swept(&mut self, op: Op) {
         let now = self.now();
-        for (key, value) in std::mem::take(&mut self.orphans) {
-            self.hear(op, key, value, RemovalCause::Expired);
-        }
-        // Of the others that have expired, those that the cache says, and all that are due.
+        // Of those that have expired, those that the cache says, and all that are due.
         let heard = std::mem::take(&mut *self.heard.lock().unwrap());
         for (key, value, cause) in heard {
             assert_eq!(cause, RemovalCause::Expired, "{op:?}: {key}");

@@ -134,8 +134,6 @@ pub(crate) struct Twin<S> {
     clock: ManualClock,
     setup: Setup,
     entries: HashMap<Key, Entry>,
-    /// Expired and surely unlinked by a writer: reported by the next sweep.
-    orphans: Vec<Report>,
     /// What the listener must have heard in this step.
     expected: Vec<Report>,
     heard: Arc<Mutex<Vec<Report>>>,
@@ -148,7 +146,6 @@ impl<S> fmt::Debug for Twin<S> {
         f.debug_struct("Twin")
             .field("elapsed", &self.clock.elapsed())
             .field("entries", &self.entries)
-            .field("orphans", &self.orphans)
             .finish_non_exhaustive()
     }
 }
@@ -184,7 +181,6 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
             clock,
             setup,
             entries: HashMap::new(),
-            orphans: Vec::new(),
             expected: Vec::new(),
             heard,
             count: Count::default(),
@@ -352,11 +348,8 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
     /// An entry leaves for `cause`, or as expired if that is what it is.
     fn unlink(&mut self, key: Key, cause: RemovalCause) {
         if let Some(entry) = self.entries.remove(&key) {
-            if entry.is_alive(self.now()) {
-                self.expected.push((key, entry.value, cause));
-            } else {
-                self.orphans.push((key, entry.value, RemovalCause::Expired));
-            }
+            let cause = if entry.is_alive(self.now()) { cause } else { RemovalCause::Expired };
+            self.expected.push((key, entry.value, cause));
         }
     }
 
@@ -554,11 +547,10 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
         }
     }
 
-    /// After a sweep: whatever was due is gone, and so is every orphan.
+    /// After a sweep: whatever was due is gone.
     fn swept(&mut self) {
         let now = self.now();
         let expected = &mut self.expected;
-        expected.append(&mut self.orphans);
         self.entries.retain(|key, entry| {
             let due = entry.is_due(now);
             if due {
@@ -587,8 +579,9 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
         let sweeps = matches!(op, Op::RunPendingTasks | Op::Advance(_));
         for ((key, value, cause), _) in heard.into_iter().zip(met).filter(|(_, met)| !met) {
             let report = (key, value, cause);
-            assert!(sweeps && cause == RemovalCause::Expired, "{op:?}: {report:?} was not expected");
-            let entry = self.entries.get(&key).filter(|entry| entry.value == value);
+            assert_eq!(cause, RemovalCause::Expired, "{op:?}: {report:?} was not expected");
+            let entry =
+                self.entries.get(&key).filter(|entry| entry.value == value && (sweeps || entry.stirred));
             assert!(entry.is_some_and(|entry| !entry.is_alive(self.now())), "{op:?}: {report:?} is early");
             self.entries.remove(&key);
         }

@@ -246,6 +246,26 @@ pub(crate) const PLACES: &[Place] = &[
         w.cache.insert(key(5), value(5));
         done(w.cache.get_with(key(1), || value(1)));
     }),
+    plain("the listener, of an insert over what has expired", Code::Listener, |w| {
+        w.cache.insert_with_ttl(key(1), value(1), Duration::ZERO);
+        w.cache.insert(key(1), value(2));
+    }),
+    plain("the listener, of an insert_many over what has expired", Code::Listener, |w| {
+        w.cache.insert_with_ttl(key(1), value(1), Duration::ZERO);
+        w.cache.insert_many([(key(1), value(2))]);
+    }),
+    plain("the listener, of a load where something has expired", Code::Listener, |w| {
+        w.cache.insert_with_ttl(key(1), value(1), Duration::ZERO);
+        done(w.cache.get_with(key(1), || value(2)));
+    }),
+    plain("the listener, of a computation where something has expired", Code::Listener, |w| {
+        w.cache.insert_with_ttl(key(1), value(1), Duration::ZERO);
+        done(w.cache.entry(key(1)).and_upsert_with(|_| value(2)));
+    }),
+    plain("the listener, of an invalidate_all of what has expired", Code::Listener, |w| {
+        w.cache.insert_with_ttl(key(1), value(1), Duration::ZERO);
+        w.cache.invalidate_all();
+    }),
     plain("the listener, of a sweep", Code::Listener, |w| w.clock.advance(2 * LONG)),
     plain("the listener, of run_pending_tasks", Code::Listener, |w| {
         w.clock.advance_without_sweeping(2 * LONG);
