@@ -14,6 +14,7 @@ mod bulk;
 mod compute;
 #[cfg(feature = "async")]
 mod compute_async;
+mod fork;
 mod load;
 #[cfg(feature = "async")]
 mod load_async;
@@ -50,6 +51,7 @@ use crate::error::BuildError;
 use crate::expiry::Expiry;
 use crate::hash::{HashBits, RandomState};
 use crate::listener::{Listener, RemovalCause};
+use crate::process;
 use crate::reaper::{Reaper, Registration, Sweep};
 use crate::shard::{Chores, Hears, Left, OnUse, Seldom, Shard, Terms, Times};
 use crate::stats::Reads;
@@ -116,6 +118,8 @@ struct Inner<K, V, S> {
     edge: Edge,
     /// Set once the cache is built, if on a manual clock.
     watch: OnceLock<Watch>,
+    /// Set once the cache is built.
+    heir: OnceLock<process::fork::Registered>,
     /// Set once the cache is built. The last field, so that it is dropped last: `Reaper::join` returns
     /// when the values are gone.
     registration: OnceLock<Registration>,
@@ -354,12 +358,14 @@ where
             parts,
             edge: Edge::new(),
             watch: OnceLock::new(),
+            heir: OnceLock::new(),
             registration: OnceLock::new(),
         });
         let weak = Arc::downgrade(&inner);
         let registration = reaper.register(weak.clone()).map_err(BuildError::Reaper)?;
         // It was just made, so it is not set.
         let _ = inner.registration.set(registration);
+        let _ = inner.heir.set(fork::register(weak.clone()));
         if let Some(clock) = inner.parts.terms.clock.manual() {
             let _ = inner.watch.set(clock.watch(weak));
         }

@@ -266,6 +266,17 @@ impl<K, V> Flights<K, V> {
         known
     }
 
+    /// In a fork's child: nobody is to wait for threads that are not here, so their flights are left behind (F2). What this thread
+    /// leads itself goes on; so does a future that led, should it be polled again.
+    pub(crate) fn disown(&mut self) {
+        let one = self.one.iter_mut().map(|(ticket, flight)| (&*ticket, flight));
+        for (ticket, flight) in one.chain(&mut self.others) {
+            if !ticket.leads_here() {
+                (flight.aim, flight.is_overtaken) = (Aim::Load, true);
+            }
+        }
+    }
+
     /// A call joins its key's flight, or leads one where there is none. `was_absent`: it is known that there is no entry.
     pub(crate) fn begin(
         &mut self,

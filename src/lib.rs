@@ -41,7 +41,8 @@
 //! - A [`ReadGuard`] that is held for ever, or a closure that looks at a stored value and does not return
 //!   ([`read`](Cache::read), [`update`](Cache::update), [`remove_if`](Cache::remove_if), [`retain`](Cache::retain), or a value's `clone`), keeps
 //!   what is removed meanwhile in memory, in every cache of the process.
-//! - A forked child has no reaper: there, entries expire on time but stay in memory.
+//! - In a forked child caches are whole and work. It has no reaper until something of its own becomes due; then one starts there, for all that it
+//!   has inherited. What other threads had in hand stays in memory. See the [decisions](docs::decisions) for the rest.
 //! - Time that the machine is suspended does not count.
 //! - Loaders that wait for each other's keys, across threads, wait for ever; forms with a timeout are the way out.
 //! - A listener that captures its own cache keeps it alive; [`Cache::downgrade`] is the way out.

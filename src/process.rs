@@ -1,16 +1,22 @@
 //! The process that the crate is a guest in: what it must not take from its host.
 //!
+//! It may fork: see `fork.rs`.
+//!
 //! Signals are the host's. A signal to the process goes to any thread that does not block it; a host that blocks one
 //! in its own threads, to wait for it with `sigwait`, would be killed by it if a thread of ours let it through. Knows
 //! nothing of caches and threads.
 //!
-//! Besides `table/`, this is the one file with `unsafe` in it: it calls functions of the C library that neither `std` nor rustix
+//! Besides `table/`, this is the one place with `unsafe` in it: it calls functions of the C library that neither `std` nor rustix
 //! offers. Every block cites this:
 //!
 //! - **P1 As declared.** The functions are those of POSIX, declared as there, and get pointers to memory of this thread's that is
 //!   large enough for what they store.
+//! - **P2 Kept with its owner.** A guard whose lifetime is made longer lies beside an `Arc` of what its mutex lies in, which does
+//!   not move or end as long as that is there, and is dropped before it.
 
 #![allow(unsafe_code)]
+
+pub(crate) mod fork;
 
 /// Runs `f`, and blocks all signals on this thread meanwhile: threads that it starts block them for good, since a thread
 /// begins with the mask of its maker. So there is no moment at which one lets a signal through.

@@ -17,11 +17,12 @@
 //! One mutex, held for moments, under which nothing of a cache runs. It comes last in the lock order:
 //! `wake` may be called under a shard's lock.
 
+use crate::process::fork::{self, Heir, Held, Kept, undisturbed};
 use crate::process::without_signals;
 use crate::roster::Roster;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::thread::{self, JoinHandle, ThreadId};
-use crate::sync::{Arc, Condvar, Mutex, Weak, catch, lazy_static, wait, wait_timeout};
+use crate::sync::{Alarm, Arc, Condvar, Mutex, Weak, catch, lazy_static, wait, wait_timeout};
 use crate::time::{Span, Tick, Timeline};
 use std::fmt;
 use std::io;
@@ -49,6 +50,9 @@ pub(crate) trait Sweep: Send + Sync {
 /// The thread blocks all signals but those that it raises itself (such as SIGSEGV), so that it never takes one that the program
 /// waits for elsewhere. A thread that a listener starts inherits that; a process that it starts through
 /// [`Command`](std::process::Command) does not.
+///
+/// In a child of a fork there is no thread at first. It starts when something becomes due in one of the reaper's caches, or one is built, and then takes care
+/// of all of them.
 ///
 /// ```
 /// use std::time::Duration;
@@ -89,7 +93,7 @@ impl Reaper {
     /// ```
     #[must_use]
     pub fn shared() -> Self {
-        Self(Kind::Shared(Arc::clone(&SHARED)))
+        Self(Kind::Shared(undisturbed(|| Arc::clone(&SHARED))))
     }
 
     /// A reaper with a thread of its own, for caches whose listeners or destructors are slow, and for
@@ -216,7 +220,7 @@ impl Registration {
             // promise taken back.
             fence(Ordering::SeqCst);
             if place.promise.tick() > at {
-                place.core.wake(&place.promise, at);
+                Core::wake(&place.core, &place.promise, at);
             }
         }
     }
@@ -277,6 +281,8 @@ struct State {
     /// The earliest tick that `wake` was called with since the thread last set out.
     wake_at: Tick,
     thread: Option<Worker>,
+    /// Forks have to do with it. `None` before its first cache.
+    heir: Option<fork::Registered>,
 }
 
 #[derive(Clone)]
@@ -298,7 +304,12 @@ struct Worker {
 impl Core {
     fn new() -> Self {
         Self {
-            state: Mutex::new(State { caches: Roster::new(), wake_at: Tick::NEVER, thread: None }),
+            state: Mutex::new(State {
+                caches: Roster::new(),
+                wake_at: Tick::NEVER,
+                thread: None,
+                heir: None,
+            }),
             wake: Condvar::new(),
             ended: Condvar::new(),
             timeline: Timeline::system(),
@@ -308,18 +319,37 @@ impl Core {
     }
 
     fn register(self: &Arc<Self>, cache: Weak<dyn Sweep>) -> io::Result<Place> {
+        self.leave_to_children();
         let mut state = self.state.lock();
-        if !state.thread.as_ref().is_some_and(|worker| worker.running) {
-            let core = Arc::clone(self);
-            // Under the lock, so that nobody else starts one too. The thread's first step is to wait
-            // for the lock.
-            let handle = without_signals(|| self.builder().spawn(move || core.run()))?;
-            let id = handle.thread().id();
-            state.thread = Some(Worker { id, running: true, handle: Some(handle) });
-        }
+        self.start(&mut state)?;
         let promise = Arc::new(Promise(AtomicU64::new(Tick::NEVER.as_nanos())));
         let number = state.caches.add(Member { cache, promise: Arc::clone(&promise) });
         Ok(Place { core: Arc::clone(self), promise, number })
+    }
+
+    /// Starts the thread, if none runs. Under the lock, so that nobody else starts one too: the thread's first step is to wait
+    /// for the lock.
+    fn start(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
+        if state.is_running() {
+            return Ok(());
+        }
+        let core = Arc::clone(self);
+        let handle = without_signals(|| self.builder().spawn(move || core.run()))?;
+        let id = handle.thread().id();
+        state.thread = Some(Worker { id, running: true, handle: Some(handle) });
+        Ok(())
+    }
+
+    /// Not under the lock: a fork takes that after the list of heirs.
+    fn leave_to_children(self: &Arc<Self>) {
+        if self.state.lock().heir.is_some() {
+            return;
+        }
+        let heir: Arc<dyn Heir> = self.clone();
+        let registered = fork::register(1, Arc::downgrade(&heir), || {});
+        // Another thread may have done the same.
+        let another = self.state.lock().heir.replace(registered);
+        drop(another);
     }
 
     fn builder(&self) -> thread::Builder {
@@ -331,9 +361,12 @@ impl Core {
         builder
     }
 
-    fn wake(&self, promise: &Promise, at: Tick) {
+    fn wake(self: &Arc<Self>, promise: &Promise, at: Tick) {
         let mut state = self.state.lock();
         if promise.tick() <= at {
+            return;
+        }
+        if !state.is_running() && !self.start_anew(&mut state) {
             return;
         }
         promise.make(at);
@@ -341,6 +374,15 @@ impl Core {
             state.wake_at = at;
             self.wake.notify_one();
         }
+    }
+
+    /// In a fork's child, where nothing was promised to anybody. If there can be no thread, the next who has something due
+    /// tries again.
+    #[cold]
+    fn start_anew(self: &Arc<Self>, state: &mut State) -> bool {
+        // It sets out at once: what is due in the other caches, it has to see for itself.
+        state.wake_at = Tick::LONG_AGO;
+        self.start(state).is_ok()
     }
 
     fn remove(&self, number: usize) {
@@ -424,6 +466,33 @@ impl Core {
                 wait_timeout(&self.wake, state, until.since(now).as_duration())
             };
         }
+    }
+}
+
+impl State {
+    fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|worker| worker.running)
+    }
+}
+
+impl Heir for Core {
+    fn hold(self: Arc<Self>, patience: &Alarm) -> Vec<Box<dyn Held>> {
+        let held = Kept::new(&self, |core| &core.state, patience);
+        held.map(|held| Box::new(held) as _).into_iter().collect()
+    }
+}
+
+impl Held for Kept<Core, State> {
+    /// The thread is not here, and so will not keep what it has promised. (Unless it is the one that forks, in a listener.)
+    fn inherit(&mut self) {
+        let state = self.content();
+        if state.thread.as_ref().is_some_and(|worker| worker.id == thread::current().id()) {
+            return;
+        }
+        // There is nothing behind the handle; what it would let go of is the C library's to use again.
+        std::mem::forget(state.thread.take());
+        state.wake_at = Tick::NEVER;
+        state.caches.iter().for_each(|member| member.promise.make(Tick::NEVER));
     }
 }
 

@@ -65,6 +65,14 @@ fn number() -> usize {
     number
 }
 
+/// In a fork's child: the numbers of threads that are not there are for others.
+pub(crate) fn inherit() {
+    let own = NUMBER.try_with(Cell::get).unwrap_or(OWN + 1);
+    let taken = if (1..=OWN).contains(&own) { 1 << (own - 1) } else { 0 };
+    // ORDERING: Relaxed; this process has one thread.
+    TAKEN.store(taken, Ordering::Relaxed);
+}
+
 /// Counters of reads: of each thread's own, and the ones that the others share.
 pub(crate) struct Reads(Box<[CachePadded<[AtomicU64; 2]>; OWN + 1]>);
 

@@ -407,6 +407,8 @@ use std::time::Duration;
 /// How often a mutex that somebody has is looked at before whoever waits for it goes to sleep: for some twenty
 /// microseconds in all.
 const LOOKS: u32 = 40;
+/// How often a lock is looked at in a fork's child before it is taken for lost: for a second at least.
+const NAPS: u32 = 10_000;
 /// Between two looks there are so many pauses at most, as a power of two.
 const LONGEST: u32 = 5;
 
@@ -419,6 +421,12 @@ const LONGEST: u32 = 5;
 pub(crate) struct Mutex<T>(RawMutex<T>);
 
 impl<T> Mutex<T> {
+    #[cfg(not(any(tidewheel_loom, tidewheel_shuttle)))]
+    pub(crate) const fn new(value: T) -> Self {
+        Self(RawMutex::new(value))
+    }
+
+    #[cfg(any(tidewheel_loom, tidewheel_shuttle))]
     pub(crate) fn new(value: T) -> Self {
         Self(RawMutex::new(value))
     }
@@ -455,7 +463,39 @@ impl<T> Mutex<T> {
         self.lock_in_turn()
     }
 
+    /// As [`lock`](Self::lock), until the alarm goes off.
+    pub(crate) fn lock_within(&self, patience: &Alarm) -> Option<MutexGuard<'_, T>> {
+        loop {
+            if let Some(guard) = self.try_lock() {
+                return Some(guard);
+            }
+            if patience.is_over() {
+                return None;
+            }
+            thread::yield_now();
+        }
+    }
+
+    /// As [`lock`](Self::lock), in a fork's child: the thread that has it may be one that is not there. Then there is nothing but to say so.
+    #[cold]
+    fn lock_in_a_child(&self) -> MutexGuard<'_, T> {
+        // In naps and not by the clock, so that a process that is stopped for a while loses nothing of it.
+        for _ in 0..NAPS {
+            if let Some(guard) = self.try_lock() {
+                return guard;
+            }
+            nap();
+        }
+        panic!(
+            "tidewheel: a thread held a lock of a cache while this process was forked from its own, and does not exist here: \
+             nobody is going to open that lock"
+        )
+    }
+
     fn lock_in_turn(&self) -> MutexGuard<'_, T> {
+        if crate::process::fork::is_child() {
+            return self.lock_in_a_child();
+        }
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

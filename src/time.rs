@@ -20,10 +20,10 @@ use std::fmt;
 use std::time::Duration;
 
 /// How far a reader's clock may lag behind the precise one, in ticks (5 ms).
-#[cfg(all(target_os = "linux", not(tidewheel_loom)))]
+#[cfg(all(target_os = "linux", not(any(miri, tidewheel_loom))))]
 const MAX_LAG: u64 = 5_000_000;
 /// Elsewhere readers take the precise clock.
-#[cfg(not(all(target_os = "linux", not(tidewheel_loom))))]
+#[cfg(not(all(target_os = "linux", not(any(miri, tidewheel_loom)))))]
 const MAX_LAG: u64 = 0;
 
 /// A clock that a cache can be built on: [`SystemClock`] or [`ManualClock`]. Sealed: promises about
@@ -287,11 +287,11 @@ impl Timeline {
 }
 
 /// The system's clock where the kernel has a cheap coarse one.
-#[cfg(all(target_os = "linux", not(tidewheel_loom)))]
+#[cfg(all(target_os = "linux", not(any(miri, tidewheel_loom))))]
 mod system {
     use super::{MAX_LAG, SECOND, Tick};
+    use crate::sync::atomic::{AtomicU8, Ordering};
     use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
-    use std::sync::OnceLock;
 
     fn tick(time: Timespec) -> Tick {
         // Both fields are never negative on a monotonic clock. One second is added as everywhere
@@ -323,17 +323,32 @@ mod system {
     /// The kernel's coarse clock, or the precise one where the coarse lags by more than we promise: it moves by
     /// whole steps, one behind the interrupt at worst, which is itself a step old just before the next.
     pub(super) fn cheap() -> Tick {
-        static FINE_ENOUGH: OnceLock<bool> = OnceLock::new();
-        let fine_enough = *FINE_ENOUGH.get_or_init(|| {
-            let step = clock_getres(ClockId::MonotonicCoarse);
-            step.tv_sec == 0 && 2 * step.tv_nsec.unsigned_abs() <= MAX_LAG
-        });
+        // ORDERING: Relaxed; a number that says it all.
+        let fine_enough = match FINE_ENOUGH.load(Ordering::Relaxed) {
+            UNKNOWN => ask_how_fine(),
+            answer => answer == YES,
+        };
         if fine_enough { tick(clock_gettime(ClockId::MonotonicCoarse)) } else { now() }
+    }
+
+    /// Not a `OnceLock`: in a fork's child nobody would ever come back to one that was being made.
+    static FINE_ENOUGH: AtomicU8 = AtomicU8::new(UNKNOWN);
+    const UNKNOWN: u8 = 0;
+    const NO: u8 = 1;
+    const YES: u8 = 2;
+
+    #[cold]
+    fn ask_how_fine() -> bool {
+        let step = clock_getres(ClockId::MonotonicCoarse);
+        let fine_enough = step.tv_sec == 0 && 2 * step.tv_nsec.unsigned_abs() <= MAX_LAG;
+        // ORDERING: Relaxed; all who ask get the same answer.
+        FINE_ENOUGH.store(if fine_enough { YES } else { NO }, Ordering::Relaxed);
+        fine_enough
     }
 }
 
 /// The system's clock elsewhere: always precise.
-#[cfg(not(all(target_os = "linux", not(tidewheel_loom))))]
+#[cfg(not(all(target_os = "linux", not(any(miri, tidewheel_loom)))))]
 mod system {
     use super::{SECOND, Tick};
     use std::sync::LazyLock;
@@ -362,12 +377,11 @@ mod system {
 /// counter is used only where the kernel itself keeps time by it (then it is invariant and runs alike
 /// on all cores), and only as long as it does, which is looked up once a minute; should it run backwards
 /// nevertheless, the difference wraps to something huge and the reader takes the precise clock.
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(tidewheel_loom)))]
+#[cfg(all(target_os = "linux", target_arch = "x86_64", not(any(miri, tidewheel_loom))))]
 mod counter {
     use super::{Tick, system};
     use crate::sync::CachePadded;
-    use crate::sync::atomic::{AtomicU64, Ordering};
-    use std::sync::OnceLock;
+    use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     /// Age up to which a cached reading is trusted, in ticks: 1 ms below the promise.
     const FRESH: u64 = super::MAX_LAG - 1_000_000;
@@ -444,18 +458,11 @@ mod counter {
     /// A new reading; of the cheapest other clock where the counter is not to be trusted.
     #[cold]
     pub(super) fn refresh() -> Tick {
-        static ORIGIN: OnceLock<(u64, u64)> = OnceLock::new();
         let cheap = system::cheap();
         if !is_trusted(cheap) {
             return cheap;
         }
-        // The origin's clock is read before its counter, and below the counter before the clock: a
-        // thread that is preempted in between then underestimates the rate, which only makes a
-        // reading age faster.
-        let &(first_count, first_tick) = ORIGIN.get_or_init(|| {
-            let tick = system::now();
-            (count(), tick.as_nanos())
-        });
+        let Some((first_count, first_tick)) = origin() else { return cheap };
         // ORDERING: Relaxed; any thread may publish the rate, and all publish a right one.
         let is_measured = CACHED.window.load(Ordering::Relaxed) != 0;
         // Nothing can be fresh before the rate is known: no use in a reading for others, each of whom would write it.
@@ -474,6 +481,34 @@ mod counter {
         }
         CACHED.publish(stamp, now);
         now
+    }
+
+    /// A value of the counter, and the clock then: from these on the rate is measured. `None` while there are none yet.
+    ///
+    /// Nobody waits for whoever notes them: in a fork's child that may be a thread that is not there. Then nothing is measured, and
+    /// the cheap clock does.
+    fn origin() -> Option<(u64, u64)> {
+        static TICK: AtomicU64 = AtomicU64::new(0);
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        static CLAIMED: AtomicBool = AtomicBool::new(false);
+        // ORDERING: Acquire; pairs with Release below: a tick brings its count with it.
+        let tick = TICK.load(Ordering::Acquire);
+        if tick != 0 {
+            // ORDERING: Relaxed; after the Acquire above.
+            return Some((COUNT.load(Ordering::Relaxed), tick));
+        }
+        // ORDERING: Relaxed; who is first is all there is to know.
+        if !CLAIMED.swap(true, Ordering::Relaxed) {
+            // The origin's clock is read before its counter, and in `refresh` the counter before the clock: a
+            // thread that is preempted in between then underestimates the rate, which only makes a
+            // reading age faster.
+            let tick = system::now().as_nanos();
+            // ORDERING: Relaxed; published by the Release below.
+            COUNT.store(count(), Ordering::Relaxed);
+            // ORDERING: Release; pairs with Acquire above.
+            TICK.store(tick, Ordering::Release);
+        }
+        None
     }
 
     /// The kernel has checked the counter better than we could, and goes on watching it: whether it keeps
@@ -534,67 +569,4 @@ mod counter {
 }
 
 #[cfg(all(test, not(tidewheel_loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_saturate_instead_of_wrapping() {
-        assert_eq!(Span::from_duration(Duration::MAX), Span::ENDLESS);
-        assert_eq!(Tick::from_nanos(5).after(Span::ENDLESS), Tick::NEVER);
-        assert_eq!(Tick::NEVER.after(Span::from_nanos(1)), Tick::NEVER);
-        assert_eq!(Span::ENDLESS.as_duration(), Duration::MAX);
-        let century = Duration::from_secs(100 * 365 * 86_400);
-        assert_eq!(Span::from_duration(century).as_duration(), century);
-        let clock = ManualClock::new();
-        clock.advance(Duration::MAX);
-        clock.advance(Duration::MAX);
-        assert!(clock.now() < Tick::NEVER);
-    }
-
-    /// The promise that P3 rests on: a reader's clock is never ahead and at most 5 ms behind, apart
-    /// from the time this thread was not running between the two readings.
-    #[test]
-    fn the_readers_clock_is_never_ahead_and_hardly_behind() {
-        let timeline = Timeline::system();
-        let mut late = 0;
-        let start = timeline.now();
-        let mut rounds = 0u32;
-        while timeline.now().since(start) < Span::from_duration(Duration::from_millis(120)) {
-            let before = timeline.now();
-            let recent = timeline.recent();
-            let after = timeline.now();
-            assert!(recent <= after, "ahead of the precise clock");
-            if before.since(recent) > Span::from_duration(Duration::from_millis(5)) {
-                late += 1;
-            }
-            rounds += 1;
-        }
-        assert!(rounds > 100);
-        assert_eq!(late, 0, "of {rounds} readings");
-    }
-
-    /// The coarse clock alone would not do everywhere: with 250 steps a second it may be 8 ms behind.
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn the_clock_that_stands_in_for_the_counter_is_hardly_behind_either() {
-        let start = system::now();
-        let mut now = start;
-        while now.since(start) < Span::from_duration(Duration::from_millis(40)) {
-            let lag = now.since(system::cheap()).as_duration();
-            assert!(lag <= Duration::from_millis(5), "{lag:?}");
-            now = system::now();
-        }
-    }
-
-    #[test]
-    fn the_readers_clock_never_runs_backwards_on_one_thread_by_more_than_its_lag() {
-        let timeline = Timeline::system();
-        let mut last = timeline.recent();
-        for _ in 0..200_000 {
-            let recent = timeline.recent();
-            let back = last.since(recent);
-            assert!(back <= Span::from_duration(Duration::from_millis(5)), "{back:?}");
-            last = recent.max(last);
-        }
-    }
-}
+mod tests;

@@ -47,6 +47,17 @@ impl Fresh {
         chunk[row.offset()].store(now.after(self.after).as_nanos(), Ordering::Relaxed);
     }
 
+    /// In a fork's child: what somebody is at may be what nobody is at any more. It is due. (So are numbers that nothing is
+    /// under, until something is.)
+    pub(super) fn disown(&self) {
+        for word in self.due.iter().filter_map(OnceLock::get).flatten() {
+            // ORDERING: Relaxed, both; this process has one thread.
+            if word.load(Ordering::Relaxed) == CLAIMED {
+                word.store(Tick::LONG_AGO.as_nanos(), Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Claims a row's value, if it is due. One of all who ask at the same time has it.
     pub(super) fn claim(self: &Arc<Self>, row: RowId, now: Tick) -> Option<Claim> {
         self.claim_due(row, now, |due| due <= now.as_nanos())

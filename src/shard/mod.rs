@@ -12,6 +12,7 @@
 //! | `check.rs` | recounts everything, for tests |
 //! | `clear.rs` | what `invalidate_all` does |
 //! | `credit.rs` | room from other shards, where entries have weights |
+//! | `fork.rs` | what a shard leaves to a fork's child |
 //! | `fresh.rs` | which values are old enough to be loaded anew, and who does it |
 //! | `idle.rs` | reads that restart the time to idle |
 //! | `jitter.rs` | by how much a time to live is shortened |
@@ -31,7 +32,8 @@
 //!   deadline needs. (A touch moves the deadline later and tells nobody.)
 //! - **S3** `Ledger::due` is not later than the first start of a second at or after any deadline; nor than
 //!   the next second, if debris waits. When it moves earlier, the
-//!   reaper is woken.
+//!   reaper is woken. (In a fork's child the reaper knows of nothing: there it is `Ledger::inherited` until something else
+//!   is due.)
 //! - **S4** A removed value is handed out once, to whoever has removed it, and he tells the listener before he returns: what
 //!   had expired, too, and what made room (`Ledger::left`). So nothing waits to be told of, but what the reaper itself has just
 //!   taken out.
@@ -40,6 +42,7 @@ mod bounds;
 mod check;
 mod clear;
 mod credit;
+mod fork;
 mod fresh;
 mod idle;
 mod jitter;
@@ -124,6 +127,8 @@ struct Ledger<K, V> {
     wheel: Wheel<InWheel>,
     /// When the reaper is to come next.
     due: Tick,
+    /// In a fork's child: when it was to come next, until it is told that (`fork.rs`).
+    inherited: Tick,
     /// Since when the reaper has found much more memory than the entries need; it gives it back when that has
     /// been so for a while.
     lean_since: Option<Tick>,
@@ -314,6 +319,7 @@ impl<K, V> Shard<K, V> {
             rows: Rows::new(),
             wheel: Wheel::new(now),
             due: Tick::NEVER,
+            inherited: Tick::NEVER,
             lean_since: None,
             ttls: Column::new(terms.ttl),
             lead: terms.lead,
@@ -466,7 +472,7 @@ impl<K, V> Shard<K, V> {
 
     /// Shows the books' state outside. The last thing under the lock.
     fn publish(&self, table: &Writing<'_, '_, K, V, Ledger<K, V>>, ledger: &mut Ledger<K, V>) {
-        self.publish_due(ledger.due);
+        self.publish_due(ledger.due.min(ledger.inherited));
         self.publish_size(table, ledger);
         // ORDERING: Relaxed; see the load.
         self.gauges.waiting.store(table.has_sealed_debris(), Ordering::Relaxed);
@@ -533,8 +539,7 @@ impl<K, V> Shard<K, V> {
         if table.has_debris() {
             need = soon;
         }
-        let wake = (need < ledger.due).then_some(need);
-        ledger.due = ledger.due.min(need);
+        let wake = ledger.expect(need);
         self.publish(table, ledger);
         let left = ledger.left.take();
         (wake.is_some() || sealed.is_some() || left.is_some() || ripe.is_some())

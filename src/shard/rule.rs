@@ -81,11 +81,8 @@ impl<K, V> Shard<K, V> {
             deadline => Tick::start_of(deadline.as_nanos().div_ceil(SECOND)),
         };
         let need = boundary.max(soon);
-        if need >= ledger.due {
-            return None;
-        }
-        ledger.due = need;
-        self.publish_due(need);
-        Some(need)
+        let wake = ledger.expect(need)?;
+        self.publish_due(wake);
+        Some(wake)
     }
 }

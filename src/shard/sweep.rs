@@ -66,6 +66,7 @@ impl<K, V> Shard<K, V> {
             let sealed = table.seal(done);
             if done {
                 ledger.due = ledger.wheel.next_due().min(ledger.tidy(&mut table, now));
+                ledger.inherited = Tick::NEVER;
             }
             self.publish(&table, ledger);
             drop(locked);

@@ -49,6 +49,7 @@
 //!
 //! Never pin for the first time, nor start or push a grace, under a lock.
 
+use crate::process::fork::undisturbed;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use crate::sync::epoch::{Collector, Guard, LocalHandle};
 use crate::sync::{Alarm, Arc, CachePadded, Mutex, barrier, lasting, lazy_static, thread_local};
@@ -361,10 +362,37 @@ impl Grace {
 /// each runs eight closures at most.
 const PUSHES: usize = if cfg!(tidewheel_loom) { 1 } else { 16 };
 
+/// In a fork's child: the pins of threads that are not there are over, and their slots are for others. (Those of crossbeam's kind
+/// cannot be told: they last for ever.)
+pub(crate) fn inherit() {
+    // Both kinds of places that this thread has: it goes on here.
+    let own = LOCAL.try_with(|local| {
+        let other = local.other.take();
+        let late = match other.as_deref() {
+            Some(Other::Late(slot)) => Some(*slot),
+            Some(Other::Guard(_)) | None => None,
+        };
+        local.other.set(other);
+        [local.slot.get(), late]
+    });
+    let own = own.unwrap_or([None; 2]);
+    let mut place: &Next = &SLOTS;
+    while let Some(slot) = place.get() {
+        if !own.iter().flatten().any(|own| std::ptr::eq(*own, slot)) {
+            slot.unpin();
+            slot.leave();
+        }
+        place = &slot.next;
+    }
+}
+
 /// Settles which kind of pins there are, if nobody has yet. Where threads run already, the kernel takes some 15 ms to let a process have
 /// its barrier, once: that is for whoever builds a table, and not for the first to read it.
 pub(crate) fn settle() {
-    let _ = barrier::is_available();
+    if !barrier::is_available() {
+        // Not while the process forks: in the child nobody would come back to what was half made.
+        undisturbed(|| drop(Collector::clone(&COLLECTOR)));
+    }
 }
 
 /// As [`push`], as often as it takes for what was begun long enough ago.
@@ -410,8 +438,8 @@ const SETTLED: Duration = Duration::from_millis(100);
 /// to be seen (E5). `None`: not yet, or another thread is about to ask.
 #[cold]
 fn instead(epoch: u64) -> Option<u64> {
-    lazy_static! {
-        static ref READ: Mutex<Option<(u64, Alarm)>> = Mutex::new(None);
+    lasting! {
+        static READ: Mutex<Option<(u64, Alarm)>> = Mutex::new(None);
     }
     say_so();
     let mut read = READ.try_lock()?;

@@ -93,7 +93,7 @@ fn allocate(layout: Layout, zeroed: bool) -> NonNull<u8> {
     }
 }
 
-#[cfg(all(target_os = "linux", not(tidewheel_loom)))]
+#[cfg(all(target_os = "linux", not(any(miri, tidewheel_loom))))]
 mod system {
     use super::{Layout, NonNull, allocate, dealloc, handle_alloc_error};
     use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
@@ -148,7 +148,7 @@ mod system {
     }
 }
 
-#[cfg(not(all(target_os = "linux", not(tidewheel_loom))))]
+#[cfg(not(all(target_os = "linux", not(any(miri, tidewheel_loom)))))]
 mod system {
     use super::{Layout, NonNull, allocate, dealloc};
 
@@ -177,13 +177,13 @@ mod system {
 /// Asks the processor to bring near what is at an address. A hint, and no access.
 #[inline]
 pub(super) fn fetch<T>(at: *const T) {
-    #[cfg(all(target_arch = "x86_64", not(tidewheel_loom)))]
+    #[cfg(all(target_arch = "x86_64", not(any(miri, tidewheel_loom))))]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: T8: an address in a block; and it would do no harm whatever it was.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast::<i8>()) };
     }
-    #[cfg(not(all(target_arch = "x86_64", not(tidewheel_loom))))]
+    #[cfg(not(all(target_arch = "x86_64", not(any(miri, tidewheel_loom)))))]
     let _ = at;
 }
 

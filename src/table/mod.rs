@@ -72,16 +72,17 @@ mod write;
 
 #[cfg(tidewheel_loom)]
 pub(crate) use epoch::{Grace, push};
-pub(crate) use epoch::{Pin, push_on};
+pub(crate) use epoch::{Pin, inherit, push_on};
 pub(crate) use node::{Node, Seal, Touch};
 pub(crate) use read::same_as;
 pub(crate) use reclaim::{Ripe, Sealed, Unlinked};
 pub(crate) use walk::{Cursor, Met};
 pub(crate) use write::{Place, Writing};
 
+use crate::process::fork::Kept;
 use crate::rows::RowId;
 use crate::sync::atomic::{AtomicPtr, Ordering};
-use crate::sync::{CachePadded, Mutex, MutexGuard};
+use crate::sync::{Alarm, Arc, CachePadded, Mutex, MutexGuard};
 use array::Array;
 use bucket::Bucket;
 use nodes::Homes;
@@ -139,6 +140,15 @@ impl<K, V, L> Table<K, V, L> {
         self.root.store(array.tagged(), Ordering::Release);
     }
 
+    /// Has the table stand still while the process forks. `find` is where it lies in its owner.
+    pub(crate) fn hold<A: ?Sized>(
+        owner: &Arc<A>,
+        find: impl FnOnce(&A) -> &Self,
+        patience: &Alarm,
+    ) -> Option<HeldTable<A, K, V, L>> {
+        Kept::new(owner, |owner| &find(owner).side, patience).map(HeldTable)
+    }
+
     /// Takes the lock. Pin before, never under it.
     #[inline]
     pub(crate) fn lock(&self) -> Locked<'_, K, V, L> {
@@ -159,6 +169,15 @@ impl<K, V, L> Drop for Table<K, V, L> {
 impl<K, V, L> fmt::Debug for Table<K, V, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Table").finish_non_exhaustive()
+    }
+}
+
+/// The lock of a table, held while the process forks.
+pub(crate) struct HeldTable<A: ?Sized, K: 'static, V: 'static, L: 'static>(Kept<A, Side<K, V, L>>);
+
+impl<A: ?Sized, K, V, L> HeldTable<A, K, V, L> {
+    pub(crate) fn ledger(&mut self) -> &mut L {
+        &mut self.0.content().ledger
     }
 }
 

@@ -5,4 +5,5 @@
 
 mod child;
 mod filter;
+mod forks;
 mod signals;

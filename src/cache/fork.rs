@@ -1,0 +1,30 @@
+//! What a cache leaves to a fork's child: its shards; and with the first of them, what all caches have in common.
+
+use super::Inner;
+use crate::process::fork::{self, Heir, Held, Registered};
+use crate::shard::Shard;
+use crate::stats;
+use crate::sync::{Alarm, Arc, Weak};
+use crate::table;
+
+pub(super) fn register(heir: Weak<dyn Heir>) -> Registered {
+    fork::register(0, heir, errand)
+}
+
+impl<K, V, S> Heir for Inner<K, V, S>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: Send + Sync + 'static,
+{
+    fn hold(self: Arc<Self>, patience: &Alarm) -> Vec<Box<dyn Held>> {
+        let shards = 0..self.parts.shards.len();
+        shards.filter_map(|index| Shard::hold(&self, |cache| &cache.parts.shards[index], patience)).collect()
+    }
+}
+
+/// What is done in a fork's child, besides what its caches do.
+fn errand() {
+    stats::inherit();
+    table::inherit();
+}

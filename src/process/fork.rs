@@ -1,0 +1,224 @@
+//! Forks: what was going on in threads that the child does not have.
+//!
+//! A fork copies the memory, and one thread. A lock that another thread held then is never opened in the child, what that thread was about
+//! to write is half written, and a thread that was to come does not come. So whoever has something of that kind to leave to a child
+//! registers as an [`Heir`]: before the fork, on the thread that forks, all heirs' locks are taken (as an allocator does it with its own), so that
+//! nobody is in the middle of anything. After it the parent opens them again; and so does the child, after it has put in order what belonged to
+//! threads that it does not have.
+//!
+//! None of this waits for ever: a lock that does not open for a second, because somebody's `Eq` sleeps under it, is left. So it goes in a child
+//! of which nothing was known before, of a `clone` without the C library. There, and for the small locks that have no heir, [`is_child`] is what is left: who waits for a lock
+//! asks, and does not wait for ever.
+//!
+//! Knows heirs, and nothing of what they inherit.
+
+use crate::sync::{Alarm, Arc, Mutex, MutexGuard, Weak};
+
+/// Who has something to leave to a fork's child.
+pub(crate) trait Heir: Send + Sync {
+    /// Before the fork. Takes its locks, where it gets them in time.
+    fn hold(self: Arc<Self>, patience: &Alarm) -> Vec<Box<dyn Held>>;
+}
+
+/// A lock that is held while the process forks.
+pub(crate) trait Held {
+    /// In the child, before the lock is opened: puts in order what belonged to other threads. Runs no user code.
+    fn inherit(&mut self);
+}
+
+/// A lock that is held, and whoever it belongs to.
+pub(crate) struct Kept<A: ?Sized, T: 'static> {
+    /// In this order: the lock is opened before its owner is let go of.
+    guard: MutexGuard<'static, T>,
+    _owner: Arc<A>,
+}
+
+impl<A: ?Sized, T: 'static> Kept<A, T> {
+    /// Takes a lock that lies in `owner`, if it can be had in time.
+    pub(crate) fn new(owner: &Arc<A>, find: impl FnOnce(&A) -> &Mutex<T>, patience: &Alarm) -> Option<Self> {
+        let owner = Arc::clone(owner);
+        let guard = find(&owner).lock_within(patience)?;
+        // SAFETY: P2.
+        let guard = unsafe { std::mem::transmute::<MutexGuard<'_, T>, MutexGuard<'static, T>>(guard) };
+        Some(Self { guard, _owner: owner })
+    }
+
+    pub(crate) fn content(&mut self) -> &mut T {
+        &mut self.guard
+    }
+}
+
+#[cfg(all(unix, not(any(miri, tidewheel_loom, tidewheel_shuttle))))]
+mod imp {
+    use super::{Alarm, Arc, Heir, Held, Mutex, MutexGuard, Weak};
+    use crate::roster::Roster;
+    use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use crate::sync::{catch, thread_local};
+    use std::cell::RefCell;
+    use std::ffi::c_int;
+    use std::time::Duration;
+
+    unsafe extern "C" {
+        fn pthread_atfork(
+            prepare: Option<extern "C" fn()>,
+            parent: Option<extern "C" fn()>,
+            child: Option<extern "C" fn()>,
+        ) -> c_int;
+    }
+
+    /// How long a fork waits for all locks together.
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    struct Registry {
+        /// The process was told whom to call.
+        is_known: bool,
+        /// Those with locks that may be held when others' are taken, and after them those with the others.
+        heirs: [Roster<Weak<dyn Heir>>; 2],
+        /// What is to be done in a child, besides.
+        errands: Vec<fn()>,
+    }
+
+    static REGISTRY: Mutex<Registry> =
+        Mutex::new(Registry { is_known: false, heirs: [Roster::new(), Roster::new()], errands: Vec::new() });
+    /// This process has come out of a fork since it was first known.
+    static IS_CHILD: AtomicBool = AtomicBool::new(false);
+    /// The number of this process; 0 before there is anything to inherit.
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+    /// What is held while the process forks. Opened in this order; an owner that nobody else has any more goes last.
+    struct Standstill {
+        held: Vec<Box<dyn Held>>,
+        registry: MutexGuard<'static, Registry>,
+        owners: Vec<Arc<dyn Heir>>,
+    }
+
+    thread_local! {
+        /// From before the fork until after it, on the thread that forks.
+        static STANDSTILL: RefCell<Option<Standstill>> = const { RefCell::new(None) };
+    }
+
+    /// An heir's place in the list of them.
+    #[derive(Debug)]
+    pub(crate) struct Registered {
+        rank: usize,
+        number: usize,
+    }
+
+    impl Drop for Registered {
+        fn drop(&mut self) {
+            let heir = REGISTRY.lock().heirs[self.rank].remove(self.number);
+            // May free the heir's memory: not under the lock.
+            drop(heir);
+        }
+    }
+
+    pub(crate) fn register(rank: usize, heir: Weak<dyn Heir>, errand: fn()) -> Registered {
+        let mut registry = REGISTRY.lock();
+        registry.know();
+        if !registry.errands.contains(&errand) {
+            registry.errands.push(errand);
+        }
+        Registered { rank, number: registry.heirs[rank].add(heir) }
+    }
+
+    pub(crate) fn undisturbed<R>(f: impl FnOnce() -> R) -> R {
+        let mut registry = REGISTRY.lock();
+        registry.know();
+        f()
+    }
+
+    pub(crate) fn is_child() -> bool {
+        // ORDERING: Relaxed, both; they change in a process that has one thread.
+        let (is_child, number) = (IS_CHILD.load(Ordering::Relaxed), NUMBER.load(Ordering::Relaxed));
+        is_child || (number != 0 && number != std::process::id())
+    }
+
+    impl Registry {
+        fn know(&mut self) {
+            if !self.is_known {
+                self.is_known = true;
+                // ORDERING: Relaxed; as in `is_child`: whoever misses it asks before there is a fork.
+                NUMBER.store(std::process::id(), Ordering::Relaxed);
+                // SAFETY: P1. If there is no memory for it, it is as if the C library did not know of forks.
+                let _ = unsafe { pthread_atfork(Some(prepare), Some(in_parent), Some(in_child)) };
+            }
+        }
+    }
+
+    extern "C" fn prepare() {
+        catch(|| {
+            let patience = Alarm::after(PATIENCE);
+            let Some(registry) = REGISTRY.lock_within(&patience) else { return };
+            let owners: Vec<_> =
+                registry.heirs.iter().flat_map(Roster::iter).filter_map(Weak::upgrade).collect();
+            let held = owners.iter().flat_map(|owner| Arc::clone(owner).hold(&patience)).collect();
+            let standstill = Standstill { held, registry, owners };
+            // A thread that is about to end has no place for it: then it is let go of here.
+            let _ = STANDSTILL.try_with(|place| place.replace(Some(standstill)));
+        });
+    }
+
+    fn take() -> Option<Standstill> {
+        STANDSTILL.try_with(RefCell::take).ok().flatten()
+    }
+
+    /// Opens all locks, and only then lets go of their owners: the last handle of a cache takes locks when it goes.
+    fn go_on(standstill: Option<Standstill>) {
+        let Some(Standstill { held, registry, owners }) = standstill else { return };
+        drop(held);
+        drop(registry);
+        for owner in owners {
+            catch(|| drop(owner));
+        }
+    }
+
+    extern "C" fn in_parent() {
+        go_on(take());
+    }
+
+    extern "C" fn in_child() {
+        // ORDERING: Relaxed, both; this process has one thread.
+        IS_CHILD.store(true, Ordering::Relaxed);
+        NUMBER.store(std::process::id(), Ordering::Relaxed);
+
+        let mut standstill = take();
+        if let Some(standstill) = &mut standstill {
+            standstill.registry.errands.iter().for_each(|errand| errand());
+            standstill.held.iter_mut().for_each(|held| held.inherit());
+        }
+        go_on(standstill);
+    }
+}
+
+/// Where nothing forks, or nobody is told.
+#[cfg(not(all(unix, not(any(miri, tidewheel_loom, tidewheel_shuttle)))))]
+mod imp {
+    use super::{Heir, Held, Weak};
+
+    #[derive(Debug)]
+    pub(crate) struct Registered;
+
+    pub(crate) fn register(_rank: usize, _heir: Weak<dyn Heir>, _errand: fn()) -> Registered {
+        // So that nothing of it is unused.
+        let _ = (<dyn Heir>::hold, <dyn Held>::inherit);
+        Registered
+    }
+
+    pub(crate) fn undisturbed<R>(f: impl FnOnce() -> R) -> R {
+        f()
+    }
+
+    pub(crate) fn is_child() -> bool {
+        false
+    }
+}
+
+/// Registers an heir, until what is returned is dropped. `errand` is done in the child once, however often it was registered. Those of rank 0 are held
+/// before those of rank 1.
+pub(crate) use imp::{Registered, register};
+
+/// Runs `f`, during which the process does not fork: for what is made once, and must not be found half made.
+pub(crate) use imp::undisturbed;
+
+/// Whether this process has come out of a fork, so that there may be locks that nobody is going to open.
+pub(crate) use imp::is_child;

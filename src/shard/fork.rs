@@ -1,0 +1,46 @@
+//! What a shard leaves to a fork's child: its books, which nobody was writing to, less what other threads were about to bring.
+//!
+//! Knows no process.
+
+use super::{Ledger, Shard};
+use crate::process::fork::Held;
+use crate::sync::{Alarm, Arc};
+use crate::table::{HeldTable, Table};
+use crate::time::Tick;
+
+impl<K, V> Ledger<K, V> {
+    /// Something is due at `need`. When the reaper is to be woken, if it would come too late (S3).
+    pub(super) fn expect(&mut self, need: Tick) -> Option<Tick> {
+        if need >= self.due {
+            return None;
+        }
+        self.due = need.min(std::mem::replace(&mut self.inherited, Tick::NEVER));
+        Some(self.due)
+    }
+}
+
+struct HeldShard<A, K: 'static, V: 'static>(HeldTable<A, K, V, Ledger<K, V>>);
+
+impl<K: 'static, V: 'static> Shard<K, V> {
+    /// Has a shard stand still while the process forks. `find` is where it lies in its owner.
+    pub(crate) fn hold<A: 'static>(
+        owner: &Arc<A>,
+        find: impl FnOnce(&A) -> &Self,
+        patience: &Alarm,
+    ) -> Option<Box<dyn Held>> {
+        let held = Table::hold(owner, |owner| &find(owner).table, patience)?;
+        Some(Box::new(HeldShard(held)))
+    }
+}
+
+impl<A, K, V> Held for HeldShard<A, K, V> {
+    fn inherit(&mut self) {
+        let Ledger { flights, fresh, due, inherited, .. } = self.0.ledger();
+        // No reaper knows of it here; a write that has something due tells it of both.
+        *inherited = std::mem::replace(due, Tick::NEVER).min(*inherited);
+        flights.disown();
+        if let Some(fresh) = fresh {
+            fresh.disown();
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Tests of ticks, clocks, and of how far the readers' one is behind.
+
+use super::*;
+
+#[test]
+fn spans_saturate_instead_of_wrapping() {
+    assert_eq!(Span::from_duration(Duration::MAX), Span::ENDLESS);
+    assert_eq!(Tick::from_nanos(5).after(Span::ENDLESS), Tick::NEVER);
+    assert_eq!(Tick::NEVER.after(Span::from_nanos(1)), Tick::NEVER);
+    assert_eq!(Span::ENDLESS.as_duration(), Duration::MAX);
+    let century = Duration::from_secs(100 * 365 * 86_400);
+    assert_eq!(Span::from_duration(century).as_duration(), century);
+    let clock = ManualClock::new();
+    clock.advance(Duration::MAX);
+    clock.advance(Duration::MAX);
+    assert!(clock.now() < Tick::NEVER);
+}
+
+/// The promise that P3 rests on: a reader's clock is never ahead and at most 5 ms behind, apart
+/// from the time this thread was not running between the two readings.
+#[test]
+fn the_readers_clock_is_never_ahead_and_hardly_behind() {
+    let timeline = Timeline::system();
+    let mut late = 0;
+    let start = timeline.now();
+    let mut rounds = 0u32;
+    while timeline.now().since(start) < Span::from_duration(Duration::from_millis(120)) {
+        let before = timeline.now();
+        let recent = timeline.recent();
+        let after = timeline.now();
+        assert!(recent <= after, "ahead of the precise clock");
+        if before.since(recent) > Span::from_duration(Duration::from_millis(5)) {
+            late += 1;
+        }
+        rounds += 1;
+    }
+    assert!(rounds > 100);
+    assert_eq!(late, 0, "of {rounds} readings");
+}
+
+/// The coarse clock alone would not do everywhere: with 250 steps a second it may be 8 ms behind.
+#[cfg(all(target_os = "linux", not(miri)))]
+#[test]
+fn the_clock_that_stands_in_for_the_counter_is_hardly_behind_either() {
+    let start = system::now();
+    let mut now = start;
+    while now.since(start) < Span::from_duration(Duration::from_millis(40)) {
+        let lag = now.since(system::cheap()).as_duration();
+        assert!(lag <= Duration::from_millis(5), "{lag:?}");
+        now = system::now();
+    }
+}
+
+#[test]
+fn the_readers_clock_never_runs_backwards_on_one_thread_by_more_than_its_lag() {
+    let timeline = Timeline::system();
+    let mut last = timeline.recent();
+    for _ in 0..200_000 {
+        let recent = timeline.recent();
+        let back = last.since(recent);
+        assert!(back <= Span::from_duration(Duration::from_millis(5)), "{back:?}");
+        last = recent.max(last);
+    }
+}

@@ -1,0 +1,372 @@
+//! Forks, while other threads are at it: what the child has is whole, works, and waits for nobody who is not there.
+
+use crate::child;
+use std::hash::{Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use tidewheel::{Cache, ManualClock, Reaper};
+
+/// How a process came to be.
+#[derive(Clone, Copy)]
+enum Way {
+    Fork,
+    /// Past the C library.
+    Clone,
+}
+
+/// Runs `f` in a forked child, of one thread, and waits for its end, which has to come within 20 s and be a good one.
+fn in_a_child(what: &str, way: Way, f: impl FnOnce()) {
+    // SAFETY: the child does not come back from here.
+    let number = unsafe {
+        match way {
+            Way::Fork => libc::fork(),
+            Way::Clone => i32::try_from(libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0)).unwrap(),
+        }
+    };
+    assert!(number >= 0, "no fork");
+    if number == 0 {
+        let done = catch_unwind(AssertUnwindSafe(f));
+        // SAFETY: it ends the process.
+        unsafe { libc::_exit(if done.is_ok() { 0 } else { 77 }) };
+    }
+    let begun = Instant::now();
+    let mut status = 0;
+    loop {
+        // SAFETY: a status is stored.
+        match unsafe { libc::waitpid(number, &raw mut status, libc::WNOHANG) } {
+            0 if begun.elapsed() > Duration::from_secs(20) => {
+                // SAFETY: a child of ours, that nobody has waited for.
+                unsafe { libc::kill(number, libc::SIGKILL) };
+                panic!("{what}: the child hangs");
+            }
+            0 => thread::sleep(Duration::from_millis(1)),
+            _ => break,
+        }
+    }
+    assert_eq!(status, 0, "{what}: the child ended with {status:#x}");
+}
+
+/// Runs `work` on some threads over and over, until it is dropped.
+struct Busy {
+    over: Arc<AtomicBool>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Busy {
+    fn with(threads: u64, work: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        let (over, work) = (Arc::new(AtomicBool::new(false)), Arc::new(work));
+        let start = |thread| {
+            let (over, work) = (over.clone(), work.clone());
+            thread::spawn(move || {
+                let mut round = thread;
+                while !over.load(Ordering::Relaxed) {
+                    work(round);
+                    round += threads;
+                }
+            })
+        };
+        let threads = (0..threads).map(start).collect();
+        thread::sleep(Duration::from_millis(20));
+        Self { over, threads }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.threads.drain(..).for_each(|thread| thread.join().unwrap());
+    }
+}
+
+static LIVING: AtomicUsize = AtomicUsize::new(0);
+
+struct Value;
+
+impl Value {
+    fn new() -> Self {
+        LIVING.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Value {
+    fn drop(&mut self) {
+        LIVING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn until(what: &str, done: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        let living = LIVING.load(Ordering::Relaxed);
+        assert!(begun.elapsed() < Duration::from_secs(10), "{what}: {living} values live");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// In a process of its own: `body`.
+fn alone(test: &str, body: impl FnOnce()) {
+    if child::is_here() { body() } else { drop(child::passes(&format!("forks::{test}"), 200, || {})) }
+}
+
+/// The child's first insert waited for a lock that a thread of the parent had held, and that nobody was going to open: in
+/// eight of eight tries where one thread only writes.
+#[test]
+fn a_child_writes_to_caches_that_were_written_to_at_the_fork() {
+    alone("a_child_writes_to_caches_that_were_written_to_at_the_fork", || {
+        let caches: Vec<_> =
+            [1, 4].map(|shards| Cache::builder().max_capacity(10_000).shards(shards).build().unwrap()).into();
+        let writers = {
+            let caches = caches.clone();
+            Busy::with(2, move |round| {
+                caches.iter().for_each(|cache| cache.insert(round % 20_000, round.to_string()));
+                caches[0].remove(&(round % 1000));
+            })
+        };
+        for _ in 0..8 {
+            in_a_child("writing", Way::Fork, || {
+                for cache in &caches {
+                    cache.validate();
+                    for key in 0..5000 {
+                        cache.insert(key, key.to_string());
+                        assert!(cache.get(&key).is_none_or(|value| value == key.to_string()));
+                    }
+                    assert!(cache.entry_count() > 1000);
+                    cache.retain(|key, _| key % 2 == 0);
+                    cache.validate();
+                }
+                // And a child of its own.
+                in_a_child("a grandchild", Way::Fork, || {
+                    caches.iter().for_each(|cache| cache.insert(1, "a".into()));
+                });
+            });
+            // The parent goes on as it did.
+            caches.iter().for_each(|cache| cache.insert(1, "one".into()));
+        }
+        drop(writers);
+        caches.iter().for_each(Cache::validate);
+    });
+}
+
+/// Threads that read at the fork left their pins to the child, which dropped nothing from then on: a cache of 1,000 grew to
+/// 430 MiB.
+#[test]
+fn a_child_drops_what_it_replaces_whoever_was_reading_at_the_fork() {
+    alone("a_child_drops_what_it_replaces_whoever_was_reading_at_the_fork", || {
+        let cache = Cache::builder().max_capacity(1000).build().unwrap();
+        (0..1000u64).for_each(|key| cache.insert(key, Value::new()));
+        let readers = {
+            let cache = cache.clone();
+            Busy::with(3, move |_| {
+                let guard = cache.read_guard();
+                assert!((0..1000u64).any(|key| guard.get(&key).is_some()));
+            })
+        };
+        for _ in 0..4 {
+            in_a_child("memory", Way::Fork, || {
+                let mut most = 0;
+                for key in 0..200_000 {
+                    cache.insert(key, Value::new());
+                    most = most.max(LIVING.load(Ordering::Relaxed));
+                }
+                assert!(most < 50_000, "{most} values lived at the same time");
+                until("what was replaced is dropped", || LIVING.load(Ordering::Relaxed) < 2000);
+            });
+        }
+        drop(readers);
+    });
+}
+
+/// The guard that the forking thread itself holds goes on protecting what it looks at.
+#[test]
+fn a_guard_that_is_held_over_a_fork_protects_in_the_child() {
+    alone("a_guard_that_is_held_over_a_fork_protects_in_the_child", || {
+        let cache = Cache::builder().build().unwrap();
+        cache.insert(1, "what is looked at".to_string());
+        let guard = cache.read_guard();
+        let value = guard.get(&1).unwrap();
+        in_a_child("a guard", Way::Fork, || {
+            cache.remove(&1);
+            (0..10_000).for_each(|key| cache.insert(key, "other".to_string()));
+            thread::sleep(Duration::from_millis(1500));
+            assert_eq!(value, "what is looked at");
+        });
+    });
+}
+
+/// The reaper's thread is not in the child. One starts there when there is something to do, and finds what came before.
+#[test]
+fn a_child_has_reapers_once_it_needs_them() {
+    alone("a_child_has_reapers_once_it_needs_them", || {
+        let life = Duration::from_millis(200);
+        for reaper in [Reaper::shared(), Reaper::dedicated()] {
+            let build = || Cache::builder().reaper(reaper.clone()).time_to_live(life).build().unwrap();
+            let (old, other) = (build(), build());
+            // Only that another thread is at it, so that the reaper has promised much.
+            let writers = {
+                let old = old.clone();
+                Busy::with(1, move |round| old.insert(round % 1000, Value::new()))
+            };
+            (2000..2100).for_each(|key| other.insert(key, Value::new()));
+            for _ in 0..3 {
+                in_a_child("an inherited cache", Way::Fork, || {
+                    old.insert(1, Value::new());
+                    until("inherited entries expire", || old.entry_count() + other.entry_count() == 0);
+                    until("and are dropped", || LIVING.load(Ordering::Relaxed) <= 1);
+                    drop((old.clone(), other.clone()));
+                });
+                in_a_child("a new cache", Way::Fork, || {
+                    let new = build();
+                    new.insert(1, Value::new());
+                    until("new and inherited entries expire", || {
+                        new.entry_count() + old.entry_count() + other.entry_count() == 0
+                    });
+                    let own = Reaper::dedicated();
+                    let last = Cache::builder().reaper(own.clone()).build().unwrap();
+                    last.insert(1, Value::new());
+                    drop(last);
+                    own.join();
+                });
+                (2000..2100).for_each(|key| other.insert(key, Value::new()));
+            }
+            drop(writers);
+        }
+    });
+}
+
+/// A load that a thread of the parent was at is led anew in the child; what the forking thread itself loads goes on.
+#[test]
+fn a_child_does_not_wait_for_loads_of_threads_that_it_does_not_have() {
+    alone("a_child_does_not_wait_for_loads_of_threads_that_it_does_not_have", || {
+        let cache: Cache<u64, u64> = Cache::builder().shards(1).build().unwrap();
+        let go_on = Arc::new(AtomicBool::new(false));
+        let started = Arc::new(AtomicUsize::new(0));
+        let loading: Vec<_> = (0..4u64)
+            .map(|thread| {
+                let (cache, go_on, started) = (cache.clone(), go_on.clone(), started.clone());
+                thread::spawn(move || {
+                    // Two keys, each with one that leads and one that waits.
+                    started.fetch_add(1, Ordering::Relaxed);
+                    cache.get_with(thread / 2, || {
+                        until("go on", || go_on.load(Ordering::Relaxed));
+                        7
+                    })
+                })
+            })
+            .collect();
+        until("loads", || started.load(Ordering::Relaxed) == 4);
+        thread::sleep(Duration::from_millis(50));
+        in_a_child("loads", Way::Fork, || {
+            assert_eq!(cache.get_with(0, || 8), 8);
+            assert_eq!(*cache.entry(1).and_upsert_with(|_| 9).value(), 9);
+            assert_eq!((cache.get(&0), cache.get(&1)), (Some(8), Some(9)));
+            cache.validate();
+        });
+        let three = cache.get_with(3, || {
+            in_a_child("a loader forks", Way::Fork, || assert_eq!(cache.get_with(4, || 4), 4));
+            3
+        });
+        assert_eq!(three, 3);
+        go_on.store(true, Ordering::Relaxed);
+        assert!(loading.into_iter().all(|thread| thread.join().unwrap() == 7));
+
+        // What the forking thread leads, it lands in the child as well.
+        in_a_child("both", Way::Fork, || {
+            let mut grandchild = false;
+            let five = cache.get_with(5, || {
+                // SAFETY: the child ends below.
+                grandchild = unsafe { libc::fork() } == 0;
+                5
+            });
+            assert_eq!((five, cache.get(&5)), (5, Some(5)));
+            if grandchild {
+                // SAFETY: it ends the process.
+                unsafe { libc::_exit(0) };
+            }
+            let mut status = 0;
+            // SAFETY: a status is stored.
+            unsafe { libc::waitpid(-1, &raw mut status, 0) };
+            assert_eq!(status, 0);
+        });
+    });
+}
+
+/// Locks and lists that are there beside those of the caches.
+#[test]
+fn a_child_builds_and_drops_caches_though_others_did_so_at_the_fork() {
+    alone("a_child_builds_and_drops_caches_though_others_did_so_at_the_fork", || {
+        let clock = ManualClock::new();
+        let kept: Cache<u64, u64> = Cache::builder().record_stats().max_capacity(100).build().unwrap();
+        let build = {
+            let (clock, kept) = (clock.clone(), kept.clone());
+            move |round: u64| {
+                let cache = Cache::builder().shards(1).build().unwrap();
+                cache.insert(round, round);
+                let clocked = Cache::builder().shards(1).clock(clock.clone()).build().unwrap();
+                clocked.insert(round, round);
+                clock.advance(Duration::from_millis(1));
+                kept.get(&round);
+                kept.set_max_capacity(100 + round % 7).unwrap();
+                drop(Cache::<u64, u64>::builder().shards(1).reaper(Reaper::dedicated()).build().unwrap());
+            }
+        };
+        let builders = Busy::with(3, build.clone());
+        for _ in 0..20 {
+            in_a_child("building", Way::Fork, || (0..20).for_each(&build));
+        }
+        drop(builders);
+    });
+}
+
+/// A key whose `Eq` takes its time, under the lock, while it is told to.
+#[derive(Clone)]
+struct Slow(u64, Arc<AtomicBool>);
+
+impl PartialEq for Slow {
+    fn eq(&self, other: &Self) -> bool {
+        while self.1.load(Ordering::Relaxed) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.0 == other.0
+    }
+}
+
+impl Eq for Slow {}
+
+impl Hash for Slow {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+/// Where a lock cannot be had before the fork, or nobody was told of it, the child says so and does not wait for ever.
+#[test]
+fn a_lock_that_nobody_is_going_to_open_is_a_panic_and_no_hang() {
+    alone("a_lock_that_nobody_is_going_to_open_is_a_panic_and_no_hang", || {
+        let cache = Cache::builder().shards(1).build().unwrap();
+        let slow = Arc::new(AtomicBool::new(false));
+        cache.insert(Slow(1, slow.clone()), 1);
+        slow.store(true, Ordering::Relaxed);
+        let writer = {
+            let (cache, slow) = (cache.clone(), slow.clone());
+            thread::spawn(move || cache.insert(Slow(1, slow), 2))
+        };
+        thread::sleep(Duration::from_millis(100));
+        for way in [Way::Fork, Way::Clone] {
+            let begun = Instant::now();
+            in_a_child("a lost lock", way, || {
+                let other = Arc::new(AtomicBool::new(false));
+                let panic = catch_unwind(AssertUnwindSafe(|| cache.insert(Slow(2, other), 3))).unwrap_err();
+                let said = panic.downcast_ref::<&str>().copied().unwrap_or_default();
+                assert!(said.contains("fork"), "{said}");
+            });
+            assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        }
+        slow.store(false, Ordering::Relaxed);
+        writer.join().unwrap();
+        assert_eq!(cache.entry_count(), 1);
+    });
+}
