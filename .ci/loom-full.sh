@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The loom models without the short set's bounds, on both kinds of reclamation. Takes hours where a model
+# The loom models within their full bounds, however long that takes, on both kinds of reclamation: hours where a model
 # has three threads.
 #
 #   .ci/loom-full.sh [slots|epoch] [a filter for the models' names]

@@ -7,6 +7,10 @@ pub mod alone;
 pub mod cache;
 pub mod loads;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
 /// How far a model is explored. The more preemptions in one run, the more runs there are.
 #[derive(Clone, Copy)]
 pub struct Bounds {
@@ -44,25 +48,57 @@ pub const REAPING: Bounds = Bounds { slots: any_or(4), epoch: at_most(1, 2) };
 pub const THREE: Bounds = Bounds { slots: at_most(2, 3), epoch: at_most(0, 1) };
 
 /// Runs `model` in every way within the bounds. Says how many runs there were.
+///
+/// The environment's `TIDEWHEEL_LOOM` may ask for less: `short` for the short set's bounds; a number, for as many seconds at
+/// most within the long ones, and then, if there were more ways left, for the short ones to their end.
 pub fn explore(bounds: Bounds, model: impl Fn() + Sync + Send + 'static) {
-    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-    let short = std::env::var_os("TIDEWHEEL_LOOM").is_some_and(|set| set == "short");
+    let asked = std::env::var("TIDEWHEEL_LOOM").ok();
+    let seconds = asked.as_deref().and_then(|asked| asked.parse().ok()).map(Duration::from_secs);
     let preemptions = if cfg!(crossbeam_loom) { bounds.epoch } else { bounds.slots };
-    let mut builder = loom::model::Builder::new();
-    // Loom's own variable wins.
-    if builder.preemption_bound.is_none() {
-        builder.preemption_bound = if short { Some(preemptions.short) } else { preemptions.long };
+    let (short, long) = (Some(preemptions.short), preemptions.long);
+    let model = Arc::new(model);
+    if asked.as_deref() == Some("short") {
+        explore_within(short, None, &model);
+    } else if explore_within(long, seconds, &model) == Explored::InPart {
+        explore_within(short, None, &model);
     }
+}
+
+/// How many runs of a model there are between two looks at the time.
+const LOOK: u64 = 200;
+
+#[derive(PartialEq, Eq)]
+enum Explored {
+    Whole,
+    InPart,
+}
+
+fn explore_within(
+    preemptions: Option<usize>,
+    time: Option<Duration>,
+    model: &Arc<impl Fn() + Sync + Send + 'static>,
+) -> Explored {
+    let mut builder = loom::model::Builder::new();
+    // Loom's own variables win.
+    builder.preemption_bound = builder.preemption_bound.or(preemptions);
+    builder.max_duration = builder.max_duration.or(time);
     let bound = builder.preemption_bound.map_or("any number of".to_owned(), |most| format!("at most {most}"));
     builder.max_branches = 20_000;
-    let runs = std::sync::Arc::new(AtomicU64::new(0));
-    let counted = std::sync::Arc::clone(&runs);
-    let started = std::time::Instant::now();
+    // After so many runs it looks at the time.
+    builder.checkpoint_interval = LOOK as usize;
+    let runs = Arc::new(AtomicU64::new(0));
+    let (counted, model) = (Arc::clone(&runs), Arc::clone(model));
+    let started = Instant::now();
     builder.check(move || {
         counted.fetch_add(1, Relaxed);
         model();
     });
+    let (took, runs) = (started.elapsed(), runs.load(Relaxed));
+    let is_cut_off = builder.max_duration.is_some_and(|most| took >= most) && runs % LOOK == LOOK - 1;
+    let (explored, end) =
+        if is_cut_off { (Explored::InPart, ", and there are more") } else { (Explored::Whole, "") };
     let thread = std::thread::current();
-    let (name, took) = (thread.name().unwrap_or_default(), started.elapsed());
-    println!("{name}: {} runs with {bound} preemptions in {took:.1?}", runs.load(Relaxed));
+    let name = thread.name().unwrap_or_default();
+    println!("{name}: {runs} runs with {bound} preemptions in {took:.1?}{end}");
+    explored
 }
