@@ -11,7 +11,7 @@ use crate::hash::RandomState;
 use crate::listener::Listener;
 use crate::policy::{Account, Border, EvictionPolicy, Policy};
 use crate::reaper::Reaper;
-use crate::shard::{Lengths, OnUse, Shard, Terms};
+use crate::shard::{Clearings, Lengths, OnUse, Shard, Terms};
 use crate::stats::Reads;
 use crate::sync::Arc;
 use crate::time::{Clock, Span, Timeline};
@@ -489,6 +489,7 @@ impl<K, V> CacheBuilder<K, V> {
             reads: self.counted.then(Reads::new),
             refreshes: self.refresh.is_some(),
             background: self.background,
+            clearings: Clearings::new(),
         };
         Cache::assemble(parts, &reaper)
     }

@@ -53,7 +53,7 @@ use crate::hash::{HashBits, RandomState};
 use crate::listener::{Listener, RemovalCause};
 use crate::process;
 use crate::reaper::{Reaper, Registration, Sweep};
-use crate::shard::{Chores, Hears, Left, OnUse, Seldom, Shard, Terms, Times};
+use crate::shard::{Chores, Clearings, Hears, Left, OnUse, Seldom, Shard, Terms, Times};
 use crate::stats::Reads;
 use crate::sync::{Arc, Edge, OnceLock, catch, thread};
 use crate::table::{Node, Pin, Ripe, Sealed, Unlinked, push_on, same_as};
@@ -111,6 +111,7 @@ pub(crate) struct Parts<K, V, S> {
     pub(crate) refreshes: bool,
     /// How, if not by whoever finds them old.
     pub(crate) background: Option<Background<K, V>>,
+    pub(crate) clearings: Clearings,
 }
 
 struct Inner<K, V, S> {

@@ -93,3 +93,53 @@ fn what_is_only_computed_from_what_is_there_is_gone_when_all_was_invalidated() {
         });
     });
 }
+
+/// A rename takes an entry out under one key and stores it under another: from before the walk to behind it, though it was
+/// there when `invalidate_all` was called. (A session whose id is rotated while everybody is logged out.)
+#[test]
+fn what_is_only_renamed_is_gone_when_all_was_invalidated() {
+    let moved = AtomicU64::new(0);
+    for round in 0..ROUNDS {
+        let cache = Cache::builder().shards(4).build().unwrap();
+        (0..ENTRIES).for_each(|key| cache.insert(key, key));
+        let (stop, begin) = (AtomicBool::new(false), Barrier::new(3));
+        thread::scope(|scope| {
+            for half in 0..2 {
+                let (cache, stop, begin, moved) = (&cache, &stop, &begin, &moved);
+                scope.spawn(move || {
+                    let mut keys: Vec<_> = (half * ENTRIES / 2..(half + 1) * ENTRIES / 2).collect();
+                    begin.wait();
+                    while !stop.load(Relaxed) {
+                        for key in &mut keys {
+                            if cache.rename(key, *key + ENTRIES) {
+                                moved.fetch_add(1, Relaxed);
+                                *key += ENTRIES;
+                            }
+                        }
+                    }
+                });
+            }
+            begin.wait();
+            cache.invalidate_all();
+            let left = cache.iter().count();
+            stop.store(true, Relaxed);
+            assert_eq!(left, 0, "left in round {round}");
+        });
+        assert_eq!(cache.entry_count(), 0, "left in round {round}");
+        cache.validate();
+    }
+    assert_ne!(moved.load(Relaxed), 0, "nothing was renamed");
+}
+
+/// Who has been told that all was invalidated, and inserts then, does not lose that to a rename: of two calls after another,
+/// the second has nothing to do with the first.
+#[test]
+fn what_comes_afterwards_is_renamed_as_ever() {
+    let cache = Cache::builder().build().unwrap();
+    for round in 0..100 {
+        cache.invalidate_all();
+        cache.insert(round, 'a');
+        assert!(cache.rename(&round, round + 1));
+        assert_eq!((cache.get(&(round + 1)), cache.entry_count()), (Some('a'), 1));
+    }
+}

@@ -3,7 +3,7 @@
 
 use super::Cache;
 use crate::listener::RemovalCause;
-use crate::shard::{Life, Ruling};
+use crate::shard::{Expected, Life, Ruling};
 use crate::table::{Node, Pin, same_as};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -20,7 +20,8 @@ where
     ///
     /// # Concurrency
     ///
-    /// In between, neither key has the entry. Whatever was under the new key is replaced. Keys are compared
+    /// In between, neither key has the entry; with an [`invalidate_all`](Self::invalidate_all) that runs meanwhile it is gone, and
+    /// the answer is false. Whatever was under the new key is replaced. Keys are compared
     /// before the removal and again after it: an `Eq` that panics only the second time loses the entry.
     ///
     /// ```
@@ -87,15 +88,18 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let (new_hash, new_shard) = self.locate(&new_key);
-        let ((value, weight, ruling, answer), times, expires) = self.take(key, |node| {
+        let ((value, weight, ruling, answer, departure), times, expires) = self.take(key, |node| {
+            let departure = self.parts().clearings.depart();
             // All of the user's code before anything is removed: a panic loses no entry.
             let _ = new_shard.find::<false>(new_hash, same_as(&new_key), &Pin::new());
             let (value, ruling, answer) = make(&new_key, node);
             let weight = self.weigh(&new_key, &value);
-            Some((value, weight, ruling, answer))
+            Some((value, weight, ruling, answer, departure))
         })?;
         let life = (Life::Moved(times, expires), ruling);
-        let chores = new_shard.insert(self, new_hash, (new_key, value), weight, life);
+        let entry = ((new_key, value), weight);
+        // If everything was removed meanwhile, so was this one.
+        let chores = new_shard.insert_if(self, new_hash, entry, life, &Expected::Arrival(departure)).ok()?;
         self.conclude(new_shard, chores, RemovalCause::Replaced);
         Some(answer)
     }

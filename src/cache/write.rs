@@ -340,7 +340,8 @@ where
     }
 
     /// Removes every entry that is there when it is called, and every value that takes the place of one of them meanwhile:
-    /// by `replace`, `update`, a computation, or a load begun before. What is inserted meanwhile may stay or go.
+    /// by `replace`, `update`, a computation, or a load begun before, or under another key by `rename`. What is inserted meanwhile
+    /// may stay or go.
     ///
     /// # Complexity
     ///
@@ -361,6 +362,7 @@ where
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn invalidate_all(&self) {
+        let _clearing = self.parts().clearings.begin();
         for shard in &self.parts().shards {
             let mut cursor = Cursor::START;
             while !cursor.is_at_end() {

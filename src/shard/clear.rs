@@ -6,6 +6,7 @@
 
 use super::write::{drop_expired, hand_out, take};
 use super::{Chores, Shard, Terms};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::table::{Cursor, Unlinked};
 use crate::time::Tick;
 
@@ -18,6 +19,67 @@ pub(crate) struct Cleared<K, V> {
     /// Nodes that were alive, if somebody listens.
     pub(crate) removed: Vec<Unlinked<K, V>>,
     pub(crate) chores: Chores<K, V>,
+}
+
+/// How often everything was to be removed from a cache: begun, and done. For who takes an entry out under one key and stores
+/// it under another, and meanwhile has it in neither place.
+///
+/// Such an entry was there when a walk began, and is missed by it, only if it is taken out before the walk comes by, and is
+/// stored after that. Then the walk was done with neither before the one, nor still to begin at the other.
+#[derive(Debug)]
+pub(crate) struct Clearings {
+    begun: AtomicU64,
+    done: AtomicU64,
+}
+
+/// As long as it is there, everything is being removed.
+#[derive(Debug)]
+pub(crate) struct Clearing<'c>(&'c Clearings);
+
+/// An entry was looked at, and will be taken out, to be stored under another key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Departure<'c> {
+    clearings: &'c Clearings,
+    /// How often it had been done.
+    done: u64,
+}
+
+impl Clearings {
+    pub(crate) fn new() -> Self {
+        Self { begun: AtomicU64::new(0), done: AtomicU64::new(0) }
+    }
+
+    /// Before the first lock is taken for it.
+    pub(crate) fn begin(&self) -> Clearing<'_> {
+        // ORDERING: Relaxed; whoever has a shard's lock after this walk has had it sees it.
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        Clearing(self)
+    }
+
+    /// After the entry was found, so that a walk which was done before the entry came counts as done; and before
+    /// it is taken out.
+    pub(crate) fn depart(&self) -> Departure<'_> {
+        // ORDERING: Relaxed; a walk that has the lock after the entry was taken out counts as done after that. One that
+        // was done before the entry came is seen by whoever found that (Release in `Bucket::set_row`, Acquire in
+        // `Bucket::row`).
+        Departure { clearings: self, done: self.done.load(Ordering::Relaxed) }
+    }
+}
+
+impl Drop for Clearing<'_> {
+    /// Also if a listener's trouble ended it early.
+    fn drop(&mut self) {
+        // ORDERING: Relaxed; as in `depart`.
+        self.0.done.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Departure<'_> {
+    /// Under the lock of the shard where it arrives: whether no walk can have missed it.
+    pub(super) fn is_in_order(self) -> bool {
+        // ORDERING: Relaxed; a walk that has been here, has begun, says the lock. So has one that counts as done.
+        self.clearings.begun.load(Ordering::Relaxed) == self.done
+    }
 }
 
 impl<K, V> Shard<K, V> {

@@ -6,8 +6,8 @@
 //! | path | over a live entry | else |
 //! |---|---|---|
 //! | `Shard::insert` (`insert`, `insert_with_ttl`) | `New` | `New` |
-//! | `Shard::insert` (`rename`'s and `rename_with`'s second half) | `Moved` | `Moved` |
-//! | `Shard::insert_if` (the same with an `Expiry`) | `New` | `New` |
+//! | `Shard::insert_if` (`rename`'s and `rename_with`'s second half) | `Moved` | `Moved` |
+//! | `Shard::insert_if` (`insert`, `insert_with_ttl` with an `Expiry`) | `New` | `New` |
 //! | `Shard::insert_some` (`insert_many`, `extend`) | `New` | `New` |
 //! | `Shard::try_insert` | stores nothing | `New` |
 //! | `Shard::replace` (`replace`, `update`) | `Restarted` | stores nothing |

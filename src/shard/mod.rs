@@ -57,7 +57,7 @@ mod terms;
 mod turns;
 mod write;
 
-pub(crate) use clear::Cleared;
+pub(crate) use clear::{Cleared, Clearings, Departure};
 pub(crate) use credit::{Around, Evicted, Held};
 pub(crate) use fresh::{Claim, Fresh};
 pub(crate) use life::Life;

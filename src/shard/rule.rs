@@ -2,7 +2,7 @@
 //!
 //! The user is asked without a lock, about a node that was looked at; what he said counts only for that one.
 
-use super::{Ledger, Shard, Terms};
+use super::{Departure, Ledger, Shard, Terms};
 use crate::hash::HashBits;
 use crate::table::Node;
 use crate::time::{SECOND, Span, Tick};
@@ -23,13 +23,15 @@ impl Ruling {
     pub(crate) const NONE: Self = Self::At(Tick::NEVER);
 }
 
-/// For which state of things a writer's entry and ruling are meant.
+/// For which state of things a writer's entry is meant.
 #[derive(Debug)]
 pub(crate) enum Expected<'n, K, V> {
     /// No live entry.
     Absent,
     /// This one, alive.
     This(&'n Node<K, V>),
+    /// Whatever is there; but it comes from another key, and not everything was removed meanwhile.
+    Arrival(Departure<'n>),
 }
 
 /// What became of a read's ruling.

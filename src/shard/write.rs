@@ -83,6 +83,7 @@ impl<K: Eq, V> Shard<K, V> {
                 (Expected::Absent, Some(at)) if table.node(at).visible_until(terms.clock.now()).is_none() => {
                 }
                 (Expected::This(node), Some(at)) if std::ptr::eq(*node, table.node(at)) => {}
+                (Expected::Arrival(departure), _) if departure.is_in_order() => {}
                 _ => return Err(entry),
             }
             if let Err(short) = self.pay((&mut table, ledger), (place, weight), &mut credit) {

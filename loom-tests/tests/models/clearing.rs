@@ -88,3 +88,32 @@ fn a_refresh_against_invalidate_all() {
         model.end();
     });
 }
+
+/// An entry that goes from a home that is cleared last to one that is cleared first.
+#[test]
+fn rename_against_invalidate_all() {
+    explore(CLEARING, || {
+        let model = Model::lasting();
+        model.insert(1, 1);
+        let other = spawn(&model, |model| model.cache.rename(&1, 3));
+        model.cache.invalidate_all();
+        assert_eq!([1, 3].map(|key| model.see(key)), [None; 2]);
+        other.join().unwrap();
+        assert_eq!([1, 3].map(|key| model.see(key)), [None; 2]);
+        model.end();
+    });
+}
+
+/// What is inserted after everything was removed is not lost by a rename.
+#[test]
+fn rename_after_invalidate_all() {
+    explore(CLEARING, || {
+        let model = Model::lasting();
+        let other = spawn(&model, |model| model.cache.rename(&1, 3));
+        model.cache.invalidate_all();
+        model.insert(1, 1);
+        let found = if other.join().unwrap() { [None, Some(1)] } else { [Some(1), None] };
+        assert_eq!([1, 3].map(|key| model.see(key)), found);
+        model.end();
+    });
+}
