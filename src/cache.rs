@@ -23,6 +23,7 @@ mod read;
 mod refresh;
 mod rename;
 mod room;
+mod rounds;
 mod rule;
 #[cfg(feature = "serde")]
 mod snapshot;

@@ -16,7 +16,8 @@ use std::time::Duration;
 /// # Concurrency
 ///
 /// Called outside every lock, while this thread's epoch is pinned; may use the cache, but not with the same key in a
-/// way that asks again without end. If another write to the key comes between the answer and its use, it is asked
+/// way that asks again without end. (Where a write asks again since the answer itself wrote the key, each time, it
+/// panics.) If another write to the key comes between the answer and its use, it is asked
 /// again, so whatever else it does must be harmless when done twice. It may be asked in vain.
 ///
 /// # Panics

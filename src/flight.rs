@@ -34,15 +34,19 @@
 
 mod call;
 mod ending;
+mod watch;
 
 pub(crate) use call::{Asked, Call, Failure, Kind, Outcome, Told, Wants, Who};
 pub(crate) use ending::{Ending, Spoken};
+pub(crate) use watch::Watching;
 
 use crate::hash::HashBits;
+use crate::rows::RowId;
 use crate::sync::{Arc, thread_local};
 use ending::Crowd;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use watch::Watches;
 
 /// Which flight it is: the key's hash, a number, and the address of the books, for a thread that leads in several.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -72,7 +76,7 @@ impl<K, V> Hold<K, V> {
 }
 
 thread_local! {
-    /// The flights whose leaders' closures run on this thread.
+    /// The flights whose leaders' closures run on this thread, and the watches that are set for others.
     static LEADING: RefCell<Vec<Ticket>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -146,6 +150,8 @@ struct Flight<K, V> {
     was_absent: bool,
     /// The key was written or removed since the leader began (F2).
     is_overtaken: bool,
+    /// The leader's closure did that itself.
+    by_own: bool,
     /// `None` as long as nobody waits, which is most of the time.
     waiting: Option<VecDeque<Waiting<K, V>>>,
 }
@@ -154,6 +160,13 @@ impl<K, V> Flight<K, V> {
     /// Whether calls may join it, and what comes of it is kept (F1).
     fn is_present(&self) -> bool {
         !self.is_overtaken || self.aim == Aim::Compute
+    }
+
+    /// Who comes first counts: what others write after that, or the closure itself after others, does no more harm.
+    fn overtake(&mut self, ticket: Ticket) {
+        if !self.is_overtaken {
+            (self.is_overtaken, self.by_own) = (true, ticket.leads_here());
+        }
     }
 
     fn ended(self, crowd: Option<Box<Crowd<K, V>>>) -> Ending<K, V> {
@@ -172,12 +185,15 @@ pub(crate) struct Flights<K, V> {
     one: Option<(Ticket, Flight<K, V>)>,
     /// All the others; none where there is no `one`.
     others: BTreeMap<Ticket, Flight<K, V>>,
+    watches: Watches,
+    /// How many flights and watches there are: so that a write, which nearly always finds none, looks at one number.
+    count: usize,
     begun: u64,
 }
 
 impl<K, V> Flights<K, V> {
     pub(crate) const fn new() -> Self {
-        Self { one: None, others: BTreeMap::new(), begun: 0 }
+        Self { one: None, others: BTreeMap::new(), watches: Watches::new(), count: 0, begun: 0 }
     }
 
     #[inline]
@@ -200,13 +216,15 @@ impl<K, V> Flights<K, V> {
     }
 
     fn remove(&mut self, ticket: Ticket) -> Option<Flight<K, V>> {
-        match self.one.take_if(|(number, _)| *number == ticket) {
+        let flight = match self.one.take_if(|(number, _)| *number == ticket) {
             Some((_, flight)) => {
                 self.one = self.others.pop_first();
-                Some(flight)
+                flight
             }
-            None => self.others.remove(&ticket),
-        }
+            None => self.others.remove(&ticket)?,
+        };
+        self.count -= 1;
+        Some(flight)
     }
 
     /// The flights of all keys with a hash.
@@ -218,30 +236,67 @@ impl<K, V> Flights<K, V> {
             .chain(others.map(|(ticket, flight)| (*ticket, flight)))
     }
 
-    /// The key is being written or removed: what its flight brings is not to be kept. (By hash alone: if it is
-    /// another key's flight, that one is loaded once more.)
+    /// Whether nobody minds what is written.
     #[inline]
-    pub(crate) fn overtake(&mut self, hash: HashBits) {
-        if !self.is_empty() {
-            self.overtake_those(hash);
-        }
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.count == 0
     }
 
-    #[cold]
-    fn overtake_those(&mut self, hash: HashBits) {
-        self.of_hash(hash.whole()).for_each(|(_, flight)| flight.is_overtaken = true);
+    /// Whether a closure runs that is not to write its key.
+    #[inline]
+    pub(crate) fn is_watched(&self) -> bool {
+        !self.watches.is_empty()
+    }
+
+    /// A key is being written or removed: what its flight brings is not to be kept.
+    pub(crate) fn overtake(&mut self, hash: HashBits, is_key: &dyn Fn(&K) -> bool) {
+        let those = self.of_hash(hash.whole()).filter(|(_, flight)| is_key(flight.leader.key()));
+        those.for_each(|(ticket, flight)| flight.overtake(ticket));
     }
 
     /// The same of all keys whose home is one of those.
     #[inline]
     pub(crate) fn overtake_all(&mut self, is_one: impl Fn(u32) -> bool) {
-        if self.is_empty() {
+        if self.is_quiet() {
             return;
         }
         let one = self.one.iter_mut().map(|(ticket, flight)| (&*ticket, flight));
         for (ticket, flight) in one.chain(&mut self.others) {
-            flight.is_overtaken |= is_one(HashBits::again(ticket.hash).home());
+            if is_one(HashBits::again(ticket.hash).home()) {
+                flight.overtake(*ticket);
+            }
         }
+        self.watches.note_all(is_one);
+    }
+
+    /// A key is being written or removed, by whomever; `over` is the row of its entry, if it has one.
+    pub(crate) fn note_write(
+        &mut self,
+        hash: HashBits,
+        over: Option<RowId>,
+        is_live: impl Fn(RowId) -> bool,
+    ) {
+        self.watches.note(hash.whole(), over, is_live);
+    }
+
+    /// A closure is about to run once more, on this thread, and is shown the entry of that row, or none.
+    pub(crate) fn watch(&mut self, hash: HashBits, shown: Option<RowId>) -> Watching {
+        let ticket = self.ticket(hash);
+        self.count += 1;
+        self.watches.set(ticket, shown)
+    }
+
+    /// It has run: whether what it was shown was written over by itself.
+    pub(crate) fn end_watch(&mut self, ticket: Ticket) -> bool {
+        let ended = self.watches.end(ticket);
+        self.count -= usize::from(ended.is_some());
+        ended.unwrap_or(false)
+    }
+
+    /// A new one.
+    fn ticket(&mut self, hash: HashBits) -> Ticket {
+        self.begun += 1;
+        Ticket { hash: hash.whole(), number: self.begun, books: std::ptr::from_ref(self).addr() }
     }
 
     /// What there is of a key's flights. Asks the user's `Eq`, and so before the books have the key that is asked for: if
@@ -309,15 +364,22 @@ impl<K, V> Flights<K, V> {
         aim: Aim,
         was_absent: bool,
     ) -> Hold<K, V> {
-        self.begun += 1;
-        let books = std::ptr::from_ref(self).addr();
-        let ticket = Ticket { hash: hash.whole(), number: self.begun, books };
+        let ticket = self.ticket(hash);
+        self.count += 1;
         let call = match &asked {
             Asked::Given(_) => None,
             Asked::Shared(call) => Some(call.clone()),
         };
-        let line = known.line.unwrap_or(self.begun);
-        let flight = Flight { leader: asked, aim, line, was_absent, is_overtaken: false, waiting: None };
+        let line = known.line.unwrap_or(ticket.number);
+        let flight = Flight {
+            leader: asked,
+            aim,
+            line,
+            was_absent,
+            is_overtaken: false,
+            by_own: false,
+            waiting: None,
+        };
         if self.is_empty() {
             self.one = Some((ticket, flight));
         } else {
@@ -374,6 +436,11 @@ impl<K, V> Flights<K, V> {
         hold.ticket.and_then(|ticket| self.get(ticket)).is_none_or(|flight| flight.is_overtaken)
     }
 
+    /// Whether it was the leader's own closure that overtook it.
+    pub(crate) fn is_overtaken_by_own(&self, hold: &Hold<K, V>) -> bool {
+        hold.ticket.and_then(|ticket| self.get(ticket)).is_some_and(|flight| flight.by_own)
+    }
+
     /// The key of a leader whose value is to be kept, if there may be an entry: there is none if there was none when it began,
     /// for whatever writes one overtakes the flight (F2).
     pub(crate) fn key_to_find(&self, hold: &Hold<K, V>) -> Option<&K> {
@@ -390,6 +457,7 @@ impl<K, V> Flights<K, V> {
         let Some((_, flight)) = alone else {
             return self.end_among_others(ticket, kind);
         };
+        self.count -= 1;
         if !self.others.is_empty() {
             self.one = self.others.pop_first();
         }
@@ -453,6 +521,8 @@ impl<K, V> Flights<K, V> {
         K: Eq,
     {
         assert!(self.one.is_some() || self.others.is_empty(), "others where there is not one");
+        let flights = usize::from(self.one.is_some()) + self.others.len();
+        assert_eq!(self.count, flights + self.watches.len(), "flights and watches");
         let all = || self.one.iter().map(|(ticket, flight)| (ticket, flight)).chain(&self.others);
         for (ticket, flight) in all() {
             assert!(ticket.number <= self.begun, "a flight that nobody began");

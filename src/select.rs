@@ -129,7 +129,7 @@ where
 /// A plain write to the key while a closure of `and_...` runs ([`insert`](Cache::insert), [`update`](Cache::update),
 /// [`remove`](Cache::remove) and all the others; an eviction, or its time has come): then what the closure came to is not done, and it
 /// runs again on what is there by then. So no change is lost, of whoever; and where such writes never cease, a closure
-/// that takes long may run often.
+/// that takes long may run often. One that itself writes its own key, each time that it runs, would never end: it panics.
 ///
 /// ```
 /// use tidewheel::{Cache, CompResult, Op};
@@ -315,7 +315,8 @@ where
     /// # Panics
     ///
     /// If the closure does; nothing is changed then, and the next one has its turn. And if the closure asks the cache to load or compute
-    /// the same key, on the same thread, because it would wait for itself.
+    /// the same key, on the same thread, because it would wait for itself; or writes it, each time that it runs, because it would have to run
+    /// again for ever.
     ///
     /// # Complexity
     ///

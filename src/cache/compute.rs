@@ -10,7 +10,8 @@
 //!   waits, waits for the same key alone, and holds no lock and no pin meanwhile.
 //! - **C2** What a closure said is done to what it was shown, in one step, or not at all: an entry that is alive at the end
 //!   of a turn that nothing has overtaken since the look, is the one that was looked at; and a key without one then had none
-//!   at any time between. For whatever puts a value under a key overtakes its flight first, under the same lock.
+//!   at any time between. For whatever puts a value under a key overtakes its flight first, under the same lock. (One whose own
+//!   closure does so each time would begin anew for ever: it panics.)
 //! - **C3** The user's code (clones, closures, an `Expiry`, a weigher, destructors of what is not kept) runs with the turn in hand and
 //!   marked as such, so that it panics where it would wait for itself, and the turn is passed on. What is in hand when it panics is
 //!   dropped after that, and may ask for the key.
@@ -28,6 +29,7 @@
 //! | `touch`, `set_ttl`, `persist`, a read with a time to idle, an `Expiry`'s ruling | the value stays: a computed one goes by the times that there are at the end |
 
 use super::load::{served, value};
+use super::rounds::Rounds;
 use super::rule::created;
 use super::turn::{Beginning, Heard, Origin, Turn};
 use super::{Cache, Parts};
@@ -45,6 +47,8 @@ pub(super) struct Stale<V> {
     op: Op<V>,
     /// It was written or removed. Else: it expired or was evicted.
     is_overtaken: bool,
+    /// By the call's own closure.
+    pub(super) by_own: bool,
 }
 
 /// What is to be done, and told of it.
@@ -72,6 +76,7 @@ where
         mut closure: impl FnMut(Option<Entry<K, V>>) -> Result<Op<V>, E>,
     ) -> Option<Result<CompResult<K, V>, E>> {
         let mut turn = self.await_turn(key, alarm)?;
+        let mut rounds = Rounds::new();
         let result = loop {
             let found = turn.view(Aim::Compute);
             let was_there = found.is_some();
@@ -85,7 +90,9 @@ where
             match turn.act(Some(was_there), op) {
                 Ok(result) => break Ok(result),
                 Err((stale, again)) => {
+                    let by_own = stale.by_own;
                     again.run(|| drop(stale));
+                    rounds.count(by_own);
                     turn = again;
                 }
             }
@@ -166,7 +173,7 @@ where
         let cache = turn.cache;
         let (hash, shard) = turn.place();
         let Some((was_there, weight, ruling)) = turn.run(|| turn.plan(was_there, &mut plan)) else {
-            return Err((Stale { op: plan.op, is_overtaken: false }, turn));
+            return Err((Stale { op: plan.op, is_overtaken: false, by_own: false }, turn));
         };
         let (puts, removes) = (matches!(plan.op, Op::Put(_)), matches!(plan.op, Op::Remove));
         deed = Some(match plan.op {
@@ -179,7 +186,7 @@ where
         });
         let place = (hash, &mut turn.hold);
         let (acted, chores) = shard.act(cache, place, (was_there, &mut deed));
-        let is_overtaken = match acted {
+        let (is_overtaken, by_own) = match acted {
             Acted::Done(ending) => {
                 let mut ending = ending.expect("a flight is in the books until it ends");
                 let key = ending.take_key(&mut turn.hold).expect("nobody else has the call that leads");
@@ -189,8 +196,8 @@ where
                 cache.conclude(shard, chores, cause);
                 return Ok(answer(key, plan.kept, (puts, removes, was_there, is_refused)));
             }
-            Acted::Overtaken => true,
-            Acted::Gone => false,
+            Acted::Overtaken { by_own } => (true, by_own),
+            Acted::Gone => (false, false),
         };
         // Back to where it came from, so that it is dropped after the turn if a destructor panics.
         (plan.op, plan.key) = match deed {
@@ -204,7 +211,7 @@ where
             drop(plan.kept.take());
             drop(plan.key.take());
         });
-        Err((Stale { op: plan.op, is_overtaken }, turn))
+        Err((Stale { op: plan.op, is_overtaken, by_own }, turn))
     }
 
     /// All of the user's code that it takes, before anything is changed: whether there is an entry, and how to store what is put.

@@ -7,6 +7,7 @@ use super::Cache;
 use super::compute::TURN_ALONE;
 use super::load::served;
 use super::load_async::STILL_THERE;
+use super::rounds::Rounds;
 use super::turn::{Beginning, Heard, Turn};
 use crate::computed::{CompResult, Entry, Op};
 use crate::flight::Aim;
@@ -32,6 +33,7 @@ where
         // Before the turn, so that it is dropped after it.
         let mut future = pin!(None);
         let mut turn = self.turn_async(key).await;
+        let mut rounds = Rounds::new();
         let result = loop {
             let found = turn.view(Aim::Compute);
             let was_there = found.is_some();
@@ -48,7 +50,9 @@ where
             match turn.act(Some(was_there), op) {
                 Ok(result) => break Ok(result),
                 Err((stale, again)) => {
+                    let by_own = stale.by_own;
                     again.run(|| drop(stale));
+                    rounds.count(by_own);
                     turn = again;
                 }
             }

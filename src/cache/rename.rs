@@ -48,6 +48,10 @@ where
     /// key afterwards. (Two calls do not have that: an `update` and then a `rename` show the new value under the old key, in
     /// between.)
     ///
+    /// # Panics
+    ///
+    /// If the closure does, or if it itself writes the old key, each time that it runs, as with [`update`](Self::update).
+    ///
     /// # Concurrency
     ///
     /// As `rename`. The closure runs outside every lock. If another write to the old key comes first, it

@@ -1,6 +1,7 @@
 //! Asking the user's `Expiry`: outside every lock, about a node that was looked at while pinned; what was
 //! said counts only if that node is still there.
 
+use super::rounds::{Round, Rounds};
 use super::{Cache, Parts};
 use crate::expiry::Expiry;
 use crate::hash::HashBits;
@@ -15,6 +16,10 @@ use std::time::Duration;
 pub(super) fn created<K: 'static, V: 'static>(expiry: &dyn Expiry<K, V>, key: &K, value: &V) -> Ruling {
     Ruling::After(span(expiry.expire_after_create(key, value)))
 }
+
+/// A read's ruling is in vain where another value comes meanwhile, and the read is about that one then. So many times at most:
+/// it does not hold its pin until those who write give it a moment, nor for ever where its `Expiry` itself writes the key.
+const ROUNDS: u32 = 4;
 
 fn span(answer: Option<Duration>) -> Span {
     answer.map_or(Span::ENDLESS, Span::from_duration)
@@ -57,41 +62,52 @@ where
     ) -> Chores<K, V> {
         let terms = &self.parts().terms;
         let weight = self.weigh(&entry.0, &entry.1);
-        let pin = Pin::new();
+        let mut rounds = Rounds::new();
         loop {
+            let pin = Pin::new();
             let old = shard.visible::<false>(&terms.clock, hash, same_as(&entry.0), &pin);
+            let mut round = rounds.begin((hash, shard), old, &pin);
             let (expected, ruling) = match old {
                 None => (Expected::Absent, created(expiry, &entry.0, &entry.1)),
                 Some(node) => (Expected::This(node), self.updated(expiry, (&entry.0, &entry.1), node)),
             };
-            match shard.insert_if(self, hash, (entry, weight), (Life::New(ttl), ruling), &expected) {
+            Round::has_run(&mut round);
+            let inserted = shard.insert_if(self, hash, (entry, weight), (Life::New(ttl), ruling), &expected);
+            drop(pin);
+            match inserted {
                 Ok(chores) => return chores,
                 Err(back) => entry = back,
             }
+            rounds = rounds.lose(round);
         }
     }
 
     /// `replace`, with the `Expiry` asked until its answer is about what is there.
     #[inline(never)]
-    pub(super) fn replace_as_ruled<'g>(
+    pub(super) fn replace_as_ruled(
         &self,
         expiry: &dyn Expiry<K, V>,
-        (hash, shard): (HashBits, &'g Shard<K, V>),
+        (hash, shard): (HashBits, &Shard<K, V>),
         mut entry: (K, V),
-        (mut node, pin): (&'g Node<K, V>, &'g Pin),
     ) -> (Replaced<K, V>, Chores<K, V>) {
         let terms = &self.parts().terms;
         let weight = self.weigh(&entry.0, &entry.1);
+        let mut rounds = Rounds::new();
         loop {
+            let pin = Pin::new();
+            let Some(node) = shard.visible::<false>(&terms.clock, hash, same_as(&entry.0), &pin) else {
+                return (Replaced::Gone(entry.0, entry.1), Chores::none());
+            };
+            let mut round = rounds.begin((hash, shard), Some(node), &pin);
             let ruling = self.updated(expiry, (&entry.0, &entry.1), node);
+            Round::has_run(&mut round);
             let (replaced, chores) = shard.replace(self, hash, (entry, weight), (Some(node), ruling));
+            drop(pin);
             let Replaced::Changed(key, value) = replaced else {
                 return (replaced, chores);
             };
-            let Some(again) = shard.visible::<false>(&terms.clock, hash, same_as(&key), pin) else {
-                return (Replaced::Gone(key, value), chores);
-            };
-            (node, entry) = (again, (key, value));
+            entry = (key, value);
+            rounds = rounds.lose(round);
         }
     }
 
@@ -166,7 +182,9 @@ where
         let terms = &self.parts().terms;
         let (hash, shard) = self.locate(key);
         let is_key = same_as(key);
+        let mut rounds = 0;
         loop {
+            rounds += 1;
             let node = if terms.idles {
                 shard.used(terms, hash, is_key, (pin, is_counted))?
             } else if is_counted {
@@ -190,6 +208,10 @@ where
                 if let (Some(at), Some(registration)) = (wake, self.inner.registration.get()) {
                     registration.wake(at);
                 }
+                return Some(node);
+            }
+            // Written meanwhile, time and again: so it counts as a read from before that.
+            if rounds >= ROUNDS {
                 return Some(node);
             }
         }

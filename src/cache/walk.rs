@@ -3,6 +3,7 @@
 //! Knows in which order shards are walked; that each entry is met exactly once is up to `table/walk.rs`.
 
 use super::Cache;
+use super::rounds::{Round, Rounds};
 use crate::hash::HashBits;
 use crate::iter::{Drain, Iter, Keys};
 use crate::listener::RemovalCause;
@@ -11,7 +12,7 @@ use crate::table::{Cursor, Met, Node, Pin, same_as};
 use std::hash::{BuildHasher, Hash};
 
 /// How far a walk through all shards has come. Holds nothing.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Progress {
     shard: usize,
     cursor: Cursor,
@@ -133,7 +134,8 @@ where
     ///
     /// # Panics
     ///
-    /// If the closure panics. What it had been asked about is decided; the rest stays.
+    /// If the closure panics. What it had been asked about is decided; the rest stays. And if the closure itself writes the key that it
+    /// is asked about, each time, because it would be asked again for ever.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;
@@ -144,11 +146,24 @@ where
     /// ```
     pub fn retain(&self, mut keep: impl FnMut(&K, &V) -> bool) {
         let mut progress = Progress::START;
-        while self.retain_some(&mut progress, &mut keep) {}
+        loop {
+            let (from, mut lost) = (progress, Vec::new());
+            if !self.retain_some(&mut progress, &mut keep, &mut lost) {
+                return;
+            }
+            while !lost.is_empty() {
+                lost = self.retain_lost((from, progress), &mut keep, &lost);
+            }
+        }
     }
 
     /// Decides about the entries of a few buckets; false at the end.
-    fn retain_some(&self, progress: &mut Progress, keep: &mut impl FnMut(&K, &V) -> bool) -> bool {
+    fn retain_some(
+        &self,
+        progress: &mut Progress,
+        keep: &mut impl FnMut(&K, &V) -> bool,
+        lost: &mut Vec<Lost>,
+    ) -> bool {
         // Dropped after the pin, and if the closure panics too.
         let mut gone = Gone { cache: self, rest: Vec::new() };
         let pin = Pin::new();
@@ -157,35 +172,58 @@ where
             return false;
         }
         for met in met {
-            self.retain_one(met, keep, &mut gone, &pin);
+            lost.extend(self.retain_one(met, keep, &mut gone, (&pin, Rounds::new())));
         }
         true
     }
 
-    /// Decides about one entry, until what was decided about is what is there.
-    fn retain_one<'c: 'g, 'g>(
-        &'c self,
-        (hash, mut node): Met<'g, K, V>,
+    /// Decides once more about entries of some buckets that were written meanwhile. They are looked for by a walk, since there
+    /// is no key to look them up by once the pin is gone under which they were met. Those that it was in vain for again.
+    #[cold]
+    fn retain_lost(
+        &self,
+        (mut from, to): (Progress, Progress),
         keep: &mut impl FnMut(&K, &V) -> bool,
-        gone: &mut Gone<'c, K, V, S>,
-        pin: &'g Pin,
-    ) {
-        let shard = self.shard(hash);
-        while let Some(alive) = self.visible_from(hash, node, pin) {
-            if keep(alive.key(), alive.value()) {
-                return;
-            }
-            let is_key = |other: &K| other == alive.key();
-            let (removed, chores) = shard.remove(&self.parts().terms, hash, is_key, Some(alive));
-            gone.add(shard, chores);
-            if !matches!(removed, Removed::Changed) {
-                return;
-            }
-            match shard.find::<false>(hash, is_key, pin) {
-                Some(other) => node = other,
-                None => return,
+        again: &[Lost],
+    ) -> Vec<Lost> {
+        let mut lost = Vec::new();
+        // More steps than at first, or fewer, if the table is larger by now, or smaller.
+        while from < to {
+            let mut gone = Gone { cache: self, rest: Vec::new() };
+            let pin = Pin::new();
+            let mut met = Vec::new();
+            self.walk(&mut from, &mut met, &pin);
+            for (hash, node) in met {
+                if let Some((_, rounds)) = again.iter().find(|(other, _)| *other == hash) {
+                    lost.extend(self.retain_one((hash, node), keep, &mut gone, (&pin, *rounds)));
+                }
             }
         }
+        lost
+    }
+
+    /// Decides about one entry. If that is written meanwhile, it was in vain.
+    fn retain_one<'c: 'g, 'g>(
+        &'c self,
+        (hash, node): Met<'g, K, V>,
+        keep: &mut impl FnMut(&K, &V) -> bool,
+        gone: &mut Gone<'c, K, V, S>,
+        (pin, rounds): (&'g Pin, Rounds),
+    ) -> Option<Lost> {
+        let shard = self.shard(hash);
+        let alive = self.visible_from(hash, node, pin)?;
+        let mut round = rounds.begin((hash, shard), Some(alive), pin);
+        if keep(alive.key(), alive.value()) {
+            return None;
+        }
+        let is_key = |other: &K| other == alive.key();
+        Round::has_run(&mut round);
+        let (removed, chores) = shard.remove(&self.parts().terms, hash, is_key, Some(alive));
+        gone.add(shard, chores);
+        if !matches!(removed, Removed::Changed) {
+            return None;
+        }
+        Some((hash, rounds.lose(round)))
     }
 
     /// The nodes of the next few buckets; false at the end.
@@ -229,6 +267,9 @@ where
         self.shard(hash).visible::<false>(&self.parts().terms.clock, hash, same_as(key), pin)
     }
 }
+
+/// The hash of an entry that was written while it was decided about it, and the rounds so far.
+type Lost = (HashBits, Rounds);
 
 /// What was removed under a pin: the listener is told when that is gone.
 struct Gone<'c, K, V, S> {

@@ -1,5 +1,6 @@
 //! Writes: each takes the lock of one shard, once, and runs user code outside it.
 
+use super::rounds::{Round, Rounds};
 use super::rule::created;
 use super::{Cache, Parts};
 use crate::hash::HashBits;
@@ -108,12 +109,10 @@ where
             return Err(value);
         };
         let entry = (node.key().clone(), value);
+        drop(pin);
         let (replaced, chores) = if let Some(expiry) = expiry {
-            let done = self.replace_as_ruled(&**expiry, (hash, shard), entry, (node, &pin));
-            drop(pin);
-            done
+            self.replace_as_ruled(&**expiry, (hash, shard), entry)
         } else {
-            drop(pin);
             let weight = self.weigh(&entry.0, &entry.1);
             shard.replace(self, hash, (entry, weight), (None, Ruling::NONE))
         };
@@ -128,11 +127,16 @@ where
     /// Computes a new value from the old one and stores it, atomically; restarts the time to live and keeps
     /// the age. False if there is no live entry, or none is left when the new value is ready.
     ///
+    /// # Panics
+    ///
+    /// If the closure does; nothing is changed then. And if the closure itself writes the key, each time that it runs, because that would
+    /// never end: it has to run again after each write.
+    ///
     /// # Concurrency
     ///
-    /// The closure runs outside every lock and may use the cache. If another write to the key comes
+    /// The closure runs outside every lock and may use the cache, other keys above all. If another write to the key comes
     /// first, it runs again, on that write's value, so whatever else it does must be harmless when done
-    /// twice. No update is lost.
+    /// twice. No update is lost. While it runs, nothing that is removed meanwhile is dropped; between two runs it can be.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;
@@ -147,28 +151,62 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
         K: Clone,
     {
+        match self.update_once(key, &mut compute, Rounds::new()) {
+            Ok(done) => done,
+            Err(rounds) => self.update_again(key, &mut compute, rounds),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn update_again<Q>(&self, key: &Q, compute: &mut impl FnMut(&V) -> V, mut rounds: Rounds) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        K: Clone,
+    {
+        loop {
+            match self.update_once(key, compute, rounds) {
+                Ok(done) => return done,
+                Err(lost) => rounds = lost,
+            }
+        }
+    }
+
+    /// One round; if it is lost, the rounds so far.
+    #[inline(always)]
+    fn update_once<Q>(
+        &self,
+        key: &Q,
+        compute: &mut impl FnMut(&V) -> V,
+        rounds: Rounds,
+    ) -> Result<bool, Rounds>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        K: Clone,
+    {
         let (hash, shard) = self.locate(key);
         let Parts { terms, expiry, .. } = self.parts();
         let pin = Pin::new();
-        loop {
-            let Some(node) = shard.visible::<false>(&terms.clock, hash, same_as(key), &pin) else {
-                return false;
-            };
-            let entry = (node.key().clone(), compute(node.value()));
-            let ruling = match expiry {
-                None => Ruling::NONE,
-                Some(expiry) => self.updated(&**expiry, (&entry.0, &entry.1), node),
-            };
-            let weight = self.weigh(&entry.0, &entry.1);
-            let (replaced, chores) = shard.replace(self, hash, (entry, weight), (Some(node), ruling));
-            if let Replaced::Changed(..) = replaced {
-                continue;
-            }
-            // From here on user code runs that may take its time: nobody else's memory waits for it.
-            drop(pin);
-            self.conclude(shard, chores, RemovalCause::Replaced);
-            return matches!(replaced, Replaced::Done);
+        let Some(node) = shard.visible::<false>(&terms.clock, hash, same_as(key), &pin) else {
+            return Ok(false);
+        };
+        let mut round = rounds.begin((hash, shard), Some(node), &pin);
+        let entry = (node.key().clone(), compute(node.value()));
+        let ruling = match expiry {
+            None => Ruling::NONE,
+            Some(expiry) => self.updated(&**expiry, (&entry.0, &entry.1), node),
+        };
+        let weight = self.weigh(&entry.0, &entry.1);
+        Round::has_run(&mut round);
+        let (replaced, chores) = shard.replace(self, hash, (entry, weight), (Some(node), ruling));
+        // From here on user code runs that may take its time: nobody else's memory waits for it.
+        drop(pin);
+        if let Replaced::Changed(..) = replaced {
+            return Err(rounds.lose(round));
         }
+        drop(round);
+        self.conclude(shard, chores, RemovalCause::Replaced);
+        Ok(matches!(replaced, Replaced::Done))
     }
 
     /// Restarts a live entry's own time to live. Never shortens what it has, and leaves a persisted entry
@@ -287,6 +325,11 @@ where
     /// Removes a live entry if its value satisfies a condition, and returns a clone of the value. The entry
     /// that is removed is the one that was looked at.
     ///
+    /// # Panics
+    ///
+    /// If the condition or the clone does; the entry stays then. And if the condition itself writes the key, each time that it
+    /// runs, as with [`update`](Self::update).
+    ///
     /// # Concurrency
     ///
     /// The condition runs outside every lock and may use the cache; if a write to the key comes between,
@@ -318,24 +361,63 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let (hash, shard) = self.locate(key);
+        let place = self.locate(key);
+        match self.take_once(place, key, &mut keep, Rounds::new()) {
+            Ok(taken) => taken,
+            Err(rounds) => self.take_again(place, key, &mut keep, rounds),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_again<Q, R>(
+        &self,
+        place: (HashBits, &Shard<K, V>),
+        key: &Q,
+        keep: &mut impl FnMut(&Node<K, V>) -> Option<R>,
+        mut rounds: Rounds,
+    ) -> Option<(R, Times, Tick)>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        loop {
+            match self.take_once(place, key, keep, rounds) {
+                Ok(taken) => return taken,
+                Err(lost) => rounds = lost,
+            }
+        }
+    }
+
+    /// One round; if it is lost, the rounds so far.
+    #[inline(always)]
+    fn take_once<Q, R>(
+        &self,
+        (hash, shard): (HashBits, &Shard<K, V>),
+        key: &Q,
+        keep: &mut impl FnMut(&Node<K, V>) -> Option<R>,
+        rounds: Rounds,
+    ) -> Result<Option<(R, Times, Tick)>, Rounds>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
         let is_key = same_as(key);
         let terms = &self.parts().terms;
         let pin = Pin::new();
-        loop {
-            let node = shard.visible::<false>(&terms.clock, hash, is_key, &pin)?;
-            let kept = keep(node)?;
-            let (removed, chores) = shard.remove(terms, hash, is_key, Some(node));
-            if let Removed::Changed = removed {
-                continue;
-            }
-            // As in `update`.
-            drop(pin);
-            self.conclude(shard, chores, RemovalCause::Explicit);
-            return match removed {
-                Removed::Done(times, expires) => Some((kept, times, expires)),
-                Removed::Gone | Removed::Changed => None,
-            };
+        let Some(node) = shard.visible::<false>(&terms.clock, hash, is_key, &pin) else { return Ok(None) };
+        let mut round = rounds.begin((hash, shard), Some(node), &pin);
+        let Some(kept) = keep(node) else { return Ok(None) };
+        Round::has_run(&mut round);
+        let (removed, chores) = shard.remove(terms, hash, is_key, Some(node));
+        // As in `update_once`.
+        drop(pin);
+        if let Removed::Changed = removed {
+            return Err(rounds.lose(round));
+        }
+        drop(round);
+        self.conclude(shard, chores, RemovalCause::Explicit);
+        match removed {
+            Removed::Done(times, expires) => Ok(Some((kept, times, expires))),
+            Removed::Gone | Removed::Changed => Ok(None),
         }
     }
 

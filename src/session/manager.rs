@@ -286,6 +286,10 @@ impl<D: Clone + Send + Sync + 'static> SessionManager<D> {
     /// The session keeps its id. What makes it worth more than before (a log-in, a change of rights) belongs into
     /// [`rotate_with`](Self::rotate_with): else whoever knows the id already has that, too.
     ///
+    /// # Panics
+    ///
+    /// If `change` does, or if it itself writes the same session, each time that it runs: that would never end.
+    ///
     /// # Errors
     ///
     /// [`NotFound`](SessionError::NotFound) when there is no such session (any more). If it ended while
@@ -376,6 +380,10 @@ impl<D: Clone + Send + Sync + 'static> SessionManager<D> {
     /// the same data: whoever has read it under the old id, has it still.)
     ///
     /// The age goes along, the idle time restarts. Also succeeds in a full manager.
+    ///
+    /// # Panics
+    ///
+    /// As [`modify`](Self::modify).
     ///
     /// # Errors
     ///

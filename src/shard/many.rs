@@ -39,6 +39,7 @@ impl<K: Eq, V> Shard<K, V> {
         for _ in 0..HOLD {
             let Some(next) = waiting.last() else { return };
             let place = ledger.find(&table, next.hash, same_as(&next.entry.0));
+            ledger.overtake(next.hash, place, same_as(&next.entry.0));
             if let Err(short) = self.pay((&mut table, ledger), (place, next.weight), &mut credit) {
                 drop(locked);
                 credit.raise(self, *short);
@@ -47,7 +48,6 @@ impl<K: Eq, V> Shard<K, V> {
                 now = terms.clock.now();
                 continue;
             }
-            ledger.flights.overtake(next.hash);
             let seal = place.map(|place| table.node(place).seal());
             if seal.is_some() {
                 now = terms.clock.now();

@@ -130,6 +130,7 @@ impl<K: Eq, V> Shard<K, V> {
             let born = Birth::before(now, next.record.age);
             let ends = next.record.ends(terms, now, born).filter(|_| is_free);
             if ends.is_some() {
+                ledger.overtake(next.hash, place, same_as(&next.entry.0));
                 if let Err(short) = self.pay((&mut table, ledger), (place, next.weight), &mut credit) {
                     drop(locked);
                     credit.raise(self, *short);
@@ -146,7 +147,6 @@ impl<K: Eq, V> Shard<K, V> {
             if let Some(place) = place {
                 drop_expired(terms, &mut table, ledger, place);
             }
-            ledger.flights.overtake(hash);
             let left = if ledger.is_too_heavy(weight) {
                 self.refuse(terms, (&mut table, ledger), entry, (None, now))
             } else {

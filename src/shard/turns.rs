@@ -7,7 +7,7 @@
 use super::credit::{Around, Credit};
 use super::write::{Removed, Replaced, Table, drop_expired};
 use super::{Chores, Claim, Ledger, Life, Ruling, Shard, Terms};
-use crate::flight::{Aim, Asked, Begun, Call, Ending, Hold, Kind, Ticket, Wants};
+use crate::flight::{Aim, Asked, Begun, Call, Ending, Hold, Kind, Ticket, Wants, Watching};
 use crate::hash::HashBits;
 use crate::sync::Arc;
 use crate::table::{Node, Pin, Place, same_as};
@@ -62,10 +62,43 @@ pub(crate) enum Deed<K, V> {
 pub(crate) enum Acted<K, V> {
     /// It is done, and the turn is over.
     Done(Option<Ending<K, V>>),
-    /// The key was written or removed since it was looked at. Nothing was done.
-    Overtaken,
+    /// The key was written or removed since it was looked at, by the computation's own closure or not. Nothing was done.
+    Overtaken { by_own: bool },
     /// What was there has expired or was evicted. Nothing was done.
     Gone,
+}
+
+impl<K, V> Ledger<K, V> {
+    /// A key is being written or removed, which may have its entry at that place: what a flight brings for it is not to be
+    /// kept. Nearly always there is none. Comes before any change, for it may run the user's `Eq`.
+    #[inline(always)]
+    pub(super) fn overtake(&mut self, hash: HashBits, over: Option<Place>, is_key: impl Fn(&K) -> bool) {
+        if !self.flights.is_quiet() {
+            self.overtake_those(hash, over, &is_key);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn overtake_those(&mut self, hash: HashBits, over: Option<Place>, is_key: &dyn Fn(&K) -> bool) {
+        self.flights.overtake(hash, is_key);
+        self.note_write(hash, over);
+    }
+
+    /// A key is being written or removed, by a load or a computation, which come in turn.
+    #[inline(always)]
+    fn note_write(&mut self, hash: HashBits, over: Option<Place>) {
+        if self.flights.is_watched() {
+            self.note_those(hash, over);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn note_those(&mut self, hash: HashBits, over: Option<Place>) {
+        let rows = &self.rows;
+        self.flights.note_write(hash, over.map(Place::row), |row| rows.contains(row));
+    }
 }
 
 impl<K: Eq, V> Shard<K, V> {
@@ -199,6 +232,7 @@ impl<K: Eq, V> Shard<K, V> {
             let Some(entry) = key.and_then(|key| Some((key, loaded.take()?))) else {
                 return Some(Landed { ending, chores: Chores::none(), is_stored: false });
             };
+            ledger.note_write(hash, place);
             let life = (Life::Restarted, ruling.map_or(Ruling::NONE, |(ruling, _)| ruling));
             let chores = self.put(terms, (&mut table, ledger), hash, (entry, weight), (sealed, now, life));
             let is_stored = !chores.has_refused();
@@ -243,7 +277,8 @@ impl<K: Eq, V> Shard<K, V> {
             let (mut table, ledger) = locked.parts();
             let place = ledger.find(&table, hash, same_as(hold.key()));
             if ledger.flights.is_overtaken(hold) {
-                return (Acted::Overtaken, Chores::none());
+                let by_own = ledger.flights.is_overtaken_by_own(hold);
+                return (Acted::Overtaken { by_own }, Chores::none());
             }
             let now = terms.clock.now();
             let alive = place.filter(|&place| table.node(place).visible_until(now).is_some());
@@ -271,6 +306,9 @@ impl<K: Eq, V> Shard<K, V> {
         (place, alive): (Option<Place>, Option<Place>),
         deed: &mut Option<Deed<K, V>>,
     ) -> (Acted<K, V>, Chores<K, V>) {
+        if !matches!(deed, Some(Deed::Nothing) | None) {
+            ledger.note_write(hash, place);
+        }
         let (undone, chores) = match (deed.take(), alive) {
             (Some(Deed::Put { entry, weight, ruling }), None) => {
                 // What is left of an entry that is over.
@@ -327,15 +365,26 @@ impl<K, V> Shard<K, V> {
     }
 
     /// Whether a key has no live entry. If so, what is being loaded for it is not kept.
-    pub(crate) fn is_gone(&self, terms: &Terms, hash: HashBits, is_key: impl Fn(&K) -> bool) -> bool {
+    pub(crate) fn is_gone(&self, terms: &Terms, hash: HashBits, is_key: impl Fn(&K) -> bool + Copy) -> bool {
         let mut locked = self.table.lock();
         let (table, ledger) = locked.parts();
-        let alive = |place| table.node(place).reap(terms.clock.now()).is_err();
-        let is_gone = !table.find(hash, is_key).is_some_and(alive);
+        let place = table.find(hash, is_key);
+        let is_gone = place.is_none_or(|place| table.node(place).reap(terms.clock.now()).is_ok());
         if is_gone {
-            ledger.flights.overtake(hash);
+            ledger.overtake(hash, place, is_key);
         }
         is_gone
+    }
+
+    /// A closure is about to run once more, on this thread, and is shown this node, or that there is none.
+    pub(crate) fn watch(&self, hash: HashBits, shown: Option<&Node<K, V>>, pin: &Pin) -> Watching {
+        let shown = shown.and_then(|node| self.table.number(node, pin));
+        self.table.lock().parts().1.flights.watch(hash, shown)
+    }
+
+    /// It has run: whether what it was shown was written over by itself.
+    pub(crate) fn end_watch(&self, ticket: Ticket) -> bool {
+        self.table.lock().parts().1.flights.end_watch(ticket)
     }
 
     /// Claims a node's value, if it is old enough to be loaded anew and nobody is at it.

@@ -51,12 +51,12 @@ impl<K: Eq, V> Shard<K, V> {
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();
             let place = ledger.find(&table, hash, same_as(&entry.0));
+            ledger.overtake(hash, place, same_as(&entry.0));
             if let Err(short) = self.pay((&mut table, ledger), (place, weight), &mut credit) {
                 drop(locked);
                 credit.raise(self, *short);
                 continue;
             }
-            ledger.flights.overtake(hash);
             let seal = place.map(|place| table.node(place).seal());
             let known = (place.zip(seal), terms.clock.now(), life);
             return self.put(terms, (&mut table, ledger), hash, (entry, weight), known);
@@ -86,12 +86,12 @@ impl<K: Eq, V> Shard<K, V> {
                 (Expected::Arrival(departure), _) if departure.is_in_order() => {}
                 _ => return Err(entry),
             }
+            ledger.overtake(hash, place, same_as(&entry.0));
             if let Err(short) = self.pay((&mut table, ledger), (place, weight), &mut credit) {
                 drop(locked);
                 credit.raise(self, *short);
                 continue;
             }
-            ledger.flights.overtake(hash);
             let seal = place.map(|place| table.node(place).seal());
             let now = terms.clock.now();
             if let (Expected::This(_), Some(seal)) = (expected, &seal) {
@@ -159,11 +159,12 @@ impl<K: Eq, V> Shard<K, V> {
         loop {
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();
-            if let Some(place) = table.find(hash, same_as(&key)) {
-                let now = terms.clock.now();
-                if table.node(place).reap(now).is_err() {
-                    return (Err((key, value)), Chores::none());
-                }
+            let place = table.find(hash, same_as(&key));
+            if place.is_some_and(|place| table.node(place).reap(terms.clock.now()).is_err()) {
+                return (Err((key, value)), Chores::none());
+            }
+            ledger.overtake(hash, place, same_as(&key));
+            if let Some(place) = place {
                 drop_expired(terms, &mut table, ledger, place);
             }
             if let Err(short) = self.pay((&mut table, ledger), (None, weight), &mut credit) {
@@ -171,7 +172,6 @@ impl<K: Eq, V> Shard<K, V> {
                 credit.raise(self, *short);
                 continue;
             }
-            ledger.flights.overtake(hash);
             let now = terms.clock.now();
             let (times, ends) = ledger.ends_of_write(terms, (now, hash.home()), None, life);
             if ledger.is_too_heavy(weight) {
@@ -200,12 +200,12 @@ impl<K: Eq, V> Shard<K, V> {
             if expected.is_some_and(|expected| !std::ptr::eq(expected, table.node(place))) {
                 return (Replaced::Changed(key, value), Chores::none());
             }
+            ledger.overtake(hash, Some(place), same_as(&key));
             if let Err(short) = self.pay((&mut table, ledger), (Some(place), weight), &mut credit) {
                 drop(locked);
                 credit.raise(self, *short);
                 continue;
             }
-            ledger.flights.overtake(hash);
             let (books, entry) = ((&mut table, ledger), ((key, value), weight));
             return self.replace_at(around.terms(), books, (hash, place), entry, ruling);
         }
@@ -251,13 +251,13 @@ impl<K: Eq, V> Shard<K, V> {
         &self,
         terms: &Terms,
         hash: HashBits,
-        is_key: impl Fn(&K) -> bool,
+        is_key: impl Fn(&K) -> bool + Copy,
         expected: Option<&Node<K, V>>,
     ) -> (Removed, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
         let place = ledger.find(&table, hash, is_key);
-        ledger.flights.overtake(hash);
+        ledger.overtake(hash, place, is_key);
         let Some(place) = place else {
             return (Removed::Gone, Chores::none());
         };
@@ -508,7 +508,7 @@ impl<K, V> Chores<K, V> {
     }
 
     /// Nothing was changed.
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { seldom: None, removed: None }
     }
 }

@@ -62,7 +62,7 @@ use crate::rows::RowId;
 const HANDFUL: usize = if cfg!(tidewheel_loom) { 1 } else { 4 };
 
 /// How far a walk has come: to the first turn that it has not looked at.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Cursor(u64);
 
 /// One more than the last turn.

@@ -48,6 +48,14 @@ pub(crate) struct Place {
     row: RowId,
 }
 
+impl Place {
+    /// The row of the entry.
+    #[inline]
+    pub(crate) fn row(self) -> RowId {
+        self.row
+    }
+}
+
 /// An array as its writer sees it. Everything here needs T1: the array is one of the `Writer`'s, under the lock.
 impl Array {
     pub(super) fn own(&self, index: usize) -> &Bucket {

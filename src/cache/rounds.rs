@@ -1,0 +1,103 @@
+//! Rounds: a closure runs again where a write came between, on what that left.
+//!
+//! What is done about a key by looking, running user code, and then storing or removing only if what was looked at is still
+//! there, begins anew where it is not. Each round is pinned by itself, so that what earlier ones looked at can be dropped. And
+//! a round that is lost to others is repeated for as long as it takes, for then they got on; but one that is lost to the user
+//! code that runs within it would be repeated for ever.
+
+use crate::flight::{Ticket, Watching};
+use crate::hash::HashBits;
+use crate::shard::Shard;
+use crate::table::{Node, Pin};
+
+/// So many rounds may be lost to the code that runs within. (What writes its own key once, or twice, may have its reason.)
+const OWN: u32 = 2;
+
+/// The rounds of a call so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rounds {
+    /// Whether there was one.
+    is_again: bool,
+    /// How many were lost to what ran within.
+    own: u32,
+}
+
+/// A round that is not the first.
+pub(super) struct Round<'c, K, V> {
+    shard: &'c Shard<K, V>,
+    watching: Option<Watching>,
+}
+
+impl Rounds {
+    #[inline]
+    pub(super) const fn new() -> Self {
+        Self { is_again: false, own: 0 }
+    }
+
+    /// A round begins: user code is shown this node, or that there is none. The first one, which is nearly always the only
+    /// one, is not watched.
+    #[inline]
+    pub(super) fn begin<'c, K, V>(
+        &self,
+        (hash, shard): (HashBits, &'c Shard<K, V>),
+        shown: Option<&Node<K, V>>,
+        pin: &Pin,
+    ) -> Option<Round<'c, K, V>> {
+        self.is_again.then(|| Round::watch((hash, shard), shown, pin))
+    }
+
+    /// It was lost: what was shown is not there any more. The rounds so far.
+    ///
+    /// # Panics
+    ///
+    /// If that would go on for ever.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn lose<K, V>(mut self, round: Option<Round<'_, K, V>>) -> Self {
+        self.is_again = true;
+        self.count(round.is_some_and(Round::end_lost_to_its_own));
+        self
+    }
+
+    /// As `lose`, where it is known to whom it was lost.
+    pub(super) fn count(&mut self, by_own: bool) {
+        self.own += u32::from(by_own);
+        assert!(
+            self.own <= OWN,
+            "a closure that is about a key has written that same key itself, on the same thread, each time it ran: it has \
+             to run again after every write, on what that left, and would never come to an end"
+        );
+    }
+}
+
+impl<'c, K, V> Round<'c, K, V> {
+    #[cold]
+    #[inline(never)]
+    fn watch((hash, shard): (HashBits, &'c Shard<K, V>), shown: Option<&Node<K, V>>, pin: &Pin) -> Self {
+        Self { shard, watching: Some(shard.watch(hash, shown, pin)) }
+    }
+
+    /// The user code of the round has run. What the call itself does after that is not that code's doing.
+    #[inline]
+    pub(super) fn has_run(round: &mut Option<Self>) {
+        if let Some(watching) = round.as_mut().and_then(|round| round.watching.as_mut()) {
+            watching.has_run();
+        }
+    }
+
+    fn end(&mut self) -> Option<Ticket> {
+        self.watching.take().map(|watching| watching.ticket)
+    }
+
+    fn end_lost_to_its_own(mut self) -> bool {
+        self.end().is_some_and(|ticket| self.shard.end_watch(ticket))
+    }
+}
+
+impl<K, V> Drop for Round<'_, K, V> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.end() {
+            self.shard.end_watch(ticket);
+        }
+    }
+}
