@@ -108,8 +108,8 @@ impl<K, V> CacheBuilder<K, V> {
     ///
     /// At no moment does anyone see the cache hold more. Whoever puts something in makes the room for it first, by
     /// evicting what the [policy](Self::eviction_policy) chooses; a read makes no room. What is evicted is out of the
-    /// cache at once; its value is dropped a little later, while a sixteenth of the capacity and some hundred entries a
-    /// shard wait for that at most, unless a guard is held.
+    /// cache at once; its value is dropped a little later, when nobody can look at it any more: see
+    /// [`Cache`](Cache#memory).
     ///
     /// Zero: nothing is ever kept, but for entries that are [pinned](Self::pin_if).
     ///
@@ -475,7 +475,7 @@ impl<K, V> CacheBuilder<K, V> {
                 let shared = (Arc::clone(&border), account.clone());
                 Policy::new(kind, Bound::part(capacity, number, shards), shards, shared)
             });
-            Shard::new((number, each), now, &terms, policy, self.counted)
+            Shard::new((number, shards), (each, now), &terms, policy, self.counted)
         };
         let parts = Parts {
             name: self.name,

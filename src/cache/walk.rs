@@ -297,7 +297,7 @@ impl<K, V, S> Drop for Gone<'_, K, V, S> {
         for (shard, chores, heavy) in self.rest.drain(..) {
             self.cache.conclude(shard, chores, RemovalCause::Explicit);
             if heavy {
-                shard.help();
+                self.cache.help();
             }
         }
     }

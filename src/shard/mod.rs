@@ -304,10 +304,10 @@ fn is_helping() -> bool {
 }
 
 impl<K, V> Shard<K, V> {
-    /// With room for `capacity` entries at once. With a policy it is bounded; `counted` says that there are statistics.
+    /// One of so many, with room for `capacity` entries at once. With a policy it is bounded; `counted` says that there are statistics.
     pub(crate) fn new(
-        (number, capacity): (usize, usize),
-        now: Tick,
+        (number, shards): (usize, usize),
+        (capacity, now): (usize, Tick),
         terms: &Terms,
         policy: Option<Policy>,
         counted: bool,
@@ -331,8 +331,16 @@ impl<K, V> Shard<K, V> {
             flights: Flights::new(),
         };
         let table = Table::new(capacity, ledger);
-        if let Some(weight) = batch_weight {
-            table.lock().parts().0.set_batch_weight(weight);
+        {
+            let mut locked = table.lock();
+            let (mut writing, _) = locked.parts();
+            if let Some(weight) = batch_weight {
+                writing.set_batch_weight(weight);
+            }
+            // A clock that is moved by hand stands still while large values are made.
+            if terms.clock.manual().is_none() {
+                writing.be_prompt(shards);
+            }
         }
         Self {
             number,
@@ -515,7 +523,7 @@ impl<K, V> Shard<K, V> {
         let by_next_second = ledger.due.as_nanos() <= now.as_nanos() + SECOND;
         let by_deadline = ledger.due.as_nanos() < deadline.as_nanos() + SECOND;
         let in_time = by_next_second || by_deadline && !table.has_debris();
-        if in_time && !table.is_batch_full() && ledger.left.is_none() {
+        if in_time && !table.is_batch_full(now) && ledger.left.is_none() {
             self.publish_size(table, ledger);
             return Chores { seldom: None, removed };
         }
@@ -530,7 +538,7 @@ impl<K, V> Shard<K, V> {
         now: Tick,
         deadline: Tick,
     ) -> Option<Box<Seldom<K, V>>> {
-        let sealed = table.seal(false);
+        let sealed = table.seal_full(now);
         let ripe = (sealed.is_some() && !is_helping())
             .then(|| table.take_ripe(false, |row| ledger.rows.vacate(row)))
             .filter(|ripe| !ripe.is_empty());

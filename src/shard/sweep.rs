@@ -63,7 +63,7 @@ impl<K, V> Shard<K, V> {
             });
             // What this same sweep unlinked a moment ago, mostly: so that it does not pile up.
             let ripe = table.take_ripe(true, |row| ledger.rows.vacate(row));
-            let sealed = table.seal(done);
+            let sealed = if done { table.seal() } else { table.seal_full(now) };
             if done {
                 ledger.due = ledger.wheel.next_due().min(ledger.tidy(&mut table, now));
                 ledger.inherited = Tick::NEVER;
@@ -108,7 +108,7 @@ impl<K, V> Shard<K, V> {
             for old in expired.by_ref().take(HOLD) {
                 table.retire(old);
             }
-            let sealed = table.seal(true);
+            let sealed = table.seal();
             self.publish(&table, ledger);
             drop(locked);
             if let Some(sealed) = sealed {

@@ -53,6 +53,7 @@ use crate::process::fork::undisturbed;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use crate::sync::epoch::{Collector, Guard, LocalHandle};
 use crate::sync::{Alarm, Arc, CachePadded, Mutex, barrier, lasting, lazy_static, thread_local};
+use crate::time::{Span, Tick};
 use std::cell::Cell;
 use std::fmt;
 use std::io::{Write, stderr};
@@ -399,6 +400,19 @@ pub(crate) fn settle() {
 pub(crate) fn push_on() {
     let pushes = if barrier::is_available() { 1 } else { PUSHES };
     (0..pushes).for_each(|_| push());
+}
+
+lasting! {
+    /// When there was a push for what was there for long.
+    static LAST: AtomicU64 = AtomicU64::new(0);
+}
+
+/// Whether there was none within this time, and it is the caller's turn.
+pub(super) fn is_time_to_push(now: Tick, every: Span) -> bool {
+    // ORDERING: Relaxed, all; whoever is first. One push more or less does not matter.
+    let last = LAST.load(Ordering::Relaxed);
+    now >= Tick::from_nanos(last).after(every)
+        && LAST.compare_exchange(last, now.as_nanos(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }
 
 /// Looks whether graces are over, of all tables.

@@ -4,6 +4,9 @@
 //! *debris* by its shard; a *batch* of debris is *sealed*, which begins a grace; when that is over, the
 //! batch is *ripe*; the contents of a ripe batch are dropped one by one by the reaper or by a writer
 //! after it unlocked. Never by a reader, and no user code ever runs inside the epoch's machinery.
+//!
+//! A batch is full when there is much in it, by number or by weight, or when it has been open for long: nobody knows what a value takes
+//! besides its body, but whoever makes a large one takes his time, so that few of them come in so long.
 
 use super::array::Array;
 use super::epoch::{self, Grace};
@@ -11,16 +14,27 @@ use super::node::Node;
 use super::nodes::Homes;
 use crate::rows::RowId;
 use crate::sync::{Arc, catch};
+use crate::time::{Span, Tick};
 use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
+/// A node of so many bytes, that has nothing elsewhere, is small.
+const SMALL: usize = 1024;
 /// Debris that makes a batch. Two under loom, so that small models get there.
 const BATCH: usize = if cfg!(tidewheel_loom) { 2 } else { 64 };
 /// Ripe batches that a writer drops when it seals one: more than it makes, so that debris cannot pile up.
 const HELP: usize = 2;
+/// For so long a batch stays open in any case, and so often one that was open for long is pushed, whosever it
+/// is: a push takes some four microseconds, and a moment of every thread that runs.
+const LONG: Span = Span::from_nanos(200_000);
+/// And for so long besides for each value in it, at least and at most: to fill 200 or 400 KiB takes that.
+const EACH_LEAST: Span = Span::from_nanos(16_000);
+const EACH_MOST: Span = Span::from_nanos(32_000);
+/// Sealed batches that were found not to be ripe, after which a writer looks no further.
+const LOOKS: usize = 4;
 /// Sealed batches from which on a writer looks whether some are ripe.
 const BACKLOG: usize = if cfg!(tidewheel_loom) { 1 } else { 4 };
 
@@ -90,6 +104,12 @@ pub(super) struct Debris<K, V> {
     open_weight: u64,
     /// From so much on, the open batch is full, however few are in it.
     batch_weight: u64,
+    /// From when on the open batch is full: at once, once there is much in it; never, while it is empty.
+    full_at: Tick,
+    /// The same for a batch that has just been opened. Never, if debris may wait as long as it likes.
+    next_full_at: Tick,
+    /// And later by so much for each node.
+    each: Span,
     open_arrays: Vec<Array>,
     sealed: VecDeque<Batch>,
     /// An empty list with room, for the next batch.
@@ -106,6 +126,9 @@ impl<K, V> Debris<K, V> {
             open: Vec::new(),
             open_weight: 0,
             batch_weight: u64::MAX,
+            full_at: Tick::NEVER,
+            next_full_at: Tick::NEVER,
+            each: Span::NONE,
             open_arrays: Vec::new(),
             sealed: VecDeque::new(),
             spare: Vec::new(),
@@ -117,6 +140,25 @@ impl<K, V> Debris<K, V> {
     pub(super) fn add(&mut self, node: Unlinked<K, V>) {
         self.open.push(node.row);
         self.open_weight += u64::from(node.weight);
+        let is_much = self.open.len() >= BATCH || self.is_heavy();
+        self.full_at =
+            if is_much { Tick::LONG_AGO } else { self.full_at.min(self.next_full_at).after(self.each) };
+    }
+
+    fn is_heavy(&self) -> bool {
+        self.open_weight > self.batch_weight
+    }
+
+    /// From now on a batch is full, too, when it has been open for long, as far as writers come by. As they see it
+    /// it was opened when the one before it was sealed, so that what comes seldom does not wait for the next. `shards` share
+    /// what their writers make, so that it comes to each of them more slowly.
+    pub(super) fn be_prompt(&mut self, shards: usize) {
+        // What is in a node alone, and small, may wait.
+        if !Self::PLAIN || size_of::<Node<K, V>>() > SMALL {
+            self.next_full_at = Tick::LONG_AGO;
+            let each = Span::from_nanos(2_000 * shards as u64);
+            self.each = each.max(EACH_LEAST).min(EACH_MOST);
+        }
     }
 
     /// # Safety
@@ -127,8 +169,8 @@ impl<K, V> Debris<K, V> {
     }
 
     #[inline]
-    pub(super) fn is_full(&self) -> bool {
-        self.open.len() >= BATCH || self.open_weight > self.batch_weight
+    pub(super) fn is_full(&self, now: Tick) -> bool {
+        self.full_at <= now
     }
 
     pub(super) fn set_batch_weight(&mut self, weight: u64) {
@@ -155,13 +197,26 @@ impl<K, V> Debris<K, V> {
         }
     }
 
+    /// Closes the open batch, if it is full. As `seal`.
+    pub(super) fn seal_full(&mut self, now: Tick) -> Option<Sealed> {
+        if !self.is_full(now) {
+            return None;
+        }
+        let is_old = self.open.len() < BATCH && !self.is_heavy();
+        if self.next_full_at < Tick::NEVER {
+            self.next_full_at = now.after(LONG);
+        }
+        self.seal().map(|sealed| Sealed { old_at: is_old.then_some(now), ..sealed })
+    }
+
     /// Closes the open batch. The batch ripens after the result was started, outside the lock.
     pub(super) fn seal(&mut self) -> Option<Sealed> {
         if !self.has_open() {
             return None;
         }
         let grace = Arc::new(Grace::begin());
-        let heavy = self.open_weight > self.batch_weight;
+        let heavy = self.is_heavy();
+        self.full_at = Tick::NEVER;
         let rows = std::mem::replace(&mut self.open, std::mem::take(&mut self.spare));
         self.open.reserve_exact(BATCH);
         self.open_weight = 0;
@@ -170,7 +225,7 @@ impl<K, V> Debris<K, V> {
         // As many wait as that, and the first of them has not ripened yet: then none has.
         let backlog = self.sealed.len().checked_sub(BACKLOG);
         let push = backlog.is_some_and(|first| !self.sealed[first].grace.is_over());
-        Some(Sealed { grace, push: push || heavy, heavy })
+        Some(Sealed { grace, push: push || heavy, heavy, old_at: None })
     }
 
     /// Takes out ripe batches: for a writer the oldest few, if they are no larger than what writers make;
@@ -178,9 +233,10 @@ impl<K, V> Debris<K, V> {
     #[inline(never)]
     pub(super) fn take_ripe(&mut self, all: bool, mut vacate: impl FnMut(RowId)) -> Ripe<K, V> {
         let mut ripe = Ripe { batches: Vec::new(), arrays: Vec::new(), of: PhantomData };
-        let (mut index, mut taken) = (0, 0);
-        while index < self.sealed.len() && (all || taken < HELP) {
+        let (mut index, mut taken, mut green) = (0, 0, 0);
+        while index < self.sealed.len() && (all || taken < HELP) && green < LOOKS {
             let batch = &self.sealed[index];
+            green += usize::from(!batch.grace.is_over());
             // What a smaller capacity evicts at once is more than a batch, and no more than four.
             let is_small = batch.rows.len() <= 4 * BATCH && batch.arrays.is_empty();
             if !(batch.grace.is_over() && (all || is_small)) {
@@ -236,17 +292,22 @@ pub(crate) struct Sealed {
     push: bool,
     /// It was closed for its weight.
     heavy: bool,
+    /// It was closed because it had been open for long, at this time.
+    old_at: Option<Tick>,
 }
 
 impl Sealed {
-    /// Lets the batch ripen. Outside the lock: this may run other threads' closures (of this crate alone). Whether what is in it is so heavy that it should be dropped as soon as it is ripe, which is now unless somebody is
-    /// pinned.
+    /// Lets the batch ripen. Outside the lock: this may run other threads' closures (of this crate alone). Whether what is ripe should
+    /// be dropped at once, in all shards: what is in the batch is heavy, or was there for long, and is ripe now, unless somebody is pinned.
     pub(crate) fn start(self) -> bool {
         self.grace.start();
-        if self.push {
+        let is_pushed = self.old_at.is_some_and(|now| epoch::is_time_to_push(now, LONG));
+        if is_pushed {
+            epoch::push_on();
+        } else if self.push {
             epoch::push();
         }
-        self.heavy
+        self.heavy || is_pushed
     }
 }
 

@@ -13,7 +13,7 @@ use super::nodes::{Homes, Nodes};
 use super::reclaim::{Debris, Ripe, Sealed, Unlinked, drop_contents};
 use crate::hash::HashBits;
 use crate::rows::RowId;
-use crate::time::Deadline;
+use crate::time::{Deadline, Tick};
 use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -351,6 +351,11 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.writer.debris.set_batch_weight(weight);
     }
 
+    /// Has debris wait for a moment at most, while others write.
+    pub(crate) fn be_prompt(&mut self, shards: usize) {
+        self.writer.debris.be_prompt(shards);
+    }
+
     /// How many nodes are debris.
     pub(crate) fn debris(&self) -> usize {
         self.writer.debris.len()
@@ -368,17 +373,22 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
 
     /// Whether the open batch is to be sealed.
     #[inline]
-    pub(crate) fn is_batch_full(&self) -> bool {
-        self.writer.debris.is_full()
+    pub(crate) fn is_batch_full(&self, now: Tick) -> bool {
+        self.writer.debris.is_full(now)
     }
 
     pub(crate) fn has_sealed_debris(&self) -> bool {
         self.writer.debris.has_sealed()
     }
 
-    /// Seals the open batch if it is full, or in any case.
-    pub(crate) fn seal(&mut self, even_if_not_full: bool) -> Option<Sealed> {
-        if even_if_not_full || self.is_batch_full() { self.writer.debris.seal() } else { None }
+    /// Seals the open batch if it is full.
+    pub(crate) fn seal_full(&mut self, now: Tick) -> Option<Sealed> {
+        self.writer.debris.seal_full(now)
+    }
+
+    /// Seals the open batch in any case.
+    pub(crate) fn seal(&mut self) -> Option<Sealed> {
+        self.writer.debris.seal()
     }
 
     /// Takes ripe debris off the list. Tells `vacate` of rows whose nodes need no destructor.
