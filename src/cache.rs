@@ -14,6 +14,7 @@ mod bulk;
 mod compute;
 #[cfg(feature = "async")]
 mod compute_async;
+mod conclude;
 mod fork;
 mod load;
 #[cfg(feature = "async")]
@@ -51,13 +52,13 @@ use crate::entry::ReadGuard;
 use crate::error::BuildError;
 use crate::expiry::Expiry;
 use crate::hash::{HashBits, RandomState};
-use crate::listener::{Listener, RemovalCause};
+use crate::listener::Listener;
 use crate::process;
 use crate::reaper::{Reaper, Registration, Sweep};
-use crate::shard::{Chores, Clearings, Hears, Left, OnUse, Seldom, Shard, Terms, Times};
+use crate::shard::{Clearings, Hears, OnUse, Shard, Terms, Times};
 use crate::stats::Reads;
-use crate::sync::{Arc, Edge, OnceLock, catch, thread};
-use crate::table::{Node, Pin, Ripe, Sealed, Unlinked, push_on, same_as};
+use crate::sync::{Arc, Edge, OnceLock, thread};
+use crate::table::{Node, Pin, push_on, same_as};
 use crate::time::{Advanced, Span, Tick, Watch};
 use equivalent::Equivalent;
 use std::fmt;
@@ -175,10 +176,6 @@ impl<K, V> Cache<K, V> {
     }
 }
 
-/// What comes after the listener was told of what was replaced or removed.
-/// And whether heavy values wait to be dropped.
-type After<K, V> = (Option<Box<Left<K, V>>>, Option<Ripe<K, V>>, bool);
-
 impl<K, V, S> Cache<K, V, S> {
     /// The name given to the builder.
     ///
@@ -287,79 +284,6 @@ impl<K, V, S> Cache<K, V, S> {
     fn shard_of(&self, hash: HashBits) -> &Shard<K, V> {
         let shards = &self.parts().shards;
         &shards[hash.shard(shards.len() - 1)]
-    }
-
-    /// After the unlock: what an operation left to do. Unpinned, unless the caller's own caller holds a
-    /// guard, since user code runs here.
-    #[inline]
-    fn conclude(&self, shard: &Shard<K, V>, chores: Chores<K, V>, cause: RemovalCause) {
-        if chores.seldom.is_some() || chores.removed.is_some() {
-            self.conclude_with(shard, chores, cause);
-        }
-    }
-
-    #[inline(never)]
-    fn conclude_with(&self, shard: &Shard<K, V>, chores: Chores<K, V>, cause: RemovalCause) {
-        let Chores { seldom, removed } = chores;
-        let (left, ripe, heavy) = seldom.map_or((None, None, false), |seldom| self.start(*seldom));
-        if let Some(removed) = removed {
-            self.tell(shard, removed, cause);
-        }
-        if let Some(left) = left {
-            self.tell_of_left(shard, *left);
-        }
-        if let Some(ripe) = ripe {
-            shard.dispose(ripe);
-        }
-        if heavy {
-            self.help();
-        }
-    }
-
-    /// Drops what is ripe, on a writer's thread that has just pushed.
-    #[cold]
-    fn help(&self) {
-        self.parts().shards.iter().for_each(Shard::help);
-    }
-
-    /// What comes before the listener is told. What comes after is handed back.
-    #[cold]
-    fn start(&self, seldom: Seldom<K, V>) -> After<K, V> {
-        if let (Some(at), Some(registration)) = (seldom.wake, self.inner.registration.get()) {
-            registration.wake(at);
-        }
-        let heavy = seldom.sealed.is_some_and(Sealed::start);
-        (seldom.left, seldom.ripe, heavy)
-    }
-
-    /// Tells the listener of what did not stay.
-    #[cold]
-    fn tell_of_left(&self, shard: &Shard<K, V>, left: Left<K, V>) {
-        let Left { evicted, refused, elsewhere } = left;
-        // Those went first.
-        for (number, chores) in elsewhere {
-            self.conclude(&self.parts().shards[number], chores, RemovalCause::Size);
-        }
-        for (old, was_alive) in evicted {
-            let cause = if was_alive { RemovalCause::Size } else { RemovalCause::Expired };
-            self.tell(shard, old, cause);
-        }
-        if let Some((key, value)) = refused {
-            if let Some(listener) = &self.parts().listener {
-                listener.tell(&key, &value, RemovalCause::Size);
-            }
-            // Each by itself: if one destructor panics the other still runs, and the panic is not this call's.
-            catch(|| drop(key));
-            catch(|| drop(value));
-        }
-    }
-
-    /// Tells the listener of a removed value, and hands the value back to its shard.
-    fn tell(&self, shard: &Shard<K, V>, removed: Unlinked<K, V>, cause: RemovalCause) {
-        if let Some(listener) = &self.parts().listener {
-            listener.tell(removed.node().key(), removed.node().value(), cause);
-        }
-        self.conclude(shard, shard.retire(&self.parts().terms, removed), cause);
     }
 }
 

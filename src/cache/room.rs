@@ -50,7 +50,11 @@ impl<K, V, S> Around<K, V> for Cache<K, V, S> {
         }
     }
 
-    fn conclude(&self, evicted: Evicted<K, V>) {
+    fn conclude(&self, mut evicted: Evicted<K, V>) {
+        let heavy = evicted.iter_mut().fold(false, |heavy, (_, chores)| self.start_early(chores) | heavy);
+        if heavy {
+            self.help();
+        }
         for (number, chores) in evicted {
             self.conclude(&self.parts().shards[number], chores, RemovalCause::Size);
         }

@@ -7,7 +7,7 @@ use super::rounds::{Round, Rounds};
 use crate::hash::HashBits;
 use crate::iter::{Drain, Iter, Keys};
 use crate::listener::RemovalCause;
-use crate::shard::{Chores, Removed, Seldom, Shard};
+use crate::shard::{Chores, Removed, Shard};
 use crate::table::{Cursor, Met, Node, Pin, same_as};
 use std::hash::{BuildHasher, Hash};
 
@@ -282,12 +282,7 @@ type Rest<'c, K, V> = (&'c Shard<K, V>, Chores<K, V>, bool);
 
 impl<'c, K, V, S> Gone<'c, K, V, S> {
     fn add(&mut self, shard: &'c Shard<K, V>, mut chores: Chores<K, V>) {
-        let mut heavy = false;
-        if let Some(seldom) = &mut chores.seldom {
-            // At once, for others rely on it: the reaper is woken, and debris begins to ripen.
-            let (wake, sealed) = (seldom.wake.take(), seldom.sealed.take());
-            (.., heavy) = self.cache.start(Seldom { wake, sealed, left: None, ripe: None });
-        }
+        let heavy = self.cache.start_early(&mut chores);
         self.rest.push((shard, chores, heavy));
     }
 }

@@ -409,10 +409,11 @@ lasting! {
 
 /// Whether there was none within this time, and it is the caller's turn.
 pub(super) fn is_time_to_push(now: Tick, every: Span) -> bool {
-    // ORDERING: Relaxed, all; whoever is first. One push more or less does not matter.
+    // ORDERING: Relaxed; whoever is first. One push more or less does not matter.
     let last = LAST.load(Ordering::Relaxed);
-    now >= Tick::from_nanos(last).after(every)
-        && LAST.compare_exchange(last, now.as_nanos(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    // ORDERING: Relaxed, both; as above.
+    let begin = || LAST.compare_exchange(last, now.as_nanos(), Ordering::Relaxed, Ordering::Relaxed);
+    now >= Tick::from_nanos(last).after(every) && begin().is_ok()
 }
 
 /// Looks whether graces are over, of all tables.
