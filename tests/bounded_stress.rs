@@ -38,9 +38,6 @@ struct Shown {
 
 /// Four writers; the first of them changes the capacity too. Somebody looks on.
 fn nobody_sees_more(cache: &Cache<u64, u64>, keys: u64, weight: fn(u64) -> u64, capacities: &[u64]) {
-    // Full from the start: on a busy machine the writers may not get so far.
-    let mut numbers = Numbers(9);
-    (0..keys).for_each(|key| cache.insert(key, weight(numbers.below(1 << 20))));
     let shown = Shown::default();
     shown.bound.store(cache.policy().max_capacity.unwrap(), Ordering::Relaxed);
     let stop = AtomicBool::new(false);
@@ -59,7 +56,8 @@ fn nobody_sees_more(cache: &Cache<u64, u64>, keys: u64, weight: fn(u64) -> u64, 
                         8 if numbers.below(4) == 0 => drop(cache.remove(&key)),
                         _ => drop(cache.get(&key)),
                     }
-                    if thread == 0 && numbers.below(200) == 0 {
+                    // So seldom that one thread alone fills the cache in between: the others may not be let run.
+                    if thread == 0 && numbers.below(4000) == 0 {
                         let to = capacities[numbers.below(capacities.len() as u64) as usize];
                         let from = shown.bound.load(Ordering::Acquire);
                         // Whoever sees the version odd sees the larger one.
@@ -76,7 +74,7 @@ fn nobody_sees_more(cache: &Cache<u64, u64>, keys: u64, weight: fn(u64) -> u64, 
         let largest = *capacities.iter().max().unwrap();
         let result = catch_unwind(AssertUnwindSafe(|| {
             // As long as it takes to have seen something: what a busy machine lets the writers do is no matter of time.
-            while start.elapsed() < WHILE || seen <= 100 || version < CHANGES {
+            while start.elapsed() < WHILE || version < CHANGES || most <= largest / 4 {
                 version = shown.version.load(Ordering::Acquire);
                 let bound = shown.bound.load(Ordering::Acquire);
                 let (weight, count) = (cache.weighted_size(), cache.entry_count() as u64);
@@ -96,7 +94,7 @@ fn nobody_sees_more(cache: &Cache<u64, u64>, keys: u64, weight: fn(u64) -> u64, 
         }));
         stop.store(true, Ordering::Relaxed);
         result.unwrap();
-        assert!(most > largest / 4, "seen {seen} times, {most} at most");
+        assert!(seen > 100, "seen {seen} times, {most} at most");
     });
     cache.validate();
 }
