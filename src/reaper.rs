@@ -79,7 +79,7 @@ enum Kind {
 }
 
 lazy_static! {
-    static ref SHARED: Arc<Core> = Arc::new(Core::new());
+    static ref SHARED: Arc<Core> = Arc::new(Core { is_shared: true, ..Core::new() });
 }
 
 impl Reaper {
@@ -131,7 +131,8 @@ impl Reaper {
     }
 
     /// Waits until the reaper's thread has ended, that is until its last cache is gone. Returns at once
-    /// if there is no thread.
+    /// if there is no thread. (The shared one's is none any more once its last cache is gone and nobody waits here: it is
+    /// about to leave then, and nothing of it stays.)
     ///
     /// # Concurrency
     ///
@@ -272,6 +273,8 @@ struct Core {
     /// Whoever joins waits here.
     ended: Condvar,
     timeline: Timeline,
+    /// Its threads are joined only by who waits for that when they end: nobody need.
+    is_shared: bool,
     #[cfg(test)]
     stack_size: Option<usize>,
 }
@@ -283,6 +286,8 @@ struct State {
     thread: Option<Worker>,
     /// Forks have to do with it. `None` before its first cache.
     heir: Option<fork::Registered>,
+    /// How many wait for the thread's end.
+    joining: usize,
 }
 
 #[derive(Clone)]
@@ -309,10 +314,12 @@ impl Core {
                 wake_at: Tick::NEVER,
                 thread: None,
                 heir: None,
+                joining: 0,
             }),
             wake: Condvar::new(),
             ended: Condvar::new(),
             timeline: Timeline::system(),
+            is_shared: false,
             #[cfg(test)]
             stack_size: None,
         }
@@ -405,7 +412,11 @@ impl Core {
                 Some(worker) if worker.id == me => return,
                 Some(Worker { running: false, handle, .. }) if handle.is_some() => break handle.take(),
                 // It runs, or somebody else is about to have joined it.
-                Some(_) => state = wait(&self.ended, state),
+                Some(_) => {
+                    state.joining += 1;
+                    state = wait(&self.ended, state);
+                    state.joining -= 1;
+                }
             }
         };
         drop(state);
@@ -445,6 +456,10 @@ impl Core {
             if state.caches.is_empty() {
                 if let Some(worker) = &mut state.thread {
                     worker.running = false;
+                }
+                if self.is_shared && state.joining == 0 {
+                    // Without a handle to it, the system keeps nothing of a thread that has ended.
+                    state.thread = None;
                 }
                 self.ended.notify_all();
                 return None;
@@ -491,7 +506,7 @@ impl Held for Kept<Core, State> {
         }
         // There is nothing behind the handle; what it would let go of is the C library's to use again.
         std::mem::forget(state.thread.take());
-        state.wake_at = Tick::NEVER;
+        (state.wake_at, state.joining) = (Tick::NEVER, 0);
         state.caches.iter().for_each(|member| member.promise.make(Tick::NEVER));
     }
 }

@@ -369,6 +369,39 @@ fn any_number_of_threads_may_join() {
     reaper.join();
 }
 
+/// Nobody has to join the shared reaper; so nothing is kept of its thread when that has ended, not even until the next.
+#[test]
+fn of_a_shared_reaper_that_nobody_joins_nothing_is_kept() {
+    let reaper = Reaper(Kind::Shared(Arc::new(Core { is_shared: true, ..Core::new() })));
+    let has_thread = || reaper.core().unwrap().state.lock().thread.is_some();
+    for _ in 0..2 {
+        let toy = Handle::new(&reaper);
+        toy.wake(now());
+        toy.expect_round();
+        assert!(has_thread());
+        toy.let_go();
+        let start = now();
+        while has_thread() {
+            assert!(now().since(start) < Span::from_duration(PATIENCE));
+            std::thread::yield_now();
+        }
+        reaper.join(); // nothing to wait for
+    }
+    // Who waits already is told when it has ended.
+    let toy = Handle::new(&reaper);
+    std::thread::scope(|scope| {
+        let joiners = [0, 1].map(|_| scope.spawn(|| reaper.join()));
+        while reaper.core().unwrap().state.lock().joining < 2 {
+            std::thread::yield_now();
+        }
+        assert!(joiners.iter().all(|joiner| !joiner.is_finished()));
+        toy.wake(now());
+        toy.expect_round();
+        toy.let_go();
+    });
+    assert!(!has_thread());
+}
+
 #[test]
 fn build_against_a_reaper_about_to_end() {
     let reaper = Reaper::dedicated();

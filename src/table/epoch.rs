@@ -186,12 +186,15 @@ impl Local {
     #[inline]
     fn enter(&self) {
         let pins = self.pins.get();
-        self.pins.set(pins + 1);
-        if pins == 0 {
-            match self.slot.get() {
-                Some(slot) => slot.pin(),
-                None => self.enter_otherwise(),
-            }
+        if pins != 0 {
+            // Of one more than can be counted, the end would unpin those that are still there.
+            let Some(more) = pins.checked_add(1) else { too_many() };
+            return self.pins.set(more);
+        }
+        self.pins.set(1);
+        match self.slot.get() {
+            Some(slot) => slot.pin(),
+            None => self.enter_otherwise(),
         }
     }
 
@@ -251,6 +254,11 @@ impl Local {
     }
 }
 
+#[cold]
+fn too_many() -> ! {
+    panic!("a thread has forgotten more read guards than can be counted");
+}
+
 impl Slot {
     #[inline]
     fn pin(&self) {
@@ -279,9 +287,11 @@ impl Slot {
         let mut place: &Next = &SLOTS;
         loop {
             let slot = place.get().unwrap_or_else(|| place.extend());
+            // ORDERING: Relaxed; a look, so that those which are taken keep their lines. The exchange decides.
+            let is_free = !slot.taken.load(Ordering::Relaxed);
             // ORDERING: Acquire; pairs with Release in `Slot::leave`. On failure nothing is learnt.
-            let claimed = slot.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
-            if claimed.is_ok() {
+            let claim = || slot.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
+            if is_free && claim().is_ok() {
                 return slot;
             }
             place = &slot.next;
@@ -485,6 +495,21 @@ fn say_so() {
 mod tests {
     use super::*;
     use std::cell::RefCell;
+
+    /// What a 32-bit program comes to that forgets guards for long enough.
+    #[test]
+    fn pins_that_cannot_be_counted_are_refused_and_the_others_stay() {
+        let run = || {
+            let first = Pin::new();
+            LOCAL.with(|local| local.pins.set(usize::MAX));
+            assert!(std::panic::catch_unwind(Pin::new).is_err());
+            LOCAL.with(|local| assert_eq!(local.pins.replace(1), usize::MAX));
+            assert!(Pin::is_held());
+            drop(first);
+            assert!(!Pin::is_held());
+        };
+        std::thread::spawn(run).join().unwrap();
+    }
 
     fn slots() -> usize {
         std::iter::successors(SLOTS.get(), |slot| slot.next.get()).count()
