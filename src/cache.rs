@@ -20,6 +20,7 @@ mod load;
 #[cfg(feature = "async")]
 mod load_async;
 mod load_many;
+mod load_ttl;
 mod read;
 mod refresh;
 mod rename;
@@ -44,6 +45,7 @@ pub use refresh::RefreshJob;
 pub use refresh::RefreshTask;
 #[cfg(feature = "async")]
 pub(crate) use refresh::Reloading;
+pub(crate) use turn::Made;
 pub(crate) use walk::Progress;
 pub use weak::WeakCache;
 

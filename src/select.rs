@@ -7,7 +7,7 @@
 mod futures;
 
 use crate::cache::{
-    Cache, fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
+    Cache, Made, fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
 };
 use crate::computed::{CompResult, Entry, Op};
 use crate::error::TimedOut;
@@ -217,7 +217,7 @@ where
         if let Some(value) = self.cache.get(self.key.lent()) {
             return served(Entry::found(self.key.into_owned(), value), init);
         }
-        let (outcome, is_fresh) = self.load(wants_value(), || Outcome::Value(init()));
+        let (outcome, is_fresh) = self.load(wants_value(), || Made::value(init()));
         self.told(value(outcome), is_fresh)
     }
 
@@ -500,7 +500,7 @@ where
 
     /// What a load came to, by this call's closure or another one's.
     #[inline]
-    fn load(&self, wants: Wants, init: impl FnOnce() -> Outcome<V>) -> (Outcome<V>, bool) {
+    fn load(&self, wants: Wants, init: impl FnOnce() -> Made<V>) -> (Outcome<V>, bool) {
         self.cache.load_entry((self.key.lent(), || self.key.owned()), wants, init)
     }
 

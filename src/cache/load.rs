@@ -4,7 +4,7 @@
 
 use super::Cache;
 use super::refresh::Stale;
-use super::turn::Origin;
+use super::turn::{Made, Origin};
 use crate::error::{LoadError, TimedOut};
 use crate::flight::{Failure, Outcome, Wants};
 use crate::sync::{Alarm, Arc};
@@ -101,7 +101,7 @@ where
             Ok(value) => return Ok(served(value, (key, init))),
             Err(stale) => stale,
         };
-        match self.load((key, stale), wants_value(), &Alarm::after(timeout), || Outcome::Value(init())) {
+        match self.load((key, stale), wants_value(), &Alarm::after(timeout), || Made::value(init())) {
             Some((outcome, _)) => Ok(value(outcome)),
             None => Err(TimedOut { timeout }),
         }
@@ -276,7 +276,7 @@ where
 
     #[cold]
     pub(crate) fn load_value(&self, key: K, stale: Option<Stale<V>>, init: impl FnOnce() -> V) -> V {
-        let outcome = self.load((key, stale), wants_value(), &Alarm::NEVER, || Outcome::Value(init()));
+        let outcome = self.load((key, stale), wants_value(), &Alarm::NEVER, || Made::value(init()));
         value(outcome.expect(NO_ALARM).0)
     }
 
@@ -311,7 +311,7 @@ where
         &self,
         (lent, owned): (&Q, impl Fn() -> K),
         wants: Wants,
-        init: impl FnOnce() -> Outcome<V>,
+        init: impl FnOnce() -> Made<V>,
     ) -> (Outcome<V>, bool)
     where
         Q: ?Sized + Hash + Equivalent<K>,
@@ -348,12 +348,12 @@ where
     }
 
     /// What a loader comes to: this call's, or another one's. `None` if the alarm goes off first.
-    fn load(
+    pub(super) fn load(
         &self,
         (key, stale): (K, Option<Stale<V>>),
         wants: Wants,
         alarm: &Alarm,
-        init: impl FnOnce() -> Outcome<V>,
+        init: impl FnOnce() -> Made<V>,
     ) -> Option<(Outcome<V>, Origin)> {
         if let Some(stale) = stale {
             return Some((Outcome::Value(self.renew(key, stale, init)), Origin::There));
@@ -372,7 +372,7 @@ pub(crate) fn served<V, A>(value: V, arguments: A) -> V {
     value
 }
 
-const NO_ALARM: &str = "an alarm that was never set does not go off";
+pub(super) const NO_ALARM: &str = "an alarm that was never set does not go off";
 
 pub(crate) fn wants_value() -> Wants {
     Wants::Value { error: None, nothing: false }
@@ -386,15 +386,16 @@ pub(crate) fn wants_option() -> Wants {
     Wants::Value { error: None, nothing: true }
 }
 
-pub(crate) fn fallible<V, E: Send + Sync + 'static>(result: Result<V, E>) -> Outcome<V> {
-    match result {
-        Ok(value) => Outcome::Value(value),
-        Err(error) => Outcome::Error(Arc::new(error) as Failure),
-    }
+pub(crate) fn fallible<V, E: Send + Sync + 'static>(result: Result<V, E>) -> Made<V> {
+    result.map_or_else(failed, Made::value)
 }
 
-pub(crate) fn optional<V>(option: Option<V>) -> Outcome<V> {
-    option.map_or(Outcome::Nothing, Outcome::Value)
+pub(super) fn failed<V, E: Send + Sync + 'static>(error: E) -> Made<V> {
+    Made::plain(Outcome::Error(Arc::new(error) as Failure))
+}
+
+pub(crate) fn optional<V>(option: Option<V>) -> Made<V> {
+    Made::plain(option.map_or(Outcome::Nothing, Outcome::Value))
 }
 
 const NOT_ASKED: &str = "a call is told only what it asked for";

@@ -8,7 +8,7 @@ use super::load::{
     fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
 };
 use super::refresh::Stale;
-use super::turn::Origin;
+use super::turn::{Made, Origin};
 use crate::flight::{Outcome, Wants};
 use crate::sync::Arc;
 use equivalent::Equivalent;
@@ -202,7 +202,7 @@ where
         stale: Option<Stale<V>>,
         init: impl Future<Output = V>,
     ) -> V {
-        value(self.load_async((key, stale), wants_value(), async { Outcome::Value(init.await) }).await.0)
+        value(self.load_async((key, stale), wants_value(), async { Made::value(init.await) }).await.0)
     }
 
     pub(crate) async fn load_result_async<E>(
@@ -231,7 +231,7 @@ where
         &self,
         (lent, owned): (&Q, impl Fn() -> K),
         wants: Wants,
-        init: impl Future<Output = Outcome<V>>,
+        init: impl Future<Output = Made<V>>,
     ) -> (Outcome<V>, bool)
     where
         Q: ?Sized + Hash + Equivalent<K>,
@@ -249,11 +249,11 @@ where
         loaded
     }
 
-    async fn load_async(
+    pub(super) async fn load_async(
         &self,
         (key, stale): (K, Option<Stale<V>>),
         wants: Wants,
-        init: impl Future<Output = Outcome<V>>,
+        init: impl Future<Output = Made<V>>,
     ) -> (Outcome<V>, Origin) {
         // Before the turn, so that it is dropped after it: its destructor may use the cache, this key included.
         let mut init = pin!(Some(init));

@@ -6,7 +6,7 @@
 
 use super::Cache;
 use super::load::{optional, served};
-use super::turn::{Anew, Origin, Turn};
+use super::turn::{Anew, Made, Origin, Turn};
 use crate::flight::{Aim, Asked, Call, Outcome};
 use crate::shard::Claim;
 use crate::sync::{Arc, catch};
@@ -82,12 +82,12 @@ where
     }
 
     /// Loads an old value anew, or has it loaded. What the caller is served.
-    pub(super) fn renew(&self, key: K, stale: Stale<V>, init: impl FnOnce() -> Outcome<V>) -> V {
+    pub(super) fn renew(&self, key: K, stale: Stale<V>, init: impl FnOnce() -> Made<V>) -> V {
         match self.begin_renewal(key, stale) {
             Err(value) => served(value, init),
             Ok((stale, turn)) => {
-                let outcome = turn.run(init);
-                self.end_renewal((stale, turn), outcome)
+                let made = turn.run(init);
+                self.end_renewal((stale, turn), made)
             }
         }
     }
@@ -141,15 +141,15 @@ where
     }
 
     /// A failed one keeps what is there.
-    pub(super) fn end_renewal(&self, (stale, turn): Renewal<'_, K, V, S>, outcome: Outcome<V>) -> V {
-        let is_value = matches!(outcome, Outcome::Value(_));
+    pub(super) fn end_renewal(&self, (stale, turn): Renewal<'_, K, V, S>, made: Made<V>) -> V {
+        let is_value = matches!(made.outcome, Outcome::Value(_));
         let (shard, Stale { value, claim }) = (turn.shard(), stale);
         let (landed, origin) = if is_value {
-            turn.land(outcome)
+            turn.land(made)
         } else {
             // An error's destructor may ask for the key.
             drop(turn);
-            (outcome, Origin::Unstored)
+            (made.outcome, Origin::Unstored)
         };
         shard.note_refresh(is_value);
         // What was not stored may have left the old one where it was, which is to be loaded anew some time, then.

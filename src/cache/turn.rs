@@ -14,7 +14,27 @@ use crate::listener::RemovalCause;
 use crate::shard::{self, Claim, Found, Landed, Onward, Ruling, Shard};
 use crate::sync::{Alarm, Arc, catch, thread};
 use crate::table::{Pin, same_as};
+use crate::time::Span;
 use std::hash::{BuildHasher, Hash};
+
+/// What a call's own closure came to.
+pub(crate) struct Made<V> {
+    pub(super) outcome: Outcome<V>,
+    /// How long it said that the value lives.
+    pub(super) ttl: Option<Span>,
+}
+
+impl<V> Made<V> {
+    /// That lives as long as values of the cache do.
+    #[inline]
+    pub(crate) fn plain(outcome: Outcome<V>) -> Self {
+        Self { outcome, ttl: None }
+    }
+
+    pub(crate) fn value(value: V) -> Self {
+        Self::plain(Outcome::Value(value))
+    }
+}
 
 /// Where a call has its outcome from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -304,20 +324,21 @@ where
     }
 
     /// Runs a closure that loads, and lands with what it came to.
-    pub(super) fn load(self, init: impl FnOnce() -> Outcome<V>) -> (Outcome<V>, Origin) {
+    pub(super) fn load(self, init: impl FnOnce() -> Made<V>) -> (Outcome<V>, Origin) {
         let leading = self.lead();
-        let outcome = init();
-        self.land_leading(outcome, leading)
+        let made = init();
+        self.land_leading(made, leading)
     }
 
     /// What the closure came to: a value is stored, unless the key was written or removed meanwhile. Whoever asked for such an
     /// outcome is told, and this call, too.
-    pub(super) fn land(self, outcome: Outcome<V>) -> (Outcome<V>, Origin) {
+    pub(super) fn land(self, made: Made<V>) -> (Outcome<V>, Origin) {
         let leading = self.lead();
-        self.land_leading(outcome, leading)
+        self.land_leading(made, leading)
     }
 
-    fn land_leading(self, outcome: Outcome<V>, leading: Option<Leading>) -> (Outcome<V>, Origin) {
+    fn land_leading(self, made: Made<V>, leading: Option<Leading>) -> (Outcome<V>, Origin) {
+        let Made { outcome, ttl } = made;
         let value = match outcome {
             Outcome::Value(value) => value,
             outcome => {
@@ -338,7 +359,7 @@ where
             let ruling = expiry.as_deref().zip(kept.as_ref());
             let ruling = ruling.map(|(expiry, loaded)| turn.ruling(expiry, turn.key(), loaded));
             drop(leading);
-            match shard.land(cache, (turn.hash, &mut turn.hold), (&mut kept, weight), ruling) {
+            match shard.land(cache, (turn.hash, &mut turn.hold), (&mut kept, weight, ttl), ruling) {
                 Some(landed) => break landed,
                 // The entry that the `Expiry` was asked about has come to its end.
                 None => leading = turn.lead(),

@@ -5,7 +5,7 @@
 
 use super::{EntrySelector, Given, sure};
 use crate::cache::{
-    fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
+    Made, fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
 };
 use crate::computed::{CompResult, Entry, Op};
 use crate::flight::{Outcome, Wants};
@@ -104,7 +104,7 @@ where
         if let Some(value) = self.cache.get(self.key.lent()) {
             return served(Entry::found(self.key.into_owned(), value), init);
         }
-        let init = async { Outcome::Value(init.await) };
+        let init = async { Made::value(init.await) };
         let (outcome, is_fresh) = self.load_async(wants_value(), init).await;
         self.told(value(outcome), is_fresh)
     }
@@ -350,7 +350,7 @@ where
         self.cache.compute_async(self.key.into_owned(), compute).await
     }
 
-    async fn load_async(&self, wants: Wants, init: impl Future<Output = Outcome<V>>) -> (Outcome<V>, bool) {
+    async fn load_async(&self, wants: Wants, init: impl Future<Output = Made<V>>) -> (Outcome<V>, bool) {
         self.cache.load_entry_async((self.key.lent(), || self.key.owned()), wants, init).await
     }
 }

@@ -13,6 +13,7 @@
 //! | `Shard::replace` (`replace`, `update`) | `Restarted` | stores nothing |
 //! | `Shard::act` (`and_upsert_...`, `and_compute_...`, `or_insert_with_if`) | `Restarted` | `Restarted`, which is `New` there |
 //! | `Shard::land` (loads; reloads by `refresh_after`, `refresh_with`) | `Restarted` | `Restarted`, which is `New` there |
+//! | `Shard::land`, where the loader says how long (`get_with_ttl` and its like) | `Lasting` | `Lasting`, which is `New` there |
 //! | `Shard::bring_back` (`restore`) | stores nothing | what was recorded (`Record::ends`) |
 //!
 //! What moves a deadline and stores no value (`touch`, `set_ttl`, `persist`, a read with a time to idle, an `Expiry`'s ruling
@@ -32,6 +33,8 @@ pub(crate) enum Life {
     Moved(Times, Tick),
     /// Over a live entry: its own time to live from now on, and its age. Else: the cache's time to live, and a new age.
     Restarted,
+    /// This time to live. Over a live entry: its age; else a new one.
+    Lasting(Span),
 }
 
 impl<K, V> Ledger<K, V> {
@@ -50,6 +53,8 @@ impl<K, V> Ledger<K, V> {
             (Life::New(ttl), _) => new(ttl),
             (Life::Moved(times, _), _) => times,
             (Life::Restarted, Some((row, _))) => self.times(row),
+            (Life::Lasting(ttl), Some((row, _))) => Times { ttl, ..self.times(row) },
+            (Life::Lasting(ttl), None) => new(ttl),
             (Life::Restarted, None) => new(terms.ttl),
         };
         let expiry = match (ruling, life, over) {

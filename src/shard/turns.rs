@@ -11,7 +11,7 @@ use crate::flight::{Aim, Asked, Begun, Call, Ending, Hold, Kind, Ticket, Wants, 
 use crate::hash::HashBits;
 use crate::sync::Arc;
 use crate::table::{Node, Pin, Place, same_as};
-use crate::time::Tick;
+use crate::time::{Span, Tick};
 
 /// What a call that wants a value finds.
 pub(crate) enum Found<K, V> {
@@ -194,13 +194,14 @@ impl<K: Eq, V> Shard<K, V> {
     /// Stores what was loaded, unless the key was written or removed meanwhile, and ends the flight, once no user code can panic
     /// any more. What is not stored is left where it was, for the caller to drop, outside the lock and the turn.
     ///
-    /// Over a live entry it is a replacement: no reload gives an entry a longer life than `replace` would. `ruling`: what an
+    /// Over a live entry it is a replacement: no reload gives an entry a longer life than `replace` would, unless the loader said so
+    /// (`ttl`). `ruling`: what an
     /// `Expiry` said, and whether of a value in a live entry's place. `None`, and nothing done, if that is not so any more.
     pub(crate) fn land(
         &self,
         around: &impl Around<K, V>,
         (hash, hold): (HashBits, &mut Hold<K, V>),
-        (loaded, weight): (&mut Option<V>, u32),
+        (loaded, weight, ttl): (&mut Option<V>, u32, Option<Span>),
         ruling: Option<(Ruling, bool)>,
     ) -> Option<Landed<K, V>> {
         let (terms, mut credit) = (around.terms(), Credit::none(around));
@@ -233,7 +234,8 @@ impl<K: Eq, V> Shard<K, V> {
                 return Some(Landed { ending, chores: Chores::none(), is_stored: false });
             };
             ledger.note_write(hash, place);
-            let life = (Life::Restarted, ruling.map_or(Ruling::NONE, |(ruling, _)| ruling));
+            let life = ttl.map_or(Life::Restarted, Life::Lasting);
+            let life = (life, ruling.map_or(Ruling::NONE, |(ruling, _)| ruling));
             let chores = self.put(terms, (&mut table, ledger), hash, (entry, weight), (sealed, now, life));
             let is_stored = !chores.has_refused();
             return Some(Landed { ending, chores, is_stored });

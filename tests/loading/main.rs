@@ -8,6 +8,7 @@
 //! | `cancelled.rs` | futures that are dropped |
 //! | `counted.rs` | what a call counts as in the statistics |
 //! | `destructors.rs` | destructors that use the cache, or panic, where a call fails |
+//! | `lasting.rs` | loaders that say how long their value lives |
 //! | `looks.rs` | what a call that waited finds in its turn |
 //! | `many.rs` | many keys at once |
 //! | `overtaken.rs` | loaders that hang, and keys that are removed while they are loaded |
@@ -28,6 +29,8 @@ mod counted;
 mod destructors;
 #[cfg(feature = "async")]
 mod futures;
+#[cfg(feature = "async")]
+mod lasting;
 #[cfg(feature = "async")]
 mod looks;
 mod many;

@@ -120,11 +120,28 @@ pub(crate) const METHODS: &[Method] = &[
     in_turn("optionally_get_with", |c, _, k| done(c.optionally_get_with(key(k), || Some(value(k))))),
     in_turn("optionally_get_with, none", |c, _, k| done(c.optionally_get_with(key(k), || None))),
     in_turn("optionally_get_with_by_ref", |c, _, k| done(c.optionally_get_with_by_ref(&Id(k), || None))),
+    in_turn("get_with_ttl", |c, _, k| done(c.get_with_ttl(key(k), || (value(k), LONG)))),
+    in_turn("try_get_with_ttl", |c, _, k| done(c.try_get_with_ttl(key(k), || Err(())))),
+    in_turn("optionally_get_with_ttl", |c, _, k| {
+        done(c.optionally_get_with_ttl(key(k), || Some((value(k), LONG))));
+    }),
     in_turn("optionally_get_with_timeout", |c, _, k| {
         done(c.optionally_get_with_timeout(key(k), LONG, || None));
     }),
     #[cfg(feature = "async")]
     in_turn("get_with_async", |c, _, k| done(on(c.get_with_async(key(k), async { value(k) })))),
+    #[cfg(feature = "async")]
+    in_turn("get_with_ttl_async", |c, _, k| {
+        done(on(c.get_with_ttl_async(key(k), async { (value(k), LONG) })));
+    }),
+    #[cfg(feature = "async")]
+    in_turn("try_get_with_ttl_async", |c, _, k| {
+        done(on(c.try_get_with_ttl_async(key(k), async { Err(()) })));
+    }),
+    #[cfg(feature = "async")]
+    in_turn("optionally_get_with_ttl_async", |c, _, k| {
+        done(on(c.optionally_get_with_ttl_async(key(k), async { None })));
+    }),
     #[cfg(feature = "async")]
     in_turn("get_with_by_ref_async", |c, _, k| {
         done(on(c.get_with_by_ref_async(&Id(k), async { value(k) })));
