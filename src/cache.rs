@@ -16,10 +16,13 @@ mod compute;
 mod compute_async;
 mod conclude;
 mod fork;
+mod handle;
 mod load;
 #[cfg(feature = "async")]
 mod load_async;
 mod load_many;
+#[cfg(feature = "async")]
+mod load_many_async;
 mod load_ttl;
 mod read;
 mod refresh;
@@ -63,7 +66,6 @@ use crate::sync::{Arc, Edge, OnceLock, thread};
 use crate::table::{Node, Pin, push_on, same_as};
 use crate::time::{Advanced, Span, Tick, Watch};
 use equivalent::Equivalent;
-use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
@@ -513,26 +515,5 @@ where
 impl<K, V, S> Drop for Inner<K, V, S> {
     fn drop(&mut self) {
         self.edge.last();
-    }
-}
-
-impl<K, V, S> Clone for Cache<K, V, S> {
-    fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner) }
-    }
-}
-
-impl<K, V, S> Drop for Cache<K, V, S> {
-    fn drop(&mut self) {
-        self.inner.edge.release();
-    }
-}
-
-impl<K, V, S> fmt::Debug for Cache<K, V, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cache")
-            .field("name", &self.name())
-            .field("entry_count", &self.entry_count())
-            .finish_non_exhaustive()
     }
 }

@@ -398,7 +398,7 @@ pub(crate) fn optional<V>(option: Option<V>) -> Made<V> {
     Made::plain(option.map_or(Outcome::Nothing, Outcome::Value))
 }
 
-const NOT_ASKED: &str = "a call is told only what it asked for";
+pub(super) const NOT_ASKED: &str = "a call is told only what it asked for";
 
 pub(crate) fn value<V>(outcome: Outcome<V>) -> V {
     option(outcome).expect(NOT_ASKED)

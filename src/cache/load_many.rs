@@ -6,33 +6,28 @@
 //! orders do not wait for each other in a ring.
 
 use super::Cache;
-use super::load::{option, optional, served, wants_option};
-use super::turn::{Beginning, Turn, Wait};
-use crate::flight::{Asked, Call, Ending, Leading};
-use crate::sync::Alarm;
+use super::load::{NOT_ASKED, option, optional, served, wants_option};
+use super::turn::{Beginning, Made, Turn, Wait};
+use crate::flight::{Asked, Call, Ending, Failure, Leading, Outcome, Wants};
+use crate::sync::{Alarm, Arc};
+use std::any::TypeId;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
 
-/// Turns in hand, each with the place of its key. While they are, whoever waits for one of them on this thread panics.
-struct Hand<'c, K, V, S> {
-    /// As many as turns, in their order. Dropped before them.
-    leading: Vec<Leading>,
-    turns: Vec<(usize, Turn<'c, K, V, S>)>,
+/// Turns in hand, each with the place of its key.
+pub(super) struct Hand<'c, K, V, S> {
+    pub(super) turns: Vec<(usize, Turn<'c, K, V, S>)>,
 }
 
-impl<'c, K, V, S> Hand<'c, K, V, S>
+impl<K, V, S> Hand<'_, K, V, S>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
     S: BuildHasher + Send + Sync + 'static,
 {
-    fn new() -> Self {
-        Self { leading: Vec::new(), turns: Vec::new() }
-    }
-
-    fn take(&mut self, place: usize, turn: Turn<'c, K, V, S>) {
-        self.leading.extend(turn.lead());
-        self.turns.push((place, turn));
+    /// As long as these are there, whoever waits for one of the turns on this thread panics. As many as turns, in their order.
+    pub(super) fn mark(&self) -> Vec<Leading> {
+        self.turns.iter().filter_map(|(_, turn)| turn.lead()).collect()
     }
 
     /// Loads with one call of the user's, and gives the turns back.
@@ -40,32 +35,50 @@ where
         &mut self,
         values: &mut [Option<V>],
         brought: &mut Brought<K, V, I::IntoIter>,
-        init: &mut impl FnMut(&[&K]) -> I,
-    ) where
+        init: &mut impl FnMut(&[&K]) -> Result<I, Failure>,
+    ) -> Result<(), Failure>
+    where
         I: IntoIterator<Item = (K, V)>,
     {
         if self.turns.is_empty() {
-            return;
+            return Ok(());
         }
+        let marks = self.mark();
         let keys: Vec<&K> = self.turns.iter().map(|(_, turn)| turn.key()).collect();
-        brought.take(init(&keys).into_iter());
+        let made = init(&keys).map(|pairs| brought.take(pairs.into_iter()));
+        self.land(values, brought, (marks, made))
+    }
+
+    /// Gives the turns back, each with what was brought for it, or with the failure.
+    pub(super) fn land<I>(
+        &mut self,
+        values: &mut [Option<V>],
+        brought: &mut Brought<K, V, I>,
+        (mut marks, made): (Vec<Leading>, Result<(), Failure>),
+    ) -> Result<(), Failure>
+    where
+        I: Iterator<Item = (K, V)>,
+    {
         // Last come, first served, as the marks of who leads are taken off.
         while let Some((place, turn)) = self.turns.pop() {
             // Declared after the turn, so that the mark is off before that is given back, if user code panics.
-            let leading = self.leading.pop();
-            let value = brought.get(turn.key());
-            drop(leading);
-            values[place] = option(turn.land(optional(value)).0);
+            let mark = marks.pop();
+            let own = match &made {
+                Ok(()) => optional(brought.get(turn.key())),
+                Err(failure) => Made::plain(Outcome::Error(Arc::clone(failure))),
+            };
+            drop(mark);
+            values[place] = option(turn.land(own).0);
         }
         // What nobody asked for is ignored, and the next call's keys are not answered with it.
         brought.forget();
+        made
     }
 }
 
 impl<K, V, S> Drop for Hand<'_, K, V, S> {
     /// Gives back all turns before the first key goes: its destructor may ask for the others.
     fn drop(&mut self) {
-        self.leading.clear();
         let endings: Vec<_> = self.turns.iter_mut().filter_map(|(_, turn)| turn.give_back()).collect();
         endings.into_iter().for_each(Ending::pass_on);
     }
@@ -73,18 +86,18 @@ impl<K, V, S> Drop for Hand<'_, K, V, S> {
 
 /// What the user's call brings. It is made before the hand, and so dropped after it: if user code panics, the turns are given
 /// back by then, and the values' destructors may ask for the keys.
-struct Brought<K, V, I> {
+pub(super) struct Brought<K, V, I> {
     pairs: Option<I>,
     places: HashMap<K, usize>,
     values: Vec<Option<V>>,
 }
 
 impl<K: Hash + Eq, V, I: Iterator<Item = (K, V)>> Brought<K, V, I> {
-    fn nothing() -> Self {
+    pub(super) fn nothing() -> Self {
         Self { pairs: None, places: HashMap::new(), values: Vec::new() }
     }
 
-    fn take(&mut self, pairs: I) {
+    pub(super) fn take(&mut self, pairs: I) {
         for (key, value) in self.pairs.insert(pairs) {
             // Not in the map, where a value would be in the hands of a comparison that panics.
             self.values.push(Some(value));
@@ -147,55 +160,153 @@ where
     where
         I: IntoIterator<Item = (K, V)>,
     {
+        let mut asked = self.ask_many(keys);
+        let loaded = self.load_many(&mut asked, wants_option(), &mut |keys| Ok(init(keys)));
+        loaded.unwrap_or_else(|_| unreachable!("{NOT_ASKED}"));
+        served(asked.answer(), init)
+    }
+
+    /// As [`get_many_with`](Self::get_many_with), with a closure that may fail.
+    ///
+    /// # Errors
+    ///
+    /// The closure's error, if it fails: of all keys that it was to bring, to all who wait for them and could have had an error of the same type. And
+    /// such an error of another call that loads one of the keys. What was loaded before that is stored.
+    ///
+    /// # Panics
+    ///
+    /// As [`get_many_with`](Self::get_many_with).
+    ///
+    /// # Complexity
+    ///
+    /// As [`get_many_with`](Self::get_many_with).
+    ///
+    /// # Concurrency
+    ///
+    /// As [`get_many_with`](Self::get_many_with).
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::new(100);
+    /// cache.insert(1, "one");
+    /// let failed = cache.try_get_many_with([1, 2], |_| Err::<Vec<_>, _>("no connection"));
+    /// assert_eq!(*failed.unwrap_err(), "no connection");
+    /// let values = cache.try_get_many_with([1, 2], |_| Ok::<_, ()>([(2, "two")]));
+    /// assert_eq!(values, Ok(vec![Some("one"), Some("two")]));
+    /// ```
+    pub fn try_get_many_with<I, E>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        mut init: impl FnMut(&[&K]) -> Result<I, E>,
+    ) -> Result<Vec<Option<V>>, Arc<E>>
+    where
+        I: IntoIterator<Item = (K, V)>,
+        E: Send + Sync + 'static,
+    {
+        let mut asked = self.ask_many(keys);
+        let mut fallible = |keys: &[&K]| init(keys).map_err(|error| Arc::new(error) as Failure);
+        let loaded = self.load_many(&mut asked, wants_many::<E>(), &mut fallible);
+        served(loaded.map_err(the_error).map(|()| asked.answer()), init)
+    }
+
+    /// What of many keys is there.
+    pub(super) fn ask_many(&self, keys: impl IntoIterator<Item = K>) -> Many<K, V> {
         let keys: Vec<K> = keys.into_iter().collect();
-        let mut values = self.get_many(&keys);
+        let values = self.get_many(&keys);
         let mut first: HashMap<&K, usize> = HashMap::new();
         let missing = (0..keys.len()).filter(|&place| values[place].is_none());
-        let (new, again): (Vec<usize>, Vec<usize>) =
-            missing.partition(|&place| *first.entry(&keys[place]).or_insert(place) == place);
-        self.load_many(&keys, &new, &mut values, &mut init);
-        for place in again {
-            values[place] = values[first[&keys[place]]].clone();
+        let (mut new, mut again) = (Vec::new(), Vec::new());
+        for place in missing {
+            match *first.entry(&keys[place]).or_insert(place) {
+                same if same == place => new.push(place),
+                same => again.push((place, same)),
+            }
         }
-        served(values, (keys, init))
+        Many { keys, values, new, again }
+    }
+
+    /// Turns for those that are missing, as far as they are to be had; and what there is to wait for.
+    pub(super) fn begin_many<'c>(&'c self, asked: &mut Many<K, V>, wants: Wants) -> BegunMany<'c, K, V, S> {
+        let mut begun = BegunMany { hand: Hand { turns: Vec::new() }, waits: Vec::new() };
+        for &place in &asked.new {
+            match self.begin_load(Asked::Shared(Call::new(asked.keys[place].clone())), wants) {
+                Beginning::Hit(value) => asked.values[place] = Some(value),
+                Beginning::Leads(turn) => begun.hand.turns.push((place, turn)),
+                Beginning::Waits(wait) => begun.waits.push((place, wait)),
+            }
+        }
+        begun
     }
 
     fn load_many<I>(
         &self,
-        keys: &[K],
-        missing: &[usize],
-        values: &mut [Option<V>],
-        init: &mut impl FnMut(&[&K]) -> I,
-    ) where
+        asked: &mut Many<K, V>,
+        wants: Wants,
+        init: &mut impl FnMut(&[&K]) -> Result<I, Failure>,
+    ) -> Result<(), Failure>
+    where
         I: IntoIterator<Item = (K, V)>,
     {
         let mut brought = Brought::nothing();
-        let mut waits: Vec<(usize, Wait<'_, K, V, S>)> = Vec::new();
-        let mut hand = Hand::new();
-        for &place in missing {
-            match self.begin_load(Asked::Shared(Call::new(keys[place].clone())), wants_option()) {
-                Beginning::Hit(value) => values[place] = Some(value),
-                Beginning::Leads(turn) => hand.take(place, turn),
-                Beginning::Waits(wait) => waits.push((place, wait)),
-            }
-        }
-        hand.load(values, &mut brought, init);
+        let BegunMany { hand, mut waits } = self.begin_many(asked, wants);
+        // After the others, so that the turns are given back before keys of those go, which may ask for them.
+        let mut hand = hand;
+        let values = &mut asked.values;
+        hand.load(values, &mut brought, init)?;
         while !waits.is_empty() {
             let before = waits.len();
             let mut rest = Vec::new();
             for (place, mut wait) in waits {
-                match wait.ask().map(|heard| heard.settle(wants_option())) {
+                match wait.ask().map(|heard| heard.settle(wants)) {
                     None => rest.push((place, wait)),
+                    Some(Ok(Ok((Outcome::Error(failure), _)))) => return Err(failure),
                     Some(Ok(Ok((outcome, _)))) => values[place] = option(outcome),
-                    Some(Ok(Err(turn))) => hand.take(place, turn),
+                    Some(Ok(Err(turn))) => hand.turns.push((place, turn)),
                     Some(Err(again)) => rest.push((place, again)),
                 }
             }
             waits = rest;
-            hand.load(values, &mut brought, init);
+            hand.load(values, &mut brought, init)?;
             if waits.len() == before {
                 Alarm::NEVER.park();
             }
         }
+        Ok(())
     }
+}
+
+/// Keys that are asked for together.
+pub(super) struct Many<K, V> {
+    keys: Vec<K>,
+    pub(super) values: Vec<Option<V>>,
+    /// Places of those that are missing, each key once.
+    new: Vec<usize>,
+    /// Places of those that are missing, too, and where the same key is.
+    again: Vec<(usize, usize)>,
+}
+
+impl<K, V: Clone> Many<K, V> {
+    pub(super) fn answer(self) -> Vec<Option<V>> {
+        let Self { keys, mut values, again, .. } = self;
+        for (place, same) in again {
+            values[place] = values[same].clone();
+        }
+        served(values, keys)
+    }
+}
+
+/// Calls that wait, each with the place of its key.
+pub(super) type Waits<'c, K, V, S> = Vec<(usize, Wait<'c, K, V, S>)>;
+
+/// How a call for many keys begins. In this order: what is waited for is left after the turns were given back.
+pub(super) struct BegunMany<'c, K, V, S> {
+    pub(super) hand: Hand<'c, K, V, S>,
+    pub(super) waits: Waits<'c, K, V, S>,
+}
+
+pub(super) fn wants_many<E: 'static>() -> Wants {
+    Wants::Value { error: Some(TypeId::of::<E>()), nothing: true }
+}
+
+pub(super) fn the_error<E: Send + Sync + 'static>(failure: Failure) -> Arc<E> {
+    failure.downcast().expect(NOT_ASKED)
 }

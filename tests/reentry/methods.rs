@@ -74,6 +74,20 @@ pub(crate) const METHODS: &[Method] = &[
             |keys: &[&Key]| keys.iter().map(|other| (key(other.number()), value(k))).collect::<Vec<_>>();
         done(c.get_many_with([key(k), key(5)], bring));
     }),
+    in_turn("try_get_many_with", |c, _, k| {
+        done(c.try_get_many_with([key(k), key(5)], |_| Err::<Vec<_>, _>(())));
+    }),
+    #[cfg(feature = "async")]
+    in_turn("get_many_with_async", |c, _, k| {
+        let bring = |keys: Vec<Key>| async move {
+            keys.into_iter().map(|other| (other, value(k))).collect::<Vec<_>>()
+        };
+        done(on(c.get_many_with_async([key(k), key(5)], bring)));
+    }),
+    #[cfg(feature = "async")]
+    in_turn("try_get_many_with_async", |c, _, k| {
+        done(on(c.try_get_many_with_async([key(k), key(5)], |_| async { Err::<Vec<_>, _>(()) })));
+    }),
     in_turn("entry, or_insert", |c, _, k| done(c.entry(key(k)).or_insert(value(k)))),
     in_turn("entry, or_insert_with", |c, _, k| done(c.entry(key(k)).or_insert_with(|| value(k)))),
     in_turn("entry, or_insert_with_if", |c, _, k| {
