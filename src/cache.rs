@@ -6,8 +6,8 @@
 //! # The order of things around a lock
 //!
 //! Lock, change, unlock (in the shard); wake the reaper if it has to come earlier than it knew; let
-//! sealed debris ripen; tell the listener; drop what is ripe. User code runs after the unlock, but for
-//! `Eq`, and unpinned, but for closures and clones that look at a stored value.
+//! sealed debris ripen; then whatever may run code of the user's: tell calls that wait, tell the listener, drop what is ripe.
+//! User code runs after the unlock, but for `Eq`, and unpinned, but for closures and clones that look at a stored value.
 
 mod bound;
 mod bulk;

@@ -56,7 +56,7 @@ impl<T> Roster<T> {
     ///
     /// # Complexity
     ///
-    /// O(1), amortized: the last member takes the place, and the list becomes shorter when three quarters of it are bare.
+    /// O(1), amortized: the last member takes the place. When three quarters of the list are bare it becomes shorter.
     pub(crate) fn remove(&mut self, number: usize) -> T {
         let place = std::mem::replace(&mut self.places[number], self.free);
         self.free = number;
@@ -68,9 +68,29 @@ impl<T> Roster<T> {
         if self.members.is_empty() {
             *self = Self::new();
         } else if self.members.len() < self.members.capacity() / 4 {
-            self.members.shrink_to(2 * self.members.len());
+            self.shrink();
         }
         member
+    }
+
+    /// Gives back the memory of who has gone; of numbers (a word each), that beyond the highest one that a member has.
+    #[cold]
+    fn shrink(&mut self) {
+        self.members.shrink_to(2 * self.members.len());
+        let highest = self.members.iter().map(|(number, _)| *number).max().unwrap_or(0);
+        self.places.clear();
+        self.places.resize(highest + 1, NONE);
+        self.places.shrink_to_fit();
+        for (place, (number, _)) in self.members.iter().enumerate() {
+            self.places[*number] = place;
+        }
+        // The others are free, the lowest first, so that high ones go out of use.
+        self.free = NONE;
+        for number in (0..highest).rev() {
+            if self.places[number] == NONE {
+                self.places[number] = std::mem::replace(&mut self.free, number);
+            }
+        }
     }
 }
 
@@ -113,10 +133,10 @@ mod tests {
     fn who_has_gone_takes_no_memory() {
         let mut roster = Roster::new();
         let numbers: Vec<_> = (0..10_000).map(|member| roster.add(member)).collect();
-        for number in &numbers[10..] {
+        for number in numbers[10..].iter().rev() {
             roster.remove(*number);
         }
-        assert!(roster.members.capacity() <= 80);
+        assert!(roster.members.capacity() <= 80 && roster.places.capacity() <= 80);
         assert_eq!(roster.iter().sum::<usize>(), 45);
         for number in &numbers[..10] {
             roster.remove(*number);

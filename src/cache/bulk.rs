@@ -161,6 +161,8 @@ pub(super) struct Owed<'c, K, V, S> {
 
 impl<K, V, S> Drop for Owed<'_, K, V, S> {
     fn drop(&mut self) {
+        // The last of them may have to wake the reaper, and the first has a listener to be told.
+        self.chores.iter_mut().for_each(|chores| self.cache.start(chores));
         for chores in self.chores.drain(..) {
             self.cache.conclude(self.shard, chores, RemovalCause::Replaced);
         }

@@ -185,7 +185,9 @@ where
             Op::Nop => Deed::Nothing,
         });
         let place = (hash, &mut turn.hold);
-        let (acted, chores) = shard.act(cache, place, (was_there, &mut deed));
+        let (acted, mut chores) = shard.act(cache, place, (was_there, &mut deed));
+        // Whoever is next may be woken by code of the user's.
+        cache.start(&mut chores);
         let (is_overtaken, by_own) = match acted {
             Acted::Done(ending) => {
                 let mut ending = ending.expect("a flight is in the books until it ends");

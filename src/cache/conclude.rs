@@ -1,13 +1,14 @@
 //! What an operation leaves to be done after the unlock, and in which order: see `cache.rs`.
+//!
+//! First what others rely on: the reaper is woken, and graces begin. A writer that finds the books saying that the reaper is to come,
+//! does not wake it again. So that waits for no listener, no destructor, and no waker of somebody else's runtime: an operation that
+//! runs any code of the user's before it concludes, starts its chores itself.
 
 use super::Cache;
 use crate::listener::RemovalCause;
-use crate::shard::{Chores, Left, Seldom, Shard};
+use crate::shard::{Chores, Left, Shard};
 use crate::sync::catch;
-use crate::table::{Ripe, Sealed, Unlinked};
-
-/// What comes after the listener was told of what was replaced or removed, and whether what is ripe is to be dropped at once.
-type After<K, V> = (Option<Box<Left<K, V>>>, Option<Ripe<K, V>>, bool);
+use crate::table::{Sealed, Unlinked};
 
 impl<K, V, S> Cache<K, V, S> {
     /// After the unlock: what an operation left to do. Unpinned, unless the caller's own caller holds a
@@ -20,48 +21,48 @@ impl<K, V, S> Cache<K, V, S> {
     }
 
     #[inline(never)]
-    fn conclude_with(&self, shard: &Shard<K, V>, chores: Chores<K, V>, cause: RemovalCause) {
+    fn conclude_with(&self, shard: &Shard<K, V>, mut chores: Chores<K, V>, cause: RemovalCause) {
+        self.start(&mut chores);
         let Chores { seldom, removed } = chores;
-        let (left, ripe, heavy) = seldom.map_or((None, None, false), |seldom| self.start(*seldom));
         if let Some(removed) = removed {
             self.tell(shard, removed, cause);
         }
-        if let Some(left) = left {
+        let Some(seldom) = seldom else { return };
+        if let Some(left) = seldom.left {
             self.tell_of_left(shard, *left);
         }
-        if let Some(ripe) = ripe {
+        if let Some(ripe) = seldom.ripe {
             shard.dispose(ripe);
         }
-        if heavy {
+        if seldom.is_heavy {
             self.help();
         }
     }
 
     /// Drops what is ripe, on a writer's thread that has just pushed.
     #[cold]
-    pub(super) fn help(&self) {
+    fn help(&self) {
         self.parts().shards.iter().for_each(Shard::help);
     }
 
-    /// What comes before the listener is told. What comes after is handed back.
-    #[cold]
-    pub(super) fn start(&self, mut seldom: Seldom<K, V>) -> After<K, V> {
-        let elsewhere = seldom.left.iter_mut().flat_map(|left| &mut left.elsewhere);
-        let heavy = elsewhere.fold(false, |heavy, (_, chores)| self.start_early(chores) | heavy);
-        if let (Some(at), Some(registration)) = (seldom.wake, self.inner.registration.get()) {
-            registration.wake(at);
+    /// Wakes the reaper and begins graces, if that has not been done yet. Runs no code of the user's, and may be called while pinned.
+    #[inline]
+    pub(super) fn start(&self, chores: &mut Chores<K, V>) {
+        if chores.seldom.is_some() {
+            self.start_seldom(chores);
         }
-        let heavy = seldom.sealed.is_some_and(Sealed::start) | heavy;
-        (seldom.left, seldom.ripe, heavy)
     }
 
-    /// Starts what others rely on, where the rest has to wait: the reaper is woken, and debris begins to ripen.
     #[cold]
-    pub(super) fn start_early(&self, chores: &mut Chores<K, V>) -> bool {
-        let Some(seldom) = &mut chores.seldom else { return false };
-        let (wake, sealed) = (seldom.wake.take(), seldom.sealed.take());
-        let (.., heavy) = self.start(Seldom { wake, sealed, left: None, ripe: None });
-        heavy
+    fn start_seldom(&self, chores: &mut Chores<K, V>) {
+        let Some(seldom) = &mut chores.seldom else { return };
+        if let (Some(at), Some(registration)) = (seldom.wake.take(), self.inner.registration.get()) {
+            registration.wake(at);
+        }
+        seldom.is_heavy |= seldom.sealed.take().is_some_and(Sealed::start);
+        // Of other shards, which gave up room.
+        let elsewhere = seldom.left.iter_mut().flat_map(|left| &mut left.elsewhere);
+        elsewhere.for_each(|(_, chores)| self.start(chores));
     }
 
     /// Tells the listener of what did not stay.

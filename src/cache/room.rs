@@ -22,6 +22,8 @@ impl<K, V, S> Around<K, V> for Cache<K, V, S> {
     fn raise(&self, credit: &mut Held<'_, K, V>) {
         let Parts { shards, terms, .. } = self.parts();
         let Some(account) = self.account() else { return };
+        // What the operation has given up itself so far. It looks its key up again before it concludes, and may wait.
+        credit.evicted.iter_mut().for_each(|(_, chores)| self.start(chores));
         let (own, rest) = credit.own;
         loop {
             let free = account.take_up_to(credit.lacking);
@@ -43,18 +45,15 @@ impl<K, V, S> Around<K, V> for Cache<K, V, S> {
                 credit.is_own_turn = true;
                 return;
             }
-            let (given, chores) = shards[number].give(terms, credit.lacking);
+            let (given, mut chores) = shards[number].give(terms, credit.lacking);
+            self.start(&mut chores);
             credit.room += given;
             credit.lacking = credit.lacking.saturating_sub(given);
             credit.evicted.push((number, chores));
         }
     }
 
-    fn conclude(&self, mut evicted: Evicted<K, V>) {
-        let heavy = evicted.iter_mut().fold(false, |heavy, (_, chores)| self.start_early(chores) | heavy);
-        if heavy {
-            self.help();
-        }
+    fn conclude(&self, evicted: Evicted<K, V>) {
         for (number, chores) in evicted {
             self.conclude(&self.parts().shards[number], chores, RemovalCause::Size);
         }

@@ -355,7 +355,7 @@ where
         let shard = turn.shard();
         let loaded = &*kept.insert(value.clone());
         let weight = weigher.as_ref().map_or(1, |weigher| weigher(turn.key(), loaded));
-        let Landed { ending, chores, is_stored } = loop {
+        let Landed { ending, mut chores, is_stored } = loop {
             let ruling = expiry.as_deref().zip(kept.as_ref());
             let ruling = ruling.map(|(expiry, loaded)| turn.ruling(expiry, turn.key(), loaded));
             drop(leading);
@@ -365,6 +365,8 @@ where
                 None => leading = turn.lead(),
             }
         };
+        // Wakers come next, and keys' destructors.
+        cache.start(&mut chores);
         // If it is still there. The flight is somebody else's by now.
         let call = turn.hold.call.take();
         let outcome = tell(ending, Outcome::Value(value));

@@ -277,23 +277,20 @@ struct Gone<'c, K, V, S> {
     rest: Vec<Rest<'c, K, V>>,
 }
 
-/// What is left to do, and whether heavy values wait to be dropped.
-type Rest<'c, K, V> = (&'c Shard<K, V>, Chores<K, V>, bool);
+/// What is left to do, and is started.
+type Rest<'c, K, V> = (&'c Shard<K, V>, Chores<K, V>);
 
 impl<'c, K, V, S> Gone<'c, K, V, S> {
     fn add(&mut self, shard: &'c Shard<K, V>, mut chores: Chores<K, V>) {
-        let heavy = self.cache.start_early(&mut chores);
-        self.rest.push((shard, chores, heavy));
+        self.cache.start(&mut chores);
+        self.rest.push((shard, chores));
     }
 }
 
 impl<K, V, S> Drop for Gone<'_, K, V, S> {
     fn drop(&mut self) {
-        for (shard, chores, heavy) in self.rest.drain(..) {
+        for (shard, chores) in self.rest.drain(..) {
             self.cache.conclude(shard, chores, RemovalCause::Explicit);
-            if heavy {
-                self.cache.help();
-            }
         }
     }
 }

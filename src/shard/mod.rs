@@ -285,12 +285,14 @@ pub(crate) struct Chores<K, V> {
 pub(crate) struct Seldom<K, V> {
     /// The reaper is to come at this tick, earlier than it knew.
     pub(crate) wake: Option<Tick>,
-    /// To be started.
+    /// To be started. Both before any code of the user's runs: others rely on it.
     pub(crate) sealed: Option<Sealed>,
     /// The listener is to be told of these too.
     pub(crate) left: Option<Box<Left<K, V>>>,
     /// To be disposed of, after the listener was told.
     pub(crate) ripe: Option<Ripe<K, V>>,
+    /// What is ripe anywhere is to be dropped at once, as was seen when `sealed` was started.
+    pub(crate) is_heavy: bool,
 }
 
 thread_local! {
@@ -551,7 +553,7 @@ impl<K, V> Shard<K, V> {
         self.publish(table, ledger);
         let left = ledger.left.take();
         (wake.is_some() || sealed.is_some() || left.is_some() || ripe.is_some())
-            .then(|| Box::new(Seldom { wake, sealed, left, ripe }))
+            .then(|| Box::new(Seldom { wake, sealed, left, ripe, is_heavy: false }))
     }
 
     /// Drops ripe values, and makes room of them for the next inserts.
