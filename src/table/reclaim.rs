@@ -35,6 +35,8 @@ const EACH_LEAST: Span = Span::from_nanos(16_000);
 const EACH_MOST: Span = Span::from_nanos(32_000);
 /// Sealed batches that were found not to be ripe, after which a writer looks no further.
 const LOOKS: usize = 4;
+/// Sealed batches of which a push has ended none, for each that is sealed before the next push.
+const IN_VAIN: usize = 8;
 /// Sealed batches from which on a writer looks whether some are ripe.
 const BACKLOG: usize = if cfg!(tidewheel_loom) { 1 } else { 4 };
 
@@ -112,6 +114,11 @@ pub(super) struct Debris<K, V> {
     each: Span,
     open_arrays: Vec<Array>,
     sealed: VecDeque<Batch>,
+    /// So many more are sealed before one is pushed.
+    patience: usize,
+    /// How often it was looked whether a batch is ripe.
+    #[cfg(test)]
+    looks: usize,
     /// An empty list with room, for the next batch.
     spare: Vec<RowId>,
     of: PhantomData<(K, V)>,
@@ -131,6 +138,9 @@ impl<K, V> Debris<K, V> {
             each: Span::NONE,
             open_arrays: Vec::new(),
             sealed: VecDeque::new(),
+            patience: 0,
+            #[cfg(test)]
+            looks: 0,
             spare: Vec::new(),
             of: PhantomData,
         }
@@ -224,7 +234,11 @@ impl<K, V> Debris<K, V> {
         self.sealed.push_back(Batch { grace: Arc::clone(&grace), rows, arrays });
         // As many wait as that, and the first of them has not ripened yet: then none has.
         let backlog = self.sealed.len().checked_sub(BACKLOG);
-        let push = backlog.is_some_and(|first| !self.sealed[first].grace.is_over());
+        let is_due = backlog.is_some_and(|first| !self.sealed[first].grace.is_over());
+        let push = is_due && self.patience == 0;
+        // Somebody is pinned, the longer the more there is; and what a push costs, it costs all threads. So an eighth more may
+        // come before the next. The reaper comes by anyway.
+        self.patience = if push { self.sealed.len() / IN_VAIN } else { self.patience.saturating_sub(1) };
         Some(Sealed { grace, push: push || heavy, heavy, old_at: None })
     }
 
@@ -236,6 +250,10 @@ impl<K, V> Debris<K, V> {
         let (mut index, mut taken, mut green) = (0, 0, 0);
         while index < self.sealed.len() && (all || taken < HELP) && green < LOOKS {
             let batch = &self.sealed[index];
+            #[cfg(test)]
+            {
+                self.looks += 1;
+            }
             green += usize::from(!batch.grace.is_over());
             // What a smaller capacity evicts at once is more than a batch, and no more than four.
             let is_small = batch.rows.len() <= 4 * BATCH && batch.arrays.is_empty();
@@ -352,5 +370,38 @@ impl<K, V> Ripe<K, V> {
 impl<K, V> fmt::Debug for Ripe<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ripe").field("batches", &self.batches.len()).finish()
+    }
+}
+
+#[cfg(all(test, not(tidewheel_loom)))]
+mod tests {
+    use super::super::Pin;
+    use super::*;
+
+    /// However much waits already because somebody is pinned, one more batch takes as many steps as the first: so many looks, and
+    /// pushes ever more seldom. When nobody is, all of it goes.
+    #[test]
+    fn what_waits_under_a_guard_makes_no_seal_dearer() {
+        const SEALS: usize = 10_000;
+        let pin = Pin::new();
+        let mut debris = Debris::<u64, u64>::new();
+        let (mut pushes, mut vacated) = (0, 0);
+        for _ in 0..SEALS {
+            debris.add(Unlinked { row: RowId::FIRST, node: NonNull::dangling(), weight: 0 });
+            let sealed = debris.seal().expect("something is in it");
+            pushes += usize::from(sealed.push);
+            let _ = sealed.start();
+            assert!(debris.take_ripe(false, |_| panic!("the guard protects it")).is_empty());
+        }
+        assert!(debris.looks <= LOOKS * SEALS, "{} looks", debris.looks);
+        assert!(pushes <= SEALS / 50, "{pushes} pushes");
+        drop(pin);
+        // Other tests pin their threads, too, for a while.
+        while vacated < SEALS {
+            epoch::push_on();
+            let _ = debris.take_ripe(true, |_| vacated += 1);
+            std::thread::yield_now();
+        }
+        assert!(!debris.has_sealed());
     }
 }
