@@ -20,6 +20,7 @@ mod handle;
 mod load;
 #[cfg(feature = "async")]
 mod load_async;
+mod load_detached;
 mod load_many;
 #[cfg(feature = "async")]
 mod load_many_async;
@@ -42,6 +43,9 @@ pub(crate) use bound::{Bound, Weigher};
 pub(crate) use load::{
     fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
 };
+pub use load_detached::LoadJob;
+#[cfg(feature = "async")]
+pub use load_detached::LoadTask;
 pub(crate) use refresh::Background;
 pub use refresh::RefreshJob;
 #[cfg(feature = "async")]

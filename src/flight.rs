@@ -388,6 +388,13 @@ impl<K, V> Flights<K, V> {
         Hold { ticket: Some(ticket), call }
     }
 
+    /// Another call waits for one that leads, and comes first: on behalf of the same caller, who does not run the closure himself.
+    pub(crate) fn accompany(&mut self, ticket: Ticket, call: Arc<Call<K, V>>, wants: Wants) {
+        if let Some(flight) = self.get_mut(ticket) {
+            flight.waiting.get_or_insert_default().push_front(Waiting { call, wants });
+        }
+    }
+
     /// A leader that computes looks at the key, and goes by what it sees: what overtook it before is no news any more.
     /// `aim` is what it does next.
     pub(crate) fn catch_up(&mut self, hold: &Hold<K, V>, aim: Aim) {

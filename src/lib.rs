@@ -92,9 +92,9 @@ mod wheel;
 pub mod docs;
 
 pub use builder::CacheBuilder;
+pub use cache::{Cache, LoadJob, RefreshJob, Settings, WeakCache};
 #[cfg(feature = "async")]
-pub use cache::RefreshTask;
-pub use cache::{Cache, RefreshJob, Settings, WeakCache};
+pub use cache::{LoadTask, RefreshTask};
 pub use computed::{CompResult, Entry, Op};
 pub use entry::{EntryRef, ReadGuard};
 pub use error::{BuildError, CapacityError, LoadError, NoRandomness, TimedOut};

@@ -37,7 +37,8 @@ where
     /// # Concurrency
     ///
     /// As [`get_with`](Self::get_with). Cancel safe: if this call is dropped while it waits, it leaves; while it loads, the next of those
-    /// who wait loads with its own. Time limits are your runtime's to set: `timeout(limit, cache.get_with_async(..))`.
+    /// who wait loads with its own. Time limits are your runtime's to set: `timeout(limit, cache.get_with_async(..))`; for a load that goes on meanwhile
+    /// see [`get_with_detached_async`](Self::get_with_detached_async).
     /// A call that loads, and is kept without being polled, holds up its key until that is written or removed.
     ///
     /// Async code should not call [`get_with`](Self::get_with) for a key that other async code may be loading: it would keep

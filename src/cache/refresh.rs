@@ -44,6 +44,12 @@ pub(crate) struct Stale<V> {
     claim: Claim,
 }
 
+impl<V> Stale<V> {
+    pub(super) fn value(&self) -> &V {
+        &self.value
+    }
+}
+
 /// Loading one anew, under way. In this order: where both are dropped, it is the turn first, as the value's destructor may ask
 /// for the key.
 type Renewal<'c, K, V, S> = (Stale<V>, Turn<'c, K, V, S>);

@@ -276,6 +276,18 @@ where
         closure()
     }
 
+    /// A call that waits for this one, whose closure is about to run elsewhere.
+    pub(super) fn accompany(&self, wants: Wants) -> Wait<'c, K, V, S>
+    where
+        K: Clone,
+    {
+        let Self { cache, hash, .. } = *self;
+        let ticket = self.hold.ticket.expect("it has just begun");
+        let call = self.run(|| Call::new(self.key().clone()));
+        self.shard().accompany(ticket, Arc::clone(&call), wants);
+        Wait { cache, hash, ticket, call: Some(call) }
+    }
+
     /// As long as that is there, what waits for the call from this thread panics.
     pub(super) fn lead(&self) -> Option<Leading> {
         self.hold.ticket.map(Leading::enter)

@@ -361,6 +361,11 @@ impl<K, V> Shard<K, V> {
         self.table.lock().parts().1.flights.end(hold, kind)
     }
 
+    /// A call waits for one that leads on behalf of the same caller.
+    pub(crate) fn accompany(&self, ticket: Ticket, call: Arc<Call<K, V>>, wants: Wants) {
+        self.table.lock().parts().1.flights.accompany(ticket, call, wants);
+    }
+
     /// A call waits no more. Its handle is for the caller to drop.
     pub(crate) fn leave(&self, ticket: Ticket, call: &Arc<Call<K, V>>) -> Option<Arc<Call<K, V>>> {
         self.table.lock().parts().1.flights.forget(ticket, call)

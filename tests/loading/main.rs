@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `threads.rs` | callers that are threads |
+//! | `detached.rs` | loads that go on without the calls that began them |
 //! | `futures.rs` | callers that are futures, on several executors |
 //! | `cancelled.rs` | futures that are dropped |
 //! | `counted.rs` | what a call counts as in the statistics |
@@ -27,6 +28,8 @@ mod cancelled;
 mod counted;
 #[cfg(feature = "async")]
 mod destructors;
+#[cfg(feature = "async")]
+mod detached;
 #[cfg(feature = "async")]
 mod futures;
 #[cfg(feature = "async")]

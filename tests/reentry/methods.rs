@@ -134,6 +134,27 @@ pub(crate) const METHODS: &[Method] = &[
     in_turn("optionally_get_with", |c, _, k| done(c.optionally_get_with(key(k), || Some(value(k))))),
     in_turn("optionally_get_with, none", |c, _, k| done(c.optionally_get_with(key(k), || None))),
     in_turn("optionally_get_with_by_ref", |c, _, k| done(c.optionally_get_with_by_ref(&Id(k), || None))),
+    in_turn("get_with_detached", |c, _, k| {
+        done(c.get_with_detached(key(k), LONG, move || value(k), |job| job()));
+    }),
+    in_turn("try_get_with_detached", |c, _, k| {
+        done(c.try_get_with_detached(key(k), LONG, || Err(()), |job| job()));
+    }),
+    in_turn("optionally_get_with_detached", |c, _, k| {
+        done(c.optionally_get_with_detached(key(k), LONG, || None, |job| job()));
+    }),
+    #[cfg(feature = "async")]
+    in_turn("get_with_detached_async", |c, _, k| {
+        done(on(c.get_with_detached_async(key(k), async move { value(k) }, on)));
+    }),
+    #[cfg(feature = "async")]
+    in_turn("try_get_with_detached_async", |c, _, k| {
+        done(on(c.try_get_with_detached_async(key(k), async { Err(()) }, on)));
+    }),
+    #[cfg(feature = "async")]
+    in_turn("optionally_get_with_detached_async", |c, _, k| {
+        done(on(c.optionally_get_with_detached_async(key(k), async { None }, on)));
+    }),
     in_turn("get_with_ttl", |c, _, k| done(c.get_with_ttl(key(k), || (value(k), LONG)))),
     in_turn("try_get_with_ttl", |c, _, k| done(c.try_get_with_ttl(key(k), || Err(())))),
     in_turn("optionally_get_with_ttl", |c, _, k| {
