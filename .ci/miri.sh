@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Small tests under Miri, which checks every access to memory, and takes some thousand times as long: a few minutes. It knows
+# no `membarrier`, so readers have fences there (`src/sync.rs`).
+#
+# Skipped where no nightly toolchain has Miri and the source of the standard library: rustup component add --toolchain
+# nightly miri rust-src
+#
+#   .ci/miri.sh [seeds]     threads are scheduled in so many ways (4)
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+seeds=${1:-4}
+if ! have_toolchain nightly || ! cargo +nightly miri --version >/dev/null 2>&1; then
+    say "skipped: there is no nightly toolchain with Miri"
+    exit 0
+fi
+if ! run cargo +nightly miri setup --quiet; then
+    say "skipped: Miri cannot build the standard library here, whose source (rust-src) it needs"
+    exit 0
+fi
+
+run env MIRIFLAGS="-Zmiri-many-seeds=0..$seeds" cargo +nightly miri test --quiet --all-features --test tiny
+run cargo +nightly miri test --quiet --all-features --test expiry
