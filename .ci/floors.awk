@@ -9,7 +9,7 @@ BEGIN {
     n = split("process sync time hash error stats rows column roster", a, " "); for (i = 1; i <= n; i++) floor[a[i]] = 0
     n = split("wheel policy flight reaper table", a, " "); for (i = 1; i <= n; i++) floor[a[i]] = 1
     n = split("shard", a, " "); for (i = 1; i <= n; i++) floor[a[i]] = 2
-    n = split("cache builder entry computed select expiry listener iter snapshot", a, " "); for (i = 1; i <= n; i++) floor[a[i]] = 3
+    n = split("cache builder entry computed select expiry life listener iter snapshot", a, " "); for (i = 1; i <= n; i++) floor[a[i]] = 3
     floor["session"] = 4
     n = split("hash rows column roster wheel policy flight table shard", a, " "); for (i = 1; i <= n; i++) private[a[i]] = 1
 }

@@ -237,6 +237,10 @@ impl<K, V> CacheBuilder<K, V> {
 
     /// How long an entry lives after it was written or touched. Default: for ever.
     ///
+    /// Each write starts it again: [`replace`](Cache::replace), [`update`](Cache::update) and computations of entries, too. So what is
+    /// written often enough never ends by it. Where it shall, a window that begins with the first write and is not made longer, write with
+    /// [`Life::Keep`](crate::Life::Keep), or set a [`max_age`](Self::max_age).
+    ///
     /// An entry is visible until its deadline, and out of memory, its value dropped, within two
     /// seconds after it. Zero: entries are never visible. More than 146 years: for ever.
     ///
@@ -294,7 +298,8 @@ impl<K, V> CacheBuilder<K, V> {
 
     /// How old an entry can get, however often it is written or touched. Default: as old as it likes.
     ///
-    /// Only `insert` and what is made of it begin a new age; `replace`, `update`, `rename` and `rename_with` carry it over.
+    /// Only `insert` and what is made of it begin a new age; `replace`, `update`, `rename` and `rename_with` carry it over. So it is a fixed window for
+    /// every entry of the cache; for single writes there is [`Life::Keep`](crate::Life::Keep), which keeps a time to live.
     ///
     /// ```
     /// use std::time::Duration;

@@ -17,6 +17,7 @@ mod compute_async;
 mod conclude;
 mod fork;
 mod handle;
+mod life;
 mod load;
 #[cfg(feature = "async")]
 mod load_async;
@@ -40,6 +41,7 @@ mod write;
 
 pub use bound::Settings;
 pub(crate) use bound::{Bound, Weigher};
+pub use life::WithLife;
 pub(crate) use load::{
     fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
 };

@@ -94,7 +94,7 @@ pub trait Expiry<K, V>: Send + Sync + 'static {
     /// How long an entry lives on that gets another value: by `replace`, `update`, or `insert` over a live one. `value` is
     /// the new one; `duration_until_expiry` is what was left of the entry, whatever would have ended it. That same answer,
     /// which is the default, leaves the end that was set before. (The cache's times to live and to idle start again in any
-    /// case.)
+    /// case.) It is not asked about a write with [`Life::Keep`](crate::Life::Keep), after which the end is as it was.
     ///
     /// ```
     /// # use std::time::Duration;

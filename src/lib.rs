@@ -69,6 +69,7 @@ mod expiry;
 mod flight;
 mod hash;
 mod iter;
+mod life;
 mod listener;
 #[cfg(tidewheel_loom)]
 #[doc(hidden)]
@@ -92,15 +93,20 @@ mod wheel;
 pub mod docs;
 
 pub use builder::CacheBuilder;
-pub use cache::{Cache, LoadJob, RefreshJob, Settings, WeakCache};
+pub use cache::{Cache, LoadJob, RefreshJob, Settings, WeakCache, WithLife};
 #[cfg(feature = "async")]
 pub use cache::{LoadTask, RefreshTask};
 pub use computed::{CompResult, Entry, Op};
 pub use entry::{EntryRef, ReadGuard};
+/// What a key is looked up by, where that is of another type: crate `equivalent`, as `hashbrown` and `indexmap` have it. Whatever a
+/// key [borrows](std::borrow::Borrow) as has it already; others say what is equal, and hash as the key does.
+#[doc(no_inline)]
+pub use equivalent::Equivalent;
 pub use error::{BuildError, CapacityError, LoadError, NoRandomness, TimedOut};
 pub use expiry::Expiry;
 pub use hash::{DefaultHasher, RandomState};
 pub use iter::{Drain, GuardIter, Iter, Keys};
+pub use life::Life;
 pub use listener::RemovalCause;
 pub use policy::EvictionPolicy;
 pub use reaper::Reaper;

@@ -13,6 +13,7 @@ use crate::computed::{CompResult, Entry, Op};
 use crate::error::TimedOut;
 use crate::flight::{Outcome, Wants};
 use crate::hash::RandomState;
+use crate::life::Life;
 use crate::sync::{Alarm, Arc};
 use equivalent::Equivalent;
 use std::convert::Infallible;
@@ -95,7 +96,7 @@ where
     /// assert_eq!(count("a").into_value(), 2);
     /// ```
     pub fn entry(&self, key: K) -> EntrySelector<'_, ByValue<K>, K, V, S> {
-        EntrySelector { cache: self, key: ByValue(key) }
+        EntrySelector { cache: self, key: ByValue(key), life: Life::Restart }
     }
 
     /// As [`entry`](Self::entry), with a key that is made into an owned one only where it has to be.
@@ -108,7 +109,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
-        EntrySelector { cache: self, key: ByRef(key) }
+        EntrySelector { cache: self, key: ByRef(key), life: Life::Restart }
     }
 }
 
@@ -149,6 +150,28 @@ where
 pub struct EntrySelector<'c, G, K, V, S = RandomState> {
     cache: &'c Cache<K, V, S>,
     key: G,
+    life: Life,
+}
+
+impl<G, K, V, S> EntrySelector<'_, G, K, V, S> {
+    /// What becomes of the entry's time to live where this call stores a value. Without it, [`Life::Restart`].
+    ///
+    /// Where an `or_...` waits for another call's closure, that call says.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{Cache, Life, ManualClock};
+    ///
+    /// let cache = Cache::builder().time_to_live(Duration::from_secs(60)).clock(ManualClock::new()).build()?;
+    /// cache.entry("short").with_life(Life::Ttl(Duration::from_secs(5))).or_insert(1);
+    /// assert_eq!(cache.remaining_ttl("short"), Some(Duration::from_secs(5)));
+    /// cache.entry("short").with_life(Life::Endless).and_upsert_with(|_| 2);
+    /// assert_eq!(cache.remaining_ttl("short"), Some(Duration::MAX));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn with_life(self, life: Life) -> Self {
+        Self { life, ..self }
+    }
 }
 
 impl<G, K, V, S> EntrySelector<'_, G, K, V, S>
@@ -251,7 +274,7 @@ where
                 return served(Entry::found(self.key.into_owned(), value), (init, replace_if));
             }
         }
-        self.cache.load_unless(self.key.into_owned(), init, replace_if)
+        self.cache.load_unless((self.key.into_owned(), self.life), init, replace_if)
     }
 
     /// The key's entry; if there is none, the closure makes its value, or says that there is none.
@@ -309,8 +332,8 @@ where
 
     /// Stores what the closure makes of the key's entry, or of there being none. (Upsert: update, or insert.)
     ///
-    /// Over a live entry it restarts the time to live and keeps the age, as [`Cache::update`] does; else it is
-    /// an [`insert`](Cache::insert). The look at the old value counts as no use. A value that is too heavy for the cache is told, and not kept.
+    /// Over a live entry it restarts the time to live and keeps the age, as [`Cache::update`] does (or what
+    /// [`with_life`](Self::with_life) says); else it is an [`insert`](Cache::insert). The look at the old value counts as no use. A value that is too heavy for the cache is told, and not kept.
     ///
     /// # Panics
     ///
@@ -495,12 +518,13 @@ where
         alarm: &Alarm,
         compute: impl FnMut(Option<Entry<K, V>>) -> Result<Op<V>, E>,
     ) -> Option<Result<CompResult<K, V>, E>> {
-        self.cache.compute(self.key.into_owned(), alarm, compute)
+        self.cache.compute((self.key.into_owned(), self.life), alarm, compute)
     }
 
     /// What a load came to, by this call's closure or another one's.
     #[inline]
     fn load(&self, wants: Wants, init: impl FnOnce() -> Made<V>) -> (Outcome<V>, bool) {
+        let init = || init().with_life(self.life);
         self.cache.load_entry((self.key.lent(), || self.key.owned()), wants, init)
     }
 

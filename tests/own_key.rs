@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
-use tidewheel::{Cache, CacheBuilder, Expiry, ManualClock, Op, Reaper, SessionManager};
+use tidewheel::{Cache, CacheBuilder, Expiry, Life, ManualClock, Op, Reaper, SessionManager};
 use watchdog::Watchdog;
 
 /// In seconds: a closure that never ends is seen by then.
@@ -43,6 +43,24 @@ type Call = fn(&Numbers, &mut dyn FnMut());
 const CALLS: &[(&str, Call)] = &[
     ("update", |cache, write| {
         cache.update(&1, |old| {
+            write();
+            old + 1
+        });
+    }),
+    ("update_with", |cache, write| {
+        cache.update_with(&1, |old| {
+            write();
+            (old + 1, ())
+        });
+    }),
+    ("modify", |cache, write| {
+        cache.modify(&1, |value| {
+            write();
+            *value += 1;
+        });
+    }),
+    ("with_life, update", |cache, write| {
+        cache.with_life(Life::Keep).update(&1, |old| {
             write();
             old + 1
         });

@@ -36,6 +36,7 @@ use super::{Cache, Parts};
 use crate::computed::{CompResult, Entry, Op};
 use crate::flight::{Aim, Outcome};
 use crate::hash::HashBits;
+use crate::life::Life;
 use crate::listener::RemovalCause;
 use crate::shard::{Acted, Deed, Ruling, Shard};
 use crate::sync::Alarm;
@@ -71,7 +72,7 @@ where
     /// Does what a closure makes of a key's entry. `None` if the alarm goes off before it is this call's turn.
     pub(crate) fn compute<E>(
         &self,
-        key: K,
+        (key, life): (K, Life),
         alarm: &Alarm,
         mut closure: impl FnMut(Option<Entry<K, V>>) -> Result<Op<V>, E>,
     ) -> Option<Result<CompResult<K, V>, E>> {
@@ -87,7 +88,7 @@ where
                     break Err(error);
                 }
             };
-            match turn.act(Some(was_there), op) {
+            match turn.act(Some(was_there), op, life) {
                 Ok(result) => break Ok(result),
                 Err((stale, again)) => {
                     let by_own = stale.by_own;
@@ -103,7 +104,7 @@ where
     /// A key's entry, unless it is out of date; else the closure makes its value anew.
     pub(crate) fn load_unless(
         &self,
-        key: K,
+        (key, life): (K, Life),
         init: impl FnOnce() -> V,
         mut is_out_of_date: impl FnMut(&V) -> bool,
     ) -> Entry<K, V> {
@@ -120,7 +121,7 @@ where
             old => {
                 turn.run(|| drop(old));
                 let value = turn.run(init);
-                served(turn.land_over(value), is_out_of_date)
+                served(turn.land_over(value, life), is_out_of_date)
             }
         }
     }
@@ -164,6 +165,7 @@ where
         self,
         was_there: Option<bool>,
         op: Op<V>,
+        life: Life,
     ) -> Result<CompResult<K, V>, (Stale<V>, Self)> {
         // Before the turn: if user code panics below, that is given back before the destructors of what is in here run, which
         // may ask for the key (C3).
@@ -172,14 +174,14 @@ where
         let mut turn = self;
         let cache = turn.cache;
         let (hash, shard) = turn.place();
-        let Some((was_there, weight, ruling)) = turn.run(|| turn.plan(was_there, &mut plan)) else {
+        let Some((was_there, weight, ruling)) = turn.run(|| turn.plan(was_there, &mut plan, life)) else {
             return Err((Stale { op: plan.op, is_overtaken: false, by_own: false }, turn));
         };
         let (puts, removes) = (matches!(plan.op, Op::Put(_)), matches!(plan.op, Op::Remove));
         deed = Some(match plan.op {
             Op::Put(value) => {
                 let key = plan.key.expect("what is put was planned with its key");
-                Deed::Put { entry: (key, value), weight, ruling }
+                Deed::Put { entry: (key, value), weight, life: (life.of_update(), ruling) }
             }
             Op::Remove => Deed::Remove,
             Op::Nop => Deed::Nothing,
@@ -218,7 +220,12 @@ where
 
     /// All of the user's code that it takes, before anything is changed: whether there is an entry, and how to store what is put.
     /// `None`, and nothing planned, if it can be seen that the closure's answer is stale.
-    fn plan(&self, was_there: Option<bool>, plan: &mut Plan<K, V>) -> Option<(bool, u32, Ruling)> {
+    fn plan(
+        &self,
+        was_there: Option<bool>,
+        plan: &mut Plan<K, V>,
+        life: Life,
+    ) -> Option<(bool, u32, Ruling)> {
         let (hash, shard) = self.place();
         let pin = Pin::new();
         // Another one than was looked at, perhaps: but then the flight is overtaken (C2).
@@ -238,6 +245,7 @@ where
         let ruling = match (expiry, found) {
             (None, _) => Ruling::NONE,
             (Some(expiry), None) => created(&**expiry, key, value),
+            (Some(_), Some(_)) if life == Life::Keep => Ruling::Keep,
             (Some(expiry), Some(node)) => self.cache.updated(&**expiry, (key, value), node),
         };
         Some((is_there, self.cache.weigh(key, value), ruling))
@@ -245,10 +253,10 @@ where
 
     /// Stores a value that was not computed from what is there: over it, too, unless that was written or removed meanwhile.
     /// Then what was written is told; if there is nothing, this value, and it is not stored, as what a load makes is not.
-    pub(super) fn land_over(self, made: V) -> Entry<K, V> {
+    pub(super) fn land_over(self, made: V, life: Life) -> Entry<K, V> {
         let (mut op, mut turn) = (Op::Put(made), self);
         loop {
-            let (stale, again) = match turn.act(None, op) {
+            let (stale, again) = match turn.act(None, op, life) {
                 Ok(result) => return result.unwrap(),
                 Err(back) => back,
             };

@@ -11,6 +11,7 @@ use super::rounds::Rounds;
 use super::turn::{Beginning, Heard, Turn};
 use crate::computed::{CompResult, Entry, Op};
 use crate::flight::Aim;
+use crate::life::Life;
 use std::future::Future;
 use std::hash::{BuildHasher, Hash};
 use std::pin::pin;
@@ -24,7 +25,7 @@ where
     /// As `compute`.
     pub(crate) async fn compute_async<E, F>(
         &self,
-        key: K,
+        (key, life): (K, Life),
         mut closure: impl FnMut(Option<Entry<K, V>>) -> F,
     ) -> Result<CompResult<K, V>, E>
     where
@@ -47,7 +48,7 @@ where
                     break Err(error);
                 }
             };
-            match turn.act(Some(was_there), op) {
+            match turn.act(Some(was_there), op, life) {
                 Ok(result) => break Ok(result),
                 Err((stale, again)) => {
                     let by_own = stale.by_own;
@@ -65,7 +66,7 @@ where
     /// As `load_unless`.
     pub(crate) async fn load_unless_async(
         &self,
-        key: K,
+        (key, life): (K, Life),
         init: impl Future<Output = V>,
         mut is_out_of_date: impl FnMut(&V) -> bool,
     ) -> Entry<K, V> {
@@ -84,7 +85,7 @@ where
                 turn.run(|| drop(old));
                 let running = init.as_mut().as_pin_mut().expect(STILL_THERE);
                 let value = turn.drive(running).await;
-                turn.land_over(value)
+                turn.land_over(value, life)
             }
         };
         // As `served`.

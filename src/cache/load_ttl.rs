@@ -6,18 +6,18 @@ use super::Cache;
 use super::load::{NO_ALARM, failed, option, result, served, value, wants_option, wants_result, wants_value};
 use super::turn::Made;
 use crate::flight::Outcome;
+use crate::life::Life;
 use crate::sync::{Alarm, Arc};
-use crate::time::Span;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
 /// A value, and how long it lives.
 fn lasting<V>((value, ttl): (V, Duration)) -> Made<V> {
-    Made { outcome: Outcome::Value(value), ttl: Some(Span::from_duration(ttl)) }
+    Made::value(value).with_life(Life::Ttl(ttl))
 }
 
 fn lasting_if<V>(made: Option<(V, Duration)>) -> Made<V> {
-    made.map_or(Made { outcome: Outcome::Nothing, ttl: None }, lasting)
+    made.map_or_else(|| Made::plain(Outcome::Nothing), lasting)
 }
 
 fn lasting_or_failed<V, E: Send + Sync + 'static>(made: Result<(V, Duration), E>) -> Made<V> {

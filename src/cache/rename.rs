@@ -3,7 +3,7 @@
 
 use super::Cache;
 use crate::listener::RemovalCause;
-use crate::shard::{Expected, Life, Ruling};
+use crate::shard::{Expected, Lasting, Ruling};
 use crate::table::{Node, Pin, same_as};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -100,7 +100,7 @@ where
             let weight = self.weigh(&new_key, &value);
             Some((value, weight, ruling, answer, departure))
         })?;
-        let life = (Life::Moved(times, expires), ruling);
+        let life = (Lasting::Moved(times, expires), ruling);
         let entry = ((new_key, value), weight);
         // If everything was removed meanwhile, so was this one.
         let chores = new_shard.insert_if(self, new_hash, entry, life, &Expected::Arrival(departure)).ok()?;

@@ -5,7 +5,8 @@ use super::rounds::{Round, Rounds};
 use super::{Cache, Parts};
 use crate::expiry::Expiry;
 use crate::hash::HashBits;
-use crate::shard::{Chores, Expected, Life, Replaced, Ruled, Ruling, Shard};
+use crate::life::Life;
+use crate::shard::{Chores, Expected, Lasting, Replaced, Ruled, Ruling, Shard};
 use crate::table::{Node, Pin, same_as};
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;
@@ -55,29 +56,45 @@ where
     #[inline(never)]
     pub(super) fn insert_as_ruled(
         &self,
-        expiry: &dyn Expiry<K, V>,
+        place: (HashBits, &Shard<K, V>),
+        entry: (K, V),
+        lasting: Lasting,
+    ) -> Chores<K, V> {
+        self.insert_seen(place, entry, lasting, |_| ()).1
+    }
+
+    /// `insert`, with what is made of the live value that it replaces, if there is one. Whatever is the user's code, runs before
+    /// anything is changed, and until it is about what is there.
+    pub(super) fn insert_seen<R>(
+        &self,
         (hash, shard): (HashBits, &Shard<K, V>),
         mut entry: (K, V),
-        ttl: Span,
-    ) -> Chores<K, V> {
-        let terms = &self.parts().terms;
+        lasting: Lasting,
+        mut see: impl FnMut(&V) -> R,
+    ) -> (Option<R>, Chores<K, V>) {
+        let Parts { terms, expiry, .. } = self.parts();
         let weight = self.weigh(&entry.0, &entry.1);
         let mut rounds = Rounds::new();
         loop {
             let pin = Pin::new();
             let old = shard.visible::<false>(&terms.clock, hash, same_as(&entry.0), &pin);
             let mut round = rounds.begin((hash, shard), old, &pin);
-            let (expected, ruling) = match old {
-                None => (Expected::Absent, created(expiry, &entry.0, &entry.1)),
-                Some(node) => (Expected::This(node), self.updated(expiry, (&entry.0, &entry.1), node)),
+            let seen = old.map(|node| see(node.value()));
+            let ruling = match (expiry, old) {
+                (None, _) => Ruling::NONE,
+                (Some(expiry), None) => created(&**expiry, &entry.0, &entry.1),
+                (Some(_), Some(_)) if lasting == Lasting::Kept => Ruling::Keep,
+                (Some(expiry), Some(node)) => self.updated(&**expiry, (&entry.0, &entry.1), node),
             };
             Round::has_run(&mut round);
-            let inserted = shard.insert_if(self, hash, (entry, weight), (Life::New(ttl), ruling), &expected);
+            let expected = old.map_or(Expected::Absent, Expected::This);
+            let inserted = shard.insert_if(self, hash, (entry, weight), (lasting, ruling), &expected);
             drop(pin);
             match inserted {
-                Ok(chores) => return chores,
+                Ok(chores) => return (seen, chores),
                 Err(back) => entry = back,
             }
+            drop(seen);
             rounds = rounds.lose(round);
         }
     }
@@ -89,6 +106,7 @@ where
         expiry: &dyn Expiry<K, V>,
         (hash, shard): (HashBits, &Shard<K, V>),
         mut entry: (K, V),
+        life: Life,
     ) -> (Replaced<K, V>, Chores<K, V>) {
         let terms = &self.parts().terms;
         let weight = self.weigh(&entry.0, &entry.1);
@@ -99,9 +117,13 @@ where
                 return (Replaced::Gone(entry.0, entry.1), Chores::none());
             };
             let mut round = rounds.begin((hash, shard), Some(node), &pin);
-            let ruling = self.updated(expiry, (&entry.0, &entry.1), node);
+            let ruling = match life {
+                Life::Keep => Ruling::Keep,
+                _ => self.updated(expiry, (&entry.0, &entry.1), node),
+            };
             Round::has_run(&mut round);
-            let (replaced, chores) = shard.replace(self, hash, (entry, weight), (Some(node), ruling));
+            let how = (Some(node), (life.of_update(), ruling));
+            let (replaced, chores) = shard.replace_as(self, hash, (entry, weight), how);
             drop(pin);
             let Replaced::Changed(key, value) = replaced else {
                 return (replaced, chores);

@@ -10,29 +10,35 @@ use crate::flight::{
     Aim, Asked, Begun, Call, Ending, Hold, Kind, Leading, Outcome, Spoken, Ticket, Told, Wants, Who,
 };
 use crate::hash::HashBits;
+use crate::life::Life;
 use crate::listener::RemovalCause;
 use crate::shard::{self, Claim, Found, Landed, Onward, Ruling, Shard};
 use crate::sync::{Alarm, Arc, catch, thread};
 use crate::table::{Pin, same_as};
-use crate::time::Span;
 use std::hash::{BuildHasher, Hash};
 
 /// What a call's own closure came to.
 pub(crate) struct Made<V> {
     pub(super) outcome: Outcome<V>,
-    /// How long it said that the value lives.
-    pub(super) ttl: Option<Span>,
+    /// What it said of how long the value lives.
+    pub(super) life: Life,
 }
 
 impl<V> Made<V> {
     /// That lives as long as values of the cache do.
     #[inline]
     pub(crate) fn plain(outcome: Outcome<V>) -> Self {
-        Self { outcome, ttl: None }
+        Self { outcome, life: Life::Restart }
     }
 
     pub(crate) fn value(value: V) -> Self {
         Self::plain(Outcome::Value(value))
+    }
+
+    /// The same, with another life.
+    #[inline]
+    pub(crate) fn with_life(self, life: Life) -> Self {
+        Self { life, ..self }
     }
 }
 
@@ -350,7 +356,7 @@ where
     }
 
     fn land_leading(self, made: Made<V>, leading: Option<Leading>) -> (Outcome<V>, Origin) {
-        let Made { outcome, ttl } = made;
+        let Made { outcome, life } = made;
         let value = match outcome {
             Outcome::Value(value) => value,
             outcome => {
@@ -371,7 +377,8 @@ where
             let ruling = expiry.as_deref().zip(kept.as_ref());
             let ruling = ruling.map(|(expiry, loaded)| turn.ruling(expiry, turn.key(), loaded));
             drop(leading);
-            match shard.land(cache, (turn.hash, &mut turn.hold), (&mut kept, weight, ttl), ruling) {
+            let life = (life.of_update(), ruling);
+            match shard.land(cache, (turn.hash, &mut turn.hold), (&mut kept, weight), life) {
                 Some(landed) => break landed,
                 // The entry that the `Expiry` was asked about has come to its end.
                 None => leading = turn.lead(),

@@ -1,11 +1,13 @@
 //! Writes: each takes the lock of one shard, once, and runs user code outside it.
 
+use super::life::changed;
 use super::rounds::{Round, Rounds};
 use super::rule::created;
 use super::{Cache, Parts};
 use crate::hash::HashBits;
+use crate::life::Life;
 use crate::listener::RemovalCause;
-use crate::shard::{Cleared, Life, Removed, Replaced, Ruling, Shard, Times};
+use crate::shard::{Cleared, Lasting, Removed, Replaced, Ruling, Shard, Times};
 use crate::table::{Cursor, Node, Pin, same_as};
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;
@@ -33,7 +35,7 @@ where
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn insert(&self, key: K, value: V) {
-        self.store(self.locate(&key), (key, value), self.parts().terms.ttl);
+        self.store(self.locate(&key), (key, value), Lasting::New(self.parts().terms.ttl));
     }
 
     /// As [`insert`](Self::insert), with a time to live of its own, which touches and updates restart.
@@ -47,18 +49,57 @@ where
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration) {
-        self.store(self.locate(&key), (key, value), Span::from_duration(ttl));
+        self.store(self.locate(&key), (key, value), Lasting::New(Span::from_duration(ttl)));
     }
 
-    fn store(&self, (hash, shard): (HashBits, &Shard<K, V>), entry: (K, V), ttl: Span) {
-        let Parts { expiry, .. } = self.parts();
-        let chores = if let Some(expiry) = expiry {
-            self.insert_as_ruled(&**expiry, (hash, shard), entry, ttl)
+    #[inline]
+    pub(super) fn store(&self, (hash, shard): (HashBits, &Shard<K, V>), entry: (K, V), lasting: Lasting) {
+        let chores = if self.parts().expiry.is_some() {
+            self.insert_as_ruled((hash, shard), entry, lasting)
         } else {
             let weight = self.weigh(&entry.0, &entry.1);
-            shard.insert(self, hash, entry, weight, (Life::New(ttl), Ruling::NONE))
+            match lasting {
+                Lasting::New(ttl) => shard.insert(self, hash, entry, weight, ttl),
+                _ => shard.insert_as(self, hash, entry, weight, (lasting, Ruling::NONE)),
+            }
         };
         self.conclude(shard, chores, RemovalCause::Replaced);
+    }
+
+    /// As [`insert`](Self::insert), and gives a clone of the live value back that it replaced, if there was one. Of all who
+    /// write the key, exactly one is given each value: what it replaced itself.
+    ///
+    /// # Panics
+    ///
+    /// As `insert`. And if the clone does: nothing is changed then.
+    ///
+    /// # Concurrency
+    ///
+    /// The clone is made outside every lock, before anything is changed. If another write to the key comes
+    /// first, another one is made, of that write's value.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// assert_eq!(cache.swap("k", 1), None);
+    /// assert_eq!(cache.swap("k", 2), Some(1));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn swap(&self, key: K, value: V) -> Option<V>
+    where
+        V: Clone,
+    {
+        self.swap_lasting((key, value), Life::Restart)
+    }
+
+    pub(super) fn swap_lasting(&self, entry: (K, V), life: Life) -> Option<V>
+    where
+        V: Clone,
+    {
+        let (hash, shard) = self.locate(&entry.0);
+        let lasting = life.of_insert(self.parts().terms.ttl);
+        let (old, chores) = self.insert_seen((hash, shard), entry, lasting, V::clone);
+        self.conclude(shard, chores, RemovalCause::Replaced);
+        old
     }
 
     /// Stores an entry if the key has no live one.
@@ -74,12 +115,16 @@ where
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn try_insert(&self, key: K, value: V) -> Result<(), (K, V)> {
+        self.try_store((key, value), Lasting::New(self.parts().terms.ttl))
+    }
+
+    #[inline]
+    pub(super) fn try_store(&self, (key, value): (K, V), lasting: Lasting) -> Result<(), (K, V)> {
         let (hash, shard) = self.locate(&key);
-        let Parts { terms, expiry, .. } = self.parts();
+        let Parts { expiry, .. } = self.parts();
         let ruling = expiry.as_deref().map_or(Ruling::NONE, |expiry| created(expiry, &key, &value));
         let weight = self.weigh(&key, &value);
-        let life = (Life::New(terms.ttl), ruling);
-        let (result, chores) = shard.try_insert(self, hash, ((key, value), weight), life);
+        let (result, chores) = shard.try_insert(self, hash, ((key, value), weight), (lasting, ruling));
         self.conclude(shard, chores, RemovalCause::Replaced);
         result
     }
@@ -102,6 +147,15 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
         K: Clone,
     {
+        self.replace_lasting(key, value, Life::Restart)
+    }
+
+    #[inline]
+    pub(super) fn replace_lasting<Q>(&self, key: &Q, value: V, life: Life) -> Result<(), V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        K: Clone,
+    {
         let (hash, shard) = self.locate(key);
         let Parts { terms, expiry, .. } = self.parts();
         let pin = Pin::new();
@@ -111,10 +165,10 @@ where
         let entry = (node.key().clone(), value);
         drop(pin);
         let (replaced, chores) = if let Some(expiry) = expiry {
-            self.replace_as_ruled(&**expiry, (hash, shard), entry)
+            self.replace_as_ruled(&**expiry, (hash, shard), entry, life)
         } else {
             let weight = self.weigh(&entry.0, &entry.1);
-            shard.replace(self, hash, (entry, weight), (None, Ruling::NONE))
+            shard.replace_for(self, hash, (entry, weight), None, (life.of_update(), Ruling::NONE))
         };
         self.conclude(shard, chores, RemovalCause::Replaced);
         match replaced {
@@ -126,6 +180,10 @@ where
 
     /// Computes a new value from the old one and stores it, atomically; restarts the time to live and keeps
     /// the age. False if there is no live entry, or none is left when the new value is ready.
+    ///
+    /// The time to live starts again: what is updated often enough never ends by it. For a window that is fixed, such as a rate
+    /// limit's, use [`with_life`](Self::with_life) and [`Life::Keep`], or a [`max_age`](crate::CacheBuilder::max_age). For an answer from the closure,
+    /// [`update_with`](Self::update_with).
     ///
     /// # Panics
     ///
@@ -151,21 +209,97 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
         K: Clone,
     {
-        match self.update_once(key, &mut compute, Rounds::new()) {
+        self.update_lasting(key, |old| (compute(old), ()), Life::Restart).is_some()
+    }
+
+    /// As [`update`](Self::update), and returns what the closure returns beside the new value: what was counted, what was there
+    /// before. `None` if nothing was stored, as there is no live entry.
+    ///
+    /// What is returned is of the run whose value was stored. So of those who count a key up, each is told another number.
+    ///
+    /// # Panics
+    ///
+    /// As `update`.
+    ///
+    /// # Concurrency
+    ///
+    /// As `update`.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert("ticket", 0);
+    /// let next = || cache.update_with("ticket", |n| (n + 1, n + 1));
+    /// assert_eq!((next(), next()), (Some(1), Some(2)));
+    /// assert_eq!(cache.update_with("none", |n| (n + 1, *n)), None);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn update_with<Q, R>(&self, key: &Q, compute: impl FnMut(&V) -> (V, R)) -> Option<R>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        K: Clone,
+    {
+        self.update_lasting(key, compute, Life::Restart)
+    }
+
+    /// As [`update_with`](Self::update_with), on a clone of the value that the closure changes, and with what the closure returns.
+    ///
+    /// # Panics
+    ///
+    /// As [`update`](Self::update), and if the clone does; nothing is changed then.
+    ///
+    /// # Concurrency
+    ///
+    /// As [`update`](Self::update). What the closure does to the clone of a lost run goes with it.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert("stack", vec![1, 2]);
+    /// assert_eq!(cache.modify("stack", |stack| stack.pop()), Some(Some(2)));
+    /// assert_eq!(cache.get("stack"), Some(vec![1]));
+    /// assert_eq!(cache.modify("none", |stack| stack.pop()), None);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn modify<Q, R>(&self, key: &Q, mut change: impl FnMut(&mut V) -> R) -> Option<R>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        K: Clone,
+        V: Clone,
+    {
+        self.update_lasting(key, |old| changed(old, &mut change), Life::Restart)
+    }
+
+    #[inline]
+    pub(super) fn update_lasting<Q, R>(
+        &self,
+        key: &Q,
+        mut compute: impl FnMut(&V) -> (V, R),
+        life: Life,
+    ) -> Option<R>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        K: Clone,
+    {
+        match self.update_once(key, &mut compute, life, Rounds::new()) {
             Ok(done) => done,
-            Err(rounds) => self.update_again(key, &mut compute, rounds),
+            Err(rounds) => self.update_again(key, &mut compute, life, rounds),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn update_again<Q>(&self, key: &Q, compute: &mut impl FnMut(&V) -> V, mut rounds: Rounds) -> bool
+    fn update_again<Q, R>(
+        &self,
+        key: &Q,
+        compute: &mut impl FnMut(&V) -> (V, R),
+        life: Life,
+        mut rounds: Rounds,
+    ) -> Option<R>
     where
         Q: ?Sized + Hash + Equivalent<K>,
         K: Clone,
     {
         loop {
-            match self.update_once(key, compute, rounds) {
+            match self.update_once(key, compute, life, rounds) {
                 Ok(done) => return done,
                 Err(lost) => rounds = lost,
             }
@@ -174,12 +308,13 @@ where
 
     /// One round; if it is lost, the rounds so far.
     #[inline(always)]
-    fn update_once<Q>(
+    fn update_once<Q, R>(
         &self,
         key: &Q,
-        compute: &mut impl FnMut(&V) -> V,
+        compute: &mut impl FnMut(&V) -> (V, R),
+        life: Life,
         rounds: Rounds,
-    ) -> Result<bool, Rounds>
+    ) -> Result<Option<R>, Rounds>
     where
         Q: ?Sized + Hash + Equivalent<K>,
         K: Clone,
@@ -188,17 +323,21 @@ where
         let Parts { terms, expiry, .. } = self.parts();
         let pin = Pin::new();
         let Some(node) = shard.visible::<false>(&terms.clock, hash, same_as(key), &pin) else {
-            return Ok(false);
+            return Ok(None);
         };
         let mut round = rounds.begin((hash, shard), Some(node), &pin);
-        let entry = (node.key().clone(), compute(node.value()));
+        let key = node.key().clone();
+        let (value, answer) = compute(node.value());
+        let entry = (key, value);
         let ruling = match expiry {
             None => Ruling::NONE,
+            Some(_) if life == Life::Keep => Ruling::Keep,
             Some(expiry) => self.updated(&**expiry, (&entry.0, &entry.1), node),
         };
         let weight = self.weigh(&entry.0, &entry.1);
         Round::has_run(&mut round);
-        let (replaced, chores) = shard.replace(self, hash, (entry, weight), (Some(node), ruling));
+        let life = (life.of_update(), ruling);
+        let (replaced, chores) = shard.replace_for(self, hash, (entry, weight), Some(node), life);
         // From here on user code runs that may take its time: nobody else's memory waits for it.
         drop(pin);
         if let Replaced::Changed(..) = replaced {
@@ -206,7 +345,7 @@ where
         }
         drop(round);
         self.conclude(shard, chores, RemovalCause::Replaced);
-        Ok(matches!(replaced, Replaced::Done))
+        Ok(Some(answer).filter(|_| matches!(replaced, Replaced::Done)))
     }
 
     /// Restarts a live entry's own time to live. Never shortens what it has, and leaves a persisted entry

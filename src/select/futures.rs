@@ -144,7 +144,7 @@ where
                 return served(Entry::found(self.key.into_owned(), value), (init, replace_if));
             }
         }
-        self.cache.load_unless_async(self.key.into_owned(), init, replace_if).await
+        self.cache.load_unless_async((self.key.into_owned(), self.life), init, replace_if).await
     }
 
     /// As [`or_optionally_insert_with`](Self::or_optionally_insert_with), for async code: the future makes the value, or says that
@@ -266,7 +266,7 @@ where
             let value = compute(found);
             async { Ok(Op::Put(value.await)) }
         };
-        sure(self.cache.compute_async(self.key.into_owned(), compute).await).unwrap()
+        sure(self.cache.compute_async((self.key.into_owned(), self.life), compute).await).unwrap()
     }
 
     /// As [`and_compute_with`](Self::and_compute_with), for async code: the closure answers with a future, which says what is to
@@ -306,7 +306,7 @@ where
             let op = compute(found);
             async { Ok(op.await) }
         };
-        sure(self.cache.compute_async(self.key.into_owned(), compute).await)
+        sure(self.cache.compute_async((self.key.into_owned(), self.life), compute).await)
     }
 
     /// As [`and_try_compute_with`](Self::and_try_compute_with), for async code: the closure answers with a future, which says what is to
@@ -347,10 +347,11 @@ where
     where
         F: Future<Output = Result<Op<V>, E>>,
     {
-        self.cache.compute_async(self.key.into_owned(), compute).await
+        self.cache.compute_async((self.key.into_owned(), self.life), compute).await
     }
 
     async fn load_async(&self, wants: Wants, init: impl Future<Output = Made<V>>) -> (Outcome<V>, bool) {
+        let init = async { init.await.with_life(self.life) };
         self.cache.load_entry_async((self.key.lent(), || self.key.owned()), wants, init).await
     }
 }

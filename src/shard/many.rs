@@ -5,7 +5,7 @@
 //! the caller asked for it. One that takes another's place reads the clock anew, after its seal.
 
 use super::credit::{Around, Credit};
-use super::{Chores, Life, Ruling, Shard};
+use super::{Chores, Lasting, Ruling, Shard};
 use crate::hash::HashBits;
 use crate::table::same_as;
 
@@ -53,7 +53,7 @@ impl<K: Eq, V> Shard<K, V> {
                 now = terms.clock.now();
             }
             let Some(Waiting { hash, entry, weight }) = waiting.pop() else { return };
-            let known = (place.zip(seal), now, (Life::New(terms.ttl), Ruling::NONE));
+            let known = (place.zip(seal), now, (Lasting::New(terms.ttl), Ruling::NONE));
             let left = self.put(terms, (&mut table, ledger), hash, (entry, weight), known);
             // What comes seldom should not wait for the rest.
             let is_done = left.seldom.is_some();

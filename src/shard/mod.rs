@@ -60,7 +60,7 @@ mod write;
 pub(crate) use clear::{Cleared, Clearings, Departure};
 pub(crate) use credit::{Around, Evicted, Held};
 pub(crate) use fresh::{Claim, Fresh};
-pub(crate) use life::Life;
+pub(crate) use life::Lasting;
 pub(crate) use many::Waiting;
 #[cfg(feature = "serde")]
 pub(crate) use record::{Comeback, Record, Returned};
@@ -88,7 +88,7 @@ use std::cell::Cell;
 use std::fmt;
 
 /// The times of an entry that outlive a replacement.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Times {
     /// The entry's own time to live; `ENDLESS` for none.
     pub(crate) ttl: Span,

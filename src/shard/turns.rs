@@ -6,12 +6,12 @@
 
 use super::credit::{Around, Credit};
 use super::write::{Removed, Replaced, Table, drop_expired};
-use super::{Chores, Claim, Ledger, Life, Ruling, Shard, Terms};
+use super::{Chores, Claim, Lasting, Ledger, Ruling, Shard, Terms};
 use crate::flight::{Aim, Asked, Begun, Call, Ending, Hold, Kind, Ticket, Wants, Watching};
 use crate::hash::HashBits;
 use crate::sync::Arc;
 use crate::table::{Node, Pin, Place, same_as};
-use crate::time::{Span, Tick};
+use crate::time::Tick;
 
 /// What a call that wants a value finds.
 pub(crate) enum Found<K, V> {
@@ -55,7 +55,7 @@ pub(crate) enum Anew<K, V> {
 pub(crate) enum Deed<K, V> {
     Nothing,
     Remove,
-    Put { entry: (K, V), weight: u32, ruling: Ruling },
+    Put { entry: (K, V), weight: u32, life: (Lasting, Ruling) },
 }
 
 /// What came of it.
@@ -194,15 +194,15 @@ impl<K: Eq, V> Shard<K, V> {
     /// Stores what was loaded, unless the key was written or removed meanwhile, and ends the flight, once no user code can panic
     /// any more. What is not stored is left where it was, for the caller to drop, outside the lock and the turn.
     ///
-    /// Over a live entry it is a replacement: no reload gives an entry a longer life than `replace` would, unless the loader said so
-    /// (`ttl`). `ruling`: what an
+    /// Over a live entry it is a replacement: no reload gives an entry a longer life than `replace` would, unless the loader said so.
+    /// The ruling: what an
     /// `Expiry` said, and whether of a value in a live entry's place. `None`, and nothing done, if that is not so any more.
     pub(crate) fn land(
         &self,
         around: &impl Around<K, V>,
         (hash, hold): (HashBits, &mut Hold<K, V>),
-        (loaded, weight, ttl): (&mut Option<V>, u32, Option<Span>),
-        ruling: Option<(Ruling, bool)>,
+        (loaded, weight): (&mut Option<V>, u32),
+        (lasting, ruling): (Lasting, Option<(Ruling, bool)>),
     ) -> Option<Landed<K, V>> {
         let (terms, mut credit) = (around.terms(), Credit::none(around));
         loop {
@@ -234,9 +234,15 @@ impl<K: Eq, V> Shard<K, V> {
                 return Some(Landed { ending, chores: Chores::none(), is_stored: false });
             };
             ledger.note_write(hash, place);
-            let life = ttl.map_or(Life::Restarted, Life::Lasting);
-            let life = (life, ruling.map_or(Ruling::NONE, |(ruling, _)| ruling));
-            let chores = self.put(terms, (&mut table, ledger), hash, (entry, weight), (sealed, now, life));
+            let ruling = ruling.map_or(Ruling::NONE, |(ruling, _)| ruling);
+            let (books, entry) = ((&mut table, ledger), (entry, weight));
+            // The usual case knows what it is.
+            let chores = match lasting {
+                Lasting::Restarted => {
+                    self.put(terms, books, hash, entry, (sealed, now, (Lasting::Restarted, ruling)))
+                }
+                _ => self.put_as(terms, books, hash, entry, (sealed, now, (lasting, ruling))),
+            };
             let is_stored = !chores.has_refused();
             return Some(Landed { ending, chores, is_stored });
         }
@@ -312,11 +318,11 @@ impl<K: Eq, V> Shard<K, V> {
             ledger.note_write(hash, place);
         }
         let (undone, chores) = match (deed.take(), alive) {
-            (Some(Deed::Put { entry, weight, ruling }), None) => {
+            (Some(Deed::Put { entry, weight, life }), None) => {
                 // What is left of an entry that is over.
                 let sealed = place.map(|place| (place, table.node(place).seal()));
-                let known = (sealed, now, (Life::Restarted, ruling));
-                (None, self.put(terms, (table, ledger), hash, (entry, weight), known))
+                let known = (sealed, now, life);
+                (None, self.put_as(terms, (table, ledger), hash, (entry, weight), known))
             }
             (Some(deed), Some(place)) => self.act_on(terms, (table, ledger), (hash, place), deed),
             (_, None) | (None, _) => (None, Chores::none()),
@@ -343,11 +349,11 @@ impl<K: Eq, V> Shard<K, V> {
                 (Removed::Done(..), chores) => (None, chores),
                 (Removed::Gone | Removed::Changed, chores) => (Some(Deed::Remove), chores),
             },
-            Deed::Put { entry, weight, ruling } => {
-                match self.replace_at(terms, books, (hash, place), (entry, weight), ruling) {
+            Deed::Put { entry, weight, life } => {
+                match self.replace_at(terms, books, (hash, place), (entry, weight), life) {
                     (Replaced::Done, chores) => (None, chores),
                     (Replaced::Gone(key, value) | Replaced::Changed(key, value), chores) => {
-                        (Some(Deed::Put { entry: (key, value), weight, ruling }), chores)
+                        (Some(Deed::Put { entry: (key, value), weight, life }), chores)
                     }
                 }
             }

@@ -7,7 +7,7 @@
 use super::bounds::Ends;
 use super::credit::{Around, Credit};
 use super::room::{fetch_for_insert, make_room, make_room_in_place};
-use super::{Chores, Expected, Ledger, Life, Ruling, Shard, Terms, Times, stays};
+use super::{Chores, Expected, Lasting, Ledger, Ruling, Shard, Terms, Times, stays};
 use crate::hash::HashBits;
 use crate::table::{Node, Pin, Place, Seal, Touch, Unlinked, Writing, same_as};
 use crate::time::{Span, Tick};
@@ -37,14 +37,39 @@ pub(crate) enum Removed {
 pub(super) type Table<'a, 't, K, V> = Writing<'a, 't, K, V, Ledger<K, V>>;
 
 impl<K: Eq, V> Shard<K, V> {
-    /// Stores an entry, whatever was there.
+    /// Stores an entry, whatever was there, with this time to live.
     pub(crate) fn insert(
         &self,
         around: &impl Around<K, V>,
         hash: HashBits,
         entry: (K, V),
         weight: u32,
-        life: (Life, Ruling),
+        ttl: Span,
+    ) -> Chores<K, V> {
+        self.insert_inline(around, hash, entry, weight, (Lasting::New(ttl), Ruling::NONE))
+    }
+
+    /// The same, whatever is said of its life. On its own, so that the usual case knows what it is.
+    #[inline(never)]
+    pub(crate) fn insert_as(
+        &self,
+        around: &impl Around<K, V>,
+        hash: HashBits,
+        entry: (K, V),
+        weight: u32,
+        life: (Lasting, Ruling),
+    ) -> Chores<K, V> {
+        self.insert_inline(around, hash, entry, weight, life)
+    }
+
+    #[inline(always)]
+    fn insert_inline(
+        &self,
+        around: &impl Around<K, V>,
+        hash: HashBits,
+        entry: (K, V),
+        weight: u32,
+        life: (Lasting, Ruling),
     ) -> Chores<K, V> {
         let (terms, mut credit) = (around.terms(), Credit::none(around));
         loop {
@@ -69,7 +94,7 @@ impl<K: Eq, V> Shard<K, V> {
         around: &impl Around<K, V>,
         hash: HashBits,
         (entry, weight): ((K, V), u32),
-        life: (Life, Ruling),
+        life: (Lasting, Ruling),
         expected: &Expected<'_, K, V>,
     ) -> Result<Chores<K, V>, (K, V)> {
         let (terms, mut credit) = (around.terms(), Credit::none(around));
@@ -107,6 +132,19 @@ impl<K: Eq, V> Shard<K, V> {
         }
     }
 
+    /// As `put`, on its own: where it is rare.
+    #[inline(never)]
+    pub(super) fn put_as(
+        &self,
+        terms: &Terms,
+        books: (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
+        hash: HashBits,
+        entry: ((K, V), u32),
+        known: (Option<(Place, Seal)>, Tick, (Lasting, Ruling)),
+    ) -> Chores<K, V> {
+        self.put(terms, books, hash, entry, known)
+    }
+
     /// Stores an entry, in the place of a sealed one if there is one.
     #[inline(always)]
     pub(super) fn put(
@@ -115,13 +153,12 @@ impl<K: Eq, V> Shard<K, V> {
         (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
         hash: HashBits,
         (entry, weight): ((K, V), u32),
-        (sealed, now, life): (Option<(Place, Seal)>, Tick, (Life, Ruling)),
+        (sealed, now, life): (Option<(Place, Seal)>, Tick, (Lasting, Ruling)),
     ) -> Chores<K, V> {
         let alive = sealed.as_ref().filter(|(_, seal)| seal.was_alive(now));
         let over = alive.map(|(place, seal)| (table.row(*place), seal.tick()));
         let (times, ends) = ledger.ends_of_write(terms, (now, hash.home()), over, life);
         let deadline = ends.deadline.tick();
-        terms.note(times.ttl);
         if ledger.is_too_heavy(weight) {
             return self.refuse(terms, (table, ledger), entry, (sealed.map(|(place, _)| place), now));
         }
@@ -153,7 +190,7 @@ impl<K: Eq, V> Shard<K, V> {
         around: &impl Around<K, V>,
         hash: HashBits,
         ((key, value), weight): ((K, V), u32),
-        life: (Life, Ruling),
+        life: (Lasting, Ruling),
     ) -> (Result<(), (K, V)>, Chores<K, V>) {
         let (terms, mut credit) = (around.terms(), Credit::none(around));
         loop {
@@ -183,12 +220,51 @@ impl<K: Eq, V> Shard<K, V> {
     }
 
     /// Puts a new value in the place of a live entry's: of any, or of `expected` alone.
-    pub(crate) fn replace(
+    #[inline(always)]
+    pub(crate) fn replace_for(
+        &self,
+        around: &impl Around<K, V>,
+        hash: HashBits,
+        entry: ((K, V), u32),
+        expected: Option<&Node<K, V>>,
+        (lasting, ruling): (Lasting, Ruling),
+    ) -> (Replaced<K, V>, Chores<K, V>) {
+        match lasting {
+            Lasting::Restarted => self.replace(around, hash, entry, (expected, ruling)),
+            _ => self.replace_as(around, hash, entry, (expected, (lasting, ruling))),
+        }
+    }
+
+    /// The same; its own time to live begins anew.
+    fn replace(
+        &self,
+        around: &impl Around<K, V>,
+        hash: HashBits,
+        entry: ((K, V), u32),
+        (expected, ruling): (Option<&Node<K, V>>, Ruling),
+    ) -> (Replaced<K, V>, Chores<K, V>) {
+        self.replace_inline(around, hash, entry, (expected, (Lasting::Restarted, ruling)))
+    }
+
+    /// The same, whatever becomes of the time to live. On its own, so that the usual case knows what it is.
+    #[inline(never)]
+    pub(crate) fn replace_as(
+        &self,
+        around: &impl Around<K, V>,
+        hash: HashBits,
+        entry: ((K, V), u32),
+        how: (Option<&Node<K, V>>, (Lasting, Ruling)),
+    ) -> (Replaced<K, V>, Chores<K, V>) {
+        self.replace_inline(around, hash, entry, how)
+    }
+
+    #[inline(always)]
+    fn replace_inline(
         &self,
         around: &impl Around<K, V>,
         hash: HashBits,
         ((key, value), weight): ((K, V), u32),
-        (expected, ruling): (Option<&Node<K, V>>, Ruling),
+        (expected, life): (Option<&Node<K, V>>, (Lasting, Ruling)),
     ) -> (Replaced<K, V>, Chores<K, V>) {
         let mut credit = Credit::none(around);
         loop {
@@ -207,7 +283,7 @@ impl<K: Eq, V> Shard<K, V> {
                 continue;
             }
             let (books, entry) = ((&mut table, ledger), ((key, value), weight));
-            return self.replace_at(around.terms(), books, (hash, place), entry, ruling);
+            return self.replace_at(around.terms(), books, (hash, place), entry, life);
         }
     }
 
@@ -219,7 +295,7 @@ impl<K: Eq, V> Shard<K, V> {
         (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
         (hash, place): (HashBits, Place),
         ((key, value), weight): ((K, V), u32),
-        ruling: Ruling,
+        life: (Lasting, Ruling),
     ) -> (Replaced<K, V>, Chores<K, V>) {
         let node = table.node(place);
         let seal = node.seal();
@@ -227,7 +303,7 @@ impl<K: Eq, V> Shard<K, V> {
         let row = table.row(place);
         // If it was not alive, the claim below fails.
         let over = Some((row, seal.tick()));
-        let (times, ends) = ledger.ends_of_write(terms, (now, hash.home()), over, (Life::Restarted, ruling));
+        let (times, ends) = ledger.ends_of_write(terms, (now, hash.home()), over, life);
         let deadline = ends.deadline.tick();
         if !node.claim(&seal, now, deadline) {
             drop_expired(terms, table, ledger, place);
@@ -420,7 +496,9 @@ fn exchange<K, V>(
     let old = table.replace(place, row, entry, ends.deadline).weighing(weighed);
     ledger.bind(terms, row, ends);
     let deadline = ends.deadline.tick();
-    if ledger.renew(row) || !(is_filed && stays(before, deadline)) {
+    // Of the same deadline nobody is warned again.
+    let is_renewed = before != deadline && ledger.renew(row);
+    if is_renewed || !(is_filed && stays(before, deadline)) {
         ledger.file_again(row, deadline, now);
     }
     old

@@ -3,12 +3,15 @@
 
 mod model;
 
-use model::{Answer, Answers, Key, Op, Pair, Refresh, Setup};
+use model::{Answer, Answers, Key, Op, Pair, Refresh, Setup, WRITES, done};
 use proptest::prelude::{Just, Strategy, any};
 use proptest::test_runner::Config;
 use proptest::{collection, option, prop_oneof, proptest, sample};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use tidewheel::{Cache, CacheBuilder, Expiry, ManualClock};
+use tidewheel::{Cache, CacheBuilder, Expiry, Life, ManualClock};
 
 const KEYS: Key = 3;
 const NANO: Duration = Duration::from_nanos(1);
@@ -57,6 +60,15 @@ fn setup() -> impl Strategy<Value = Setup> {
     })
 }
 
+fn life() -> impl Strategy<Value = Life> {
+    prop_oneof![
+        1 => Just(Life::Restart),
+        2 => Just(Life::Keep),
+        1 => length().prop_map(Life::Ttl),
+        1 => Just(Life::Endless),
+    ]
+}
+
 fn op() -> impl Strategy<Value = Op> {
     let key = || 0..KEYS;
     let step = || sample::select(LENGTHS[..7].to_vec());
@@ -72,6 +84,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => key().prop_map(Op::OrInsert),
         1 => key().prop_map(Op::OrInsertIf),
         5 => key().prop_map(Op::GetWith),
+        10 => (sample::select(WRITES.to_vec()), key(), life()).prop_map(|(write, key, life)| Op::With(write, key, life)),
         2 => any::<bool>().prop_map(Op::RunJobs),
         1 => (key(), key()).prop_map(|(from, to)| Op::Rename(from, to)),
         1 => step().prop_map(Op::Restart),
@@ -251,5 +264,161 @@ fn reads_keep_an_entry_to_its_other_end_and_not_a_nanosecond_longer() {
                 cache.validate();
             }
         }
+    }
+}
+
+/// Each way to write, with each `Life`, beside each end that there can be; to just before the end, and to the end.
+#[test]
+fn each_write_with_each_life_beside_each_end() {
+    let none = Setup { ttl: None, tti: None, max_age: None, expiry: None, refresh: Refresh::Not };
+    let ten = Some(seconds(10));
+    let expiry = |update| Some(Answers { create: Answer::After(seconds(10)), read: Answer::Same, update });
+    let setups = [
+        none,
+        Setup { ttl: ten, ..none },
+        Setup { max_age: ten, ..none },
+        Setup { ttl: ten, max_age: Some(seconds(14)), ..none },
+        Setup { ttl: ten, tti: Some(seconds(4)), ..none },
+        Setup { tti: Some(seconds(4)), ..none },
+        Setup { expiry: expiry(Answer::Same), ..none },
+        Setup { expiry: expiry(Answer::After(seconds(7))), ..none },
+        Setup { ttl: Some(seconds(12)), tti: Some(seconds(6)), expiry: expiry(Answer::Same), ..none },
+    ];
+    let lives = [Life::Restart, Life::Keep, Life::Ttl(seconds(5)), Life::Ttl(Duration::ZERO), Life::Endless];
+    let firsts = [Op::Insert(0), Op::InsertWithTtl(0, seconds(8)), Op::Get(0)];
+    for setup in setups {
+        for write in WRITES {
+            for life in lives {
+                for first in firsts {
+                    let mut pair = Pair::new(setup);
+                    let write = Op::With(write, 0, life);
+                    let ops = [
+                        first,
+                        Op::Advance(seconds(3), true),
+                        write,
+                        Op::Advance(seconds(1), true),
+                        Op::Touch(0),
+                    ];
+                    let ends = [Op::AdvanceToEnd(0, true), Op::AdvanceToEnd(0, false), write];
+                    for op in ops.into_iter().chain(ends) {
+                        pair.apply(op);
+                        pair.check(0);
+                        pair.validate();
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Many count one key up in a fixed window: no count is lost, each is told another number, and the window ends when it was to.
+#[test]
+fn counts_that_are_told_are_all_different_and_the_window_stays() {
+    const EACH: u32 = 2_000;
+    let clock = ManualClock::new();
+    let cache = Cache::builder().time_to_live(seconds(60)).clock(clock.clone()).build().unwrap();
+    cache.insert("k", 0_u32);
+    clock.advance(seconds(10));
+    let mut told: Vec<u32> = std::thread::scope(|scope| {
+        let count = |way: u32| {
+            let cache = cache.with_life(Life::Keep);
+            let next = move |n: u32| match (way, n % 2) {
+                (0, _) => cache.update_with("k", |n| (n + 1, n + 1)),
+                (1, _) => cache.modify("k", |n| {
+                    *n += 1;
+                    *n
+                }),
+                (_, 0) => cache.update_with("k", |n| (n + 1, n + 1)),
+                _ => None,
+            };
+            scope.spawn(move || (0..EACH).filter_map(next).collect::<Vec<u32>>())
+        };
+        let threads: Vec<_> = (0..3).map(count).collect();
+        // Meanwhile the value is seen to grow, and no reader finds a gap.
+        let mut last = 0;
+        while !threads.iter().all(|thread| thread.is_finished()) {
+            let seen = cache.peek("k").unwrap();
+            assert!(seen >= last);
+            last = seen;
+        }
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    told.sort_unstable();
+    assert_eq!(told, (1..=EACH * 5 / 2).collect::<Vec<_>>());
+    assert_eq!(cache.remaining_ttl("k"), Some(seconds(50)));
+    cache.validate();
+}
+
+/// Of those who swap a key, each value that was there is given to exactly one.
+#[test]
+fn what_is_swapped_out_is_told_once() {
+    const EACH: u64 = 2_000;
+    let cache: Cache<u8, u64> = Cache::builder().clock(ManualClock::new()).build().unwrap();
+    let mut told: Vec<u64> = std::thread::scope(|scope| {
+        let swap = |thread: u64| {
+            let cache = &cache;
+            scope
+                .spawn(move || (0..EACH).filter_map(|n| cache.swap(1, thread * EACH + n)).collect::<Vec<_>>())
+        };
+        let threads: Vec<_> = (0..3).map(swap).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    told.push(cache.get(&1).unwrap());
+    told.sort_unstable();
+    assert_eq!(told, (0..3 * EACH).collect::<Vec<_>>());
+    cache.validate();
+}
+
+/// A clone that panics on its way out of a swap or into a change leaves the cache as it was.
+#[test]
+fn a_clone_that_panics_changes_nothing() {
+    #[derive(Debug, PartialEq)]
+    struct Touchy(u32, bool);
+    impl Clone for Touchy {
+        fn clone(&self) -> Self {
+            assert!(!self.1, "as it is meant to");
+            Self(self.0, false)
+        }
+    }
+    let clock = ManualClock::new();
+    let cache = Cache::builder().time_to_live(seconds(60)).clock(clock.clone()).build().unwrap();
+    cache.insert("k", Touchy(1, true));
+    clock.advance(seconds(10));
+    type Call = fn(&Cache<&'static str, Touchy>);
+    let calls: [Call; 4] = [
+        |cache| done(cache.swap("k", Touchy(2, false))),
+        |cache| done(cache.with_life(Life::Keep).swap("k", Touchy(2, false))),
+        |cache| assert!(cache.modify("k", |there| there.0 += 1).is_some()),
+        |cache| assert!(cache.with_life(Life::Endless).modify("k", |there| there.0 += 1).is_some()),
+    ];
+    for call in calls {
+        assert!(catch_unwind(AssertUnwindSafe(|| call(&cache))).is_err());
+        assert_eq!(cache.read("k", |there| there.0), Some(1));
+        assert_eq!(cache.remaining_ttl("k"), Some(seconds(50)));
+        cache.validate();
+    }
+    cache.insert("k", Touchy(3, false));
+    assert_eq!(cache.swap("k", Touchy(4, false)), Some(Touchy(3, false)));
+}
+
+/// With `Keep` the deadline is the same: nobody is warned of it twice.
+#[test]
+fn a_kept_end_is_warned_of_once() {
+    for (life, warnings) in [(Life::Keep, 1), (Life::Restart, 2)] {
+        let (clock, warned) = (ManualClock::new(), Arc::new(AtomicU32::new(0)));
+        let count = Arc::clone(&warned);
+        let builder = Cache::builder().time_to_live(seconds(60)).clock(clock.clone());
+        let builder = builder.on_expiring(seconds(10), move |_: &&str, _: &u32| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        let cache = builder.build().unwrap();
+        cache.insert("k", 1);
+        clock.advance(seconds(52));
+        assert_eq!(warned.load(Ordering::Relaxed), 1);
+        assert!(cache.with_life(life).update("k", |n| n + 1));
+        clock.advance(seconds(5));
+        assert_eq!(warned.load(Ordering::Relaxed), 1);
+        (0..60).for_each(|_| clock.advance(seconds(1)));
+        assert_eq!((warned.load(Ordering::Relaxed), cache.entry_count()), (warnings, 0), "{life:?}");
     }
 }

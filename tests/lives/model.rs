@@ -3,14 +3,17 @@
 //! The arithmetic knows no deadline and no flag of a node: it keeps each end by itself, as the documents tell it, and an entry
 //! is over at the earliest of them, to the nanosecond. Knows the public API alone.
 
+use futures_lite::future::block_on;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tidewheel::{Cache, Expiry, ManualClock, Op as Deed, RefreshJob};
+use tidewheel::{Cache, Expiry, Life, ManualClock, Op as Deed, RefreshJob};
 
 pub(crate) type Key = u8;
 type Nanos = u64;
+
+const SOON: Duration = Duration::from_secs(1);
 
 /// Later than any end that comes.
 const NEVER: Nanos = u64::MAX;
@@ -71,6 +74,55 @@ pub(crate) struct Setup {
     pub(crate) refresh: Refresh,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Write {
+    Insert,
+    InsertMany,
+    TryInsert,
+    Swap,
+    Replace,
+    Update,
+    UpdateWith,
+    Modify,
+    Upsert,
+    UpsertTimeout,
+    UpsertAsync,
+    Compute,
+    ComputeTimeout,
+    ComputeAsync,
+    TryCompute,
+    OrInsert,
+    OrTryInsert,
+    OrOptionallyInsert,
+    OrInsertAsync,
+    OrInsertIf,
+    OrInsertIfAsync,
+}
+
+pub(crate) const WRITES: [Write; 21] = [
+    Write::Insert,
+    Write::InsertMany,
+    Write::TryInsert,
+    Write::Swap,
+    Write::Replace,
+    Write::Update,
+    Write::UpdateWith,
+    Write::Modify,
+    Write::Upsert,
+    Write::UpsertTimeout,
+    Write::UpsertAsync,
+    Write::Compute,
+    Write::ComputeTimeout,
+    Write::ComputeAsync,
+    Write::TryCompute,
+    Write::OrInsert,
+    Write::OrTryInsert,
+    Write::OrOptionallyInsert,
+    Write::OrInsertAsync,
+    Write::OrInsertIf,
+    Write::OrInsertIfAsync,
+];
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
     Insert(Key),
@@ -84,6 +136,8 @@ pub(crate) enum Op {
     OrInsert(Key),
     OrInsertIf(Key),
     GetWith(Key),
+    /// The same writes, that say what becomes of the time to live.
+    With(Write, Key, Life),
     /// Reloads that wait are run; whether they come to a value.
     RunJobs(bool),
     Rename(Key, Key),
@@ -114,6 +168,9 @@ impl Entry {
         self.limit.min(self.expiry).min(self.idle)
     }
 }
+
+/// What a call gives back is of no interest.
+pub(crate) fn done<R>(_: R) {}
 
 fn nanos(duration: Duration) -> Nanos {
     if duration == Duration::MAX { NEVER } else { u64::try_from(duration.as_nanos()).unwrap() }
@@ -179,23 +236,23 @@ impl Pair {
             Op::Insert(key) => {
                 let value = self.fresh();
                 self.cache.insert(key, value);
-                self.create(key, value, None);
+                self.create(key, value, Life::Restart);
             }
             Op::InsertWithTtl(key, ttl) => {
                 let value = self.fresh();
                 self.cache.insert_with_ttl(key, value, ttl);
-                self.create(key, value, Some(nanos(ttl)));
+                self.create(key, value, Life::Ttl(ttl));
             }
             Op::InsertMany(key) => {
                 let value = self.fresh();
                 self.cache.insert_many([(key, value)]);
-                self.create(key, value, None);
+                self.create(key, value, Life::Restart);
             }
             Op::TryInsert(key) => {
                 let value = self.fresh();
                 assert_eq!(self.cache.try_insert(key, value).is_ok(), self.alive(key).is_none());
                 if self.alive(key).is_none() {
-                    self.create(key, value, None);
+                    self.create(key, value, Life::Restart);
                 }
             }
             Op::Replace(key) => {
@@ -234,6 +291,7 @@ impl Pair {
                 let told = self.cache.get_with(key, || value);
                 self.load(key, (value, told == value));
             }
+            Op::With(write, key, life) => self.write_with(write, key, life),
             Op::RunJobs(succeeds) => self.run_jobs(succeeds),
             Op::Rename(from, to) => {
                 assert_eq!(self.cache.rename(&from, to), self.alive(from).is_some());
@@ -335,8 +393,12 @@ impl Pair {
     }
 
     /// A new age, and the cache's time to live, or that one.
-    fn create(&mut self, key: Key, value: u64, ttl: Option<Nanos>) {
-        let own = ttl.unwrap_or(self.setup.ttl.map_or(NEVER, nanos));
+    fn create(&mut self, key: Key, value: u64, life: Life) {
+        let own = match life {
+            Life::Ttl(ttl) => nanos(ttl),
+            Life::Endless => NEVER,
+            _ => self.setup.ttl.map_or(NEVER, nanos),
+        };
         let expiry = self.ruled(self.alive(key));
         let entry = Entry { value, born: self.now(), own, limit: NEVER, expiry, idle: NEVER };
         self.entries.insert(key, self.restarted(entry));
@@ -344,16 +406,92 @@ impl Pair {
 
     /// A new value in a live entry's place, if there is one.
     fn write_over(&mut self, key: Key, value: u64) {
-        if let Some(entry) = self.alive(key) {
-            let expiry = self.ruled(Some(entry));
-            self.entries.insert(key, Entry { value, expiry, ..self.restarted(entry) });
-        }
+        self.write_over_with(key, value, Life::Restart);
+    }
+
+    fn write_over_with(&mut self, key: Key, value: u64, life: Life) {
+        let Some(entry) = self.alive(key) else { return };
+        let own = match life {
+            Life::Ttl(ttl) => nanos(ttl),
+            Life::Endless => NEVER,
+            _ => entry.own,
+        };
+        let idle = self.restarted(entry).idle;
+        let new = match life {
+            // It ends when it would have ended, but for its idleness.
+            Life::Keep => Entry { value, idle, ..entry },
+            _ => Entry { value, expiry: self.ruled(Some(entry)), ..self.restarted(Entry { own, ..entry }) },
+        };
+        self.entries.insert(key, new);
     }
 
     fn write(&mut self, key: Key, value: u64) {
+        self.write_with_life(key, value, Life::Restart);
+    }
+
+    fn write_with_life(&mut self, key: Key, value: u64, life: Life) {
         match self.alive(key) {
-            Some(_) => self.write_over(key, value),
-            None => self.create(key, value, None),
+            Some(_) => self.write_over_with(key, value, life),
+            None => self.create(key, value, life),
+        }
+    }
+
+    fn write_with(&mut self, write: Write, key: Key, life: Life) {
+        let value = self.fresh();
+        let old = self.alive(key).map(|entry| entry.value);
+        let (cache, entry) = (self.cache.with_life(life), self.cache.entry(key).with_life(life));
+        let by_ref = || self.cache.entry_by_ref(&key).with_life(life);
+        match write {
+            Write::Insert => cache.insert(key, value),
+            Write::InsertMany => cache.insert_many([(key, value)]),
+            Write::TryInsert => assert_eq!(cache.try_insert(key, value).is_ok(), old.is_none()),
+            Write::Swap => assert_eq!(cache.swap(key, value), old),
+            Write::Replace => assert_eq!(cache.replace(&key, value).is_ok(), old.is_some()),
+            Write::Update => assert_eq!(cache.update(&key, |_| value), old.is_some()),
+            Write::UpdateWith => assert_eq!(cache.update_with(&key, |old| (value, *old)), old),
+            Write::Modify => {
+                assert_eq!(cache.modify(&key, |there| std::mem::replace(there, value)), old);
+            }
+            Write::Upsert => done(entry.and_upsert_with(|_| value)),
+            Write::UpsertTimeout => done(entry.and_upsert_with_timeout(SOON, |_| value).unwrap()),
+            Write::UpsertAsync => done(block_on(entry.and_upsert_with_async(async |_| value))),
+            Write::Compute => done(by_ref().and_compute_with(|_| Deed::Put(value))),
+            Write::ComputeTimeout => {
+                done(entry.and_compute_with_timeout(SOON, |_| Deed::Put(value)).unwrap());
+            }
+            Write::ComputeAsync => done(block_on(entry.and_compute_with_async(async |_| Deed::Put(value)))),
+            Write::TryCompute => done(entry.and_try_compute_with(|_| Ok::<_, ()>(Deed::Put(value)))),
+            Write::OrInsert => done(entry.or_insert(value)),
+            Write::OrTryInsert => done(by_ref().or_try_insert_with(|| Ok::<_, ()>(value)).unwrap()),
+            Write::OrOptionallyInsert => done(entry.or_optionally_insert_with(|| Some(value))),
+            Write::OrInsertAsync => done(block_on(entry.or_insert_with_async(async { value }))),
+            Write::OrInsertIf => done(entry.or_insert_with_if(|| value, |_| true)),
+            Write::OrInsertIfAsync => {
+                done(block_on(entry.or_insert_with_if_async(async { value }, |_| true)));
+            }
+        }
+        match write {
+            // With `Keep` a new value in a live entry's place; else another entry.
+            Write::Insert | Write::InsertMany | Write::Swap if life != Life::Keep => {
+                self.create(key, value, life);
+            }
+            Write::Insert | Write::InsertMany | Write::Swap => self.write_with_life(key, value, life),
+            Write::TryInsert if old.is_none() => self.create(key, value, life),
+            Write::TryInsert => {}
+            Write::Replace | Write::Update | Write::UpdateWith | Write::Modify => {
+                self.write_over_with(key, value, life);
+            }
+            Write::OrInsert | Write::OrTryInsert | Write::OrOptionallyInsert | Write::OrInsertAsync => {
+                match old {
+                    None => self.create(key, value, life),
+                    Some(_) => self.use_it(key),
+                }
+            }
+            Write::OrInsertIf | Write::OrInsertIfAsync => {
+                self.use_it(key);
+                self.write_with_life(key, value, life);
+            }
+            _ => self.write_with_life(key, value, life),
         }
     }
 
@@ -374,7 +512,7 @@ impl Pair {
     /// A call that brings a value where there is none, or where one is old, if it did so.
     fn load(&mut self, key: Key, (value, did): (u64, bool)) {
         if self.alive(key).is_none() {
-            return self.create(key, value, None);
+            return self.create(key, value, Life::Restart);
         }
         self.use_it(key);
         if did {

@@ -2,7 +2,7 @@
 
 use super::world::{Id, Key, TestCache, done, key, value};
 use std::time::Duration;
-use tidewheel::{ManualClock, Op};
+use tidewheel::{Life, ManualClock, Op};
 
 pub(crate) struct Method {
     pub(crate) name: &'static str,
@@ -42,6 +42,12 @@ pub(crate) const METHODS: &[Method] = &[
     plain("try_insert", |c, _, k| done(c.try_insert(key(k), value(k)))),
     plain("replace", |c, _, k| done(c.replace(&Id(k), value(k)))),
     plain("update", |c, _, k| done(c.update(&Id(k), |old| value(old.number)))),
+    plain("update_with", |c, _, k| done(c.update_with(&Id(k), |old| (value(old.number), ())))),
+    plain("modify", |c, _, k| done(c.modify(&Id(k), |old| old.number))),
+    plain("swap", |c, _, k| done(c.swap(key(k), value(k)))),
+    plain("with_life, insert", |c, _, k| c.with_life(Life::Keep).insert(key(k), value(k))),
+    plain("with_life, swap", |c, _, k| done(c.with_life(Life::Endless).swap(key(k), value(k)))),
+    plain("with_life, replace", |c, _, k| done(c.with_life(Life::Ttl(LONG)).replace(&Id(k), value(k)))),
     plain("touch", |c, _, k| done(c.touch(&Id(k)))),
     plain("set_ttl", |c, _, k| done(c.set_ttl(&Id(k), LONG))),
     plain("persist", |c, _, k| done(c.persist(&Id(k)))),

@@ -1,0 +1,220 @@
+//! Writes that say what becomes of the time to live, and writes that give something back.
+
+use super::Cache;
+use crate::hash::RandomState;
+use crate::life::Life;
+use equivalent::Equivalent;
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+
+/// A cache, seen with a [`Life`]: its writes do that to the time to live. Made by [`Cache::with_life`].
+///
+/// Everything else about a write is as with the cache itself. Computations and loads have it by
+/// [`EntrySelector::with_life`](crate::EntrySelector::with_life).
+///
+/// ```
+/// use std::time::Duration;
+/// use tidewheel::{Cache, Life, ManualClock};
+///
+/// let clock = ManualClock::new();
+/// let codes = Cache::builder().time_to_live(Duration::from_secs(600)).clock(clock.clone()).build()?;
+/// codes.insert("ann", ("4711", 0));
+/// clock.advance(Duration::from_secs(200));
+/// // However often it is tried, the code ends when it would have ended.
+/// codes.with_life(Life::Keep).update("ann", |(code, tries)| (*code, tries + 1));
+/// assert_eq!(codes.remaining_ttl("ann"), Some(Duration::from_secs(400)));
+/// # Ok::<(), tidewheel::BuildError>(())
+/// ```
+#[must_use = "to say how long entries live does nothing yet"]
+pub struct WithLife<'c, K, V, S = RandomState> {
+    cache: &'c Cache<K, V, S>,
+    life: Life,
+}
+
+impl<K, V, S> Cache<K, V, S> {
+    /// The cache, with writes that do this to the time to live. See [`WithLife`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{Cache, Life, ManualClock};
+    ///
+    /// let cache = Cache::builder().clock(ManualClock::new()).build()?;
+    /// let short = cache.with_life(Life::Ttl(Duration::from_secs(5)));
+    /// assert!(short.try_insert("k", 1).is_ok());
+    /// assert_eq!(cache.remaining_ttl("k"), Some(Duration::from_secs(5)));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub const fn with_life(&self, life: Life) -> WithLife<'_, K, V, S> {
+        WithLife { cache: self, life }
+    }
+}
+
+impl<K, V, S> WithLife<'_, K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// As [`Cache::insert`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{Cache, Life, ManualClock};
+    /// let cache = Cache::builder().clock(ManualClock::new()).build()?;
+    /// cache.insert_with_ttl("k", 1, Duration::from_secs(5));
+    /// cache.with_life(Life::Keep).insert("k", 2);
+    /// assert_eq!(cache.remaining_ttl("k"), Some(Duration::from_secs(5)));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn insert(&self, key: K, value: V) {
+        let lasting = self.life.of_insert(self.cache.parts().terms.ttl);
+        self.cache.store(self.cache.locate(&key), (key, value), lasting);
+    }
+
+    /// As [`Cache::insert_many`]; entries are stored one by one.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{Cache, Life, ManualClock};
+    /// let cache = Cache::builder().clock(ManualClock::new()).build()?;
+    /// cache.with_life(Life::Ttl(Duration::from_secs(5))).insert_many([("a", 1), ("b", 2)]);
+    /// assert_eq!(cache.remaining_ttl("b"), Some(Duration::from_secs(5)));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn insert_many(&self, entries: impl IntoIterator<Item = (K, V)>) {
+        entries.into_iter().for_each(|(key, value)| self.insert(key, value));
+    }
+
+    /// As [`Cache::try_insert`]: where it stores, there is no live entry, so that [`Life::Keep`] has nothing to keep.
+    ///
+    /// # Errors
+    ///
+    /// Hands key and value back if there is a live entry.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{Cache, Life, ManualClock};
+    /// let cache = Cache::builder().clock(ManualClock::new()).build()?;
+    /// let lock = cache.with_life(Life::Ttl(Duration::from_secs(30)));
+    /// assert!(lock.try_insert("job", "worker 1").is_ok());
+    /// assert!(lock.try_insert("job", "worker 2").is_err());
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn try_insert(&self, key: K, value: V) -> Result<(), (K, V)> {
+        self.cache.try_store((key, value), self.life.of_insert(self.cache.parts().terms.ttl))
+    }
+
+    /// As [`Cache::replace`].
+    ///
+    /// # Errors
+    ///
+    /// Hands the value back if there is no live entry.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{Cache, Life, ManualClock};
+    /// let cache = Cache::builder().clock(ManualClock::new()).build()?;
+    /// cache.insert("k", 1);
+    /// assert_eq!(cache.with_life(Life::Ttl(Duration::from_secs(5))).replace("k", 2), Ok(()));
+    /// assert_eq!(cache.remaining_ttl("k"), Some(Duration::from_secs(5)));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn replace<Q>(&self, key: &Q, value: V) -> Result<(), V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        K: Clone,
+    {
+        self.cache.replace_lasting(key, value, self.life)
+    }
+
+    /// As [`Cache::update`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{Cache, Life, ManualClock};
+    /// let cache = Cache::builder().clock(ManualClock::new()).build()?;
+    /// cache.insert_with_ttl("k", 1, Duration::from_secs(5));
+    /// assert!(cache.with_life(Life::Endless).update("k", |n| n + 1));
+    /// assert_eq!(cache.remaining_ttl("k"), Some(Duration::MAX));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn update<Q>(&self, key: &Q, mut compute: impl FnMut(&V) -> V) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        K: Clone,
+    {
+        self.cache.update_lasting(key, |old| (compute(old), ()), self.life).is_some()
+    }
+
+    /// As [`Cache::update_with`].
+    ///
+    /// ```
+    /// use tidewheel::{Cache, Life};
+    /// let cache = Cache::builder().build()?;
+    /// cache.insert("k", 1);
+    /// assert_eq!(cache.with_life(Life::Keep).update_with("k", |n| (n + 1, *n)), Some(1));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn update_with<Q, R>(&self, key: &Q, compute: impl FnMut(&V) -> (V, R)) -> Option<R>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        K: Clone,
+    {
+        self.cache.update_lasting(key, compute, self.life)
+    }
+
+    /// As [`Cache::modify`].
+    ///
+    /// ```
+    /// use tidewheel::{Cache, Life};
+    /// let cache = Cache::builder().build()?;
+    /// cache.insert("k", vec![1]);
+    /// assert_eq!(cache.with_life(Life::Keep).modify("k", |list| list.pop()), Some(Some(1)));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn modify<Q, R>(&self, key: &Q, mut change: impl FnMut(&mut V) -> R) -> Option<R>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        K: Clone,
+        V: Clone,
+    {
+        self.cache.update_lasting(key, |old| changed(old, &mut change), self.life)
+    }
+
+    /// As [`Cache::swap`].
+    ///
+    /// ```
+    /// use tidewheel::{Cache, Life};
+    /// let cache = Cache::builder().build()?;
+    /// assert_eq!(cache.with_life(Life::Endless).swap("k", 1), None);
+    /// assert_eq!(cache.with_life(Life::Keep).swap("k", 2), Some(1));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn swap(&self, key: K, value: V) -> Option<V>
+    where
+        V: Clone,
+    {
+        self.cache.swap_lasting((key, value), self.life)
+    }
+}
+
+/// A changed copy, and what the change says.
+pub(super) fn changed<V: Clone, R>(old: &V, change: &mut impl FnMut(&mut V) -> R) -> (V, R) {
+    let mut value = old.clone();
+    let answer = change(&mut value);
+    (value, answer)
+}
+
+impl<K, V, S> Clone for WithLife<'_, K, V, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V, S> Copy for WithLife<'_, K, V, S> {}
+
+impl<K, V, S> fmt::Debug for WithLife<'_, K, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WithLife").field("life", &self.life).finish_non_exhaustive()
+    }
+}
