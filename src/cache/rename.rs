@@ -21,7 +21,8 @@ where
     /// # Concurrency
     ///
     /// In between, neither key has the entry; with an [`invalidate_all`](Self::invalidate_all) that runs meanwhile it is gone, and
-    /// the answer is false. Whatever was under the new key is replaced. Keys are compared
+    /// the answer is false. Whatever was under the new key is replaced. For [`iter`](Self::iter), [`retain`](Self::retain) and the like these are two keys: one that goes
+    /// and one that comes, so such a walk may meet the entry under either, under both, or under neither. Keys are compared
     /// before the removal and again after it: an `Eq` that panics only the second time loses the entry.
     ///
     /// ```
