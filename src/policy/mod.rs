@@ -222,7 +222,9 @@ impl Policy {
     /// A new row. Returns how often its entry counts as hit.
     pub(crate) fn admit(&mut self, row: RowId, hash: u32, weight: u32) -> u8 {
         self.weights.set(row, weight);
-        self.spend(0, weight);
+        if self.account.is_some() {
+            self.spend(0, weight);
+        }
         self.rows.get_mut(row).link = Link::LOOSE;
         if weight == 0 {
             return 0;
@@ -279,13 +281,18 @@ impl Policy {
                 Some(account) => account.is_roomy(),
             };
         }
-        self.spend(self.weights.get(row), 0);
+        if self.account.is_some() {
+            self.spend(self.weights.get(row), 0);
+        }
     }
 
     /// The entry of `old` has another row, `new`, and another weight, for which there is room.
     pub(crate) fn renumbered(&mut self, old: RowId, new: RowId, weight: u32) {
-        let before = u64::from(self.weights.get(old));
-        self.spend(self.weights.get(old), weight);
+        let before = self.weights.get(old);
+        if self.account.is_some() {
+            self.spend(before, weight);
+        }
+        let before = u64::from(before);
         self.weights.set(new, weight);
         let queued = std::mem::replace(&mut self.rows.get_mut(old).link, Link::LOOSE);
         let since = self.rows.get_ref(old).since;

@@ -15,7 +15,7 @@ impl Policy {
     /// What the shard's queues have room for, as far as they need to know: its part, or as much as it has.
     #[inline]
     pub(super) fn room(&self) -> u64 {
-        if self.account.is_some() { self.capacity.max(self.weight()) } else { self.capacity }
+        self.capacity.max(self.weight())
     }
 
     /// An entry that weighs so much is about to come; whether it is too heavy by itself. To be asked first, and once.
@@ -70,11 +70,8 @@ impl Policy {
     }
 
     /// So much goes, and so much comes.
-    #[inline]
     pub(super) fn spend(&mut self, goes: u32, comes: u32) {
-        if self.account.is_some() {
-            self.credit = self.credit + u64::from(goes) - u64::from(comes);
-        }
+        self.credit = self.credit + u64::from(goes) - u64::from(comes);
     }
 
     /// Takes a row out of its queue, so that it is not chosen; whether it was in one.

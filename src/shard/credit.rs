@@ -142,7 +142,9 @@ impl<K, V> Shard<K, V> {
         if !policy.affords(needed) && (is_own_turn || policy.is_due(before)) {
             // So that it does not go itself. It comes back as a new one in its queue.
             let aside = replaced.filter(|&row| policy.set_aside(row));
-            let gives = |policy: &mut Policy| !policy.affords(needed) && (is_own_turn || policy.is_due(0));
+            let mut gives =
+                |policy: &mut Policy| !policy.affords(needed) && (is_own_turn || policy.is_due(0));
+            let gives: &mut dyn FnMut(&mut Policy) -> bool = &mut gives;
             evict_some(terms, (table, ledger), terms.clock.now(), HOLD, gives);
             if let (Some(policy), Some(row)) = (&mut ledger.policy, aside) {
                 policy.put_back(row);
@@ -169,7 +171,8 @@ impl<K, V> Shard<K, V> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
         let now = terms.clock.now();
-        evict_some(terms, (&mut table, ledger), now, HOLD, |policy| policy.lacking(lacking) != 0);
+        let is_lacking: &mut dyn FnMut(&mut Policy) -> bool = &mut |policy| policy.lacking(lacking) != 0;
+        evict_some(terms, (&mut table, ledger), now, HOLD, is_lacking);
         let given = ledger.policy.as_mut().map_or(0, Policy::take_credit);
         (given, self.settle((&mut table, ledger), (now, Tick::NEVER), None))
     }

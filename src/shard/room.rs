@@ -213,7 +213,8 @@ impl<K, V> Shard<K, V> {
         let (mut table, ledger) = locked.parts();
         let (now, capacity) = (terms.clock.now(), capacity());
         // Evicted first, then allowed no more than is left: so it only ever becomes less.
-        let is_too_much = |policy: &mut Policy| policy.account().is_none() && policy.weight() > capacity;
+        let is_too_much: &mut dyn FnMut(&mut Policy) -> bool =
+            &mut |policy| policy.account().is_none() && policy.weight() > capacity;
         let done = evict_some(terms, (&mut table, ledger), now, HOLD, is_too_much);
         if let Some(policy) = &mut ledger.policy {
             policy.set_capacity(if done { capacity } else { policy.weight().max(capacity) });
