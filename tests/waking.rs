@@ -116,6 +116,12 @@ fn weighed(builder: Builder) -> Builder {
     builder.weigher(|_, value| [3, 2, 100][value.id as usize])
 }
 
+/// One that weighs 1,000 is all that there is room for.
+fn weighed_in_all(builder: Builder) -> Builder {
+    let builder = builder.max_capacity(1_000).eviction_policy(EvictionPolicy::Fifo);
+    builder.weigher(|_, value| [3, 2, 1_000][value.id as usize])
+}
+
 /// Old at once, but not gone.
 fn refreshed(builder: Builder) -> Builder {
     builder.time_to_live(HOUR).refresh_after(Duration::from_millis(1))
@@ -214,6 +220,29 @@ const DUE: &[Path] = &[
     path("get_many_with", short, nothing, |cache, counts| {
         cache.get_many_with([1, 2], |keys| keys.iter().map(|key| (**key, counts.goes())).collect::<Vec<_>>());
     }),
+    path("try_get_many_with", short, nothing, |cache, counts| {
+        let load =
+            |keys: &[&u64]| Ok::<_, ()>(keys.iter().map(|key| (**key, counts.goes())).collect::<Vec<_>>());
+        assert!(cache.try_get_many_with([1, 2], load).is_ok());
+    }),
+    path("get_many_with_async", short, nothing, |cache, counts| {
+        let load =
+            |keys: Vec<u64>| async { keys.into_iter().map(|key| (key, counts.goes())).collect::<Vec<_>>() };
+        block_on(cache.get_many_with_async([1, 2], load));
+    }),
+    path("get_with_ttl", plain, nothing, |cache, counts| {
+        cache.get_with_ttl(1, || (counts.goes(), SOON));
+    }),
+    path("try_get_with_ttl", plain, nothing, |cache, counts| {
+        assert!(cache.try_get_with_ttl(1, || Ok::<_, ()>((counts.goes(), SOON))).is_ok());
+    }),
+    path("get_with_ttl_async", plain, nothing, |cache, counts| {
+        block_on(cache.get_with_ttl_async(1, async { (counts.goes(), SOON) }));
+    }),
+    path("get_with_detached", short, nothing, |cache, counts| {
+        let value = counts.goes();
+        assert!(cache.get_with_detached(1, HOUR, move || value, |job| job()).is_ok());
+    }),
     path("get_with_async", short, nothing, |cache, counts| {
         block_on(cache.get_with_async(1, async { counts.goes() }));
     }),
@@ -276,6 +305,11 @@ const DEBRIS: &[Path] = &[
         (2..5).for_each(|key| drop(cache.entry(key).and_upsert_with(|_| counts.stays())));
     }),
     path("set_max_capacity", for_two, usual, |cache, _| cache.set_max_capacity(0).unwrap()),
+    path("set_max_capacity, by weight", weighed_in_all, many, |cache, _| cache.set_max_capacity(0).unwrap()),
+    // One that is heavier than any shard's part: there is room for nothing else.
+    path("insert of what fills the cache", weighed_in_all, many, |cache, counts| {
+        cache.insert(1, counts.stays.value(2));
+    }),
     path("replace", plain, one, |cache, counts| assert!(cache.replace(&1, counts.stays()).is_ok())),
     path("update", plain, one, |cache, counts| assert!(cache.update(&1, |_| counts.stays()))),
     path("invalidate", plain, one, |cache, _| assert!(cache.invalidate(&1))),
@@ -285,6 +319,9 @@ const DEBRIS: &[Path] = &[
         assert!(cache.rename(&1, 2));
         // The value is a clone.
         assert!(cache.update(&2, |old| old.clone()) && cache.invalidate(&2));
+    }),
+    path("rename_with", plain, one, |cache, counts| {
+        assert_eq!(cache.rename_with(&1, 2, |_| (counts.stays(), 7)), Some(7));
     }),
     path(
         "rename over",
@@ -444,6 +481,26 @@ fn others() -> Vec<Run> {
         }),
     );
 
+    // The same on demand.
+    let goes = Count::default();
+    let cache = Cache::builder()
+        .reaper(Reaper::dedicated())
+        .expire_after(Rules { update: Some(SOON), ..Rules::default() })
+        .refresh_after(HOUR)
+        .refresh_with(|_, old: &Counted| Some(old.clone()), |job| job())
+        .build()
+        .unwrap();
+    cache.insert(1, goes.value(1));
+    let handle = cache.clone();
+    add(
+        "refresh",
+        Box::new(move || assert!(cache.refresh(&1))),
+        Box::new(move || {
+            let left = handle.entry_count() as u64 + goes.alive();
+            (left != 0).then(|| format!("{} are alive", goes.alive()))
+        }),
+    );
+
     let mut broken = |name: &str, call: fn(&Values)| {
         let count = Count::default();
         let cache = Values::builder().initial_capacity(4_000).reaper(Reaper::dedicated()).build().unwrap();
@@ -496,6 +553,10 @@ fn others() -> Vec<Run> {
     session("a session's removal", HOUR, |sessions, goes, _| {
         let id = sessions.create(goes.value(0)).unwrap();
         sessions.remove(&id).unwrap();
+    });
+    session("a session's login", HOUR, |sessions, goes, stays| {
+        let id = sessions.create(goes.value(0)).unwrap();
+        sessions.rotate_with(&id, |data| *data = stays.value(1)).unwrap();
     });
     session("a session's rotation", HOUR, |sessions, goes, _| {
         let id = sessions.create(goes.value(0)).unwrap();
