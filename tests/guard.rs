@@ -295,7 +295,7 @@ fn a_guard_that_ends_with_its_thread_protects_until_then_and_no_longer() {
         static LATE: RefCell<Option<Last>> = const { RefCell::new(None) };
     }
     let _turn = alone();
-    let _watchdog = Watchdog::over("a guard at its thread's end", 20);
+    let _watchdog = Watchdog::over("a guard at its thread's end", 120);
     for is_early in [true, false] {
         let (clock, cache, count) = cache();
         // For ever, as a guard in a thread-local has to be of one that is there for ever.
@@ -403,7 +403,7 @@ fn listeners_and_destructors_run_unpinned_whatever_calls_them() {
         ("a sweep", |_, clock, _| clock.advance(Duration::from_secs(100))),
     ];
     let _turn = alone();
-    let _watchdog = Watchdog::over("looking for pins", 60);
+    let _watchdog = Watchdog::over("looking for pins", 300);
     for (is_listened, is_ruled) in [(false, false), (true, false), (true, true)] {
         for (name, call) in one_by_one {
             let (probe, clock) = (Probe::new(), ManualClock::new());
