@@ -22,11 +22,20 @@ mod unwatched {
     }
     pub(crate) use lazy_static;
 
-    /// A static that is there from the start; made anew for each run of a model under loom.
+    /// A static that is there from the start; made anew for each run of a model under loom. (Shuttle's mutexes are made by no
+    /// `const fn`.)
+    #[cfg(not(tidewheel_shuttle))]
     macro_rules! lasting {
         ($(#[$attr:meta])* static $name:ident: $ty:ty = $init:expr;) => {
             $(#[$attr])*
             static $name: $ty = $init;
+        };
+    }
+    #[cfg(tidewheel_shuttle)]
+    macro_rules! lasting {
+        ($(#[$attr:meta])* static $name:ident: $ty:ty = $init:expr;) => {
+            $(#[$attr])*
+            static $name: std::sync::LazyLock<$ty> = std::sync::LazyLock::new(|| $init);
         };
     }
     pub(crate) use lasting;

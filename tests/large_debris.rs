@@ -68,7 +68,7 @@ fn hardly_any_larger_ones_wait() {
     assert!(most <= 8, "{most} values of eight megabytes");
 }
 
-/// It was 230 and more.
+/// It was 1.8 GiB of memory, some 230 of them.
 #[test]
 fn few_large_values_wait_beside_a_capacity_by_count() {
     let cache = Cache::builder().max_capacity(16).build().unwrap();

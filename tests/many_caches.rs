@@ -120,9 +120,10 @@ fn a_clock_that_stands_still_lets_go_of_caches_that_are_gone() {
     let at_once = ASKED.load(Relaxed) - before;
     println!("{in_turn} bytes are left of {COUNT} caches in turn, {at_once} of as many at once");
     assert!(in_turn < 1_000, "{in_turn} bytes are left of {COUNT} caches that were there in turn");
-    // The numbers that they had: a word each.
+    // The numbers that they had: a word each with the clock, and one in the list of what a fork's child inherits. (A vector may
+    // be twice as long as what is in it.)
     assert!(
-        at_once < 16 * COUNT as i64,
+        at_once < 2 * 16 * COUNT as i64,
         "{at_once} bytes are left of {COUNT} caches that were there at once"
     );
     // Those that are left are still seen to.

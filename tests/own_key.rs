@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tidewheel::{Cache, CacheBuilder, Expiry, Life, ManualClock, Op, Reaper, SessionManager};
 use watchdog::Watchdog;
 
@@ -466,8 +466,17 @@ fn no_pin_is_held_from_one_round_to_the_next() {
             if runs <= MANY {
                 other.insert(0, Counted(dropped.clone()));
                 other.invalidate(&0);
-                // Once so that it is sealed, and in the next round so that it is dropped.
-                other.run_pending_tasks();
+                // Once so that it is sealed, and in the next round so that it is dropped: as soon as what other threads look at
+                // at this moment is not in its way.
+                let start = Instant::now();
+                loop {
+                    other.run_pending_tasks();
+                    let behind = runs as usize - dropped.load(Ordering::Relaxed);
+                    if behind <= 2 || start.elapsed() > Duration::from_millis(200) {
+                        break;
+                    }
+                    thread::yield_now();
+                }
                 thread::scope(|scope| scope.spawn(|| cache.insert(1, 9)).join()).unwrap();
             }
         });
