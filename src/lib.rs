@@ -46,7 +46,7 @@
 //! - Time that the machine is suspended does not count.
 //! - Loaders that wait for each other's keys, across threads, wait for ever; forms with a timeout are the way out.
 //! - A listener that captures its own cache keeps it alive; [`Cache::downgrade`] is the way out.
-//! - A listener hears of values, not of keys, and between threads in no order: see [how to keep an index](CacheBuilder::eviction_listener#to-keep-an-index-by-key).
+//! - A listener hears of values, not of keys, and between threads in no order: see [how to keep an index](CacheBuilder::eviction_listener).
 //! - A cache without a [`max_capacity`](CacheBuilder::max_capacity) grows with what is put in.
 //! - Values must be `Send + Sync`, and `'static`.
 //!

@@ -29,7 +29,7 @@ use std::fmt;
 pub enum RemovalCause {
     /// Its deadline passed. The reaper tells of it, or a thread that came across it before: that wrote to its key, or wanted its
     /// room. The key may have a new value by then, of another thread's: see
-    /// [`eviction_listener`](crate::CacheBuilder::eviction_listener#to-keep-an-index-by-key).
+    /// [`eviction_listener`](crate::CacheBuilder::eviction_listener).
     Expired,
     /// It was removed, invalidated, or moved to another key. The caller's thread tells of it.
     Explicit,

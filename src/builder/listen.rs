@@ -101,7 +101,7 @@ impl<K, V> CacheBuilder<K, V> {
     ///
     /// As an [`eviction_listener`](Self::eviction_listener) that hears of [`Expired`](RemovalCause::Expired). It is values that have
     /// expired: while the reaper tells of a batch, other threads may store new ones under these keys. See
-    /// [there](Self::eviction_listener#to-keep-an-index-by-key) how to be right all the same.
+    /// [there](Self::eviction_listener) how to be right all the same.
     ///
     /// ```
     /// use std::sync::mpsc;
