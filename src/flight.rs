@@ -357,6 +357,7 @@ impl<K, V> Flights<K, V> {
     }
 
     /// A call leads a key's flight, where there is none that is present.
+    #[inline(always)]
     pub(crate) fn lead(
         &mut self,
         (hash, known): (HashBits, Known),
@@ -383,9 +384,15 @@ impl<K, V> Flights<K, V> {
         if self.is_empty() {
             self.one = Some((ticket, flight));
         } else {
-            self.others.insert(ticket, flight);
+            self.add_to_others(ticket, flight);
         }
         Hold { ticket: Some(ticket), call }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_to_others(&mut self, ticket: Ticket, flight: Flight<K, V>) {
+        self.others.insert(ticket, flight);
     }
 
     /// Another call waits for one that leads, and comes first: on behalf of the same caller, who does not run the closure himself.

@@ -272,18 +272,24 @@ impl Policy {
     }
 
     /// A row is gone, and its entry unlinked.
+    #[inline]
     pub(crate) fn leave(&mut self, row: RowId) {
-        let is_victim = !self.rows.get_ref(row).link.is_linked();
-        if !is_victim {
-            self.pull(row);
-            self.filling |= match &self.account {
-                None => self.weight() < self.capacity - self.capacity / 16,
-                Some(account) => account.is_roomy(),
-            };
-        }
         if self.account.is_some() {
             self.spend(self.weights.get(row), 0);
         }
+        let is_victim = !self.rows.get_ref(row).link.is_linked();
+        if !is_victim {
+            self.leave_queue(row);
+        }
+    }
+
+    #[inline(never)]
+    fn leave_queue(&mut self, row: RowId) {
+        self.pull(row);
+        self.filling |= match &self.account {
+            None => self.weight() < self.capacity - self.capacity / 16,
+            Some(account) => account.is_roomy(),
+        };
     }
 
     /// The entry of `old` has another row, `new`, and another weight, for which there is room.
@@ -310,17 +316,19 @@ impl Policy {
     }
 
     /// The row that goes next, which leaves the queues here. None if there is no row of any weight.
+    #[inline]
     pub(crate) fn victim(&mut self, entries: &mut impl Entries) -> Option<RowId> {
         self.filling = false;
         for passed in 0.. {
             let too_much = self.weight[SMALL] >= self.border.part_of(self.room());
             let queue = if self.len[MAIN] == 0 || (too_much && self.len[SMALL] != 0) { SMALL } else { MAIN };
             let row = self.queues.front(queue)?;
-            let hits = match (self.kind, queue) {
+            let lower_by = match (self.kind, queue) {
                 (EvictionPolicy::Fifo, _) => 0,
-                (EvictionPolicy::Clock, _) | (_, SMALL) => entries.lower(row, MOST_HITS),
-                _ => entries.lower(row, 1),
+                (EvictionPolicy::Clock, _) | (_, SMALL) => MOST_HITS,
+                _ => 1,
             };
+            let hits = if lower_by == 0 { 0 } else { entries.lower(row, lower_by) };
             self.pull(row);
             if hits == 0 || passed == PATIENCE {
                 self.remember(entries.hash(row), queue);

@@ -42,6 +42,7 @@ impl<K, V> Entries for InTable<'_, '_, '_, K, V> {
         self.rows[row].home
     }
 
+    #[inline]
     fn lower(&mut self, row: RowId, by: u8) -> u8 {
         let place = self.table.find_row(self.rows[row].home, row);
         self.last = Some(place);
@@ -74,8 +75,10 @@ pub(super) fn make_room<K, V>(
     now: Tick,
     more: u32,
 ) {
-    if ledger.policy.as_ref().is_some_and(|policy| policy.is_too_much(more)) {
-        evict_some(terms, (table, ledger), now, usize::MAX, |policy| policy.is_too_much(more));
+    while ledger.policy.as_ref().is_some_and(|policy| policy.is_too_much(more)) {
+        if !evict_one(terms, (table, ledger), now) {
+            break;
+        }
     }
 }
 
@@ -105,21 +108,33 @@ pub(super) fn evict_some<K, V>(
     mut is_too_much: impl FnMut(&mut Policy) -> bool,
 ) -> bool {
     for _ in 0..most {
-        let Ledger { policy: Some(policy), rows, .. } = ledger else { return true };
-        if !is_too_much(policy) {
+        let Some(policy) = &mut ledger.policy else { return true };
+        if !is_too_much(policy) || !evict_one(terms, (table, ledger), now) {
             return true;
         }
-        let mut entries = InTable { table, rows, last: None };
-        let Some(row) = policy.victim(&mut entries) else { return true };
-        let place = match entries.last {
-            Some(place) if table.row(place) == row => place,
-            _ => table.find_row(rows[row].home, row),
-        };
-        evict(terms, (table, ledger), now, place);
-        fetch_for_eviction(table, ledger);
     }
     // The last one may have been enough.
     ledger.policy.as_mut().is_none_or(|policy| !is_too_much(policy))
+}
+
+/// Evicts whatever is to go next; false if there is nothing. On its own, and the only one that asks for a victim: so all of it is in
+/// one place, as the compiler sees it.
+#[inline(never)]
+fn evict_one<K, V>(
+    terms: &Terms,
+    (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
+    now: Tick,
+) -> bool {
+    let Ledger { policy: Some(policy), rows, .. } = ledger else { return false };
+    let mut entries = InTable { table, rows, last: None };
+    let Some(row) = policy.victim(&mut entries) else { return false };
+    let place = match entries.last {
+        Some(place) if table.row(place) == row => place,
+        _ => table.find_row(rows[row].home, row),
+    };
+    evict(terms, (table, ledger), now, place);
+    fetch_for_eviction(table, ledger);
+    true
 }
 
 /// Has brought near what an insert and the eviction before it will write to: each is a miss else, one after the other.

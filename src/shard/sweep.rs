@@ -203,7 +203,10 @@ fn drain<'t, K, V>(
             count += 1;
         }
         for &row in &due[..count] {
-            expired.extend(take_out(terms, table, ledger, now, row, &mut warn));
+            // Not `extend`, which makes room first.
+            if let Some(old) = take_out(terms, table, ledger, now, row, &mut warn) {
+                expired.push(old);
+            }
         }
         if count < HANDFUL {
             return true;

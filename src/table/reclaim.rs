@@ -128,6 +128,9 @@ impl<K, V> Debris<K, V> {
     /// Whether nodes need nothing done to them: then their numbers are vacant as soon as they are ripe.
     const PLAIN: bool = !std::mem::needs_drop::<K>() && !std::mem::needs_drop::<V>();
 
+    /// Whether it matters how long it waits: what is in a node alone, and small, may.
+    const MATTERS: bool = !Self::PLAIN || size_of::<Node<K, V>>() > SMALL;
+
     pub(super) fn new() -> Self {
         Self {
             open: Vec::new(),
@@ -151,8 +154,11 @@ impl<K, V> Debris<K, V> {
         self.open.push(node.row);
         self.open_weight += u64::from(node.weight);
         let is_much = self.open.len() >= BATCH || self.is_heavy();
-        self.full_at =
-            if is_much { Tick::LONG_AGO } else { self.full_at.min(self.next_full_at).after(self.each) };
+        if is_much {
+            self.full_at = Tick::LONG_AGO;
+        } else if Self::MATTERS {
+            self.full_at = self.full_at.min(self.next_full_at).after(self.each);
+        }
     }
 
     fn is_heavy(&self) -> bool {
@@ -163,8 +169,7 @@ impl<K, V> Debris<K, V> {
     /// it was opened when the one before it was sealed, so that what comes seldom does not wait for the next. `shards` share
     /// what their writers make, so that it comes to each of them more slowly.
     pub(super) fn be_prompt(&mut self, shards: usize) {
-        // What is in a node alone, and small, may wait.
-        if !Self::PLAIN || size_of::<Node<K, V>>() > SMALL {
+        if Self::MATTERS {
             self.next_full_at = Tick::LONG_AGO;
             let each = Span::from_nanos(2_000 * shards as u64);
             self.each = each.max(EACH_LEAST).min(EACH_MOST);

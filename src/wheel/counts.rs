@@ -38,12 +38,14 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     /// As many spans after a row's own can be told from it.
     const TELLABLE: u64 = 1 << Self::SPAN_BITS;
 
-    /// A row was filed on `level`, in `slot`.
+    /// A row is filed on `level`, in the slot of `span`; false, and nothing done, if that level was not needed so far.
     #[inline]
-    pub(super) fn count_in<T: Row>(&mut self, row: &mut T, level: usize, span: u64) {
+    pub(super) fn count_in<T: Row>(&mut self, row: &mut T, level: usize, span: u64) -> bool {
+        let Some(counts) = self.counts.slots.get_mut(level) else { return false };
+        counts[Self::slot_of(span)] += 1;
         let label = (level << Self::SPAN_BITS) as u16 | (span & (Self::TELLABLE - 1)) as u16;
         row.set_label(label);
-        self.counts.slots[level][Self::slot_of(span)] += 1;
+        true
     }
 
     /// A row is about to leave, out of its slot or, when that has come due, out of the list of what is due.

@@ -147,14 +147,12 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     {
         debug_assert!(deadline < Tick::NEVER, "what never expires is not filed");
         let (level, span) = self.place(deadline);
-        let slot = Self::slot_of(span);
-        let list = Self::list_of(level, slot);
-        if list >= self.lists.count() {
-            self.add_levels(level);
+        if !self.count_in(&mut rows[row], level, span) {
+            return self.file_on_new_level(rows, row, deadline);
         }
-        self.lists.push_back(rows, list, row);
+        let slot = Self::slot_of(span);
+        self.lists.push_back(rows, Self::list_of(level, slot), row);
         self.occupancy[level] |= 1 << slot;
-        self.count_in(&mut rows[row], level, span);
         self.len += 1;
     }
 
@@ -163,11 +161,17 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         Self::FIRST + (level << BITS | slot)
     }
 
-    /// Lists for the levels up to this one.
+    /// Adds lists for the levels up to the one where a row with this deadline is filed, and files it.
     #[cold]
-    fn add_levels(&mut self, level: usize) {
+    #[inline(never)]
+    fn file_on_new_level<T: Row>(&mut self, rows: &mut Rows<T>, row: RowId, deadline: Tick)
+    where
+        C: Chain<T>,
+    {
+        let (level, _) = self.place(deadline);
         self.lists.grow(Self::list_of(level + 1, 0));
         self.counts.grow(level + 1);
+        self.file(rows, row, deadline);
     }
 
     /// The level and the number of its span for a deadline, as seen from the hand: the finest level that
@@ -183,6 +187,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     }
 
     /// Takes a row out of the wheel, if it is filed. O(1).
+    #[inline]
     pub(crate) fn unfile<T: Row>(&mut self, rows: &mut Rows<T>, row: RowId)
     where
         C: Chain<T>,
