@@ -354,9 +354,8 @@ impl Core {
         }
         let heir: Arc<dyn Heir> = self.clone();
         let registered = fork::register(1, Arc::downgrade(&heir), || {});
-        // Another thread may have done the same.
-        let another = self.state.lock().heir.replace(registered);
-        drop(another);
+        // Another thread may have done the same: what that put there is dropped once the lock is open.
+        let _another = self.state.lock().heir.replace(registered);
     }
 
     fn builder(&self) -> thread::Builder {

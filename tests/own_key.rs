@@ -7,6 +7,7 @@
 #[path = "common/watchdog.rs"]
 mod watchdog;
 
+#[cfg(feature = "async")]
 use std::cell::Cell;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -57,9 +57,8 @@ pub fn explore(bounds: Bounds, model: impl Fn() + Sync + Send + 'static) {
     let preemptions = if cfg!(crossbeam_loom) { bounds.epoch } else { bounds.slots };
     let (short, long) = (Some(preemptions.short), preemptions.long);
     let model = Arc::new(model);
-    if asked.as_deref() == Some("short") {
-        explore_within(short, None, &model);
-    } else if explore_within(long, seconds, &model) == Explored::InPart {
+    let is_short = asked.as_deref() == Some("short");
+    if is_short || explore_within(long, seconds, &model) == Explored::InPart {
         explore_within(short, None, &model);
     }
 }
