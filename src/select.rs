@@ -524,7 +524,11 @@ where
     /// What a load came to, by this call's closure or another one's.
     #[inline]
     fn load(&self, wants: Wants, init: impl FnOnce() -> Made<V>) -> (Outcome<V>, bool) {
-        let init = || init().with_life(self.life);
+        let init = || {
+            let mut made = init();
+            made.set_life(self.life);
+            made
+        };
         self.cache.load_entry((self.key.lent(), || self.key.owned()), wants, init)
     }
 

@@ -246,6 +246,13 @@ impl<K, V, S> Cache<K, V, S> {
         Ok(())
     }
 
+    /// What an offered entry weighs.
+    #[inline]
+    pub(super) fn weigh_offer(&self, offered: &Option<(K, V)>) -> u32 {
+        let weigher = self.parts().weigher.as_ref().zip(offered.as_ref());
+        weigher.map_or(1, |(weigher, (key, value))| weigher(key, value))
+    }
+
     /// What an entry weighs.
     #[inline]
     pub(super) fn weigh(&self, key: &K, value: &V) -> u32 {

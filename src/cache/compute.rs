@@ -181,7 +181,7 @@ where
         deed = Some(match plan.op {
             Op::Put(value) => {
                 let key = plan.key.expect("what is put was planned with its key");
-                Deed::Put { entry: (key, value), weight, life: (life.of_update(), ruling) }
+                Deed::Put { entry: Some((key, value)), weight, life: (life.of_update(), ruling) }
             }
             Op::Remove => Deed::Remove,
             Op::Nop => Deed::Nothing,
@@ -205,9 +205,9 @@ where
         };
         // Back to where it came from, so that it is dropped after the turn if a destructor panics.
         (plan.op, plan.key) = match deed {
-            Some(Deed::Put { entry: (key, value), .. }) => (Op::Put(value), Some(key)),
+            Some(Deed::Put { entry: Some((key, value)), .. }) => (Op::Put(value), Some(key)),
             Some(Deed::Remove) => (Op::Remove, None),
-            Some(Deed::Nothing) | None => (Op::Nop, None),
+            Some(Deed::Put { entry: None, .. } | Deed::Nothing) | None => (Op::Nop, None),
         };
         turn.run(|| {
             // Destructors of others may be among them.

@@ -1,8 +1,10 @@
 //! Writes that say what becomes of the time to live, and writes that give something back.
 
 use super::Cache;
-use crate::hash::RandomState;
+use crate::hash::{HashBits, RandomState};
 use crate::life::Life;
+use crate::listener::RemovalCause;
+use crate::shard::Shard;
 use equivalent::Equivalent;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -68,7 +70,7 @@ where
     /// ```
     pub fn insert(&self, key: K, value: V) {
         let lasting = self.life.of_insert(self.cache.parts().terms.ttl);
-        self.cache.store(self.cache.locate(&key), (key, value), lasting);
+        self.cache.store(self.cache.locate(&key), &mut Some((key, value)), lasting);
     }
 
     /// As [`Cache::insert_many`]; entries are stored one by one.
@@ -194,7 +196,54 @@ where
     where
         V: Clone,
     {
-        self.cache.swap_lasting((key, value), self.life)
+        self.cache.swap_lasting(self.cache.locate(&key), &mut Some((key, value)), self.life)
+    }
+}
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// As [`insert`](Self::insert), and gives a clone of the live value back that it replaced, if there was one. Of all who
+    /// write the key, exactly one is given each value: what it replaced itself.
+    ///
+    /// # Panics
+    ///
+    /// As `insert`. And if the clone does: nothing is changed then.
+    ///
+    /// # Concurrency
+    ///
+    /// The clone is made outside every lock, before anything is changed. If another write to the key comes
+    /// first, another one is made, of that write's value.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// assert_eq!(cache.swap("k", 1), None);
+    /// assert_eq!(cache.swap("k", 2), Some(1));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn swap(&self, key: K, value: V) -> Option<V>
+    where
+        V: Clone,
+    {
+        self.swap_lasting(self.locate(&key), &mut Some((key, value)), Life::Restart)
+    }
+
+    pub(super) fn swap_lasting(
+        &self,
+        (hash, shard): (HashBits, &Shard<K, V>),
+        offered: &mut Option<(K, V)>,
+        life: Life,
+    ) -> Option<V>
+    where
+        V: Clone,
+    {
+        let lasting = life.of_insert(self.parts().terms.ttl);
+        let (old, chores) = self.insert_seen((hash, shard), offered, lasting, V::clone);
+        self.conclude(shard, chores, RemovalCause::Replaced);
+        old
     }
 }
 

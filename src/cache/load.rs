@@ -4,7 +4,7 @@
 
 use super::Cache;
 use super::refresh::Stale;
-use super::turn::{Made, Origin};
+use super::turn::{Beginning, Made, Origin};
 use crate::error::{LoadError, TimedOut};
 use crate::flight::{Failure, Outcome, Wants};
 use crate::sync::{Alarm, Arc};
@@ -358,7 +358,22 @@ where
         if let Some(stale) = stale {
             return Some((Outcome::Value(self.renew(key, stale, init)), Origin::There));
         }
-        Some(match self.begin_load(self.asked(key), wants).settle(wants, alarm)? {
+        match self.begin_load(self.asked(key), wants) {
+            Beginning::Leads(turn) => Some(turn.load(init)),
+            other => self.load_after(other, wants, alarm, init),
+        }
+    }
+
+    /// The same, where another call has the turn. On its own, as `renew`.
+    #[inline(never)]
+    fn load_after(
+        &self,
+        beginning: Beginning<'_, K, V, S>,
+        wants: Wants,
+        alarm: &Alarm,
+        init: impl FnOnce() -> Made<V>,
+    ) -> Option<(Outcome<V>, Origin)> {
+        Some(match beginning.settle(wants, alarm)? {
             Ok(settled) => served(settled, init),
             Err(turn) => turn.load(init),
         })
@@ -401,7 +416,10 @@ pub(crate) fn optional<V>(option: Option<V>) -> Made<V> {
 pub(super) const NOT_ASKED: &str = "a call is told only what it asked for";
 
 pub(crate) fn value<V>(outcome: Outcome<V>) -> V {
-    option(outcome).expect(NOT_ASKED)
+    match outcome {
+        Outcome::Value(value) => value,
+        Outcome::Nothing | Outcome::Error(_) => unreachable!("{NOT_ASKED}"),
+    }
 }
 
 pub(crate) fn option<V>(outcome: Outcome<V>) -> Option<V> {

@@ -111,6 +111,16 @@ where
 /// A turn, and what is to be loaded anew in it, if something is.
 type Lead<'c, K, V, S> = (Turn<'c, K, V, S>, Option<Stale<V>>);
 
+/// How a call begins.
+enum Start<'c, K, V, S> {
+    /// With a value that is there: nothing is allocated for it.
+    Hit(V),
+    /// As a load does.
+    Asks(Beginning<'c, K, V, S>),
+    /// With its turn to load anew what is old.
+    Anew(Lead<'c, K, V, S>),
+}
+
 /// What there is to do for a call.
 enum Begun<'c, K, V, S> {
     /// Nothing more.
@@ -255,8 +265,9 @@ where
     ) -> Option<Outcome<V>> {
         let alarm = Alarm::after(timeout);
         let leads = match self.begin_detached(key, wants) {
-            Err(renewal) => renewal,
-            Ok(beginning) => match beginning.settle(wants, &alarm)? {
+            Start::Hit(value) => return Some(served(Outcome::Value(value), (init, executor))),
+            Start::Anew(lead) => lead,
+            Start::Asks(beginning) => match beginning.settle(wants, &alarm)? {
                 Ok((outcome, _)) => return Some(served(outcome, (init, executor))),
                 Err(turn) => (turn, None),
             },
@@ -273,17 +284,17 @@ where
         }
     }
 
-    /// How such a call begins: with a hit, or what it is to wait for; or with its turn to load anew what is old.
-    fn begin_detached(&self, key: K, wants: Wants) -> Result<Beginning<'_, K, V, S>, Lead<'_, K, V, S>> {
+    /// How such a call begins.
+    fn begin_detached(&self, key: K, wants: Wants) -> Start<'_, K, V, S> {
         match self.hit(&key) {
             Ok(value) => {
                 drop(key);
-                Ok(Beginning::Hit(value))
+                Start::Hit(value)
             }
-            Err(None) => Ok(self.begin_load(Asked::Shared(Call::new(key)), wants)),
+            Err(None) => Start::Asks(self.begin_load(Asked::Shared(Call::new(key)), wants)),
             Err(Some(stale)) => match self.begin_renewal(key, stale) {
-                Err(value) => Ok(Beginning::Hit(value)),
-                Ok((stale, turn)) => Err((turn, Some(stale))),
+                Err(value) => Start::Hit(value),
+                Ok((stale, turn)) => Start::Anew((turn, Some(stale))),
             },
         }
     }
@@ -315,7 +326,7 @@ mod tasks {
 
     use super::super::load::{fallible, option, optional, result, value};
     use super::super::load::{wants_option, wants_result, wants_value};
-    use super::{Beginning, Begun, Cache, LoadTask, Made, Outcome, Wants, lost, served};
+    use super::{Beginning, Begun, Cache, LoadTask, Made, Outcome, Start, Wants, lost, served};
     use crate::sync::Arc;
     use std::hash::{BuildHasher, Hash};
 
@@ -425,8 +436,9 @@ mod tasks {
             executor: impl FnOnce(LoadTask),
         ) -> Outcome<V> {
             let leads = match self.begin_detached(key, wants) {
-                Err(renewal) => renewal,
-                Ok(beginning) => match beginning.settle_async(wants).await {
+                Start::Hit(value) => return served(Outcome::Value(value), (init, executor)),
+                Start::Anew(lead) => lead,
+                Start::Asks(beginning) => match beginning.settle_async(wants).await {
                     Ok((outcome, _)) => return served(outcome, (init, executor)),
                     Err(turn) => (turn, None),
                 },

@@ -229,7 +229,7 @@ where
         let mut begun = BegunMany { hand: Hand { turns: Vec::new() }, waits: Vec::new() };
         for &place in &asked.new {
             match self.begin_load(Asked::Shared(Call::new(asked.keys[place].clone())), wants) {
-                Beginning::Hit(value) => asked.values[place] = Some(value),
+                Beginning::Hit(value) => asked.values[place] = Some(*value),
                 Beginning::Leads(turn) => begun.hand.turns.push((place, turn)),
                 Beginning::Waits(wait) => begun.waits.push((place, wait)),
             }

@@ -40,7 +40,8 @@ pub(crate) enum Background<K, V> {
 
 /// A hit that is to be loaded anew.
 pub(crate) struct Stale<V> {
-    value: V,
+    /// Apart, so that hits that are not old, and loads of what is not there, have no room for it on their stacks.
+    value: Box<V>,
     claim: Claim,
 }
 
@@ -83,11 +84,12 @@ where
         let node = self.visible::<Q, false>(key, &pin);
         match node.and_then(|node| shard.claim(node, self.parts().terms.clock.recent(), &pin)) {
             None => Ok(value),
-            Some(claim) => Err(Some(Stale { value, claim })),
+            Some(claim) => Err(Some(Stale { value: Box::new(value), claim })),
         }
     }
 
-    /// Loads an old value anew, or has it loaded. What the caller is served.
+    /// Loads an old value anew, or has it loaded. What the caller is served. On its own, since large values take room on its stack.
+    #[inline(never)]
     pub(super) fn renew(&self, key: K, stale: Stale<V>, init: impl FnOnce() -> Made<V>) -> V {
         match self.begin_renewal(key, stale) {
             Err(value) => served(value, init),
@@ -105,17 +107,17 @@ where
                 Anew::Leads(turn) => Ok((stale, turn)),
                 Anew::Taken => {
                     stale.claim.leave();
-                    Err(stale.value)
+                    Err(*stale.value)
                 }
                 Anew::Gone => {
                     stale.claim.done();
-                    Err(stale.value)
+                    Err(*stale.value)
                 }
             };
         };
         let Stale { value, claim } = stale;
         self.renew_behind(background, key, claim);
-        Err(value)
+        Err(*value)
     }
 
     /// Has a value loaded anew by the user's executor.
@@ -164,7 +166,7 @@ where
         }
         match landed {
             Outcome::Value(new) => served(new, value),
-            failed => served(value, failed),
+            failed => served(*value, failed),
         }
     }
 
@@ -201,7 +203,7 @@ where
             }
         };
         match turn.run(|| self.peek(turn.key())) {
-            Some(value) => Some((Stale { value, claim }, turn)),
+            Some(value) => Some((Stale { value: Box::new(value), claim }, turn)),
             None => {
                 claim.done();
                 None

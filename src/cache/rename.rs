@@ -93,18 +93,22 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let (new_hash, new_shard) = self.locate(&new_key);
-        let ((value, weight, ruling, answer, departure), times, expires) = self.take(key, |node| {
+        let mut made = None;
+        let (times, expires) = self.take(key, |node| {
             let departure = self.parts().clearings.depart();
             // All of the user's code before anything is removed: a panic loses no entry.
             let _ = new_shard.find::<false>(new_hash, same_as(&new_key), &Pin::new());
             let (value, ruling, answer) = make(&new_key, node);
             let weight = self.weigh(&new_key, &value);
-            Some((value, weight, ruling, answer, departure))
+            made = Some((value, weight, ruling, answer, departure));
+            true
         })?;
+        let (value, weight, ruling, answer, departure) = made?;
         let life = (Lasting::Moved(times, expires), ruling);
-        let entry = ((new_key, value), weight);
+        let offered = &mut Some((new_key, value));
         // If everything was removed meanwhile, so was this one.
-        let chores = new_shard.insert_if(self, new_hash, entry, life, &Expected::Arrival(departure)).ok()?;
+        let expected = Expected::Arrival(departure);
+        let chores = new_shard.insert_if(self, new_hash, (offered, weight), life, &expected)?;
         self.conclude(new_shard, chores, RemovalCause::Replaced);
         Some(answer)
     }

@@ -6,7 +6,7 @@ use super::{Cache, Parts};
 use crate::expiry::Expiry;
 use crate::hash::HashBits;
 use crate::life::Life;
-use crate::shard::{Chores, Expected, Lasting, Replaced, Ruled, Ruling, Shard};
+use crate::shard::{Chores, Expected, Lasting, OFFERED, Replaced, Ruled, Ruling, Shard};
 use crate::table::{Node, Pin, same_as};
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;
@@ -57,10 +57,10 @@ where
     pub(super) fn insert_as_ruled(
         &self,
         place: (HashBits, &Shard<K, V>),
-        entry: (K, V),
+        offered: &mut Option<(K, V)>,
         lasting: Lasting,
     ) -> Chores<K, V> {
-        self.insert_seen(place, entry, lasting, |_| ()).1
+        self.insert_seen(place, offered, lasting, |_| ()).1
     }
 
     /// `insert`, with what is made of the live value that it replaces, if there is one. Whatever is the user's code, runs before
@@ -68,31 +68,31 @@ where
     pub(super) fn insert_seen<R>(
         &self,
         (hash, shard): (HashBits, &Shard<K, V>),
-        mut entry: (K, V),
+        offered: &mut Option<(K, V)>,
         lasting: Lasting,
         mut see: impl FnMut(&V) -> R,
     ) -> (Option<R>, Chores<K, V>) {
         let Parts { terms, expiry, .. } = self.parts();
-        let weight = self.weigh(&entry.0, &entry.1);
+        let weight = self.weigh_offer(offered);
         let mut rounds = Rounds::new();
         loop {
             let pin = Pin::new();
-            let old = shard.visible::<false>(&terms.clock, hash, same_as(&entry.0), &pin);
+            let (key, value) = offered.as_ref().expect(OFFERED);
+            let old = shard.visible::<false>(&terms.clock, hash, same_as(key), &pin);
             let mut round = rounds.begin((hash, shard), old, &pin);
             let seen = old.map(|node| see(node.value()));
             let ruling = match (expiry, old) {
                 (None, _) => Ruling::NONE,
-                (Some(expiry), None) => created(&**expiry, &entry.0, &entry.1),
+                (Some(expiry), None) => created(&**expiry, key, value),
                 (Some(_), Some(_)) if lasting == Lasting::Kept => Ruling::Keep,
-                (Some(expiry), Some(node)) => self.updated(&**expiry, (&entry.0, &entry.1), node),
+                (Some(expiry), Some(node)) => self.updated(&**expiry, (key, value), node),
             };
             Round::has_run(&mut round);
             let expected = old.map_or(Expected::Absent, Expected::This);
-            let inserted = shard.insert_if(self, hash, (entry, weight), (lasting, ruling), &expected);
+            let inserted = shard.insert_if(self, hash, (offered, weight), (lasting, ruling), &expected);
             drop(pin);
-            match inserted {
-                Ok(chores) => return (seen, chores),
-                Err(back) => entry = back,
+            if let Some(chores) = inserted {
+                return (seen, chores);
             }
             drop(seen);
             rounds = rounds.lose(round);
@@ -105,30 +105,30 @@ where
         &self,
         expiry: &dyn Expiry<K, V>,
         (hash, shard): (HashBits, &Shard<K, V>),
-        mut entry: (K, V),
+        offered: &mut Option<(K, V)>,
         life: Life,
-    ) -> (Replaced<K, V>, Chores<K, V>) {
+    ) -> (Replaced, Chores<K, V>) {
         let terms = &self.parts().terms;
-        let weight = self.weigh(&entry.0, &entry.1);
+        let weight = self.weigh_offer(offered);
         let mut rounds = Rounds::new();
         loop {
             let pin = Pin::new();
-            let Some(node) = shard.visible::<false>(&terms.clock, hash, same_as(&entry.0), &pin) else {
-                return (Replaced::Gone(entry.0, entry.1), Chores::none());
+            let (key, value) = offered.as_ref().expect(OFFERED);
+            let Some(node) = shard.visible::<false>(&terms.clock, hash, same_as(key), &pin) else {
+                return (Replaced::Gone, Chores::none());
             };
             let mut round = rounds.begin((hash, shard), Some(node), &pin);
             let ruling = match life {
                 Life::Keep => Ruling::Keep,
-                _ => self.updated(expiry, (&entry.0, &entry.1), node),
+                _ => self.updated(expiry, (key, value), node),
             };
             Round::has_run(&mut round);
             let how = (Some(node), (life.of_update(), ruling));
-            let (replaced, chores) = shard.replace_as(self, hash, (entry, weight), how);
+            let (replaced, chores) = shard.replace_as(self, hash, (offered, weight), how);
             drop(pin);
-            let Replaced::Changed(key, value) = replaced else {
+            if replaced != Replaced::Changed {
                 return (replaced, chores);
-            };
-            entry = (key, value);
+            }
             rounds = rounds.lose(round);
         }
     }

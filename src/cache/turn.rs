@@ -35,6 +35,12 @@ impl<V> Made<V> {
         Self::plain(Outcome::Value(value))
     }
 
+    /// Another life for it, in its place.
+    #[inline]
+    pub(crate) fn set_life(&mut self, life: Life) {
+        self.life = life;
+    }
+
     /// The same, with another life.
     #[inline]
     pub(crate) fn with_life(self, life: Life) -> Self {
@@ -103,7 +109,8 @@ pub(super) type Settled<'c, K, V, S> = Result<(Outcome<V>, Origin), Turn<'c, K, 
 
 /// How a call begins: with a hit, with its turn, or by waiting.
 pub(super) enum Beginning<'c, K, V, S> {
-    Hit(V),
+    /// Seldom, and so apart: a load takes no room for it on its stack.
+    Hit(Box<V>),
     Leads(Turn<'c, K, V, S>),
     Waits(Wait<'c, K, V, S>),
 }
@@ -138,7 +145,7 @@ where
                     drop(pin);
                     if let Some(value) = found {
                         catch(|| drop(asked));
-                        return Beginning::Hit(value);
+                        return Beginning::Hit(Box::new(value));
                     }
                 }
             }
@@ -357,13 +364,10 @@ where
 
     fn land_leading(self, made: Made<V>, leading: Option<Leading>) -> (Outcome<V>, Origin) {
         let Made { outcome, life } = made;
-        let value = match outcome {
-            Outcome::Value(value) => value,
-            outcome => {
-                drop(leading);
-                return (self.end(outcome), Origin::Unstored);
-            }
-        };
+        if !matches!(outcome, Outcome::Value(_)) {
+            drop(leading);
+            return (self.end(outcome), Origin::Unstored);
+        }
         // In this order: if user code panics below, the turn is given back before the destructors of values run, which
         // may ask for the key.
         let mut kept = None;
@@ -371,8 +375,11 @@ where
         let cache = turn.cache;
         let Parts { expiry, weigher, .. } = cache.parts();
         let shard = turn.shard();
-        let loaded = &*kept.insert(value.clone());
-        let weight = weigher.as_ref().map_or(1, |weigher| weigher(turn.key(), loaded));
+        if let Outcome::Value(value) = &outcome {
+            kept = Some(value.clone());
+        }
+        let weighed = weigher.as_ref().zip(kept.as_ref());
+        let weight = weighed.map_or(1, |(weigher, loaded)| weigher(turn.key(), loaded));
         let Landed { ending, mut chores, is_stored } = loop {
             let ruling = expiry.as_deref().zip(kept.as_ref());
             let ruling = ruling.map(|(expiry, loaded)| turn.ruling(expiry, turn.key(), loaded));
@@ -388,7 +395,7 @@ where
         cache.start(&mut chores);
         // If it is still there. The flight is somebody else's by now.
         let call = turn.hold.call.take();
-        let outcome = tell(ending, Outcome::Value(value));
+        let outcome = tell(ending, outcome);
         cache.conclude(shard, chores, RemovalCause::Replaced);
         // Each by itself, and their panics are not this call's: it has what it asked for.
         if kept.is_some() || call.is_some() {
@@ -447,7 +454,7 @@ where
     /// Waits, if it has to, and looks again if it comes to have the turn after that. `None` if the alarm goes off first.
     pub(super) fn settle(self, wants: Wants, alarm: &Alarm) -> Option<Settled<'c, K, V, S>> {
         let mut wait = match self {
-            Self::Hit(value) => return Some(Ok((Outcome::Value(value), Origin::There))),
+            Self::Hit(value) => return Some(Ok((Outcome::Value(*value), Origin::There))),
             Self::Leads(turn) => return Some(Err(turn)),
             Self::Waits(wait) => wait,
         };
@@ -527,7 +534,7 @@ mod futures {
         /// As `settle`.
         pub(in crate::cache) async fn settle_async(self, wants: Wants) -> Settled<'c, K, V, S> {
             let mut wait = match self {
-                Self::Hit(value) => return Ok((Outcome::Value(value), Origin::There)),
+                Self::Hit(value) => return Ok((Outcome::Value(*value), Origin::There)),
                 Self::Leads(turn) => return Err(turn),
                 Self::Waits(wait) => wait,
             };

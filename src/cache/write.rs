@@ -7,7 +7,7 @@ use super::{Cache, Parts};
 use crate::hash::HashBits;
 use crate::life::Life;
 use crate::listener::RemovalCause;
-use crate::shard::{Cleared, Lasting, Removed, Replaced, Ruling, Shard, Times};
+use crate::shard::{Cleared, Lasting, OFFERED, Removed, Replaced, Ruling, Shard, Times};
 use crate::table::{Cursor, Node, Pin, same_as};
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;
@@ -35,7 +35,7 @@ where
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn insert(&self, key: K, value: V) {
-        self.store(self.locate(&key), (key, value), Lasting::New(self.parts().terms.ttl));
+        self.store(self.locate(&key), &mut Some((key, value)), Lasting::New(self.parts().terms.ttl));
     }
 
     /// As [`insert`](Self::insert), with a time to live of its own, which touches and updates restart.
@@ -49,57 +49,27 @@ where
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration) {
-        self.store(self.locate(&key), (key, value), Lasting::New(Span::from_duration(ttl)));
+        self.store(self.locate(&key), &mut Some((key, value)), Lasting::New(Span::from_duration(ttl)));
     }
 
+    /// Stores what is offered, and has taken it when it returns.
     #[inline]
-    pub(super) fn store(&self, (hash, shard): (HashBits, &Shard<K, V>), entry: (K, V), lasting: Lasting) {
+    pub(super) fn store(
+        &self,
+        (hash, shard): (HashBits, &Shard<K, V>),
+        offered: &mut Option<(K, V)>,
+        lasting: Lasting,
+    ) {
         let chores = if self.parts().expiry.is_some() {
-            self.insert_as_ruled((hash, shard), entry, lasting)
+            self.insert_as_ruled((hash, shard), offered, lasting)
         } else {
-            let weight = self.weigh(&entry.0, &entry.1);
+            let weight = self.weigh_offer(offered);
             match lasting {
-                Lasting::New(ttl) => shard.insert(self, hash, entry, weight, ttl),
-                _ => shard.insert_as(self, hash, entry, weight, (lasting, Ruling::NONE)),
+                Lasting::New(ttl) => shard.insert(self, hash, (offered, weight), ttl),
+                _ => shard.insert_as(self, hash, (offered, weight), (lasting, Ruling::NONE)),
             }
         };
         self.conclude(shard, chores, RemovalCause::Replaced);
-    }
-
-    /// As [`insert`](Self::insert), and gives a clone of the live value back that it replaced, if there was one. Of all who
-    /// write the key, exactly one is given each value: what it replaced itself.
-    ///
-    /// # Panics
-    ///
-    /// As `insert`. And if the clone does: nothing is changed then.
-    ///
-    /// # Concurrency
-    ///
-    /// The clone is made outside every lock, before anything is changed. If another write to the key comes
-    /// first, another one is made, of that write's value.
-    ///
-    /// ```
-    /// let cache = tidewheel::Cache::builder().build()?;
-    /// assert_eq!(cache.swap("k", 1), None);
-    /// assert_eq!(cache.swap("k", 2), Some(1));
-    /// # Ok::<(), tidewheel::BuildError>(())
-    /// ```
-    pub fn swap(&self, key: K, value: V) -> Option<V>
-    where
-        V: Clone,
-    {
-        self.swap_lasting((key, value), Life::Restart)
-    }
-
-    pub(super) fn swap_lasting(&self, entry: (K, V), life: Life) -> Option<V>
-    where
-        V: Clone,
-    {
-        let (hash, shard) = self.locate(&entry.0);
-        let lasting = life.of_insert(self.parts().terms.ttl);
-        let (old, chores) = self.insert_seen((hash, shard), entry, lasting, V::clone);
-        self.conclude(shard, chores, RemovalCause::Replaced);
-        old
     }
 
     /// Stores an entry if the key has no live one.
@@ -124,9 +94,11 @@ where
         let Parts { expiry, .. } = self.parts();
         let ruling = expiry.as_deref().map_or(Ruling::NONE, |expiry| created(expiry, &key, &value));
         let weight = self.weigh(&key, &value);
-        let (result, chores) = shard.try_insert(self, hash, ((key, value), weight), (lasting, ruling));
-        self.conclude(shard, chores, RemovalCause::Replaced);
-        result
+        let mut offered = Some((key, value));
+        if let Some(chores) = shard.try_insert(self, hash, (&mut offered, weight), (lasting, ruling)) {
+            self.conclude(shard, chores, RemovalCause::Replaced);
+        }
+        offered.map_or(Ok(()), Err)
     }
 
     /// Stores a value under a key that has a live entry; restarts its time to live and keeps its age.
@@ -162,20 +134,18 @@ where
         let Some(node) = shard.visible::<false>(&terms.clock, hash, same_as(key), &pin) else {
             return Err(value);
         };
-        let entry = (node.key().clone(), value);
+        let mut offered = Some((node.key().clone(), value));
         drop(pin);
-        let (replaced, chores) = if let Some(expiry) = expiry {
-            self.replace_as_ruled(&**expiry, (hash, shard), entry, life)
+        let (_, chores) = if let Some(expiry) = expiry {
+            self.replace_as_ruled(&**expiry, (hash, shard), &mut offered, life)
         } else {
-            let weight = self.weigh(&entry.0, &entry.1);
-            shard.replace_for(self, hash, (entry, weight), None, (life.of_update(), Ruling::NONE))
+            let weight = self.weigh_offer(&offered);
+            let life = (life.of_update(), Ruling::NONE);
+            shard.replace_for(self, hash, (&mut offered, weight), None, life)
         };
         self.conclude(shard, chores, RemovalCause::Replaced);
-        match replaced {
-            Replaced::Done => Ok(()),
-            // `Changed` does not come: nothing in particular was expected.
-            Replaced::Gone(_, value) | Replaced::Changed(_, value) => Err(value),
-        }
+        // What was not taken is there.
+        offered.map_or(Ok(()), |(_, value)| Err(value))
     }
 
     /// Computes a new value from the old one and stores it, atomically; restarts the time to live and keeps
@@ -326,26 +296,27 @@ where
             return Ok(None);
         };
         let mut round = rounds.begin((hash, shard), Some(node), &pin);
-        let key = node.key().clone();
+        let new_key = node.key().clone();
         let (value, answer) = compute(node.value());
-        let entry = (key, value);
+        let mut offered = Some((new_key, value));
+        let (new_key, value) = offered.as_ref().expect(OFFERED);
         let ruling = match expiry {
             None => Ruling::NONE,
             Some(_) if life == Life::Keep => Ruling::Keep,
-            Some(expiry) => self.updated(&**expiry, (&entry.0, &entry.1), node),
+            Some(expiry) => self.updated(&**expiry, (new_key, value), node),
         };
-        let weight = self.weigh(&entry.0, &entry.1);
+        let weight = self.weigh(new_key, value);
         Round::has_run(&mut round);
         let life = (life.of_update(), ruling);
-        let (replaced, chores) = shard.replace_for(self, hash, (entry, weight), Some(node), life);
+        let (replaced, chores) = shard.replace_for(self, hash, (&mut offered, weight), Some(node), life);
         // From here on user code runs that may take its time: nobody else's memory waits for it.
         drop(pin);
-        if let Replaced::Changed(..) = replaced {
+        if replaced == Replaced::Changed {
             return Err(rounds.lose(round));
         }
         drop(round);
         self.conclude(shard, chores, RemovalCause::Replaced);
-        Ok(Some(answer).filter(|_| matches!(replaced, Replaced::Done)))
+        Ok(Some(answer).filter(|_| replaced == Replaced::Done))
     }
 
     /// Restarts a live entry's own time to live. Never shortens what it has, and leaves a persisted entry
@@ -452,11 +423,18 @@ where
         V: Clone,
     {
         let (hash, shard) = self.locate(key);
+        let mut kept = None;
         loop {
-            let removed = self.remove_if(key, |_| true);
+            let keep = |node: &Node<K, V>| {
+                kept = Some(node.value().clone());
+                true
+            };
+            if self.take(key, keep).is_some() {
+                return kept;
+            }
             // If there is none, one may be under way, which is not to be kept.
-            if removed.is_some() || shard.is_gone(&self.parts().terms, hash, same_as(key)) {
-                return removed;
+            if shard.is_gone(&self.parts().terms, hash, same_as(key)) {
+                return None;
             }
         }
     }
@@ -487,16 +465,20 @@ where
         V: Clone,
     {
         // Cloned before anything is removed: a clone that panics loses no entry.
-        let keep = |node: &Node<K, V>| condition(node.value()).then(|| node.value().clone());
-        self.take(key, keep).map(|(value, ..)| value)
+        let mut kept = None;
+        let keep = |node: &Node<K, V>| {
+            let is_met = condition(node.value());
+            if is_met {
+                kept = Some(node.value().clone());
+            }
+            is_met
+        };
+        if self.take(key, keep).is_some() { kept } else { None }
     }
 
-    /// Takes a live entry out, if `keep` makes something of it. Returns that, its times, and when its `Expiry` ends it.
-    pub(super) fn take<Q, R>(
-        &self,
-        key: &Q,
-        mut keep: impl FnMut(&Node<K, V>) -> Option<R>,
-    ) -> Option<(R, Times, Tick)>
+    /// Takes a live entry out, if `keep` says so, which keeps what it wants of it where its caller finds that: it may be large.
+    /// Returns the entry's times, and when its `Expiry` ends it.
+    pub(super) fn take<Q>(&self, key: &Q, mut keep: impl FnMut(&Node<K, V>) -> bool) -> Option<(Times, Tick)>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
@@ -509,13 +491,13 @@ where
 
     #[cold]
     #[inline(never)]
-    fn take_again<Q, R>(
+    fn take_again<Q>(
         &self,
         place: (HashBits, &Shard<K, V>),
         key: &Q,
-        keep: &mut impl FnMut(&Node<K, V>) -> Option<R>,
+        keep: &mut impl FnMut(&Node<K, V>) -> bool,
         mut rounds: Rounds,
-    ) -> Option<(R, Times, Tick)>
+    ) -> Option<(Times, Tick)>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
@@ -529,13 +511,13 @@ where
 
     /// One round; if it is lost, the rounds so far.
     #[inline(always)]
-    fn take_once<Q, R>(
+    fn take_once<Q>(
         &self,
         (hash, shard): (HashBits, &Shard<K, V>),
         key: &Q,
-        keep: &mut impl FnMut(&Node<K, V>) -> Option<R>,
+        keep: &mut impl FnMut(&Node<K, V>) -> bool,
         rounds: Rounds,
-    ) -> Result<Option<(R, Times, Tick)>, Rounds>
+    ) -> Result<Option<(Times, Tick)>, Rounds>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
@@ -544,7 +526,9 @@ where
         let pin = Pin::new();
         let Some(node) = shard.visible::<false>(&terms.clock, hash, is_key, &pin) else { return Ok(None) };
         let mut round = rounds.begin((hash, shard), Some(node), &pin);
-        let Some(kept) = keep(node) else { return Ok(None) };
+        if !keep(node) {
+            return Ok(None);
+        }
         Round::has_run(&mut round);
         let (removed, chores) = shard.remove(terms, hash, is_key, Some(node));
         // As in `update_once`.
@@ -555,7 +539,7 @@ where
         drop(round);
         self.conclude(shard, chores, RemovalCause::Explicit);
         match removed {
-            Removed::Done(times, expires) => Ok(Some((kept, times, expires))),
+            Removed::Done(times, expires) => Ok(Some((times, expires))),
             Removed::Gone | Removed::Changed => Ok(None),
         }
     }

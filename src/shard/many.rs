@@ -53,8 +53,9 @@ impl<K: Eq, V> Shard<K, V> {
                 now = terms.clock.now();
             }
             let Some(Waiting { hash, entry, weight }) = waiting.pop() else { return };
+            let mut entry = Some(entry);
             let known = (place.zip(seal), now, (Lasting::New(terms.ttl), Ruling::NONE));
-            let left = self.put(terms, (&mut table, ledger), hash, (entry, weight), known);
+            let left = self.put(terms, (&mut table, ledger), hash, (&mut entry, weight), known);
             // What comes seldom should not wait for the rest.
             let is_done = left.seldom.is_some();
             if is_done || left.removed.is_some() {

@@ -18,6 +18,7 @@
 //! | `jitter.rs` | by how much a time to live is shortened |
 //! | `life.rs` | how long an entry lives whose value is written |
 //! | `many.rs` | inserts of which several are done while the lock is held |
+//! | `offer.rs` | entries that are offered, and stay with their callers until they are stored |
 //! | `record.rs` | what there is to know of an entry, and how one comes back |
 //! | `room.rs` | what a bounded shard gives up before something comes |
 //! | `rule.rs` | what the user's `Expiry` said, and how it takes effect |
@@ -48,6 +49,7 @@ mod idle;
 mod jitter;
 mod life;
 mod many;
+mod offer;
 #[cfg(feature = "serde")]
 mod record;
 mod room;
@@ -62,6 +64,7 @@ pub(crate) use credit::{Around, Evicted, Held};
 pub(crate) use fresh::{Claim, Fresh};
 pub(crate) use life::Lasting;
 pub(crate) use many::Waiting;
+pub(crate) use offer::OFFERED;
 #[cfg(feature = "serde")]
 pub(crate) use record::{Comeback, Record, Returned};
 pub(crate) use room::Left;

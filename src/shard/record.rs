@@ -148,10 +148,11 @@ impl<K: Eq, V> Shard<K, V> {
                 drop_expired(terms, &mut table, ledger, place);
             }
             let left = if ledger.is_too_heavy(weight) {
-                self.refuse(terms, (&mut table, ledger), entry, (None, now))
+                self.refuse(terms, (&mut table, ledger), &mut Some(entry), (None, now))
             } else {
                 let times = Times { ttl: record.ttl.unwrap_or(terms.ttl), born };
                 terms.note_limit(times.ttl, ends.limit());
+                let entry = &mut Some(entry);
                 self.add(terms, (&mut table, ledger), hash, (entry, weight), (now, ends, times, record.hits));
                 returned.count += 1;
                 self.settle((&mut table, ledger), (now, ends.deadline.tick()), None)

@@ -200,7 +200,7 @@ impl<K, V> Shard<K, V> {
         &self,
         terms: &Terms,
         (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
-        entry: (K, V),
+        entry: &mut Option<(K, V)>,
         (place, now): (Option<Place>, Tick),
     ) -> Chores<K, V> {
         let mut was_alive = false;
@@ -213,7 +213,7 @@ impl<K, V> Shard<K, V> {
             let old = take(table, ledger, place);
             hand_out(terms, table, old)
         });
-        ledger.left().refused = Some(entry);
+        ledger.left().refused = entry.take();
         if let Some(tally) = &mut ledger.tally {
             tally.refused += 1;
             tally.replacements += u64::from(was_alive);

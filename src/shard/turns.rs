@@ -55,7 +55,7 @@ pub(crate) enum Anew<K, V> {
 pub(crate) enum Deed<K, V> {
     Nothing,
     Remove,
-    Put { entry: (K, V), weight: u32, life: (Lasting, Ruling) },
+    Put { entry: Option<(K, V)>, weight: u32, life: (Lasting, Ruling) },
 }
 
 /// What came of it.
@@ -230,18 +230,19 @@ impl<K: Eq, V> Shard<K, V> {
             let mut ending = ledger.flights.end(hold, Kind::Value);
             let kept = ending.as_mut().filter(|ending| !ending.is_overtaken);
             let key = kept.and_then(|ending| ending.take_key(hold));
-            let Some(entry) = key.and_then(|key| Some((key, loaded.take()?))) else {
+            let mut entry = key.and_then(|key| Some((key, loaded.take()?)));
+            if entry.is_none() {
                 return Some(Landed { ending, chores: Chores::none(), is_stored: false });
-            };
+            }
             ledger.note_write(hash, place);
             let ruling = ruling.map_or(Ruling::NONE, |(ruling, _)| ruling);
-            let (books, entry) = ((&mut table, ledger), (entry, weight));
+            let (books, offer) = ((&mut table, ledger), (&mut entry, weight));
             // The usual case knows what it is.
             let chores = match lasting {
                 Lasting::Restarted => {
-                    self.put(terms, books, hash, entry, (sealed, now, (Lasting::Restarted, ruling)))
+                    self.put(terms, books, hash, offer, (sealed, now, (Lasting::Restarted, ruling)))
                 }
-                _ => self.put_as(terms, books, hash, entry, (sealed, now, (lasting, ruling))),
+                _ => self.put_as(terms, books, hash, offer, (sealed, now, (lasting, ruling))),
             };
             let is_stored = !chores.has_refused();
             return Some(Landed { ending, chores, is_stored });
@@ -272,7 +273,7 @@ impl<K: Eq, V> Shard<K, V> {
     /// That there was an entry, that there is one, alive, and that nothing has overtaken the flight: so it is the same one.
     /// All that puts a value under a key overtakes its flight, under this lock (`flight.rs`, F2).
     ///
-    /// What is not done is left where it was, or put back there: also if user code panics.
+    /// What is not done is left where it was: also if user code panics.
     pub(crate) fn act(
         &self,
         around: &impl Around<K, V>,
@@ -317,47 +318,30 @@ impl<K: Eq, V> Shard<K, V> {
         if !matches!(deed, Some(Deed::Nothing) | None) {
             ledger.note_write(hash, place);
         }
-        let (undone, chores) = match (deed.take(), alive) {
+        let books = (&mut *table, &mut *ledger);
+        let (is_done, chores) = match (&mut *deed, alive) {
             (Some(Deed::Put { entry, weight, life }), None) => {
                 // What is left of an entry that is over.
-                let sealed = place.map(|place| (place, table.node(place).seal()));
-                let known = (sealed, now, life);
-                (None, self.put_as(terms, (table, ledger), hash, (entry, weight), known))
+                let sealed = place.map(|place| (place, books.0.node(place).seal()));
+                (true, self.put_as(terms, books, hash, (entry, *weight), (sealed, now, *life)))
             }
-            (Some(deed), Some(place)) => self.act_on(terms, (table, ledger), (hash, place), deed),
-            (_, None) | (None, _) => (None, Chores::none()),
+            (Some(Deed::Put { entry, weight, life }), Some(place)) => {
+                let (replaced, chores) =
+                    self.replace_at(terms, books, (hash, place), (entry, *weight), *life);
+                (replaced == Replaced::Done, chores)
+            }
+            (Some(Deed::Remove), Some(place)) => {
+                let (removed, chores) = self.remove_at(terms, books, place);
+                (matches!(removed, Removed::Done(..)), chores)
+            }
+            (Some(Deed::Remove | Deed::Nothing) | None, _) => (true, Chores::none()),
         };
-        *deed = undone;
-        if deed.is_some() {
+        if !is_done {
             return (Acted::Gone, chores);
         }
+        *deed = None;
         // Only now, so that a panic before leaves the turn with its caller.
         (Acted::Done(ledger.flights.end(hold, Kind::Own)), chores)
-    }
-
-    /// Does it to the entry that is there. Hands it back if that has just come to its end.
-    fn act_on(
-        &self,
-        terms: &Terms,
-        books: (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
-        (hash, place): (HashBits, Place),
-        deed: Deed<K, V>,
-    ) -> (Option<Deed<K, V>>, Chores<K, V>) {
-        match deed {
-            Deed::Nothing => (None, Chores::none()),
-            Deed::Remove => match self.remove_at(terms, books, place) {
-                (Removed::Done(..), chores) => (None, chores),
-                (Removed::Gone | Removed::Changed, chores) => (Some(Deed::Remove), chores),
-            },
-            Deed::Put { entry, weight, life } => {
-                match self.replace_at(terms, books, (hash, place), (entry, weight), life) {
-                    (Replaced::Done, chores) => (None, chores),
-                    (Replaced::Gone(key, value) | Replaced::Changed(key, value), chores) => {
-                        (Some(Deed::Put { entry: (key, value), weight, life }), chores)
-                    }
-                }
-            }
-        }
     }
 }
 

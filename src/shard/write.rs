@@ -6,21 +6,22 @@
 
 use super::bounds::Ends;
 use super::credit::{Around, Credit};
+use super::offer::{Offer, offered};
 use super::room::{fetch_for_insert, make_room, make_room_in_place};
 use super::{Chores, Expected, Lasting, Ledger, Ruling, Shard, Terms, Times, stays};
 use crate::hash::HashBits;
 use crate::table::{Node, Pin, Place, Seal, Touch, Unlinked, Writing, same_as};
 use crate::time::{Span, Tick};
 
-/// What an attempt to replace a value came to. What was not stored is handed back.
-#[derive(Debug)]
-pub(crate) enum Replaced<K, V> {
+/// What an attempt to replace a value came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Replaced {
     /// The old value is in the chores, if somebody listens.
     Done,
     /// There is no live entry.
-    Gone(K, V),
+    Gone,
     /// There is one, but not the one that was expected.
-    Changed(K, V),
+    Changed,
 }
 
 /// What an attempt to remove an entry came to.
@@ -42,11 +43,10 @@ impl<K: Eq, V> Shard<K, V> {
         &self,
         around: &impl Around<K, V>,
         hash: HashBits,
-        entry: (K, V),
-        weight: u32,
+        offer: Offer<'_, K, V>,
         ttl: Span,
     ) -> Chores<K, V> {
-        self.insert_inline(around, hash, entry, weight, (Lasting::New(ttl), Ruling::NONE))
+        self.insert_inline(around, hash, offer, (Lasting::New(ttl), Ruling::NONE))
     }
 
     /// The same, whatever is said of its life. On its own, so that the usual case knows what it is.
@@ -55,11 +55,10 @@ impl<K: Eq, V> Shard<K, V> {
         &self,
         around: &impl Around<K, V>,
         hash: HashBits,
-        entry: (K, V),
-        weight: u32,
+        offer: Offer<'_, K, V>,
         life: (Lasting, Ruling),
     ) -> Chores<K, V> {
-        self.insert_inline(around, hash, entry, weight, life)
+        self.insert_inline(around, hash, offer, life)
     }
 
     #[inline(always)]
@@ -67,16 +66,16 @@ impl<K: Eq, V> Shard<K, V> {
         &self,
         around: &impl Around<K, V>,
         hash: HashBits,
-        entry: (K, V),
-        weight: u32,
+        (entry, weight): Offer<'_, K, V>,
         life: (Lasting, Ruling),
     ) -> Chores<K, V> {
         let (terms, mut credit) = (around.terms(), Credit::none(around));
         loop {
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();
-            let place = ledger.find(&table, hash, same_as(&entry.0));
-            ledger.overtake(hash, place, same_as(&entry.0));
+            let is_key = same_as(offered(entry));
+            let place = ledger.find(&table, hash, is_key);
+            ledger.overtake(hash, place, is_key);
             if let Err(short) = self.pay((&mut table, ledger), (place, weight), &mut credit) {
                 drop(locked);
                 credit.raise(self, *short);
@@ -88,20 +87,21 @@ impl<K: Eq, V> Shard<K, V> {
         }
     }
 
-    /// Stores a new entry, if things are as expected; else hands it back.
+    /// Stores a new entry, if things are as expected. `None` if not.
     pub(crate) fn insert_if(
         &self,
         around: &impl Around<K, V>,
         hash: HashBits,
-        (entry, weight): ((K, V), u32),
+        (entry, weight): Offer<'_, K, V>,
         life: (Lasting, Ruling),
         expected: &Expected<'_, K, V>,
-    ) -> Result<Chores<K, V>, (K, V)> {
+    ) -> Option<Chores<K, V>> {
         let (terms, mut credit) = (around.terms(), Credit::none(around));
         loop {
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();
-            let place = table.find(hash, same_as(&entry.0));
+            let is_key = same_as(offered(entry));
+            let place = table.find(hash, is_key);
             match (expected, place) {
                 (Expected::Absent, None) => {}
                 // What is over stays over.
@@ -109,9 +109,9 @@ impl<K: Eq, V> Shard<K, V> {
                 }
                 (Expected::This(node), Some(at)) if std::ptr::eq(*node, table.node(at)) => {}
                 (Expected::Arrival(departure), _) if departure.is_in_order() => {}
-                _ => return Err(entry),
+                _ => return None,
             }
-            ledger.overtake(hash, place, same_as(&entry.0));
+            ledger.overtake(hash, place, is_key);
             if let Err(short) = self.pay((&mut table, ledger), (place, weight), &mut credit) {
                 drop(locked);
                 credit.raise(self, *short);
@@ -124,11 +124,11 @@ impl<K: Eq, V> Shard<K, V> {
                     let chores = self.settle((&mut table, ledger), (now, Tick::NEVER), None);
                     drop(locked);
                     around.conclude(vec![(self.number, chores)]);
-                    return Err(entry);
+                    return None;
                 }
             }
             let known = (place.zip(seal), now, life);
-            return Ok(self.put(terms, (&mut table, ledger), hash, (entry, weight), known));
+            return Some(self.put(terms, (&mut table, ledger), hash, (entry, weight), known));
         }
     }
 
@@ -139,10 +139,10 @@ impl<K: Eq, V> Shard<K, V> {
         terms: &Terms,
         books: (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
         hash: HashBits,
-        entry: ((K, V), u32),
+        offer: Offer<'_, K, V>,
         known: (Option<(Place, Seal)>, Tick, (Lasting, Ruling)),
     ) -> Chores<K, V> {
-        self.put(terms, books, hash, entry, known)
+        self.put(terms, books, hash, offer, known)
     }
 
     /// Stores an entry, in the place of a sealed one if there is one.
@@ -152,7 +152,7 @@ impl<K: Eq, V> Shard<K, V> {
         terms: &Terms,
         (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
         hash: HashBits,
-        (entry, weight): ((K, V), u32),
+        (entry, weight): Offer<'_, K, V>,
         (sealed, now, life): (Option<(Place, Seal)>, Tick, (Lasting, Ruling)),
     ) -> Chores<K, V> {
         let alive = sealed.as_ref().filter(|(_, seal)| seal.was_alive(now));
@@ -184,23 +184,24 @@ impl<K: Eq, V> Shard<K, V> {
         self.settle((table, ledger), (now, deadline), removed)
     }
 
-    /// Stores an entry if there is no live one; else hands it back.
+    /// Stores an entry if there is no live one. `None` if there is.
     pub(crate) fn try_insert(
         &self,
         around: &impl Around<K, V>,
         hash: HashBits,
-        ((key, value), weight): ((K, V), u32),
+        (entry, weight): Offer<'_, K, V>,
         life: (Lasting, Ruling),
-    ) -> (Result<(), (K, V)>, Chores<K, V>) {
+    ) -> Option<Chores<K, V>> {
         let (terms, mut credit) = (around.terms(), Credit::none(around));
         loop {
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();
-            let place = table.find(hash, same_as(&key));
+            let is_key = same_as(offered(entry));
+            let place = table.find(hash, is_key);
             if place.is_some_and(|place| table.node(place).reap(terms.clock.now()).is_err()) {
-                return (Err((key, value)), Chores::none());
+                return None;
             }
-            ledger.overtake(hash, place, same_as(&key));
+            ledger.overtake(hash, place, is_key);
             if let Some(place) = place {
                 drop_expired(terms, &mut table, ledger, place);
             }
@@ -212,10 +213,10 @@ impl<K: Eq, V> Shard<K, V> {
             let now = terms.clock.now();
             let (times, ends) = ledger.ends_of_write(terms, (now, hash.home()), None, life);
             if ledger.is_too_heavy(weight) {
-                return (Ok(()), self.refuse(terms, (&mut table, ledger), (key, value), (None, now)));
+                return Some(self.refuse(terms, (&mut table, ledger), entry, (None, now)));
             }
-            self.add(terms, (&mut table, ledger), hash, ((key, value), weight), (now, ends, times, 0));
-            return (Ok(()), self.settle((&mut table, ledger), (now, ends.deadline.tick()), None));
+            self.add(terms, (&mut table, ledger), hash, (entry, weight), (now, ends, times, 0));
+            return Some(self.settle((&mut table, ledger), (now, ends.deadline.tick()), None));
         }
     }
 
@@ -225,13 +226,13 @@ impl<K: Eq, V> Shard<K, V> {
         &self,
         around: &impl Around<K, V>,
         hash: HashBits,
-        entry: ((K, V), u32),
+        offer: Offer<'_, K, V>,
         expected: Option<&Node<K, V>>,
         (lasting, ruling): (Lasting, Ruling),
-    ) -> (Replaced<K, V>, Chores<K, V>) {
+    ) -> (Replaced, Chores<K, V>) {
         match lasting {
-            Lasting::Restarted => self.replace(around, hash, entry, (expected, ruling)),
-            _ => self.replace_as(around, hash, entry, (expected, (lasting, ruling))),
+            Lasting::Restarted => self.replace(around, hash, offer, (expected, ruling)),
+            _ => self.replace_as(around, hash, offer, (expected, (lasting, ruling))),
         }
     }
 
@@ -240,10 +241,10 @@ impl<K: Eq, V> Shard<K, V> {
         &self,
         around: &impl Around<K, V>,
         hash: HashBits,
-        entry: ((K, V), u32),
+        offer: Offer<'_, K, V>,
         (expected, ruling): (Option<&Node<K, V>>, Ruling),
-    ) -> (Replaced<K, V>, Chores<K, V>) {
-        self.replace_inline(around, hash, entry, (expected, (Lasting::Restarted, ruling)))
+    ) -> (Replaced, Chores<K, V>) {
+        self.replace_inline(around, hash, offer, (expected, (Lasting::Restarted, ruling)))
     }
 
     /// The same, whatever becomes of the time to live. On its own, so that the usual case knows what it is.
@@ -252,10 +253,10 @@ impl<K: Eq, V> Shard<K, V> {
         &self,
         around: &impl Around<K, V>,
         hash: HashBits,
-        entry: ((K, V), u32),
+        offer: Offer<'_, K, V>,
         how: (Option<&Node<K, V>>, (Lasting, Ruling)),
-    ) -> (Replaced<K, V>, Chores<K, V>) {
-        self.replace_inline(around, hash, entry, how)
+    ) -> (Replaced, Chores<K, V>) {
+        self.replace_inline(around, hash, offer, how)
     }
 
     #[inline(always)]
@@ -263,27 +264,28 @@ impl<K: Eq, V> Shard<K, V> {
         &self,
         around: &impl Around<K, V>,
         hash: HashBits,
-        ((key, value), weight): ((K, V), u32),
+        (entry, weight): Offer<'_, K, V>,
         (expected, life): (Option<&Node<K, V>>, (Lasting, Ruling)),
-    ) -> (Replaced<K, V>, Chores<K, V>) {
+    ) -> (Replaced, Chores<K, V>) {
         let mut credit = Credit::none(around);
         loop {
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();
-            let Some(place) = ledger.find(&table, hash, same_as(&key)) else {
-                return (Replaced::Gone(key, value), Chores::none());
+            let is_key = same_as(offered(entry));
+            let Some(place) = ledger.find(&table, hash, is_key) else {
+                return (Replaced::Gone, Chores::none());
             };
             if expected.is_some_and(|expected| !std::ptr::eq(expected, table.node(place))) {
-                return (Replaced::Changed(key, value), Chores::none());
+                return (Replaced::Changed, Chores::none());
             }
-            ledger.overtake(hash, Some(place), same_as(&key));
+            ledger.overtake(hash, Some(place), is_key);
             if let Err(short) = self.pay((&mut table, ledger), (Some(place), weight), &mut credit) {
                 drop(locked);
                 credit.raise(self, *short);
                 continue;
             }
-            let (books, entry) = ((&mut table, ledger), ((key, value), weight));
-            return self.replace_at(around.terms(), books, (hash, place), entry, life);
+            let books = (&mut table, ledger);
+            return self.replace_at(around.terms(), books, (hash, place), (entry, weight), life);
         }
     }
 
@@ -294,9 +296,9 @@ impl<K: Eq, V> Shard<K, V> {
         terms: &Terms,
         (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
         (hash, place): (HashBits, Place),
-        ((key, value), weight): ((K, V), u32),
+        (entry, weight): Offer<'_, K, V>,
         life: (Lasting, Ruling),
-    ) -> (Replaced<K, V>, Chores<K, V>) {
+    ) -> (Replaced, Chores<K, V>) {
         let node = table.node(place);
         let seal = node.seal();
         let now = terms.clock.now();
@@ -307,14 +309,14 @@ impl<K: Eq, V> Shard<K, V> {
         let deadline = ends.deadline.tick();
         if !node.claim(&seal, now, deadline) {
             drop_expired(terms, table, ledger, place);
-            return (Replaced::Gone(key, value), self.settle((table, ledger), (now, Tick::NEVER), None));
+            return (Replaced::Gone, self.settle((table, ledger), (now, Tick::NEVER), None));
         }
         if ledger.is_too_heavy(weight) {
-            let chores = self.refuse(terms, (table, ledger), (key, value), (Some(place), now));
+            let chores = self.refuse(terms, (table, ledger), entry, (Some(place), now));
             return (Replaced::Done, chores);
         }
-        let (entry, before) = (((key, value), weight), seal.tick());
-        let old = exchange(terms, (table, ledger), place, entry, (before, now, ends, times.ttl));
+        let known = (seal.tick(), now, ends, times.ttl);
+        let old = exchange(terms, (table, ledger), place, (entry, weight), known);
         if let Some(tally) = &mut ledger.tally {
             tally.replacements += 1;
         }
@@ -457,7 +459,7 @@ impl<K: Eq, V> Shard<K, V> {
         terms: &Terms,
         (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
         hash: HashBits,
-        (entry, weight): ((K, V), u32),
+        (entry, weight): Offer<'_, K, V>,
         (now, ends, times, hits): (Tick, Ends, Times, u8),
     ) {
         fetch_for_insert(table, ledger, hash.home());
@@ -483,7 +485,7 @@ fn exchange<K, V>(
     terms: &Terms,
     (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
     place: Place,
-    (entry, weight): ((K, V), u32),
+    (entry, weight): Offer<'_, K, V>,
     (before, now, ends, ttl): (Tick, Tick, Ends, Span),
 ) -> Unlinked<K, V> {
     let row = table.row(place);

@@ -201,8 +201,9 @@ mod tests {
                 let homes = &self.homes;
                 let entry = (key as u64, key as u64);
                 // All numbers are of one chunk, which is large enough.
-                table
-                    .insert(hash, (RowId::at(14, key), 0), entry, Deadline::NEVER, |row| homes[row.offset()]);
+                table.insert(hash, (RowId::at(14, key), 0), &mut Some(entry), Deadline::NEVER, |row| {
+                    homes[row.offset()]
+                });
                 self.most_moved = self.most_moved.max(before.saturating_sub(left(&table)));
             }
         }

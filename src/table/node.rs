@@ -72,12 +72,23 @@ pub(crate) struct Node<K, V> {
 }
 
 impl<K, V> Node<K, V> {
-    pub(super) fn new(key: K, value: V, deadline: Deadline) -> Self {
-        Self {
-            deadline: AtomicU64::new(deadline.to_bits()),
-            key: ManuallyDrop::new(key),
-            value: ManuallyDrop::new(value),
-            canary: Canary::new(),
+    /// Makes a node in its place out of an entry, which is taken from where it lies: a large value is copied once, from there
+    /// to here, and stands on no stack in between.
+    ///
+    /// # Safety
+    ///
+    /// T9: the place is a node's, and nobody looks at it.
+    #[inline]
+    pub(super) unsafe fn make(place: *mut Self, entry: &mut Option<(K, V)>, deadline: Deadline) {
+        let (key, value) = entry.as_ref().expect("what is stored is there");
+        // SAFETY: T9. `ManuallyDrop` has its content's layout. Nothing can panic before the entry's old place is
+        // marked as empty, without its destructors: so it is in one place at any time.
+        unsafe {
+            (&raw mut (*place).key).cast::<K>().copy_from_nonoverlapping(key, 1);
+            (&raw mut (*place).value).cast::<V>().copy_from_nonoverlapping(value, 1);
+            std::ptr::write(entry, None);
+            (&raw mut (*place).deadline).write(AtomicU64::new(deadline.to_bits()));
+            (&raw mut (*place).canary).write(Canary::new());
         }
     }
 

@@ -7,8 +7,9 @@ use super::memory::{Block, keep};
 use super::node::Node;
 use crate::rows::{CHUNKS, RowId, chunk_size};
 use crate::sync::atomic::{AtomicPtr, Ordering};
+use crate::time::Deadline;
 use std::ops::Range;
-use std::ptr::{NonNull, null_mut};
+use std::ptr::null_mut;
 
 /// As many as a number can name, so that no look-up needs a check.
 const NAMES: usize = 32;
@@ -78,16 +79,16 @@ impl<K, V> Nodes<K, V> {
         &mut self,
         homes: &Homes<K, V>,
         row: RowId,
-        node: Node<K, V>,
-    ) -> NonNull<Node<K, V>> {
+        entry: &mut Option<(K, V)>,
+        deadline: Deadline,
+    ) {
         if !homes.has(row.chunk()) {
             self.add_chunk(homes, row.chunk());
         }
         let place = homes.node(row);
         // SAFETY: T9: within a chunk that is there, and nobody looks at it.
         unsafe {
-            place.write(node);
-            NonNull::new_unchecked(place)
+            Node::make(place, entry, deadline);
         }
     }
 

@@ -291,13 +291,13 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.writer.len
     }
 
-    /// Publishes a new entry for a row that has none. Its key must not be in the table (`find` said so under this
+    /// Publishes a new entry for a row that has none, and takes it from where it is. Its key must not be in the table (`find` said so under this
     /// lock).
     pub(crate) fn insert(
         &mut self,
         hash: HashBits,
         (row, hits): (RowId, u8),
-        (key, value): (K, V),
+        entry: &mut Option<(K, V)>,
         deadline: Deadline,
         home_of: impl Fn(RowId) -> u32,
     ) {
@@ -307,7 +307,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         let at = home as usize & self.writer.current.mask();
         self.writer.move_bucket(at, &home_of);
         // SAFETY: T9: the row is new.
-        unsafe { self.writer.nodes.put(&self.table.homes, row, Node::new(key, value, deadline)) };
+        unsafe { self.writer.nodes.put(&self.table.homes, row, entry, deadline) };
         self.writer.target().put(home, hash.tag(), row, hits);
         self.writer.len += 1;
     }
@@ -318,16 +318,16 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         unsafe { self.writer.nodes.discard(&self.table.homes, chunk, rows) };
     }
 
-    /// Puts a new node in the place of another, for another row: readers see one or the other, never a hole.
+    /// Puts a new node in the place of another, for another row, made of what is taken from `entry`: readers see one or the other, never a hole.
     pub(crate) fn replace(
         &mut self,
         place: Place,
         row: RowId,
-        (key, value): (K, V),
+        entry: &mut Option<(K, V)>,
         deadline: Deadline,
     ) -> Unlinked<K, V> {
         // SAFETY: T9: the row is new.
-        unsafe { self.writer.nodes.put(&self.table.homes, row, Node::new(key, value, deadline)) };
+        unsafe { self.writer.nodes.put(&self.table.homes, row, entry, deadline) };
         self.writer.array(place.in_next).own(place.bucket).set_row(place.slot, row);
         Unlinked { row: place.row, node: self.node_of(place.row), weight: 0 }
     }
