@@ -84,7 +84,11 @@ fn a_refresh_against_invalidate_all() {
         model.set_source(7);
         let found = model.get_with(1);
         other.join().unwrap();
-        assert!(matches!((found, model.see(1)), (1, None) | (7, None | Some(7))), "{found}, {:?}", model.see(1));
+        assert!(
+            matches!((found, model.see(1)), (1, None) | (7, None | Some(7))),
+            "{found}, {:?}",
+            model.see(1)
+        );
         model.end();
     });
 }
