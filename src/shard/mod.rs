@@ -245,6 +245,7 @@ impl<K, V> Ledger<K, V> {
     }
 
     /// The entry is gone: so is its place in the wheel. Its row's number stays taken until its node is dropped.
+    #[inline(always)]
     fn forget(&mut self, row: RowId) {
         self.wheel.unfile(&mut self.rows, row);
         if let Some(policy) = &mut self.policy {

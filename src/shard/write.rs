@@ -558,7 +558,7 @@ pub(super) fn take_expired<K, V>(
 }
 
 /// Takes out an entry, for whatever reason.
-#[inline]
+#[inline(always)]
 pub(super) fn take<K, V>(
     table: &mut Table<'_, '_, K, V>,
     ledger: &mut Ledger<K, V>,

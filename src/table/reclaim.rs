@@ -106,7 +106,7 @@ pub(super) struct Debris<K, V> {
     open_weight: u64,
     /// From so much on, the open batch is full, however few are in it.
     batch_weight: u64,
-    /// From when on the open batch is full: at once, once there is much in it; never, while it is empty.
+    /// From when on the open batch is full, however little is in it; never, while it is empty.
     full_at: Tick,
     /// The same for a batch that has just been opened. Never, if debris may wait as long as it likes.
     next_full_at: Tick,
@@ -153,10 +153,7 @@ impl<K, V> Debris<K, V> {
     pub(super) fn add(&mut self, node: Unlinked<K, V>) {
         self.open.push(node.row);
         self.open_weight += u64::from(node.weight);
-        let is_much = self.open.len() >= BATCH || self.is_heavy();
-        if is_much {
-            self.full_at = Tick::LONG_AGO;
-        } else if Self::MATTERS {
+        if Self::MATTERS {
             self.full_at = self.full_at.min(self.next_full_at).after(self.each);
         }
     }
@@ -185,7 +182,13 @@ impl<K, V> Debris<K, V> {
 
     #[inline]
     pub(super) fn is_full(&self, now: Tick) -> bool {
-        self.full_at <= now
+        self.is_large() || Self::MATTERS && self.full_at <= now
+    }
+
+    /// Whether there is enough in the open batch, be it old or not.
+    #[inline]
+    fn is_large(&self) -> bool {
+        self.open.len() >= BATCH || self.is_heavy()
     }
 
     pub(super) fn set_batch_weight(&mut self, weight: u64) {
@@ -217,7 +220,7 @@ impl<K, V> Debris<K, V> {
         if !self.is_full(now) {
             return None;
         }
-        let is_old = self.open.len() < BATCH && !self.is_heavy();
+        let is_old = !self.is_large();
         if self.next_full_at < Tick::NEVER {
             self.next_full_at = now.after(LONG);
         }
