@@ -12,6 +12,7 @@ use super::room::{HOLD, evict_some};
 use super::write::Table;
 use super::{Chores, Ledger, Shard, Terms};
 use crate::policy::{Account, Policy};
+use crate::rows::RowId;
 use crate::sync::MutexGuard;
 use crate::table::Place;
 use crate::time::Tick;
@@ -113,7 +114,7 @@ impl<K, V> Shard<K, V> {
     ) -> Result<(), Box<Short<K, V>>> {
         let terms = credit.around.terms();
         if terms.weighed {
-            self.pay_for_weight(terms, books, (place, weight), &mut credit.held)
+            self.pay_for_weight(terms, books, (place.map(Place::row), weight), &mut credit.held)
         } else {
             Ok(())
         }
@@ -124,14 +125,13 @@ impl<K, V> Shard<K, V> {
         &self,
         terms: &Terms,
         (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
-        (place, weight): (Option<Place>, u32),
+        (replaced, weight): (Option<RowId>, u32),
         held: &mut Option<Box<Held<'_, K, V>>>,
     ) -> Result<(), Box<Short<K, V>>> {
         let Some(policy) = &mut ledger.policy else { return Ok(()) };
         if policy.refuses(weight) {
             return Ok(());
         }
-        let replaced = place.map(|place| table.row(place));
         let before = replaced.map_or(0, |row| policy.weight_of(row));
         let needed = u64::from(weight.saturating_sub(before));
         let mut is_own_turn = false;

@@ -9,6 +9,7 @@ use super::write::{Removed, Replaced, Table, drop_expired};
 use super::{Chores, Claim, Lasting, Ledger, Ruling, Shard, Terms};
 use crate::flight::{Aim, Asked, Begun, Call, Ending, Hold, Kind, Ticket, Wants, Watching};
 use crate::hash::HashBits;
+use crate::rows::RowId;
 use crate::sync::Arc;
 use crate::table::{Node, Pin, Place, same_as};
 use crate::time::Tick;
@@ -74,30 +75,30 @@ impl<K, V> Ledger<K, V> {
     #[inline(always)]
     pub(super) fn overtake(&mut self, hash: HashBits, over: Option<Place>, is_key: impl Fn(&K) -> bool) {
         if !self.flights.is_quiet() {
-            self.overtake_those(hash, over, &is_key);
+            self.overtake_those(hash, over.map(Place::row), &is_key);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn overtake_those(&mut self, hash: HashBits, over: Option<Place>, is_key: &dyn Fn(&K) -> bool) {
+    fn overtake_those(&mut self, hash: HashBits, over: Option<RowId>, is_key: &dyn Fn(&K) -> bool) {
         self.flights.overtake(hash, is_key);
-        self.note_write(hash, over);
+        self.note_those(hash, over);
     }
 
     /// A key is being written or removed, by a load or a computation, which come in turn.
     #[inline(always)]
     fn note_write(&mut self, hash: HashBits, over: Option<Place>) {
         if self.flights.is_watched() {
-            self.note_those(hash, over);
+            self.note_those(hash, over.map(Place::row));
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn note_those(&mut self, hash: HashBits, over: Option<Place>) {
+    fn note_those(&mut self, hash: HashBits, over: Option<RowId>) {
         let rows = &self.rows;
-        self.flights.note_write(hash, over.map(Place::row), |row| rows.contains(row));
+        self.flights.note_write(hash, over, |row| rows.contains(row));
     }
 }
 
