@@ -371,25 +371,19 @@ where
         // In this order: if user code panics below, the turn is given back before the destructors of values run, which
         // may ask for the key.
         let mut kept = None;
-        let (mut turn, mut leading) = (self, leading);
+        let (mut turn, leading) = (self, leading);
         let cache = turn.cache;
         let Parts { expiry, weigher, .. } = cache.parts();
         let shard = turn.shard();
         if let Outcome::Value(value) = &outcome {
             kept = Some(value.clone());
         }
-        let weighed = weigher.as_ref().zip(kept.as_ref());
-        let weight = weighed.map_or(1, |(weigher, loaded)| weigher(turn.key(), loaded));
-        let Landed { ending, mut chores, is_stored } = loop {
-            let ruling = expiry.as_deref().zip(kept.as_ref());
-            let ruling = ruling.map(|(expiry, loaded)| turn.ruling(expiry, turn.key(), loaded));
+        let is_usual = matches!(life, Life::Restart) && expiry.is_none() && weigher.is_none();
+        let Landed { ending, mut chores, is_stored } = if is_usual {
             drop(leading);
-            let life = (life.of_update(), ruling);
-            match shard.land(cache, (turn.hash, &mut turn.hold), (&mut kept, weight), life) {
-                Some(landed) => break landed,
-                // The entry that the `Expiry` was asked about has come to its end.
-                None => leading = turn.lead(),
-            }
+            shard.land(cache, (turn.hash, &mut turn.hold), &mut kept)
+        } else {
+            turn.land_as(&mut kept, life, leading)
         };
         // Wakers come next, and keys' destructors.
         cache.start(&mut chores);
@@ -403,6 +397,26 @@ where
             catch(|| drop(call));
         }
         (outcome.into_own(), if is_stored { Origin::Stored } else { Origin::Unstored })
+    }
+
+    /// Lands where the value has a weight, or somebody says how long it lives.
+    #[inline(never)]
+    fn land_as(&mut self, loaded: &mut Option<V>, life: Life, mut leading: Option<Leading>) -> Landed<K, V> {
+        let (cache, shard) = (self.cache, self.shard());
+        let Parts { expiry, weigher, .. } = cache.parts();
+        let weighed = weigher.as_ref().zip(loaded.as_ref());
+        let weight = weighed.map_or(1, |(weigher, loaded)| weigher(self.key(), loaded));
+        loop {
+            let ruling = expiry.as_deref().zip(loaded.as_ref());
+            let ruling = ruling.map(|(expiry, loaded)| self.ruling(expiry, self.key(), loaded));
+            drop(leading);
+            let life = (life.of_update(), ruling);
+            match shard.land_as(cache, (self.hash, &mut self.hold), (loaded, weight), life) {
+                Some(landed) => return landed,
+                // The entry that the `Expiry` was asked about has come to its end.
+                None => leading = self.lead(),
+            }
+        }
     }
 
     /// What the `Expiry` says of a loaded value, and whether of one in a live entry's place: where an old one is loaded anew.

@@ -29,18 +29,16 @@ pub(super) struct Crowd<K, V> {
 
 impl<K, V> Ending<K, V> {
     /// The key of the call that led. Its caller gives up its handle, if it has one: nobody else does (F4).
+    #[inline(always)]
     pub(crate) fn take_key(&mut self, hold: &mut Hold<K, V>) -> Option<K> {
         match self.leader.take()? {
             Asked::Given(key) => Some(key),
-            Asked::Shared(call) => {
-                hold.call = None;
-                Arc::into_inner(call).map(|call| call.key)
-            }
+            Asked::Shared(call) => take_shared_key(call, hold),
         }
     }
 
     /// Tells everybody. What is handed back is for the caller, who makes it his own once he has nothing else to do.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn tell(self, outcome: Outcome<V>) -> Spoken<V> {
         match self.crowd {
             None => let_go(self.leader),
@@ -62,6 +60,7 @@ impl<K, V> Ending<K, V> {
 }
 
 impl<K, V> Crowd<K, V> {
+    #[inline(never)]
     fn tell(self, (outcome, is_overtaken): (Outcome<V>, bool), leader: Option<Asked<K, V>>) -> Spoken<V> {
         let Self { told, next, mut left } = self;
         // Who leads next need not wait for the others to be told.
@@ -98,26 +97,40 @@ pub(crate) enum Spoken<V> {
 impl<V: Clone> Spoken<V> {
     /// The outcome for a call of its own. A clone that panics, or a destructor, is that call's trouble: so it comes after
     /// all that concerns others.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn into_own(self) -> Outcome<V> {
         match self {
             Self::Alone(outcome) => outcome,
-            Self::Shared(outcome) => {
-                let own = Outcome::clone(&outcome);
-                // Whoever comes last drops it. It is no more his than anybody else's.
-                catch(|| drop(outcome));
-                own
-            }
+            Self::Shared(outcome) => own(outcome),
         }
     }
+}
+
+#[inline(never)]
+fn own<V: Clone>(outcome: Arc<Outcome<V>>) -> Outcome<V> {
+    let own = Outcome::clone(&outcome);
+    // Whoever comes last drops it. It is no more his than anybody else's.
+    catch(|| drop(outcome));
+    own
+}
+
+#[inline(never)]
+fn take_shared_key<K, V>(call: Arc<Call<K, V>>, hold: &mut Hold<K, V>) -> Option<K> {
+    hold.call = None;
+    Arc::into_inner(call).map(|call| call.key)
 }
 
 /// Drops the key of the call that led, which is user code. It has its outcome, which a panic would take from it.
 #[inline]
 fn let_go<K, V>(leader: Option<Asked<K, V>>) {
     if let Some(leader) = leader {
-        catch(|| drop(leader));
+        let_go_of(leader);
     }
+}
+
+#[inline(never)]
+fn let_go_of<K, V>(leader: Asked<K, V>) {
+    catch(|| drop(leader));
 }
 
 /// Drops the keys of calls, which is user code: that of others panics for nobody.

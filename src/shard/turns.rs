@@ -196,14 +196,38 @@ impl<K: Eq, V> Shard<K, V> {
     /// any more. What is not stored is left where it was, for the caller to drop, outside the lock and the turn.
     ///
     /// Over a live entry it is a replacement: no reload gives an entry a longer life than `replace` would, unless the loader said so.
-    /// The ruling: what an
-    /// `Expiry` said, and whether of a value in a live entry's place. `None`, and nothing done, if that is not so any more.
+    /// The ruling: what an `Expiry` said, and whether of a value in a live entry's place. `None`, and nothing done, if that is not so any more.
+    #[inline(never)]
+    pub(crate) fn land_as(
+        &self,
+        around: &impl Around<K, V>,
+        turn: (HashBits, &mut Hold<K, V>),
+        loaded: (&mut Option<V>, u32),
+        life: (Lasting, Option<(Ruling, bool)>),
+    ) -> Option<Landed<K, V>> {
+        self.land_inline(around, turn, loaded, life, false)
+    }
+
+    /// The same, where entries have no weights, and nobody says anything of the value's life. This is the usual case, and knows what
+    /// it is.
     pub(crate) fn land(
+        &self,
+        around: &impl Around<K, V>,
+        turn: (HashBits, &mut Hold<K, V>),
+        loaded: &mut Option<V>,
+    ) -> Landed<K, V> {
+        let landed = self.land_inline(around, turn, (loaded, 1), (Lasting::Restarted, None), true);
+        landed.expect("there is no ruling that may not hold any more")
+    }
+
+    #[inline(always)]
+    fn land_inline(
         &self,
         around: &impl Around<K, V>,
         (hash, hold): (HashBits, &mut Hold<K, V>),
         (loaded, weight): (&mut Option<V>, u32),
         (lasting, ruling): (Lasting, Option<(Ruling, bool)>),
+        is_usual: bool,
     ) -> Option<Landed<K, V>> {
         let (terms, mut credit) = (around.terms(), Credit::none(around));
         loop {
@@ -221,7 +245,7 @@ impl<K: Eq, V> Shard<K, V> {
                 let _ = place.map(|place| table.node(place).reap(now));
                 return None;
             }
-            if terms.weighed && !ledger.flights.is_overtaken(hold) {
+            if !is_usual && terms.weighed && !ledger.flights.is_overtaken(hold) {
                 if let Err(short) = self.pay((&mut table, ledger), (place, weight), &mut credit) {
                     drop(locked);
                     credit.raise(self, *short);
@@ -238,12 +262,11 @@ impl<K: Eq, V> Shard<K, V> {
             ledger.note_write(hash, place);
             let ruling = ruling.map_or(Ruling::NONE, |(ruling, _)| ruling);
             let (books, offer) = ((&mut table, ledger), (&mut entry, weight));
-            // The usual case knows what it is.
-            let chores = match lasting {
-                Lasting::Restarted => {
-                    self.put(terms, books, hash, offer, (sealed, now, (Lasting::Restarted, ruling)))
-                }
-                _ => self.put_as(terms, books, hash, offer, (sealed, now, (lasting, ruling))),
+            let known = (sealed, now, (lasting, ruling));
+            let chores = if is_usual {
+                self.put(terms, books, hash, offer, known)
+            } else {
+                self.put_as(terms, books, hash, offer, known)
             };
             let is_stored = !chores.has_refused();
             return Some(Landed { ending, chores, is_stored });
