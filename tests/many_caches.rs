@@ -94,10 +94,14 @@ fn to_drop_a_cache_takes_as_long_whether_there_are_many_or_few() {
             (!caches.is_empty()).then(|| caches.swap_remove(middle))
         }),
     ] {
-        let (few, many) = (drops(4_000, next), drops(32_000, next));
-        println!("{order}: 4,000 in {few:.4} s, 32,000 in {many:.4} s");
-        // Eight times as long would be right, and more than fifty times was the bug. A machine has other things to do, too.
-        assert!(many < 30.0 * few, "{order}: {few:.4} s, and {many:.4} s for eight times as many");
+        // Eight times as long would be right, and more than fifty times was the bug. A machine has other things to do, too: what is
+        // right is seen in one of ten tries, and the bug in each.
+        let is_right = (0..10).any(|_| {
+            let (few, many) = (drops(4_000, next), drops(32_000, next));
+            println!("{order}: 4,000 in {few:.4} s, 32,000 in {many:.4} s");
+            many < 30.0 * few
+        });
+        assert!(is_right, "{order}: far more than eight times as long for eight times as many");
     }
 }
 
