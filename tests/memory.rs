@@ -122,8 +122,11 @@ fn a_cache_that_fell_holds_little_more_than_a_fresh_one() {
         "fresh {fresh}; of {MANY} the first stay {first}, the last {last}, spread {spread}; peak {peak}"
     );
 
-    assert!(first <= 2 * fresh, "{first} bytes after {peak}, where a fresh one holds {fresh}");
-    assert!(last <= 2 * fresh, "{last} bytes after {peak}, where a fresh one holds {fresh}");
+    // The lists of the wheel come with the first row that needs them, and stay: a cache that fell has had them all.
+    let lists = 8 * 6 * 1024;
+    let most = 2 * fresh + lists;
+    assert!(first <= most, "{first} bytes after {peak}, where a fresh one holds {fresh}");
+    assert!(last <= most, "{last} bytes after {peak}, where a fresh one holds {fresh}");
     // Nodes do not move, so an entry that is far from every other holds a page or two, and so does its row.
     let pages = 4 * FEW as i64 * 4096 + 2 * fresh;
     assert!(spread <= pages, "{spread} bytes after {peak}, where two pages each are {pages}");
