@@ -63,10 +63,12 @@ where
         let chores = if self.parts().expiry.is_some() {
             self.insert_as_ruled((hash, shard), offered, lasting)
         } else {
-            let weight = self.weigh_offer(offered);
             match lasting {
-                Lasting::New(ttl) => shard.insert(self, hash, (offered, weight), ttl),
-                _ => shard.insert_as(self, hash, (offered, weight), (lasting, Ruling::NONE)),
+                Lasting::New(ttl) if self.parts().weigher.is_none() => shard.insert(self, hash, offered, ttl),
+                _ => {
+                    let weight = self.weigh_offer(offered);
+                    shard.insert_as(self, hash, (offered, weight), (lasting, Ruling::NONE))
+                }
             }
         };
         self.conclude(shard, chores, RemovalCause::Replaced);

@@ -38,18 +38,18 @@ pub(crate) enum Removed {
 pub(super) type Table<'a, 't, K, V> = Writing<'a, 't, K, V, Ledger<K, V>>;
 
 impl<K: Eq, V> Shard<K, V> {
-    /// Stores an entry, whatever was there, with this time to live.
+    /// Stores an entry, whatever was there, with this time to live, where entries have no weights.
     pub(crate) fn insert(
         &self,
         around: &impl Around<K, V>,
         hash: HashBits,
-        offer: Offer<'_, K, V>,
+        entry: &mut Option<(K, V)>,
         ttl: Span,
     ) -> Chores<K, V> {
-        self.insert_inline(around, hash, offer, (Lasting::New(ttl), Ruling::NONE))
+        self.insert_inline(around, hash, (entry, 1), (Lasting::New(ttl), Ruling::NONE), true)
     }
 
-    /// The same, whatever is said of its life. On its own, so that the usual case knows what it is.
+    /// The same, whatever it weighs and is said of its life. On its own, so that the usual case knows what it is.
     #[inline(never)]
     pub(crate) fn insert_as(
         &self,
@@ -58,7 +58,7 @@ impl<K: Eq, V> Shard<K, V> {
         offer: Offer<'_, K, V>,
         life: (Lasting, Ruling),
     ) -> Chores<K, V> {
-        self.insert_inline(around, hash, offer, life)
+        self.insert_inline(around, hash, offer, life, false)
     }
 
     #[inline(always)]
@@ -68,6 +68,7 @@ impl<K: Eq, V> Shard<K, V> {
         hash: HashBits,
         (entry, weight): Offer<'_, K, V>,
         life: (Lasting, Ruling),
+        is_usual: bool,
     ) -> Chores<K, V> {
         let (terms, mut credit) = (around.terms(), Credit::none(around));
         loop {
@@ -76,10 +77,12 @@ impl<K: Eq, V> Shard<K, V> {
             let is_key = same_as(offered(entry));
             let place = ledger.find(&table, hash, is_key);
             ledger.overtake(hash, place, is_key);
-            if let Err(short) = self.pay((&mut table, ledger), (place, weight), &mut credit) {
-                drop(locked);
-                credit.raise(self, *short);
-                continue;
+            if !is_usual {
+                if let Err(short) = self.pay((&mut table, ledger), (place, weight), &mut credit) {
+                    drop(locked);
+                    credit.raise(self, *short);
+                    continue;
+                }
             }
             let seal = place.map(|place| table.node(place).seal());
             let known = (place.zip(seal), terms.clock.now(), life);
