@@ -38,7 +38,7 @@ impl<K, V> Ending<K, V> {
     }
 
     /// Tells everybody. What is handed back is for the caller, who makes it his own once he has nothing else to do.
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn tell(self, outcome: Outcome<V>) -> Spoken<V> {
         match self.crowd {
             None => let_go(self.leader),
@@ -97,7 +97,7 @@ pub(crate) enum Spoken<V> {
 impl<V: Clone> Spoken<V> {
     /// The outcome for a call of its own. A clone that panics, or a destructor, is that call's trouble: so it comes after
     /// all that concerns others.
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn into_own(self) -> Outcome<V> {
         match self {
             Self::Alone(outcome) => outcome,
