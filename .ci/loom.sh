@@ -7,6 +7,6 @@
 #   .ci/loom.sh [seconds]
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-export TIDEWHEEL_LOOM=${1:-12}
+export TIDEWHEEL_LOOM=${1:-4}
 run cargo test --release --manifest-path "$LOOM" -- --nocapture
 run env RUSTFLAGS="--cfg crossbeam_loom" cargo test --release --manifest-path "$LOOM" -- --nocapture
