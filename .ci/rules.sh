@@ -64,6 +64,15 @@ breach "import of a sibling or of a floor above" "$(printf '%s\n' "$code" | awk 
 breach "glob import" "$(code_with '\<use (crate|super|self)\>.*\*' 'src/sync\.rs')"
 breach "a file that says nothing" "$(find src -name 'util*' -o -name 'helper*' -o -name 'common*' -o -name 'misc*')"
 
+say "planted bugs: each where it can be planted, and one at least for each model"
+mapfile -t bugs < <(git ls-files --cached --others --exclude-standard 'loom-tests/planted/*.bug' | sort)
+mapfile -t models < <(
+    git ls-files --cached --others --exclude-standard 'loom-tests/tests/*.rs' 'loom-tests/shuttle/tests/*.rs' | sort
+)
+idle=''
+[ "${#models[@]}" -eq 0 ] || idle=$(awk -f .ci/planted.awk "${bugs[@]}" "${models[@]}" | sort)
+breach "cannot be planted, or finds nothing" "$idle"
+
 say "files: opened by a '//!', $longest lines at most"
 for file in "${files[@]}"; do
     first=$(head -n 1 "$file")
