@@ -9,22 +9,27 @@
 //!  begin ──► leads ──────────────► end: value, error, nothing ──► told to all that asked for such
 //!    │                              │
 //!    └─────► waits ── told ◄────────┘  else, or if the closure panicked or was dropped:
-//!              │  ▲                    the next one has the turn, and leads
+//!              │  ▲                    the next one has the turn, and leads; or, if it
+//!              │  │                    computes, it is woken and claims the turn
 //!              │  └── moves on to the key's present flight, if its own one was left behind
 //!              └── leaves (its time is up, its future is dropped)
 //! ```
 //!
+//! Here is what a flight is, and how calls come aboard. How its turn goes from one call to the next: `passing.rs`.
+//!
 //! # Invariants
 //!
 //! - **F1** A key has one *present* flight at most, which is the one that others join and whose outcome is kept; and a flight has
-//!   one call that leads. Which that is changes under the lock alone.
+//!   one call that leads, or, while it is *free*, an *heir*: one of those that wait, to which the turn was offered. Which that is changes under
+//!   the lock alone. A flight that is free computes next, so it is present.
 //! - **F2** A write to the key, or a removal, *overtakes* its flight. One that loads is left behind then: what comes of it
 //!   is told to those that had joined, and is not kept, and who comes after that begins a flight of its own at once, however
 //!   long the old one takes. One that computes stays present, since computations of a key take turns: it goes by what it sees,
 //!   takes the mark off each time it looks at the key, and tells nobody what it came to. One that loads anew in the background, which nobody
 //!   asked for, is left behind as soon as a call wants the key's turn.
-//! - **F3** A call that waits is told once, and first come first served: an outcome, or that it has the turn. One that
-//!   leaves with the turn in hand passes it on.
+//! - **F3** A call that waits is told once: an outcome, or that it has the turn; and the turn is for whoever waits longest. If that one is to
+//!   compute, the turn is offered to it: it is woken, and claims the turn, unless a call that computes and happens to run has taken it. Then it waits
+//!   on in its place. One that has been passed over for a millisecond is told that it has the turn. One that leaves with the turn in hand, or as an heir, passes it on.
 //! - **F4** The key of a call that leads is the books' alone, or theirs and its caller's, if that has use for it: so it can be
 //!   taken out. (A turn is told under the lock, so that nobody needs a handle to do it later.)
 //! - **F5** The shard's lock comes before a seat's. Under either runs no user code but `Eq`; wakers are called, cloned and
@@ -34,6 +39,8 @@
 
 mod call;
 mod ending;
+mod passing;
+mod queue;
 mod watch;
 
 pub(crate) use call::{Asked, Call, Failure, Kind, Outcome, Told, Wants, Who};
@@ -44,8 +51,9 @@ use crate::hash::HashBits;
 use crate::rows::RowId;
 use crate::sync::{Arc, thread_local};
 use ending::Crowd;
+use queue::Queue;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use watch::Watches;
 
 /// Which flight it is: the key's hash, a number, and the address of the books, for a thread that leads in several.
@@ -54,6 +62,22 @@ pub(crate) struct Ticket {
     hash: u64,
     number: u64,
     books: usize,
+}
+
+/// Where a call waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spot {
+    /// The flight that it joined.
+    ticket: Ticket,
+    /// Its number in that flight's queue, and in any other that it moves on to.
+    number: u64,
+}
+
+impl Spot {
+    /// Whether the closure of that flight runs on this thread.
+    pub(crate) fn leads_here(self) -> bool {
+        self.ticket.leads_here()
+    }
 }
 
 /// What the caller of a call that leads has in hand.
@@ -108,7 +132,7 @@ impl Ticket {
 /// How a call came aboard.
 pub(crate) enum Begun<K, V> {
     Leads(Hold<K, V>),
-    Waits(Ticket, Arc<Call<K, V>>),
+    Waits(Spot, Arc<Call<K, V>>),
     /// It would wait for a closure that it is called from.
     Nested(Asked<K, V>),
 }
@@ -141,8 +165,10 @@ impl Known {
 }
 
 struct Flight<K, V> {
-    /// The key of the call that leads.
+    /// The key of the call that leads; while the flight is free, of its heir.
     leader: Asked<K, V>,
+    /// While the flight is free: the number of the call that the turn was offered to, which is in the queue.
+    heir: Option<u64>,
     aim: Aim,
     /// Flights of one key that there are at the same time have it in common: so no `Eq` is needed to know them.
     line: u64,
@@ -153,7 +179,7 @@ struct Flight<K, V> {
     /// The leader's closure did that itself.
     by_own: bool,
     /// `None` as long as nobody waits, which is most of the time.
-    waiting: Option<VecDeque<Waiting<K, V>>>,
+    waiting: Option<Queue<K, V>>,
 }
 
 impl<K, V> Flight<K, V> {
@@ -169,14 +195,20 @@ impl<K, V> Flight<K, V> {
         }
     }
 
+    fn queue(&mut self) -> &mut Queue<K, V> {
+        self.waiting.get_or_insert_with(Queue::new)
+    }
+
+    /// Another call leads, and what overtook the one before is no concern of it; or it is the heir from now on. The key of the one
+    /// before.
+    fn change_hands(&mut self, call: Arc<Call<K, V>>, aim: Aim, heir: Option<u64>) -> Asked<K, V> {
+        (self.aim, self.was_absent, self.is_overtaken, self.heir) = (aim, false, false, heir);
+        std::mem::replace(&mut self.leader, Asked::Shared(call))
+    }
+
     fn ended(self, crowd: Option<Box<Crowd<K, V>>>) -> Ending<K, V> {
         Ending { leader: Some(self.leader), is_overtaken: self.is_overtaken, crowd }
     }
-}
-
-struct Waiting<K, V> {
-    call: Arc<Call<K, V>>,
-    wants: Wants,
 }
 
 /// The flights of a shard.
@@ -347,9 +379,12 @@ impl<K, V> Flights<K, V> {
             let flight = self.get_mut(ticket).expect("it was just found");
             if flight.aim != Aim::Reload {
                 let call = asked.into_call();
-                let waiting = flight.waiting.get_or_insert_default();
-                waiting.push_back(Waiting { call: call.clone(), wants });
-                return Begun::Waits(ticket, call);
+                if flight.heir.is_some() && matches!(wants, Wants::Turn) {
+                    // The handle that is dropped here is not the last one: the heir waits on.
+                    drop(flight.change_hands(call.clone(), Aim::Compute, None));
+                    return Begun::Leads(Hold::after(ticket, call));
+                }
+                return Begun::Waits(self.join(ticket, wants, call.clone()), call);
             }
             flight.is_overtaken = true;
         }
@@ -376,6 +411,7 @@ impl<K, V> Flights<K, V> {
             leader: asked,
             aim,
             line,
+            heir: None,
             was_absent,
             is_overtaken: false,
             by_own: false,
@@ -396,10 +432,21 @@ impl<K, V> Flights<K, V> {
     }
 
     /// Another call waits for one that leads, and comes first: on behalf of the same caller, who does not run the closure himself.
-    pub(crate) fn accompany(&mut self, ticket: Ticket, call: Arc<Call<K, V>>, wants: Wants) {
+    pub(crate) fn accompany(&mut self, ticket: Ticket, call: Arc<Call<K, V>>, wants: Wants) -> Spot {
+        // It came when the flight did.
+        let spot = Spot { ticket, number: ticket.number };
         if let Some(flight) = self.get_mut(ticket) {
-            flight.waiting.get_or_insert_default().push_front(Waiting { call, wants });
+            flight.queue().push(spot.number, wants, call);
         }
+        spot
+    }
+
+    /// A call waits for a flight, behind the others.
+    fn join(&mut self, ticket: Ticket, wants: Wants, call: Arc<Call<K, V>>) -> Spot {
+        self.begun += 1;
+        let spot = Spot { ticket, number: self.begun };
+        self.get_mut(ticket).expect("it was just found").queue().push(spot.number, wants, call);
+        spot
     }
 
     /// A leader that computes looks at the key, and goes by what it sees: what overtook it before is no news any more.
@@ -412,38 +459,6 @@ impl<K, V> Flights<K, V> {
                 (flight.was_absent, flight.is_overtaken) = (false, false);
             }
         }
-    }
-
-    /// A leader that has waited, and found nothing, is about to load. If its flight was left behind meanwhile and another one is present, it
-    /// waits for that, with those who wait for it: the ticket of that one.
-    pub(crate) fn go_on(&mut self, hold: &mut Hold<K, V>, wants: Wants, is_absent: bool) -> Option<Ticket> {
-        let ticket = hold.ticket?;
-        let flight = self.get(ticket)?;
-        let present = if flight.is_present() { None } else { self.present(ticket.hash, flight.line) };
-        let Some(present) = present else {
-            let flight = self.get_mut(ticket)?;
-            (flight.was_absent, flight.is_overtaken) = (is_absent, false);
-            return None;
-        };
-        let flight = self.remove(ticket)?;
-        hold.ticket = None;
-        let call = flight.leader.into_call();
-        call.wait_again();
-        let all = std::iter::once(Waiting { call, wants }).chain(flight.waiting.into_iter().flatten());
-        let joined = self.get_mut(present).expect("it was just found");
-        joined.waiting.get_or_insert_default().extend(all);
-        Some(present)
-    }
-
-    /// The flight of a line that is present, and can be waited for.
-    fn present(&mut self, hash: u64, line: u64) -> Option<Ticket> {
-        let mut of_hash = self.of_hash(hash);
-        let (ticket, flight) = of_hash.find(|(_, flight)| flight.line == line && flight.is_present())?;
-        if flight.aim == Aim::Reload {
-            flight.is_overtaken = true;
-            return None;
-        }
-        Some(ticket)
     }
 
     pub(crate) fn is_overtaken(&self, hold: &Hold<K, V>) -> bool {
@@ -462,71 +477,10 @@ impl<K, V> Flights<K, V> {
         (!flight.was_absent && !flight.is_overtaken).then(|| flight.leader.key())
     }
 
-    /// The leader is done, and came to an outcome of this kind. Whom that leaves waiting has the turn next, one after
-    /// the other. `None` if there is no such flight.
-    #[inline]
-    pub(crate) fn end(&mut self, hold: &mut Hold<K, V>, kind: Kind) -> Option<Ending<K, V>> {
-        let ticket = hold.ticket.take()?;
-        let alone = self.one.take_if(|(number, flight)| *number == ticket && flight.waiting.is_none());
-        let Some((_, flight)) = alone else {
-            return self.end_among_others(ticket, kind);
-        };
-        self.count -= 1;
-        if !self.others.is_empty() {
-            self.one = self.others.pop_first();
-        }
-        Some(flight.ended(None))
-    }
-
-    /// The same, where others wait, or are under way.
-    #[inline(never)]
-    fn end_among_others(&mut self, ticket: Ticket, kind: Kind) -> Option<Ending<K, V>> {
-        let flight = self.get_mut(ticket)?;
-        let Some(waiting) = flight.waiting.take() else {
-            return Some(self.remove(ticket)?.ended(None));
-        };
-        let (is_overtaken, is_present, line) = (flight.is_overtaken, flight.is_present(), flight.line);
-        let (told, mut rest): (VecDeque<_>, VecDeque<_>) =
-            waiting.into_iter().partition(|waiting| waiting.wants.accepts(kind));
-        let told = told.into_iter().map(|waiting| waiting.call).collect();
-        let present = if is_present || rest.is_empty() { None } else { self.present(ticket.hash, line) };
-        if let Some(present) = present {
-            // They wait for who loads by now.
-            let present = self.get_mut(present).expect("it was just found");
-            present.waiting.get_or_insert_default().append(&mut rest);
-        }
-        let mut left = Vec::new();
-        while let Some(Waiting { call, wants }) = rest.pop_front() {
-            match call.told(Told::Turn(ticket)) {
-                Ok(next) => {
-                    let flight = self.get_mut(ticket)?;
-                    let leader = std::mem::replace(&mut flight.leader, Asked::Shared(call));
-                    (flight.aim, flight.was_absent) = (wants.aim(), false);
-                    (flight.is_overtaken, flight.waiting) = (false, Some(rest));
-                    let crowd = Some(Box::new(Crowd { told, next, left }));
-                    return Some(Ending { leader: Some(leader), is_overtaken, crowd });
-                }
-                Err(_) => left.push(call),
-            }
-        }
-        let crowd = Box::new(Crowd { told, next: None, left });
-        Some(self.remove(ticket)?.ended(Some(crowd)))
-    }
-
-    /// A call waits no more. Its handle is for the caller to drop.
-    pub(crate) fn forget(&mut self, ticket: Ticket, call: &Arc<Call<K, V>>) -> Option<Arc<Call<K, V>>> {
-        // It may have moved on to another flight than it joined.
-        self.of_hash(ticket.hash).find_map(|(_, flight)| {
-            let waiting = flight.waiting.as_mut()?;
-            let place = waiting.iter().position(|waiting| Arc::ptr_eq(&waiting.call, call))?;
-            waiting.remove(place).map(|waiting| waiting.call)
-        })
-    }
-
     /// How many calls wait.
     pub(crate) fn waiting(&self) -> usize {
         let all = self.one.iter().map(|(_, flight)| flight).chain(self.others.values());
-        all.map(|flight| flight.waiting.as_ref().map_or(0, VecDeque::len)).sum()
+        all.map(|flight| flight.waiting.as_ref().map_or(0, Queue::len)).sum()
     }
 
     /// Recounts: panics where two flights of one key are present, or somebody waits for what nobody asked for.
@@ -543,8 +497,10 @@ impl<K, V> Flights<K, V> {
             let same = || all().filter(|(_, other)| other.leader.key() == flight.leader.key());
             assert!(same().filter(|(_, other)| other.is_present()).count() <= 1, "two flights of one key");
             assert!(same().all(|(_, other)| other.line == flight.line), "two lines of one key");
-            let is_alone = flight.waiting.iter().flatten().count() == 0;
+            let is_alone = flight.waiting.as_ref().is_none_or(Queue::is_empty);
             assert!(flight.aim != Aim::Reload || is_alone, "somebody waits for a reload");
+            let has_heir = |number| flight.waiting.as_ref().is_some_and(|queue| queue.contains(number));
+            assert!(flight.heir.is_none_or(has_heir), "an heir that does not wait");
         }
     }
 }

@@ -7,7 +7,7 @@ use super::rule::created;
 use super::{Cache, Parts};
 use crate::expiry::Expiry;
 use crate::flight::{
-    Aim, Asked, Begun, Call, Ending, Hold, Kind, Leading, Outcome, Spoken, Ticket, Told, Wants, Who,
+    Aim, Asked, Begun, Call, Ending, Hold, Kind, Leading, Outcome, Spoken, Spot, Told, Wants, Who,
 };
 use crate::hash::HashBits;
 use crate::life::Life;
@@ -80,7 +80,7 @@ pub(super) struct Turn<'c, K, V, S> {
 pub(super) struct Wait<'c, K, V, S> {
     cache: &'c Cache<K, V, S>,
     hash: HashBits,
-    ticket: Ticket,
+    spot: Spot,
     /// `None` once it was told.
     call: Option<Arc<Call<K, V>>>,
 }
@@ -183,8 +183,8 @@ where
     fn begun(&self, hash: HashBits, begun: Begun<K, V>) -> Option<Beginning<'_, K, V, S>> {
         match begun {
             Begun::Leads(hold) => Some(Beginning::Leads(Turn { cache: self, hash, hold })),
-            Begun::Waits(ticket, call) => {
-                Some(Beginning::Waits(Wait { cache: self, hash, ticket, call: Some(call) }))
+            Begun::Waits(spot, call) => {
+                Some(Beginning::Waits(Wait { cache: self, hash, spot, call: Some(call) }))
             }
             Begun::Nested(asked) => {
                 catch(|| drop(asked));
@@ -210,31 +210,52 @@ where
 {
     /// What it was told so far, if anything. If not, this thread is unparked once it is.
     pub(super) fn ask(&mut self) -> Option<Heard<'c, K, V, S>> {
-        let told = self.call.as_ref()?.poll(Who::Thread(thread::current()))?;
-        self.told(told)
+        self.hear(|| Who::Thread(thread::current()))
     }
 
     /// Sleeps until it is told; at most until the alarm goes off: `None` then.
     pub(super) fn sleep(mut self, alarm: &Alarm) -> Option<Heard<'c, K, V, S>> {
-        let told = self.call.as_ref()?.sleep(alarm)?;
-        self.told(told)
+        loop {
+            if let Some(heard) = self.ask() {
+                return Some(heard);
+            }
+            if !alarm.park() {
+                return None;
+            }
+        }
+    }
+
+    /// What it was told so far. If nothing, or if the turn that it was offered has gone to another call: `who` is woken once there is more.
+    fn hear(&mut self, who: impl Fn() -> Who) -> Option<Heard<'c, K, V, S>> {
+        loop {
+            let told = self.call.as_ref()?.poll(who())?;
+            if let Some(heard) = self.told(told) {
+                return Some(heard);
+            }
+        }
     }
 
     /// What it makes of what it was told.
-    pub(super) fn told(&mut self, told: Told<V>) -> Option<Heard<'c, K, V, S>> {
-        let call = self.call.take()?;
-        Some(match told {
+    fn told(&mut self, told: Told<V>) -> Option<Heard<'c, K, V, S>> {
+        let Self { cache, hash, spot, .. } = *self;
+        let ticket = match told {
             Told::Outcome { outcome, is_overtaken } => {
                 // First, and caught: a destructor that panics here would leak what is about to be returned.
+                let call = self.call.take()?;
                 catch(|| drop(call));
                 let origin = if is_overtaken { Origin::Overtaken } else { Origin::There };
-                Heard::Told(Spoken::Shared(outcome).into_own(), origin)
+                return Some(Heard::Told(Spoken::Shared(outcome).into_own(), origin));
             }
-            Told::Turn(ticket) => {
-                let Self { cache, hash, .. } = *self;
-                Heard::Leads(Turn { cache, hash, hold: Hold::after(ticket, call) })
+            Told::Turn(ticket) => ticket,
+            Told::Offer => {
+                let ticket = cache.shard_of(hash).claim_turn(spot)?;
+                // Nobody tells it anything any more.
+                let _ = self.call.as_ref()?.leave();
+                ticket
             }
-        })
+        };
+        let call = self.call.take()?;
+        Some(Heard::Leads(Turn { cache, hash, hold: Hold::after(ticket, call) }))
     }
 }
 
@@ -242,7 +263,7 @@ impl<K, V, S> Drop for Wait<'_, K, V, S> {
     /// Leaves, and passes the turn on if it has just been told that it has it (F3).
     fn drop(&mut self) {
         let Some(call) = self.call.take() else { return };
-        let Self { cache, hash, ticket, .. } = *self;
+        let Self { cache, hash, spot, .. } = *self;
         match call.leave() {
             Some(Told::Turn(ticket)) => {
                 drop(Turn { cache, hash, hold: Hold::after(ticket, call) });
@@ -251,9 +272,11 @@ impl<K, V, S> Drop for Wait<'_, K, V, S> {
                 catch(|| drop(outcome));
                 catch(|| drop(call));
             }
-            None => {
-                let handle = cache.shard_of(hash).leave(ticket, &call);
-                catch(|| drop((handle, call)));
+            Some(Told::Offer) | None => {
+                if let Some(ending) = cache.shard_of(hash).leave(spot) {
+                    ending.pass_on();
+                }
+                catch(|| drop(call));
             }
         }
     }
@@ -297,8 +320,8 @@ where
         let Self { cache, hash, .. } = *self;
         let ticket = self.hold.ticket.expect("it has just begun");
         let call = self.run(|| Call::new(self.key().clone()));
-        self.shard().accompany(ticket, Arc::clone(&call), wants);
-        Wait { cache, hash, ticket, call: Some(call) }
+        let spot = self.shard().accompany(ticket, Arc::clone(&call), wants);
+        Wait { cache, hash, spot, call: Some(call) }
     }
 
     /// As long as that is there, what waits for the call from this thread panics.
@@ -336,9 +359,9 @@ where
             match shard.go_on(terms, (hash, &mut turn.hold), wants) {
                 Onward::Alive => {}
                 Onward::Leads => return Looked::Leads(turn),
-                Onward::Waits(ticket) => {
-                    let wait = Wait { cache, hash, ticket, call: turn.hold.call.take() };
-                    if ticket.leads_here() {
+                Onward::Waits(spot) => {
+                    let wait = Wait { cache, hash, spot, call: turn.hold.call.take() };
+                    if spot.leads_here() {
                         drop(wait);
                         nested();
                     }
@@ -520,9 +543,8 @@ mod futures {
         type Output = Heard<'c, K, V, S>;
 
         fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-            let call = self.call.as_ref().expect("a future is not polled once it is ready");
-            let told = call.poll(Who::Task(context.waker().clone()));
-            told.and_then(|told| self.told(told)).map_or(Poll::Pending, Poll::Ready)
+            assert!(self.call.is_some(), "a future is not polled once it is ready");
+            self.hear(|| Who::Task(context.waker().clone())).map_or(Poll::Pending, Poll::Ready)
         }
     }
 

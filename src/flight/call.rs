@@ -3,7 +3,7 @@
 //! A call that leads hears nothing and needs no seat: its key alone is enough (`Asked::Given`). Knows nothing of flights.
 
 use super::{Aim, Ticket};
-use crate::sync::{Alarm, Arc, Mutex, catch, thread};
+use crate::sync::{Arc, Mutex, catch, thread};
 use std::any::{Any, TypeId};
 use std::task::Waker;
 
@@ -49,7 +49,7 @@ pub(crate) enum Kind {
 }
 
 /// What a call would make use of, if another one's closure came to it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Wants {
     /// Nothing: it wants to run its own closure.
     Turn,
@@ -108,6 +108,8 @@ impl<K, V> Asked<K, V> {
 /// Where a call that waits is told.
 enum Seat<V> {
     Waiting(Option<Who>),
+    /// The turn was offered to it, and whoever did so wakes it.
+    Offered,
     Told(Told<V>),
     /// It was told and has heard it, or does not wait any more.
     Left,
@@ -118,6 +120,8 @@ pub(crate) enum Told<V> {
     Outcome { outcome: Arc<Outcome<V>>, is_overtaken: bool },
     /// It leads that flight now.
     Turn(Ticket),
+    /// The turn is free, for it to claim. Unless it gets it, it waits on, and is to ask again.
+    Offer,
 }
 
 /// Who is to be woken.
@@ -157,23 +161,15 @@ impl<K, V> Call<K, V> {
                 *seat = Seat::Waiting(Some(who));
                 (None, before)
             }
+            Seat::Offered => {
+                *seat = Seat::Waiting(None);
+                (Some(Told::Offer), Some(who))
+            }
             Seat::Left => unreachable!("a call asks no more once it was told"),
         };
         drop(seat);
         catch(|| drop(who));
         told
-    }
-
-    /// Sleeps until it is told. `None` when the alarm went off first.
-    pub(crate) fn sleep(&self, alarm: &Alarm) -> Option<Told<V>> {
-        loop {
-            if let Some(told) = self.poll(Who::Thread(thread::current())) {
-                return Some(told);
-            }
-            if !alarm.park() {
-                return None;
-            }
-        }
     }
 
     /// Waits no more. What it was told meanwhile.
@@ -187,7 +183,7 @@ impl<K, V> Call<K, V> {
                 catch(|| drop(who));
                 None
             }
-            Seat::Left => None,
+            Seat::Offered | Seat::Left => None,
         }
     }
 
@@ -199,13 +195,25 @@ impl<K, V> Call<K, V> {
     /// Whoever is to be woken for it; nothing to be told if it has left.
     pub(super) fn told(&self, told: Told<V>) -> Result<Option<Who>, Told<V>> {
         let mut seat = self.seat.lock();
-        match &mut *seat {
-            Seat::Waiting(who) => {
-                let who = who.take();
-                *seat = Seat::Told(told);
-                Ok(who)
-            }
-            Seat::Told(_) | Seat::Left => Err(told),
-        }
+        let who = match &mut *seat {
+            Seat::Waiting(who) => who.take(),
+            // Whoever offered it the turn wakes it.
+            Seat::Offered => None,
+            Seat::Told(_) | Seat::Left => return Err(told),
+        };
+        *seat = Seat::Told(told);
+        Ok(who)
+    }
+
+    /// Offers it the turn. Whoever is to be woken for that; `None` if it has left.
+    pub(super) fn offer(&self) -> Option<Option<Who>> {
+        let mut seat = self.seat.lock();
+        let who = match &mut *seat {
+            Seat::Waiting(who) => who.take(),
+            Seat::Offered => None,
+            Seat::Told(_) | Seat::Left => return None,
+        };
+        *seat = Seat::Offered;
+        Some(who)
     }
 }

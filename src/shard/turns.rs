@@ -7,7 +7,7 @@
 use super::credit::{Around, Credit};
 use super::write::{Removed, Replaced, Table, drop_expired};
 use super::{Chores, Claim, Lasting, Ledger, Ruling, Shard, Terms};
-use crate::flight::{Aim, Asked, Begun, Call, Ending, Hold, Kind, Ticket, Wants, Watching};
+use crate::flight::{Aim, Asked, Begun, Call, Ending, Hold, Kind, Spot, Ticket, Wants, Watching};
 use crate::hash::HashBits;
 use crate::rows::RowId;
 use crate::sync::Arc;
@@ -32,7 +32,7 @@ pub(crate) enum Onward {
     /// It loads.
     Leads,
     /// It waits once more, for who loads by now.
-    Waits(Ticket),
+    Waits(Spot),
 }
 
 /// What came of a load: a flight that has ended, and what its landing leaves to do.
@@ -188,7 +188,7 @@ impl<K: Eq, V> Shard<K, V> {
         }
         match ledger.flights.go_on(hold, wants, place.is_none()) {
             None => Onward::Leads,
-            Some(ticket) => Onward::Waits(ticket),
+            Some(spot) => Onward::Waits(spot),
         }
     }
 
@@ -376,13 +376,18 @@ impl<K, V> Shard<K, V> {
     }
 
     /// A call waits for one that leads on behalf of the same caller.
-    pub(crate) fn accompany(&self, ticket: Ticket, call: Arc<Call<K, V>>, wants: Wants) {
-        self.table.lock().parts().1.flights.accompany(ticket, call, wants);
+    pub(crate) fn accompany(&self, ticket: Ticket, call: Arc<Call<K, V>>, wants: Wants) -> Spot {
+        self.table.lock().parts().1.flights.accompany(ticket, call, wants)
     }
 
-    /// A call waits no more. Its handle is for the caller to drop.
-    pub(crate) fn leave(&self, ticket: Ticket, call: &Arc<Call<K, V>>) -> Option<Arc<Call<K, V>>> {
-        self.table.lock().parts().1.flights.forget(ticket, call)
+    /// A call that waits comes for the turn that it was offered: the ticket, unless another one has it by now.
+    pub(crate) fn claim_turn(&self, spot: Spot) -> Option<Ticket> {
+        self.table.lock().parts().1.flights.claim(spot)
+    }
+
+    /// A call waits no more. What is left to do then.
+    pub(crate) fn leave(&self, spot: Spot) -> Option<Ending<K, V>> {
+        self.table.lock().parts().1.flights.forget(spot)
     }
 
     /// Whether a key has no live entry. If so, what is being loaded for it is not kept.

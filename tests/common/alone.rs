@@ -27,6 +27,17 @@ impl Alone {
         running.push(asked);
     }
 
+    /// As `enter`, for a loader on a thread of the system's, which may be stopped when it has the turn and has not begun to load: if
+    /// its key is written there, it loads beside whoever asks after that. So it may be either of the two that was overtaken.
+    #[allow(dead_code, reason = "not every user has threads of the system's")]
+    pub(crate) fn enter_late(&self, asked: u64) {
+        if asked < self.begun.load(Ordering::SeqCst) {
+            self.running.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
+        } else {
+            self.enter(asked);
+        }
+    }
+
     pub(crate) fn leave(&self, asked: u64) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let place = running.iter().position(|other| *other == asked).expect("a loader that ran");

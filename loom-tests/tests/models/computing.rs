@@ -15,23 +15,13 @@ const TWO: Bounds = Bounds { slots: any_or(3), epoch: at_most(1, 2) };
 /// The same with a clock that moves on.
 const REAPING: Bounds = Bounds { slots: at_most(2, 3), epoch: at_most(0, 1) };
 
-/// One more than there is, or ten.
-fn count(model: &Loads, key: u64) -> u64 {
-    let asked = model.ask(key);
-    let more = |old: Option<tidewheel::Entry<u64, u64>>| {
-        model.load(key, asked);
-        old.map_or(10, |old| old.into_value() + 1)
-    };
-    model.cache.entry(key).and_upsert_with(more).into_value()
-}
-
 /// Two who count: both are counted, one after the other.
 #[test]
 fn two_computations() {
     explore(TWO, || {
         let model = Loads::lasting();
-        let other = spawn(&model, |model| count(model, KEY));
-        let mut counts = [count(&model, KEY), other.join().unwrap()];
+        let other = spawn(&model, |model| model.count(KEY));
+        let mut counts = [model.count(KEY), other.join().unwrap()];
         counts.sort_unstable();
         assert_eq!((counts, model.see(KEY), model.runs()), ([10, 11], Some(11), 2));
         model.end();
@@ -45,7 +35,7 @@ fn a_computation_against_an_update() {
         let model = Loads::lasting();
         model.cache.insert(KEY, 1);
         let other = spawn(&model, |model| assert!(model.cache.update(&KEY, |old| old + 1)));
-        let counted = count(&model, KEY);
+        let counted = model.count(KEY);
         other.join().unwrap();
         assert!(counted == 2 || counted == 3, "{counted}");
         assert_eq!(model.see(KEY), Some(3));
@@ -60,7 +50,7 @@ fn a_computation_against_an_insert() {
         let model = Loads::lasting();
         model.cache.insert(KEY, 1);
         let other = spawn(&model, |model| model.overtake(KEY, |cache| cache.insert(KEY, 5)));
-        let counted = count(&model, KEY);
+        let counted = model.count(KEY);
         other.join().unwrap();
         assert_eq!(model.see(KEY), Some(if counted == 2 { 5 } else { 6 }));
         model.end();
@@ -74,7 +64,7 @@ fn a_computation_against_a_removal() {
         let model = Loads::lasting();
         model.cache.insert(KEY, 1);
         let other = spawn(&model, |model| model.overtake(KEY, |cache| cache.remove(&KEY)));
-        let counted = count(&model, KEY);
+        let counted = model.count(KEY);
         match other.join().unwrap() {
             // Removed first.
             Some(1) => assert_eq!((counted, model.see(KEY)), (10, Some(10))),
@@ -91,7 +81,7 @@ fn a_computation_against_a_load() {
     explore(TWO, || {
         let model = Loads::lasting();
         let other = spawn(&model, |model| model.get_with(KEY));
-        let counted = count(&model, KEY);
+        let counted = model.count(KEY);
         let loaded = other.join().unwrap();
         assert!(matches!((loaded, counted), (1, 2) | (10, 10)), "{loaded}, {counted}");
         assert_eq!(model.see(KEY), Some(counted));
@@ -110,7 +100,7 @@ fn a_computation_against_reap() {
             model.clock.advance(HALF);
             model.see(KEY)
         });
-        let counted = count(&model, KEY);
+        let counted = model.count(KEY);
         let seen = other.join().unwrap();
         let left = model.see(KEY);
         match (counted, seen) {
@@ -132,7 +122,7 @@ fn a_computation_against_eviction() {
             model.cache.insert(2, 7);
             model.see(KEY)
         });
-        let counted = count(&model, KEY);
+        let counted = model.count(KEY);
         let seen = other.join().unwrap();
         let left = [KEY, 2].map(|key| model.see(key));
         match (counted, seen) {

@@ -16,4 +16,5 @@ mod loading;
 mod places;
 mod reaper;
 mod shrinking;
+mod turns;
 mod walks;

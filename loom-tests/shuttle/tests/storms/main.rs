@@ -53,6 +53,20 @@ fn loaders_that_fail() {
     storm(|| World::lasting().storm(1, 5, 3, DEEDS));
 }
 
+/// As many as can come at once compute one key; some of them are cancelled, and the key is loaded, and removed meanwhile.
+#[test]
+fn many_who_compute_one_key() {
+    const DEEDS: &[Deed] = &[
+        Deed::Compute,
+        Deed::Compute,
+        Deed::AwaitCompute,
+        Deed::CancelCompute,
+        Deed::Load,
+        Deed::Invalidate,
+    ];
+    storm(|| World::lasting().storm(1, 5, 3, DEEDS));
+}
+
 /// Everything at once, over two keys.
 #[test]
 fn loads_removals_and_writes() {
@@ -96,5 +110,3 @@ fn a_cycle_of_loads_with_a_time_limit() {
         world.end();
     });
 }
-
-// Computations have their place here: two of one key, one against the reaper, one against eviction.

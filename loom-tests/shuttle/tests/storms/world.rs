@@ -32,6 +32,12 @@ pub(crate) enum Deed {
     Await,
     /// As a future that is dropped after a few polls.
     Cancel,
+    /// Computes the value.
+    Compute,
+    /// As a future, to its end.
+    AwaitCompute,
+    /// As a future that is dropped after a few polls.
+    CancelCompute,
     Invalidate,
     Remove,
     RemoveIf,
@@ -57,6 +63,9 @@ impl Deed {
         Self::OutOfTime,
         Self::Await,
         Self::Cancel,
+        Self::Compute,
+        Self::AwaitCompute,
+        Self::CancelCompute,
         Self::Invalidate,
         Self::Remove,
         Self::RemoveIf,
@@ -245,12 +254,16 @@ impl World {
                 drop(catch_unwind(AssertUnwindSafe(|| self.ask(key, ask, |value| Some(value.version)))));
             }
             Deed::OutOfTime => drop(self.get_out_of_time(key, |_| {})),
-            Deed::Await => {
-                let mut call = self.call(key);
+            Deed::Compute => {
+                let compute = || self.cache.entry(key).and_upsert_with(|_| self.load(asked, |_| {}));
+                self.ask(key, compute, |entry| Some(entry.value().version));
+            }
+            Deed::Await | Deed::AwaitCompute => {
+                let mut call = self.call(key, deed);
                 self.ask(key, || call.finish(), |value| Some(value.version));
             }
-            Deed::Cancel => {
-                let mut call = self.call(key);
+            Deed::Cancel | Deed::CancelCompute => {
+                let mut call = self.call(key, deed);
                 for _ in 0..thread_rng().gen_range(1..4) {
                     if call.poll().is_some() {
                         break;
@@ -289,14 +302,14 @@ impl World {
         }
     }
 
-    /// A load as a future, which takes two polls.
-    fn call(&self, key: u64) -> Call {
+    /// A load or a computation as a future, whose own one takes two polls.
+    fn call(&self, key: u64, deed: Deed) -> Call {
         let world = self.clone();
         let (_, asked) = self.asked(key);
         let is_loading = Arc::new(AtomicBool::new(false));
         let loading = Arc::clone(&is_loading);
         let future = async move {
-            let load = async {
+            let load = async || {
                 let (version, running) = world.begin(key, asked);
                 std::mem::forget(running);
                 loading.store(true, Relaxed);
@@ -311,7 +324,10 @@ impl World {
                 world.key(key).loaders.leave(asked);
                 world.value(version)
             };
-            world.cache.get_with_async(key, load).await
+            if matches!(deed, Deed::Await | Deed::Cancel) {
+                return world.cache.get_with_async(key, load()).await;
+            }
+            world.cache.entry(key).and_upsert_with_async(async |_| load().await).await.into_value()
         };
         Call { future: Box::pin(future), is_loading, asked, woken: Arc::default() }
     }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
-use tidewheel::{Cache, CacheBuilder, ManualClock, RemovalCause};
+use tidewheel::{Cache, CacheBuilder, Entry, ManualClock, RemovalCause};
 
 pub type Numbers = Cache<u64, u64, Fixed>;
 
@@ -116,6 +116,36 @@ impl Loads {
     pub fn endless_call(&self, key: u64) -> Task<u64> {
         let model = self.clone();
         Task::new(async move { model.cache.get_with_async(key, std::future::pending()).await })
+    }
+
+    /// Makes a key's value one more than there is, or ten.
+    pub fn count(&self, key: u64) -> u64 {
+        let asked = self.ask(key);
+        let more = |old: Option<Entry<u64, u64>>| {
+            self.load(key, asked);
+            old.map_or(10, |old| old.into_value() + 1)
+        };
+        self.cache.entry(key).and_upsert_with(more).into_value()
+    }
+
+    /// The same as a call that is polled by hand.
+    pub fn count_call(&self, key: u64) -> Task<u64> {
+        let (model, asked) = (self.clone(), self.ask(key));
+        Task::new(async move {
+            let more = async |old: Option<Entry<u64, u64>>| {
+                model.load(key, asked);
+                old.map_or(10, |old| old.into_value() + 1)
+            };
+            model.cache.entry(key).and_upsert_with_async(more).await.into_value()
+        })
+    }
+
+    /// The same with a closure that comes to no end.
+    pub fn endless_count(&self, key: u64) -> Task<()> {
+        let model = self.clone();
+        Task::new(async move {
+            model.cache.entry(key).and_upsert_with_async(|_| std::future::pending()).await;
+        })
     }
 
     /// How many loaders were run.
