@@ -194,7 +194,22 @@ where
     /// assert_eq!(cache.entry("k").or_insert(8).into_value(), 7);
     /// ```
     pub fn or_insert(self, value: V) -> Entry<K, V> {
-        self.or_insert_with(|| value)
+        if let Some(found) = self.cache.get(self.key.lent()) {
+            return served(Entry::found(self.key.into_owned(), found), value);
+        }
+        // Nobody has to wait for what is ready.
+        match self.cache.store_ready(self.key.owned(), &value, self.life) {
+            Some(is_fresh) => self.told(value, is_fresh),
+            None => self.or_insert_in_turn(value),
+        }
+    }
+
+    /// The same, where another call makes the value, or has made it by now.
+    #[cold]
+    #[inline(never)]
+    fn or_insert_in_turn(self, made: V) -> Entry<K, V> {
+        let (outcome, is_fresh) = self.load(wants_value(), || Made::value(made));
+        self.told(value(outcome), is_fresh)
     }
 
     /// The key's entry; if there is none, with the default value.

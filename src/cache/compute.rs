@@ -43,22 +43,59 @@ use crate::sync::Alarm;
 use crate::table::{Node, Pin, same_as};
 use std::hash::{BuildHasher, Hash};
 
-/// What is not done, because the key is not as it was when it was looked at.
-pub(super) struct Stale<V> {
-    op: Op<V>,
+/// Why nothing is done: the key is not as it was when it was looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Stale {
     /// It was written or removed. Else: it expired or was evicted.
     is_overtaken: bool,
     /// By the call's own closure.
     pub(super) by_own: bool,
 }
 
-/// What is to be done, and told of it.
-struct Plan<K, V> {
+/// What is to be done, and told of it. It stays where the call has it, and is lent to the turn that does it: so a large value is on few
+/// stacks; and if user code panics then, the turn is over before what is in here is dropped, which may ask for the key (C3).
+pub(super) struct Plan<K, V> {
     op: Op<V>,
     /// The key to store it under.
     key: Option<K>,
     /// The value of the entry that is told of.
     kept: Option<V>,
+}
+
+impl<K, V> Plan<K, V> {
+    pub(super) fn new(op: Op<V>) -> Self {
+        Self { op, key: None, kept: None }
+    }
+
+    /// What is to be stored.
+    #[inline(always)]
+    fn take_entry(&mut self) -> Option<(K, V)> {
+        let Op::Put(value) = std::mem::replace(&mut self.op, Op::Nop) else { return None };
+        Some((self.key.take().expect("what is put was planned with its key"), value))
+    }
+
+    /// What was not done, back to where it came from.
+    #[cold]
+    #[inline(never)]
+    fn take_back(&mut self, deed: &mut Option<Deed<K, V>>) {
+        match deed.take() {
+            Some(Deed::Put { entry: Some((key, value)), .. }) => {
+                self.key = Some(key);
+                self.op = Op::Put(value);
+            }
+            Some(Deed::Remove) => self.op = Op::Remove,
+            Some(Deed::Put { entry: None, .. } | Deed::Nothing) | None => {}
+        }
+    }
+}
+
+/// What was done.
+pub(super) struct Done<K> {
+    key: K,
+    puts: bool,
+    removes: bool,
+    was_there: bool,
+    is_refused: bool,
 }
 
 pub(super) const TURN_ALONE: &str = "who wants a turn is told nothing else";
@@ -81,19 +118,18 @@ where
         let result = loop {
             let found = turn.view(Aim::Compute);
             let was_there = found.is_some();
-            let op = match turn.run(|| closure(found)) {
-                Ok(op) => op,
+            let mut plan = match turn.run(|| closure(found)) {
+                Ok(op) => Plan::new(op),
                 Err(error) => {
                     drop(turn);
                     break Err(error);
                 }
             };
-            match turn.act(Some(was_there), op, life) {
-                Ok(result) => break Ok(result),
+            match turn.act(Some(was_there), &mut plan, life) {
+                Ok(done) => break Ok(done.answer(&mut plan)),
                 Err((stale, again)) => {
-                    let by_own = stale.by_own;
-                    again.run(|| drop(stale));
-                    rounds.count(by_own);
+                    again.run(|| drop(plan));
+                    rounds.count(stale.by_own);
                     turn = again;
                 }
             }
@@ -120,8 +156,8 @@ where
             }
             old => {
                 turn.run(|| drop(old));
-                let value = turn.run(init);
-                served(turn.land_over(value, life), is_out_of_date)
+                let mut plan = Plan::new(Op::Put(turn.run(init)));
+                served(turn.land_over(&mut plan, life), is_out_of_date)
             }
         }
     }
@@ -164,25 +200,20 @@ where
     pub(super) fn act(
         self,
         was_there: Option<bool>,
-        op: Op<V>,
+        plan: &mut Plan<K, V>,
         life: Life,
-    ) -> Result<CompResult<K, V>, (Stale<V>, Self)> {
-        // Before the turn: if user code panics below, that is given back before the destructors of what is in here run, which
-        // may ask for the key (C3).
-        let mut plan = Plan { op, key: None, kept: None };
+    ) -> Result<Done<K>, (Stale, Self)> {
+        // Before the turn, as the plan.
         let mut deed;
         let mut turn = self;
         let cache = turn.cache;
         let (hash, shard) = turn.place();
-        let Some((was_there, weight, ruling)) = turn.run(|| turn.plan(was_there, &mut plan, life)) else {
-            return Err((Stale { op: plan.op, is_overtaken: false, by_own: false }, turn));
+        let Some((was_there, weight, ruling)) = turn.run(|| turn.plan(was_there, plan, life)) else {
+            return Err((Stale { is_overtaken: false, by_own: false }, turn));
         };
         let (puts, removes) = (matches!(plan.op, Op::Put(_)), matches!(plan.op, Op::Remove));
         deed = Some(match plan.op {
-            Op::Put(value) => {
-                let key = plan.key.expect("what is put was planned with its key");
-                Deed::Put { entry: Some((key, value)), weight, life: (life.of_update(), ruling) }
-            }
+            Op::Put(_) => Deed::Put { entry: plan.take_entry(), weight, life: (life.of_update(), ruling) },
             Op::Remove => Deed::Remove,
             Op::Nop => Deed::Nothing,
         });
@@ -198,24 +229,20 @@ where
                 let cause = if removes { RemovalCause::Explicit } else { RemovalCause::Replaced };
                 let is_refused = chores.has_refused();
                 cache.conclude(shard, chores, cause);
-                return Ok(answer(key, plan.kept, (puts, removes, was_there, is_refused)));
+                return Ok(Done { key, puts, removes, was_there, is_refused });
             }
             Acted::Overtaken { by_own } => (true, by_own),
             Acted::Gone => (false, false),
         };
-        // Back to where it came from, so that it is dropped after the turn if a destructor panics.
-        (plan.op, plan.key) = match deed {
-            Some(Deed::Put { entry: Some((key, value)), .. }) => (Op::Put(value), Some(key)),
-            Some(Deed::Remove) => (Op::Remove, None),
-            Some(Deed::Put { entry: None, .. } | Deed::Nothing) | None => (Op::Nop, None),
-        };
+        // So that it is dropped after the turn if a destructor panics.
+        plan.take_back(&mut deed);
         turn.run(|| {
             // Destructors of others may be among them.
             cache.conclude(shard, chores, RemovalCause::Expired);
             drop(plan.kept.take());
             drop(plan.key.take());
         });
-        Err((Stale { op: plan.op, is_overtaken, by_own }, turn))
+        Err((Stale { is_overtaken, by_own }, turn))
     }
 
     /// All of the user's code that it takes, before anything is changed: whether there is an entry, and how to store what is put.
@@ -253,41 +280,53 @@ where
 
     /// Stores a value that was not computed from what is there: over it, too, unless that was written or removed meanwhile.
     /// Then what was written is told; if there is nothing, this value, and it is not stored, as what a load makes is not.
-    pub(super) fn land_over(self, made: V, life: Life) -> Entry<K, V> {
-        let (mut op, mut turn) = (Op::Put(made), self);
+    pub(super) fn land_over(self, plan: &mut Plan<K, V>, life: Life) -> Entry<K, V> {
+        let mut turn = self;
         loop {
-            let (stale, again) = match turn.act(None, op, life) {
-                Ok(result) => return result.unwrap(),
-                Err(back) => back,
-            };
-            let key = stale.is_overtaken.then(|| again.run(|| again.key().clone()));
-            match (key, stale.op) {
-                (Some(key), Op::Put(made)) => {
-                    let cache = again.cache;
-                    drop(again);
-                    let (outcome, _) = cache
-                        .shared(&key, Outcome::Value(made), Origin::Unstored)
-                        .expect("it has a value of its own");
-                    return Entry::found(key, value(outcome));
-                }
-                (_, back) => (op, turn) = (back, again),
+            match turn.act(None, plan, life) {
+                Ok(done) => return done.entry(plan.kept.take().expect("what was put is told of")),
+                Err((stale, again)) if stale.is_overtaken => return again.give_way(plan),
+                Err((_, again)) => turn = again,
             }
         }
     }
+
+    /// What was written while a value was made, which is not stored then; that value, if it was removed.
+    #[cold]
+    #[inline(never)]
+    fn give_way(self, plan: &mut Plan<K, V>) -> Entry<K, V> {
+        let key = self.run(|| self.key().clone());
+        let cache = self.cache;
+        drop(self);
+        let Op::Put(made) = std::mem::replace(&mut plan.op, Op::Nop) else {
+            unreachable!("what was not stored is still to be put");
+        };
+        let shared = cache.shared(&key, Outcome::Value(made), Origin::Unstored);
+        let (outcome, _) = shared.expect("it has a value of its own");
+        Entry::found(key, value(outcome))
+    }
 }
 
-fn answer<K, V>(
-    key: K,
-    kept: Option<V>,
-    (puts, removes, was_there, is_refused): (bool, bool, bool, bool),
-) -> CompResult<K, V> {
-    match kept {
-        None => CompResult::StillNone(key),
-        Some(value) if is_refused && was_there => CompResult::ReplacedWith(Entry::refused(key, value, true)),
-        Some(value) if is_refused => CompResult::Inserted(Entry::refused(key, value, false)),
-        Some(value) if puts && was_there => CompResult::ReplacedWith(Entry::made(key, value, true)),
-        Some(value) if puts => CompResult::Inserted(Entry::made(key, value, false)),
-        Some(value) if removes => CompResult::Removed(Entry::found(key, value)),
-        Some(value) => CompResult::Unchanged(Entry::found(key, value)),
+impl<K> Done<K> {
+    /// What the caller is told of it.
+    pub(super) fn answer<V>(self, plan: &mut Plan<K, V>) -> CompResult<K, V> {
+        let Self { puts, removes, was_there, .. } = self;
+        match plan.kept.take() {
+            None => CompResult::StillNone(self.key),
+            Some(value) if puts && was_there => CompResult::ReplacedWith(self.entry(value)),
+            Some(value) if puts => CompResult::Inserted(self.entry(value)),
+            Some(value) if removes => CompResult::Removed(self.entry(value)),
+            Some(value) => CompResult::Unchanged(self.entry(value)),
+        }
+    }
+
+    /// The entry that it is told of.
+    fn entry<V>(self, value: V) -> Entry<K, V> {
+        let Self { key, puts, was_there, is_refused, .. } = self;
+        match (puts, is_refused) {
+            (true, false) => Entry::made(key, value, was_there),
+            (true, true) => Entry::refused(key, value, was_there),
+            (false, _) => Entry::found(key, value),
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! in hand, and dropped after it if the call is dropped: their destructors may use the cache, this key included.
 
 use super::Cache;
-use super::compute::TURN_ALONE;
+use super::compute::{Plan, TURN_ALONE};
 use super::load::served;
 use super::load_async::STILL_THERE;
 use super::rounds::Rounds;
@@ -41,19 +41,18 @@ where
             // With the turn in hand, as all of the closure's doings: the future of the last time goes here, too.
             turn.run(|| future.set(Some(closure(found))));
             let running = future.as_mut().as_pin_mut().expect("it was just put there");
-            let op = match turn.drive(running).await {
-                Ok(op) => op,
+            let mut plan = match turn.drive(running).await {
+                Ok(op) => Plan::new(op),
                 Err(error) => {
                     drop(turn);
                     break Err(error);
                 }
             };
-            match turn.act(Some(was_there), op, life) {
-                Ok(result) => break Ok(result),
+            match turn.act(Some(was_there), &mut plan, life) {
+                Ok(done) => break Ok(done.answer(&mut plan)),
                 Err((stale, again)) => {
-                    let by_own = stale.by_own;
-                    again.run(|| drop(stale));
-                    rounds.count(by_own);
+                    again.run(|| drop(plan));
+                    rounds.count(stale.by_own);
                     turn = again;
                 }
             }
@@ -84,8 +83,8 @@ where
             old => {
                 turn.run(|| drop(old));
                 let running = init.as_mut().as_pin_mut().expect(STILL_THERE);
-                let value = turn.drive(running).await;
-                turn.land_over(value, life)
+                let mut plan = Plan::new(Op::Put(turn.drive(running).await));
+                turn.land_over(&mut plan, life)
             }
         };
         // As `served`.

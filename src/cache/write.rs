@@ -7,9 +7,9 @@ use super::{Cache, Parts};
 use crate::hash::HashBits;
 use crate::life::Life;
 use crate::listener::RemovalCause;
-use crate::shard::{Cleared, Lasting, OFFERED, Removed, Replaced, Ruling, Shard, Times};
-use crate::table::{Cursor, Node, Pin, same_as};
-use crate::time::{Span, Tick};
+use crate::shard::{Cleared, Lasting, OFFERED, Removed, Replaced, Ruling, Shard};
+use crate::table::{Cursor, Pin, same_as};
+use crate::time::Span;
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
@@ -407,143 +407,6 @@ where
         let (removed, chores) = shard.remove(&self.parts().terms, hash, is_key, None);
         self.conclude(shard, chores, RemovalCause::Explicit);
         matches!(removed, Removed::Done(..))
-    }
-
-    /// Removes an entry and returns a clone of its value, if it was live. (A clone: readers may still be
-    /// looking at the value itself.)
-    ///
-    /// ```
-    /// let cache = tidewheel::Cache::builder().build()?;
-    /// cache.insert("k", 1);
-    /// assert_eq!(cache.remove("k"), Some(1));
-    /// assert_eq!(cache.remove("k"), None);
-    /// # Ok::<(), tidewheel::BuildError>(())
-    /// ```
-    pub fn remove<Q>(&self, key: &Q) -> Option<V>
-    where
-        Q: ?Sized + Hash + Equivalent<K>,
-        V: Clone,
-    {
-        let (hash, shard) = self.locate(key);
-        let mut kept = None;
-        loop {
-            let keep = |node: &Node<K, V>| {
-                kept = Some(node.value().clone());
-                true
-            };
-            if self.take(key, keep).is_some() {
-                return kept;
-            }
-            // If there is none, one may be under way, which is not to be kept.
-            if shard.is_gone(&self.parts().terms, hash, same_as(key)) {
-                return None;
-            }
-        }
-    }
-
-    /// Removes a live entry if its value satisfies a condition, and returns a clone of the value. The entry
-    /// that is removed is the one that was looked at.
-    ///
-    /// # Panics
-    ///
-    /// If the condition or the clone does; the entry stays then. And if the condition itself writes the key, each time that it
-    /// runs, as with [`update`](Self::update).
-    ///
-    /// # Concurrency
-    ///
-    /// The condition runs outside every lock and may use the cache; if a write to the key comes between,
-    /// it runs again on the new value.
-    ///
-    /// ```
-    /// let cache = tidewheel::Cache::builder().build()?;
-    /// cache.insert("k", 1);
-    /// assert_eq!(cache.remove_if("k", |n| *n > 1), None);
-    /// assert_eq!(cache.remove_if("k", |n| *n == 1), Some(1));
-    /// # Ok::<(), tidewheel::BuildError>(())
-    /// ```
-    pub fn remove_if<Q>(&self, key: &Q, mut condition: impl FnMut(&V) -> bool) -> Option<V>
-    where
-        Q: ?Sized + Hash + Equivalent<K>,
-        V: Clone,
-    {
-        // Cloned before anything is removed: a clone that panics loses no entry.
-        let mut kept = None;
-        let keep = |node: &Node<K, V>| {
-            let is_met = condition(node.value());
-            if is_met {
-                kept = Some(node.value().clone());
-            }
-            is_met
-        };
-        if self.take(key, keep).is_some() { kept } else { None }
-    }
-
-    /// Takes a live entry out, if `keep` says so, which keeps what it wants of it where its caller finds that: it may be large.
-    /// Returns the entry's times, and when its `Expiry` ends it.
-    pub(super) fn take<Q>(&self, key: &Q, mut keep: impl FnMut(&Node<K, V>) -> bool) -> Option<(Times, Tick)>
-    where
-        Q: ?Sized + Hash + Equivalent<K>,
-    {
-        let place = self.locate(key);
-        match self.take_once(place, key, &mut keep, Rounds::new()) {
-            Ok(taken) => taken,
-            Err(rounds) => self.take_again(place, key, &mut keep, rounds),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn take_again<Q>(
-        &self,
-        place: (HashBits, &Shard<K, V>),
-        key: &Q,
-        keep: &mut impl FnMut(&Node<K, V>) -> bool,
-        mut rounds: Rounds,
-    ) -> Option<(Times, Tick)>
-    where
-        Q: ?Sized + Hash + Equivalent<K>,
-    {
-        loop {
-            match self.take_once(place, key, keep, rounds) {
-                Ok(taken) => return taken,
-                Err(lost) => rounds = lost,
-            }
-        }
-    }
-
-    /// One round; if it is lost, the rounds so far.
-    #[inline(always)]
-    fn take_once<Q>(
-        &self,
-        (hash, shard): (HashBits, &Shard<K, V>),
-        key: &Q,
-        keep: &mut impl FnMut(&Node<K, V>) -> bool,
-        rounds: Rounds,
-    ) -> Result<Option<(Times, Tick)>, Rounds>
-    where
-        Q: ?Sized + Hash + Equivalent<K>,
-    {
-        let is_key = same_as(key);
-        let terms = &self.parts().terms;
-        let pin = Pin::new();
-        let Some(node) = shard.visible::<false>(&terms.clock, hash, is_key, &pin) else { return Ok(None) };
-        let mut round = rounds.begin((hash, shard), Some(node), &pin);
-        if !keep(node) {
-            return Ok(None);
-        }
-        Round::has_run(&mut round);
-        let (removed, chores) = shard.remove(terms, hash, is_key, Some(node));
-        // As in `update_once`.
-        drop(pin);
-        if let Removed::Changed = removed {
-            return Err(rounds.lose(round));
-        }
-        drop(round);
-        self.conclude(shard, chores, RemovalCause::Explicit);
-        match removed {
-            Removed::Done(times, expires) => Ok(Some((times, expires))),
-            Removed::Gone | Removed::Changed => Ok(None),
-        }
     }
 
     /// Removes every entry that is there when it is called, and every value that takes the place of one of them meanwhile:

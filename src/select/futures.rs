@@ -44,6 +44,12 @@ where
     /// assert_eq!(block_on(cache.entry("k").or_insert_async(7)).into_value(), 7);
     /// ```
     pub async fn or_insert_async(self, value: V) -> Entry<K, V> {
+        if let Some(found) = self.cache.get(self.key.lent()) {
+            return served(Entry::found(self.key.into_owned(), found), value);
+        }
+        if let Some(is_fresh) = self.cache.store_ready(self.key.owned(), &value, self.life) {
+            return self.told(value, is_fresh);
+        }
         self.or_insert_with_async(async { value }).await
     }
 

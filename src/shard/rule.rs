@@ -28,6 +28,8 @@ impl Ruling {
 pub(crate) enum Expected<'n, K, V> {
     /// No live entry.
     Absent,
+    /// The same, and nobody has the key's turn, who is about to bring one.
+    Untaken,
     /// This one, alive.
     This(&'n Node<K, V>),
     /// Whatever is there; but it comes from another key, and not everything was removed meanwhile.

@@ -105,11 +105,12 @@ impl<K: Eq, V> Shard<K, V> {
             let (mut table, ledger) = locked.parts();
             let is_key = same_as(offered(entry));
             let place = table.find(hash, is_key);
+            // What is over stays over.
+            let is_over = |at| table.node(at).visible_until(terms.clock.now()).is_none();
             match (expected, place) {
-                (Expected::Absent, None) => {}
-                // What is over stays over.
-                (Expected::Absent, Some(at)) if table.node(at).visible_until(terms.clock.now()).is_none() => {
-                }
+                (Expected::Absent, at) if at.is_none_or(is_over) => {}
+                (Expected::Untaken, at)
+                    if at.is_none_or(is_over) && !ledger.flights.of_key(hash, offered(entry)).is_taken() => {}
                 (Expected::This(node), Some(at)) if std::ptr::eq(*node, table.node(at)) => {}
                 (Expected::Arrival(departure), _) if departure.is_in_order() => {}
                 _ => return None,

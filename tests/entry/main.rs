@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `fresh.rs` | whether what comes back is what is stored |
+//! | `ready.rs` | values that are ready |
 //! | `threads.rs` | by threads |
 //! | `futures.rs` | by futures, and in turn with threads |
 
@@ -13,6 +14,7 @@ mod bare;
 mod fresh;
 #[cfg(feature = "async")]
 mod futures;
+mod ready;
 mod threads;
 #[path = "../common/waiting.rs"]
 mod waiting;

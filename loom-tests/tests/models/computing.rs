@@ -89,6 +89,21 @@ fn a_computation_against_a_load() {
     });
 }
 
+/// A value that is ready, and a load: one of them is stored, and both get that.
+#[test]
+fn a_ready_value_against_a_load() {
+    explore(TWO, || {
+        let model = Loads::lasting();
+        let other = spawn(&model, |model| model.get_with(KEY));
+        let entry = model.cache.entry(KEY).or_insert(7);
+        let loaded = other.join().unwrap();
+        let ready = (*entry.value(), entry.is_fresh());
+        assert!(matches!((loaded, ready), (1, (1, false)) | (7, (7, true))), "{loaded}, {ready:?}");
+        assert_eq!(model.see(KEY), Some(loaded));
+        model.end();
+    });
+}
+
 /// What somebody has seen expired does not come back counted.
 #[test]
 fn a_computation_against_reap() {

@@ -1,0 +1,30 @@
+//! A value that is ready, for a key that may have one: there is no closure to run, and so no turn to take.
+
+use super::rule::created;
+use super::{Cache, Parts};
+use crate::life::Life;
+use crate::listener::RemovalCause;
+use crate::shard::{Expected, Ruling};
+use std::hash::{BuildHasher, Hash};
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Stores a clone of a value under a key that has no live entry, and whose turn nobody has: whether it is kept (it may be too
+    /// heavy). `None`, and nothing is done, if another one has come, or is about to.
+    pub(crate) fn store_ready(&self, key: K, value: &V, life: Life) -> Option<bool> {
+        let (hash, shard) = self.locate(&key);
+        let Parts { terms, expiry, .. } = self.parts();
+        let ruling = expiry.as_deref().map_or(Ruling::NONE, |expiry| created(expiry, &key, value));
+        let weight = self.weigh(&key, value);
+        let mut offered = Some((key, value.clone()));
+        let life = (life.of_insert(terms.ttl), ruling);
+        let chores = shard.insert_if(self, hash, (&mut offered, weight), life, &Expected::Untaken)?;
+        let is_kept = !chores.has_refused();
+        self.conclude(shard, chores, RemovalCause::Replaced);
+        Some(is_kept)
+    }
+}
