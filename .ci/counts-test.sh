@@ -102,12 +102,12 @@ changed 's/^# target: .*/# target: there/'
 expect 0 'NOTE: .* of there, this is here: nothing is compared'
 restored
 # A clock that the kernel keeps otherwise: one row is not compared.
-counted get-hit-system-clock 100.0 tick 1000.0
+counted get-hit-strict-clock 100.0 tick 1000.0
 expect 0 'is renewed' --accept
-counted get-hit-system-clock 900.0 tick 1000.0
-expect 1 '^ +get-hit-system-clock .*FAILED: more'
+counted get-hit-strict-clock 900.0 tick 1000.0
+expect 1 '^ +get-hit-strict-clock .*FAILED: more'
 changed 's/^# clock: .*/# clock: sundial/'
-expect 0 'NOTE: .* sundial: get-hit-system-clock is not compared'
+expect 0 'NOTE: .* sundial: get-hit-strict-clock is not compared'
 restored
 
 rm bin/valgrind

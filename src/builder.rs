@@ -378,8 +378,9 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// The clock. Default: [`SystemClock`](crate::SystemClock). A [`ManualClock`](crate::ManualClock)
-    /// implies [`Reaper::manual`].
+    /// The clock. Default: [`SystemClock`](crate::SystemClock), by which reads are cheap, and 10 ms late at most, but for 64 of a thread after
+    /// everything was stopped for a while. By a [`StrictClock`](crate::StrictClock) not even those are late, and each read costs a
+    /// look at the processor's counter more. A [`ManualClock`](crate::ManualClock) implies [`Reaper::manual`].
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().clock(tidewheel::ManualClock::new()).build()?;

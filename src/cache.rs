@@ -356,7 +356,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let clock = &self.parts().terms.clock;
-        if node.is_visible(clock) {
+        if node.is_visible(|| pin.with_trust(|trust| clock.after_all(trust))) {
             return Some(node);
         }
         let (hash, shard) = self.locate(key);

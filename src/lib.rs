@@ -23,7 +23,7 @@
 //! |---|---|
 //! | **Reads scale** | A read takes no lock, counts no reference, and writes to no memory that other threads read, but for its own thread's epoch slot. In a bounded cache it raises its entry's counter of hits, until that is three. A time to idle adds a compare-and-swap for each entry and clock step; where something else can end the entry too, the lock of its shard, as rarely. |
 //! | **Never early** | An entry whose last successful write or touch was less than its time to live ago is visible, unless it was removed, replaced or evicted. (With a time to idle: whose last use was less than that ago. With a jitter: the time to live that was drawn.) |
-//! | **Never late** | From its deadline on it is invisible, 10 ms at most behind, whether or not the reaper runs. |
+//! | **Never late** | From its deadline on it is invisible, 10 ms at most behind, whether or not the reaper runs. While a process reads much, a thread keeps the time for all readers; should the system not let that run, each reading thread finds out by its 64th read and tells the others. A [`StrictClock`] checks every read, and [`SessionManager`] uses it. |
 //! | **Gone on time** | At most two seconds after its deadline, its removal or its replacement a value is dropped, without a call from anyone. A read guard that is held, and user code on the reaper that does not return, delay that, and nothing else does. |
 //! | **A success is never undone** | An update or touch that returned success does not lose to the reaper or to a replacement under way. |
 //! | **Nothing comes back** | What was removed, or was seen expired by anybody, is never revived by a late update. Only an insert makes an entry. |
@@ -33,7 +33,7 @@
 //! | **Bounded means bounded** | At no instant does anyone see a cache with a [`max_capacity`](CacheBuilder::max_capacity) hold more. What is evicted and not yet dropped is bounded too, while no guard is held. |
 //! | **One loader per key** | Of all who want a key that is not there, one runs its loader at a time; one that panics or is dropped hands over to the next. What is written or removed meanwhile wins over what it brings. |
 //! | **No lost update** | Computations of one key ([`Cache::entry`]) take turns; plain writes wait for nobody, and are not overwritten. |
-//! | **One thread** | Any number of caches share one reaper. It ends by itself after the last cache. Dropping a cache waits for nobody. |
+//! | **One thread** | Any number of caches share one reaper. It ends by itself after the last cache. Dropping a cache waits for nobody. A second thread, the timekeeper, runs only while a process reads so much that it pays, from half a million reads a second on, and is parked otherwise. |
 //! | **Proven** | The concurrent core is checked by loom, on this very source, and each check is known to fail on a planted bug. |
 //!
 //! # What is not
@@ -55,7 +55,7 @@
 //! [`Cache`] has the operations and [`CacheBuilder`] what can be chosen, capacity, times to live and to idle among it; [`Expiry`]
 //! decides them entry by entry. [`Cache::get_with`] loads what is missing, [`Cache::entry`] computes. [`ReadGuard`] is for many reads at
 //! once, [`Cache::get_many`] and [`Cache::insert_many`] for many keys, [`Cache::iter`] for all, and `Cache::snapshot` and `restore`
-//! (feature `serde`) for a restart. [`ManualClock`] makes time a toy for tests. [`SessionManager`] keeps sessions. The [`docs`] tell how
+//! (feature `serde`) for a restart. [`ManualClock`] makes time a toy for tests, [`StrictClock`] is for whom no read may be late whatever stalls. [`SessionManager`] keeps sessions. The [`docs`] tell how
 //! it works inside, which memory orderings there are, and what was decided, with the figures.
 #![deny(unsafe_code)]
 
@@ -115,7 +115,7 @@ pub use session::{ParseSessionIdError, SessionError, SessionId, SessionManager, 
 #[cfg(feature = "serde")]
 pub use snapshot::{RestoreError, SnapshotError};
 pub use stats::{Lateness, Stats};
-pub use time::{Clock, ManualClock, SystemClock};
+pub use time::{Clock, ManualClock, StrictClock, SystemClock};
 
 /// The code of the README, kept compiling.
 #[cfg(doctest)]

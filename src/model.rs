@@ -5,7 +5,7 @@ use crate::reaper::{self, Reaper, Sweep};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Arc, Weak};
 use crate::table::{self, Grace};
-use crate::time::Tick;
+use crate::time::{Deadline, Keeper, Tick, Trust};
 
 /// When a toy cache wants to be visited next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,5 +136,80 @@ impl Waiting {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.0.is_over()
+    }
+}
+
+/// The kept time, for models of the timekeeper and its readers alone. Times are nanoseconds.
+#[derive(Debug)]
+pub struct KeptTime(Keeper);
+
+/// A reader's thread.
+#[derive(Debug)]
+pub struct Reader(Trust);
+
+impl KeptTime {
+    /// Nobody keeps it, and there is no timekeeper.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Keeper::new())
+    }
+
+    /// The timekeeper writes what it has read.
+    pub fn write(&self, now: u64) {
+        self.0.kept().write(Tick::from_nanos(now));
+    }
+
+    /// The timekeeper leaves.
+    pub fn leave(&self) {
+        self.0.kept().leave();
+    }
+
+    /// The timekeeper parks until it is called.
+    pub fn rest(&self) {
+        self.0.rest();
+    }
+
+    /// Whether it is parked, or about to be, and nobody has called it.
+    #[must_use]
+    pub fn rests(&self) -> bool {
+        self.0.rests()
+    }
+
+    /// A reader calls the timekeeper, which `start` starts.
+    pub fn call(&self, start: impl FnOnce() -> std::io::Result<loom::thread::Thread>) {
+        self.0.call_by(Tick::from_nanos(1), start);
+    }
+
+    /// Whether a reader, at the time `now`, sees an entry that ends at `end`.
+    #[must_use]
+    pub fn sees(&self, reader: &Reader, end: u64, now: u64) -> bool {
+        let (deadline, now) = (Deadline::at(Tick::from_nanos(end)), Tick::from_nanos(now));
+        self.0.kept().shows(deadline, &reader.0) || !deadline.is_over(self.0.check_by(&reader.0, now))
+    }
+
+    /// The same, for what a look tells.
+    #[must_use]
+    pub fn shows(&self, reader: &Reader, end: u64) -> bool {
+        self.0.kept().shows(Deadline::at(Tick::from_nanos(end)), &reader.0)
+    }
+}
+
+impl Default for KeptTime {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Reader {
+    /// One that has not read yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Trust::new())
+    }
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self::new()
     }
 }

@@ -40,6 +40,17 @@ mod unwatched {
     }
     pub(crate) use lasting;
 
+    /// A function that makes what a static begins with: `const`, where there are such statics.
+    #[cfg(not(tidewheel_shuttle))]
+    macro_rules! constant {
+        ($(#[$attr:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$attr])* $vis const fn $($rest)* };
+    }
+    #[cfg(tidewheel_shuttle)]
+    macro_rules! constant {
+        ($(#[$attr:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$attr])* $vis fn $($rest)* };
+    }
+    pub(crate) use constant;
+
     /// What under loom tells a read of something freed from a read of something live. Here: nothing.
     #[derive(Debug)]
     pub(crate) struct Canary;
@@ -221,6 +232,16 @@ mod imp {
     pub(crate) fn nap() {
         thread::sleep(std::time::Duration::from_micros(100));
     }
+
+    /// Sleeps so long and a little longer, or not: who was unparked before may be back at once.
+    pub(crate) fn doze(time: std::time::Duration) {
+        // There a thread that is parked wakes up some 16 ms later, and one that sleeps does not.
+        #[cfg(windows)]
+        thread::sleep(time);
+        // Elsewhere a thread that sleeps panics if the system refuses that.
+        #[cfg(not(windows))]
+        thread::park_timeout(time);
+    }
 }
 
 /// Shuttle's threads are coroutines on one thread of the system, which go on at locks and where they sleep. What is atomic
@@ -284,6 +305,11 @@ mod imp {
     pub(crate) fn nap() {
         thread::yield_now();
     }
+
+    /// As `nap`.
+    pub(crate) fn doze(_: std::time::Duration) {
+        nap();
+    }
 }
 
 #[cfg(tidewheel_loom)]
@@ -301,6 +327,11 @@ mod imp {
         };
     }
     pub(crate) use lasting;
+
+    macro_rules! constant {
+        ($(#[$attr:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$attr])* $vis fn $($rest)* };
+    }
+    pub(crate) use constant;
 
     /// Both halves are SeqCst fences, which is what the two amount to together.
     pub(crate) mod barrier {
@@ -406,6 +437,9 @@ mod imp {
 
     /// As `pause`.
     pub(crate) fn nap() {}
+
+    /// As `pause`.
+    pub(crate) fn doze(_: std::time::Duration) {}
 }
 
 pub(crate) use crossbeam_utils::CachePadded;

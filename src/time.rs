@@ -1,32 +1,40 @@
 //! Time as the crate sees it: ticks on one monotonic timeline, deadlines, and the clocks that read them.
 //!
 //! A tick is a nanosecond. Writers read the clock precisely; readers may take a reading of the same
-//! timeline that is up to 5 ms behind and never ahead ([`Timeline::recent`]). Nothing here knows of
-//! entries, wheels or threads: the reaper passes `now` down as an argument.
+//! timeline that is a little behind and never ahead. Nothing here knows of entries, wheels or the reaper, which
+//! passes `now` down as an argument.
 //!
-//! Readers' clock, in the order in which a machine qualifies for it (`src/docs/decisions.md` has the
-//! measurement): a precise reading cached in a static and trusted only while the processor's time-stamp
-//! counter says that it is under 4 ms old; the kernel's coarse clock, where two of its steps are 5 ms or
-//! less; the precise clock.
+//! Readers have two clocks:
+//!
+//! - *Today's* ([`Timeline::recent`]) answers every question anew, and is up to 5 ms behind. In the order in which a
+//!   machine qualifies for it (`src/docs/decisions.md` has the measurement): a precise reading cached in a static and
+//!   trusted only while the processor's time-stamp counter says that it is under 4 ms old; the kernel's coarse clock,
+//!   where two of its steps are 5 ms or less; the precise clock.
+//! - *The kept time* ([`Timeline::shows`]): one word that a thread writes while a process reads much (`kept.rs`,
+//!   `keeper.rs`). It is trusted for a few reads in a row, and then checked against the other.
 
+mod keeper;
+mod kept;
+mod manual;
 mod tick;
 
+#[cfg(tidewheel_loom)]
+pub(crate) use keeper::Keeper;
+pub(crate) use keeper::inherit;
+pub(crate) use kept::Trust;
+pub use manual::ManualClock;
+pub(crate) use manual::{Advanced, Watch};
 pub(crate) use tick::{Birth, Deadline, SECOND, Span, Tick};
 
-use crate::roster::Roster;
-use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex, Weak};
 use std::fmt;
-use std::time::Duration;
-
-/// How far a reader's clock may lag behind the precise one, in ticks (5 ms).
+/// How far today's clock may lag behind the precise one, in ticks (5 ms).
 #[cfg(all(target_os = "linux", not(any(miri, tidewheel_loom))))]
 const MAX_LAG: u64 = 5_000_000;
 /// Elsewhere readers take the precise clock.
 #[cfg(not(all(target_os = "linux", not(any(miri, tidewheel_loom)))))]
 const MAX_LAG: u64 = 0;
 
-/// A clock that a cache can be built on: [`SystemClock`] or [`ManualClock`]. Sealed: promises about
+/// A clock that a cache can be built on: [`SystemClock`], [`StrictClock`] or [`ManualClock`]. Sealed: promises about
 /// time rest on properties of the clock that the crate has to know.
 ///
 /// ```
@@ -55,6 +63,17 @@ pub(crate) mod sealed {
 /// The operating system's monotonic clock: the default. Time that the machine is suspended does not
 /// count.
 ///
+/// Writers read it precisely. Readers may be behind, and never ahead: so an entry is never invisible early, and up
+/// to 10 ms late. While a process reads much, a thread of the crate's, the *timekeeper*, writes the time
+/// into memory every 1 to 2 ms, and a read loads it from there; otherwise a read takes a cached reading that the processor says is fresh, or
+/// what stands in for it. The timekeeper starts when that pays, from half a million reads a second on, and
+/// sleeps when it does not any more.
+///
+/// Should the system not let the timekeeper run, because all processors are taken by others or the whole process was stopped
+/// for a while, each thread finds out by itself: it trusts what is in memory for 64 reads in a row at most, and then looks at the clock. So no more than
+/// 64 reads of a thread are later than 10 ms. Whom that is too much for takes the [`StrictClock`]. Reads that restart a
+/// time to idle look at the clock every time, whichever of the two it is.
+///
 /// ```
 /// let cache = tidewheel::Cache::builder().clock(tidewheel::SystemClock).build()?;
 /// cache.insert("k", 1);
@@ -63,225 +82,118 @@ pub(crate) mod sealed {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
+impl SystemClock {
+    /// One round of the timekeeper's, by whoever calls: for counts of instructions, where no thread keeps up.
+    #[doc(hidden)]
+    pub fn keep_once() {
+        keeper::keep_once();
+    }
+}
+
 impl Clock for SystemClock {}
 impl sealed::Sealed for SystemClock {
     fn timeline(self) -> Timeline {
-        Timeline(Source::System)
+        Timeline::system()
     }
 }
 
-/// A clock that stands still until it is moved: for tests.
+/// The same clock as [`SystemClock`], which every read looks at: no read is later than 10 ms, whatever stalls, also right after the
+/// process was stopped for a while.
 ///
-/// A cache built on it has no reaper thread ([`Reaper::manual`](crate::Reaper::manual) is implied):
-/// [`advance`](Self::advance) does the reaper's work for every such cache, on the calling thread.
-/// Clones are handles to the same clock.
+/// A read costs more by what it takes to look: the processor's counter, some 10 ns, where the kernel keeps time by it
+/// (Linux on x86-64), a coarse clock of the kernel's, or the precise one. [`SessionManager`](crate::SessionManager) uses this clock unless it
+/// is told otherwise.
 ///
 /// ```
 /// use std::time::Duration;
-/// let clock = tidewheel::ManualClock::new();
-/// clock.advance(Duration::from_millis(1500));
-/// assert_eq!(clock.elapsed(), Duration::from_millis(1500));
+/// use tidewheel::{Cache, StrictClock};
+///
+/// let codes = Cache::builder().time_to_live(Duration::from_secs(30)).clock(StrictClock).build()?;
+/// codes.insert("alice", 271_828);
+/// assert_eq!(codes.get("alice"), Some(271_828));
+/// # Ok::<(), tidewheel::BuildError>(())
 /// ```
-#[derive(Clone)]
-pub struct ManualClock(Arc<Manual>);
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StrictClock;
 
-struct Manual {
-    nanos: AtomicU64,
-    watchers: Mutex<Roster<Weak<dyn Advanced>>>,
-}
-
-/// A cache's place among those that watch a manual clock: the clock lets go of it with this.
-#[derive(Debug)]
-pub(crate) struct Watch {
-    clock: ManualClock,
-    number: usize,
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let watcher = self.clock.0.watchers.lock().remove(self.number);
-        // May free the cache's memory (never its values): not under the lock.
-        drop(watcher);
-    }
-}
-
-/// Who wants to know that a manual clock was moved.
-pub(crate) trait Advanced: Send + Sync {
-    /// The clock was moved; called on the thread that moved it, with no lock held.
-    fn advanced(&self);
-}
-
-impl ManualClock {
-    /// A clock at zero.
-    ///
-    /// ```
-    /// let clock = tidewheel::ManualClock::new();
-    /// assert!(clock.elapsed().is_zero());
-    /// ```
-    #[must_use]
-    pub fn new() -> Self {
-        Self(Arc::new(Manual { nanos: AtomicU64::new(SECOND), watchers: Mutex::new(Roster::new()) }))
-    }
-
-    /// Moves the clock forward, then removes what is due from every cache built on it and drops what
-    /// no guard protects, on this thread. There is no way back: 146 years after its start the clock
-    /// stands still.
-    ///
-    /// # Panics
-    ///
-    /// Never. Panics of listeners and destructors are caught.
-    ///
-    /// # Concurrency
-    ///
-    /// Takes each shard's lock in turn, for a bounded number of entries at a time. May be called from
-    /// several threads, and from within a listener.
-    ///
-    /// What is removed is dropped only while no thread of the process is pinned that was when it was removed: by a guard, or
-    /// for a moment by a call, on any cache. This waits for others' pins for some 10 ms, and leaves what they hold to
-    /// a later `advance` or [`run_pending_tasks`](crate::Cache::run_pending_tasks); under a guard of its own thread it waits
-    /// for nothing. So a test that counts values, beside tests that run on other threads, repeats the latter until
-    /// they are gone, for as long as it has patience.
-    ///
-    /// ```
-    /// # use std::time::Duration;
-    /// let clock = tidewheel::ManualClock::new();
-    /// clock.advance(Duration::from_secs(3600));
-    /// assert_eq!(clock.elapsed().as_secs(), 3600);
-    /// ```
-    pub fn advance(&self, by: Duration) {
-        self.move_by(by);
-        let watchers: Vec<_> = self.0.watchers.lock().iter().cloned().collect();
-        for watcher in watchers {
-            if let Some(watcher) = watcher.upgrade() {
-                watcher.advanced();
-            }
-        }
-    }
-
-    /// Moves the clock forward and leaves it at that: nothing is swept. Shows what an entry looks like
-    /// when the reaper is late.
-    ///
-    /// ```
-    /// # use std::time::Duration;
-    /// let clock = tidewheel::ManualClock::new();
-    /// let cache = tidewheel::Cache::builder().clock(clock.clone()).time_to_live(Duration::from_secs(1)).build()?;
-    /// cache.insert("k", 1);
-    /// clock.advance_without_sweeping(Duration::from_secs(9));
-    /// assert_eq!(cache.get("k"), None);       // invisible on time all the same
-    /// assert_eq!(cache.entry_count(), 1);     // but still in memory
-    /// # Ok::<(), tidewheel::BuildError>(())
-    /// ```
-    pub fn advance_without_sweeping(&self, by: Duration) {
-        self.move_by(by);
-    }
-
-    /// The time since the clock was made, as moved so far.
-    ///
-    /// ```
-    /// assert_eq!(tidewheel::ManualClock::new().elapsed().as_nanos(), 0);
-    /// ```
-    #[must_use]
-    pub fn elapsed(&self) -> Duration {
-        Duration::from_nanos(self.now().as_nanos() - SECOND)
-    }
-
-    #[must_use]
-    pub(crate) fn watch(&self, watcher: Weak<dyn Advanced>) -> Watch {
-        Watch { clock: self.clone(), number: self.0.watchers.lock().add(watcher) }
-    }
-
-    fn move_by(&self, by: Duration) {
-        let span = Span::from_duration(by);
-        // ORDERING: AcqRel; pairs with Acquire in `ManualClock::now`; whoever reads the new time sees
-        // what its mover did before. `u64` cannot wrap: the sum saturates below `NEVER`.
-        let _ = self.0.nanos.fetch_update(Ordering::AcqRel, Ordering::Acquire, |nanos| {
-            Some(nanos.saturating_add(span.as_nanos()).min(Tick::NEVER.as_nanos() - 1))
-        });
-    }
-
-    #[inline]
-    fn now(&self) -> Tick {
-        // ORDERING: Acquire; pairs with AcqRel in `ManualClock::move_by`.
-        Tick::reading(self.0.nanos.load(Ordering::Acquire))
-    }
-}
-
-impl Default for ManualClock {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl fmt::Debug for ManualClock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ManualClock").field("elapsed", &self.elapsed()).finish()
-    }
-}
-
-impl Clock for ManualClock {}
-impl sealed::Sealed for ManualClock {
+impl Clock for StrictClock {}
+impl sealed::Sealed for StrictClock {
     fn timeline(self) -> Timeline {
-        Timeline(Source::Manual(self))
+        Timeline { is_strict: true, ..Timeline::system() }
     }
 }
 
-/// The one timeline of a cache, and the two ways to read it.
-#[derive(Clone, Debug)]
-pub struct Timeline(Source);
-
-#[derive(Clone, Debug)]
-enum Source {
-    System,
-    Manual(ManualClock),
+/// The one timeline of a cache, and the ways to read it.
+#[derive(Clone)]
+pub struct Timeline {
+    /// Else it is the system's.
+    manual: Option<ManualClock>,
+    /// Whether the kept time is not for it.
+    is_strict: bool,
 }
+
+/// Models, Miri and shuttle have no time that passes by itself, and no thread that nobody waits for.
+const IS_KEPT: bool = !cfg!(any(miri, tidewheel_loom, tidewheel_shuttle));
 
 impl Timeline {
-    pub(crate) fn system() -> Self {
-        Self(Source::System)
+    pub(crate) const fn system() -> Self {
+        Self { manual: None, is_strict: !IS_KEPT }
     }
 
     /// The manual clock behind this timeline, if there is one.
     pub(crate) fn manual(&self) -> Option<&ManualClock> {
-        match &self.0 {
-            Source::System => None,
-            Source::Manual(clock) => Some(clock),
-        }
+        self.manual.as_ref()
     }
 
     /// The time, precisely: for writers, who read it after they have the lock.
     #[inline]
     pub(crate) fn now(&self) -> Tick {
-        match &self.0 {
-            Source::System => system::now(),
-            Source::Manual(clock) => clock.now(),
+        match &self.manual {
+            None => system::now(),
+            Some(clock) => clock.now(),
         }
     }
 
     /// The time, at most 5 ms ago and never ahead: for readers.
     #[inline]
     pub(crate) fn recent(&self) -> Tick {
-        match &self.0 {
-            Source::System => system::recent(),
-            Source::Manual(clock) => clock.now(),
+        match &self.manual {
+            None => system::recent(),
+            Some(clock) => clock.now(),
         }
     }
 
-    /// As [`recent`](Self::recent), if there is a reading that takes no call.
+    /// Whether a look tells that a deadline is ahead, or was up to 10 ms ago, or was at the latest check of this thread, some reads
+    /// ago. If not, it may be ahead all the same: then [`after_all`](Self::after_all).
     #[inline]
-    pub(crate) fn at_hand(&self) -> Option<Tick> {
-        match &self.0 {
-            Source::System => system::at_hand(),
-            Source::Manual(clock) => Some(clock.now()),
+    pub(crate) fn shows(&self, deadline: Deadline, trust: &Trust) -> bool {
+        match &self.manual {
+            None if self.is_strict => system::at_hand().is_some_and(|now| !deadline.is_over(now)),
+            None => keeper::shows(deadline, trust),
+            Some(clock) => !deadline.is_over(clock.now()),
         }
+    }
+
+    /// The time for a reader to whom a look has shown nothing: as [`recent`](Self::recent). With this a thread checks the
+    /// kept time, and counts where nobody keeps it.
+    pub(crate) fn after_all(&self, trust: &Trust) -> Tick {
+        if self.manual.is_some() || self.is_strict { self.recent() } else { keeper::check(trust) }
     }
 
     /// How far [`recent`](Self::recent) may be behind: a time that a reader sets has to be later by this,
     /// so that it is not too early.
     #[inline]
     pub(crate) fn lag(&self) -> Span {
-        match &self.0 {
-            Source::System => Span::from_nanos(MAX_LAG),
-            Source::Manual(_) => Span::from_nanos(0),
+        Span::from_nanos(if self.manual.is_some() { 0 } else { MAX_LAG })
+    }
+}
+
+impl fmt::Debug for Timeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.manual {
+            Some(clock) => clock.fmt(f),
+            None if self.is_strict => StrictClock.fmt(f),
+            None => SystemClock.fmt(f),
         }
     }
 }
@@ -439,6 +351,25 @@ mod counter {
             // ORDERING: Release; pairs with Acquire in `fresh`.
             self.stamp.store(stamp, Ordering::Release);
         }
+
+        /// Whether the kernel keeps time by the counter. It is asked once a minute.
+        fn is_trusted(&self, now: Tick, ask: impl FnOnce() -> bool) -> bool {
+            let now = now.as_nanos();
+            // ORDERING: Relaxed; two threads may ask the kernel at a time, and get the same answer.
+            let until = self.trusted_until.load(Ordering::Relaxed);
+            // The lowest bit is the answer.
+            if now < until {
+                return until & 1 == 1;
+            }
+            let yes = ask();
+            // ORDERING: Relaxed; as above.
+            self.trusted_until.store((now + TRUST) & !1 | u64::from(yes), Ordering::Relaxed);
+            if !yes {
+                // ORDERING: Relaxed; a reader that misses it for a moment uses a reading under 4 ms old.
+                self.window.store(0, Ordering::Relaxed);
+            }
+            yes
+        }
     }
 
     #[inline]
@@ -459,7 +390,7 @@ mod counter {
     #[cold]
     pub(super) fn refresh() -> Tick {
         let cheap = system::cheap();
-        if !is_trusted(cheap) {
+        if !CACHED.is_trusted(cheap, keeps_time_by_the_counter) {
             return cheap;
         }
         let Some((first_count, first_tick)) = origin() else { return cheap };
@@ -513,23 +444,9 @@ mod counter {
 
     /// The kernel has checked the counter better than we could, and goes on watching it: whether it keeps
     /// time by it.
-    fn is_trusted(now: Tick) -> bool {
-        let now = now.as_nanos();
-        // ORDERING: Relaxed; two threads may ask the kernel at a time, and get the same answer.
-        let until = CACHED.trusted_until.load(Ordering::Relaxed);
-        // The lowest bit is the answer.
-        if now < until {
-            return until & 1 == 1;
-        }
+    fn keeps_time_by_the_counter() -> bool {
         let source = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
-        let yes = std::fs::read_to_string(source).is_ok_and(|source| source.trim() == "tsc");
-        // ORDERING: Relaxed; as above.
-        CACHED.trusted_until.store((now + TRUST) & !1 | u64::from(yes), Ordering::Relaxed);
-        if !yes {
-            // ORDERING: Relaxed; a reader that misses it for a moment uses a reading under 4 ms old.
-            CACHED.window.store(0, Ordering::Relaxed);
-        }
-        yes
+        std::fs::read_to_string(source).is_ok_and(|source| source.trim() == "tsc")
     }
 
     #[cfg(test)]
@@ -552,6 +469,24 @@ mod counter {
             // And both: then nothing is.
             cached.publish(1_000, early);
             assert_eq!(cached.fresh(|| 5_050), None);
+        }
+
+        /// The kernel finds the counter unfit while we run, and takes another clock: so do we, within a minute, and no
+        /// reading that was cached is fresh from then on.
+        #[test]
+        fn a_kernel_that_changes_its_clock_source_is_followed() {
+            let cached = Cached::new();
+            let second = |seconds: u64| Tick::from_nanos(seconds * crate::time::SECOND);
+            assert!(cached.is_trusted(second(1), || true));
+            cached.window.store(1_000, Ordering::Relaxed);
+            cached.publish(5_000, second(60));
+            assert!(cached.is_trusted(second(60), || unreachable!("it was asked within a minute")));
+            assert_eq!(cached.fresh(|| 5_050), Some(second(60)));
+            assert!(!cached.is_trusted(second(62), || false));
+            assert_eq!(cached.fresh(|| 5_050), None);
+            assert!(!cached.is_trusted(second(121), || unreachable!("it was asked within a minute")));
+            // And back.
+            assert!(cached.is_trusted(second(122), || true));
         }
 
         #[test]

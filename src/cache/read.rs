@@ -27,7 +27,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let node = shard.find::<COUNT>(hash, same_as(key), pin)?;
-        if node.is_plainly_visible(&self.parts().terms.clock) {
+        if node.is_plainly_visible(&self.parts().terms.clock, pin) {
             return Some(node);
         }
         self.visible_after_all(node, key, pin)

@@ -255,7 +255,7 @@ where
         node: &'g Node<K, V>,
         pin: &'g Pin,
     ) -> Option<&'g Node<K, V>> {
-        if node.is_visible(&self.parts().terms.clock) {
+        if node.is_visible(|| self.parts().terms.clock.recent()) {
             return Some(node);
         }
         // It is over; but it may have been replaced before that.

@@ -10,7 +10,8 @@
 //! of which nothing was known before, of a `clone` without the C library. There, and for the small locks that have no heir, [`is_child`] is what is left: who waits for a lock
 //! asks, and does not wait for ever.
 //!
-//! Knows heirs, and nothing of what they inherit.
+//! Knows heirs, and nothing of what they inherit. The kept time is no heir: it has no lock, and a child is told, whatever else it cannot be told,
+//! that nobody keeps it there (`time/keeper.rs`).
 
 use crate::sync::{Alarm, Arc, Mutex, MutexGuard, Weak};
 
@@ -127,6 +128,13 @@ mod imp {
         f()
     }
 
+    pub(crate) fn if_undisturbed(f: impl FnOnce()) {
+        if let Some(mut registry) = REGISTRY.try_lock() {
+            registry.know();
+            f();
+        }
+    }
+
     pub(crate) fn is_child() -> bool {
         // ORDERING: Relaxed, both; they change in a process that has one thread.
         let (is_child, number) = (IS_CHILD.load(Ordering::Relaxed), NUMBER.load(Ordering::Relaxed));
@@ -181,6 +189,7 @@ mod imp {
         IS_CHILD.store(true, Ordering::Relaxed);
         NUMBER.store(std::process::id(), Ordering::Relaxed);
 
+        crate::time::inherit();
         let mut standstill = take();
         if let Some(standstill) = &mut standstill {
             standstill.registry.errands.iter().for_each(|errand| errand());
@@ -208,6 +217,12 @@ mod imp {
         f()
     }
 
+    pub(crate) fn if_undisturbed(f: impl FnOnce()) {
+        // So that it is not unused.
+        let _ = crate::time::inherit;
+        f();
+    }
+
     pub(crate) fn is_child() -> bool {
         false
     }
@@ -219,6 +234,9 @@ pub(crate) use imp::{Registered, register};
 
 /// Runs `f`, during which the process does not fork: for what is made once, and must not be found half made.
 pub(crate) use imp::undisturbed;
+
+/// As [`undisturbed`], unless somebody else is at it or the process is about to fork: then not at all. For those who must not wait.
+pub(crate) use imp::if_undisturbed;
 
 /// Whether this process has come out of a fork, so that there may be locks that nobody is going to open.
 pub(crate) use imp::is_child;

@@ -16,7 +16,7 @@ use crate::error::BuildError;
 use crate::listener::RemovalCause;
 use crate::reaper::Reaper;
 use crate::sync::Arc;
-use crate::time::Clock;
+use crate::time::{Clock, StrictClock};
 use std::fmt;
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub struct SessionManagerBuilder<D> {
 
 impl<D: Send + Sync + 'static> SessionManagerBuilder<D> {
     pub(super) fn new() -> Self {
-        let cache = Cache::builder().time_to_live(DEFAULT_IDLE);
+        let cache = Cache::builder().time_to_live(DEFAULT_IDLE).clock(StrictClock);
         Self { cache, max_sessions: None, initial_capacity: 0 }
     }
 
@@ -156,8 +156,10 @@ impl<D: Send + Sync + 'static> SessionManagerBuilder<D> {
         Self { cache: self.cache.shards(shards), ..self }
     }
 
-    /// The clock that sessions age by. The default is the [`SystemClock`](crate::SystemClock); a
-    /// [`ManualClock`](crate::ManualClock) lets a test decide when time passes.
+    /// The clock that sessions age by. The default is the [`StrictClock`](crate::StrictClock), by which a session is refused 10 ms after its end
+    /// at most, whatever stalls. By the [`SystemClock`](crate::SystemClock) reads are cheaper, and after the process
+    /// was stopped for a while 64 of a thread may be later than that. A [`ManualClock`](crate::ManualClock) lets a test decide when
+    /// time passes.
     ///
     /// ```
     /// use std::time::Duration;

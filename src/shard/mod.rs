@@ -433,7 +433,7 @@ impl<K, V> Shard<K, V> {
         is_key: impl Fn(&K) -> bool,
         pin: &'g Pin,
     ) -> Option<&'g Node<K, V>> {
-        self.alive::<COUNT, _>(hash, is_key, pin, |node| node.is_visible(clock).then_some(()))
+        self.alive::<COUNT, _>(hash, is_key, pin, |node| node.is_visible(|| clock.recent()).then_some(()))
             .map(|(node, ())| node)
     }
 

@@ -53,7 +53,7 @@ use crate::process::fork::undisturbed;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use crate::sync::epoch::{Collector, Guard, LocalHandle};
 use crate::sync::{Alarm, Arc, CachePadded, Mutex, barrier, lasting, lazy_static, thread_local};
-use crate::time::{Span, Tick};
+use crate::time::{Span, Tick, Trust};
 use std::cell::Cell;
 use std::fmt;
 use std::io::{Write, stderr};
@@ -97,6 +97,8 @@ struct Local {
     slot: Cell<Option<&'static CachePadded<Slot>>>,
     /// Without a destructor, as is all of this. A pin that is never dropped is never undone either.
     other: Cell<Option<ManuallyDrop<Other>>>,
+    /// Has nothing to do with pins, and lies here because every reader is here anyway.
+    trust: Trust,
 }
 
 /// An outermost pin that is not in the thread's slot.
@@ -132,7 +134,9 @@ impl Drop for Local {
 
 thread_local! {
     // Without a destructor, so that a look at it is a look and no more.
-    static LOCAL: Local = const { Local { pins: Cell::new(0), slot: Cell::new(None), other: Cell::new(None) } };
+    static LOCAL: Local = const {
+        Local { pins: Cell::new(0), slot: Cell::new(None), other: Cell::new(None), trust: Trust::new() }
+    };
 }
 thread_local! {
     static LEAVE: Leave = const { Leave };
@@ -161,6 +165,13 @@ impl Pin {
     /// Whether this thread holds a pin: it then cannot see debris ripen.
     pub(crate) fn is_held() -> bool {
         LOCAL.try_with(|local| local.pins.get() > 0).unwrap_or(false)
+    }
+
+    /// What this thread knows of the kept time. With the pin, since that has just been at the same place.
+    #[inline]
+    #[allow(clippy::unused_self, reason = "it is the proof that the place is near")]
+    pub(crate) fn with_trust<R>(&self, f: impl FnOnce(&Trust) -> R) -> R {
+        LOCAL.with(|local| f(&local.trust))
     }
 
     /// Lets go of what was reachable so far and pins anew, unless this thread holds another pin.

@@ -28,6 +28,7 @@
 //! A seal goes with the critical section that set it, except where a new time to live comes to the very
 //! deadline that was there: then it stays, and touches take the lock, until the deadline moves.
 
+use super::epoch::Pin;
 use crate::sync::Canary;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::time::{Deadline, Tick, Timeline};
@@ -127,19 +128,19 @@ impl<K, V> Node<K, V> {
 
     /// Whether a reader sees this entry as a look shows: if not, it may still do so. `NEVER` reads no clock.
     #[inline]
-    pub(crate) fn is_plainly_visible(&self, clock: &Timeline) -> bool {
+    pub(crate) fn is_plainly_visible(&self, clock: &Timeline, pin: &Pin) -> bool {
         let deadline = self.load();
-        deadline.is_never() || clock.at_hand().is_some_and(|now| !deadline.is_over(now))
+        deadline.is_never() || pin.with_trust(|trust| clock.shows(deadline, trust))
     }
 
     /// Whether a reader sees this entry. `NEVER` reads no clock.
     #[inline]
-    pub(crate) fn is_visible(&self, clock: &Timeline) -> bool {
+    pub(crate) fn is_visible(&self, now: impl FnOnce() -> Tick) -> bool {
         let deadline = self.load();
         if deadline.is_never() {
             return true;
         }
-        let now = clock.recent();
+        let now = now();
         !deadline.is_over(now) || !self.expire(deadline, now)
     }
 

@@ -1,6 +1,7 @@
 //! Tests of ticks, clocks, and of how far the readers' one is behind.
 
 use super::*;
+use std::time::Duration;
 
 #[test]
 fn spans_saturate_instead_of_wrapping() {
