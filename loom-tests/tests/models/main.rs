@@ -16,5 +16,6 @@ mod loading;
 mod places;
 mod reaper;
 mod shrinking;
+mod timekeeper;
 mod turns;
 mod walks;
