@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tidewheel::{
     BuildError, Cache, CacheBuilder, Clock, EntryRef, EvictionPolicy, ManualClock, RandomState, ReadGuard,
-    Reaper, RemovalCause, SessionManager, SystemClock, WeakCache,
+    Reaper, RemovalCause, SessionManager, StrictClock, SystemClock, WeakCache,
 };
 
 fn builder() -> CacheBuilder<u64, String> {
@@ -349,6 +349,7 @@ fn the_public_types_can_be_sent_shared_and_cloned() {
     error::<BuildError>();
     clock::<ManualClock>();
     clock::<SystemClock>();
+    clock::<StrictClock>();
     shared::<CacheBuilder<String, Vec<u8>>>();
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tidewheel::Cache;
 
 /// From now on the kernel answers EPERM to these calls, in all threads.
-fn refuse(calls: &[libc::c_long]) {
+pub(crate) fn refuse(calls: &[libc::c_long]) {
     let op = |code: u32, jump: usize, k: u32| libc::sock_filter {
         code: u16::try_from(code).unwrap(),
         jt: u8::try_from(jump).unwrap(),

@@ -11,14 +11,14 @@ use tidewheel::{Cache, ManualClock, Reaper};
 
 /// How a process came to be.
 #[derive(Clone, Copy)]
-enum Way {
+pub(crate) enum Way {
     Fork,
     /// Past the C library.
     Clone,
 }
 
 /// Runs `f` in a forked child, of one thread, and waits for its end, which has to come within 20 s and be a good one.
-fn in_a_child(what: &str, way: Way, f: impl FnOnce()) {
+pub(crate) fn in_a_child(what: &str, way: Way, f: impl FnOnce()) {
     // SAFETY: the child does not come back from here.
     let number = unsafe {
         match way {

@@ -6,4 +6,5 @@
 mod child;
 mod filter;
 mod forks;
+mod kept;
 mod signals;

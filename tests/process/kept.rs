@@ -1,0 +1,274 @@
+//! The kept time and the process it is kept in: which is stopped, forks, may start no thread, and mostly reads little.
+
+use crate::child;
+use crate::filter::refuse;
+use crate::forks::{Way, in_a_child};
+use std::collections::BTreeMap;
+use std::fs;
+use std::hint::black_box;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use tidewheel::{Cache, Clock, Reaper, SessionManager, StrictClock, SystemClock};
+
+/// In a process of its own: `body`.
+fn alone(test: &str, body: impl FnOnce()) {
+    if child::is_here() { body() } else { drop(child::passes(&format!("kept::{test}"), 120, || {})) }
+}
+
+/// Makes the compiler believe that a result is used.
+fn see<T>(result: T) {
+    black_box(result);
+}
+
+/// The timekeeper's directory below `/proc/self/task`, if there is one.
+fn timekeeper() -> Option<String> {
+    let threads = fs::read_dir("/proc/self/task").unwrap();
+    let paths = threads.map(|thread| thread.unwrap().path().display().to_string());
+    paths.into_iter().find(|path| {
+        fs::read_to_string(format!("{path}/comm")).is_ok_and(|name| name.starts_with("tidewheel-time"))
+    })
+}
+
+/// Has this thread, and those that it starts, share one processor.
+fn on_one_processor() {
+    // SAFETY: a set of that size, of zeros and the processor that this runs on.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(usize::try_from(libc::sched_getcpu()).unwrap(), &mut set);
+        assert_eq!(libc::sched_setaffinity(0, size_of_val(&set), &raw const set), 0);
+    }
+}
+
+/// Lets a thread run when nobody else wants to, or as everybody.
+fn schedule(thread: &str, policy: libc::c_int) {
+    let number = thread.rsplit('/').next().unwrap().parse().unwrap();
+    // SAFETY: it looks at what it is given.
+    let done = unsafe { libc::sched_setscheduler(number, policy, &std::mem::zeroed()) };
+    assert_eq!(done, 0);
+}
+
+/// How often it went to sleep.
+fn sleeps(timekeeper: &str) -> u64 {
+    let status = fs::read_to_string(format!("{timekeeper}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+    line.trim().parse().unwrap()
+}
+
+/// A cache that nobody sweeps, with entries under the keys below 10,000.
+fn filled(clock: impl Clock, live_for: Duration) -> Cache<u64, u64> {
+    let cache =
+        Cache::builder().time_to_live(live_for).clock(clock).reaper(Reaper::manual()).build().unwrap();
+    (0..10_000).for_each(|key| cache.insert(key, key));
+    cache
+}
+
+/// Reads much, until there is a timekeeper.
+fn read_until_it_is_kept() {
+    let (cache, begun) = (filled(SystemClock, Duration::from_secs(3600)), Instant::now());
+    while timekeeper().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "no timekeeper");
+        (0..200_000).for_each(|key| see(cache.get(&(key % 10_000))));
+    }
+}
+
+/// Readers on other threads, until this is dropped.
+struct Busy(Arc<AtomicBool>, Vec<thread::JoinHandle<()>>);
+
+impl Busy {
+    fn reading() -> Self {
+        let (over, cache) =
+            (Arc::new(AtomicBool::new(false)), filled(SystemClock, Duration::from_secs(3600)));
+        let start = || {
+            let (over, cache) = (over.clone(), cache.clone());
+            thread::spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    (0..1000).for_each(|key| see(cache.get(&key)));
+                }
+            })
+        };
+        let threads = vec![start(), start()];
+        Self(over, threads)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+        self.1.drain(..).for_each(|thread| thread.join().unwrap());
+    }
+}
+
+/// All entries are over by their clock's precise time at this moment, and for as long as promised.
+struct Over(Instant);
+
+impl Over {
+    /// Of entries that were written before this call, to live so long.
+    fn after(live_for: Duration) -> Self {
+        Self(Instant::now() + live_for + Duration::from_millis(10))
+    }
+
+    fn is_now(&self) -> bool {
+        Instant::now() > self.0
+    }
+}
+
+const STOP: Duration = Duration::from_secs(10);
+const TTL: Duration = Duration::from_secs(4);
+
+/// Reads one key after the other until the process has been stopped, and for a while after that: how many reads saw what was over.
+fn late_reads(over: &Over, pause: Duration, sees: impl Fn(u64) -> bool) -> usize {
+    let (mut late, mut key, mut last, mut end) = (0, 0, Instant::now(), None);
+    while end.is_none_or(|end| last < end) {
+        let is_over = over.is_now();
+        if sees(key % 10_000) && is_over {
+            late += 1;
+        }
+        key += 1;
+        thread::sleep(pause);
+        let now = Instant::now();
+        if now - last > STOP / 2 {
+            end = Some(now + Duration::from_millis(300));
+        }
+        last = now;
+    }
+    late
+}
+
+/// A process is stopped for ten seconds, in which entries end, and the timekeeper does not come to it soon after that. Each thread sees such ones 64 times at most when it goes on, and with a strict clock never.
+#[test]
+fn after_a_stop_a_thread_reads_late_64_times_at_most_and_by_a_strict_clock_never() {
+    alone("after_a_stop_a_thread_reads_late_64_times_at_most_and_by_a_strict_clock_never", || {
+        on_one_processor();
+        read_until_it_is_kept();
+        let keeper = timekeeper().unwrap();
+        let busy = Busy::reading();
+        let cache = filled(SystemClock, TTL);
+        let strict = filled(StrictClock, TTL);
+        let manager = SessionManager::builder().idle(TTL).reaper(Reaper::manual()).build().unwrap();
+        let sessions: Vec<_> = (0..10_000).map(|number| manager.create(number).unwrap()).collect();
+        let over = Over::after(TTL);
+        schedule(&keeper, libc::SCHED_IDLE);
+        let script = format!("sleep 0.2; kill -STOP {0}; sleep 10; kill -CONT {0}", std::process::id());
+        let mut stopped = Command::new("sh").args(["-c", &script]).spawn().unwrap();
+        let at_once = Duration::ZERO;
+        let late = thread::scope(|scope| {
+            let by_kept_time = [at_once, at_once, Duration::from_micros(200)].map(|pause| {
+                scope.spawn({
+                    let (cache, over) = (&cache, &over);
+                    move || late_reads(over, pause, |key| cache.get(&key).is_some())
+                })
+            });
+            let strictly = scope.spawn(|| late_reads(&over, at_once, |key| strict.get(&key).is_some()));
+            let session = scope.spawn(|| {
+                late_reads(&over, at_once, |key| {
+                    manager.get(&sessions[usize::try_from(key).unwrap()]).is_ok()
+                })
+            });
+            let late = by_kept_time.map(|thread| thread.join().unwrap());
+            assert_eq!(
+                [strictly, session].map(|thread| thread.join().unwrap()),
+                [0, 0],
+                "late by a strict clock"
+            );
+            late
+        });
+        println!("late reads after a stop: {late:?}");
+        assert!(late.iter().all(|late| *late <= 64), "{late:?} late reads");
+        assert!(stopped.wait().unwrap().success());
+        // It is back.
+        schedule(&keeper, libc::SCHED_OTHER);
+        let before = sleeps(&keeper);
+        thread::sleep(Duration::from_millis(300));
+        assert!(sleeps(&keeper) > before + 5, "no timekeeper after a stop");
+        drop(busy);
+    });
+}
+
+/// In a fork's child there is no timekeeper, and the time that it wrote last is nobody's; until the child has one of its own.
+#[test]
+fn a_forks_child_does_not_trust_a_time_that_nobody_keeps() {
+    alone("a_forks_child_does_not_trust_a_time_that_nobody_keeps", || {
+        const LIFE: Duration = Duration::from_millis(200);
+        read_until_it_is_kept();
+        let _busy = Busy::reading();
+        for (way, most) in [(Way::Fork, 0), (Way::Clone, 64)].repeat(3) {
+            let cache = filled(SystemClock, LIFE);
+            let over = Over::after(LIFE);
+            // It has just checked, and would trust what it finds.
+            assert!((0..200).any(|key| cache.get(&key).is_some()));
+            in_a_child("reading", way, || {
+                assert_eq!(timekeeper(), None);
+                while !over.is_now() {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                let late = (0..10_000).filter(|key| cache.get(key).is_some()).count();
+                assert!(late <= most, "{late} late reads");
+                if matches!(way, Way::Fork) {
+                    read_until_it_is_kept();
+                    let cache = filled(SystemClock, LIFE);
+                    let over = Over::after(LIFE);
+                    while !over.is_now() {
+                        black_box(cache.get(&1));
+                    }
+                    let late = (0..10_000).filter(|key| cache.get(key).is_some()).count();
+                    assert!(late <= 64, "{late} late reads");
+                }
+            });
+        }
+    });
+}
+
+/// A filter that refuses threads came after the cache: there is no timekeeper, and nothing is late.
+#[test]
+fn without_a_timekeeper_all_goes_on() {
+    alone("without_a_timekeeper_all_goes_on", || {
+        const LIFE: Duration = Duration::from_millis(500);
+        drop(filled(SystemClock, LIFE));
+        refuse(&[libc::SYS_clone, libc::SYS_clone3]);
+        let cache = filled(SystemClock, LIFE);
+        let over = Over::after(LIFE);
+        let (mut reads, mut late) = (0u64, 0);
+        while reads % 1000 != 0 || late == 0 && Instant::now() < over.0 + LIFE {
+            let is_over = over.is_now();
+            if cache.get(&(reads % 10_000)).is_some() && is_over {
+                late += 1;
+            }
+            reads += 1;
+        }
+        assert!(reads > 100_000, "{reads} reads");
+        assert_eq!((late, timekeeper()), (0, None), "of {reads} reads");
+    });
+}
+
+/// Nothing wakes up in a process that reads little, and nothing in one that has read much.
+#[test]
+fn a_process_that_reads_little_has_no_timekeeper_that_is_awake() {
+    alone("a_process_that_reads_little_has_no_timekeeper_that_is_awake", || {
+        let caches: BTreeMap<_, _> =
+            (0..10).map(|n| (n, filled(SystemClock, Duration::from_secs(3600)))).collect();
+        let some_hundreds_a_second = || {
+            for round in 0..600 {
+                black_box(caches[&(round % 10)].get(&round));
+                thread::sleep(Duration::from_micros(2500));
+            }
+        };
+        some_hundreds_a_second();
+        assert_eq!(timekeeper(), None);
+        read_until_it_is_kept();
+        thread::sleep(Duration::from_millis(500));
+        let keeper = timekeeper().unwrap();
+        let before = sleeps(&keeper);
+        some_hundreds_a_second();
+        thread::sleep(Duration::from_millis(500));
+        assert_eq!(sleeps(&keeper), before, "it has not parked");
+        // It comes back when it pays.
+        let begun = Instant::now();
+        while sleeps(&keeper) < before + 10 {
+            assert!(begun.elapsed() < Duration::from_secs(30), "it does not come back");
+            (0..200_000).for_each(|key| see(caches[&0].get(&(key % 10_000))));
+        }
+    });
+}
