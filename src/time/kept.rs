@@ -164,11 +164,10 @@ impl Kept {
     fn catch_up(&self, mut seen: u64, now: Tick) {
         while seen != NOBODY {
             let old = now.since(Tick::reading(seen)).as_nanos();
-            let new = match old {
-                ..=OLD => return,
-                ..=LOST => now.as_nanos(),
-                _ => NOBODY,
-            };
+            if old <= OLD {
+                return;
+            }
+            let new = if old <= LOST { now.as_nanos() } else { NOBODY };
             match self.replace(seen, new) {
                 Ok(()) => return,
                 // The timekeeper may have written what it has read long ago.
