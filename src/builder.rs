@@ -67,6 +67,7 @@ pub struct CacheBuilder<K, V> {
     background: Option<Background<K, V>>,
     timeline: Timeline,
     reaper: Option<Reaper>,
+    helped: bool,
 }
 
 impl<K, V> CacheBuilder<K, V> {
@@ -89,6 +90,7 @@ impl<K, V> CacheBuilder<K, V> {
             background: None,
             timeline: Timeline::system(),
             reaper: None,
+            helped: false,
         }
     }
 
@@ -405,6 +407,13 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
+    /// Has writers do the reaper's work where that is late, though there is no reaper. For tests.
+    #[doc(hidden)]
+    pub fn helped_by_writers(mut self) -> Self {
+        self.helped = true;
+        self
+    }
+
     /// Builds the cache, with the default hasher.
     ///
     /// # Errors
@@ -469,6 +478,7 @@ impl<K, V> CacheBuilder<K, V> {
         let account = limit.map(|limit| Arc::new(Account::new(limit)));
         terms.counted = self.max_capacity.is_some() && kind != EvictionPolicy::Fifo;
         terms.weighed = self.weigher.is_some();
+        terms.helped = self.helped || !reaper.is_manual();
         terms.lead = self.lead;
         terms.refresh = self.refresh;
         terms.on_use = match terms.on_use {

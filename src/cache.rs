@@ -68,7 +68,7 @@ use crate::hash::{HashBits, RandomState};
 use crate::listener::Listener;
 use crate::process;
 use crate::reaper::{Reaper, Registration, Sweep};
-use crate::shard::{Clearings, Hears, OnUse, Shard, Terms, Times};
+use crate::shard::{Clearings, Hears, OnUse, Shard, Terms, Times, Work};
 use crate::stats::Reads;
 use crate::sync::{Arc, Edge, OnceLock, thread};
 use crate::table::{Node, Pin, push_on, same_as};
@@ -102,6 +102,16 @@ use std::time::Duration;
 /// large ones do, wait for a fraction of a millisecond beyond that time: some ten of half a megabyte or more. Where there is a
 /// [weigher](CacheBuilder::weigher), no more than a sixteenth of the capacity waits, and a value for each shard. None of
 /// this holds while a guard is held, or a thread sleeps in the middle of a read: what was unlinked since then waits for it.
+///
+/// So that it cannot be any number, writers slow down then. Where 512 values wait in a shard (of values of more than 4 KiB: two megabytes
+/// of them, or 64) and an eighth as many as it has entries; or, with a weigher, a quarter of the shard's part of the capacity: there
+/// a call that stores something waits a *moment* when it is done, until readers have gone on, a millisecond at most and what the system adds to that. First
+/// that is one call in 64; the more waits, the more of them; and where five times as many values wait, each. From then on what waits grows by a
+/// value for each writer and millisecond. Values that were removed, or have expired, count only as far as others came in their place.
+///
+/// However long a guard is held, no call waits for more than a moment. None waits that is made on a thread that holds a guard (of any cache), or within a closure that
+/// looks at a stored value, or by a listener or a destructor on a thread of the cache's; and no removal. What a value has outside of itself, as
+/// a `Vec` has, is counted only by a weigher. Calls that are futures wait on the thread that polls them.
 ///
 /// ```
 /// use std::time::Duration;
@@ -501,10 +511,12 @@ where
     S: Send + Sync + 'static,
 {
     fn sweep(&self, now: Tick) -> Tick {
+        let _work = Work::begin();
         self.sweep_all(now)
     }
 
     fn reclaim(&self) -> bool {
+        let _work = Work::begin();
         self.reclaim_all()
     }
 }

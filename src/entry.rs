@@ -18,8 +18,9 @@ use std::time::Duration;
 /// # Concurrency
 ///
 /// Takes no lock, except in [`entry`](Self::entry). While a guard is held, nothing that was removed since it was made (or since its last
-/// [`refresh`](Self::refresh)) is dropped, in any cache of the process: memory waits, nothing else does. It stays
-/// on its thread.
+/// [`refresh`](Self::refresh)) is dropped, in any cache of the process: memory waits. Where much of it does, so do calls on other threads that
+/// store something, for up to a millisecond each ([how much](Cache#memory)): a guard that is held for long, beside busy writers, is refreshed now and
+/// then. It stays on its thread, whose own writes never wait.
 ///
 /// ```
 /// let cache = tidewheel::Cache::builder().build()?;

@@ -24,13 +24,13 @@
 //! | **Reads scale** | A read takes no lock, counts no reference, and writes to no memory that other threads read, but for its own thread's epoch slot. In a bounded cache it raises its entry's counter of hits, until that is three. A time to idle adds a compare-and-swap for each entry and clock step; where something else can end the entry too, the lock of its shard, as rarely. |
 //! | **Never early** | An entry whose last successful write or touch was less than its time to live ago is visible, unless it was removed, replaced or evicted. (With a time to idle: whose last use was less than that ago. With a jitter: the time to live that was drawn.) |
 //! | **Never late** | From its deadline on it is invisible, 10 ms at most behind, whether or not the reaper runs. While a process reads much, a thread keeps the time for all readers; should the system not let that run, each reading thread finds out by its 64th read and tells the others. A [`StrictClock`] checks every read, and [`SessionManager`] uses it. |
-//! | **Gone on time** | At most two seconds after its deadline, its removal or its replacement a value is dropped, without a call from anyone. A read guard that is held, and user code on the reaper that does not return, delay that, and nothing else does. |
+//! | **Gone on time** | At most two seconds after its deadline, its removal or its replacement a value is dropped, without a call from anyone. A read guard that is held delays that; so do user code on the reaper that does not return, and a system that does not let the reaper run, where nobody writes: a shard that is half a second late is cleared by its writers, 64 entries with each write. |
 //! | **A success is never undone** | An update or touch that returned success does not lose to the reaper or to a replacement under way. |
 //! | **Nothing comes back** | What was removed, or was seen expired by anybody, is never revived by a late update. Only an insert makes an entry. |
 //! | **Exactly once** | An [iteration](Cache::iter) yields every key that is there all the time exactly once, while the table grows and shrinks; never an expired entry. |
 //! | **No deadlock** | No user code but `Hash` and `Eq` (which must not call the cache) runs under a lock. |
 //! | **Panic-safe** | A panic in user code leaves the cache whole and the reaper alive, and never surfaces in somebody else's call. |
-//! | **Bounded means bounded** | At no instant does anyone see a cache with a [`max_capacity`](CacheBuilder::max_capacity) hold more. What is evicted and not yet dropped is bounded too, while no guard is held. |
+//! | **Bounded means bounded** | At no instant does anyone see a cache with a [`max_capacity`](CacheBuilder::max_capacity) hold more. What is evicted and not yet dropped is bounded too, while no guard is held; while readers hold it up, [writers slow down](Cache#memory). |
 //! | **One loader per key** | Of all who want a key that is not there, one runs its loader at a time; one that panics or is dropped hands over to the next. What is written or removed meanwhile wins over what it brings. |
 //! | **No lost update** | Computations of one key ([`Cache::entry`]) take turns; plain writes wait for nobody, and are not overwritten. |
 //! | **One thread** | Any number of caches share one reaper. It ends by itself after the last cache. Dropping a cache waits for nobody. A second thread, the timekeeper, runs only while a process reads so much that it pays, from half a million reads a second on, and is parked otherwise. |
@@ -40,7 +40,7 @@
 //!
 //! - A [`ReadGuard`] that is held for ever, or a closure that looks at a stored value and does not return
 //!   ([`read`](Cache::read), [`update`](Cache::update), [`remove_if`](Cache::remove_if), [`retain`](Cache::retain), or a value's `clone`), keeps
-//!   what is removed meanwhile in memory, in every cache of the process.
+//!   what is removed meanwhile in memory, in every cache of the process. Writers slow down then, to a millisecond each at worst: see [`Cache`](Cache#memory).
 //! - In a forked child caches are whole and work. It has no reaper until something of its own becomes due; then one starts there, for all that it
 //!   has inherited. What other threads had in hand stays in memory. See the [decisions](docs::decisions) for the rest.
 //! - Time that the machine is suspended does not count.

@@ -463,17 +463,21 @@ const LONGEST: u32 = 5;
 /// critical section, because such code runs before the first mutation; a poison flag would only turn
 /// one caller's panic into everybody's.
 #[derive(Debug)]
-pub(crate) struct Mutex<T>(RawMutex<T>);
+pub(crate) struct Mutex<T> {
+    raw: RawMutex<T>,
+    /// How many sleep until it is theirs. Not in loom's sight: nothing is ordered by it.
+    sleepers: std::sync::atomic::AtomicUsize,
+}
 
 impl<T> Mutex<T> {
     #[cfg(not(any(tidewheel_loom, tidewheel_shuttle)))]
     pub(crate) const fn new(value: T) -> Self {
-        Self(RawMutex::new(value))
+        Self { raw: RawMutex::new(value), sleepers: std::sync::atomic::AtomicUsize::new(0) }
     }
 
     #[cfg(any(tidewheel_loom, tidewheel_shuttle))]
     pub(crate) fn new(value: T) -> Self {
-        Self(RawMutex::new(value))
+        Self { raw: RawMutex::new(value), sleepers: std::sync::atomic::AtomicUsize::new(0) }
     }
 
     #[inline]
@@ -488,7 +492,7 @@ impl<T> Mutex<T> {
     /// If nobody has it.
     #[inline]
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        match self.0.try_lock() {
+        match self.raw.try_lock() {
             Ok(guard) => Some(guard),
             Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
             Err(TryLockError::WouldBlock) => None,
@@ -541,7 +545,18 @@ impl<T> Mutex<T> {
         if crate::process::fork::is_child() {
             return self.lock_in_a_child();
         }
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        // ORDERING: Relaxed, both; a figure. (What a fork's child inherits of it is of threads that are not there.)
+        self.sleepers.fetch_add(1, atomic::Ordering::Relaxed);
+        let guard = self.raw.lock().unwrap_or_else(PoisonError::into_inner);
+        // ORDERING: as above.
+        self.sleepers.fetch_sub(1, atomic::Ordering::Relaxed);
+        guard
+    }
+
+    /// Whether anybody sleeps until it is his.
+    pub(crate) fn has_sleepers(&self) -> bool {
+        // ORDERING: Relaxed; a figure.
+        self.sleepers.load(atomic::Ordering::Relaxed) > 0
     }
 }
 

@@ -6,9 +6,12 @@
 
 use super::Cache;
 use crate::listener::RemovalCause;
-use crate::shard::{Chores, Left, Shard};
+use crate::shard::{Chores, Left, Shard, Work};
 use crate::sync::catch;
-use crate::table::{Sealed, Unlinked};
+use crate::table::{Hold, Sealed, Unlinked};
+
+/// A writer is to wait a moment for what is held up in this shard.
+type Held<'c, K, V> = Option<(&'c Shard<K, V>, Hold)>;
 
 impl<K, V, S> Cache<K, V, S> {
     /// After the unlock: what an operation left to do. Unpinned, unless the caller's own caller holds a
@@ -21,15 +24,30 @@ impl<K, V, S> Cache<K, V, S> {
     }
 
     #[inline(never)]
-    fn conclude_with(&self, shard: &Shard<K, V>, mut chores: Chores<K, V>, cause: RemovalCause) {
+    fn conclude_with(&self, shard: &Shard<K, V>, chores: Chores<K, V>, cause: RemovalCause) {
+        let held = self.conclude_at_once(shard, chores, cause);
+        // Who takes something away makes no more of what waits than there was in all.
+        if let (Some((shard, hold)), RemovalCause::Replaced) = (held, cause) {
+            shard.hold_back(&hold);
+        }
+    }
+
+    /// But for the moment that a writer may have to wait when all is done: once for all that he has left to do.
+    fn conclude_at_once<'c>(
+        &'c self,
+        shard: &'c Shard<K, V>,
+        mut chores: Chores<K, V>,
+        cause: RemovalCause,
+    ) -> Held<'c, K, V> {
         self.start(&mut chores);
         let Chores { seldom, removed } = chores;
+        let mut held = None;
         if let Some(removed) = removed {
-            self.tell(shard, removed, cause);
+            held = self.tell_at_once(shard, removed, cause);
         }
-        let Some(seldom) = seldom else { return };
+        let Some(seldom) = seldom else { return held };
         if let Some(left) = seldom.left {
-            self.tell_of_left(shard, *left);
+            held = self.tell_of_left(shard, *left).or(held);
         }
         if let Some(ripe) = seldom.ripe {
             shard.dispose(ripe);
@@ -37,6 +55,7 @@ impl<K, V, S> Cache<K, V, S> {
         if seldom.is_heavy {
             self.help();
         }
+        seldom.hold.map(|hold| (shard, hold)).or(held)
     }
 
     /// Drops what is ripe, on a writer's thread that has just pushed.
@@ -67,15 +86,18 @@ impl<K, V, S> Cache<K, V, S> {
 
     /// Tells the listener of what did not stay.
     #[cold]
-    fn tell_of_left(&self, shard: &Shard<K, V>, left: Left<K, V>) {
+    fn tell_of_left<'c>(&'c self, shard: &'c Shard<K, V>, left: Left<K, V>) -> Held<'c, K, V> {
         let Left { evicted, refused, elsewhere } = left;
+        let mut held = None;
         // Those went first.
         for (number, chores) in elsewhere {
-            self.conclude(&self.parts().shards[number], chores, RemovalCause::Size);
+            let shard = &self.parts().shards[number];
+            held = self.conclude_at_once(shard, chores, RemovalCause::Size).or(held);
         }
+        let _work = Work::begin();
         for (old, was_alive) in evicted {
             let cause = if was_alive { RemovalCause::Size } else { RemovalCause::Expired };
-            self.tell(shard, old, cause);
+            held = self.tell_at_once(shard, old, cause).or(held);
         }
         if let Some((key, value)) = refused {
             if let Some(listener) = &self.parts().listener {
@@ -85,13 +107,27 @@ impl<K, V, S> Cache<K, V, S> {
             catch(|| drop(key));
             catch(|| drop(value));
         }
+        held
     }
 
     /// Tells the listener of a removed value, and hands the value back to its shard.
     pub(super) fn tell(&self, shard: &Shard<K, V>, removed: Unlinked<K, V>, cause: RemovalCause) {
+        let _ = self.tell_at_once(shard, removed, cause);
+    }
+
+    fn tell_at_once<'c>(
+        &'c self,
+        shard: &'c Shard<K, V>,
+        removed: Unlinked<K, V>,
+        cause: RemovalCause,
+    ) -> Held<'c, K, V> {
         if let Some(listener) = &self.parts().listener {
             listener.tell(removed.node().key(), removed.node().value(), cause);
         }
-        self.conclude(shard, shard.retire(&self.parts().terms, removed), cause);
+        let chores = shard.retire(&self.parts().terms, removed);
+        if chores.seldom.is_none() && chores.removed.is_none() {
+            return None;
+        }
+        self.conclude_at_once(shard, chores, cause)
     }
 }

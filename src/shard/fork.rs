@@ -14,8 +14,9 @@ impl<K, V> Ledger<K, V> {
         if need >= self.due {
             return None;
         }
-        self.due = need.min(std::mem::replace(&mut self.inherited, Tick::NEVER));
-        Some(self.due)
+        let due = need.min(std::mem::replace(&mut self.inherited, Tick::NEVER));
+        self.set_due(due);
+        Some(due)
     }
 }
 
@@ -35,9 +36,11 @@ impl<K: 'static, V: 'static> Shard<K, V> {
 
 impl<A, K, V> Held for HeldShard<A, K, V> {
     fn inherit(&mut self) {
-        let Ledger { flights, fresh, due, inherited, .. } = self.0.ledger();
+        let ledger = self.0.ledger();
         // No reaper knows of it here; a write that has something due tells it of both.
-        *inherited = std::mem::replace(due, Tick::NEVER).min(*inherited);
+        ledger.inherited = ledger.due.min(ledger.inherited);
+        ledger.set_due(Tick::NEVER);
+        let Ledger { flights, fresh, .. } = ledger;
         flights.disown();
         if let Some(fresh) = fresh {
             fresh.disown();

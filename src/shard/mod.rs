@@ -10,12 +10,14 @@
 //! | `write.rs` | the operations that writers call |
 //! | `bounds.rs` | when an entry ends, and what of that reads do not move |
 //! | `check.rs` | recounts everything, for tests |
+//! | `chores.rs` | what an operation leaves to be done after the unlock |
 //! | `clear.rs` | what `invalidate_all` does |
 //! | `credit.rs` | room from other shards, where entries have weights |
 //! | `fork.rs` | what a shard leaves to a fork's child |
 //! | `fresh.rs` | which values are old enough to be loaded anew, and who does it |
 //! | `idle.rs` | reads that restart the time to idle |
 //! | `jitter.rs` | by how much a time to live is shortened |
+//! | `late.rs` | what writers do where readers or the reaper are late |
 //! | `life.rs` | how long an entry lives whose value is written |
 //! | `many.rs` | inserts of which several are done while the lock is held |
 //! | `offer.rs` | entries that are offered, and stay with their callers until they are stored |
@@ -33,20 +35,22 @@
 //!   deadline needs. (A touch moves the deadline later and tells nobody.)
 //! - **S3** `Ledger::due` is not later than the first start of a second at or after any deadline; nor than
 //!   the next second, if debris waits. When it moves earlier, the
-//!   reaper is woken. (In a fork's child the reaper knows of nothing: there it is `Ledger::inherited` until something else
-//!   is due.)
+//!   reaper is woken. (In a fork's child the reaper knows of nothing: there it it is `Ledger::inherited` until something else
+//!   is due. A writer that does some of what is due leaves it as it is.)
 //! - **S4** A removed value is handed out once, to whoever has removed it, and he tells the listener before he returns: what
 //!   had expired, too, and what made room (`Ledger::left`). So nothing waits to be told of, but what the reaper itself has just
 //!   taken out.
 
 mod bounds;
 mod check;
+mod chores;
 mod clear;
 mod credit;
 mod fork;
 mod fresh;
 mod idle;
 mod jitter;
+mod late;
 mod life;
 mod many;
 mod offer;
@@ -59,9 +63,11 @@ mod terms;
 mod turns;
 mod write;
 
+pub(crate) use chores::Chores;
 pub(crate) use clear::{Cleared, Clearings, Departure};
 pub(crate) use credit::{Around, Evicted, Held};
 pub(crate) use fresh::{Claim, Fresh};
+pub(crate) use late::Work;
 pub(crate) use life::Lasting;
 pub(crate) use many::Waiting;
 pub(crate) use offer::OFFERED;
@@ -81,13 +87,11 @@ use crate::policy::Policy;
 use crate::rows::{Booked, Chain, Link, Lists, RowId, Rows};
 use crate::stats::{Stats, Tally};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::thread_local;
 use crate::sync::{Arc, CachePadded};
-use crate::table::{Cursor, Met, Node, Pin, Place, Ripe, Sealed, Table, Unlinked, Writing};
-use crate::time::{Birth, SECOND, Span, Tick, Timeline};
+use crate::table::{Cursor, Met, Node, Pin, Place, Table, Writing};
+use crate::time::{Birth, Span, Tick, Timeline};
 use crate::wheel::Wheel;
 use bounds::{Bounds, boundary, stays};
-use std::cell::Cell;
 use std::fmt;
 
 /// The times of an entry that outlive a replacement.
@@ -132,6 +136,12 @@ struct Ledger<K, V> {
     due: Tick,
     /// In a fork's child: when it was to come next, until it is told that (`fork.rs`).
     inherited: Tick,
+    /// From then on, writers do some of it.
+    late_at: Tick,
+    /// So long after `due`.
+    patience: Span,
+    /// Whether somebody is to be told of expired entries.
+    listened: bool,
     /// Since when the reaper has found much more memory than the entries need; it gives it back when that has
     /// been so for a while.
     lean_since: Option<Tick>,
@@ -277,38 +287,6 @@ struct Gauges {
     waiting: AtomicBool,
 }
 
-/// What an operation leaves to be done after the lock is released, in this order.
-#[must_use]
-pub(crate) struct Chores<K, V> {
-    pub(crate) seldom: Option<Box<Seldom<K, V>>>,
-    /// The listener is to be told, and then it is to be retired.
-    pub(crate) removed: Option<Unlinked<K, V>>,
-}
-
-/// Of the chores, those that few operations leave.
-pub(crate) struct Seldom<K, V> {
-    /// The reaper is to come at this tick, earlier than it knew.
-    pub(crate) wake: Option<Tick>,
-    /// To be started. Both before any code of the user's runs: others rely on it.
-    pub(crate) sealed: Option<Sealed>,
-    /// The listener is to be told of these too.
-    pub(crate) left: Option<Box<Left<K, V>>>,
-    /// To be disposed of, after the listener was told.
-    pub(crate) ripe: Option<Ripe<K, V>>,
-    /// What is ripe anywhere is to be dropped at once, as was seen when `sealed` was started.
-    pub(crate) is_heavy: bool,
-}
-
-thread_local! {
-    /// Whether this thread is dropping ripe values: their destructors may use the cache, but do not drop
-    /// further values from within, which could go on for ever.
-    static HELPING: Cell<bool> = const { Cell::new(false) };
-}
-
-fn is_helping() -> bool {
-    HELPING.try_with(Cell::get).unwrap_or(true)
-}
-
 impl<K, V> Shard<K, V> {
     /// One of so many, with room for `capacity` entries at once. With a policy it is bounded; `counted` says that there are statistics.
     pub(crate) fn new(
@@ -326,6 +304,9 @@ impl<K, V> Shard<K, V> {
             wheel: Wheel::new(now),
             due: Tick::NEVER,
             inherited: Tick::NEVER,
+            late_at: Tick::NEVER,
+            patience: late::patience(terms),
+            listened: terms.listened,
             lean_since: None,
             ttls: Column::new(terms.ttl),
             lead: terms.lead,
@@ -513,74 +494,6 @@ impl<K, V> Shard<K, V> {
     fn publish_due(&self, due: Tick) {
         // ORDERING: Relaxed; see `due`.
         self.gauges.due.store(due.as_nanos(), Ordering::Relaxed);
-    }
-
-    /// The end of a writer's operation under the lock: seals what is full, takes what is ripe, and sees
-    /// to it that the reaper comes in time (S3). `deadline` is that of the entry written, if any.
-    #[inline]
-    fn settle(
-        &self,
-        (table, ledger): (&mut write::Table<'_, '_, K, V>, &mut Ledger<K, V>),
-        (now, deadline): (Tick, Tick),
-        removed: Option<Unlinked<K, V>>,
-    ) -> Chores<K, V> {
-        let deadline = ledger.first_due(deadline);
-        // What `settle_further` would come to, without a division: `due` is the start of a second, or past, or `NEVER`.
-        let by_next_second = ledger.due.as_nanos() <= now.as_nanos() + SECOND;
-        let by_deadline = ledger.due.as_nanos() < deadline.as_nanos() + SECOND;
-        let in_time = by_next_second || by_deadline && !table.has_debris();
-        if in_time && !table.is_batch_full(now) && ledger.left.is_none() {
-            self.publish_size(table, ledger);
-            return Chores { seldom: None, removed };
-        }
-        Chores { seldom: self.settle_further(table, ledger, now, deadline), removed }
-    }
-
-    #[cold]
-    fn settle_further(
-        &self,
-        table: &mut Writing<'_, '_, K, V, Ledger<K, V>>,
-        ledger: &mut Ledger<K, V>,
-        now: Tick,
-        deadline: Tick,
-    ) -> Option<Box<Seldom<K, V>>> {
-        let sealed = table.seal_full(now);
-        let ripe = (sealed.is_some() && !is_helping())
-            .then(|| table.take_ripe(false, |row| ledger.rows.vacate(row)))
-            .filter(|ripe| !ripe.is_empty());
-        let soon = Tick::start_of(now.second() + 1);
-        let mut need = boundary(deadline).max(soon);
-        if table.has_debris() {
-            need = soon;
-        }
-        let wake = ledger.expect(need);
-        self.publish(table, ledger);
-        let left = ledger.left.take();
-        (wake.is_some() || sealed.is_some() || left.is_some() || ripe.is_some())
-            .then(|| Box::new(Seldom { wake, sealed, left, ripe, is_heavy: false }))
-    }
-
-    /// Drops ripe values, and makes room of them for the next inserts.
-    pub(crate) fn dispose(&self, ripe: Ripe<K, V>) {
-        if ripe.is_empty() {
-            return;
-        }
-        let nested = HELPING.try_with(|helping| helping.replace(true)).unwrap_or(true);
-        let vacant = self.table.dispose(ripe);
-        let _ = HELPING.try_with(|helping| helping.set(nested));
-        if !vacant.is_empty() {
-            let mut locked = self.table.lock();
-            let rows = &mut locked.parts().1.rows;
-            vacant.into_iter().for_each(|row| rows.vacate(row));
-        }
-    }
-
-    /// Drops what is ripe, on a writer's thread that has just made some.
-    #[cold]
-    pub(crate) fn help(&self) {
-        if !is_helping() {
-            self.reclaim();
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::write::{Table, hand_out, take_expired};
 use super::{Ledger, Shard, Terms, boundary};
 use crate::rows::RowId;
-use crate::sync::pause;
+use crate::sync::{nap, pause};
 use crate::table::{Pin, Place, Unlinked};
 use crate::time::{SECOND, Span, Tick};
 
@@ -62,13 +62,15 @@ impl<K, V> Shard<K, V> {
                 }
             });
             // What this same sweep unlinked a moment ago, mostly: so that it does not pile up.
-            let ripe = table.take_ripe(true, |row| ledger.rows.vacate(row));
+            let ripe = table.take_ripe(None, |row| ledger.rows.vacate(row));
             let sealed = if done { table.seal() } else { table.seal_full(now) };
             if done {
-                ledger.due = ledger.wheel.next_due().min(ledger.tidy(&mut table, now));
+                let due = ledger.wheel.next_due().min(ledger.tidy(&mut table, now));
+                ledger.set_due(due);
                 ledger.inherited = Tick::NEVER;
             }
             self.publish(&table, ledger);
+            let is_late = !done && ledger.is_neglected(terms.clock.now());
             drop(locked);
             if let Some(sealed) = sealed {
                 let _ = sealed.start();
@@ -88,7 +90,9 @@ impl<K, V> Shard<K, V> {
             // moment for those who wait for it. Not a yield: on a busy machine that costs the reaper its
             // turn for milliseconds, a thousand times over.
             hold = (2 * hold).min(LONGEST_HOLD);
-            pause();
+            // But where it is late, and may be so because the system does not let it run while it has the lock, it leaves the lock
+            // to those who sleep for it: they do the rest.
+            if is_late && self.table.is_wanted() { nap() } else { pause() }
         }
     }
 
@@ -125,7 +129,7 @@ impl<K, V> Shard<K, V> {
         let (ripe, waiting) = {
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();
-            let ripe = table.take_ripe(true, |row| ledger.rows.vacate(row));
+            let ripe = table.take_ripe(None, |row| ledger.rows.vacate(row));
             self.publish(&table, ledger);
             (ripe, table.has_sealed_debris())
         };

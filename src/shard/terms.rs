@@ -27,6 +27,8 @@ pub(crate) struct Terms {
     pub(crate) on_use: OnUse,
     /// Whether somebody is to be told of expired entries.
     pub(crate) listened: bool,
+    /// Whether writers do some of the reaper's work where that is late.
+    pub(crate) helped: bool,
     /// Whether hits are counted, for the policy.
     pub(crate) counted: bool,
     /// Whether entries have weights, so that few of them may be much.
@@ -70,6 +72,7 @@ impl Terms {
             reads_count: idles || ruled,
             on_use: if idles || ruled { OnUse::More } else { OnUse::Nothing },
             listened,
+            helped: false,
             counted: false,
             weighed: false,
         }

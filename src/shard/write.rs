@@ -581,19 +581,7 @@ impl<K, V> Shard<K, V> {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
         table.retire(removed);
-        self.settle((&mut table, ledger), (terms.clock.now(), Tick::NEVER), None)
-    }
-}
-
-impl<K, V> Chores<K, V> {
-    /// Whether what was to be stored was too heavy for that.
-    pub(crate) fn has_refused(&self) -> bool {
-        let left = self.seldom.as_ref().and_then(|seldom| seldom.left.as_ref());
-        left.is_some_and(|left| left.refused.is_some())
-    }
-
-    /// Nothing was changed.
-    pub(crate) fn none() -> Self {
-        Self { seldom: None, removed: None }
+        // What was told of may be what was taken out instead of the reaper: each does not lead to more of it.
+        self.settle_alone((&mut table, ledger), (terms.clock.now(), Tick::NEVER), None)
     }
 }

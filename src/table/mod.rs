@@ -18,6 +18,7 @@
 //! | `write.rs` | how a writer changes what readers find |
 //! | `moves.rs` | how buckets move to a larger array, or a smaller one |
 //! | `reclaim.rs` | from unlinked to dropped |
+//! | `pace.rs` | how often writers wait while readers hold it up |
 //! | `epoch.rs` | who looks, and when all who looked are gone |
 //!
 //! # Invariants
@@ -65,6 +66,7 @@ mod memory;
 mod moves;
 mod node;
 mod nodes;
+mod pace;
 mod read;
 mod reclaim;
 mod walk;
@@ -74,8 +76,9 @@ mod write;
 pub(crate) use epoch::{Grace, push};
 pub(crate) use epoch::{Pin, inherit, push_on};
 pub(crate) use node::{Node, Seal, Touch};
+pub(crate) use pace::Hold;
 pub(crate) use read::same_as;
-pub(crate) use reclaim::{Ripe, Sealed, Unlinked};
+pub(crate) use reclaim::{CATCH_UP, HELP, Ripe, Sealed, Unlinked};
 pub(crate) use walk::{Cursor, Met};
 pub(crate) use write::{Place, Writing};
 
@@ -147,6 +150,11 @@ impl<K, V, L> Table<K, V, L> {
         patience: &Alarm,
     ) -> Option<HeldTable<A, K, V, L>> {
         Kept::new(owner, |owner| &find(owner).side, patience).map(HeldTable)
+    }
+
+    /// Whether anybody sleeps until he has the lock.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.side.has_sleepers()
     }
 
     /// Takes the lock. Pin before, never under it.

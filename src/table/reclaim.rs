@@ -5,13 +5,15 @@
 //! batch is *ripe*; the contents of a ripe batch are dropped one by one by the reaper or by a writer
 //! after it unlocked. Never by a reader, and no user code ever runs inside the epoch's machinery.
 //!
-//! A batch is full when there is much in it, by number or by weight, or when it has been open for long: nobody knows what a value takes
-//! besides its body, but whoever makes a large one takes his time, so that few of them come in so long.
+//! A batch is full when there is much in it, by number, size or weight, or when it has been open for long: nobody knows what a value takes
+//! besides its body, but whoever makes a large one takes his time, so that few of them come in so long. And where readers hold
+//! it all up, writers are told to wait a moment now and then (`pace.rs`).
 
 use super::array::Array;
 use super::epoch::{self, Grace};
 use super::node::Node;
 use super::nodes::Homes;
+use super::pace::{Hold, Load, Pace};
 use crate::rows::RowId;
 use crate::sync::{Arc, catch};
 use crate::time::{Span, Tick};
@@ -25,8 +27,13 @@ use std::ptr::NonNull;
 const SMALL: usize = 1024;
 /// Debris that makes a batch. Two under loom, so that small models get there.
 const BATCH: usize = if cfg!(tidewheel_loom) { 2 } else { 64 };
+/// So many bytes of nodes do, too; but never fewer than eight nodes, for a push takes time.
+const BATCH_BYTES: usize = 256 * 1024;
+const BATCH_LEAST: usize = if cfg!(tidewheel_loom) { 2 } else { 8 };
 /// Ripe batches that a writer drops when it seals one: more than it makes, so that debris cannot pile up.
-const HELP: usize = 2;
+pub(crate) const HELP: usize = 2;
+/// And when it was held back for what is ripe now.
+pub(crate) const CATCH_UP: usize = 8;
 /// For so long a batch stays open in any case, and so often one that was open for long is pushed, whosever it
 /// is: a push takes some four microseconds, and a moment of every thread that runs.
 const LONG: Span = Span::from_nanos(200_000);
@@ -97,7 +104,14 @@ pub(super) unsafe fn drop_contents<K, V>(mut node: NonNull<Node<K, V>>) {
 struct Batch {
     grace: Arc<Grace>,
     rows: Vec<RowId>,
+    weight: u64,
     arrays: Vec<Array>,
+}
+
+impl Batch {
+    fn load(&self) -> Load {
+        Load { nodes: self.rows.len() as u64, weight: self.weight }
+    }
 }
 
 /// What a shard has unlinked and not yet dropped.
@@ -113,7 +127,10 @@ pub(super) struct Debris<K, V> {
     /// And later by so much for each node.
     each: Span,
     open_arrays: Vec<Array>,
+    /// With so many in the open batch it is full, or it is time for a writer to wait a moment. None, if it is full by weight.
+    next_stop: usize,
     sealed: VecDeque<Batch>,
+    pace: Pace,
     /// So many more are sealed before one is pushed.
     patience: usize,
     /// How often it was looked whether a batch is ripe.
@@ -131,6 +148,18 @@ impl<K, V> Debris<K, V> {
     /// Whether it matters how long it waits: what is in a node alone, and small, may.
     const MATTERS: bool = !Self::PLAIN || size_of::<Node<K, V>>() > SMALL;
 
+    /// As many nodes make a batch.
+    const BATCH: usize = {
+        let fit = BATCH_BYTES / size_of::<Node<K, V>>();
+        if fit >= BATCH {
+            BATCH
+        } else if fit > BATCH_LEAST {
+            fit
+        } else {
+            BATCH_LEAST
+        }
+    };
+
     pub(super) fn new() -> Self {
         Self {
             open: Vec::new(),
@@ -140,7 +169,9 @@ impl<K, V> Debris<K, V> {
             next_full_at: Tick::NEVER,
             each: Span::NONE,
             open_arrays: Vec::new(),
+            next_stop: Self::BATCH,
             sealed: VecDeque::new(),
+            pace: Pace::default(),
             patience: 0,
             #[cfg(test)]
             looks: 0,
@@ -153,6 +184,9 @@ impl<K, V> Debris<K, V> {
     pub(super) fn add(&mut self, node: Unlinked<K, V>) {
         self.open.push(node.row);
         self.open_weight += u64::from(node.weight);
+        if self.is_heavy() {
+            self.next_stop = 0;
+        }
         if Self::MATTERS {
             self.full_at = self.full_at.min(self.next_full_at).after(self.each);
         }
@@ -180,24 +214,32 @@ impl<K, V> Debris<K, V> {
         self.open_arrays.push(array);
     }
 
+    /// Whether there is anything to be done: the open batch is full, or a writer is to wait.
     #[inline]
-    pub(super) fn is_full(&self, now: Tick) -> bool {
-        self.is_large() || Self::MATTERS && self.full_at <= now
+    pub(super) fn is_at_stop(&self, now: Tick) -> bool {
+        self.open.len() >= self.next_stop || self.is_old(now)
+    }
+
+    #[inline]
+    fn is_old(&self, now: Tick) -> bool {
+        Self::MATTERS && self.full_at <= now
     }
 
     /// Whether there is enough in the open batch, be it old or not.
-    #[inline]
     fn is_large(&self) -> bool {
-        self.open.len() >= BATCH || self.is_heavy()
+        self.open.len() >= Self::BATCH || self.is_heavy()
     }
 
     pub(super) fn set_batch_weight(&mut self, weight: u64) {
         self.batch_weight = weight;
+        if self.is_heavy() {
+            self.next_stop = 0;
+        }
     }
 
     /// How many nodes are unlinked and not yet handed out to be dropped.
     pub(super) fn len(&self) -> usize {
-        self.open.len() + self.sealed.iter().map(|batch| batch.rows.len()).sum::<usize>()
+        self.open.len() + self.pace.waiting().nodes as usize
     }
 
     pub(super) fn has_open(&self) -> bool {
@@ -217,14 +259,33 @@ impl<K, V> Debris<K, V> {
 
     /// Closes the open batch, if it is full. As `seal`.
     pub(super) fn seal_full(&mut self, now: Tick) -> Option<Sealed> {
-        if !self.is_full(now) {
+        let is_old = !self.is_large();
+        if is_old && !self.is_old(now) {
             return None;
         }
-        let is_old = !self.is_large();
         if self.next_full_at < Tick::NEVER {
             self.next_full_at = now.after(LONG);
         }
         self.seal().map(|sealed| Sealed { old_at: is_old.then_some(now), ..sealed })
+    }
+
+    /// What a writer does at a stop, where the entries are so many and weigh so much: closes the open batch, if it is full. And whether
+    /// it is to wait a moment, once it is outside the lock.
+    pub(super) fn stop(&mut self, now: Tick, entries: Load) -> (Option<Sealed>, Option<Hold>) {
+        let is_turn = self.open.len() >= self.next_stop;
+        let before = self.open.len();
+        let sealed = self.seal_full(now);
+        let batch = Load { nodes: Self::BATCH as u64, weight: self.batch_weight };
+        let every = self.pace.every(entries, batch);
+        if !is_turn {
+            // It was closed for its age; those that were in it count all the same.
+            self.next_stop -= before - self.open.len();
+            return (sealed, None);
+        }
+        self.next_stop = Self::BATCH.min(self.open.len() + every.unwrap_or(Self::BATCH));
+        // Graces are in order.
+        let oldest = self.sealed.partition_point(|batch| batch.grace.is_over());
+        (sealed, every.map(|_| Hold::until(self.sealed.get(oldest).map(|batch| &batch.grace))))
     }
 
     /// Closes the open batch. The batch ripens after the result was started, outside the lock.
@@ -236,10 +297,12 @@ impl<K, V> Debris<K, V> {
         let heavy = self.is_heavy();
         self.full_at = Tick::NEVER;
         let rows = std::mem::replace(&mut self.open, std::mem::take(&mut self.spare));
-        self.open.reserve_exact(BATCH);
-        self.open_weight = 0;
+        self.open.reserve_exact(Self::BATCH);
+        let weight = std::mem::take(&mut self.open_weight);
         let arrays = std::mem::take(&mut self.open_arrays);
-        self.sealed.push_back(Batch { grace: Arc::clone(&grace), rows, arrays });
+        let batch = Batch { grace: Arc::clone(&grace), rows, weight, arrays };
+        self.pace.sealed(batch.load());
+        self.sealed.push_back(batch);
         // As many wait as that, and the first of them has not ripened yet: then none has.
         let backlog = self.sealed.len().checked_sub(BACKLOG);
         let is_due = backlog.is_some_and(|first| !self.sealed[first].grace.is_over());
@@ -250,13 +313,14 @@ impl<K, V> Debris<K, V> {
         Some(Sealed { grace, push: push || heavy, heavy, old_at: None })
     }
 
-    /// Takes out ripe batches: for a writer the oldest few, if they are no larger than what writers make;
-    /// for the reaper all there are. Nodes that need nothing done to them are told to `vacate` at once.
+    /// Takes out ripe batches: for a writer so many of the oldest, if they are no larger than what writers make;
+    /// for the reaper (`None`) all there are. Nodes that need nothing done to them are told to `vacate` at once.
     #[inline(never)]
-    pub(super) fn take_ripe(&mut self, all: bool, mut vacate: impl FnMut(RowId)) -> Ripe<K, V> {
+    pub(super) fn take_ripe(&mut self, most: Option<usize>, mut vacate: impl FnMut(RowId)) -> Ripe<K, V> {
+        let all = most.is_none();
         let mut ripe = Ripe { batches: Vec::new(), arrays: Vec::new(), of: PhantomData };
         let (mut index, mut taken, mut green) = (0, 0, 0);
-        while index < self.sealed.len() && (all || taken < HELP) && green < LOOKS {
+        while index < self.sealed.len() && most.is_none_or(|most| taken < most) && green < LOOKS {
             let batch = &self.sealed[index];
             #[cfg(test)]
             {
@@ -269,7 +333,9 @@ impl<K, V> Debris<K, V> {
                 index += 1;
                 continue;
             }
-            let Some(Batch { mut rows, arrays, .. }) = self.sealed.remove(index) else { break };
+            let Some(batch) = self.sealed.remove(index) else { break };
+            self.pace.taken(batch.load());
+            let Batch { mut rows, arrays, .. } = batch;
             taken += 1;
             ripe.arrays.extend(arrays);
             if Self::PLAIN {
@@ -294,6 +360,7 @@ impl<K, V> Debris<K, V> {
         let open = Batch {
             grace: Arc::new(Grace::begin()),
             rows: std::mem::take(&mut self.open),
+            weight: 0,
             arrays: std::mem::take(&mut self.open_arrays),
         };
         for batch in sealed.into_iter().chain([open]) {
@@ -399,7 +466,7 @@ mod tests {
             let sealed = debris.seal().expect("something is in it");
             pushes += usize::from(sealed.push);
             let _ = sealed.start();
-            assert!(debris.take_ripe(false, |_| panic!("the guard protects it")).is_empty());
+            assert!(debris.take_ripe(Some(HELP), |_| panic!("the guard protects it")).is_empty());
         }
         assert!(debris.looks <= LOOKS * SEALS, "{} looks", debris.looks);
         assert!(pushes <= SEALS / 50, "{pushes} pushes");
@@ -407,7 +474,7 @@ mod tests {
         // Other tests pin their threads, too, for a while.
         while vacated < SEALS {
             epoch::push_on();
-            let _ = debris.take_ripe(true, |_| vacated += 1);
+            let _ = debris.take_ripe(None, |_| vacated += 1);
             std::thread::yield_now();
         }
         assert!(!debris.has_sealed());

@@ -10,6 +10,7 @@ use super::epoch::Pin;
 use super::moves::log2_for;
 use super::node::Node;
 use super::nodes::{Homes, Nodes};
+use super::pace::{Hold, Load};
 use super::reclaim::{Debris, Ripe, Sealed, Unlinked, drop_contents};
 use crate::hash::HashBits;
 use crate::rows::RowId;
@@ -371,10 +372,10 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.writer.debris.has_open() || self.writer.debris.has_sealed()
     }
 
-    /// Whether the open batch is to be sealed.
+    /// Whether a writer has to do something about debris: there is a batch of it, or so much that writers wait.
     #[inline]
-    pub(crate) fn is_batch_full(&self, now: Tick) -> bool {
-        self.writer.debris.is_full(now)
+    pub(crate) fn is_at_stop(&self, now: Tick) -> bool {
+        self.writer.debris.is_at_stop(now)
     }
 
     pub(crate) fn has_sealed_debris(&self) -> bool {
@@ -386,14 +387,20 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.writer.debris.seal_full(now)
     }
 
+    /// What a writer has to do about debris, where the entries weigh so much: seals the open batch if it is full, and perhaps has him wait.
+    pub(crate) fn stop(&mut self, now: Tick, weight: u64) -> (Option<Sealed>, Option<Hold>) {
+        let entries = Load { nodes: self.writer.len as u64, weight };
+        self.writer.debris.stop(now, entries)
+    }
+
     /// Seals the open batch in any case.
     pub(crate) fn seal(&mut self) -> Option<Sealed> {
         self.writer.debris.seal()
     }
 
-    /// Takes ripe debris off the list. Tells `vacate` of rows whose nodes need no destructor.
-    pub(crate) fn take_ripe(&mut self, all: bool, vacate: impl FnMut(RowId)) -> Ripe<K, V> {
-        self.writer.debris.take_ripe(all, vacate)
+    /// Takes ripe debris off the list: all of it, or so many of the oldest batches. Tells `vacate` of rows whose nodes need no destructor.
+    pub(crate) fn take_ripe(&mut self, most: Option<usize>, vacate: impl FnMut(RowId)) -> Ripe<K, V> {
+        self.writer.debris.take_ripe(most, vacate)
     }
 
     /// Recounts the table: calls `each` with the row and node of every entry, and panics where the

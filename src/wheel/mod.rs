@@ -235,6 +235,15 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         Some(row)
     }
 
+    /// Puts a row back that was just popped. It may be popped again at once, after all others that are due.
+    pub(crate) fn put_back<T: Row>(&mut self, rows: &mut Rows<T>, row: RowId)
+    where
+        C: Chain<T>,
+    {
+        self.lists.push_back(rows, Self::DUE, row);
+        self.len += 1;
+    }
+
     /// Moves the hand to `now`, and whole slots that have come due into the list `DUE`. Never back.
     ///
     /// # Complexity

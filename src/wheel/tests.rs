@@ -480,6 +480,23 @@ fn a_row_can_be_unfiled_after_it_came_due() {
     assert_eq!(bench.wheel.next_due(), Tick::NEVER);
 }
 
+/// Behind all others that are due, and as filed as before: it can be popped again, and unfiled.
+#[test]
+fn a_row_that_was_popped_can_be_put_back() {
+    let mut bench = Bench::<6, 6>::new(Tick::start_of(0), true);
+    let rows: Vec<RowId> = (0..3).map(|_| bench.insert(Tick::start_of(1))).collect();
+    bench.now = Tick::start_of(2);
+    assert_eq!(bench.wheel.pop(&mut bench.rows, bench.now), Some(rows[0]));
+    bench.wheel.put_back(&mut bench.rows, rows[0]);
+    bench.check();
+    assert_eq!(bench.wheel.pop(&mut bench.rows, bench.now), Some(rows[1]));
+    bench.wheel.put_back(&mut bench.rows, rows[1]);
+    bench.unfile(rows[0]);
+    bench.check();
+    assert!(bench.step() && bench.step() && !bench.step());
+    bench.check();
+}
+
 #[test]
 fn what_was_never_filed_can_be_unfiled() {
     let mut bench = Bench::<6, 6>::new(Tick::start_of(1), true);

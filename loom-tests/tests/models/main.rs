@@ -11,6 +11,7 @@ mod computing;
 mod entries;
 mod graces;
 mod growth;
+mod helping;
 mod idle;
 mod loading;
 mod places;

@@ -70,6 +70,10 @@ impl Census {
 pub struct Told(Arc<AtomicUsize>);
 
 impl Told {
+    pub fn note(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }

@@ -1,0 +1,135 @@
+//! What writers do where others are late: readers, which hold up what is to be dropped, or the reaper.
+//!
+//! Always a bounded part of it, beside what they came for.
+
+use super::chores::is_helping;
+use super::write::{Table, take_expired};
+use super::{Ledger, Shard, Terms};
+use crate::rows::RowId;
+use crate::sync::thread_local;
+use crate::table::{CATCH_UP, Hold, Pin};
+use crate::time::{SECOND, Span, Tick};
+use std::cell::Cell;
+
+/// So long after something was due, whoever writes begins to do it.
+const LATE: Span = Span::from_nanos(SECOND / 2);
+/// Rows that a writer takes out of the wheel with each write.
+const HELPED: usize = if cfg!(tidewheel_loom) { 1 } else { 64 };
+
+thread_local! {
+    /// Whether this thread is a reaper's, or does a part of its work. The listeners that it tells may write: that neither makes it do
+    /// more, which could go on for ever, nor has it wait, for others may wait for it.
+    static AT_WORK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// As long as it is there, this thread is at a reaper's work.
+#[must_use]
+pub(crate) struct Work {
+    was_at_work: bool,
+}
+
+impl Work {
+    pub(crate) fn begin() -> Self {
+        Self { was_at_work: AT_WORK.try_with(|at_work| at_work.replace(true)).unwrap_or(true) }
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        let _ = AT_WORK.try_with(|at_work| at_work.set(self.was_at_work));
+    }
+}
+
+fn is_at_work() -> bool {
+    is_helping() || AT_WORK.try_with(Cell::get).unwrap_or(true)
+}
+
+/// How long after something was due writers wait for the reaper: for ever, where its owner calls for it.
+pub(super) fn patience(terms: &Terms) -> Span {
+    if terms.helped { LATE } else { Span::ENDLESS }
+}
+
+impl<K, V> Ledger<K, V> {
+    /// Whether the reaper should have been here long ago.
+    #[inline]
+    pub(super) fn is_neglected(&self, now: Tick) -> bool {
+        self.late_at < now
+    }
+
+    /// The reaper is to come then.
+    pub(super) fn set_due(&mut self, due: Tick) {
+        (self.due, self.late_at) = (due, due.after(self.patience));
+    }
+
+    /// A writer does some of what the reaper is late with. When it was to come stays as it is, so that it finds the rest, and
+    /// whatever else there is to do.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn catch_up(&mut self, table: &mut Table<'_, '_, K, V>, now: Tick) {
+        if is_at_work() {
+            return;
+        }
+        for _ in 0..HELPED {
+            let Some(row) = self.wheel.pop(&mut self.rows, now) else { return };
+            let place = table.find_row(self.home(row), row);
+            // As in a sweep.
+            let now = now.max(self.wheel.reached());
+            match table.node(place).reap(now) {
+                Ok(deadline) => {
+                    if let (Some(tally), true) = (&mut self.tally, deadline > Tick::LONG_AGO) {
+                        tally.lateness.note(now.since(deadline).as_duration());
+                    }
+                    let old = take_expired(table, self, place);
+                    if self.listened {
+                        self.left().evicted.push((old, false));
+                    } else {
+                        table.retire(old);
+                    }
+                }
+                Err(deadline) if self.is_to_be_warned_of(row, deadline, now) => {
+                    self.wheel.put_back(&mut self.rows, row);
+                }
+                Err(deadline) => self.file(row, deadline, now),
+            }
+        }
+    }
+
+    /// As in a sweep; but to warn takes a pin, and is left to the reaper.
+    fn is_to_be_warned_of(&mut self, row: RowId, deadline: Tick, now: Tick) -> bool {
+        if self.lead == Span::NONE {
+            return false;
+        }
+        let is_soon = self.first_due(deadline) <= now;
+        let was_warned = self.rows[row].warned != 0;
+        self.rows[row].warned = u16::from(is_soon && was_warned);
+        is_soon && !was_warned
+    }
+}
+
+impl<K, V> Shard<K, V> {
+    /// Drops what is ripe, on a writer's thread that has just made some.
+    #[cold]
+    pub(crate) fn help(&self) {
+        if !is_helping() {
+            self.reclaim();
+        }
+    }
+
+    /// Has a writer wait a moment for readers, and drop some of what they held up, as far as they have gone on. But not one that would
+    /// wait for itself; nor one that was called by a destructor or by a listener, for whom others may wait.
+    #[cold]
+    pub(crate) fn hold_back(&self, hold: &Hold) {
+        if Pin::is_held() || is_at_work() {
+            return;
+        }
+        hold.wait();
+        let ripe = {
+            let mut locked = self.table.lock();
+            let (mut table, ledger) = locked.parts();
+            let ripe = table.take_ripe(Some(CATCH_UP), |row| ledger.rows.vacate(row));
+            self.publish(&table, ledger);
+            ripe
+        };
+        self.dispose(ripe);
+    }
+}
