@@ -16,7 +16,7 @@ const REAPING: Bounds = Bounds { slots: at_most(2, 3), epoch: at_most(0, 1) };
 
 /// Room for so many entries, which live for ever.
 fn full_at(capacity: u64) -> Model {
-    Model::build(|builder| builder.max_capacity(capacity).eviction_policy(Fifo).initial_capacity(4))
+    Model::holding(capacity, |builder| builder.eviction_policy(Fifo))
 }
 
 /// The same, and each weighs what its value says.
@@ -40,15 +40,14 @@ fn two_shards() -> Model {
 
 /// The same, but what was hit stays for another round.
 fn counting_at(capacity: u64) -> Model {
-    Model::build(|builder| builder.max_capacity(capacity).eviction_policy(Clock).initial_capacity(4))
+    Model::holding(capacity, |builder| builder.eviction_policy(Clock))
 }
 
 /// Room for one entry, which lives for `TTL`, and somebody listens.
 fn expiring_at_one() -> (Model, Heard) {
     let heard = Heard::default();
-    let model = Model::build(|builder| {
-        let builder = builder.max_capacity(1).eviction_policy(Fifo).initial_capacity(4);
-        builder.time_to_live(TTL).eviction_listener(heard.listener())
+    let model = Model::holding(1, |builder| {
+        builder.eviction_policy(Fifo).time_to_live(TTL).eviction_listener(heard.listener())
     });
     (model, heard)
 }

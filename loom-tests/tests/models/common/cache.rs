@@ -197,6 +197,17 @@ impl Model {
         model
     }
 
+    /// Room for so many entries, up to four. The table has room for four, as where nothing bounds it: so its buckets are two, and
+    /// not all keys share one. (It is built for no more than there may be; so there may be less later.)
+    pub fn holding(
+        capacity: u64,
+        with: impl FnOnce(CacheBuilder<u64, Value>) -> CacheBuilder<u64, Value>,
+    ) -> Self {
+        let model = Self::build(|builder| with(builder.max_capacity(4).initial_capacity(4)));
+        model.cache.set_max_capacity(capacity).expect("it has a bound");
+        model
+    }
+
     /// As the builder is told, with one shard and a clock that stands still.
     pub fn build(with: impl FnOnce(CacheBuilder<u64, Value>) -> CacheBuilder<u64, Value>) -> Self {
         let clock = ManualClock::new();
