@@ -388,24 +388,33 @@ mod imp {
         }
     }
 
-    /// The ordering that `std`'s `Arc` gives between the end of a handle and the end of the last one.
+    /// The ordering that `std`'s `Arc` gives between the end of a handle and the end of the last one. Not by one number that
+    /// all of them change, for loom would try every order of those changes, and none of them matters.
     #[derive(Debug)]
-    pub(crate) struct Edge(atomic::AtomicUsize);
+    pub(crate) struct Edge(std::sync::Mutex<Vec<atomic::AtomicBool>>);
 
     impl Edge {
         pub(crate) fn new() -> Self {
-            Self(atomic::AtomicUsize::new(0))
+            Self(std::sync::Mutex::new(Vec::new()))
+        }
+
+        fn ends(&self) -> std::sync::MutexGuard<'_, Vec<atomic::AtomicBool>> {
+            self.0.lock().expect("no thread goes on, or panics, while it has this")
         }
 
         pub(crate) fn release(&self) {
+            let end = atomic::AtomicBool::new(false);
             // ORDERING: Release; pairs with Acquire in `Edge::last`; as in the drop of `Arc`.
-            self.0.fetch_add(1, atomic::Ordering::Release);
+            end.store(true, atomic::Ordering::Release);
+            self.ends().push(end);
         }
 
         pub(crate) fn last(&self) {
+            let ends = std::mem::take(&mut *self.ends());
             // ORDERING: Acquire; pairs with Release in `Edge::release`. A read-modify-write, as in `Arc`,
             // so that it cannot miss one of them.
-            self.0.fetch_add(1, atomic::Ordering::Acquire);
+            let is_there = |end: &atomic::AtomicBool| end.swap(false, atomic::Ordering::Acquire);
+            assert!(ends.iter().all(is_there), "a handle has ended twice");
         }
     }
 

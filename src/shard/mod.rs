@@ -469,8 +469,11 @@ impl<K, V> Shard<K, V> {
     fn publish(&self, table: &Writing<'_, '_, K, V, Ledger<K, V>>, ledger: &mut Ledger<K, V>) {
         self.publish_due(ledger.due.min(ledger.inherited));
         self.publish_size(table, ledger);
-        // ORDERING: Relaxed; see the load.
-        self.gauges.waiting.store(table.has_sealed_debris(), Ordering::Relaxed);
+        let waiting = table.has_sealed_debris();
+        // ORDERING: Relaxed, both; see `is_waiting`. Who has the lock alone stores it.
+        if self.gauges.waiting.load(Ordering::Relaxed) != waiting {
+            self.gauges.waiting.store(waiting, Ordering::Relaxed);
+        }
     }
 
     /// Not stored where it is the same: other threads may have the cache line, and need not lose it.
@@ -492,8 +495,10 @@ impl<K, V> Shard<K, V> {
     }
 
     fn publish_due(&self, due: Tick) {
-        // ORDERING: Relaxed; see `due`.
-        self.gauges.due.store(due.as_nanos(), Ordering::Relaxed);
+        // ORDERING: Relaxed, both; see `due`. As with `waiting`.
+        if self.gauges.due.load(Ordering::Relaxed) != due.as_nanos() {
+            self.gauges.due.store(due.as_nanos(), Ordering::Relaxed);
+        }
     }
 }
 

@@ -45,13 +45,14 @@ impl<K, V> Shard<K, V> {
     pub(crate) fn sweep_at_once(&self, terms: &Terms, now: Tick, ear: Option<&dyn Hears<K, V>>) {
         let mut hold = HOLD;
         let mut expired = Vec::new();
-        let due = self.due();
+        let mut was_due = None;
         loop {
             // What is about to expire is lent while it is told of.
             let pin = ear.filter(|_| terms.lead != Span::NONE).map(|_| Pin::new());
             let mut warned = Vec::new();
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();
+            let due = *was_due.get_or_insert(ledger.due.min(ledger.inherited));
             if let (Some(tally), true) = (&mut ledger.tally, due <= now) {
                 tally.lag = now.since(due).as_duration();
             }
@@ -71,6 +72,8 @@ impl<K, V> Shard<K, V> {
             }
             self.publish(&table, ledger);
             let is_late = !done && ledger.is_neglected(terms.clock.now());
+            // As of here: whoever makes something due after the unlock wakes the reaper.
+            let is_over = done && ledger.due > now;
             drop(locked);
             if let Some(sealed) = sealed {
                 let _ = sealed.start();
@@ -83,7 +86,7 @@ impl<K, V> Shard<K, V> {
                 self.tell(std::mem::take(&mut expired), ear);
             }
             self.dispose(ripe);
-            if done && self.due() > now {
+            if is_over {
                 break;
             }
             // Against threads that take the lock as fast as they can: more rows each time it is ours. And a

@@ -326,10 +326,11 @@ impl<K, V> Debris<K, V> {
             {
                 self.looks += 1;
             }
-            green += usize::from(!batch.grace.is_over());
+            let is_over = batch.grace.is_over();
+            green += usize::from(!is_over);
             // What a smaller capacity evicts at once is more than a batch, and no more than four.
             let is_small = batch.rows.len() <= 4 * BATCH && batch.arrays.is_empty();
-            if !(batch.grace.is_over() && (all || is_small)) {
+            if !(is_over && (all || is_small)) {
                 index += 1;
                 continue;
             }
