@@ -13,7 +13,7 @@ fn update_and_reap_and_get() {
         model.insert(KEY, 1);
         model.pass(HALF);
         let updater = spawn(&model, |model| model.update(KEY));
-        let reader = spawn(&model, |model| (model.see(KEY), model.see(KEY)));
+        let reader = spawn(&model, |model| model.see_both([KEY, KEY]));
         model.reap_after(HALF);
         let updated = updater.join().unwrap();
         match reader.join().unwrap() {
@@ -35,7 +35,7 @@ fn insert_and_reap_and_get() {
         model.insert(KEY, 1);
         model.pass(HALF);
         let inserter = spawn(&model, |model| model.insert(KEY, 2));
-        let reader = spawn(&model, |model| (model.see(KEY), model.see(KEY)));
+        let reader = spawn(&model, |model| model.see_both([KEY, KEY]));
         model.reap_after(HALF);
         inserter.join().unwrap();
         let (first, second) = reader.join().unwrap();

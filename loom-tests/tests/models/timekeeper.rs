@@ -12,7 +12,10 @@ const ALL: Bounds = Bounds { slots: any_or(6), epoch: any_or(6) };
 const SECOND: u64 = 1_000_000_000;
 const MS: u64 = 1_000_000;
 
-fn spawn<R: 'static>(time: &Arc<KeptTime>, run: impl FnOnce(&KeptTime) -> R + 'static) -> thread::JoinHandle<R> {
+fn spawn<R: 'static>(
+    time: &Arc<KeptTime>,
+    run: impl FnOnce(&KeptTime) -> R + 'static,
+) -> thread::JoinHandle<R> {
     let time = Arc::clone(time);
     thread::spawn(move || run(&time))
 }

@@ -241,6 +241,14 @@ impl Model {
         self.cache.read(&key, Value::number)
     }
 
+    /// The numbers under two keys, one after the other, under one pin: where it is not about pins, each of which is a store that
+    /// whoever drops nodes may see or not.
+    pub fn see_both(&self, [first, second]: [u64; 2]) -> (Option<u64>, Option<u64>) {
+        let guard = self.cache.read_guard();
+        let see = |key: u64| guard.get(&key).map(|value| value.number());
+        (see(first), see(second))
+    }
+
     /// Moves the clock; nobody sweeps.
     pub fn pass(&self, time: Duration) {
         self.clock.advance_without_sweeping(time);
