@@ -388,33 +388,26 @@ mod imp {
         }
     }
 
-    /// The ordering that `std`'s `Arc` gives between the end of a handle and the end of the last one. Not by one number that
-    /// all of them change, for loom would try every order of those changes, and none of them matters.
-    #[derive(Debug)]
+    /// The order that `Arc` makes of a handle's end and the last one's. An atomic for each: of one loom would try all orders.
+    #[derive(Debug, Default)]
     pub(crate) struct Edge(std::sync::Mutex<Vec<atomic::AtomicBool>>);
 
     impl Edge {
         pub(crate) fn new() -> Self {
-            Self(std::sync::Mutex::new(Vec::new()))
-        }
-
-        fn ends(&self) -> std::sync::MutexGuard<'_, Vec<atomic::AtomicBool>> {
-            self.0.lock().expect("no thread goes on, or panics, while it has this")
+            Self::default()
         }
 
         pub(crate) fn release(&self) {
             let end = atomic::AtomicBool::new(false);
             // ORDERING: Release; pairs with Acquire in `Edge::last`; as in the drop of `Arc`.
             end.store(true, atomic::Ordering::Release);
-            self.ends().push(end);
+            self.0.lock().expect("loom's threads take turns").push(end);
         }
 
         pub(crate) fn last(&self) {
-            let ends = std::mem::take(&mut *self.ends());
-            // ORDERING: Acquire; pairs with Release in `Edge::release`. A read-modify-write, as in `Arc`,
-            // so that it cannot miss one of them.
-            let is_there = |end: &atomic::AtomicBool| end.swap(false, atomic::Ordering::Acquire);
-            assert!(ends.iter().all(is_there), "a handle has ended twice");
+            let ends = std::mem::take(&mut *self.0.lock().expect("loom's threads take turns"));
+            // ORDERING: Acquire; pairs with Release in `Edge::release`. A read-modify-write, as in `Arc`: it cannot miss one.
+            ends.iter().for_each(|end| assert!(end.swap(false, atomic::Ordering::Acquire)));
         }
     }
 
@@ -441,10 +434,8 @@ mod imp {
         }
     }
 
-    /// Nothing waits for another thread here, so the models need not try the others first.
+    /// Nothing waits for another thread here, so the models need not try the others first. Nor for `nap`.
     pub(crate) fn pause() {}
-
-    /// As `pause`.
     pub(crate) fn nap() {}
 
     /// As `pause`.
