@@ -14,6 +14,7 @@ use crate::reaper::Reaper;
 use crate::shard::{Clearings, Lengths, OnUse, Shard, Terms};
 use crate::stats::Reads;
 use crate::sync::Arc;
+use crate::table::Routes;
 use crate::time::{Clock, Span, Timeline};
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -486,16 +487,18 @@ impl<K, V> CacheBuilder<K, V> {
             OnUse::Nothing if terms.counted => OnUse::CountHit,
             otherwise => otherwise,
         };
+        let routes = Routes::new(shards);
         let shard = |number| {
             let policy = self.max_capacity.map(|capacity| {
                 let shared = (Arc::clone(&border), account.clone());
                 Policy::new(kind, Bound::part(capacity, number, shards), shards, shared)
             });
-            Shard::new((number, shards), (each, now), &terms, policy, self.counted)
+            Shard::new((number, shards), (each, now), &terms, policy, self.counted, routes.end(number))
         };
         let parts = Parts {
             name: self.name,
             shards: (0..shards).map(shard).collect(),
+            routes,
             hasher,
             terms,
             listener: Some(self.listener).filter(Listener::is_there),

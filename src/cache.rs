@@ -71,7 +71,7 @@ use crate::reaper::{Reaper, Registration, Sweep};
 use crate::shard::{Clearings, Hears, OnUse, Shard, Terms, Times, Work};
 use crate::stats::Reads;
 use crate::sync::{Arc, Edge, OnceLock, thread};
-use crate::table::{Node, Pin, push_on, same_as};
+use crate::table::{Node, Pin, Route, Routes, push_on, same_as};
 use crate::time::{Advanced, Span, Tick, Watch};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -132,6 +132,8 @@ pub struct Cache<K, V, S = RandomState> {
 pub(crate) struct Parts<K, V, S> {
     pub(crate) name: Option<String>,
     pub(crate) shards: Box<[Shard<K, V>]>,
+    /// To what the shards hold, for readers.
+    pub(crate) routes: Routes<K, V>,
     pub(crate) hasher: S,
     pub(crate) terms: Terms,
     pub(crate) listener: Option<Listener<K, V>>,
@@ -343,17 +345,27 @@ where
         (hash, self.shard_of(hash))
     }
 
-    /// The node of a live entry. With `COUNT`, it was hit once more.
+    /// As `locate`, for a reader.
     #[inline(always)]
-    pub(crate) fn visible<'g, Q, const COUNT: bool>(&'g self, key: &Q, pin: &'g Pin) -> Option<&'g Node<K, V>>
+    fn seek<Q>(&self, key: &Q) -> (HashBits, &Route<K, V>)
+    where
+        Q: ?Sized + Hash,
+    {
+        let hash = HashBits::of(&self.parts().hasher, key);
+        (hash, self.parts().routes.of(hash))
+    }
+
+    /// The node of a live entry. If it `counts`, it was hit once more.
+    #[inline(always)]
+    pub(crate) fn visible<'g, Q>(&'g self, key: &Q, counts: bool, pin: &'g Pin) -> Option<&'g Node<K, V>>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        self.visible_at::<Q, COUNT>(self.locate(key), key, pin)
+        self.visible_at(self.seek(key), key, counts, pin)
     }
 
-    /// As `visible`, where it takes more than a look at the node. Hashes anew if it has to, so that a look keeps nothing
-    /// for it.
+    /// As `visible`, where it takes more than a look at the node that a first look has found. Hashes anew if it has to, so
+    /// that a look keeps nothing for it.
     #[cold]
     #[inline(never)]
     fn visible_after_all<'g, Q>(
@@ -373,28 +385,29 @@ where
         shard.visible::<false>(clock, hash, same_as(key), pin)
     }
 
+    /// As `visible`, where a first look has found nothing out. Begins anew.
+    #[cold]
+    #[inline(never)]
+    fn visible_further<'g, Q>(&'g self, key: &Q, counts: bool, pin: &'g Pin) -> Option<&'g Node<K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let (hash, route) = self.seek(key);
+        let node = route.find(hash, same_as(key), counts, pin)?;
+        self.visible_after_all(node, key, pin)
+    }
+
     /// The node of a live entry, for a read that counts as use.
     #[inline]
     pub(crate) fn used<'g, Q>(&'g self, key: &Q, pin: &'g Pin) -> Option<&'g Node<K, V>>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        if self.parts().terms.on_use == OnUse::More {
-            return self.used_and_noted(key, pin);
+        match self.parts().terms.on_use {
+            OnUse::Nothing => self.visible(key, false, pin),
+            OnUse::CountHit => self.visible(key, true, pin),
+            OnUse::More => self.used_and_noted(key, pin),
         }
-        self.plainly_used(key, pin)
-    }
-
-    /// As `used`, where use does nothing but count, if that.
-    #[inline(always)]
-    fn plainly_used<'g, Q>(&'g self, key: &Q, pin: &'g Pin) -> Option<&'g Node<K, V>>
-    where
-        Q: ?Sized + Hash + Equivalent<K>,
-    {
-        if self.parts().terms.on_use == OnUse::CountHit {
-            return self.visible::<Q, true>(key, pin);
-        }
-        self.visible::<Q, false>(key, pin)
     }
 
     /// The node of a live entry, the time, when the entry ends, and its times. Takes the lock.

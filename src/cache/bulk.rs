@@ -7,7 +7,7 @@ use super::Cache;
 use crate::hash::HashBits;
 use crate::listener::RemovalCause;
 use crate::shard::{Chores, OnUse, Shard, Waiting};
-use crate::table::{Node, Pin};
+use crate::table::{Node, Pin, Route};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 
@@ -76,19 +76,19 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let places: [Option<(HashBits, &Shard<K, V>)>; TOGETHER] = std::array::from_fn(|at| {
-            let (hash, shard) = self.locate(*keys.get(at)?);
-            shard.fetch_bucket(hash);
-            Some((hash, shard))
+        let places: [Option<(HashBits, &Route<K, V>)>; TOGETHER] = std::array::from_fn(|at| {
+            let (hash, route) = self.seek(*keys.get(at)?);
+            route.fetch_bucket(hash);
+            Some((hash, route))
         });
-        for (hash, shard) in places.iter().flatten() {
-            shard.fetch_first(*hash, pin);
+        for (hash, route) in places.iter().flatten() {
+            route.fetch_first(*hash, pin);
         }
         for (&key, place) in keys.iter().zip(places.into_iter().flatten()) {
             each(match self.parts().terms.on_use {
                 OnUse::More => self.used_and_noted(key, pin),
-                OnUse::CountHit => self.visible_at::<Q, true>(place, key, pin),
-                OnUse::Nothing => self.visible_at::<Q, false>(place, key, pin),
+                OnUse::CountHit => self.visible_at(place, key, true, pin),
+                OnUse::Nothing => self.visible_at(place, key, false, pin),
             });
         }
     }

@@ -3,8 +3,8 @@
 use super::Cache;
 use crate::entry::remaining;
 use crate::hash::HashBits;
-use crate::shard::{OnUse, Shard};
-use crate::table::{Node, Pin, same_as};
+use crate::shard::OnUse;
+use crate::table::{Brief, Look, Node, Pin, Route, same_as};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
@@ -17,20 +17,22 @@ where
 {
     /// As `visible`, where it is known already where the key belongs.
     #[inline(always)]
-    pub(super) fn visible_at<'g, Q, const COUNT: bool>(
+    pub(super) fn visible_at<'g, Q>(
         &'g self,
-        (hash, shard): (HashBits, &'g Shard<K, V>),
+        (hash, route): (HashBits, &'g Route<K, V>),
         key: &Q,
+        counts: bool,
         pin: &'g Pin,
     ) -> Option<&'g Node<K, V>>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let node = shard.find::<COUNT>(hash, same_as(key), pin)?;
-        if node.is_plainly_visible(&self.parts().terms.clock, pin) {
-            return Some(node);
+        match route.look(hash, same_as(key), counts, pin) {
+            Look::Here(node) if node.is_plainly_visible(&self.parts().terms.clock, pin) => Some(node),
+            Look::Here(node) => self.visible_after_all(node, key, pin),
+            Look::Nowhere => None,
+            Look::Unclear => self.visible_further(key, counts, pin),
         }
-        self.visible_after_all(node, key, pin)
     }
 
     /// A clone of a key's value. Counts as use.
@@ -76,11 +78,57 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        if self.parts().terms.on_use == OnUse::More {
-            return self.read_and_note(key, run);
+        match self.parts().terms.on_use {
+            OnUse::Nothing => self.read_at_once(key, false, run),
+            OnUse::CountHit => self.read_at_once(key, true, run),
+            OnUse::More => self.read_and_note(key, run),
         }
+    }
+
+    /// A pin and a first look, straight on. Whatever takes more than these is done elsewhere, so that nothing is kept for it.
+    #[inline(always)]
+    fn read_at_once<Q, R>(&self, key: &Q, counts: bool, run: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let Some(pin) = Brief::new() else { return self.read_further(key, counts, run) };
+        let (hash, route) = self.seek(key);
+        match route.look(hash, same_as(key), counts, &pin) {
+            Look::Here(node) if node.is_plainly_visible(&self.parts().terms.clock, &pin) => {
+                Some(run(node.value()))
+            }
+            Look::Here(node) => self.read_after_all(node, key, run, &pin),
+            Look::Nowhere => None,
+            Look::Unclear => {
+                drop(pin);
+                self.read_further(key, counts, run)
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn read_after_all<Q, R>(
+        &self,
+        node: &Node<K, V>,
+        key: &Q,
+        run: impl FnOnce(&V) -> R,
+        pin: &Pin,
+    ) -> Option<R>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        self.visible_after_all(node, key, pin).map(Node::value).map(run)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn read_further<Q, R>(&self, key: &Q, counts: bool, run: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
         let pin = Pin::new();
-        self.plainly_used(key, &pin).map(Node::value).map(run)
+        self.visible_further(key, counts, &pin).map(Node::value).map(run)
     }
 
     /// As [`get`](Self::get), but counts as no use and restarts no time to idle.
@@ -98,7 +146,7 @@ where
         V: Clone,
     {
         let pin = Pin::new();
-        self.visible::<_, false>(key, &pin).map(|node| node.value().clone())
+        self.visible(key, false, &pin).map(|node| node.value().clone())
     }
 
     /// Whether a key has a live entry. Counts as no use.
@@ -115,7 +163,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let pin = Pin::new();
-        self.visible::<_, false>(key, &pin).is_some()
+        self.visible(key, false, &pin).is_some()
     }
 
     /// How long a key's entry would live on if nobody wrote or touched it: `Some(Duration::MAX)` for ever,

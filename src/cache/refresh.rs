@@ -81,7 +81,7 @@ where
     {
         let (_, shard) = self.locate(key);
         let pin = Pin::new();
-        let node = self.visible::<Q, false>(key, &pin);
+        let node = self.visible(key, false, &pin);
         match node.and_then(|node| shard.claim(node, self.parts().terms.clock.recent(), &pin)) {
             None => Ok(value),
             Some(claim) => Err(Some(Stale { value: Box::new(value), claim })),
@@ -249,7 +249,7 @@ where
         };
         let (_, shard) = self.locate(key);
         let pin = Pin::new();
-        let Some(node) = self.visible::<Q, false>(key, &pin) else {
+        let Some(node) = self.visible(key, false, &pin) else {
             return false;
         };
         let key = node.key().clone();

@@ -163,7 +163,7 @@ where
         let node = if terms.reads_count {
             self.used_as_ruled(key, pin, terms.counted)
         } else {
-            self.plainly_counted(key, pin)
+            self.visible(key, terms.counted, pin)
         };
         if let Some(reads) = reads {
             reads.count(node.is_some());
@@ -180,19 +180,7 @@ where
         if self.parts().terms.reads_count {
             return self.used_as_ruled(key, pin, false);
         }
-        self.visible::<Q, false>(key, pin)
-    }
-
-    #[inline(always)]
-    fn plainly_counted<'g, Q>(&'g self, key: &Q, pin: &'g Pin) -> Option<&'g Node<K, V>>
-    where
-        Q: ?Sized + Hash + Equivalent<K>,
-    {
-        if self.parts().terms.counted {
-            self.visible::<Q, true>(key, pin)
-        } else {
-            self.visible::<Q, false>(key, pin)
-        }
+        self.visible(key, false, pin)
     }
 
     /// The node of a live entry, its times restarted by the use.

@@ -143,6 +143,7 @@ impl<C> Lists<C> {
     }
 
     /// Puts a row that is in no list of this chain behind the last row of `list`.
+    #[inline]
     pub(crate) fn push_back(&mut self, rows: &mut impl Linked<C>, list: usize, row: RowId) {
         let end = LIST | list as u32;
         let last = self.ends[list].prev;
@@ -161,6 +162,7 @@ impl<C> Lists<C> {
     }
 
     /// Takes a row out of the list that it is in, if any. Returns the list that this made empty.
+    #[inline]
     pub(crate) fn unlink(&mut self, rows: &mut impl Linked<C>, row: RowId) -> Option<usize> {
         let link = rows.link_mut(row);
         if !link.is_linked() {

@@ -88,7 +88,7 @@ use crate::rows::{Booked, Chain, Link, Lists, RowId, Rows};
 use crate::stats::{Stats, Tally};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, CachePadded};
-use crate::table::{Cursor, Met, Node, Pin, Place, Table, Writing};
+use crate::table::{Cursor, Met, Node, Pin, Place, RouteEnd, Table, Writing};
 use crate::time::{Birth, Span, Tick, Timeline};
 use crate::wheel::Wheel;
 use bounds::{Bounds, boundary, stays};
@@ -295,6 +295,7 @@ impl<K, V> Shard<K, V> {
         terms: &Terms,
         policy: Option<Policy>,
         counted: bool,
+        route: RouteEnd<K, V>,
     ) -> Self {
         let fresh = terms.refresh.map(|after| Arc::new(Fresh::new(after)));
         let batch_weight =
@@ -317,7 +318,7 @@ impl<K, V> Shard<K, V> {
             tally: counted.then(Box::default),
             flights: Flights::new(),
         };
-        let table = Table::new(capacity, ledger);
+        let table = Table::new(capacity, ledger, route);
         {
             let mut locked = table.lock();
             let (mut writing, _) = locked.parts();
@@ -350,19 +351,7 @@ impl<K, V> Shard<K, V> {
         is_key: impl Fn(&K) -> bool,
         pin: &'g Pin,
     ) -> Option<&'g Node<K, V>> {
-        self.table.find::<COUNT>(hash, is_key, pin)
-    }
-
-    /// Has the bucket of a key brought near.
-    #[inline]
-    pub(crate) fn fetch_bucket(&self, hash: HashBits) {
-        self.table.fetch_bucket(hash);
-    }
-
-    /// Has the node of a key brought near, once its bucket is.
-    #[inline]
-    pub(crate) fn fetch_first(&self, hash: HashBits, pin: &Pin) {
-        self.table.fetch_first(hash, pin);
+        self.table.route().find(hash, is_key, COUNT, pin)
     }
 
     /// The node of a live entry, and what `ask` makes of it: `None` if the node says that it is over.

@@ -404,7 +404,7 @@ impl<K, V> Shard<K, V> {
 
     /// A closure is about to run once more, on this thread, and is shown this node, or that there is none.
     pub(crate) fn watch(&self, hash: HashBits, shown: Option<&Node<K, V>>, pin: &Pin) -> Watching {
-        let shown = shown.and_then(|node| self.table.number(node, pin));
+        let shown = shown.and_then(|node| self.table.route().number(node, pin));
         self.table.lock().parts().1.flights.watch(hash, shown)
     }
 
@@ -415,12 +415,12 @@ impl<K, V> Shard<K, V> {
 
     /// Claims a node's value, if it is old enough to be loaded anew and nobody is at it.
     pub(crate) fn claim(&self, node: &Node<K, V>, now: Tick, pin: &Pin) -> Option<Claim> {
-        self.fresh.as_ref()?.claim(self.table.number(node, pin)?, now)
+        self.fresh.as_ref()?.claim(self.table.route().number(node, pin)?, now)
     }
 
     /// The same, old enough or not.
     pub(crate) fn claim_at_once(&self, node: &Node<K, V>, now: Tick, pin: &Pin) -> Option<Claim> {
-        self.fresh.as_ref()?.claim_at_once(self.table.number(node, pin)?, now)
+        self.fresh.as_ref()?.claim_at_once(self.table.route().number(node, pin)?, now)
     }
 
     /// A value was loaded anew, or could not be.

@@ -1,8 +1,9 @@
 //! An array of buckets: one block of memory, named by one word.
 //!
-//! The word is the address of the first bucket, which is aligned to 64 bytes, with the logarithm of the
-//! number of buckets in the six bits that this leaves free: a reader gets from the root to its bucket
-//! with one load. In front of the buckets lies a header: the array that takes this one's place. Knows
+//! The word is the address of the first bucket, which is aligned to 64 bytes, with the size
+//! in the six bits that this leaves free: a reader gets from the root to its bucket
+//! with one load. A home's bucket is its highest bits: so the size is kept as how far a home has to be shifted to be the distance
+//! of its bucket from the first, in bytes. In front of the buckets lies a header: the array that takes this one's place. Knows
 //! nothing of what is in the buckets.
 
 use super::bucket::Bucket;
@@ -28,11 +29,15 @@ pub(super) struct Array(NonNull<Bucket>);
 impl Array {
     const TAG: usize = align_of::<Bucket>() - 1;
     const UNIT: usize = size_of::<Bucket>();
+    /// The largest one, as a power of two: more buckets than there are rows. What is left of a home's 32 bits is the distance
+    /// of a bucket's bytes.
+    pub(super) const MOST_LOG2: u32 = 26;
 
     /// An array of 2^`log2` empty buckets. The time does not grow with the size: large ones are zero pages that
     /// are filled in as they are touched.
     pub(super) fn allocate(log2: u32) -> Self {
         const { assert!(size_of::<Header>() == Self::UNIT && align_of::<Header>() == Self::UNIT) };
+        assert!(log2 <= Self::MOST_LOG2);
         // One for the header.
         let (start, layout) = Block::zeroed::<Bucket>((1 << log2) + 1).leave();
         let header: NonNull<Header> = start.cast();
@@ -47,7 +52,7 @@ impl Array {
             }
             buckets
         };
-        Self(buckets.map_addr(|addr| addr | log2 as usize))
+        Self(buckets.map_addr(|addr| addr | (Self::MOST_LOG2 - log2) as usize))
     }
 
     /// The array with this tagged address.
@@ -66,12 +71,44 @@ impl Array {
 
     #[inline]
     pub(super) fn mask(self) -> usize {
-        (1 << self.log2()) - 1
+        ((1 << Self::MOST_LOG2) - 1) >> self.shift()
     }
 
     #[inline]
     pub(super) fn log2(self) -> u32 {
-        (self.0.addr().get() & Self::TAG) as u32
+        Self::MOST_LOG2 - self.shift()
+    }
+
+    /// How far a home is shifted to the distance of its bucket from the first, in bytes. (Of six bits the highest is not
+    /// needed; and a shift of 32 bits looks at five.)
+    #[inline]
+    fn shift(self) -> u32 {
+        const { assert!(Self::MOST_LOG2 < u32::BITS && Self::MOST_LOG2 + 6 == u32::BITS) };
+        self.0.addr().get() as u32 % u32::BITS
+    }
+
+    /// The index of the bucket where the way of a home begins.
+    #[inline]
+    pub(super) fn start(self, home: u32) -> usize {
+        (home >> self.shift() >> 6) as usize
+    }
+
+    /// That bucket itself: as `bucket(start(home))`, in fewer steps.
+    ///
+    /// # Safety
+    ///
+    /// T1: the array outlives `'a`.
+    #[inline(always)]
+    pub(super) unsafe fn first_of<'a>(self, home: u32) -> &'a Bucket {
+        #[cfg(tidewheel_loom)]
+        // SAFETY: T1. (There a bucket is not as large.)
+        return unsafe { self.bucket(self.start(home)) };
+        #[cfg(not(tidewheel_loom))]
+        {
+            let distance = home >> self.shift() & !(Self::TAG as u32);
+            // SAFETY: T1: a home of 32 bits less the shift is within the array.
+            unsafe { &*self.first().byte_add(distance as usize) }
+        }
     }
 
     pub(super) fn buckets(self) -> usize {

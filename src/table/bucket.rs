@@ -3,82 +3,100 @@
 //! Knows neither keys nor how buckets follow each other.
 //!
 //! ```text
-//! byte       0         1    2    3    4    5    6    7
-//! word 0   [M|ooooooo][tag][tag][tag][tag][tag][tag][tag]
-//! word 1   [   tag   ][tag][tag][tag][tag][ - ][ - ][ - ]       then twelve numbers of rows, of four bytes
+//! byte     0                  8             12          13                16
+//!         [ tags of 0 to 7 ] [ of 8 to 11 ] [M|ooooooo] [ hits: 3 bytes ] [ twelve numbers of four bytes ]
 //! ```
 //!
-//! A tag is a fragment of the hash, 0 for an empty slot. `M`: the bucket's entries have moved on to the
-//! next array. `o`: how many entries passed this bucket because it was full, so that a reader knows
-//! whether to look further; at 127 it sticks. The tags are in a row, so that the place of a tag among
-//! the sixteen bytes says by itself where the number is.
+//! A *number* says which row is in a slot, and 0 that none is: it alone decides whether an entry is there. A *tag* is a
+//! fragment of the hash by which readers find the slot, 0 where none is wanted: it is there before the number is, and
+//! goes after it, so that whoever came to a number by its tag is sure to come there again, as long as the entry stays.
+//! `M`: the bucket's entries have moved on to the next array; then all tags go. `o`: how many entries passed this bucket
+//! because it was full, so that a reader knows whether to look further; at 127 it sticks.
+//!
+//! Each of these is always loaded and stored by words of one size. (What becomes of a word that some store whole and
+//! others in part, no memory model of the language says; so hits have bytes of their own, and tags have not.)
 
+use super::nodes::Named;
 use crate::rows::RowId;
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::num::NonZeroU8;
 
-/// Slots in a bucket: what fits a cache line. Two under loom, one in each word, so that small models overflow
+/// Slots in a bucket: what fits a cache line. Two under loom, one for each word of tags, so that small models overflow
 /// and move.
 pub(super) const SLOTS: usize = if cfg!(tidewheel_loom) { 2 } else { 12 };
 /// The bytes that hold their tags, a bit each.
-const PLACES: u32 = if cfg!(tidewheel_loom) { 1 << 1 | 1 << 8 } else { 0x1FFE };
+const PLACES: u32 = if cfg!(tidewheel_loom) { 1 | 1 << 8 } else { 0xFFF };
 
 #[repr(C, align(64))]
 pub(super) struct Bucket {
-    words: [AtomicU64; 2],
+    low: AtomicU64,
+    high: AtomicU32,
+    meta: AtomicU8,
+    /// Two bits for each slot, in their order.
+    hits: [AtomicU8; 3],
     rows: [AtomicU32; SLOTS],
 }
 
 impl Bucket {
     /// An empty bucket. With std's atomics this is all zeros, which `Array::allocate` relies on.
-    #[cfg(tidewheel_loom)]
+    #[cfg(any(test, tidewheel_loom))]
     pub(super) fn new() -> Self {
         Self {
-            words: std::array::from_fn(|_| AtomicU64::new(0)),
+            low: AtomicU64::new(0),
+            high: AtomicU32::new(0),
+            meta: AtomicU8::new(0),
+            hits: std::array::from_fn(|_| AtomicU8::new(0)),
             rows: std::array::from_fn(|_| AtomicU32::new(0)),
         }
     }
 
-    /// For readers.
+    /// For readers: all tags.
+    #[inline]
+    fn tags(&self) -> [u64; 2] {
+        // ORDERING: Acquire, both; pairs with Release in `Bucket::wipe`: whoever finds no tags because the entries have
+        // moved, finds the mark that says so; and in `Bucket::set_tag`: that the slot was empty.
+        [self.low.load(Ordering::Acquire), u64::from(self.high.load(Ordering::Acquire))]
+    }
+
+    /// For the writer, who alone stores them.
+    #[inline]
+    fn own_tags(&self) -> [u64; 2] {
+        // ORDERING: Relaxed, both; the lock orders writers among themselves.
+        [self.low.load(Ordering::Relaxed), u64::from(self.high.load(Ordering::Relaxed))]
+    }
+
+    /// For readers: the slots that carry `tag`. To be asked for before `meta`.
+    #[inline]
+    pub(super) fn matches(&self, tag: NonZeroU8) -> Slots {
+        Slots::of(self.tags(), tag)
+    }
+
+    /// For the writer: as `matches`.
+    #[inline]
+    pub(super) fn own_matches(&self, tag: NonZeroU8) -> Slots {
+        Slots::of(self.own_tags(), tag)
+    }
+
+    /// For readers, after the tags: what is not said here was not so when they were loaded.
     #[inline]
     pub(super) fn meta(&self) -> Meta {
-        // ORDERING: Acquire; pairs with Release in `Bucket::set_meta` and `Bucket::set_tag`: a tag brings its
-        // row's number with it, and `moved` brings the next array and what was put there.
-        Meta(self.words[0].load(Ordering::Acquire))
-    }
-
-    /// For readers: the slots that carry `tag`, in a bucket whose word 0 was `meta`.
-    #[inline]
-    pub(super) fn matches(&self, meta: Meta, tag: u8) -> Slots {
-        // ORDERING: Acquire; pairs with Release in `Bucket::set_tag`: as `meta`.
-        Slots::of(meta, self.words[1].load(Ordering::Acquire), tag)
-    }
-
-    /// For readers: the tag that a slot carries now.
-    #[inline]
-    pub(super) fn tag(&self, slot: Slot) -> u8 {
-        // ORDERING: Acquire; pairs with Release in `Bucket::set_tag`: as `meta`.
-        (self.words[slot.word()].load(Ordering::Acquire) >> slot.shift()) as u8
+        // ORDERING: Acquire; pairs with Release in `Bucket::set_meta`: `moved` brings the next array and what was put
+        // there.
+        Meta(self.meta.load(Ordering::Acquire))
     }
 
     /// For the writer, who alone stores it.
     #[inline]
     pub(super) fn own_meta(&self) -> Meta {
         // ORDERING: Relaxed; the lock orders writers among themselves.
-        Meta(self.words[0].load(Ordering::Relaxed))
-    }
-
-    /// For the writer, as `matches`.
-    #[inline]
-    pub(super) fn own_matches(&self, meta: Meta, tag: u8) -> Slots {
-        // ORDERING: Relaxed; as `own_meta`.
-        Slots::of(meta, self.words[1].load(Ordering::Relaxed), tag)
+        Meta(self.meta.load(Ordering::Relaxed))
     }
 
     /// For the writer.
     #[inline]
     pub(super) fn set_meta(&self, meta: Meta) {
         // ORDERING: Release; pairs with Acquire in `Bucket::meta`.
-        self.words[0].store(meta.0, Ordering::Release);
+        self.meta.store(meta.0, Ordering::Release);
     }
 
     /// For the writer: a write that changes nothing. To a page that nobody has written to yet: a page that is read
@@ -86,131 +104,139 @@ impl Bucket {
     /// and an interrupt of every thread of the process.
     pub(super) fn touch(&self) {
         // ORDERING: Relaxed, both; it stores what is there, or nothing.
-        let _ = self.words[0].compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self.low.compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// For the writer: 0 makes the slot empty.
+    /// For the writer: puts a row into an empty slot, if there is one, under a tag, and says how often it was hit.
     #[inline]
-    pub(super) fn set_tag(&self, slot: Slot, tag: u8) {
-        // ORDERING: Relaxed; the lock orders writers among themselves.
-        let before = self.words[slot.word()].load(Ordering::Relaxed);
-        let after = before & !(0xFF << slot.shift()) | u64::from(tag) << slot.shift();
-        self.store(slot.word(), after);
-    }
-
-    /// For the writer. Of hits counted since it loaded the word, none is kept.
-    #[inline]
-    fn store(&self, word: usize, value: u64) {
-        if cfg!(tidewheel_loom) && word == 1 {
-            // Loom does not know that nothing comes between what an exchange finds and what it stores, and would have
-            // a plain store come before one of `count_hit` that found an older word.
-            // ORDERING: Release; pairs with Acquire in `Bucket::meta`, `Bucket::matches` and `Bucket::tag`.
-            self.words[word].swap(value, Ordering::Release);
-        } else {
-            // ORDERING: Release; as above.
-            self.words[word].store(value, Ordering::Release);
-        }
-    }
-
-    /// For the writer: a tag for an empty slot, of an entry that was hit so often.
-    #[inline]
-    pub(super) fn set_tag_and_hits(&self, slot: Slot, tag: u8, hits: u8) {
-        if self.hits(slot) != hits {
+    pub(super) fn fill(&self, tag: NonZeroU8, row: RowId, hits: u8) -> bool {
+        let empty = Slots(equal_bytes(self.own_tags(), 0) & PLACES).next();
+        let Some(slot) = empty else { return false };
+        // ORDERING: Relaxed; a figure.
+        if hits | self.hits_byte(slot).load(Ordering::Relaxed) != 0 {
             self.set_hits(slot, hits);
         }
-        self.set_tag(slot, tag);
+        self.set_tag(slot, tag.get());
+        self.set_row(slot, row);
+        true
+    }
+
+    /// For the writer: empties a slot.
+    #[inline]
+    pub(super) fn vacate(&self, slot: Slot) {
+        // ORDERING: Relaxed; whoever finds no number learns nothing else. It rides on the next tag.
+        self.rows[slot.index()].store(0, Ordering::Relaxed);
+        self.set_tag(slot, 0);
+    }
+
+    #[inline]
+    fn set_tag(&self, slot: Slot, tag: u8) {
+        // ORDERING: Relaxed, both loads; the lock orders writers among themselves. Release, both stores; pairs with Acquire
+        // in `Bucket::tags`: whoever sees a new tag, in this store or a later one of its word, sees that the slot had been
+        // emptied, and does not follow what it held before.
+        if slot.place() < 8 {
+            let shift = 8 * slot.place();
+            let others = self.low.load(Ordering::Relaxed) & !(0xFF << shift);
+            self.low.store(others | u64::from(tag) << shift, Ordering::Release);
+        } else {
+            let shift = 8 * (slot.place() - 8);
+            let others = self.high.load(Ordering::Relaxed) & !(0xFF << shift);
+            self.high.store(others | u32::from(tag) << shift, Ordering::Release);
+        }
+    }
+
+    /// For the writer, of a bucket that is marked moved: takes away all tags, so that a reader need not look at the mark
+    /// unless it finds none.
+    pub(super) fn wipe(&self) {
+        // ORDERING: Release, both; pairs with Acquire in `Bucket::tags`: the mark.
+        self.low.store(0, Ordering::Release);
+        self.high.store(0, Ordering::Release);
     }
 
     /// For the writer: how often a slot's entry was hit, up to three.
     #[inline]
     pub(super) fn hits(&self, slot: Slot) -> u8 {
         // ORDERING: Relaxed; a figure.
-        (self.words[1].load(Ordering::Relaxed) >> hits_shift(slot)) as u8 & MOST_HITS
+        self.hits_byte(slot).load(Ordering::Relaxed).rotate_right(slot.hits_shift()) & MOST_HITS
     }
 
-    /// For the writer. A hit that is counted at the same time may be lost.
+    /// For the writer. Of hits that are counted at the same time, of this slot and three others, some may be lost, and
+    /// one of them may bring back what was there before.
+    #[inline]
     fn set_hits(&self, slot: Slot, hits: u8) {
-        // ORDERING: Relaxed; the lock orders writers among themselves, and a hit that is missed is missed.
-        let before = self.words[1].load(Ordering::Relaxed);
-        let mask = u64::from(MOST_HITS) << hits_shift(slot);
-        let after = before & !mask | u64::from(hits) << hits_shift(slot);
-        // With Release: the word's tags are stored once more, and bring the same with them.
-        self.store(1, after);
+        let byte = self.hits_byte(slot);
+        // ORDERING: Relaxed, both; a figure.
+        let before = byte.load(Ordering::Relaxed).rotate_right(slot.hits_shift());
+        if before & MOST_HITS != hits {
+            byte.store((before & !MOST_HITS | hits).rotate_left(slot.hits_shift()), Ordering::Relaxed);
+        }
     }
 
     /// For the writer: lowers how often a slot's entry was hit by up to `by`, and returns what it was.
     #[inline]
     pub(super) fn lower_hits(&self, slot: Slot, by: u8) -> u8 {
         let hits = self.hits(slot);
-        if hits != 0 {
-            self.set_hits(slot, hits.saturating_sub(by));
-        }
+        self.set_hits(slot, hits - hits.min(by));
         hits
     }
 
     /// For readers: the entry of a slot was hit. Stores nothing once it was hit three times. If the slot
-    /// has another entry by now, that one has a hit more than it should.
+    /// has another entry by now, that one has a hit more than it should; and of two that are counted in one byte at the same
+    /// time, one may be lost. Neither matters to what the hits are for (`src/docs/decisions.md`); a locked instruction would.
     #[inline]
     pub(super) fn count_hit(&self, slot: Slot) {
-        // ORDERING: Relaxed, all; a figure. The exchange fails where a writer has stored a tag meanwhile, so none is
-        // lost; and whoever reads what it stored sees what came with the tags before it (a release sequence).
-        let mut word = self.words[1].load(Ordering::Relaxed);
-        while (word >> hits_shift(slot)) as u8 & MOST_HITS < MOST_HITS {
-            let more = word + (1 << hits_shift(slot));
-            // ORDERING: Relaxed, both; as above.
-            match self.words[1].compare_exchange_weak(word, more, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => break,
-                Err(actual) => word = actual,
-            }
+        let byte = self.hits_byte(slot);
+        // ORDERING: Relaxed, both; a figure.
+        let before = byte.load(Ordering::Relaxed).rotate_right(slot.hits_shift());
+        if before & MOST_HITS != MOST_HITS {
+            byte.store((before + 1).rotate_left(slot.hits_shift()), Ordering::Relaxed);
         }
     }
 
-    /// For the writer: an empty slot.
     #[inline]
-    pub(super) fn vacant(&self) -> Option<Slot> {
-        self.own_matches(self.own_meta(), 0).next()
+    fn hits_byte(&self, slot: Slot) -> &AtomicU8 {
+        &self.hits[slot.index() / 4]
     }
 
-    /// For the writer: the slots that hold entries, with their tags.
-    pub(super) fn occupied(&self) -> impl Iterator<Item = (Slot, u8)> + use<> {
-        // ORDERING: Relaxed, both; the lock orders writers among themselves.
-        tagged([self.words[0].load(Ordering::Relaxed), self.words[1].load(Ordering::Relaxed)])
+    /// For the writer: the slots that hold entries, with their tags; none in a bucket that has moved.
+    pub(super) fn occupied(&self) -> impl Iterator<Item = (Slot, NonZeroU8)> + use<> {
+        tagged(self.own_tags())
     }
 
-    /// For readers: the slots that hold entries, with their tags, in a bucket whose word 0 was `meta`.
-    pub(super) fn held(&self, meta: Meta) -> impl Iterator<Item = (Slot, u8)> + use<> {
-        // ORDERING: Acquire; pairs with Release in `Bucket::set_tag`: as `meta`.
-        tagged([meta.0, self.words[1].load(Ordering::Acquire)])
+    /// For readers: the slots that have tags. To be asked for before `meta`.
+    pub(super) fn tagged(&self) -> impl Iterator<Item = Slot> + use<> {
+        tagged(self.tags()).map(|(slot, _)| slot)
     }
 
-    /// For readers, of a slot whose tag they saw in a bucket that had not moved.
+    /// For readers, of a slot whose tag they saw: the row that is there, if there is one.
     #[inline]
-    pub(super) fn row(&self, slot: Slot) -> RowId {
-        // ORDERING: Acquire; pairs with Release in `Bucket::set_row`: the node's contents.
-        RowId::from_index(self.rows[slot.index()].load(Ordering::Acquire))
+    pub(super) fn named(&self, slot: Slot) -> Option<Named> {
+        // ORDERING: Acquire; pairs with Release in `Bucket::set_row`: the node's contents, and the tag.
+        Named::from_bits(self.rows[slot.index()].load(Ordering::Acquire))
     }
 
-    /// For the writer, who alone stores it.
+    /// For the writer, who alone stores it: the row in a slot that is not empty.
     #[inline]
     pub(super) fn own_row(&self, slot: Slot) -> RowId {
         // ORDERING: Relaxed; the lock orders writers among themselves.
-        RowId::from_index(self.rows[slot.index()].load(Ordering::Relaxed))
+        let named = Named::from_bits(self.rows[slot.index()].load(Ordering::Relaxed));
+        debug_assert!(named.is_some());
+        // SAFETY: T5: under the lock, a slot that is not empty has a number.
+        unsafe { named.unwrap_unchecked() }.row()
     }
 
-    /// For the writer: the slot that holds the entry of a row. All slots are compared, whichever it is: which
-    /// one that is, no processor can guess.
+    /// For the writer: the slot that holds the entry of a row, in a bucket that has not moved. All slots are compared, whichever
+    /// it is: which one that is, no processor can guess.
     #[inline]
     pub(super) fn slot_of(&self, row: RowId) -> Option<Slot> {
-        let equal = self.equal_rows(row);
-        // An empty slot may still have the number of whoever was there.
-        Slots(equal & PLACES).find(|&slot| self.own_tag(slot) != 0)
+        Slots(self.equal_rows(Named::of(row).bits()) & PLACES).next()
     }
 
-    /// The slots that name a row, empty or not.
+    /// The slots with this number.
     #[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(tidewheel_loom)))]
     #[inline]
     #[allow(unused_unsafe, reason = "compilers since 1.87 know that it is safe")]
-    fn equal_rows(&self, row: RowId) -> u32 {
+    fn equal_rows(&self, number: u32) -> u32 {
         use std::arch::x86_64::{
             __m128i, _mm_cmpeq_epi32, _mm_load_si128, _mm_movemask_epi8, _mm_packs_epi16, _mm_packs_epi32,
             _mm_set1_epi32, _mm_setzero_si128,
@@ -219,54 +245,44 @@ impl Bucket {
         // bucket's begin at its 16th byte, and a bucket at a multiple of 64. And the processor has SSE2.
         let mask = unsafe {
             let rows: *const __m128i = self.rows.as_ptr().cast();
-            let wanted = _mm_set1_epi32(row.index() as i32);
+            let wanted = _mm_set1_epi32(number as i32);
             let [first, second, third] =
                 [0, 1, 2].map(|four| _mm_cmpeq_epi32(_mm_load_si128(rows.add(four)), wanted));
             let halves = [_mm_packs_epi32(first, second), _mm_packs_epi32(third, _mm_setzero_si128())];
             _mm_movemask_epi8(_mm_packs_epi16(halves[0], halves[1]))
         };
-        // The place of a slot is one more than its index.
-        (mask as u32) << 1
+        mask as u32
     }
 
     #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2", not(tidewheel_loom))))]
-    fn equal_rows(&self, row: RowId) -> u32 {
-        Slot::all().filter(|&slot| self.own_row(slot) == row).fold(0, |set, slot| set | 1 << slot.0)
+    fn equal_rows(&self, number: u32) -> u32 {
+        // ORDERING: Relaxed; as `own_row`.
+        let is_it = |slot: &Slot| self.rows[slot.index()].load(Ordering::Relaxed) == number;
+        Slot::all().filter(is_it).fold(0, |set, slot| set | 1 << slot.0)
     }
 
-    /// For the writer: as `tag`.
-    #[inline]
-    fn own_tag(&self, slot: Slot) -> u8 {
-        // ORDERING: Relaxed; as `own_meta`.
-        (self.words[slot.word()].load(Ordering::Relaxed) >> slot.shift()) as u8
-    }
-
-    /// For the writer.
+    /// For the writer: puts a row into a slot that has a tag.
     #[inline]
     pub(super) fn set_row(&self, slot: Slot, row: RowId) {
-        // ORDERING: Release; pairs with Acquire in `Bucket::row`.
-        self.rows[slot.index()].store(row.index(), Ordering::Release);
+        // ORDERING: Release; pairs with Acquire in `Bucket::named`.
+        self.rows[slot.index()].store(Named::of(row).bits(), Ordering::Release);
     }
 }
 
 /// The slots that have a tag in these words.
-fn tagged(words: [u64; 2]) -> impl Iterator<Item = (Slot, u8)> {
-    let tags = Slot::all().map(move |slot| (slot, (words[slot.word()] >> slot.shift()) as u8));
-    tags.filter(|&(_, tag)| tag != 0)
-}
-
-/// Where a slot's hits are in word 1: two bits, in the order of the slots.
-#[inline]
-const fn hits_shift(slot: Slot) -> usize {
-    40 + 2 * slot.index()
+fn tagged(words: [u64; 2]) -> impl Iterator<Item = (Slot, NonZeroU8)> {
+    Slot::all().filter_map(move |slot| {
+        let tag = words[slot.place() / 8] >> (slot.place() % 8 * 8);
+        Some((slot, NonZeroU8::new(tag as u8)?))
+    })
 }
 
 /// Where hits are counted no further.
 const MOST_HITS: u8 = 3;
 
-/// Word 0 of a bucket.
+/// What a bucket says of itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Meta(u64);
+pub(super) struct Meta(u8);
 
 /// A slot, by the byte that holds its tag: one of `PLACES`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -280,23 +296,19 @@ impl Slot {
     #[inline]
     const fn place(self) -> usize {
         // SAFETY: T5: slots come out of `Slots` alone, where there are no other places.
-        unsafe { std::hint::assert_unchecked(self.0 > 0 && self.0 < 13) };
+        unsafe { std::hint::assert_unchecked(self.0 < 12) };
         self.0 as usize
     }
 
     #[inline]
-    const fn word(self) -> usize {
-        self.place() / 8
-    }
-
-    #[inline]
-    const fn shift(self) -> usize {
-        self.place() % 8 * 8
-    }
-
-    #[inline]
     const fn index(self) -> usize {
-        if cfg!(tidewheel_loom) { self.word() } else { self.place() - 1 }
+        if cfg!(tidewheel_loom) { self.place() / 8 } else { self.place() }
+    }
+
+    /// Where its hits are in their byte. (A byte is rotated by that modulo eight.)
+    #[inline]
+    const fn hits_shift(self) -> u32 {
+        2 * self.index() as u32
     }
 }
 
@@ -305,16 +317,19 @@ impl Slot {
 pub(super) struct Slots(u32);
 
 impl Slots {
-    /// The slots that carry `tag`.
+    /// The slots that carry `tag`. (Bytes that are no places are 0, and so no tag's.)
     #[inline]
-    fn of(meta: Meta, more: u64, tag: u8) -> Self {
-        #[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(tidewheel_loom)))]
-        let equal = equal_at_once([meta.0, more], tag);
-        #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2", not(tidewheel_loom))))]
-        let equal = equal([meta.0, more], tag);
-        Self(equal & PLACES)
+    fn of(tags: [u64; 2], tag: NonZeroU8) -> Self {
+        let equal = equal_bytes(tags, tag.get());
+        debug_assert!(equal & !PLACES == 0);
+        Self(equal)
     }
 }
+
+#[cfg(not(all(target_arch = "x86_64", target_feature = "sse2", not(tidewheel_loom))))]
+use equal as equal_bytes;
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(tidewheel_loom)))]
+use equal_at_once as equal_bytes;
 
 /// Which of sixteen bytes are equal to one: a bit for each.
 #[cfg(any(test, not(all(target_arch = "x86_64", target_feature = "sse2", not(tidewheel_loom)))))]
@@ -359,11 +374,17 @@ impl Iterator for Slots {
 }
 
 impl Meta {
-    const MOVED: u64 = 0x80;
-    const OVERFLOW: u64 = 0x7F;
+    const MOVED: u8 = 0x80;
+    const OVERFLOW: u8 = 0x7F;
 
     #[cfg(test)]
     const EMPTY: Self = Self(0);
+
+    /// Whether an entry whose way leads through this bucket is here or nowhere: none lies behind it, and it has not moved.
+    #[inline]
+    pub(super) fn is_the_end(self) -> bool {
+        self.0 == 0
+    }
 
     #[inline]
     pub(super) fn is_moved(self) -> bool {
@@ -381,7 +402,7 @@ impl Meta {
     }
 
     pub(super) fn overflow(self) -> u64 {
-        self.0 & Self::OVERFLOW
+        u64::from(self.0 & Self::OVERFLOW)
     }
 
     pub(super) fn one_more_passed(self) -> Self {
@@ -395,7 +416,7 @@ impl Meta {
     }
 
     /// The count at which it sticks.
-    pub(super) const STUCK: u64 = 127;
+    pub(super) const STUCK: u64 = Self::OVERFLOW as u64;
 }
 
 #[cfg(all(test, not(tidewheel_loom)))]
@@ -409,8 +430,31 @@ mod tests {
         assert_eq!(align_of::<Bucket>(), 64);
     }
 
-    fn bucket(words: [u64; 2]) -> Bucket {
-        Bucket { words: words.map(AtomicU64::new), rows: std::array::from_fn(|_| AtomicU32::new(0)) }
+    /// With these tags where they are not 0, and with rows from 7 on and hits by their slots.
+    fn bucket(tags: [u8; SLOTS]) -> Bucket {
+        let bucket = Bucket::new();
+        for (slot, tag) in Slot::all().zip(tags) {
+            let row = RowId::from_index(7 + slot.index() as u32);
+            assert!(bucket.fill(NonZeroU8::new(tag).unwrap_or(NonZeroU8::MIN), row, hits_of(slot)));
+        }
+        let vacant = Slot::all().zip(tags).filter(|&(_, tag)| tag == 0);
+        vacant.for_each(|(slot, _)| bucket.vacate(slot));
+        bucket
+    }
+
+    fn row_of(slot: Slot) -> RowId {
+        RowId::from_index(7 + slot.index() as u32)
+    }
+
+    fn hits_of(slot: Slot) -> u8 {
+        slot.index() as u8 % (MOST_HITS + 1)
+    }
+
+    /// What everybody sees of each slot.
+    fn seen(bucket: &Bucket) -> Vec<(Option<u8>, Option<RowId>, u8)> {
+        let tags: Vec<_> = bucket.occupied().collect();
+        let tag = |slot| tags.iter().find(|&&(other, _)| other == slot).map(|(_, tag)| tag.get());
+        Slot::all().map(|slot| (tag(slot), bucket.named(slot).map(Named::row), bucket.hits(slot))).collect()
     }
 
     #[test]
@@ -420,53 +464,77 @@ mod tests {
     }
 
     proptest! {
-        /// Against the plain reading of the bytes, for every pair of words there is.
+        /// Against the plain reading of the bytes, few of which are different.
         #[test]
-        fn slots_are_found_as_if_looked_at_one_by_one(words: [u64; 2], tag: u8) {
-            let bucket = bucket(words);
-            let mut bytes = words[0].to_le_bytes()[1..].to_vec();
-            bytes.extend_from_slice(&words[1].to_le_bytes()[..5]);
-            prop_assert!(Slot::all().all(|slot| bucket.tag(slot) == bytes[slot.index()]));
-
-            let found: Vec<_> = bucket.matches(bucket.meta(), tag).collect();
-            prop_assert_eq!(&found, &bucket.own_matches(bucket.own_meta(), tag).collect::<Vec<_>>());
-            let right: Vec<_> = Slot::all().filter(|slot| bytes[slot.index()] == tag).collect();
-            prop_assert_eq!(found, right);
-            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
-            prop_assert_eq!(equal(words, tag), equal_at_once(words, tag));
-
+        fn slots_are_found_as_if_looked_at_one_by_one(tags: [u8; SLOTS], few: bool, tag in 1u8..) {
+            let tags = tags.map(|tag| if few { tag % 4 } else { tag });
+            let tag = NonZeroU8::new(if few { tag % 3 + 1 } else { tag }).unwrap();
+            let bucket = bucket(tags);
+            let found: Vec<_> = bucket.matches(tag).map(Slot::index).collect();
+            let own: Vec<_> = bucket.own_matches(tag).map(Slot::index).collect();
+            let right: Vec<_> = (0..SLOTS).filter(|&at| tags[at] == tag.get()).collect();
+            prop_assert_eq!(&found, &right);
+            prop_assert_eq!(&own, &right);
+            let right: Vec<_> = (0..SLOTS).filter(|&at| tags[at] != 0).collect();
+            let occupied: Vec<_> = bucket.occupied().map(|(slot, _)| slot.index()).collect();
+            prop_assert_eq!(&occupied, &right);
+            let tagged: Vec<_> = bucket.tagged().map(Slot::index).collect();
+            prop_assert_eq!(&tagged, &right);
             for slot in Slot::all() {
-                let row = RowId::from_index(7 + slot.index() as u32);
-                bucket.set_row(slot, row);
-                let found = bucket.slot_of(row);
-                prop_assert_eq!(found, (bytes[slot.index()] != 0).then_some(slot));
-                bucket.set_row(slot, RowId::FIRST);
+                let there = tags[slot.index()] != 0;
+                prop_assert_eq!(bucket.named(slot).map(Named::row), there.then(|| row_of(slot)));
+                prop_assert_eq!(bucket.slot_of(row_of(slot)), there.then_some(slot));
             }
-            prop_assert!(bucket.vacant().is_none_or(|slot| bytes[slot.index()] == 0));
-            prop_assert_eq!(bucket.vacant().is_none(), !bytes.contains(&0));
-            let occupied: Vec<_> = bucket.occupied().map(|(slot, tag)| (slot.index(), tag)).collect();
-            let expected: Vec<_> = (0..SLOTS).filter(|&s| bytes[s] != 0).map(|s| (s, bytes[s])).collect();
-            prop_assert_eq!(occupied, expected);
         }
 
         #[test]
-        fn fields_do_not_disturb_each_other(words: [u64; 2], at in 0..SLOTS, tag: u8) {
-            let bucket = bucket(words);
+        #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+        fn bytes_are_compared_at_once_as_by_words(words: [u64; 2], byte: u8, at in 0usize..16) {
+            prop_assert_eq!(equal(words, byte), equal_at_once(words, byte));
+            let byte = (words[at / 8] >> (at % 8 * 8)) as u8;
+            prop_assert!(equal(words, byte) & 1 << at != 0);
+            prop_assert_eq!(equal(words, byte), equal_at_once(words, byte));
+        }
+
+        #[test]
+        fn fields_do_not_disturb_each_other(
+            tags: [u8; SLOTS], passed in 0u8..=127, at in 0..SLOTS, tag in 1u8.., times in 0u8..5, by in 0u8..5,
+        ) {
+            let bucket = bucket(tags);
+            bucket.set_meta(Meta(passed));
             let slot = Slot::all().nth(at).unwrap();
-            let before: Vec<_> = Slot::all().map(|slot| bucket.tag(slot)).collect();
-            let meta = bucket.meta();
-            bucket.set_tag(slot, tag);
-            for other in Slot::all() {
-                prop_assert_eq!(bucket.tag(other), if other == slot { tag } else { before[other.index()] });
+            let mut right = seen(&bucket);
+            for _ in 0..times {
+                bucket.count_hit(slot);
+                right[at].2 = (right[at].2 + 1).min(MOST_HITS);
+                prop_assert_eq!(&seen(&bucket), &right);
             }
-            prop_assert_eq!(bucket.meta().overflow(), meta.overflow());
-            prop_assert_eq!(bucket.meta().is_moved(), meta.is_moved());
-            bucket.set_meta(bucket.meta().moved());
-            prop_assert!(bucket.meta().is_moved() && bucket.tag(slot) == tag);
-            let passed = bucket.meta().one_more_passed();
-            prop_assert_eq!(passed.overflow(), (meta.overflow() + 1).min(Meta::STUCK));
-            bucket.set_meta(passed);
-            prop_assert_eq!(bucket.tag(slot), tag);
+            prop_assert_eq!(bucket.lower_hits(slot, by), right[at].2);
+            right[at].2 = right[at].2.saturating_sub(by);
+            prop_assert_eq!(&seen(&bucket), &right);
+            bucket.vacate(slot);
+            right[at] = (None, None, right[at].2);
+            prop_assert_eq!(&seen(&bucket), &right);
+            let row = RowId::from_index(99);
+            while let Some(at) = right.iter().position(|(tag, ..)| tag.is_none()) {
+                prop_assert!(bucket.fill(NonZeroU8::new(tag).unwrap(), row, times.min(MOST_HITS)));
+                right[at] = (Some(tag), Some(row), times.min(MOST_HITS));
+                prop_assert_eq!(&seen(&bucket), &right);
+            }
+            prop_assert!(!bucket.fill(NonZeroU8::MIN, row, 0));
+            prop_assert_eq!(&seen(&bucket), &right);
+            let row = RowId::from_index(98);
+            bucket.set_row(slot, row);
+            right[at].1 = Some(row);
+            prop_assert_eq!(&seen(&bucket), &right);
+            prop_assert_eq!(bucket.meta(), Meta(passed));
+            let more = bucket.meta().one_more_passed();
+            prop_assert_eq!(more.overflow(), (u64::from(passed) + 1).min(Meta::STUCK));
+            bucket.set_meta(more.moved());
+            prop_assert!(bucket.meta().is_moved() && bucket.meta().overflow() == more.overflow());
+            prop_assert_eq!(&seen(&bucket), &right);
+            bucket.wipe();
+            prop_assert!(bucket.tagged().next().is_none() && bucket.meta() == more.moved());
         }
     }
 

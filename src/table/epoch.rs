@@ -64,7 +64,7 @@ use std::time::Duration;
 /// A pinned thread: what it can reach stays in memory until this is dropped. Stays on its thread, whose `LOCAL`
 /// has all there is to know of it, so that a pin is nothing to carry around.
 pub(crate) struct Pin {
-    on_this_thread: PhantomData<*const ()>,
+    pub(super) on_this_thread: PhantomData<*const ()>,
 }
 
 /// A thread's place, which others read. Never freed: a thread that ends leaves it to the next.
@@ -187,6 +187,18 @@ impl Drop for Pin {
     }
 }
 
+/// For `Brief`: whether this thread is pinned now and was not before, which took no more than a look.
+#[inline(always)]
+pub(super) fn enter_at_once() -> bool {
+    LOCAL.with(Local::enter_at_once)
+}
+
+/// The end of a pin that was made so.
+#[inline(always)]
+pub(super) fn exit_at_once() {
+    LOCAL.with(Local::exit_at_once);
+}
+
 impl fmt::Debug for Pin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Pin")
@@ -206,6 +218,30 @@ impl Local {
         match self.slot.get() {
             Some(slot) => slot.pin(),
             None => self.enter_otherwise(),
+        }
+    }
+
+    /// Whether nothing else had to be done for the outermost pin than to pin the slot.
+    #[inline(always)]
+    fn enter_at_once(&self) -> bool {
+        match self.slot.get() {
+            Some(slot) if self.pins.get() == 0 => {
+                self.pins.set(1);
+                slot.pin();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    #[inline(always)]
+    fn exit_at_once(&self) {
+        let others = self.pins.get() - 1;
+        self.pins.set(others);
+        // Else there are pins that were made meanwhile, the last of which unpins it.
+        if others == 0 {
+            // SAFETY: T7: a thread has its slot from its first pin until it ends.
+            unsafe { self.slot.get().unwrap_unchecked() }.unpin();
         }
     }
 

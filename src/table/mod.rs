@@ -1,7 +1,7 @@
 //! The table: nodes in buckets, found by readers without a lock. All the `unsafe` there is, but for calls of the C library (`process.rs`)
 //! and one instruction (`time.rs`).
 //!
-//! A [`Table`] is the reader side of a shard and, behind its mutex, the writer side together with
+//! A [`Table`] is the reader side of a shard, its [`Route`], and, behind its mutex, the writer side together with
 //! whatever book-keeping the shard wants under the same lock (`L`). It maps a hash and a key to a node,
 //! and knows a row only as a number, by which it keeps the node too. It never knows why an entry goes,
 //! what a wheel is, or who listens.
@@ -13,6 +13,7 @@
 //! | `memory.rs` | memory for chunks of nodes and rows, and for arrays |
 //! | `bucket.rs` | a cache line of tags and rows' numbers |
 //! | `array.rs` | buckets in one allocation, named by one word |
+//! | `route.rs` | what readers need of a table |
 //! | `read.rs` | how a reader finds a node |
 //! | `walk.rs` | how a reader meets all nodes, and a writer all rows |
 //! | `write.rs` | how a writer changes what readers find |
@@ -20,6 +21,7 @@
 //! | `reclaim.rs` | from unlinked to dropped |
 //! | `pace.rs` | how often writers wait while readers hold it up |
 //! | `epoch.rs` | who looks, and when all who looked are gone |
+//! | `brief.rs` | a pin for a read |
 //!
 //! # Invariants
 //!
@@ -31,27 +33,33 @@
 //! - **T2 Sharing.** Readers get `&K` and `&V` of nodes on any thread, and values are dropped on any
 //!   thread: a table is `Send` and `Sync` only if `K` and `V` are both.
 //! - **T3 Unlinked before retired.** A node becomes debris only when no bucket that a newly pinned reader
-//!   can look at names it: its tag is cleared, its number is overwritten, or its bucket is marked moved
+//!   can look at names it: its number is taken away or overwritten; or its bucket is marked moved and has no tags,
 //!   and the bucket it moved to has let go of it. An array becomes debris only when the root names its
 //!   successor. A reader that is pinned when it loads a number or an address may therefore follow it until it unpins.
 //! - **T4 Freed last, and once.** Contents are dropped and memory is reused only when the batch is ripe,
 //!   which is when every guard is gone that was pinned at the moment of unlinking; or in `Table::drop`,
 //!   whose `&mut self` proves that no reader is left. Taking an item out of the debris is by value.
-//! - **T5 Slots.** A slot with a tag holds the number of a row of this table that has a node, stored before the
-//!   tag. A slot's number stays where it is after the tag is cleared; only a reader that saw the tag follows it. A
-//!   `Slot` is one of those that every bucket has.
+//! - **T5 Slots.** A slot's number is that of a row of this table that has a node, or says that there is none. Under
+//!   the lock, in a bucket that has not moved, a slot has a number if and only if it has a tag; a number is stored after
+//!   its tag, and taken away before it. Of what a moved bucket's numbers name, T3 says who may still look at it. A `Slot` is one
+//!   of those that every bucket has.
 //! - **T6 One writer.** Buckets are stored to only through `Writing`, which holds the table's lock.
-//! - **T7 Slots for ever.** What the chain of the threads' slots names came from a box and is never freed.
+//! - **T7 Slots for ever.** What the chain of the threads' slots names came from a box and is never freed. A thread keeps its
+//!   slot until it ends; no `Brief` is there then.
 //! - **T8 Blocks.** A block of memory has one owner, which alone hands out what is in it. Blocks for rows begin as
 //!   zeros, and a row is a row whatever its bytes are.
 //! - **T9 Homes.** Where a row's number is taken, its chunk is there, and stays there until all numbers of the
 //!   chunk are vacant. A number is taken from before its node is put there until the node is ripe and its
-//!   contents are dropped; so at its place there is nobody to look when it is vacant.
+//!   contents are dropped; so at its place there is nobody to look when it is vacant. A row's number names one of `CHUNKS`
+//!   chunks.
+//! - **T10 Routes.** A cache's routes are made together, of a number that is a power of two, and stay as they are until the cache
+//!   and its tables are gone, each of which owns them.
 //!
 //! # Why no entry that stays is ever missed
 //!
 //! An entry never moves within an array. Its bucket may move to the next array: first its nodes are
-//! stored there, then its `moved` mark. A reader that finds the mark goes on along the old array
+//! stored there, then its `moved` mark, then its tags go. A reader looks at a bucket's tags first, and, if that is not
+//! where it finds its entry, at the mark. If the mark is there it goes on along the old array
 //! (entries that passed this bucket may lie behind it, in buckets that have not moved), and, if it has
 //! found nothing, looks in the next array. A writer puts a new key into the next array only after the
 //! key's home bucket has moved, so that the mark on the way is there for every reader. Overflow counts
@@ -60,6 +68,7 @@
 #![allow(unsafe_code)]
 
 mod array;
+mod brief;
 mod bucket;
 mod epoch;
 mod memory;
@@ -69,27 +78,27 @@ mod nodes;
 mod pace;
 mod read;
 mod reclaim;
+mod route;
 mod walk;
 mod write;
 
+pub(crate) use brief::Brief;
 #[cfg(tidewheel_loom)]
 pub(crate) use epoch::{Grace, push};
 pub(crate) use epoch::{Pin, inherit, push_on};
 pub(crate) use node::{Node, Seal, Touch};
 pub(crate) use pace::Hold;
-pub(crate) use read::same_as;
+pub(crate) use read::{Look, same_as};
 pub(crate) use reclaim::{CATCH_UP, HELP, Ripe, Sealed, Unlinked};
+pub(crate) use route::{Route, RouteEnd, Routes};
 pub(crate) use walk::{Cursor, Met};
 pub(crate) use write::{Place, Writing};
 
 use crate::process::fork::Kept;
 use crate::rows::RowId;
-use crate::sync::atomic::{AtomicPtr, Ordering};
 use crate::sync::{Alarm, Arc, CachePadded, Mutex, MutexGuard};
-use array::Array;
-use bucket::Bucket;
-use nodes::Homes;
 use std::fmt;
+use std::marker::PhantomData;
 use write::Writer;
 
 /// Has a value brought near, for whoever comes for it soon.
@@ -100,9 +109,7 @@ pub(crate) fn fetch<T>(at: &T) {
 
 /// Nodes for readers, and behind a mutex the means to change them.
 pub(crate) struct Table<K, V, L> {
-    /// The array where readers begin. A tagged address.
-    root: CachePadded<AtomicPtr<Bucket>>,
-    homes: Homes<K, V>,
+    route: RouteEnd<K, V>,
     side: CachePadded<Mutex<Side<K, V, L>>>,
 }
 
@@ -118,29 +125,17 @@ unsafe impl<K: Send + Sync, V: Send + Sync, L: Send> Sync for Table<K, V, L> {}
 
 impl<K, V, L> Table<K, V, L> {
     /// An empty table with room for `capacity` entries.
-    pub(crate) fn new(capacity: usize, ledger: L) -> Self {
+    pub(crate) fn new(capacity: usize, ledger: L, route: RouteEnd<K, V>) -> Self {
         epoch::settle();
-        let writer = Writer::new(capacity);
-        Self {
-            root: CachePadded::new(AtomicPtr::new(writer.root().tagged())),
-            homes: Homes::new(),
-            side: CachePadded::new(Mutex::new(Side { writer, ledger })),
-        }
+        let writer = Writer::new(capacity, route.at);
+        route.at.set_root(writer.root());
+        Self { route, side: CachePadded::new(Mutex::new(Side { writer, ledger })) }
     }
 
+    /// The readers' side.
     #[inline]
-    fn root(&self) -> Array {
-        // ORDERING: Acquire; pairs with Release in `Table::set_root`: the array's contents.
-        let tagged = self.root.load(Ordering::Acquire);
-        // SAFETY: T1.
-        let root = unsafe { Array::from_tagged(tagged) };
-        // SAFETY: T1: the root always names an array.
-        unsafe { root.unwrap_unchecked() }
-    }
-
-    fn set_root(&self, array: Array) {
-        // ORDERING: Release; pairs with Acquire in `Table::root`.
-        self.root.store(array.tagged(), Ordering::Release);
+    pub(crate) fn route(&self) -> &Route<K, V> {
+        &self.route.at
     }
 
     /// Has the table stand still while the process forks. `find` is where it lies in its owner.
@@ -160,7 +155,7 @@ impl<K, V, L> Table<K, V, L> {
     /// Takes the lock. Pin before, never under it.
     #[inline]
     pub(crate) fn lock(&self) -> Locked<'_, K, V, L> {
-        Locked { table: self, side: self.side.lock() }
+        Locked { side: self.side.lock() }
     }
 }
 
@@ -170,7 +165,7 @@ impl<K, V, L> Drop for Table<K, V, L> {
         // seen here.
         let mut side = self.side.lock();
         // SAFETY: T4: `&mut self` proves that no reader is left: they borrow the table.
-        unsafe { side.writer.dispose_all(&self.homes) };
+        unsafe { side.writer.dispose_all(&self.route.at.homes) };
     }
 }
 
@@ -191,7 +186,6 @@ impl<A: ?Sized, K, V, L> HeldTable<A, K, V, L> {
 
 /// The lock of a table, held.
 pub(crate) struct Locked<'t, K, V, L> {
-    table: &'t Table<K, V, L>,
     side: MutexGuard<'t, Side<K, V, L>>,
 }
 
@@ -200,14 +194,14 @@ impl<'t, K, V, L> Locked<'t, K, V, L> {
     #[inline]
     pub(crate) fn parts(&mut self) -> (Writing<'_, 't, K, V, L>, &mut L) {
         let Side { writer, ledger } = &mut *self.side;
-        (Writing { table: self.table, writer }, ledger)
+        (Writing { route: writer.route, writer, of: PhantomData }, ledger)
     }
 }
 
 impl<K, V, L> Table<K, V, L> {
     /// Drops ripe debris, and returns the numbers that are vacant now. Runs destructors: never under a lock.
     pub(crate) fn dispose(&self, ripe: Ripe<K, V>) -> Vec<RowId> {
-        ripe.dispose(&self.homes)
+        ripe.dispose(&self.route.at.homes)
     }
 }
 

@@ -27,6 +27,7 @@ use super::array::{Array, Pages, room};
 use super::bucket::SLOTS;
 use super::write::{Writer, Writing};
 use crate::rows::RowId;
+use std::num::NonZeroU8;
 
 /// Buckets that an insert moves at least while a move is under way.
 const MOVES: usize = 1;
@@ -36,7 +37,7 @@ const STEP: u32 = 4;
 
 /// The smallest array with this much room, as a power of two.
 pub(super) fn log2_for(entries: usize) -> u32 {
-    (0..).find(|&log2| room(log2) >= entries).unwrap_or(0)
+    (0..Array::MOST_LOG2).find(|&log2| room(log2) >= entries).unwrap_or(Array::MOST_LOG2)
 }
 
 impl<K, V> Writer<K, V> {
@@ -59,13 +60,14 @@ impl<K, V> Writer<K, V> {
             return;
         }
         // Where most of them go, in an array twice or half as large.
-        for target in [index, index + self.current.buckets()] {
+        let first = next.start((index as u64 * (1 << 32) / self.current.buckets() as u64) as u32);
+        for target in [first, first + 1] {
             if self.pages.is_first(target & next.mask()) {
                 next.own(target).touch();
             }
         }
         // All homes first: the rows are far from each other, and so are fetched at once.
-        let mut entries = [(RowId::FIRST, 0, 0, 0); SLOTS];
+        let mut entries = [(RowId::FIRST, 0, NonZeroU8::MIN, 0); SLOTS];
         let mut count = 0;
         for ((slot, tag), entry) in bucket.occupied().zip(&mut entries) {
             let row = bucket.own_row(slot);
@@ -75,8 +77,10 @@ impl<K, V> Writer<K, V> {
         for &(row, home, tag, hits) in &entries[..count] {
             next.put(home, tag, row, hits);
         }
-        // Only now: a reader that sees the mark must find the entries in the next array.
         bucket.set_meta(bucket.own_meta().moved());
+        // Only now: a reader that finds no tags must see the mark, and find the entries in the next array. From here on
+        // nobody comes to what the slots still name, which may be unlinked there (T3).
+        bucket.wipe();
     }
 
     /// The size that would do, as a power of two; with room for another entry in any case (M2).
@@ -128,7 +132,7 @@ impl<K, V, L> Writing<'_, '_, K, V, L> {
         writer.cursor = end;
         if end == buckets {
             writer.next = None;
-            self.table.set_root(next);
+            self.route.set_root(next);
             let old = std::mem::replace(&mut writer.current, next);
             // SAFETY: T3: the root names its successor, and all its buckets are marked moved.
             unsafe { writer.debris.add_array(old) };
@@ -161,7 +165,7 @@ mod tests {
     use super::{MOVES, STEP};
     use crate::hash::HashBits;
     use crate::rows::RowId;
-    use crate::table::Table;
+    use crate::table::{Routes, Table};
     use crate::time::Deadline;
     use proptest::prelude::*;
     use std::hash::{BuildHasherDefault, DefaultHasher};
@@ -185,7 +189,12 @@ mod tests {
 
     impl Queue {
         fn new() -> Self {
-            Self { table: Table::new(0, ()), homes: Vec::new(), first: 0, most_moved: 0 }
+            Self {
+                table: Table::new(0, (), Routes::new(1).end(0)),
+                homes: Vec::new(),
+                first: 0,
+                most_moved: 0,
+            }
         }
 
         fn insert(&mut self, count: usize) {
@@ -273,9 +282,9 @@ mod tests {
         let mut queue = Queue::new();
         queue.insert(30_000);
         queue.remove(30_000);
-        let mut sizes = vec![queue.table.root().log2()];
+        let mut sizes = vec![queue.table.route().root().log2()];
         while queue.shrink(1_000, 1) {
-            sizes.push(queue.table.root().log2());
+            sizes.push(queue.table.route().root().log2());
         }
         sizes.dedup();
         assert_eq!(sizes, [12, 8, 4, 0]);

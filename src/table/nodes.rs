@@ -1,6 +1,6 @@
 //! Where nodes are: in chunks that never move, addressed by the numbers of their rows.
 //!
-//! Readers have [`Homes`]: the first node of each chunk. Writers have [`Nodes`], which owns the chunks. Neither
+//! Readers have [`Homes`]: where each chunk is. Writers have [`Nodes`], which owns the chunks. Neither
 //! knows which numbers are taken.
 
 use super::memory::{Block, keep};
@@ -9,51 +9,107 @@ use crate::rows::{CHUNKS, RowId, chunk_size};
 use crate::sync::atomic::{AtomicPtr, Ordering};
 use crate::time::Deadline;
 use std::ops::Range;
-use std::ptr::null_mut;
+use std::ptr::without_provenance_mut;
 
-/// As many as a number can name, so that no look-up needs a check.
-const NAMES: usize = 32;
+/// A row's number as a slot holds it, and as whoever looks for a node takes it: with its highest bit set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Named(u32);
 
-/// The first node of each chunk, for readers.
+impl Named {
+    const MARK: u32 = 1 << 31;
+
+    #[inline]
+    pub(super) fn of(row: RowId) -> Self {
+        Self(row.index() | Self::MARK)
+    }
+
+    /// What a slot holds, unless that is nothing.
+    #[inline]
+    pub(super) fn from_bits(bits: u32) -> Option<Self> {
+        (bits & Self::MARK != 0).then_some(Self(bits))
+    }
+
+    #[inline]
+    pub(super) fn bits(self) -> u32 {
+        self.0
+    }
+
+    #[inline]
+    pub(super) fn row(self) -> RowId {
+        RowId::from_index(self.0 & !Self::MARK)
+    }
+
+    /// As that of the row, in one step where the mark is known to be there.
+    #[inline]
+    fn chunk(self) -> usize {
+        RowId::from_index(self.0).chunk() - RowId::from_index(Self::MARK).chunk()
+    }
+}
+
+/// The chunks for readers: for each the address where the node of number 0 would be, if it was of this chunk. So a
+/// number is all that it takes to get from there to a node of the chunk, without taking it apart.
 pub(super) struct Homes<K, V>([AtomicPtr<Node<K, V>>; NAMES]);
+
+/// As many as fit beside the root, and as many chunks as there can be.
+const NAMES: usize = 31;
+
+/// No chunk. No chunk has this address, which is odd.
+fn nowhere<T>() -> *mut T {
+    without_provenance_mut(1)
+}
 
 impl<K, V> Homes<K, V> {
     pub(super) fn new() -> Self {
-        const { assert!(CHUNKS <= NAMES) };
-        Self(std::array::from_fn(|_| AtomicPtr::new(null_mut())))
+        const { assert!(CHUNKS <= NAMES && align_of::<Node<K, V>>() > 1) };
+        Self(std::array::from_fn(|_| AtomicPtr::new(nowhere())))
+    }
+
+    /// What there is of a chunk that a row's number names.
+    #[inline]
+    fn zeroth(&self, named: Named) -> *mut Node<K, V> {
+        debug_assert!(named.chunk() < CHUNKS);
+        // SAFETY: T9: no number names another chunk.
+        let zeroth = unsafe { self.0.get_unchecked(named.chunk()) };
+        // ORDERING: Relaxed; whoever has a row's number from a bucket, or has the lock, sees what was stored here
+        // before it got there (Release in `Bucket::set_row`, Acquire in `Bucket::named`). It changes only while no
+        // number of the chunk is taken.
+        zeroth.load(Ordering::Relaxed)
     }
 
     /// The address of a node whose chunk is there (T9).
     #[inline]
+    pub(super) fn named(&self, named: Named) -> *mut Node<K, V> {
+        self.zeroth(named).wrapping_add(named.bits() as usize)
+    }
+
+    /// The same for a row.
+    #[inline]
     pub(super) fn node(&self, row: RowId) -> *mut Node<K, V> {
-        // ORDERING: Relaxed; whoever has a row's number from a bucket, or has the lock, sees what was stored here
-        // before it got there (Release in `Bucket::set_row`, Acquire in `Bucket::row`). It changes only while no
-        // number of the chunk is taken.
-        let first = self.0[row.chunk() % NAMES].load(Ordering::Relaxed);
-        first.wrapping_add(row.offset())
+        self.named(Named::of(row))
     }
 
     /// The number of a node that is in one of the chunks: of one that a reader who is still pinned has found.
     pub(super) fn number(&self, node: &Node<K, V>) -> Option<RowId> {
         let address = std::ptr::from_ref(node).addr();
         (0..CHUNKS).find_map(|chunk| {
-            // ORDERING: Relaxed; as in `node`.
-            let first = self.0[chunk].load(Ordering::Relaxed);
+            // ORDERING: Relaxed; as in `zeroth`.
+            let zeroth = self.0[chunk].load(Ordering::Relaxed);
+            let first = zeroth.wrapping_add(Named::of(RowId::at(chunk, 0)).bits() as usize);
             let offset = address.checked_sub(first.addr())? / size_of::<Node<K, V>>();
-            (!first.is_null() && offset < chunk_size(chunk)).then(|| RowId::at(chunk, offset))
+            (zeroth != nowhere() && offset < chunk_size(chunk)).then(|| RowId::at(chunk, offset))
         })
     }
 
     /// For the writer, who alone stores it.
-    #[inline]
-    fn has(&self, chunk: usize) -> bool {
-        // ORDERING: Relaxed; the lock orders writers among themselves.
-        !self.0[chunk % NAMES].load(Ordering::Relaxed).is_null()
+    fn set(&self, chunk: usize, first: *mut Node<K, V>) {
+        let zeroth = first.wrapping_sub(Named::of(RowId::at(chunk, 0)).bits() as usize);
+        // ORDERING: Relaxed; see `zeroth`.
+        self.0[chunk].store(zeroth, Ordering::Relaxed);
     }
 
-    fn set(&self, chunk: usize, first: *mut Node<K, V>) {
-        // ORDERING: Relaxed; see `node`.
-        self.0[chunk].store(first, Ordering::Relaxed);
+    fn forget(&self, chunk: usize) {
+        // ORDERING: Relaxed; see `zeroth`.
+        self.0[chunk].store(nowhere(), Ordering::Relaxed);
     }
 }
 
@@ -82,10 +138,13 @@ impl<K, V> Nodes<K, V> {
         entry: &mut Option<(K, V)>,
         deadline: Deadline,
     ) {
-        if !homes.has(row.chunk()) {
+        let named = Named::of(row);
+        let mut zeroth = homes.zeroth(named);
+        if zeroth == nowhere() {
             self.add_chunk(homes, row.chunk());
+            zeroth = homes.zeroth(named);
         }
-        let place = homes.node(row);
+        let place = zeroth.wrapping_add(named.bits() as usize);
         // SAFETY: T9: within a chunk that is there, and nobody looks at it.
         unsafe {
             Node::make(place, entry, deadline);
@@ -106,7 +165,7 @@ impl<K, V> Nodes<K, V> {
     /// T9: the numbers are vacant.
     pub(super) unsafe fn discard(&mut self, homes: &Homes<K, V>, chunk: usize, rows: Range<usize>) {
         if rows.len() == chunk_size(chunk) {
-            homes.set(chunk, null_mut());
+            homes.forget(chunk);
             let block = self.chunks.get_mut(chunk).and_then(Option::take);
             if cfg!(tidewheel_loom) {
                 // For models: a late look finds a dead canary, and not just any memory.

@@ -2,12 +2,14 @@
 //!
 //! Knows no clock: whether the entry is alive is the caller's question to the node.
 
-use super::bucket::{Bucket, Meta, Slot};
+use super::bucket::Bucket;
 use super::epoch::Pin;
-use super::{Node, Table};
+use super::nodes::Named;
+use super::{Node, Route};
 use crate::hash::HashBits;
 use crate::rows::RowId;
 use equivalent::Equivalent;
+use std::num::NonZeroU8;
 
 /// Whether a stored key is the one that is looked for. Not a closure at each call, which would be a type of its own each time: so
 /// look-ups of a key's type are compiled once for all of them.
@@ -19,34 +21,61 @@ where
     move |other| key.equivalent(other)
 }
 
-impl<K, V, L> Table<K, V, L> {
-    /// The node of a key, if there is one.
-    ///
-    /// Each look-up begins at the root; a pin remembers no array. Most end in the key's home bucket, so that
-    /// much is compiled into the caller. With `COUNT`, what is found was hit once more.
+/// What a first look finds.
+pub(crate) enum Look<'g, K, V> {
+    Here(&'g Node<K, V>),
+    /// The key is not in the table.
+    Nowhere,
+    /// It may be anywhere.
+    Unclear,
+}
+
+impl<K, V> Route<K, V> {
+    /// A first look, which is all that nearly every look-up takes: at the key's home bucket, and there at the first slot
+    /// that carries its tag. It is compiled into the caller, and keeps nothing for one that goes on: who has to, begins anew.
+    /// If it `counts`, what is found was hit once more.
     #[inline(always)]
-    pub(crate) fn find<'g, const COUNT: bool>(
+    pub(crate) fn look<'g>(
         &'g self,
         hash: HashBits,
         is_key: impl Fn(&K) -> bool,
+        counts: bool,
         _pin: &'g Pin,
-    ) -> Option<&'g Node<K, V>> {
+    ) -> Look<'g, K, V> {
         // SAFETY: T1: we are pinned since before we loaded the array's address.
-        let bucket = unsafe { self.root().bucket(hash.home() as usize) };
-        let meta = bucket.meta();
-        if !meta.is_moved() {
-            match bucket.matches(meta, hash.tag()).next() {
-                // The first that matches is nearly always the one.
-                Some(slot) => {
-                    if let Some(node) = self.find_at::<COUNT>(bucket, slot, hash.tag(), &is_key) {
-                        return Some(node);
-                    }
+        let bucket = unsafe { self.root().first_of(hash.home()) };
+        match bucket.matches(hash.tag()).next() {
+            Some(slot) => {
+                let Some(named) = bucket.named(slot) else { return Look::Unclear };
+                let node = self.node_of(named);
+                if !is_key(node.key()) {
+                    return Look::Unclear;
                 }
-                None if !meta.has_overflow() => return None,
-                None => {}
+                if counts {
+                    bucket.count_hit(slot);
+                }
+                Look::Here(node)
             }
+            None if bucket.meta().is_the_end() => Look::Nowhere,
+            None => Look::Unclear,
         }
-        self.find_further::<COUNT>(hash, is_key)
+    }
+
+    /// The node of a key, if there is one. Each look-up begins at the root; a pin remembers no array. If it `counts`,
+    /// what is found was hit once more.
+    #[inline]
+    pub(crate) fn find<'g>(
+        &'g self,
+        hash: HashBits,
+        is_key: impl Fn(&K) -> bool,
+        counts: bool,
+        pin: &'g Pin,
+    ) -> Option<&'g Node<K, V>> {
+        match self.look(hash, &is_key, counts, pin) {
+            Look::Here(node) => Some(node),
+            Look::Nowhere => None,
+            Look::Unclear => self.find_further(hash, is_key, counts),
+        }
     }
 
     /// The number of a node that was found under this pin.
@@ -57,16 +86,16 @@ impl<K, V, L> Table<K, V, L> {
     /// Has the bucket where a look-up begins brought near.
     #[inline]
     pub(crate) fn fetch_bucket(&self, hash: HashBits) {
-        self.root().fetch(hash.home() as usize);
+        self.root().fetch(self.root().start(hash.home()));
     }
 
     /// Has the node brought near that a look-up looks at first.
     #[inline]
     pub(crate) fn fetch_first(&self, hash: HashBits, _pin: &Pin) {
         // SAFETY: T1: we are pinned since before we loaded the array's address.
-        let bucket = unsafe { self.root().bucket(hash.home() as usize) };
-        if let Some(slot) = bucket.matches(bucket.meta(), hash.tag()).next() {
-            super::memory::fetch(self.homes.node(bucket.row(slot)));
+        let bucket = unsafe { self.root().first_of(hash.home()) };
+        if let Some(named) = bucket.matches(hash.tag()).next().and_then(|slot| bucket.named(slot)) {
+            super::memory::fetch(self.homes.named(named));
         }
     }
 
@@ -74,25 +103,21 @@ impl<K, V, L> Table<K, V, L> {
     /// pinned.
     #[cold]
     #[inline(never)]
-    fn find_further<const COUNT: bool>(
-        &self,
-        hash: HashBits,
-        is_key: impl Fn(&K) -> bool,
-    ) -> Option<&Node<K, V>> {
-        let (tag, home) = (hash.tag(), hash.home() as usize);
+    fn find_further(&self, hash: HashBits, is_key: impl Fn(&K) -> bool, counts: bool) -> Option<&Node<K, V>> {
+        let tag = hash.tag();
         let mut array = self.root();
         loop {
+            let start = array.start(hash.home());
             let mut moved = false;
             for step in 0..array.buckets() {
                 // SAFETY: T1: we are pinned since before we loaded the array's address.
-                let bucket = unsafe { array.bucket(home.wrapping_add(step)) };
-                let meta = bucket.meta();
-                if meta.is_moved() {
-                    // What its slots still name may have been unlinked in the next array (T3).
-                    moved = true;
-                } else if let Some(node) = self.find_here::<COUNT>(bucket, meta, tag, &is_key) {
+                let bucket = unsafe { array.bucket(start + step) };
+                if let Some(node) = self.find_here(bucket, tag, &is_key, counts) {
                     return Some(node);
                 }
+                // Only now: had its entries moved when we looked at its tags, then its mark is there.
+                let meta = bucket.meta();
+                moved |= meta.is_moved();
                 if !meta.has_overflow() {
                     break;
                 }
@@ -105,39 +130,36 @@ impl<K, V, L> Table<K, V, L> {
         }
     }
 
-    /// The node of a key in a bucket that has not moved, as far as its first word said.
-    fn find_here<const COUNT: bool>(
+    /// The node of a key in a bucket, if it was there; none is in one that has moved.
+    fn find_here(
         &self,
         bucket: &Bucket,
-        meta: Meta,
-        tag: u8,
+        tag: NonZeroU8,
         is_key: impl Fn(&K) -> bool,
+        counts: bool,
     ) -> Option<&Node<K, V>> {
-        bucket.matches(meta, tag).find_map(|slot| self.find_at::<COUNT>(bucket, slot, tag, &is_key))
+        bucket.matches(tag).find_map(|slot| {
+            let node = self.node_of(bucket.named(slot)?);
+            if !is_key(node.key()) {
+                return None;
+            }
+            if counts {
+                bucket.count_hit(slot);
+            }
+            Some(node)
+        })
     }
 
-    /// The node in a slot that carries the tag, if it is the key's.
+    /// The node of a row, from a slot whose tag was the right one.
+    ///
+    /// That slot may have been emptied and filled again since we saw its tag. Whatever row is there now, whoever looks
+    /// next finds it: its tag was there before it. (If none is, the key was out of the table at some moment of this
+    /// look-up, so not to find it is right.)
     #[inline(always)]
-    fn find_at<const COUNT: bool>(
-        &self,
-        bucket: &Bucket,
-        slot: Slot,
-        tag: u8,
-        is_key: impl Fn(&K) -> bool,
-    ) -> Option<&Node<K, V>> {
-        // SAFETY: T5: the tag was there, so the row has a node. T3: the caller is pinned.
-        let node = unsafe { &*self.homes.node(bucket.row(slot)) };
+    fn node_of(&self, named: Named) -> &Node<K, V> {
+        // SAFETY: T5: a row that a slot names has a node. T3: the caller is pinned.
+        let node = unsafe { &*self.homes.named(named) };
         node.canary.look();
-        // The slot may have been cleared and filled again since we saw its tag, with a node whose own tag is
-        // not there yet: whoever looks next could miss what we return. So the tag must be there still, or
-        // again. (If it is not, the key was out of the table at some moment of this look-up, so not to find it
-        // is right.)
-        if !is_key(node.key()) || bucket.tag(slot) != tag {
-            return None;
-        }
-        if COUNT {
-            bucket.count_hit(slot);
-        }
-        Some(node)
+        node
     }
 }

@@ -7,20 +7,20 @@
 //!
 //! # Turns
 //!
-//! An entry's *turn* is its home with the bits in reverse order: what chooses its home bucket comes first. So
+//! An entry's *turn* is its home, whose highest bits choose the bucket. So
 //! the entries whose home is one bucket are a *stretch* of turns, in an array of any size, and in an array
-//! twice as large the same stretch is two buckets:
+//! twice as large the same stretch is two buckets, which follow each other:
 //!
 //! ```text
 //! turns        0 ............................................ 2^32
 //! 2 buckets    |          0            |          1            |
-//! 4 buckets    |    0      |    2      |    1      |    3      |
-//! 8 buckets    |  0  |  4  |  2  |  6  |  1  |  5  |  3  |  7  |
+//! 4 buckets    |    0      |    1      |    2      |    3      |
+//! 8 buckets    |  0  |  1  |  2  |  3  |  4  |  5  |  6  |  7  |
 //! ```
 //!
 //! A walk goes by turns: it looks at a stretch, then at the one that follows, and how long a stretch is may be
-//! decided anew each time. (The idea is that of the cursor of `SCAN` in Redis, by Pieter Noordhuis; there a table
-//! has no overflow and does not move under the eyes of the one who looks.)
+//! decided anew each time. (The idea is that of the cursor of `SCAN` in Redis, by Pieter Noordhuis; there the lowest bits choose, so
+//! that turns are homes with their bits in reverse order, and a table has no overflow and does not move under the eyes of the one who looks.)
 //!
 //! # Why an entry that stays is met exactly once
 //!
@@ -32,16 +32,16 @@
 //!   turn is in one stretch, and whatever is met while a stretch is looked at and has another turn is passed over: by
 //!   W1, no entry is met in two stretches.
 //! - **W3 At least once.** An entry of the stretch is, at each moment, in a bucket on the way from its home in one
-//!   array, under a tag that stays, and that bucket has not moved; the way to it leads through buckets that count
-//!   it as passed. The walk goes that way in the root. If it finds the bucket unmoved, it meets the entry there: it
-//!   sees the tag, and follows the number, or one that took its place. If it finds it moved, the entry was put into the next
-//!   array before the mark, and the walk looks for the rest of that home there. An entry that was never in the
+//!   array, under a tag that stays until that bucket has moved; the way to it leads through buckets that count
+//!   it as passed. The walk goes that way in the root. If it sees the tag, it meets the entry there, and follows the
+//!   number, or one that took its place. If it does not, the bucket had moved: the entry was put into the next
+//!   array before the mark, and the mark was there before the tag went, so the walk finds it, and looks for that home there. An entry that was never in the
 //!   root was inserted after its home bucket had moved, so there is a mark on its way too.
 //! - **W4 At most once.** In one array an entry has one slot as long as it stays, and each home is looked at once.
-//!   It may be met in two arrays: in a bucket that had not moved when it was looked at, and, since another on the way
-//!   had, in the next one, to which the first has moved meanwhile. Its number tells nothing then (it may have been
+//!   It may be met in two arrays: in a bucket that had not moved when it was looked at, and in the next one, to which that
+//!   bucket has moved meanwhile. Its number tells nothing then (it may have been
 //!   replaced in between), nor does the mark (it comes after the entries); so keys are compared, of those few.
-//! - **W5 Not before its time.** A slot whose tag is not the same after its node was looked at is passed over, as
+//! - **W5 Not before its time.** An entry is met by the number in its slot, which comes after its tag, as
 //!   in a look-up. So who meets an entry finds it with a look-up that follows, unless it has gone.
 //!
 //! An entry that is removed and inserted again may be met in both slots, or in none.
@@ -52,7 +52,7 @@
 //! of the two arrays that there may be.
 
 use super::array::Array;
-use super::bucket::{Bucket, Meta};
+use super::bucket::Bucket;
 use super::epoch::Pin;
 use super::{Node, Table, Writing, memory};
 use crate::hash::HashBits;
@@ -100,9 +100,9 @@ impl Stretch {
         })
     }
 
-    /// The bucket where its entries are at home, modulo the number of buckets.
-    fn home(self) -> usize {
-        (self.from as u32).reverse_bits() as usize
+    /// A home of its entries: all are of one bucket, in the array that it was cut for.
+    fn home(self) -> u32 {
+        self.from as u32
     }
 
     fn has(self, hash: HashBits) -> bool {
@@ -110,7 +110,7 @@ impl Stretch {
     }
 
     pub(crate) fn has_home(self, home: u32) -> bool {
-        (self.from..self.to).contains(&u64::from(home.reverse_bits()))
+        (self.from..self.to).contains(&u64::from(home))
     }
 }
 
@@ -129,12 +129,12 @@ impl<K, V, L> Table<K, V, L> {
     ) where
         K: Eq,
     {
-        let root = self.root();
+        let root = self.route.at.root();
         let next = |from: u64| Stretch::cut_all(from, END, root.log2()).take(HANDFUL);
         let behind = |from: u64| next(from).last().map_or(END, |stretch| stretch.to);
         let end = behind(cursor.0);
         // The buckets of the call after the next, whose numbers the next one goes by to fetch nodes.
-        next(behind(end)).for_each(|stretch| root.fetch(stretch.home()));
+        next(behind(end)).for_each(|stretch| root.fetch(root.start(stretch.home())));
         next(end).for_each(|stretch| self.fetch_nodes(root, stretch));
         for stretch in next(cursor.0) {
             self.walk_stretch(root, stretch, hash_of, met);
@@ -148,9 +148,9 @@ impl<K, V, L> Table<K, V, L> {
             return;
         }
         // SAFETY: T1: the caller is pinned since before it loaded the array's address.
-        let bucket = unsafe { array.bucket(stretch.home()) };
-        for (slot, _) in bucket.held(bucket.meta()) {
-            memory::fetch(self.homes.node(bucket.row(slot)));
+        let bucket = unsafe { array.first_of(stretch.home()) };
+        for named in bucket.tagged().filter_map(|slot| bucket.named(slot)) {
+            memory::fetch(self.route.at.homes.named(named));
         }
     }
 
@@ -168,14 +168,11 @@ impl<K, V, L> Table<K, V, L> {
         let mut moved = false;
         for step in 0..array.buckets() {
             // SAFETY: T1: the caller is pinned since before it loaded the array's address.
-            let bucket = unsafe { array.bucket(stretch.home().wrapping_add(step)) };
+            let bucket = unsafe { array.bucket(array.start(stretch.home()) + step) };
+            self.meet(bucket, stretch, hash_of, met);
+            // Only now, as in a look-up.
             let meta = bucket.meta();
-            if meta.is_moved() {
-                // What its slots still name may have been unlinked in the next array (T3).
-                moved = true;
-            } else {
-                self.meet(bucket, meta, stretch, hash_of, met);
-            }
+            moved |= meta.is_moved();
             if !meta.has_overflow() {
                 break;
             }
@@ -196,18 +193,17 @@ impl<K, V, L> Table<K, V, L> {
     fn meet<'g>(
         &'g self,
         bucket: &Bucket,
-        meta: Meta,
         stretch: Stretch,
         hash_of: &impl Fn(&K) -> HashBits,
         met: &mut Vec<Met<'g, K, V>>,
     ) {
-        for (slot, tag) in bucket.held(meta) {
-            // SAFETY: T5: the tag was there, so the row has a node. T3: the caller is pinned.
-            let node = unsafe { &*self.homes.node(bucket.row(slot)) };
+        // A slot that names no row is passed over: see W5.
+        for named in bucket.tagged().filter_map(|slot| bucket.named(slot)) {
+            // SAFETY: T5: a row that a slot names has a node. T3: the caller is pinned.
+            let node = unsafe { &*self.route.at.homes.named(named) };
             node.canary.look();
             let hash = hash_of(node.key());
-            // The tag again: see W5.
-            if stretch.has(hash) && bucket.tag(slot) == tag {
+            if stretch.has(hash) {
                 met.push((hash, node));
             }
         }
@@ -232,10 +228,10 @@ impl<K, V, L> Writing<'_, '_, K, V, L> {
         let end = next(from).last().filter(|_| self.len() != 0).map_or(END, |last| last.to);
         cursor.0 = end;
         if self.len() != 0 {
-            next(end).for_each(|stretch| self.fetch(stretch.home() as u32));
+            next(end).for_each(|stretch| self.fetch(stretch.home()));
             let homes = || next(from).flat_map(|home| self.arrays().map(move |array| (array, home)));
             for (array, home) in homes() {
-                let bucket = array.own(home.home());
+                let bucket = array.own(array.start(home.home()));
                 for (slot, _) in bucket.occupied() {
                     fetch(bucket.own_row(slot));
                     self.fetch_node(bucket.own_row(slot));
@@ -252,12 +248,10 @@ impl Array {
     /// Meets the rows of the entries of one home, or of a part of those.
     fn meet_all(self, stretch: Stretch, home_of: impl Fn(RowId) -> u32, met: &mut Vec<RowId>) {
         for step in 0..self.buckets() {
-            let bucket = self.own(stretch.home().wrapping_add(step));
+            let bucket = self.own(self.start(stretch.home()) + step);
             let meta = bucket.own_meta();
-            if !meta.is_moved() {
-                let rows = bucket.occupied().map(|(slot, _)| bucket.own_row(slot));
-                met.extend(rows.filter(|&row| stretch.has_home(home_of(row))));
-            }
+            let rows = bucket.occupied().map(|(slot, _)| bucket.own_row(slot));
+            met.extend(rows.filter(|&row| stretch.has_home(home_of(row))));
             if !meta.has_overflow() {
                 break;
             }
@@ -296,11 +290,11 @@ mod tests {
                 let log2 = sizes.next().unwrap();
                 let stretch = Stretch::cut(cursor.0, log2);
                 for (&home, seen) in homes.iter().zip(&mut seen) {
-                    let turn = u64::from(home.reverse_bits());
+                    let turn = u64::from(home);
                     if stretch.from <= turn && turn < stretch.to {
                         *seen += 1;
-                        let mask = (1 << log2) - 1;
-                        prop_assert_eq!(home as usize & mask, stretch.home() & mask);
+                        let bucket = |home| u64::from(home) >> (32 - log2);
+                        prop_assert_eq!(bucket(home), bucket(stretch.home()));
                     }
                 }
                 cursor = Cursor(stretch.to);

@@ -3,7 +3,6 @@
 //! Everything here happens under the table's lock; `Writing` is the proof. It runs no user code but
 //! `Eq`, and that only in `Writing::find`, before anything is changed. It never knows why.
 
-use super::Table;
 use super::array::{Array, Pages};
 use super::bucket::{Bucket, Meta, Slot};
 use super::epoch::Pin;
@@ -12,15 +11,20 @@ use super::node::Node;
 use super::nodes::{Homes, Nodes};
 use super::pace::{Hold, Load};
 use super::reclaim::{Debris, Ripe, Sealed, Unlinked, drop_contents};
+use super::route::At;
 use crate::hash::HashBits;
 use crate::rows::RowId;
 use crate::time::{Deadline, Tick};
 use std::fmt;
+use std::marker::PhantomData;
+use std::num::NonZeroU8;
 use std::ops::Range;
 use std::ptr::NonNull;
 
 /// The writer side of a table.
 pub(super) struct Writer<K, V> {
+    /// The readers' side: as the table has it, but near to what else a writer needs.
+    pub(super) route: At<K, V>,
     /// What the root names.
     pub(super) current: Array,
     /// Where its buckets are moving.
@@ -64,18 +68,25 @@ impl Array {
         unsafe { self.bucket(index) }
     }
 
+    /// The bucket where the way of a home begins.
+    #[inline]
+    pub(super) fn own_first(&self, home: u32) -> &Bucket {
+        // SAFETY: T1, under the lock.
+        unsafe { self.first_of(home) }
+    }
+
     /// The first slot along the way from `home` that satisfies `is_it`.
     fn search(
         self,
         home: u32,
-        mut is_it: impl FnMut(&Bucket, Meta) -> Option<Slot>,
+        mut is_it: impl FnMut(&Bucket) -> Option<Slot>,
     ) -> Option<(usize, Slot, RowId)> {
         for step in 0..self.buckets() {
-            let index = (home as usize).wrapping_add(step) & self.mask();
+            let index = (self.start(home) + step) & self.mask();
             let bucket = self.own(index);
             let meta = bucket.own_meta();
             if !meta.is_moved() {
-                if let Some(slot) = is_it(bucket, meta) {
+                if let Some(slot) = is_it(bucket) {
                     return Some((index, slot, bucket.own_row(slot)));
                 }
             }
@@ -87,12 +98,18 @@ impl Array {
     }
 
     /// Stores an entry in the first free slot along its way. There is one: see `moves.rs`.
-    pub(super) fn put(self, home: u32, tag: u8, row: RowId, hits: u8) {
+    #[inline]
+    pub(super) fn put(self, home: u32, tag: NonZeroU8, row: RowId, hits: u8) {
+        if !self.own_first(home).fill(tag, row, hits) {
+            self.put_further(home, tag, row, hits);
+        }
+    }
+
+    #[inline(never)]
+    fn put_further(self, home: u32, tag: NonZeroU8, row: RowId, hits: u8) {
         for step in 0..self.buckets() {
-            let bucket = self.own((home as usize).wrapping_add(step));
-            if let Some(slot) = bucket.vacant() {
-                bucket.set_row(slot, row);
-                bucket.set_tag_and_hits(slot, tag, hits);
+            let bucket = self.own(self.start(home) + step);
+            if bucket.fill(tag, row, hits) {
                 return;
             }
             bucket.set_meta(bucket.own_meta().one_more_passed());
@@ -100,10 +117,10 @@ impl Array {
         unreachable!("a table grows before it is full");
     }
 
-    /// Clears a slot. The number stays (T5).
+    /// Empties a slot.
     fn clear(self, home: u32, at: usize, slot: Slot) {
-        self.own(at).set_tag(slot, 0);
-        let mut index = home as usize & self.mask();
+        self.own(at).vacate(slot);
+        let mut index = self.start(home);
         while index != at {
             let passed = self.own(index);
             passed.set_meta(passed.own_meta().one_less_passed());
@@ -113,9 +130,10 @@ impl Array {
 }
 
 impl<K, V> Writer<K, V> {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize, route: At<K, V>) -> Self {
         let least = log2_for(capacity);
         Self {
+            route,
             current: Array::allocate(least),
             next: None,
             cursor: 0,
@@ -138,7 +156,7 @@ impl<K, V> Writer<K, V> {
         }
     }
 
-    fn search(&self, home: u32, mut is_it: impl FnMut(&Bucket, Meta) -> Option<Slot>) -> Option<Place> {
+    fn search(&self, home: u32, mut is_it: impl FnMut(&Bucket) -> Option<Slot>) -> Option<Place> {
         let mut look = |array: Array, in_next| {
             array.search(home, &mut is_it).map(|(bucket, slot, row)| Place { in_next, bucket, slot, row })
         };
@@ -172,14 +190,16 @@ impl<K, V> Writer<K, V> {
 
 /// The right to change a table: its lock is held.
 pub(crate) struct Writing<'a, 't, K, V, L> {
-    pub(super) table: &'t Table<K, V, L>,
+    pub(super) route: At<K, V>,
     pub(super) writer: &'a mut Writer<K, V>,
+    /// What lies under the lock beside it.
+    pub(super) of: PhantomData<(&'t (), L)>,
 }
 
 impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     fn node_of(&self, row: RowId) -> NonNull<Node<K, V>> {
         // SAFETY: T9: the chunk of a number that is taken is there.
-        unsafe { NonNull::new_unchecked(self.table.homes.node(row)) }
+        unsafe { NonNull::new_unchecked(self.route.homes.node(row)) }
     }
 
     /// Where a key is. Runs the user's `Eq`, and changes nothing.
@@ -196,8 +216,8 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         is_key: impl Fn(&K) -> bool,
         tell: impl Fn(RowId),
     ) -> Option<Place> {
-        let is_it = |bucket: &Bucket, meta| {
-            bucket.own_matches(meta, hash.tag()).find(|&slot| {
+        let is_it = |bucket: &Bucket| {
+            bucket.own_matches(hash.tag()).find(|&slot| {
                 tell(bucket.own_row(slot));
                 // SAFETY: T5: a tagged slot; T4: under the lock nobody retires it.
                 let node = unsafe { self.node_of(bucket.own_row(slot)).as_ref() };
@@ -206,23 +226,18 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
             })
         };
         // Nearly always the bucket where the way begins is all there is to look at.
-        let index = hash.home() as usize & self.writer.current.mask();
-        let bucket = self.writer.current.own(index);
-        let meta = bucket.own_meta();
-        if !meta.is_moved() {
-            if let Some(slot) = is_it(bucket, meta) {
-                return Some(Place { in_next: false, bucket: index, slot, row: bucket.own_row(slot) });
-            }
+        let current = self.writer.current;
+        let bucket = current.own_first(hash.home());
+        // (One that has moved has no tags.)
+        if let Some(slot) = is_it(bucket) {
+            let index = current.start(hash.home());
+            return Some(Place { in_next: false, bucket: index, slot, row: bucket.own_row(slot) });
         }
-        if meta.is_moved() || meta.has_overflow() { self.find_further(hash, is_it) } else { None }
+        if bucket.own_meta().is_the_end() { None } else { self.find_further(hash, is_it) }
     }
 
     #[cold]
-    fn find_further(
-        &self,
-        hash: HashBits,
-        is_it: impl FnMut(&Bucket, Meta) -> Option<Slot>,
-    ) -> Option<Place> {
+    fn find_further(&self, hash: HashBits, is_it: impl FnMut(&Bucket) -> Option<Slot>) -> Option<Place> {
         self.writer.search(hash.home(), is_it)
     }
 
@@ -236,19 +251,19 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     #[inline]
     pub(crate) fn fetch(&self, home: u32) {
         for array in self.arrays() {
-            array.fetch(home as usize);
+            array.fetch(array.start(home));
         }
     }
 
     /// Has the node of a row brought near.
     #[inline]
     pub(crate) fn fetch_node(&self, row: RowId) {
-        super::memory::fetch(self.table.homes.node(row));
+        super::memory::fetch(self.route.homes.node(row));
     }
 
     #[inline(never)]
     fn find_row_further(&self, home: u32, row: RowId) -> Place {
-        let found = self.writer.search(home, |bucket, _| bucket.slot_of(row));
+        let found = self.writer.search(home, |bucket| bucket.slot_of(row));
         found.expect("a row without an entry")
     }
 
@@ -256,10 +271,12 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     #[inline]
     pub(crate) fn find_row(&self, home: u32, row: RowId) -> Place {
         // Nearly always in the bucket where its way begins, as in `find_telling`.
-        let index = home as usize & self.writer.current.mask();
-        let bucket = self.writer.current.own(index);
+        let current = self.writer.current;
+        let bucket = current.own_first(home);
         match bucket.slot_of(row) {
-            Some(slot) if !bucket.own_meta().is_moved() => Place { in_next: false, bucket: index, slot, row },
+            Some(slot) if !bucket.own_meta().is_moved() => {
+                Place { in_next: false, bucket: current.start(home), slot, row }
+            }
             _ => self.find_row_further(home, row),
         }
     }
@@ -305,10 +322,10 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.make_room(&home_of);
         let home = hash.home();
         // Readers of this key begin at its home: the mark must be on their way before the key is.
-        let at = home as usize & self.writer.current.mask();
+        let at = self.writer.current.start(home);
         self.writer.move_bucket(at, &home_of);
         // SAFETY: T9: the row is new.
-        unsafe { self.writer.nodes.put(&self.table.homes, row, entry, deadline) };
+        unsafe { self.writer.nodes.put(&self.route.homes, row, entry, deadline) };
         self.writer.target().put(home, hash.tag(), row, hits);
         self.writer.len += 1;
     }
@@ -316,10 +333,11 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     /// Gives back the memory of nodes whose numbers are vacant.
     pub(crate) fn discard(&mut self, chunk: usize, rows: Range<usize>) {
         // SAFETY: T9: so the caller says, who keeps the numbers.
-        unsafe { self.writer.nodes.discard(&self.table.homes, chunk, rows) };
+        unsafe { self.writer.nodes.discard(&self.route.homes, chunk, rows) };
     }
 
     /// Puts a new node in the place of another, for another row, made of what is taken from `entry`: readers see one or the other, never a hole.
+    #[inline]
     pub(crate) fn replace(
         &mut self,
         place: Place,
@@ -328,7 +346,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         deadline: Deadline,
     ) -> Unlinked<K, V> {
         // SAFETY: T9: the row is new.
-        unsafe { self.writer.nodes.put(&self.table.homes, row, entry, deadline) };
+        unsafe { self.writer.nodes.put(&self.route.homes, row, entry, deadline) };
         self.writer.array(place.in_next).own(place.bucket).set_row(place.slot, row);
         Unlinked { row: place.row, node: self.node_of(place.row), weight: 0 }
     }
@@ -419,7 +437,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
                 }
                 for (slot, _) in bucket.occupied() {
                     let row = bucket.own_row(slot);
-                    let mut way = home_of(row) as usize & array.mask();
+                    let mut way = array.start(home_of(row));
                     while way != index {
                         passed[way] += 1;
                         way = (way + 1) & array.mask();

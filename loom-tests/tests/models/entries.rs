@@ -55,6 +55,28 @@ fn remove_and_insert_against_get() {
     });
 }
 
+/// A guard that is made within a read, and outlasts it: what it lends stays.
+#[test]
+fn remove_under_a_guard_made_within_a_read() {
+    explore(REAPING, || {
+        let model = Model::lasting();
+        model.insert(KEY, 1);
+        let reader = spawn(&model, |model| {
+            // So that the thread has what a brief read needs.
+            let _ = model.see(KEY);
+            let Some(guard) = model.cache.read(&KEY, |_| model.cache.read_guard()) else { return };
+            let value = guard.get(&KEY);
+            let first = value.map(|value| value.number());
+            let again = value.map(|value| value.number());
+            assert_eq!(first, again);
+        });
+        assert!(model.cache.invalidate(&KEY));
+        model.reap_after(TTL);
+        reader.join().unwrap();
+        model.end();
+    });
+}
+
 /// The same with a removal: a reader may see the entry or not, and never half of it.
 #[test]
 fn remove_under_a_reader() {
