@@ -5,8 +5,8 @@
 
 use super::{Bound, Cache, Parts};
 use crate::listener::RemovalCause;
-use crate::policy::Account;
-use crate::shard::{Around, Evicted, Held, Shard, Terms};
+use crate::policy::{Account, taken};
+use crate::shard::{Around, Evicted, Held, Own, Shard, Terms};
 use crate::sync::thread;
 
 impl<K, V, S> Around<K, V> for Cache<K, V, S> {
@@ -24,7 +24,6 @@ impl<K, V, S> Around<K, V> for Cache<K, V, S> {
         let Some(account) = self.account() else { return };
         // What the operation has given up itself so far. It looks its key up again before it concludes, and may wait.
         credit.evicted.iter_mut().for_each(|(_, chores)| self.start(chores));
-        let (own, rest) = credit.own;
         loop {
             let free = account.take_up_to(credit.lacking);
             credit.room += free;
@@ -32,20 +31,20 @@ impl<K, V, S> Around<K, V> for Cache<K, V, S> {
             if credit.lacking == 0 {
                 return;
             }
-            let weight =
-                |number: usize, shard: &Shard<K, V>| if number == own { rest } else { shard.weight() };
-            let most = shards.iter().enumerate().map(|(number, shard)| (weight(number, shard), number)).max();
-            let Some((_, number)) = most.filter(|(most, _)| *most != 0) else {
+            let Some((number, gives)) = giver(shards, account, credit) else {
                 // What there is, is in the hands of others, who are about to store it, or to give it back.
-                credit.is_own_turn = true;
+                credit.own_turn = Some(0);
                 thread::yield_now();
                 return;
             };
-            if number == own {
-                credit.is_own_turn = true;
+            if number == credit.own.number {
+                credit.own_turn = Some(credit.lacking - gives);
                 return;
             }
-            let (given, mut chores) = shards[number].give(terms, credit.lacking);
+            let (given, bid, mut chores) = shards[number].give(terms, gives);
+            if let Some(before) = credit.bids.get_mut(number) {
+                *before = bid;
+            }
             self.start(&mut chores);
             credit.room += given;
             credit.lacking = credit.lacking.saturating_sub(given);
@@ -58,6 +57,29 @@ impl<K, V, S> Around<K, V> for Cache<K, V, S> {
             self.conclude(&self.parts().shards[number], chores, RemovalCause::Size);
         }
     }
+}
+
+/// Which shard gives next, and how much: the heaviest, what it can; for something large, the one whose bid fits best.
+fn giver<K, V>(
+    shards: &[Shard<K, V>],
+    account: &Account,
+    credit: &mut Held<'_, K, V>,
+) -> Option<(usize, u64)> {
+    let Own { number: own, rest, bid } = credit.own;
+    let weight = |number: usize| if number == own { rest } else { shards[number].weight() };
+    let heaviest = (0..shards.len()).map(|number| (weight(number), number)).max();
+    let (most, heaviest) = heaviest.filter(|(most, _)| *most != 0)?;
+    // If that is not enough, all of it can go.
+    if !credit.is_large || most <= credit.lacking {
+        return Some((heaviest, credit.lacking));
+    }
+    if credit.bids.is_empty() {
+        let bid = |(number, shard): (usize, &Shard<K, V>)| if number == own { bid } else { shard.bid() };
+        credit.bids.extend(shards.iter().enumerate().map(bid));
+    }
+    credit.bids[own] = bid;
+    let bids = credit.bids.iter().enumerate().map(|(number, bid)| (weight(number), *bid));
+    taken(bids, account.limit(), credit.lacking)
 }
 
 impl<K, V, S> Cache<K, V, S> {
@@ -73,7 +95,7 @@ impl<K, V, S> Cache<K, V, S> {
             }
             let heaviest = shards.iter().max_by_key(|shard| shard.weight());
             let Some(shard) = heaviest else { return };
-            let (given, chores) = shard.give(terms, lacking);
+            let (given, _, chores) = shard.give(terms, lacking);
             let _ = bound.fit(account, given);
             drop(turn);
             self.conclude(shard, chores, RemovalCause::Size);

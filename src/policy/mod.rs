@@ -37,6 +37,7 @@
 
 mod account;
 mod ahead;
+mod bid;
 mod border;
 mod ghost;
 mod paid;
@@ -44,6 +45,7 @@ mod paid;
 mod tests;
 
 pub(crate) use account::Account;
+pub(crate) use bid::{Bid, taken};
 pub(crate) use border::Border;
 
 use crate::column::Column;
@@ -141,6 +143,8 @@ pub(crate) struct Policy {
     refuses: bool,
     /// How many shards the cache has.
     shards: u64,
+    /// With an account: how often another shard gave something for a large entry since this one gave anything.
+    passed_over: u32,
     queues: Lists<InQueue>,
     rows: Column<Queued>,
     weights: Column<u32>,
@@ -171,6 +175,7 @@ impl Policy {
             credit: 0,
             refuses: false,
             shards: shards as u64,
+            passed_over: 0,
             queues: Lists::new(2),
             rows: Column::new(Queued { link: Link::LOOSE, since: 0 }),
             weights: Column::new(1),

@@ -6,12 +6,14 @@
 //! gets what it has by then, so it comes to an end. No two shards' locks are held at once; and as two who keep a credit could
 //! wait for each other's, there is one at a time (`Account::turn`).
 //!
+//! For something large no shard gives before it is known what each of them would give (`policy/bid.rs`).
+//!
 //! Knows no other shard: whoever is [`Around`] does.
 
-use super::room::{HOLD, evict_some};
+use super::room::{HOLD, bid, evict_some};
 use super::write::Table;
 use super::{Chores, Ledger, Shard, Terms};
-use crate::policy::{Account, Policy};
+use crate::policy::{Account, Bid, Policy};
 use crate::rows::RowId;
 use crate::sync::MutexGuard;
 use crate::table::Place;
@@ -41,20 +43,32 @@ pub(crate) struct Held<'c, K, V> {
     pub(crate) room: u64,
     /// How much more it needs.
     pub(crate) lacking: u64,
-    /// Its shard, and what that could give.
-    pub(crate) own: (usize, u64),
-    /// That shard gives next, however little it has.
-    pub(crate) is_own_turn: bool,
+    pub(crate) own: Own,
+    /// Its shard gives next, however little it has: until so much is left that is lacking.
+    pub(crate) own_turn: Option<u64>,
+    /// What comes is large: so it matters what goes for it.
+    pub(crate) is_large: bool,
+    /// What each shard would give next, if that is so and they were asked. Others may change it meanwhile, and are not waited for.
+    pub(crate) bids: Vec<Bid>,
     pub(crate) evicted: Evicted<K, V>,
     _turn: MutexGuard<'c, ()>,
+}
+
+/// The shard of an operation that needs a credit.
+#[derive(Clone, Copy)]
+pub(crate) struct Own {
+    pub(crate) number: usize,
+    /// What it could give.
+    pub(crate) rest: u64,
+    pub(crate) bid: Bid,
 }
 
 /// There is not room enough, and the lock has to be let go of to raise it.
 #[must_use]
 pub(super) struct Short<K, V> {
     lacking: u64,
-    /// What the shard could give.
-    rest: u64,
+    is_large: bool,
+    own: Own,
     chores: Chores<K, V>,
 }
 
@@ -67,13 +81,14 @@ impl<'c, K, V, A: Around<K, V>> Credit<'c, K, V, A> {
     /// Raises what an operation was short of.
     #[cold]
     pub(super) fn raise(&mut self, shard: &Shard<K, V>, short: Short<K, V>) {
-        let Short { lacking, rest, chores } = short;
+        let Short { lacking, is_large, own, chores } = short;
         let Some(account) = self.around.account() else { return };
         let held = self.held.get_or_insert_with(|| {
             let _turn = account.turn();
-            Box::new(Held { room: 0, lacking, own: (0, 0), is_own_turn: false, evicted: Vec::new(), _turn })
+            let (bids, evicted) = (Vec::new(), Vec::new());
+            Box::new(Held { room: 0, lacking, own, own_turn: None, is_large, bids, evicted, _turn })
         });
-        (held.lacking, held.own, held.is_own_turn) = (lacking, (shard.number, rest), false);
+        (held.lacking, held.own, held.own_turn) = (lacking, own, None);
         held.evicted.push((shard.number, chores));
         self.around.raise(held);
     }
@@ -134,16 +149,21 @@ impl<K, V> Shard<K, V> {
         }
         let before = replaced.map_or(0, |row| policy.weight_of(row));
         let needed = u64::from(weight.saturating_sub(before));
-        let mut is_own_turn = false;
+        let mut own_turn = None;
         if let Some(held) = held {
             policy.add_credit(std::mem::take(&mut held.room));
-            is_own_turn = held.is_own_turn;
+            own_turn = held.own_turn;
         }
-        if !policy.affords(needed) && (is_own_turn || policy.is_due(before)) {
+        if !policy.affords(needed)
+            && (own_turn.is_some() || policy.is_due(before) && policy.gives_unasked(needed, before))
+        {
+            policy.has_given();
             // So that it does not go itself. It comes back as a new one in its queue.
             let aside = replaced.filter(|&row| policy.set_aside(row));
-            let mut gives =
-                |policy: &mut Policy| !policy.affords(needed) && (is_own_turn || policy.is_due(0));
+            let mut gives = |policy: &mut Policy| {
+                !policy.affords(needed)
+                    && own_turn.map_or_else(|| policy.is_due(0), |rest| policy.lacking(needed) > rest)
+            };
             let gives: &mut dyn FnMut(&mut Policy) -> bool = &mut gives;
             evict_some(terms, (table, ledger), terms.clock.now(), HOLD, gives);
             if let (Some(policy), Some(row)) = (&mut ledger.policy, aside) {
@@ -158,22 +178,36 @@ impl<K, V> Shard<K, V> {
             }
             return Ok(());
         }
-        let rest = policy.weight() - u64::from(before);
+        let (rest, is_large) = (policy.weight() - u64::from(before), policy.is_large(needed));
         if let Some(held) = held {
             held.room = policy.take_credit();
         }
+        let bid = if is_large { bid(table, ledger, replaced) } else { Bid::default() };
         let chores = self.settle((table, ledger), (terms.clock.now(), Tick::NEVER), None);
-        Err(Box::new(Short { lacking, rest, chores }))
+        let own = Own { number: self.number, rest, bid };
+        Err(Box::new(Short { lacking, is_large, own, chores }))
     }
 
-    /// Evicts until so much room is had, or what may be evicted while the lock is held. It is the caller's then.
-    pub(crate) fn give(&self, terms: &Terms, lacking: u64) -> (u64, Chores<K, V>) {
+    /// What it would give next.
+    pub(crate) fn bid(&self) -> Bid {
+        let mut locked = self.table.lock();
+        let (table, ledger) = locked.parts();
+        bid(&table, ledger, None)
+    }
+
+    /// Evicts until so much room is had, or what may be evicted while the lock is held. It is the caller's then. And what it would give
+    /// next.
+    pub(crate) fn give(&self, terms: &Terms, lacking: u64) -> (u64, Bid, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
         let now = terms.clock.now();
         let is_lacking: &mut dyn FnMut(&mut Policy) -> bool = &mut |policy| policy.lacking(lacking) != 0;
         evict_some(terms, (&mut table, ledger), now, HOLD, is_lacking);
-        let given = ledger.policy.as_mut().map_or(0, Policy::take_credit);
-        (given, self.settle((&mut table, ledger), (now, Tick::NEVER), None))
+        let given = ledger.policy.as_mut().map_or(0, |policy| {
+            policy.has_given();
+            policy.take_credit()
+        });
+        let bid = bid(&table, ledger, None);
+        (given, bid, self.settle((&mut table, ledger), (now, Tick::NEVER), None))
     }
 }

@@ -65,7 +65,7 @@ mod write;
 
 pub(crate) use chores::Chores;
 pub(crate) use clear::{Cleared, Clearings, Departure};
-pub(crate) use credit::{Around, Evicted, Held};
+pub(crate) use credit::{Around, Evicted, Held, Own};
 pub(crate) use fresh::{Claim, Fresh};
 pub(crate) use late::Work;
 pub(crate) use life::Lasting;

@@ -5,7 +5,7 @@
 
 use super::write::{Table, drop_expired, hand_out, take};
 use super::{Chores, Evicted, InWheel, Ledger, Shard, Terms};
-use crate::policy::{Entries, Policy};
+use crate::policy::{Bid, Entries, Policy};
 use crate::rows::{Booked, Lists, RowId, Rows};
 use crate::table::{Place, Unlinked, fetch};
 use crate::time::Tick;
@@ -115,6 +115,17 @@ pub(super) fn evict_some<K, V>(
     }
     // The last one may have been enough.
     ledger.policy.as_mut().is_none_or(|policy| !is_too_much(policy))
+}
+
+/// What would go next, if that row stays.
+#[inline(never)]
+pub(super) fn bid<K, V>(
+    table: &Table<'_, '_, K, V>,
+    ledger: &mut Ledger<K, V>,
+    staying: Option<RowId>,
+) -> Bid {
+    let Ledger { policy: Some(policy), rows, .. } = ledger else { return Bid::default() };
+    policy.bid(&mut InTable { table, rows, last: None }, staying)
 }
 
 /// Evicts whatever is to go next; false if there is nothing. On its own, and the only one that asks for a victim: so all of it is in
