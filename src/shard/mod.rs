@@ -35,7 +35,7 @@
 //!   deadline needs. (A touch moves the deadline later and tells nobody.)
 //! - **S3** `Ledger::due` is not later than the first start of a second at or after any deadline; nor than
 //!   the next second, if debris waits. When it moves earlier, the
-//!   reaper is woken. (In a fork's child the reaper knows of nothing: there it it is `Ledger::inherited` until something else
+//!   reaper is woken. (In a fork's child the reaper knows of nothing: there it is `Ledger::inherited` until something else
 //!   is due. A writer that does some of what is due leaves it as it is.)
 //! - **S4** A removed value is handed out once, to whoever has removed it, and he tells the listener before he returns: what
 //!   had expired, too, and what made room (`Ledger::left`). So nothing waits to be told of, but what the reaper itself has just

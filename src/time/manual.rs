@@ -3,6 +3,7 @@
 //! Knows watchers, and nothing of what they do when it was moved.
 
 use super::{Clock, SECOND, Span, Tick, Timeline, sealed};
+use crate::process::fork::undisturbed;
 use crate::roster::Roster;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, Weak};
@@ -38,7 +39,7 @@ pub(crate) struct Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let watcher = self.clock.0.watchers.lock().remove(self.number);
+        let watcher = self.clock.watchers(|watchers| watchers.remove(self.number));
         // May free the cache's memory (never its values): not under the lock.
         drop(watcher);
     }
@@ -89,7 +90,7 @@ impl ManualClock {
     /// ```
     pub fn advance(&self, by: Duration) {
         self.move_by(by);
-        let watchers: Vec<_> = self.0.watchers.lock().iter().cloned().collect();
+        let watchers: Vec<_> = self.watchers(|watchers| watchers.iter().cloned().collect());
         for watcher in watchers {
             if let Some(watcher) = watcher.upgrade() {
                 watcher.advanced();
@@ -126,7 +127,12 @@ impl ManualClock {
 
     #[must_use]
     pub(crate) fn watch(&self, watcher: Weak<dyn Advanced>) -> Watch {
-        Watch { clock: self.clone(), number: self.0.watchers.lock().add(watcher) }
+        Watch { clock: self.clone(), number: self.watchers(|watchers| watchers.add(watcher)) }
+    }
+
+    /// Not while the process forks: so the child finds them whole, and their lock open.
+    fn watchers<R>(&self, look: impl FnOnce(&mut Roster<Weak<dyn Advanced>>) -> R) -> R {
+        undisturbed(|| look(&mut self.0.watchers.lock()))
     }
 
     fn move_by(&self, by: Duration) {
