@@ -388,26 +388,24 @@ mod imp {
         }
     }
 
-    /// The order that `Arc` makes of a handle's end and the last one's. An atomic for each: of one loom would try all orders.
-    #[derive(Debug, Default)]
-    pub(crate) struct Edge(std::sync::Mutex<Vec<atomic::AtomicBool>>);
+    /// The ordering that `std`'s `Arc` gives between the end of a handle and the end of the last one.
+    #[derive(Debug)]
+    pub(crate) struct Edge(atomic::AtomicUsize);
 
     impl Edge {
         pub(crate) fn new() -> Self {
-            Self::default()
+            Self(atomic::AtomicUsize::new(0))
         }
 
         pub(crate) fn release(&self) {
-            let end = atomic::AtomicBool::new(false);
             // ORDERING: Release; pairs with Acquire in `Edge::last`; as in the drop of `Arc`.
-            end.store(true, atomic::Ordering::Release);
-            self.0.lock().expect("loom's threads take turns").push(end);
+            self.0.fetch_add(1, atomic::Ordering::Release);
         }
 
         pub(crate) fn last(&self) {
-            let ends = std::mem::take(&mut *self.0.lock().expect("loom's threads take turns"));
-            // ORDERING: Acquire; pairs with Release in `Edge::release`. A read-modify-write, as in `Arc`: it cannot miss one.
-            ends.iter().for_each(|end| assert!(end.swap(false, atomic::Ordering::Acquire)));
+            // ORDERING: Acquire; pairs with Release in `Edge::release`. A read-modify-write, as in `Arc`,
+            // so that it cannot miss one of them.
+            self.0.fetch_add(1, atomic::Ordering::Acquire);
         }
     }
 
@@ -434,8 +432,10 @@ mod imp {
         }
     }
 
-    /// Nothing waits for another thread here, so the models need not try the others first. Nor for `nap`.
+    /// Nothing waits for another thread here, so the models need not try the others first.
     pub(crate) fn pause() {}
+
+    /// As `pause`.
     pub(crate) fn nap() {}
 
     /// As `pause`.
