@@ -1,8 +1,8 @@
 //! Several inserts while the lock is held once. Each is what an insert by itself is; the lock, the clock and the
 //! way to memory are had once for all of them.
 //!
-//! A new entry's times go by a clock reading from the moment when the lock was taken: at most a hold ago, and after
-//! the caller asked for it. One that takes another's place reads the clock anew, after its seal.
+//! An entry's times go by a clock reading from the moment when the lock was taken: at most a hold ago, and after
+//! the caller asked for it. For one that takes another's place the clock is read anew, after its seal, if that shows a later reading.
 
 use super::credit::{Around, Credit};
 use super::{Chores, Lasting, Ruling, Shard};
@@ -49,8 +49,8 @@ impl<K: Eq, V> Shard<K, V> {
                 continue;
             }
             let seal = place.map(|place| table.node(place).seal());
-            if seal.is_some() {
-                now = terms.clock.now();
+            if let Some(seal) = &seal {
+                now = terms.not_before(seal, now);
             }
             let Some(Waiting { hash, entry, weight }) = waiting.pop() else { return };
             let mut entry = Some(entry);

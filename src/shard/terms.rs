@@ -2,6 +2,7 @@
 
 use super::jitter::Jitter;
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::table::Seal;
 use crate::time::{Span, Tick, Timeline};
 
 /// What every operation needs to know of the cache.
@@ -88,8 +89,27 @@ impl Terms {
 
     /// The deadline of a touch at `now`, where it does not depend on the entry.
     pub(super) fn uniform_deadline(&self, now: Tick) -> Option<Tick> {
-        let deadline = if self.idles { now.after(self.tti) } else { now.after(self.ttl) };
-        self.is_uniform().then_some(deadline)
+        self.is_uniform().then_some(self.touched_at(now))
+    }
+
+    /// The deadline that a touch at `now` sets where it does not depend on the entry. (A read that restarts a time to idle sets a later one.)
+    #[inline]
+    fn touched_at(&self, now: Tick) -> Tick {
+        now.after(if self.idles { self.tti } else { self.ttl })
+    }
+
+    /// The time for what is decided about a sealed entry, where `now` was read under the same lock, and before the seal. A touch that
+    /// did without the lock may have gone by a later reading. If so, the deadline shows it, which is later than one by this
+    /// reading: then the clock is read again, after the seal. (Whoever had the lock to move the deadline, had it before.)
+    #[inline]
+    pub(super) fn not_before(&self, seal: &Seal, now: Tick) -> Tick {
+        if seal.tick() > self.touched_at(now) { self.now_again() } else { now }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn now_again(&self) -> Tick {
+        self.clock.now()
     }
 
     /// Under the lock, before an entry gets this time to live.

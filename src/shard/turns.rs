@@ -351,7 +351,7 @@ impl<K: Eq, V> Shard<K, V> {
             }
             (Some(Deed::Put { entry, weight, life }), Some(place)) => {
                 let (replaced, chores) =
-                    self.replace_at(terms, books, (hash, place), (entry, *weight), *life);
+                    self.replace_at(terms, books, ((hash, place), Some(now)), (entry, *weight), *life);
                 (replaced == Replaced::Done, chores)
             }
             (Some(Deed::Remove), Some(place)) => {

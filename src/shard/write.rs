@@ -2,7 +2,8 @@
 //!
 //! Order within each, and why: the key is looked up first (user's `Eq`, before any change); the old
 //! deadline is sealed; then the clock is read; then the new state is published. A touch that succeeded
-//! without the lock has read its clock before the seal, so nothing that is decided here undoes it.
+//! without the lock has read its clock before the seal, so nothing that is decided here undoes it. Where a reading
+//! from before the seal is at hand it may do: see `Terms::not_before`.
 
 use super::bounds::Ends;
 use super::credit::{Around, Credit};
@@ -289,23 +290,23 @@ impl<K: Eq, V> Shard<K, V> {
                 continue;
             }
             let books = (&mut table, ledger);
-            return self.replace_at(around.terms(), books, (hash, place), (entry, weight), life);
+            return self.replace_at(around.terms(), books, ((hash, place), None), (entry, weight), life);
         }
     }
 
-    /// Puts a new value in the place of an entry's, if that is alive.
+    /// Puts a new value in the place of an entry's, if that is alive. `now` is a reading from under this lock, if there is one.
     #[inline(always)]
     pub(super) fn replace_at(
         &self,
         terms: &Terms,
         (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
-        (hash, place): (HashBits, Place),
+        ((hash, place), now): ((HashBits, Place), Option<Tick>),
         (entry, weight): Offer<'_, K, V>,
         life: (Lasting, Ruling),
     ) -> (Replaced, Chores<K, V>) {
         let node = table.node(place);
         let seal = node.seal();
-        let now = terms.clock.now();
+        let now = now.map_or_else(|| terms.clock.now(), |now| terms.not_before(&seal, now));
         let row = table.row(place);
         // If it was not alive, the claim below fails.
         let over = Some((row, seal.tick()));

@@ -53,7 +53,7 @@ pub(crate) enum Touch {
 pub(crate) struct Seal(Deadline);
 
 impl Seal {
-    /// Whether the entry was alive at `now`, a clock reading that follows the seal.
+    /// Whether the entry was alive at `now`, a clock reading that follows the seal, or is not before that of any touch that it shows.
     pub(crate) fn was_alive(&self, now: Tick) -> bool {
         !self.0.is_over(now)
     }

@@ -43,6 +43,24 @@ fn a_computation_against_an_update() {
     });
 }
 
+/// A touch that succeeds while a computation stores what it has made is not undone by it, although time passes.
+#[test]
+fn a_computation_against_a_touch() {
+    explore(REAPING, || {
+        let model = Loads::expiring();
+        model.cache.insert(KEY, 1);
+        model.clock.advance_without_sweeping(HALF);
+        let toucher = spawn(&model, |model| {
+            model.clock.advance_without_sweeping(HALF / 2);
+            model.cache.touch(&KEY)
+        });
+        model.count(KEY);
+        assert!(toucher.join().unwrap());
+        assert!(model.cache.remaining_ttl(&KEY) >= Some(TTL));
+        model.end();
+    });
+}
+
 /// Nor is an insert.
 #[test]
 fn a_computation_against_an_insert() {
