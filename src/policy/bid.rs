@@ -29,11 +29,13 @@ pub(crate) struct Bid {
 
 impl Policy {
     /// Whether so much is large, beside what there is room for.
+    #[inline]
     pub(crate) fn is_large(&self, weight: u64) -> bool {
         self.shards != 1 && self.account().is_some_and(|account| weight > account.limit() / LARGE)
     }
 
     /// Whether it may give without a look at the bids of others: nothing large comes, or all there is but `staying` is not enough for it.
+    #[inline]
     pub(crate) fn gives_unasked(&self, needed: u64, staying: u32) -> bool {
         !self.is_large(needed) || self.weight() - u64::from(staying) <= self.lacking(needed)
     }
@@ -56,6 +58,7 @@ impl Policy {
     }
 
     /// It was this shard's bid that was taken, or it gives unasked.
+    #[inline]
     pub(crate) fn has_given(&mut self) {
         self.passed_over = 0;
     }
