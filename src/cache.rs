@@ -393,7 +393,10 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let (hash, route) = self.seek(key);
-        let node = route.find(hash, same_as(key), counts, pin)?;
+        let node = route.find_after_all(hash, same_as(key), counts, pin)?;
+        if node.is_plainly_visible(&self.parts().terms.clock, pin) {
+            return Some(node);
+        }
         self.visible_after_all(node, key, pin)
     }
 

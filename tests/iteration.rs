@@ -458,3 +458,50 @@ fn an_iterator_goes_on_after_a_clone_that_panicked() {
     assert_eq!(once(yielded.iter().map(|key| key.0)).len(), 20);
     keys.validate();
 }
+
+/// A key that counts how often keys are compared.
+#[derive(Clone, Debug)]
+struct Compared(u64);
+
+thread_local! {
+    static COMPARED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+impl PartialEq for Compared {
+    fn eq(&self, other: &Self) -> bool {
+        COMPARED.set(COMPARED.get() + 1);
+        self.0 == other.0
+    }
+}
+
+impl Eq for Compared {}
+
+impl std::hash::Hash for Compared {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+/// Entries that are put into another cache in the order of a walk, forwards or backwards, come in the order of their buckets: while that cache is
+/// small, many belong into a few of its buckets. Each found its place at the end of a row of full ones, and looked at all of them.
+#[test]
+fn to_copy_in_the_order_of_a_walk_is_not_quadratic() {
+    const COUNT: u64 = 60_000;
+    let hasher = RandomState::new().unwrap();
+    let empty = || {
+        let builder = Cache::<Compared, u64>::builder().shards(1).reaper(Reaper::manual());
+        builder.build_with_hasher(hasher.clone()).unwrap()
+    };
+    let from = empty();
+    (0..COUNT).for_each(|key| from.insert(Compared(key), key));
+    let mut entries: Vec<_> = from.iter().collect();
+    for _ in 0..2 {
+        let to = empty();
+        COMPARED.set(0);
+        entries.iter().for_each(|(key, value)| to.insert(key.clone(), *value));
+        let compared = COMPARED.get();
+        assert!(compared < COUNT, "{compared} comparisons for {COUNT} keys, of which no two are equal");
+        to.validate();
+        entries.reverse();
+    }
+}

@@ -147,3 +147,11 @@ fn times_and_sessions() {
     drop(sessions);
     reaper.join();
 }
+
+/// Keys lie in all shards, and each is found from there.
+#[test]
+fn several_shards() {
+    let cache = Cache::builder().shards(4).reaper(Reaper::manual()).build().unwrap();
+    (0..40).for_each(|key| cache.insert(key, key));
+    (0..40).for_each(|key| assert_eq!(cache.get(&key), Some(key)));
+}

@@ -91,7 +91,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let Some(pin) = Brief::new() else { return self.read_further(key, counts, run) };
+        let Some(pin) = Brief::new() else { return self.read_pinned(key, counts, run) };
         let (hash, route) = self.seek(key);
         match route.look(hash, same_as(key), counts, &pin) {
             Look::Here(node) if node.is_plainly_visible(&self.parts().terms.clock, &pin) => {
@@ -119,6 +119,16 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         self.visible_after_all(node, key, pin).map(Node::value).map(run)
+    }
+
+    /// The same where a `Brief` is not to be had: under another pin, and where threads have no slots.
+    #[inline(never)]
+    fn read_pinned<Q, R>(&self, key: &Q, counts: bool, run: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let pin = Pin::new();
+        self.visible(key, counts, &pin).map(Node::value).map(run)
     }
 
     #[cold]

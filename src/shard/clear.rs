@@ -61,7 +61,7 @@ impl Clearings {
     pub(crate) fn depart(&self) -> Departure<'_> {
         // ORDERING: Relaxed; a walk that has the lock after the entry was taken out counts as done after that. One that
         // was done before the entry came is seen by whoever found that (Release in `Bucket::set_row`, Acquire in
-        // `Bucket::row`).
+        // `Bucket::named`).
         Departure { clearings: self, done: self.done.load(Ordering::Relaxed) }
     }
 }

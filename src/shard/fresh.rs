@@ -42,7 +42,7 @@ impl Fresh {
     pub(super) fn start(&self, row: RowId, now: Tick) {
         let chunk = self.due[row.chunk()]
             .get_or_init(|| (0..chunk_size(row.chunk())).map(|_| AtomicU64::new(CLAIMED)).collect());
-        // ORDERING: Relaxed; a reader has the row's number from a node that it found with Acquire (`Bucket::row`), and
+        // ORDERING: Relaxed; a reader has the row's number from a node that it found with Acquire (`Bucket::named`), and
         // that is published with Release after this.
         chunk[row.offset()].store(now.after(self.after).as_nanos(), Ordering::Relaxed);
     }

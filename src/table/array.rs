@@ -93,7 +93,16 @@ impl Array {
         (home >> self.shift() >> 6) as usize
     }
 
-    /// That bucket itself: as `bucket(start(home))`, in fewer steps.
+    /// The index of the bucket that comes after so many steps on the way of a home, which leads through all of them, far from each other:
+    /// where a home is full, so are its neighbours, in a table that is filled in the order of homes (that of a walk, as when a table's
+    /// entries are put into another one).
+    #[inline]
+    pub(super) fn way(self, home: u32, step: usize) -> usize {
+        let start = self.start(home);
+        if step == 0 { start } else { start ^ (step.reverse_bits() >> (usize::BITS - self.log2())) }
+    }
+
+    /// The first bucket of that way itself: as `bucket(start(home))`, in fewer steps.
     ///
     /// # Safety
     ///

@@ -43,7 +43,7 @@
 //!   the lock, in a bucket that has not moved, a slot has a number if and only if it has a tag; a number is stored after
 //!   its tag, and taken away before it. Of what a moved bucket's numbers name, T3 says who may still look at it. A `Slot` is one
 //!   of those that every bucket has.
-//! - **T6 One writer.** Buckets are stored to only through `Writing`, which holds the table's lock.
+//! - **T6 One writer.** Tags, marks and numbers are stored only through `Writing`, which holds the table's lock. (Hits are stored by readers, too.)
 //! - **T7 Slots for ever.** What the chain of the threads' slots names came from a box and is never freed. A thread keeps its
 //!   slot until it ends; no `Brief` is there then.
 //! - **T8 Blocks.** A block of memory has one owner, which alone hands out what is in it. Blocks for rows begin as
@@ -53,7 +53,7 @@
 //!   contents are dropped; so at its place there is nobody to look when it is vacant. A row's number names one of `CHUNKS`
 //!   chunks.
 //! - **T10 Routes.** A cache's routes are made together, of a number that is a power of two, and stay as they are until the cache
-//!   and its tables are gone, each of which owns them.
+//!   and its tables are gone, each of which owns them. The address that leads to them comes from all of them, not from one.
 //!
 //! # Why no entry that stays is ever missed
 //!

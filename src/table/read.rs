@@ -78,6 +78,18 @@ impl<K, V> Route<K, V> {
         }
     }
 
+    /// As `find`, after a first look that has found nothing out.
+    #[inline]
+    pub(crate) fn find_after_all<'g>(
+        &'g self,
+        hash: HashBits,
+        is_key: impl Fn(&K) -> bool,
+        counts: bool,
+        _pin: &'g Pin,
+    ) -> Option<&'g Node<K, V>> {
+        self.find_further(hash, is_key, counts)
+    }
+
     /// The number of a node that was found under this pin.
     pub(crate) fn number(&self, node: &Node<K, V>, _pin: &Pin) -> Option<RowId> {
         self.homes.number(node)
@@ -107,11 +119,10 @@ impl<K, V> Route<K, V> {
         let tag = hash.tag();
         let mut array = self.root();
         loop {
-            let start = array.start(hash.home());
             let mut moved = false;
             for step in 0..array.buckets() {
                 // SAFETY: T1: we are pinned since before we loaded the array's address.
-                let bucket = unsafe { array.bucket(start + step) };
+                let bucket = unsafe { array.bucket(array.way(hash.home(), step)) };
                 if let Some(node) = self.find_here(bucket, tag, &is_key, counts) {
                     return Some(node);
                 }

@@ -48,7 +48,7 @@ impl<K, V> fmt::Debug for Route<K, V> {
 
 /// The routes of a cache's tables: as many as there are shards, a power of two.
 pub(crate) struct Routes<K, V> {
-    /// The first of them.
+    /// The first of them, with a right to all.
     first: NonNull<Route<K, V>>,
     /// Of the distance of one from the first.
     mask: usize,
@@ -69,7 +69,7 @@ impl<K, V> Routes<K, V> {
         assert!(count.is_power_of_two());
         let route = |_| Route { root: AtomicPtr::new(null_mut()), homes: Homes::new(), of: PhantomData };
         let all: Arc<[_]> = (0..count).map(route).collect();
-        Self { first: NonNull::from(&all[0]), mask: (count - 1) << Self::UNIT_LOG2, all }
+        Self { first: NonNull::from(&*all).cast(), mask: (count - 1) << Self::UNIT_LOG2, all }
     }
 
     /// That of the shard to which a hash belongs.

@@ -168,7 +168,7 @@ impl<K, V, L> Table<K, V, L> {
         let mut moved = false;
         for step in 0..array.buckets() {
             // SAFETY: T1: the caller is pinned since before it loaded the array's address.
-            let bucket = unsafe { array.bucket(array.start(stretch.home()) + step) };
+            let bucket = unsafe { array.bucket(array.way(stretch.home(), step)) };
             self.meet(bucket, stretch, hash_of, met);
             // Only now, as in a look-up.
             let meta = bucket.meta();
@@ -248,7 +248,7 @@ impl Array {
     /// Meets the rows of the entries of one home, or of a part of those.
     fn meet_all(self, stretch: Stretch, home_of: impl Fn(RowId) -> u32, met: &mut Vec<RowId>) {
         for step in 0..self.buckets() {
-            let bucket = self.own(self.start(stretch.home()) + step);
+            let bucket = self.own(self.way(stretch.home(), step));
             let meta = bucket.own_meta();
             let rows = bucket.occupied().map(|(slot, _)| bucket.own_row(slot));
             met.extend(rows.filter(|&row| stretch.has_home(home_of(row))));

@@ -82,7 +82,7 @@ impl Array {
         mut is_it: impl FnMut(&Bucket) -> Option<Slot>,
     ) -> Option<(usize, Slot, RowId)> {
         for step in 0..self.buckets() {
-            let index = (self.start(home) + step) & self.mask();
+            let index = self.way(home, step);
             let bucket = self.own(index);
             let meta = bucket.own_meta();
             if !meta.is_moved() {
@@ -108,7 +108,7 @@ impl Array {
     #[inline(never)]
     fn put_further(self, home: u32, tag: NonZeroU8, row: RowId, hits: u8) {
         for step in 0..self.buckets() {
-            let bucket = self.own(self.start(home) + step);
+            let bucket = self.own(self.way(home, step));
             if bucket.fill(tag, row, hits) {
                 return;
             }
@@ -117,14 +117,17 @@ impl Array {
         unreachable!("a table grows before it is full");
     }
 
+    /// The buckets on the way of a home that come before this one.
+    fn way_to(self, home: u32, at: usize) -> impl Iterator<Item = usize> {
+        (0..self.buckets()).map(move |step| self.way(home, step)).take_while(move |&index| index != at)
+    }
+
     /// Empties a slot.
     fn clear(self, home: u32, at: usize, slot: Slot) {
         self.own(at).vacate(slot);
-        let mut index = self.start(home);
-        while index != at {
+        for index in self.way_to(home, at) {
             let passed = self.own(index);
             passed.set_meta(passed.own_meta().one_less_passed());
-            index = (index + 1) & self.mask();
         }
     }
 }
@@ -437,11 +440,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
                 }
                 for (slot, _) in bucket.occupied() {
                     let row = bucket.own_row(slot);
-                    let mut way = array.start(home_of(row));
-                    while way != index {
-                        passed[way] += 1;
-                        way = (way + 1) & array.mask();
-                    }
+                    array.way_to(home_of(row), index).for_each(|index| passed[index] += 1);
                     // SAFETY: T5, under the lock.
                     each(row, unsafe { self.node_of(row).as_ref() });
                     entries += 1;
