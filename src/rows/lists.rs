@@ -155,6 +155,7 @@ impl<C> Lists<C> {
     }
 
     /// Takes the first row out of `list`.
+    #[inline]
     pub(crate) fn pop_front(&mut self, rows: &mut impl Linked<C>, list: usize) -> Option<RowId> {
         let first = self.front(list)?;
         self.unlink(rows, first);

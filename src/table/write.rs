@@ -123,8 +123,17 @@ impl Array {
     }
 
     /// Empties a slot.
+    #[inline]
     fn clear(self, home: u32, at: usize, slot: Slot) {
         self.own(at).vacate(slot);
+        if self.start(home) != at {
+            self.count_back(home, at);
+        }
+    }
+
+    /// An entry is gone that had passed the buckets on its way to this one.
+    #[inline(never)]
+    fn count_back(self, home: u32, at: usize) {
         for index in self.way_to(home, at) {
             let passed = self.own(index);
             passed.set_meta(passed.own_meta().one_less_passed());

@@ -121,6 +121,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     }
 
     /// Whether the row is filed.
+    #[inline]
     pub(crate) fn is_filed<T: Row>(&self, rows: &Rows<T>, row: RowId) -> bool
     where
         C: Chain<T>,
@@ -176,6 +177,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
 
     /// The level and the number of its span for a deadline, as seen from the hand: the finest level that
     /// reaches it.
+    #[inline]
     fn place(&self, deadline: Tick) -> (usize, u64) {
         let second = second_of(deadline).max(self.hand);
         // No finer level reaches it; this one or the next does.
@@ -225,6 +227,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     /// # Complexity
     ///
     /// O(1), and [`advance`](Self::advance) for the first call of a second.
+    #[inline]
     pub(crate) fn pop<T: Row>(&mut self, rows: &mut Rows<T>, now: Tick) -> Option<RowId>
     where
         C: Chain<T>,
@@ -341,6 +344,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     }
 
     /// The occupancy of a level, turned so that bit 0 is the hand's slot and bit `i` the `i`th after it.
+    #[inline]
     fn ahead(&self, level: usize) -> u64 {
         let word = self.occupancy[level];
         let hand = block(self.hand, level, BITS) as u32 & (Self::SLOTS - 1);
@@ -349,6 +353,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     }
 
     /// The second at whose start the slot `distance` slots ahead of the hand comes due.
+    #[inline]
     fn due_second(&self, level: usize, distance: u64) -> u64 {
         let block = block(self.hand, level, BITS) + distance;
         if level == 0 { block + 1 } else { block << (level as u32 * BITS) }
@@ -357,11 +362,13 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
 
 /// The second that must be completed before a row with this deadline goes: the one that ends at the
 /// deadline or is running at it.
+#[inline]
 fn second_of(deadline: Tick) -> u64 {
     Tick::from_nanos(deadline.as_nanos().saturating_sub(1)).second()
 }
 
 /// The number of the span of a level that a second lies in.
+#[inline]
 fn block(second: u64, level: usize, bits: u32) -> u64 {
     second >> (level as u32 * bits)
 }
