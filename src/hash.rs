@@ -25,9 +25,13 @@ impl HashBits {
 
     /// The finalizer of SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014; its constants
     /// are David Stafford's): every bit of the input reaches every bit. One multiplication would be less, but numbers in a row
-    /// would crowd in a few buckets.
+    /// would crowd in a few buckets. (That is what models have: it is by its results that their keys were chosen.)
     #[inline]
     fn mixed(raw: u64) -> Self {
+        if cfg!(tidewheel_loom) {
+            let product = u128::from(raw) * 0x9E37_79B9_7F4A_7C15;
+            return Self((product as u64) ^ ((product >> 64) as u64));
+        }
         let first = (raw ^ (raw >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let second = (first ^ (first >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         Self(second ^ (second >> 31))

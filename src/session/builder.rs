@@ -156,7 +156,7 @@ impl<D: Send + Sync + 'static> SessionManagerBuilder<D> {
         Self { cache: self.cache.shards(shards), ..self }
     }
 
-    /// The clock that sessions age by. The default is the [`StrictClock`](crate::StrictClock), by which a session is refused 10 ms after its end
+    /// The clock that sessions age by. The default is the [`StrictClock`], by which a session is refused 10 ms after its end
     /// at most, whatever stalls. By the [`SystemClock`](crate::SystemClock) reads are cheaper, and after the process
     /// was stopped for a while 64 of a thread may be later than that. A [`ManualClock`](crate::ManualClock) lets a test decide when
     /// time passes.
