@@ -32,7 +32,9 @@ impl<K, V, S> Around<K, V> for Cache<K, V, S> {
                 return;
             }
             let Some((number, gives)) = giver(shards, account, credit) else {
-                // What there is, is in the hands of others, who are about to store it, or to give it back.
+                // What there is, is in the hands of others, who are about to store it, or to give it back; or it came into
+                // shards that had nothing when they were asked.
+                credit.bids.clear();
                 credit.own_turn = Some(0);
                 thread::yield_now();
                 return;
