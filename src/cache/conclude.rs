@@ -8,10 +8,10 @@ use super::Cache;
 use crate::listener::RemovalCause;
 use crate::shard::{Chores, Left, Shard, Work};
 use crate::sync::catch;
-use crate::table::{Hold, Sealed, Unlinked};
+use crate::table::{Moment, Sealed, Unlinked};
 
 /// A writer is to wait a moment for what is held up in this shard.
-type Held<'c, K, V> = Option<(&'c Shard<K, V>, Hold)>;
+type Due<'c, K, V> = Option<(&'c Shard<K, V>, Moment)>;
 
 impl<K, V, S> Cache<K, V, S> {
     /// After the unlock: what an operation left to do. Unpinned, unless the caller's own caller holds a
@@ -25,10 +25,10 @@ impl<K, V, S> Cache<K, V, S> {
 
     #[inline(never)]
     fn conclude_with(&self, shard: &Shard<K, V>, chores: Chores<K, V>, cause: RemovalCause) {
-        let held = self.conclude_at_once(shard, chores, cause);
+        let due = self.conclude_at_once(shard, chores, cause);
         // Who takes something away makes no more of what waits than there was in all.
-        if let (Some((shard, hold)), RemovalCause::Replaced) = (held, cause) {
-            shard.hold_back(&hold);
+        if let (Some((shard, moment)), RemovalCause::Replaced) = (due, cause) {
+            shard.hold_back(&moment);
         }
     }
 
@@ -38,16 +38,16 @@ impl<K, V, S> Cache<K, V, S> {
         shard: &'c Shard<K, V>,
         mut chores: Chores<K, V>,
         cause: RemovalCause,
-    ) -> Held<'c, K, V> {
+    ) -> Due<'c, K, V> {
         self.start(&mut chores);
         let Chores { seldom, removed } = chores;
-        let mut held = None;
+        let mut due = None;
         if let Some(removed) = removed {
-            held = self.tell_at_once(shard, removed, cause);
+            due = self.tell_at_once(shard, removed, cause);
         }
-        let Some(seldom) = seldom else { return held };
+        let Some(seldom) = seldom else { return due };
         if let Some(left) = seldom.left {
-            held = self.tell_of_left(shard, *left).or(held);
+            due = self.tell_of_left(shard, *left).or(due);
         }
         if let Some(ripe) = seldom.ripe {
             shard.dispose(ripe);
@@ -55,7 +55,7 @@ impl<K, V, S> Cache<K, V, S> {
         if seldom.is_heavy {
             self.help();
         }
-        seldom.hold.map(|hold| (shard, hold)).or(held)
+        seldom.moment.map(|moment| (shard, moment)).or(due)
     }
 
     /// Drops what is ripe, on a writer's thread that has just pushed.
@@ -86,18 +86,18 @@ impl<K, V, S> Cache<K, V, S> {
 
     /// Tells the listener of what did not stay.
     #[cold]
-    fn tell_of_left<'c>(&'c self, shard: &'c Shard<K, V>, left: Left<K, V>) -> Held<'c, K, V> {
+    fn tell_of_left<'c>(&'c self, shard: &'c Shard<K, V>, left: Left<K, V>) -> Due<'c, K, V> {
         let Left { evicted, refused, elsewhere } = left;
-        let mut held = None;
+        let mut due = None;
         // Those went first.
         for (number, chores) in elsewhere {
             let shard = &self.parts().shards[number];
-            held = self.conclude_at_once(shard, chores, RemovalCause::Size).or(held);
+            due = self.conclude_at_once(shard, chores, RemovalCause::Size).or(due);
         }
         let _work = Work::begin();
         for (old, was_alive) in evicted {
             let cause = if was_alive { RemovalCause::Size } else { RemovalCause::Expired };
-            held = self.tell_at_once(shard, old, cause).or(held);
+            due = self.tell_at_once(shard, old, cause).or(due);
         }
         if let Some((key, value)) = refused {
             if let Some(listener) = &self.parts().listener {
@@ -107,7 +107,7 @@ impl<K, V, S> Cache<K, V, S> {
             catch(|| drop(key));
             catch(|| drop(value));
         }
-        held
+        due
     }
 
     /// Tells the listener of a removed value, and hands the value back to its shard.
@@ -120,7 +120,7 @@ impl<K, V, S> Cache<K, V, S> {
         shard: &'c Shard<K, V>,
         removed: Unlinked<K, V>,
         cause: RemovalCause,
-    ) -> Held<'c, K, V> {
+    ) -> Due<'c, K, V> {
         if let Some(listener) = &self.parts().listener {
             listener.tell(removed.node().key(), removed.node().value(), cause);
         }

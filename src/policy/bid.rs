@@ -14,7 +14,7 @@ const LARGE: u64 = 32;
 const ALIKE: u64 = 64;
 /// A shard gives once others gave so many times for each shard that there is: so what is next in it goes some time, however
 /// badly it fits.
-const PATIENCE: u32 = 2;
+const PASSED_OVER: u32 = 2;
 /// Rows that are looked at for one that was not hit.
 const LOOKS: usize = 8;
 
@@ -71,7 +71,7 @@ pub(crate) fn taken(
     limit: u64,
     lacking: u64,
 ) -> Option<(usize, u64)> {
-    let patience = PATIENCE * u32::try_from(bids.len()).unwrap_or(u32::MAX / PATIENCE);
+    let patience = PASSED_OVER * u32::try_from(bids.len()).unwrap_or(u32::MAX / PASSED_OVER);
     let alike = (limit / ALIKE).max(1);
     let (mut longest, mut best, mut heaviest, mut largest) = (None, None, None, 0);
     for (number, (weight, bid)) in bids.enumerate().filter(|(_, (_, bid))| bid.weight != 0) {

@@ -7,7 +7,7 @@ use super::write::Table;
 use super::{Ledger, Shard, boundary};
 use crate::policy::Policy;
 use crate::sync::thread_local;
-use crate::table::{HELP, Hold, Ripe, Sealed, Unlinked, Writing};
+use crate::table::{HELP, Moment, Ripe, Sealed, Unlinked, Writing};
 use crate::time::{SECOND, Tick};
 use std::cell::Cell;
 
@@ -32,7 +32,7 @@ pub(crate) struct Seldom<K, V> {
     /// What is ripe anywhere is to be dropped at once, as was seen when `sealed` was started.
     pub(crate) is_heavy: bool,
     /// Last of all, if it stored something: readers hold up so much that it is to wait a moment.
-    pub(crate) hold: Option<Hold>,
+    pub(crate) moment: Option<Moment>,
 }
 
 thread_local! {
@@ -114,7 +114,7 @@ impl<K, V> Shard<K, V> {
             ledger.catch_up(table, now);
         }
         let weight = ledger.policy.as_ref().map_or(0, Policy::weight);
-        let (sealed, hold) = table.stop(now, weight);
+        let (sealed, moment) = table.stop(now, weight);
         let ripe = (sealed.is_some() && !is_helping())
             .then(|| table.take_ripe(Some(HELP), |row| ledger.rows.vacate(row)))
             .filter(|ripe| !ripe.is_empty());
@@ -126,8 +126,8 @@ impl<K, V> Shard<K, V> {
         let wake = ledger.expect(need);
         self.publish(table, ledger);
         let left = ledger.left.take();
-        (wake.is_some() || sealed.is_some() || left.is_some() || ripe.is_some() || hold.is_some())
-            .then(|| Box::new(Seldom { wake, sealed, left, ripe, is_heavy: false, hold }))
+        (wake.is_some() || sealed.is_some() || left.is_some() || ripe.is_some() || moment.is_some())
+            .then(|| Box::new(Seldom { wake, sealed, left, ripe, is_heavy: false, moment }))
     }
 
     /// Drops ripe values, and makes room of them for the next inserts.

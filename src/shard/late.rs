@@ -7,7 +7,7 @@ use super::write::{Table, take_expired};
 use super::{Ledger, Shard, Terms};
 use crate::rows::RowId;
 use crate::sync::thread_local;
-use crate::table::{CATCH_UP, Hold, Pin};
+use crate::table::{CATCH_UP, Moment, Pin};
 use crate::time::{SECOND, Span, Tick};
 use std::cell::Cell;
 
@@ -118,11 +118,11 @@ impl<K, V> Shard<K, V> {
     /// Has a writer wait a moment for readers, and drop some of what they held up, as far as they have gone on. But not one that would
     /// wait for itself; nor one that was called by a destructor or by a listener, for whom others may wait.
     #[cold]
-    pub(crate) fn hold_back(&self, hold: &Hold) {
+    pub(crate) fn hold_back(&self, moment: &Moment) {
         if Pin::is_held() || is_at_work() {
             return;
         }
-        hold.wait();
+        moment.wait();
         let ripe = {
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();

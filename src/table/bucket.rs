@@ -14,7 +14,8 @@
 //! because it was full, so that a reader knows whether to look further; at 127 it sticks.
 //!
 //! Each of these is always loaded and stored by words of one size. (What becomes of a word that some store whole and
-//! others in part, no memory model of the language says; so hits have bytes of their own, and tags have not.)
+//! others in part, no memory model of the language says; so hits have bytes of their own, and tags have not. The writer loads numbers
+//! together, `equal_rows`: nobody stores any meanwhile.)
 
 use super::nodes::Named;
 use crate::rows::RowId;

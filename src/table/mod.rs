@@ -87,7 +87,7 @@ pub(crate) use brief::Brief;
 pub(crate) use epoch::{Grace, push};
 pub(crate) use epoch::{Pin, inherit, push_on};
 pub(crate) use node::{Node, Seal, Touch};
-pub(crate) use pace::Hold;
+pub(crate) use pace::Moment;
 pub(crate) use read::{Look, same_as};
 pub(crate) use reclaim::{CATCH_UP, HELP, Ripe, Sealed, Unlinked};
 pub(crate) use route::{Route, RouteEnd, Routes};

@@ -1,4 +1,4 @@
-//! How buckets move, to a larger array or a smaller one: a few with each insert, and with each visit of the reaper, so
+//! How buckets move, to a larger array or a smaller one: a few with each insert, and, while the table shrinks, with each visit of the reaper, so
 //! that no single call copies the table. The hashes come from the rows; no node is touched.
 //!
 //! What readers make of it is in `read.rs` and `walk.rs`. Knows neither who inserts nor when the reaper comes.

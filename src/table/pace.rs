@@ -7,7 +7,7 @@
 //! What waits is counted in nodes, and by weight where entries have any. What the entries themselves took before does not count
 //! as more: where a shard has been emptied, its writers may fill it again.
 //!
-//! Knows neither nodes nor shards; [`Hold::wait`] is for outside every lock.
+//! Knows neither nodes nor shards; [`Moment::wait`] is for outside every lock.
 
 use super::epoch::{self, Grace};
 use crate::sync::{Alarm, Arc, nap, thread};
@@ -21,7 +21,7 @@ const PART: u64 = 8;
 /// With as much again as may wait, there is a moment for so many writes; with so many times as much, one for each.
 const EASE: u64 = 4;
 /// A moment, at most. (A thread that sleeps comes back some fifty microseconds later than it asked.)
-const MOMENT: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_millis(1);
 /// How often the processor is left to others before a writer sleeps.
 const YIELDS: u32 = 2;
 /// Who waits looks this often whether readers are gone, all who wait together: it costs every thread that runs a little.
@@ -102,9 +102,9 @@ fn every(gauge: &mut Gauge, in_table: u64, batch: u64) -> Option<u64> {
 
 /// A writer is to wait a moment, unless this is over before.
 #[derive(Debug)]
-pub(crate) struct Hold(Option<Arc<Grace>>);
+pub(crate) struct Moment(Option<Arc<Grace>>);
 
-impl Hold {
+impl Moment {
     /// For the oldest that is not over; if all are, only to drop what is ripe.
     pub(super) fn until(oldest: Option<&Arc<Grace>>) -> Self {
         Self(oldest.map(Arc::clone))
@@ -114,7 +114,7 @@ impl Hold {
     #[cold]
     pub(crate) fn wait(&self) {
         let Some(oldest) = &self.0 else { return };
-        let (alarm, clock) = (Alarm::after(MOMENT), Timeline::system());
+        let (alarm, clock) = (Alarm::after(LONGEST), Timeline::system());
         for look in 0.. {
             if oldest.is_over() {
                 return;

@@ -13,7 +13,7 @@ use super::array::Array;
 use super::epoch::{self, Grace};
 use super::node::Node;
 use super::nodes::Homes;
-use super::pace::{Hold, Load, Pace};
+use super::pace::{Load, Moment, Pace};
 use crate::rows::RowId;
 use crate::sync::{Arc, catch};
 use crate::time::{Span, Tick};
@@ -271,7 +271,7 @@ impl<K, V> Debris<K, V> {
 
     /// What a writer does at a stop, where the entries are so many and weigh so much: closes the open batch, if it is full. And whether
     /// it is to wait a moment, once it is outside the lock.
-    pub(super) fn stop(&mut self, now: Tick, entries: Load) -> (Option<Sealed>, Option<Hold>) {
+    pub(super) fn stop(&mut self, now: Tick, entries: Load) -> (Option<Sealed>, Option<Moment>) {
         let is_turn = self.open.len() >= self.next_stop;
         let before = self.open.len();
         let sealed = self.seal_full(now);
@@ -285,7 +285,7 @@ impl<K, V> Debris<K, V> {
         self.next_stop = Self::BATCH.min(self.open.len() + every.unwrap_or(Self::BATCH));
         // Graces are in order.
         let oldest = self.sealed.partition_point(|batch| batch.grace.is_over());
-        (sealed, every.map(|_| Hold::until(self.sealed.get(oldest).map(|batch| &batch.grace))))
+        (sealed, every.map(|_| Moment::until(self.sealed.get(oldest).map(|batch| &batch.grace))))
     }
 
     /// Closes the open batch. The batch ripens after the result was started, outside the lock.

@@ -9,7 +9,7 @@ use super::epoch::Pin;
 use super::moves::log2_for;
 use super::node::Node;
 use super::nodes::{Homes, Nodes};
-use super::pace::{Hold, Load};
+use super::pace::{Load, Moment};
 use super::reclaim::{Debris, Ripe, Sealed, Unlinked, drop_contents};
 use super::route::At;
 use crate::hash::HashBits;
@@ -418,7 +418,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     }
 
     /// What a writer has to do about debris, where the entries weigh so much: seals the open batch if it is full, and perhaps has him wait.
-    pub(crate) fn stop(&mut self, now: Tick, weight: u64) -> (Option<Sealed>, Option<Hold>) {
+    pub(crate) fn stop(&mut self, now: Tick, weight: u64) -> (Option<Sealed>, Option<Moment>) {
         let entries = Load { nodes: self.writer.len as u64, weight };
         self.writer.debris.stop(now, entries)
     }

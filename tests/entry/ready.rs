@@ -41,31 +41,44 @@ fn told(entry: &Entry<u32, u32>) -> (u32, bool) {
     (*entry.value(), entry.is_fresh())
 }
 
+/// What comes of a call that brings something, and of one with a value that is ready, which waits for it.
+fn beside(ready: Ready, bring: impl FnOnce(&Numbers, &mut dyn FnMut()) -> u32 + Send) -> Beside {
+    let cache = Numbers::new(10);
+    let (brought, inserted) = thread::scope(|scope| {
+        let cache = &cache;
+        let (begun, is_begun) = channel();
+        let (go, goes) = channel::<()>();
+        let leader = scope.spawn(move || {
+            bring(cache, &mut || {
+                begun.send(()).unwrap();
+                goes.recv().unwrap();
+            })
+        });
+        is_begun.recv().unwrap();
+        let waiter = scope.spawn(|| ready(cache));
+        until_waiting(cache, 1);
+        go.send(()).unwrap();
+        (leader.join().ok(), told(&waiter.join().unwrap()))
+    });
+    cache.validate();
+    Beside { brought, inserted, stored: cache.get(&1) }
+}
+
+struct Beside {
+    /// `None` if it panicked.
+    brought: Option<u32>,
+    inserted: (u32, bool),
+    stored: Option<u32>,
+}
+
 /// It must not come between: both would be said to be stored, and one of them would not be.
 #[test]
 fn it_waits_for_who_has_the_turn() {
     for (name, ready) in READY {
         for (whose, bring) in BRINGS {
-            let cache = Numbers::new(10);
-            thread::scope(|scope| {
-                let cache = &cache;
-                let (begun, is_begun) = channel();
-                let (go, goes) = channel::<()>();
-                let leader = scope.spawn(move || {
-                    bring(cache, &mut || {
-                        begun.send(()).unwrap();
-                        goes.recv().unwrap();
-                    })
-                });
-                is_begun.recv().unwrap();
-                let waiter = scope.spawn(|| ready(cache));
-                until_waiting(cache, 1);
-                go.send(()).unwrap();
-                assert_eq!(leader.join().unwrap(), 7, "{name} beside {whose}");
-                assert_eq!(told(&waiter.join().unwrap()), (7, false), "{name} beside {whose}");
-            });
-            assert_eq!(cache.get(&1), Some(7));
-            cache.validate();
+            let Beside { brought, inserted, stored } = beside(*ready, bring);
+            assert_eq!((brought, inserted), (Some(7), (7, false)), "{name} beside {whose}");
+            assert_eq!(stored, Some(7));
         }
     }
 }
@@ -74,27 +87,14 @@ fn it_waits_for_who_has_the_turn() {
 #[test]
 fn it_is_stored_after_a_panic() {
     for (name, ready) in READY {
-        let cache = Numbers::new(10);
-        thread::scope(|scope| {
-            let cache = &cache;
-            let (begun, is_begun) = channel();
-            let (go, goes) = channel::<()>();
-            let leader = scope.spawn(move || {
-                cache.get_with(1, || {
-                    begun.send(()).unwrap();
-                    goes.recv().unwrap();
-                    panic!("as it is to");
-                })
-            });
-            is_begun.recv().unwrap();
-            let waiter = scope.spawn(|| ready(cache));
-            until_waiting(cache, 1);
-            go.send(()).unwrap();
-            assert!(leader.join().is_err());
-            assert_eq!(told(&waiter.join().unwrap()), (9, true), "{name}");
-        });
-        assert_eq!(cache.get(&1), Some(9));
-        cache.validate();
+        let panics = |cache: &Numbers, run: &mut dyn FnMut()| {
+            cache.get_with(1, || {
+                run();
+                panic!("as it is to");
+            })
+        };
+        let Beside { brought, inserted, stored } = beside(*ready, panics);
+        assert_eq!((brought, inserted, stored), (None, (9, true), Some(9)), "{name}");
     }
 }
 
