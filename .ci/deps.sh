@@ -3,7 +3,7 @@
 # agrees with its manifest, so that everybody builds the same.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-for manifest in Cargo.toml "$LOOM" "$SHUTTLE" "$PEERS" "$FUZZ"; do
+for manifest in Cargo.toml "$LOOM" "$SHUTTLE" "$PEERS" "$FUZZ" "$ADAPTERS"; do
     lock=${manifest%.toml}.lock
     git ls-files --error-unmatch "$lock" >/dev/null 2>&1 || fail "$lock is not committed"
     run cargo fetch --locked --quiet --manifest-path "$manifest"

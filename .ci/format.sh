@@ -3,6 +3,6 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 run cargo fmt --all --check
-for package in "$LOOM" "$SHUTTLE" "$PEERS" "$FUZZ"; do
+for package in "$LOOM" "$SHUTTLE" "$PEERS" "$FUZZ" "$ADAPTERS"; do
     run cargo fmt --manifest-path "$package" --all --check
 done

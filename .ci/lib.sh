@@ -18,6 +18,8 @@ SHUTTLE=loom-tests/shuttle/Cargo.toml
 PEERS=benches/peers/Cargo.toml
 # shellcheck disable=SC2034
 FUZZ=fuzz/Cargo.toml
+# shellcheck disable=SC2034
+ADAPTERS=adapters/Cargo.toml
 
 # One target folder for all packages, so that what they have in common is compiled once.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$ROOT/target}

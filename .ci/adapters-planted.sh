@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Plants one bug at a time in a copy of the adapters and demands that the tests it names find it. A survivor is an error.
+#
+#   .ci/adapters-planted.sh [a part of the names of the bugs]
+#
+# A bug is a file in adapters/planted/: a line that says what goes wrong; `file:` and `test:` (package, test program, part of the test's
+# name); and after `---- text` and `---- bug` what is there once, and what takes its place.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+scratch
+cp -r adapters "$SCRATCH/"
+copy=$SCRATCH/adapters
+# The core is the one that is here.
+sed -i "s|path = \"../..\"|path = \"$ROOT\"|" "$copy"/*/Cargo.toml
+
+# field FILE NAME: what it says under that name.
+field() {
+    sed -n "s/^$2: //p" "$1" | head -n 1
+}
+
+# part FILE MARK: the lines after a mark, up to the next.
+part() {
+    awk -v mark="---- $2" '/^---- / { is_in = $0 == mark; next } is_in' "$1"
+}
+
+survivors=0
+tried=0
+for bug in adapters/planted/*"${1:-}"*.bug; do
+    name=$(basename "$bug" .bug)
+    file=$copy/$(field "$bug" file)
+    read -r package program filter <<<"$(field "$bug" test)"
+    text=$(part "$bug" text)
+    whole=$(cat "$file")
+    rest=${whole/"$text"/}
+    [ "$rest" != "$whole" ] && [ "${rest/"$text"/}" = "$rest" ] || fail "$name: its text is not in $file once"
+    printf '%s\n' "${whole/"$text"/"$(part "$bug" bug)"}" >"$file"
+    code=0
+    timeout 600 cargo test --quiet --manifest-path "$copy/Cargo.toml" -p "$package" --all-features --test "$program" -- "$filter" \
+        >"$SCRATCH/out" 2>&1 || code=$?
+    printf '%s\n' "$whole" >"$file"
+    tried=$((tried + 1))
+    if [ "$code" -eq 124 ] || grep -q '^test result: FAILED' "$SCRATCH/out"; then
+        say "$name: found"
+    else
+        survivors=$((survivors + 1))
+        say "$name: SURVIVED (exit code $code)"
+        tail -n 30 "$SCRATCH/out"
+    fi
+done
+[ "$tried" -gt 0 ] || fail "there is no such bug"
+[ "$survivors" -eq 0 ] || fail "$survivors of $tried survived"
+say "$tried planted, all found"

@@ -1,0 +1,296 @@
+//! Sessions that live in this process and nowhere else.
+//!
+//! Each call is one call on a cache, so that what the cache does in one step is one step here. It never knows cookies or requests.
+//! Compiled once for each release of tower-sessions-core: see `lib.rs`.
+
+use super::tower_sessions_core::SessionStore;
+use super::tower_sessions_core::session::{Id, Record};
+use super::tower_sessions_core::session_store::{Error, Result};
+use crate::seats::Seats;
+use crate::wall;
+use async_trait::async_trait;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tidewheel::{BuildError, Cache, CacheBuilder, Clock, Life, Reaper, RemovalCause, StrictClock};
+
+/// A session store in memory: a session ends when its record says, by itself, and never comes back.
+///
+/// A handle: clones share the sessions.
+///
+/// - **`create`** never puts a session under an id that a live one has: it takes another id then.
+/// - **`save`** only ever changes a session that is there. One that has expired or was deleted meanwhile stays gone; the save is accepted,
+///   and counted in [`late_saves`](Self::late_saves). (An error would make a 500 of somebody's log-out in another window.)
+/// - **`load`** finds a session until its `expiry_date`, by the clock that never jumps and by the calendar, whichever comes first: a
+///   machine that was suspended finds no session that ended meanwhile. 10 ms late at most.
+/// - **Memory** of a session that has ended is given back within two seconds, with no call from anyone.
+/// - **A full store** refuses to `create`, and ends no live session to make room: see [`max_sessions`](TidewheelStoreBuilder::max_sessions).
+///
+/// ```
+/// use tidewheel_tower_sessions::TidewheelStore;
+///
+/// let store = TidewheelStore::builder().max_sessions(1_000_000).build()?;
+/// // let layer = tower_sessions::SessionManagerLayer::new(store.clone());
+/// assert!(store.is_empty());
+/// # Ok::<(), tidewheel::BuildError>(())
+/// ```
+#[derive(Clone)]
+pub struct TidewheelStore {
+    cache: Cache<Id, Record>,
+    /// Only with a limit.
+    seats: Option<Arc<Seats>>,
+    late_saves: Arc<AtomicU64>,
+}
+
+impl TidewheelStore {
+    /// A store without a limit.
+    ///
+    /// # Panics
+    ///
+    /// When the reaper's thread cannot be started, or the operating system's random generator does not answer.
+    /// [`builder`](Self::builder)`().build()` returns these as errors.
+    ///
+    /// ```
+    /// let store = tidewheel_tower_sessions::TidewheelStore::new();
+    /// assert_eq!(store.len(), 0);
+    /// ```
+    #[must_use]
+    // Not `Default`: what starts a thread and can panic for it should be seen in the source.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        match Self::builder().build() {
+            Ok(store) => store,
+            Err(error) => panic!("no session store: {error}"),
+        }
+    }
+
+    /// A builder of a store without a limit.
+    ///
+    /// ```
+    /// let store = tidewheel_tower_sessions::TidewheelStore::builder().name("logins").build()?;
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn builder() -> TidewheelStoreBuilder {
+        let cache = Cache::builder().clock(StrictClock);
+        TidewheelStoreBuilder { cache, max_sessions: None }
+    }
+
+    /// How many sessions are in memory; those included that have ended less than two seconds ago. Exact while nobody writes.
+    ///
+    /// ```
+    /// assert_eq!(tidewheel_tower_sessions::TidewheelStore::new().len(), 0);
+    /// ```
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.cache.entry_count()
+    }
+
+    /// Whether there is none in memory.
+    ///
+    /// ```
+    /// assert!(tidewheel_tower_sessions::TidewheelStore::new().is_empty());
+    /// ```
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many saves came after their session's end, and changed nothing: of requests that were under way when their session was
+    /// ended elsewhere or expired.
+    ///
+    /// ```
+    /// assert_eq!(tidewheel_tower_sessions::TidewheelStore::new().late_saves(), 0);
+    /// ```
+    #[must_use]
+    pub fn late_saves(&self) -> u64 {
+        // ORDERING: Relaxed; a number to look at.
+        self.late_saves.load(Ordering::Relaxed)
+    }
+
+    /// Ends every session whose record satisfies `is_over`: all of one user, say, who logs out everywhere.
+    ///
+    /// A session that is created or saved meanwhile is looked at, or not, as if the call had come earlier or later. `is_over` may be
+    /// asked twice about one session, after a save; it runs outside every lock.
+    ///
+    /// # Complexity
+    ///
+    /// O(sessions).
+    ///
+    /// ```
+    /// # let store = tidewheel_tower_sessions::TidewheelStore::new();
+    /// store.end_where(|record| record.data.get("user").is_some_and(|user| user == "Ada"));
+    /// ```
+    pub fn end_where(&self, mut is_over: impl FnMut(&Record) -> bool) {
+        self.cache.retain(|_, record| !is_over(record));
+    }
+
+    /// Removes what has ended, and drops what nobody reads any more, now and on this thread. For [`Reaper::manual`] and for tests: with
+    /// any other reaper it happens by itself.
+    ///
+    /// ```
+    /// tidewheel_tower_sessions::TidewheelStore::new().run_pending_tasks();
+    /// ```
+    pub fn run_pending_tasks(&self) {
+        self.cache.run_pending_tasks();
+    }
+
+    /// Stores a record under its id or, if a live session has that, under another; the id.
+    fn store_new(&self, record: Record) -> Id {
+        let lasting = self.cache.with_life(Life::Ttl(wall::remaining(record.expiry_date)));
+        let mut offered = record;
+        loop {
+            let id = offered.id;
+            match lasting.try_insert(id, offered) {
+                Ok(()) => return id,
+                Err((_, record)) => offered = Record { id: Id::default(), ..record },
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl SessionStore for TidewheelStore {
+    async fn create(&self, record: &mut Record) -> Result<()> {
+        let copy = record.clone();
+        if let Some(seats) = self.seats.as_ref().filter(|seats| !seats.take()) {
+            let max = seats.max();
+            return Err(Error::Backend(format!(
+                "no room for another session: {max} are allowed, and no live one is ended for it"
+            )));
+        }
+        record.id = self.store_new(copy);
+        Ok(())
+    }
+
+    async fn save(&self, record: &Record) -> Result<()> {
+        let id = &record.id;
+        let is_live = self.cache.read(id, |old| !wall::is_over(old.expiry_date)) == Some(true);
+        let lasting = self.cache.with_life(Life::Ttl(wall::remaining(record.expiry_date)));
+        if !is_live || lasting.replace(id, record.clone()).is_err() {
+            // ORDERING: Relaxed; as in `late_saves`.
+            self.late_saves.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    async fn load(&self, id: &Id) -> Result<Option<Record>> {
+        let found =
+            self.cache.read(id, |record| (!wall::is_over(record.expiry_date)).then(|| record.clone()));
+        if let Some(None) = found {
+            // The calendar says so first: the machine slept, or its date was set.
+            self.cache.remove_if(id, |record| wall::is_over(record.expiry_date));
+        }
+        Ok(found.flatten())
+    }
+
+    async fn delete(&self, id: &Id) -> Result<()> {
+        self.cache.invalidate(id);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TidewheelStore {
+    /// Without ids and data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TidewheelStore")
+            .field("name", &self.cache.name())
+            .field("len", &self.len())
+            .field("max_sessions", &self.seats.as_ref().map(|seats| seats.max()))
+            .finish()
+    }
+}
+
+/// Builds a [`TidewheelStore`]; made by [`TidewheelStore::builder`].
+///
+/// ```
+/// let store = tidewheel_tower_sessions::TidewheelStore::builder().name("logins").max_sessions(100_000).build()?;
+/// # Ok::<(), tidewheel::BuildError>(())
+/// ```
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct TidewheelStoreBuilder {
+    cache: CacheBuilder<Id, Record>,
+    max_sessions: Option<usize>,
+}
+
+impl TidewheelStoreBuilder {
+    /// A name, for logs and `Debug`. Default: none.
+    ///
+    /// ```
+    /// let store = tidewheel_tower_sessions::TidewheelStore::builder().name("logins").build()?;
+    /// assert!(format!("{store:?}").contains("logins"));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn name(self, name: impl Into<String>) -> Self {
+        Self { cache: self.cache.name(name), ..self }
+    }
+
+    /// How many sessions there may be at once. Default: any number.
+    ///
+    /// Beyond that `create` is an error (`Error::Backend`), which tower-sessions answers with a 500. No live session is ended to make
+    /// room: otherwise whoever can open sessions could log everybody else out. A session counts until it is out of memory, two seconds
+    /// after its end at most. The limit is on sessions, not on bytes: how large one gets is up to what your handlers put in.
+    ///
+    /// ```
+    /// let store = tidewheel_tower_sessions::TidewheelStore::builder().max_sessions(1_000_000).build()?;
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn max_sessions(self, max_sessions: usize) -> Self {
+        Self { max_sessions: Some(max_sessions), ..self }
+    }
+
+    /// The clock that sessions age by, beside the calendar. Default: the [`StrictClock`].
+    ///
+    /// ```
+    /// use tidewheel::ManualClock;
+    /// let store = tidewheel_tower_sessions::TidewheelStore::builder().clock(ManualClock::new()).build()?;
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn clock(self, clock: impl Clock) -> Self {
+        Self { cache: self.cache.clock(clock), ..self }
+    }
+
+    /// Who removes ended sessions from memory. Default: the one thread that all caches of the process share.
+    ///
+    /// ```
+    /// use tidewheel::Reaper;
+    /// let store = tidewheel_tower_sessions::TidewheelStore::builder().reaper(Reaper::dedicated()).build()?;
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn reaper(self, reaper: Reaper) -> Self {
+        Self { cache: self.cache.reaper(reaper), ..self }
+    }
+
+    /// The store.
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] when the operating system's random generator does not answer, the reaper's thread cannot be started, or a
+    /// manual clock is combined with a reaper that has a thread.
+    ///
+    /// ```
+    /// assert!(tidewheel_tower_sessions::TidewheelStore::builder().build().is_ok());
+    /// ```
+    pub fn build(self) -> std::result::Result<TidewheelStore, BuildError> {
+        let Self { mut cache, max_sessions } = self;
+        let seats = max_sessions.map(|max| Arc::new(Seats::new(max)));
+        if let Some(seats) = &seats {
+            let seats = Arc::clone(seats);
+            // A session leaves by expiring or by being deleted. A record that is replaced leaves its session, and the seat, where
+            // they are; and the cache has no capacity that it would evict for.
+            cache = cache.eviction_listener(move |_: &Id, _: &Record, cause| {
+                if matches!(cause, RemovalCause::Expired | RemovalCause::Explicit) {
+                    seats.give_back();
+                }
+            });
+        }
+        Ok(TidewheelStore { cache: cache.build()?, seats, late_saves: Arc::default() })
+    }
+}
+
+impl fmt::Debug for TidewheelStoreBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TidewheelStoreBuilder")
+            .field("max_sessions", &self.max_sessions)
+            .finish_non_exhaustive()
+    }
+}

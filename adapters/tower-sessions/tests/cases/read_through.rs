@@ -1,0 +1,313 @@
+//! The cache in front of a store that is slower, which is played by one that counts, fails, and stops where a test wants it to.
+
+use super::core::session::{Id, Record};
+use super::core::session_store::{Error, Result};
+use super::core::{CachingSessionStore, SessionStore};
+use super::records::{is_of, record};
+use super::stores::{ReadThroughStore, TidewheelStore};
+use async_trait::async_trait;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use tidewheel::ManualClock;
+use tokio::sync::{Mutex, Semaphore};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// More answers than any test needs.
+const MANY: usize = 1_000;
+
+async fn hold(answers: &Semaphore) {
+    let all = answers.available_permits().try_into().unwrap();
+    answers.acquire_many(all).await.unwrap().forget();
+}
+
+/// A database.
+#[derive(Clone, Debug)]
+struct Slow(Arc<Inside>);
+
+#[derive(Debug)]
+struct Inside {
+    rows: Mutex<std::collections::HashMap<Id, Record>>,
+    loads: AtomicUsize,
+    is_down: AtomicBool,
+    /// Each load takes one before it answers, and after it did its work.
+    load_answers: Semaphore,
+    /// As does every other call of these.
+    answers: Semaphore,
+}
+
+impl Slow {
+    fn new() -> Self {
+        Self(Arc::new(Inside {
+            rows: Mutex::default(),
+            loads: AtomicUsize::new(0),
+            is_down: AtomicBool::new(false),
+            load_answers: Semaphore::new(MANY),
+            answers: Semaphore::new(MANY),
+        }))
+    }
+
+    /// From now on loads do their work, and answer when they are let to.
+    async fn hold_loads(&self) {
+        hold(&self.0.load_answers).await;
+    }
+
+    /// As do all other calls.
+    async fn hold_all(&self) {
+        self.hold_loads().await;
+        hold(&self.0.answers).await;
+    }
+
+    fn let_answer(&self) {
+        self.0.load_answers.add_permits(MANY);
+        self.0.answers.add_permits(MANY);
+    }
+
+    async fn answer(&self, answers: &Semaphore) -> Result<()> {
+        answers.acquire().await.unwrap().forget();
+        if self.0.is_down.load(Ordering::Relaxed) {
+            Err(Error::Backend("the database is down".into()))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn loads(&self) -> usize {
+        self.0.loads.load(Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl SessionStore for Slow {
+    async fn create(&self, record: &mut Record) -> Result<()> {
+        self.save(record).await
+    }
+
+    async fn save(&self, record: &Record) -> Result<()> {
+        self.0.rows.lock().await.insert(record.id, record.clone());
+        self.answer(&self.0.answers).await
+    }
+
+    async fn load(&self, id: &Id) -> Result<Option<Record>> {
+        self.0.loads.fetch_add(1, Ordering::Relaxed);
+        let found = self.0.rows.lock().await.get(id).cloned();
+        self.answer(&self.0.load_answers).await?;
+        Ok(found)
+    }
+
+    async fn delete(&self, id: &Id) -> Result<()> {
+        self.0.rows.lock().await.remove(id);
+        self.answer(&self.0.answers).await
+    }
+}
+
+/// A session that is in the database and not cached.
+async fn uncached(behind: &Slow) -> Record {
+    let mut record = record("Ada", HOUR);
+    behind.create(&mut record).await.unwrap();
+    record
+}
+
+/// Waits until the database was asked for so many loads.
+async fn until_loads(behind: &Slow, loads: usize) {
+    while behind.loads() < loads {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What a load that begins before a delete, and that the database answers after it, leaves to be found.
+async fn after_a_load_that_raced_a_delete<S: SessionStore + Clone>(store: S, behind: Slow) -> Option<Record> {
+    let record = uncached(&behind).await;
+    behind.hold_loads().await;
+    let (id, loader, deleter) = (record.id, store.clone(), store.clone());
+    let load = tokio::spawn(async move { loader.load(&id).await });
+    until_loads(&behind, 1).await;
+    let delete = tokio::spawn(async move { deleter.delete(&id).await });
+    // Time for all of the delete, unless it waits for the load.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    behind.let_answer();
+    load.await.unwrap().unwrap();
+    delete.await.unwrap().unwrap();
+    store.load(&id).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_load_that_races_a_delete_revives_nothing() {
+    let behind = Slow::new();
+    let store = ReadThroughStore::new(behind.clone());
+    assert_eq!(after_a_load_that_raced_a_delete(store, behind).await, None);
+}
+
+#[tokio::test]
+async fn and_that_check_finds_what_a_cache_does_that_fills_by_saving() {
+    #[derive(Clone, Debug)]
+    struct Filled(Arc<CachingSessionStore<super::races::Upsert, Slow>>);
+    #[async_trait]
+    impl SessionStore for Filled {
+        async fn save(&self, record: &Record) -> Result<()> {
+            self.0.save(record).await
+        }
+        async fn load(&self, id: &Id) -> Result<Option<Record>> {
+            self.0.load(id).await
+        }
+        async fn delete(&self, id: &Id) -> Result<()> {
+            self.0.delete(id).await
+        }
+    }
+    let behind = Slow::new();
+    let store = Filled(Arc::new(CachingSessionStore::new(super::races::Upsert::default(), behind.clone())));
+    assert!(after_a_load_that_raced_a_delete(store, behind).await.is_some());
+}
+
+#[tokio::test]
+async fn a_session_is_loaded_once_for_all_who_want_it_and_served_from_memory_then() {
+    let behind = Slow::new();
+    let store = ReadThroughStore::new(behind.clone());
+    let record = uncached(&behind).await;
+    behind.hold_all().await;
+    let loads: Vec<_> = (0..8)
+        .map(|_| {
+            let (store, id) = (store.clone(), record.id);
+            tokio::spawn(async move { store.load(&id).await })
+        })
+        .collect();
+    until_loads(&behind, 1).await;
+    behind.let_answer();
+    for load in loads {
+        assert_eq!(load.await.unwrap().unwrap().as_ref(), Some(&record));
+    }
+    assert_eq!(store.load(&record.id).await.unwrap(), Some(record));
+    assert_eq!(behind.loads(), 1);
+}
+
+#[tokio::test]
+async fn what_is_created_and_saved_is_served_without_asking() {
+    let behind = Slow::new();
+    let store = ReadThroughStore::new(behind.clone());
+    let mut record = record("Ada", HOUR);
+    store.create(&mut record).await.unwrap();
+    record.data.insert("visits".into(), 7.into());
+    store.save(&record).await.unwrap();
+    assert_eq!(store.load(&record.id).await.unwrap(), Some(record.clone()));
+    assert_eq!(behind.loads(), 0);
+    assert_eq!(behind.load(&record.id).await.unwrap(), Some(record));
+}
+
+#[tokio::test]
+async fn a_save_of_what_is_gone_behind_is_accepted_counted_and_makes_no_row() {
+    let behind = Slow::new();
+    let store = ReadThroughStore::new(behind.clone());
+    let gone = record("Ada", HOUR);
+    store.save(&gone).await.unwrap();
+    assert_eq!((store.late_saves(), behind.load(&gone.id).await.unwrap()), (1, None));
+    let mut deleted = record("Bob", HOUR);
+    store.create(&mut deleted).await.unwrap();
+    store.delete(&deleted.id).await.unwrap();
+    store.save(&deleted).await.unwrap();
+    assert_eq!((store.late_saves(), behind.load(&deleted.id).await.unwrap()), (2, None));
+    assert_eq!(store.load(&deleted.id).await.unwrap(), None);
+    // What is merely not cached is saved.
+    let record = uncached(&behind).await;
+    store.save(&record).await.unwrap();
+    assert_eq!(store.late_saves(), 2);
+}
+
+#[tokio::test]
+async fn a_call_that_fails_is_told_and_leaves_nothing_cached() {
+    let behind = Slow::new();
+    let store = ReadThroughStore::new(behind.clone());
+    let mut ada = record("Ada", HOUR);
+    store.create(&mut ada).await.unwrap();
+    behind.0.is_down.store(true, Ordering::Relaxed);
+    // Cached, and so served all the same.
+    assert!(store.load(&ada.id).await.unwrap().is_some());
+    let mut eve = record("Eve", HOUR);
+    assert!(store.create(&mut eve).await.is_err());
+    let mut changed = ada.clone();
+    changed.data.insert("user".into(), "Bob".into());
+    assert_eq!(store.save(&changed).await.unwrap_err().to_string(), "the database is down");
+    // Nobody knows what the database made of it: the next load asks.
+    assert!(matches!(store.load(&ada.id).await, Err(Error::Backend(_))));
+    behind.0.is_down.store(false, Ordering::Relaxed);
+    assert!(is_of(&store.load(&ada.id).await.unwrap().unwrap(), "Bob"));
+    behind.0.is_down.store(true, Ordering::Relaxed);
+    assert!(store.delete(&ada.id).await.is_err());
+    behind.0.is_down.store(false, Ordering::Relaxed);
+    assert_eq!(store.load(&ada.id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_call_that_is_cancelled_leaves_nothing_cached() {
+    let behind = Slow::new();
+    let store = ReadThroughStore::new(behind.clone());
+    let mut ada = record("Ada", HOUR);
+    store.create(&mut ada).await.unwrap();
+    behind.hold_all().await;
+    let mut changed = ada.clone();
+    changed.data.insert("user".into(), "Bob".into());
+    let soon = Duration::from_millis(20);
+    assert!(tokio::time::timeout(soon, store.save(&changed)).await.is_err());
+    behind.let_answer();
+    assert!(is_of(&store.load(&ada.id).await.unwrap().unwrap(), "Bob"));
+    behind.hold_all().await;
+    assert!(tokio::time::timeout(soon, store.delete(&ada.id)).await.is_err());
+    behind.let_answer();
+    assert_eq!(store.load(&ada.id).await.unwrap(), None);
+    // And one that only loads keeps nobody else waiting.
+    let record = uncached(&behind).await;
+    behind.hold_all().await;
+    assert!(tokio::time::timeout(soon, store.load(&record.id)).await.is_err());
+    behind.let_answer();
+    assert!(store.load(&record.id).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn what_another_process_does_is_seen_when_the_time_is_over() {
+    let clock = ManualClock::new();
+    let behind = Slow::new();
+    let minute = Duration::from_secs(60);
+    let store =
+        ReadThroughStore::builder(behind.clone()).cached_for(minute).clock(clock.clone()).build().unwrap();
+    let mut record = record("Ada", HOUR);
+    store.create(&mut record).await.unwrap();
+    behind.delete(&record.id).await.unwrap();
+    assert!(store.load(&record.id).await.unwrap().is_some());
+    clock.advance(minute);
+    assert_eq!(store.load(&record.id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_calendar_ends_what_is_cached_and_the_store_behind_may_know_better() {
+    let behind = Slow::new();
+    // The clock stands still, as it does while the machine is suspended.
+    let store = ReadThroughStore::builder(behind.clone()).clock(ManualClock::new()).build().unwrap();
+    let short = Duration::from_millis(30);
+    let [mut over, mut longer] = ["Ada", "Bob"].map(|user| record(user, short));
+    store.create(&mut over).await.unwrap();
+    store.create(&mut longer).await.unwrap();
+    let extended = Record { expiry_date: longer.expiry_date + HOUR, ..longer.clone() };
+    behind.save(&extended).await.unwrap();
+    tokio::time::sleep(short * 2).await;
+    assert_eq!(store.load(&over.id).await.unwrap(), None);
+    assert_eq!(store.load(&longer.id).await.unwrap(), Some(extended));
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_loaded_again() {
+    let behind = TidewheelStore::new();
+    let store = ReadThroughStore::builder(behind.clone()).max_capacity(100).build().unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..1_000 {
+        let mut record = record("Ada", HOUR);
+        store.create(&mut record).await.unwrap();
+        ids.push(record.id);
+    }
+    for id in &ids {
+        assert!(store.load(id).await.unwrap().is_some());
+    }
+    assert_eq!(behind.len(), 1_000);
+    assert!(format!("{store:?}").contains("cached: "), "{store:?}");
+}

@@ -1,0 +1,110 @@
+//! The log-in by tidewheel's session manager alone: the session's id is a cookie, which is read and written here, and what is kept of a
+//! session is a type.
+
+use crate::pages::{LogIn, Shown, page};
+use axum::extract::State;
+use axum::http::header::{COOKIE, SET_COOKIE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use axum::{Form, Router};
+use std::time::Duration;
+use tidewheel::{SessionError, SessionId, SessionManager};
+
+/// What is kept of a session.
+#[derive(Clone, Debug, Default)]
+pub struct Visit {
+    /// Who is logged in.
+    pub user: Option<String>,
+    /// How often something was written.
+    pub notes: u64,
+}
+
+type Sessions = SessionManager<Visit>;
+
+/// What the handlers know.
+#[derive(Clone, Debug)]
+struct Site {
+    sessions: Sessions,
+    idle: Duration,
+}
+
+/// The log-in by these sessions, whose idle time the page tells.
+pub fn app(sessions: Sessions, idle: Duration) -> Router {
+    Router::new()
+        .route("/", get(show))
+        .route("/login", post(log_in))
+        .route("/note", post(note))
+        .route("/logout", post(log_out))
+        .with_state(Site { sessions, idle })
+}
+
+/// The name of the cookie. With `__Host-` a browser takes it over a safe connection alone, and from this host alone.
+const NAME: &str = "__Host-sid";
+
+/// The id that the cookie holds. What is malformed is as good as nothing: parsing refuses it, without looking further than it must.
+fn id_of(headers: &HeaderMap) -> Option<SessionId> {
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|header| header.to_str().ok());
+    let mut pairs =
+        cookies.flat_map(|header| header.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == NAME).and_then(|(_, value)| value.parse().ok())
+}
+
+/// An answer that gives the browser an id. Without a `Max-Age`: the manager knows when a session is over.
+fn with_id(id: SessionId, answer: impl IntoResponse) -> Response {
+    let cookie = format!("{NAME}={}; Path=/; HttpOnly; Secure; SameSite=Lax", id.encode());
+    ([(SET_COOKIE, cookie)], answer).into_response()
+}
+
+/// What a session that cannot be is answered with.
+fn refused(error: SessionError) -> Response {
+    let status = match error {
+        SessionError::Full { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    (status, error.to_string()).into_response()
+}
+
+/// Reads, and so does not make the log-in last longer. A first visit begins a session without a user.
+async fn show(headers: HeaderMap, State(Site { sessions, idle }): State<Site>) -> Response {
+    if let Some(Visit { user, notes }) = id_of(&headers).and_then(|id| sessions.get(&id).ok()) {
+        return page(&Shown { user, notes }, idle).into_response();
+    }
+    match sessions.create(Visit::default()) {
+        Ok(id) => with_id(id, page(&Shown::default(), idle)),
+        Err(error) => refused(error),
+    }
+}
+
+/// The user and a new id in one step: an id that somebody planted or saw before never has a user.
+async fn log_in(headers: HeaderMap, State(site): State<Site>, Form(LogIn { name }): Form<LogIn>) -> Response {
+    let sessions = &site.sessions;
+    let rotated = id_of(&headers).map_or(Err(SessionError::NotFound), |id| {
+        sessions.rotate_with(&id, |visit| visit.user = Some(name.clone())).map(|(id, ())| id)
+    });
+    let id = match rotated {
+        Err(SessionError::NotFound) => sessions.create(Visit { user: Some(name), notes: 0 }),
+        rotated => rotated,
+    };
+    match id {
+        Ok(id) => with_id(id, Redirect::to("/")),
+        Err(error) => refused(error),
+    }
+}
+
+/// Writes, if somebody is logged in, and so makes the log-in last longer.
+async fn note(headers: HeaderMap, State(site): State<Site>) -> Redirect {
+    if let Some(id) = id_of(&headers) {
+        // A session that is over by now has nothing to note down.
+        let _ = site.sessions.modify(&id, |visit| visit.notes += u64::from(visit.user.is_some()));
+    }
+    Redirect::to("/")
+}
+
+async fn log_out(headers: HeaderMap, State(site): State<Site>) -> Redirect {
+    if let Some(id) = id_of(&headers) {
+        // It may be over already.
+        let _ = site.sessions.remove(&id);
+    }
+    Redirect::to("/")
+}

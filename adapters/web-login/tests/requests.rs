@@ -1,0 +1,142 @@
+//! What both sites answer, request by request: log-ins, log-outs, the window in which a log-in ends, planted and malformed cookies.
+
+mod site;
+
+use site::{Visitor, sites, up};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tidewheel::SessionManager;
+use tidewheel_tower_sessions::TidewheelStore;
+use tidewheel_web_login::{with_session_manager, with_tower_sessions};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn one_logs_in_writes_and_logs_out() {
+    for (which, site) in sites(MINUTE) {
+        let mut ada = Visitor::of(site);
+        assert!(ada.look().contains("Nobody is logged in."), "{which}");
+        ada.log_in("Ada");
+        assert!(ada.is_logged_in_as("Ada"), "{which}");
+        ada.press("note", "");
+        ada.press("note", "");
+        assert!(ada.look().contains("2 notes."), "{which}");
+        let before = ada.cookie.clone();
+        ada.press("logout", "");
+        assert!(ada.look().contains("Nobody is logged in."), "{which}");
+        let mut thief = Visitor::holding(site, before);
+        assert!(!thief.is_logged_in_as("Ada"), "{which}: the cookie is good after the log-out");
+    }
+}
+
+#[test]
+fn a_log_in_ends_after_its_idle_time_and_not_before() {
+    let idle = Duration::from_secs(5);
+    std::thread::scope(|scope| {
+        for (which, site) in sites(idle) {
+            scope.spawn(move || ends_in_its_window(which, site, idle));
+        }
+    });
+}
+
+fn ends_in_its_window(which: &str, site: SocketAddr, idle: Duration) {
+    let mut ada = Visitor::of(site);
+    ada.look();
+    ada.log_in("Ada");
+    std::thread::sleep(idle / 2);
+    // Who writes has another five seconds.
+    let began = Instant::now();
+    ada.press("note", "");
+    let done = Instant::now();
+    let mut seen = began;
+    loop {
+        let asked = Instant::now();
+        // The cookie itself stays: it is the server that says no.
+        if !Visitor::holding(site, ada.cookie.clone()).is_logged_in_as("Ada") {
+            break;
+        }
+        seen = asked;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(began.elapsed() >= idle, "{which}: out after {:?}", began.elapsed());
+    // The moment at which the request was sent, not the one at which the server looked.
+    let late = seen.saturating_duration_since(done + idle);
+    assert!(late < Duration::from_millis(10), "{which}: in {late:?} after the end");
+}
+
+#[test]
+fn an_id_from_before_the_log_in_has_no_user() {
+    for (which, site) in sites(MINUTE) {
+        let mut eve = Visitor::of(site);
+        eve.look();
+        // Eve plants her own cookie with Ada, who logs in.
+        let mut ada = Visitor::holding(site, eve.cookie.clone());
+        ada.log_in("Ada");
+        assert!(ada.is_logged_in_as("Ada"), "{which}");
+        assert_ne!(ada.cookie, eve.cookie, "{which}");
+        assert!(!eve.is_logged_in_as("Ada"), "{which}");
+    }
+}
+
+#[test]
+fn malformed_and_foreign_cookies_begin_anew() {
+    let [[_, (_, elsewhere)], ours] = [sites(MINUTE), sites(MINUTE)];
+    let mut stranger = Visitor::of(elsewhere);
+    stranger.look();
+    let value = stranger.cookie.unwrap().split_once('=').unwrap().1.to_owned();
+    let values =
+        [value, String::new(), "malformed".into(), "A".repeat(22), "\"".repeat(22), "x".repeat(4_000)];
+    for (which, site) in ours {
+        let mut anyone = Visitor::of(site);
+        anyone.look();
+        let name = anyone.cookie.unwrap().split_once('=').unwrap().0.to_owned();
+        for value in &values {
+            let mut visitor = Visitor::holding(site, Some(format!("{name}={value}")));
+            assert!(visitor.look().contains("Nobody is logged in."), "{which}: {value}");
+            visitor.log_in("Ada");
+            assert!(visitor.is_logged_in_as("Ada"), "{which}: {value}");
+            assert_ne!(visitor.cookie, Some(format!("{name}={value}")), "{which}");
+        }
+    }
+}
+
+#[test]
+fn a_name_is_shown_and_not_run() {
+    for (which, site) in sites(MINUTE) {
+        let mut visitor = Visitor::of(site);
+        visitor.log_in("%3Cscript%3E%26%22");
+        assert!(visitor.look().contains("Logged in as &lt;script&gt;&amp;&quot;."), "{which}");
+    }
+}
+
+#[test]
+fn who_logs_out_everywhere_is_logged_out_everywhere_and_nobody_else_is() {
+    let site = up(with_tower_sessions::app(TidewheelStore::new(), MINUTE));
+    let mut visitors = ["Ada", "Ada", "Bob"].map(|name| {
+        let mut visitor = Visitor::of(site);
+        visitor.log_in(name);
+        visitor
+    });
+    visitors[0].press("logout-everywhere", "");
+    let [first, second, bob] = &mut visitors;
+    assert!(!first.is_logged_in_as("Ada"));
+    assert!(!second.is_logged_in_as("Ada"));
+    assert!(bob.is_logged_in_as("Bob"));
+}
+
+#[test]
+fn when_there_is_no_room_who_is_logged_in_stays_so() {
+    let store = TidewheelStore::builder().max_sessions(1).build().unwrap();
+    let sessions = SessionManager::builder().idle(MINUTE).max_sessions(1).build().unwrap();
+    let sites = [
+        (500, up(with_tower_sessions::app(store, MINUTE))),
+        (503, up(with_session_manager::app(sessions, MINUTE))),
+    ];
+    for (refusal, site) in sites {
+        let mut ada = Visitor::of(site);
+        ada.log_in("Ada");
+        assert_eq!(site::send(site, "GET /", "", "").status, refusal);
+        ada.press("note", "");
+        assert!(ada.is_logged_in_as("Ada"));
+    }
+}
