@@ -35,6 +35,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+/// How many runs of a model each number of preemptions may take until the bug is found.
+const RUNS: &str = "100000";
+
 /// A model that takes longer than this to fail is of no use.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -137,8 +140,7 @@ fn plant_together(
 /// will do, for the code is the same.)
 fn all_pass(program: &Path) -> Result<(), String> {
     let mut run = Command::new(program);
-    run.envs([("TIDEWHEEL_LOOM", "short"), ("LOOM_MAX_PREEMPTIONS", "0"), ("TIDEWHEEL_STORMS", "0.2")])
-        .stdin(Stdio::null());
+    run.envs([("LOOM_MAX_PREEMPTIONS", "0"), ("TIDEWHEEL_STORMS", "0.2")]).stdin(Stdio::null());
     let output = run.output().expect("a model starts");
     if output.status.success() {
         return Ok(());
@@ -403,7 +405,7 @@ impl Field {
         let file = fs::File::create(&log).expect("the log can be written");
         let mut run = Command::new(program)
             .args(["--exact", model])
-            .env("TIDEWHEEL_LOOM", "short")
+            .env("TIDEWHEEL_LOOM", RUNS)
             .env("TIDEWHEEL_STORMS", "20")
             .env("TIDEWHEEL_BUG", bug.unwrap_or_default().to_string())
             .env("RUST_BACKTRACE", "0")

@@ -149,9 +149,14 @@ impl Bucket {
     /// For the writer, of a bucket that is marked moved: takes away all tags, so that a reader need not look at the mark
     /// unless it finds none.
     pub(super) fn wipe(&self) {
-        // ORDERING: Release, both; pairs with Acquire in `Bucket::tags`: the mark.
-        self.low.store(0, Ordering::Release);
-        self.high.store(0, Ordering::Release);
+        let [low, high] = self.own_tags();
+        // ORDERING: Release, both; pairs with Acquire in `Bucket::tags`: the mark. Where there was no tag, none is missed.
+        if low != 0 {
+            self.low.store(0, Ordering::Release);
+        }
+        if high != 0 {
+            self.high.store(0, Ordering::Release);
+        }
     }
 
     /// For the writer: how often a slot's entry was hit, up to three.

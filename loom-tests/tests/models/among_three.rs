@@ -1,14 +1,14 @@
 //! Models with three threads: a writer, the reaper, and a reader who watches them.
 
 use crate::common::cache::{HALF, Model, spawn};
-use crate::common::{Bounds, THREE, at_most, explore};
+use crate::common::explore;
 
 const KEY: u64 = 1;
 
 /// What a reader sees of an entry that is updated and expires goes one way: old, new, gone.
 #[test]
 fn update_and_reap_and_get() {
-    explore(Bounds { epoch: at_most(0, 1), ..THREE }, || {
+    explore(|| {
         let model = Model::expiring();
         model.insert(KEY, 1);
         model.pass(HALF);
@@ -30,7 +30,7 @@ fn update_and_reap_and_get() {
 /// a reader who has seen the new one keeps seeing it.
 #[test]
 fn insert_and_reap_and_get() {
-    explore(Bounds { slots: at_most(2, 3), ..THREE }, || {
+    explore(|| {
         let model = Model::expiring();
         model.insert(KEY, 1);
         model.pass(HALF);
@@ -49,7 +49,7 @@ fn insert_and_reap_and_get() {
 /// time to live from the last of the two.
 #[test]
 fn touch_and_replace_and_time() {
-    explore(THREE, || {
+    explore(|| {
         let model = Model::expiring();
         model.insert(KEY, 1);
         let toucher = spawn(&model, |model| {

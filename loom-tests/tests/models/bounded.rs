@@ -4,15 +4,9 @@
 //! each word; keys 1 and 2 share a bucket, so that the second of them is in the second word. Their hits are in one byte.
 
 use crate::common::cache::{HALF, Heard, Model, TTL, Value, spawn};
-use crate::common::{Bounds, THREE, any_or, at_most, explore};
+use crate::common::explore;
 use tidewheel::EvictionPolicy::{Clock, Fifo};
 use tidewheel::RemovalCause::{Expired, Replaced, Size};
-
-/// Two threads, one of which evicts and inserts, and so takes many steps.
-const WRITING: Bounds = Bounds { slots: any_or(3), epoch: at_most(1, 2) };
-
-/// The same where one does the reaper's work as well.
-const REAPING: Bounds = Bounds { slots: at_most(2, 3), epoch: at_most(0, 1) };
 
 /// Room for so many entries, which live for ever.
 fn full_at(capacity: u64) -> Model {
@@ -56,7 +50,7 @@ fn expiring_at_one() -> (Model, Heard) {
 /// does not find it.
 #[test]
 fn eviction_under_a_guard() {
-    explore(WRITING, || {
+    explore(|| {
         let model = full_at(1);
         model.insert(1, 1);
         let reader = spawn(&model, |model| {
@@ -79,7 +73,7 @@ fn eviction_under_a_guard() {
 /// that it did not expire; either way it does not come back, and the listener is told once.
 #[test]
 fn eviction_against_touch() {
-    explore(WRITING, || {
+    explore(|| {
         let (model, heard) = expiring_at_one();
         model.insert(1, 1);
         model.pass(HALF);
@@ -99,7 +93,7 @@ fn eviction_against_touch() {
 /// An update of an entry that is evicted comes first, and what it stored is told of, or it says that there is none.
 #[test]
 fn eviction_against_update() {
-    explore(WRITING, || {
+    explore(|| {
         let (model, heard) = expiring_at_one();
         model.insert(1, 1);
         let updater = spawn(&model, |model| model.update(1));
@@ -117,7 +111,7 @@ fn eviction_against_update() {
 /// nobody evicts the entry that it is about to replace.
 #[test]
 fn a_heavier_value_against_insert() {
-    explore(WRITING, || {
+    explore(|| {
         let model = weighed_at(5);
         model.insert(1, 2);
         model.insert(2, 2);
@@ -137,7 +131,7 @@ fn a_heavier_value_against_insert() {
 /// somebody saw it so, and its room is given back once.
 #[test]
 fn eviction_against_reap() {
-    explore(REAPING, || {
+    explore(|| {
         let (model, heard) = expiring_at_one();
         model.insert(1, 1);
         model.pass(HALF);
@@ -162,7 +156,7 @@ fn eviction_against_reap() {
 /// larger one does.
 #[test]
 fn a_smaller_bound_against_insert() {
-    explore(WRITING, || {
+    explore(|| {
         let model = full_at(3);
         model.insert(1, 1);
         model.insert(2, 2);
@@ -184,7 +178,7 @@ fn a_smaller_bound_against_insert() {
 /// Two who change the bound at once: one of them was last, and what the cache says is what holds.
 #[test]
 fn a_bound_against_another() {
-    explore(WRITING, || {
+    explore(|| {
         let model = full_at(2);
         model.insert(1, 1);
         model.insert(2, 2);
@@ -203,7 +197,7 @@ fn a_bound_against_another() {
 /// old one any more.
 #[test]
 fn eviction_seen_from_outside() {
-    explore(WRITING, || {
+    explore(|| {
         let model = full_at(1);
         model.insert(1, 1);
         let looker = spawn(&model, |model| {
@@ -220,7 +214,7 @@ fn eviction_seen_from_outside() {
 /// The same where a value is replaced by a heavier one.
 #[test]
 fn a_heavier_value_seen_from_outside() {
-    explore(WRITING, || {
+    explore(|| {
         let model = weighed_at(4);
         model.insert(1, 2);
         model.insert(2, 2);
@@ -238,7 +232,7 @@ fn a_heavier_value_seen_from_outside() {
 /// A hit is counted in the bucket where a tag is set and cleared: both are as they were meant to be.
 #[test]
 fn a_hit_against_the_tags_beside_it() {
-    explore(WRITING, || {
+    explore(|| {
         let model = counting_at(3);
         model.insert(1, 1);
         let reader = spawn(&model, |model| (model.see(1), model.see(1)));
@@ -256,7 +250,7 @@ fn a_hit_against_the_tags_beside_it() {
 /// are as they were meant to be.
 #[test]
 fn a_hit_against_lowered_hits() {
-    explore(WRITING, || {
+    explore(|| {
         let model = counting_at(2);
         model.insert(1, 1);
         model.insert(2, 2);
@@ -275,7 +269,7 @@ fn a_hit_against_lowered_hits() {
 /// gets the room of the first.
 #[test]
 fn room_for_one_of_two_shards() {
-    explore(THREE, || {
+    explore(|| {
         let model = two_shards();
         let [one, other] = [1, 2].map(|key| spawn(&model, move |model| model.insert(key, 80)));
         let (first, second, again) = (model.see(1), model.see(2), model.see(1));
@@ -293,7 +287,7 @@ fn room_for_one_of_two_shards() {
 /// Room that a removal gives back is taken by another shard's writer: what had it is gone by then.
 #[test]
 fn room_from_a_removal_in_another_shard() {
-    explore(WRITING, || {
+    explore(|| {
         let model = two_shards();
         model.insert(1, 80);
         let inserter = spawn(&model, |model| {
@@ -312,7 +306,7 @@ fn room_from_a_removal_in_another_shard() {
 /// Two writers who need more than what is free, or than the other one's shard has: neither waits for the other's room for ever.
 #[test]
 fn two_who_need_all_the_room() {
-    explore(Bounds { slots: at_most(3, 4), ..WRITING }, || {
+    explore(|| {
         let model = two_shards();
         model.insert(1, 60);
         let other = spawn(&model, |model| model.insert(4, 128));
@@ -328,7 +322,7 @@ fn two_who_need_all_the_room() {
 /// Less room while somebody takes it: the bound holds when the call has returned, and what does not fit is not kept.
 #[test]
 fn less_room_for_two_shards_against_insert() {
-    explore(WRITING, || {
+    explore(|| {
         let model = two_shards();
         model.insert(1, 60);
         let inserter = spawn(&model, |model| {

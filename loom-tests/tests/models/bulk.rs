@@ -1,13 +1,13 @@
 //! Models of many keys in one call.
 
 use crate::common::cache::{HALF, Model, TTL, spawn};
-use crate::common::{TWO, explore};
+use crate::common::explore;
 
 /// A touch that succeeds while many inserts are under way, one of them over its entry, is not undone: that one goes by
 /// a clock reading of its own, from after its seal.
 #[test]
 fn touch_against_insert_many() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::expiring();
         model.insert(1, 1);
         model.pass(HALF);
@@ -26,15 +26,15 @@ fn touch_against_insert_many() {
 /// What is looked up together is found as it is by look-ups one by one, while the table grows.
 #[test]
 fn get_many_while_the_table_grows() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::growing();
         model.insert(1, 1);
         model.insert(3, 3);
         let reader = spawn(&model, |model| {
             let guard = model.cache.read_guard();
-            let found = guard.get_many(&[1, 2, 3]);
+            let found = guard.get_many(&[2, 3]);
             let numbers: Vec<_> = found.iter().map(|value| value.map(|value| value.number())).collect();
-            assert!(matches!(numbers[..], [Some(1), None | Some(2), Some(3)]), "{numbers:?}");
+            assert!(matches!(numbers[..], [None | Some(2), Some(3)]), "{numbers:?}");
         });
         model.insert(2, 2);
         reader.join().unwrap();

@@ -2,17 +2,14 @@
 //! to an entry before it comes there, the entry goes; and nothing that was made of it stays.
 
 use crate::common::cache::{Heard, Model, TTL, spawn};
-use crate::common::{Bounds, at_most, explore, loads};
+use crate::common::{explore, loads};
 use tidewheel::RemovalCause::{Explicit, Replaced};
-
-/// Two threads, one of which takes the lock for each bucket and for each entry that it tells of.
-const CLEARING: Bounds = Bounds { slots: at_most(3, 4), epoch: at_most(1, 2) };
 
 /// Entries that are only updated. Each update takes another number, which may be one that was vacant. The listener is told
 /// of each value once.
 #[test]
 fn update_against_invalidate_all() {
-    explore(CLEARING, || {
+    explore(|| {
         let heard = Heard::default();
         let listener = heard.listener();
         let model = Model::build(|builder| builder.initial_capacity(4).eviction_listener(listener));
@@ -38,7 +35,7 @@ fn update_against_invalidate_all() {
 /// moved and in its neighbour, and in the next array.
 #[test]
 fn invalidate_all_while_buckets_move() {
-    explore(CLEARING, || {
+    explore(|| {
         let model = Model::growing();
         let keys = [3, 4, 8, 1, 5];
         keys.iter().for_each(|&key| model.insert(key, key));
@@ -54,7 +51,7 @@ fn invalidate_all_while_buckets_move() {
 /// A table that moves from four buckets to one under it.
 #[test]
 fn invalidate_all_while_the_table_shrinks() {
-    explore(CLEARING, || {
+    explore(|| {
         let model = Model::left_with(&[1], 6);
         let other = spawn(&model, |model| {
             model.cache.invalidate_all();
@@ -70,7 +67,7 @@ fn invalidate_all_while_the_table_shrinks() {
 /// An old value that is loaded anew: what is made of it does not come when the old one has gone.
 #[test]
 fn a_refresh_against_invalidate_all() {
-    explore(CLEARING, || {
+    explore(|| {
         let model = loads::Loads::build(|builder| {
             builder.refresh_after(TTL).refresh_with(|_, old| Some(old + 1), |job| job())
         });
@@ -96,7 +93,7 @@ fn a_refresh_against_invalidate_all() {
 /// An entry that goes from a home that is cleared last to one that is cleared first.
 #[test]
 fn rename_against_invalidate_all() {
-    explore(CLEARING, || {
+    explore(|| {
         let model = Model::lasting();
         model.insert(1, 1);
         let other = spawn(&model, |model| model.cache.rename(&1, 3));
@@ -111,7 +108,7 @@ fn rename_against_invalidate_all() {
 /// What is inserted after everything was removed is not lost by a rename.
 #[test]
 fn rename_after_invalidate_all() {
-    explore(CLEARING, || {
+    explore(|| {
         let model = Model::lasting();
         let other = spawn(&model, |model| model.cache.rename(&1, 3));
         model.cache.invalidate_all();

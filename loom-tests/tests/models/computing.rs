@@ -3,22 +3,16 @@
 //! Closures notice, as loaders do, if another one runs for their key (`Loads::load`).
 
 use crate::common::cache::{HALF, TTL};
+use crate::common::explore;
 use crate::common::loads::{Loads, spawn};
-use crate::common::{Bounds, any_or, at_most, explore};
 use tidewheel::Op;
 
 const KEY: u64 = 1;
 
-/// Two threads.
-const TWO: Bounds = Bounds { slots: any_or(3), epoch: at_most(1, 2) };
-
-/// The same with a clock that moves on.
-const REAPING: Bounds = Bounds { slots: at_most(2, 3), epoch: at_most(0, 1) };
-
 /// Two who count: both are counted, one after the other.
 #[test]
 fn two_computations() {
-    explore(TWO, || {
+    explore(|| {
         let model = Loads::lasting();
         let other = spawn(&model, |model| model.count(KEY));
         let mut counts = [model.count(KEY), other.join().unwrap()];
@@ -31,7 +25,7 @@ fn two_computations() {
 /// A plain update waits for no computation, and is not lost.
 #[test]
 fn a_computation_against_an_update() {
-    explore(TWO, || {
+    explore(|| {
         let model = Loads::lasting();
         model.cache.insert(KEY, 1);
         let other = spawn(&model, |model| assert!(model.cache.update(&KEY, |old| old + 1)));
@@ -46,7 +40,7 @@ fn a_computation_against_an_update() {
 /// A touch that succeeds while a computation stores what it has made is not undone by it, although time passes.
 #[test]
 fn a_computation_against_a_touch() {
-    explore(REAPING, || {
+    explore(|| {
         let model = Loads::expiring();
         model.cache.insert(KEY, 1);
         model.clock.advance_without_sweeping(HALF);
@@ -64,7 +58,7 @@ fn a_computation_against_a_touch() {
 /// Nor is an insert.
 #[test]
 fn a_computation_against_an_insert() {
-    explore(TWO, || {
+    explore(|| {
         let model = Loads::lasting();
         model.cache.insert(KEY, 1);
         let other = spawn(&model, |model| model.overtake(KEY, |cache| cache.insert(KEY, 5)));
@@ -78,7 +72,7 @@ fn a_computation_against_an_insert() {
 /// What was removed is not counted on.
 #[test]
 fn a_computation_against_a_removal() {
-    explore(TWO, || {
+    explore(|| {
         let model = Loads::lasting();
         model.cache.insert(KEY, 1);
         let other = spawn(&model, |model| model.overtake(KEY, |cache| cache.remove(&KEY)));
@@ -96,7 +90,7 @@ fn a_computation_against_a_removal() {
 /// A load and a computation of one key: one after the other.
 #[test]
 fn a_computation_against_a_load() {
-    explore(TWO, || {
+    explore(|| {
         let model = Loads::lasting();
         let other = spawn(&model, |model| model.get_with(KEY));
         let counted = model.count(KEY);
@@ -110,7 +104,7 @@ fn a_computation_against_a_load() {
 /// A value that is ready, and a load: one of them is stored, and both get that.
 #[test]
 fn a_ready_value_against_a_load() {
-    explore(TWO, || {
+    explore(|| {
         let model = Loads::lasting();
         let other = spawn(&model, |model| model.get_with(KEY));
         let entry = model.cache.entry(KEY).or_insert(7);
@@ -125,7 +119,7 @@ fn a_ready_value_against_a_load() {
 /// What somebody has seen expired does not come back counted.
 #[test]
 fn a_computation_against_reap() {
-    explore(REAPING, || {
+    explore(|| {
         let model = Loads::expiring();
         model.cache.insert(KEY, 1);
         model.clock.advance_without_sweeping(HALF);
@@ -148,7 +142,7 @@ fn a_computation_against_reap() {
 /// The same where it was evicted.
 #[test]
 fn a_computation_against_eviction() {
-    explore(REAPING, || {
+    explore(|| {
         let model = Loads::build(|builder| builder.max_capacity(1));
         model.cache.insert(KEY, 1);
         let other = spawn(&model, |model| {
@@ -178,7 +172,7 @@ fn with_an_old_value() -> Loads {
 /// Of two who find a value old, one loads it anew; the other is served, and waits for nothing.
 #[test]
 fn two_who_find_it_old() {
-    explore(TWO, || {
+    explore(|| {
         let model = with_an_old_value();
         let other = spawn(&model, |model| model.get_with(KEY));
         let mut seen = [model.get_with(KEY), other.join().unwrap()];
@@ -192,7 +186,7 @@ fn two_who_find_it_old() {
 /// A removal while it is loaded anew: nothing is left that was loaded before it.
 #[test]
 fn a_refresh_against_a_removal() {
-    explore(TWO, || {
+    explore(|| {
         let model = with_an_old_value();
         let other = spawn(&model, |model| {
             model.set_source(3);
@@ -208,7 +202,7 @@ fn a_refresh_against_a_removal() {
 /// A write while it is loaded anew stays, unless what is loaded was asked for after it.
 #[test]
 fn a_refresh_against_an_insert() {
-    explore(TWO, || {
+    explore(|| {
         let model = with_an_old_value();
         let other = spawn(&model, |model| {
             model.set_source(3);
@@ -224,7 +218,7 @@ fn a_refresh_against_an_insert() {
 /// One that is being loaded anew when its time is over: who asks after that waits for it, and gets the new one.
 #[test]
 fn a_refresh_against_the_deadline() {
-    explore(REAPING, || {
+    explore(|| {
         let model = Loads::build(|builder| builder.time_to_live(TTL).refresh_after(HALF));
         model.cache.insert(KEY, 1);
         model.clock.advance_without_sweeping(HALF);
@@ -244,7 +238,7 @@ fn a_refresh_against_the_deadline() {
 /// A computation was shown that there is nothing any more: a touch that read its clock before does not bring it back.
 #[test]
 fn an_end_that_a_computation_was_shown_against_touch() {
-    explore(REAPING, || {
+    explore(|| {
         let model = Loads::expiring();
         model.cache.insert(KEY, 1);
         model.clock.advance_without_sweeping(HALF);

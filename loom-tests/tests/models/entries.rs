@@ -1,7 +1,7 @@
 //! Models of one entry: readers, touches, replacements, removals and the reaper, two at a time.
 
 use crate::common::cache::{Fixed, HALF, Model, TTL, Value, spawn};
-use crate::common::{REAPING, TWO, explore};
+use crate::common::explore;
 use loom::thread;
 use tidewheel::ReadGuard;
 
@@ -11,7 +11,7 @@ const KEY: u64 = 1;
 /// new one, whole.
 #[test]
 fn swap_under_a_reader() {
-    explore(REAPING, || {
+    explore(|| {
         let model = Model::lasting();
         model.insert(KEY, 1);
         let reader = spawn(&model, |model| model.see(KEY));
@@ -27,7 +27,7 @@ fn swap_under_a_reader() {
 /// Many swaps: what is unlinked while an older batch of debris is already ripe, waits all the same.
 #[test]
 fn swaps_under_a_reader() {
-    explore(REAPING, || {
+    explore(|| {
         let model = Model::lasting();
         model.insert(KEY, 1);
         model.insert(KEY, 2);
@@ -43,7 +43,7 @@ fn swaps_under_a_reader() {
 /// A slot that is cleared and filled again: a reader who has seen the new entry does not miss it afterwards.
 #[test]
 fn remove_and_insert_against_get() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::lasting();
         model.insert(KEY, 1);
         let reader = spawn(&model, |model| (model.see(KEY), model.see(KEY)));
@@ -59,7 +59,7 @@ fn remove_and_insert_against_get() {
 /// A removal under a reader, who may see the entry or not, and never half of it.
 #[test]
 fn remove_under_a_reader() {
-    explore(REAPING, || {
+    explore(|| {
         let model = Model::lasting();
         model.insert(KEY, 1);
         let reader = spawn(&model, |model| model.see(KEY));
@@ -82,7 +82,7 @@ fn looks_twice(guard: &ReadGuard<'_, u64, Value, Fixed>) {
 /// A guard held over a removal: what it lent stays good.
 #[test]
 fn remove_under_a_guard() {
-    explore(REAPING, || {
+    explore(|| {
         let model = Model::lasting();
         model.insert(KEY, 1);
         let reader = spawn(&model, |model| {
@@ -99,7 +99,7 @@ fn remove_under_a_guard() {
 /// A guard that is made within a read, and outlasts it: what it lends stays.
 #[test]
 fn remove_under_a_guard_made_within_a_read() {
-    explore(REAPING, || {
+    explore(|| {
         let model = Model::lasting();
         model.insert(KEY, 1);
         let reader = spawn(&model, |model| {
@@ -118,7 +118,7 @@ fn remove_under_a_guard_made_within_a_read() {
 /// A touch that succeeds keeps the entry, whatever the reaper was about to do; one that fails finds it gone.
 #[test]
 fn touch_against_reap() {
-    explore(REAPING, || {
+    explore(|| {
         let model = Model::expiring();
         model.insert(KEY, 1);
         model.pass(HALF);
@@ -135,7 +135,7 @@ fn touch_against_reap() {
 /// the replacement's clock reading and its publication.
 #[test]
 fn touch_against_replace() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::expiring();
         model.insert(KEY, 1);
         model.pass(HALF);
@@ -155,7 +155,7 @@ fn touch_against_replace() {
 /// The same with an insert over the entry.
 #[test]
 fn touch_against_insert() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::expiring();
         model.insert(KEY, 1);
         model.pass(HALF);
@@ -174,7 +174,7 @@ fn touch_against_insert() {
 /// cache's.
 #[test]
 fn touch_against_insert_with_ttl() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::expiring();
         model.insert(KEY, 1);
         let toucher = spawn(&model, |model| model.cache.touch(&KEY));
@@ -188,7 +188,7 @@ fn touch_against_insert_with_ttl() {
 /// The same with a shorter time to live given to the entry that is there.
 #[test]
 fn touch_against_set_ttl() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::expiring();
         model.insert(KEY, 1);
         let toucher = spawn(&model, |model| model.cache.touch(&KEY));
@@ -203,7 +203,7 @@ fn touch_against_set_ttl() {
 /// comparison cannot tell.
 #[test]
 fn touch_against_set_ttl_to_the_same_deadline() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::expiring();
         model.insert(KEY, 1);
         model.pass(HALF);
@@ -218,7 +218,7 @@ fn touch_against_set_ttl_to_the_same_deadline() {
 /// And stays so though another touch comes to the very same deadline: that one has not moved.
 #[test]
 fn touch_against_set_ttl_and_touch_to_the_same_deadline() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::expiring();
         model.insert(KEY, 1);
         model.pass(HALF);
@@ -234,7 +234,7 @@ fn touch_against_set_ttl_and_touch_to_the_same_deadline() {
 /// An update that succeeds keeps the entry with the new value; one that fails finds it gone.
 #[test]
 fn update_against_reap() {
-    explore(REAPING, || {
+    explore(|| {
         let model = Model::expiring();
         model.insert(KEY, 1);
         model.pass(HALF);
@@ -250,7 +250,7 @@ fn update_against_reap() {
 /// to the one who removes: he gets its value.
 #[test]
 fn update_against_remove() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::lasting();
         model.insert(KEY, 1);
         let updater = spawn(&model, |model| model.update(KEY));
@@ -265,7 +265,7 @@ fn update_against_remove() {
 /// Two updates: neither is lost.
 #[test]
 fn update_against_update() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::lasting();
         model.insert(KEY, 1);
         let updater = spawn(&model, |model| assert!(model.update(KEY)));
@@ -279,7 +279,7 @@ fn update_against_update() {
 /// Of two who insert only if there is nothing, one succeeds.
 #[test]
 fn try_insert_against_try_insert() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::lasting();
         let other = spawn(&model, |model| model.cache.try_insert(KEY, model.census.value(1)).is_ok());
         let mine = model.cache.try_insert(KEY, model.census.value(2)).is_ok();
@@ -294,7 +294,7 @@ fn try_insert_against_try_insert() {
 /// not claim to have done so.
 #[test]
 fn an_expiry_that_was_seen_against_touch() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::expiring();
         model.insert(KEY, 1);
         model.pass(HALF);
@@ -313,7 +313,7 @@ fn an_expiry_that_was_seen_against_touch() {
 /// The same where it was a look at the entry's times that saw its end.
 #[test]
 fn an_end_that_a_guard_was_shown_against_touch() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::expiring();
         model.insert(KEY, 1);
         model.pass(HALF);
@@ -332,7 +332,7 @@ fn an_end_that_a_guard_was_shown_against_touch() {
 /// The same with an update.
 #[test]
 fn an_expiry_that_was_seen_against_update() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::expiring();
         model.insert(KEY, 1);
         model.pass(HALF);
@@ -351,7 +351,7 @@ fn an_expiry_that_was_seen_against_update() {
 /// The same with a new time to live.
 #[test]
 fn an_expiry_that_was_seen_against_set_ttl() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::expiring();
         model.insert(KEY, 1);
         model.pass(HALF);
@@ -371,7 +371,7 @@ fn an_expiry_that_was_seen_against_set_ttl() {
 /// entry lives on, so the reader finds the new node.
 #[test]
 fn insert_and_time_against_get() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::expiring();
         model.insert(KEY, 1);
         model.pass(HALF);
@@ -386,7 +386,7 @@ fn insert_and_time_against_get() {
 /// The same for an update.
 #[test]
 fn insert_and_time_against_update() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::expiring();
         model.insert(KEY, 1);
         model.pass(HALF);
@@ -401,7 +401,7 @@ fn insert_and_time_against_update() {
 /// Whoever takes an expired entry out of the table, the listener is told of it once.
 #[test]
 fn an_expiry_is_told_once_remove_against_reap() {
-    explore(REAPING, || {
+    explore(|| {
         let (model, told) = Model::listened();
         model.insert(KEY, 1);
         model.pass(HALF);
@@ -420,7 +420,7 @@ fn an_expiry_is_told_once_remove_against_reap() {
 /// Two rotations of one session: one wins, the other finds it gone, and there is one session afterwards.
 #[test]
 fn rotate_against_rotate() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::lasting();
         model.insert(KEY, 1);
         let other = spawn(&model, |model| model.cache.rename(&KEY, 2));
@@ -436,7 +436,7 @@ fn rotate_against_rotate() {
 /// An update that succeeds goes along with a rotation; one that comes too late says so.
 #[test]
 fn rotate_against_update() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::lasting();
         model.insert(KEY, 1);
         let updater = spawn(&model, |model| model.update(KEY));
@@ -452,7 +452,7 @@ fn rotate_against_update() {
 /// finds nothing under it once the new data can be found at all.
 #[test]
 fn a_login_and_who_knows_the_old_id() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::lasting();
         model.insert(KEY, 1);
         let attacker = spawn(&model, |model| {
@@ -476,7 +476,7 @@ fn a_login_and_who_knows_the_old_id() {
 /// Two logins of one session: one wins, the other finds it gone, and there is one session afterwards.
 #[test]
 fn login_against_login() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::lasting();
         model.insert(KEY, 1);
         let other = spawn(&model, |model| model.login(KEY, 2));
@@ -492,7 +492,7 @@ fn login_against_login() {
 /// An update that succeeds is what a login is made from; one that comes too late says so.
 #[test]
 fn login_against_update() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::lasting();
         model.insert(KEY, 1);
         let updater = spawn(&model, |model| model.update(KEY));
@@ -507,7 +507,7 @@ fn login_against_update() {
 /// The last handle goes while a sweep is under way: every value goes once.
 #[test]
 fn last_drop_against_a_sweep() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::expiring();
         model.insert(KEY, 1);
         let (clock, census) = (model.clock.clone(), model.census.clone());

@@ -1,16 +1,12 @@
 //! Models of pins and graces alone: something that can be found until it is unlinked, and is destroyed when
 //! the grace that began after that is over.
 
-use crate::common::{Bounds, any_or, at_most, explore};
+use crate::common::explore;
 use loom::cell::Cell;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 use std::sync::Arc;
 use tidewheel::model::{Pinned, Waiting};
-
-/// These are small enough for every interleaving.
-const SMALL: Bounds = Bounds { slots: any_or(6), epoch: at_most(2, 3) };
-const SMALL_OF_THREE: Bounds = Bounds { slots: at_most(3, 4), epoch: at_most(0, 1) };
 
 /// What readers find and writers destroy. Loom fails the model if a look and the destruction meet.
 struct Thing {
@@ -56,7 +52,7 @@ fn spawn(thing: &Arc<Thing>, run: impl FnOnce(&Thing) + 'static) -> thread::Join
 
 #[test]
 fn a_grace_waits_for_the_pins_before_it() {
-    explore(SMALL, || {
+    explore(|| {
         let thing = Thing::new();
         let reader = spawn(&thing, |thing| {
             let _pin = Pinned::new();
@@ -76,7 +72,7 @@ fn a_grace_waits_for_the_pins_before_it() {
 /// is over.
 #[test]
 fn a_grace_may_end_under_a_later_pin() {
-    explore(SMALL, || {
+    explore(|| {
         let thing = Thing::new();
         let reader = spawn(&thing, |thing| {
             let pin = Pinned::new();
@@ -99,7 +95,7 @@ fn a_grace_may_end_under_a_later_pin() {
 /// go in any order.
 #[test]
 fn the_last_pin_of_a_thread_is_the_one_that_counts() {
-    explore(SMALL, || {
+    explore(|| {
         let thing = Thing::new();
         let reader = spawn(&thing, |thing| {
             let first = Pinned::new();
@@ -121,7 +117,7 @@ fn the_last_pin_of_a_thread_is_the_one_that_counts() {
 /// One thread finds out that the grace is over, another acts on it.
 #[test]
 fn whoever_hears_that_a_grace_is_over_may_rely_on_it() {
-    explore(SMALL_OF_THREE, || {
+    explore(|| {
         let thing = Thing::new();
         thing.unlink();
         thing.linked.store(true, Ordering::Relaxed);
@@ -143,7 +139,7 @@ fn whoever_hears_that_a_grace_is_over_may_rely_on_it() {
 /// What begins while somebody looks at the slots is not over with that look.
 #[test]
 fn a_push_is_no_answer_for_what_comes_during_it() {
-    explore(SMALL_OF_THREE, || {
+    explore(|| {
         let thing = Thing::new();
         let reader = spawn(&thing, |thing| {
             let _pin = Pinned::new();
@@ -166,7 +162,7 @@ fn a_push_is_no_answer_for_what_comes_during_it() {
 /// that is done would say that the other is.
 #[test]
 fn threads_that_come_at_once_have_a_slot_each() {
-    explore(SMALL_OF_THREE, || {
+    explore(|| {
         let thing = Thing::new();
         let reader = spawn(&thing, |thing| {
             let _pin = Pinned::new();

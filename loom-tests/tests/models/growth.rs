@@ -5,12 +5,12 @@
 //! of two buckets, 1, 2 and 6 have one home, 3, 4 and 8 the other.
 
 use crate::common::cache::{Model, TTL, spawn};
-use crate::common::{REAPING, TWO, explore};
+use crate::common::explore;
 
 /// Readers of an entry that stays find it at every moment of several moves.
 #[test]
 fn insert_against_get_while_buckets_move() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::growing();
         model.insert(1, 1);
         model.insert(3, 3);
@@ -31,7 +31,7 @@ fn insert_against_get_while_buckets_move() {
 /// A new entry, once seen, is not missed again; nor is it missed by anybody after its insert.
 #[test]
 fn a_new_entry_stays_while_buckets_move() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::growing();
         model.insert(1, 1);
         model.insert(3, 3);
@@ -54,7 +54,7 @@ fn a_new_entry_stays_while_buckets_move() {
 /// node, and nobody who comes later may follow it there.
 #[test]
 fn replace_against_get_while_buckets_move() {
-    explore(REAPING, || {
+    explore(|| {
         let model = half_moved();
         let reader = spawn(&model, |model| {
             let (first, second) = model.see_both([3, 3]);
@@ -71,7 +71,7 @@ fn replace_against_get_while_buckets_move() {
 /// An entry that was removed after it moved is not found in the bucket that it left.
 #[test]
 fn remove_against_get_while_buckets_move() {
-    explore(REAPING, || {
+    explore(|| {
         let model = half_moved();
         let reader = spawn(&model, |model| {
             let (first, second) = model.see_both([3, 3]);
@@ -97,7 +97,7 @@ fn half_moved() -> Model {
 /// Two writers grow the table together; the last entry finds its bucket full and goes behind it.
 #[test]
 fn insert_against_insert_while_buckets_move() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::growing();
         model.insert(1, 1);
         model.insert(3, 3);

@@ -1,7 +1,7 @@
 //! Models of writers that do the reaper's work where that is late: against the reaper, readers and touches.
 
 use crate::common::cache::{Model, TTL, Told, Value, spawn};
-use crate::common::{REAPING, TWO, explore};
+use crate::common::explore;
 use std::time::Duration;
 use tidewheel::RemovalCause;
 
@@ -32,7 +32,7 @@ fn listened() -> (Model, Told) {
 /// A writer and the reaper come for the same entry: one of them takes it out and tells of it, once, and it is dropped once.
 #[test]
 fn help_against_the_reaper() {
-    explore(REAPING, || {
+    explore(|| {
         let (model, told) = listened();
         model.insert(KEY, 1);
         model.pass(OVERDUE);
@@ -49,7 +49,7 @@ fn help_against_the_reaper() {
 /// Two writers, none of whom the other waits for.
 #[test]
 fn help_against_help() {
-    explore(TWO, || {
+    explore(|| {
         let (model, told) = listened();
         model.insert(KEY, 1);
         model.pass(OVERDUE);
@@ -64,7 +64,7 @@ fn help_against_help() {
 /// What a reader has found before it ended stays while it is looked at, though a writer takes it out.
 #[test]
 fn help_under_a_reader() {
-    explore(REAPING, || {
+    explore(|| {
         let model = model();
         model.insert(KEY, 1);
         let reader = spawn(&model, |model| {
@@ -84,7 +84,7 @@ fn help_under_a_reader() {
 /// A touch that succeeds keeps the entry, whatever the writer was about to do; one that fails finds it gone.
 #[test]
 fn help_against_a_touch() {
-    explore(TWO, || {
+    explore(|| {
         let model = model();
         model.insert(KEY, 1);
         model.pass(BEFORE_THE_END);

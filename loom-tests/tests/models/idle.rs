@@ -1,7 +1,7 @@
 //! Models of reads that restart a time to idle, against the reaper and against writers.
 
 use crate::common::cache::{HALF, Model, TTL, spawn};
-use crate::common::{REAPING, TWO, explore};
+use crate::common::explore;
 
 const KEY: u64 = 1;
 
@@ -9,7 +9,7 @@ const KEY: u64 = 1;
 /// read says so, and nothing comes back.
 #[test]
 fn read_against_reap() {
-    explore(REAPING, || {
+    explore(|| {
         let model = Model::idling();
         model.insert(KEY, 1);
         model.pass(HALF);
@@ -25,7 +25,7 @@ fn read_against_reap() {
 /// The same where there is a time to live too, so that the read takes the lock.
 #[test]
 fn bounded_read_against_reap() {
-    explore(REAPING, || {
+    explore(|| {
         let model = Model::bounded();
         model.insert(KEY, 1);
         model.pass(HALF);
@@ -41,7 +41,7 @@ fn bounded_read_against_reap() {
 /// The same with nobody sweeping: the time runs out while the read waits for the lock.
 #[test]
 fn bounded_read_against_time() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::bounded();
         model.insert(KEY, 1);
         model.pass(HALF);
@@ -57,7 +57,7 @@ fn bounded_read_against_time() {
 /// time passes between the replacement's clock reading and its publication.
 #[test]
 fn read_against_replace() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::idling();
         model.insert(KEY, 1);
         model.pass(HALF);
@@ -75,7 +75,7 @@ fn read_against_replace() {
 /// The same with an insert over the entry.
 #[test]
 fn read_against_insert() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::idling();
         model.insert(KEY, 1);
         model.pass(HALF);
@@ -94,7 +94,7 @@ fn read_against_insert() {
 /// one in its cache.
 #[test]
 fn read_against_set_ttl() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::idling();
         model.insert(KEY, 1);
         let reader = spawn(&model, |model| model.see(KEY));
@@ -109,7 +109,7 @@ fn read_against_set_ttl() {
 /// cannot tell.
 #[test]
 fn read_against_set_ttl_to_the_same_deadline() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::idling();
         model.insert(KEY, 1);
         model.pass(HALF);

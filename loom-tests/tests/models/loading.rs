@@ -5,29 +5,17 @@
 //! A panic is the end of a model, so a loader that panics is played by one that is cancelled: the turn is dropped either way.
 
 use crate::common::cache::{HALF, TTL};
+use crate::common::explore;
 use crate::common::loads::{Loads, spawn};
-use crate::common::{Bounds, any_or, at_most, explore};
 use std::time::Duration;
 use tidewheel::RemovalCause::{Expired, Explicit, Size};
 
 const KEY: u64 = 1;
 
-/// Two threads.
-const TWO: Bounds = Bounds { slots: any_or(4), epoch: at_most(1, 3) };
-
-/// Two threads with many steps: one does the reaper's work, or evicts, or removes.
-const WRITING: Bounds = Bounds { slots: any_or(3), epoch: at_most(1, 2) };
-
-/// The same with a clock that moves on.
-const REAPING: Bounds = Bounds { slots: at_most(2, 3), epoch: at_most(0, 1) };
-
-/// Three threads.
-const THREE: Bounds = Bounds { slots: at_most(2, 3), epoch: at_most(0, 1) };
-
 /// Of two who ask at once one loads, and both get what it made.
 #[test]
 fn a_leader_against_a_waiter() {
-    explore(TWO, || {
+    explore(|| {
         let model = Loads::lasting();
         let other = spawn(&model, |model| model.get_with(KEY));
         assert_eq!(model.get_with(KEY), 1);
@@ -40,7 +28,7 @@ fn a_leader_against_a_waiter() {
 /// The same where one waits as a thread and the other as a future.
 #[test]
 fn a_thread_against_a_future() {
-    explore(TWO, || {
+    explore(|| {
         let model = Loads::lasting();
         let other = spawn(&model, |model| model.get_with(KEY));
         assert_eq!(model.call(KEY).finish(), 1);
@@ -53,7 +41,7 @@ fn a_thread_against_a_future() {
 /// Of three who ask at once one loads.
 #[test]
 fn three_callers() {
-    explore(THREE, || {
+    explore(|| {
         let model = Loads::lasting();
         let others = [spawn(&model, |model| model.get_with(KEY)), spawn(&model, |model| model.get_with(KEY))];
         assert_eq!(model.get_with(KEY), 1);
@@ -66,7 +54,7 @@ fn three_callers() {
 /// The leader is cancelled while a thread comes to wait for it: that one loads.
 #[test]
 fn a_leader_is_cancelled_against_a_waiter() {
-    explore(TWO, || {
+    explore(|| {
         let model = Loads::lasting();
         let leader = model.endless_call(KEY).must_wait();
         let waiter = spawn(&model, |model| model.get_with(KEY));
@@ -80,7 +68,7 @@ fn a_leader_is_cancelled_against_a_waiter() {
 /// The same with two who wait: one of them loads, and the other one gets it.
 #[test]
 fn a_leader_is_cancelled_against_two_waiters() {
-    explore(THREE, || {
+    explore(|| {
         let model = Loads::lasting();
         let leader = model.endless_call(KEY).must_wait();
         let waiters =
@@ -95,7 +83,7 @@ fn a_leader_is_cancelled_against_two_waiters() {
 /// One who waits is cancelled just as it is given the turn: the one behind it has it then.
 #[test]
 fn a_waiter_is_cancelled_with_the_turn() {
-    explore(TWO, || {
+    explore(|| {
         let model = Loads::lasting();
         let leader = model.endless_call(KEY).must_wait();
         let next = model.call(KEY).must_wait();
@@ -112,7 +100,7 @@ fn a_waiter_is_cancelled_with_the_turn() {
 /// One who waits is cancelled just as it is told a value: nobody minds.
 #[test]
 fn a_waiter_is_cancelled_against_the_end() {
-    explore(TWO, || {
+    explore(|| {
         let model = Loads::lasting();
         let leader = spawn(&model, |model| model.get_with(KEY));
         let mut waiter = model.call(KEY);
@@ -129,7 +117,7 @@ fn a_waiter_is_cancelled_against_the_end() {
 /// the one behind it loads.
 #[test]
 fn out_of_time_against_the_turn() {
-    explore(TWO, || {
+    explore(|| {
         let model = Loads::lasting();
         let leader = model.endless_call(KEY).must_wait();
         let waiter = spawn(&model, |model| model.get_at_once(KEY));
@@ -146,7 +134,7 @@ fn out_of_time_against_the_turn() {
 /// One who waits is out of time just as the leader is done: it is told, or says that it is out of time.
 #[test]
 fn out_of_time_against_the_end() {
-    explore(TWO, || {
+    explore(|| {
         let model = Loads::lasting();
         let leader = spawn(&model, |model| model.get_with(KEY));
         let loaded = model.get_at_once(KEY);
@@ -160,7 +148,7 @@ fn out_of_time_against_the_end() {
 /// An error goes to who waited for it and could have had it; another one loads.
 #[test]
 fn an_error_against_two_waiters() {
-    explore(THREE, || {
+    explore(|| {
         let model = Loads::lasting();
         let fail = |model: &Loads| {
             let asked = model.ask(KEY);
@@ -183,7 +171,7 @@ fn an_error_against_two_waiters() {
 
 /// What is removed while it is loaded stays so, and whoever asks after the removal gets nothing older.
 fn removal(remove: impl Fn(&Loads) + Send + Sync + 'static) {
-    explore(WRITING, move || {
+    explore(move || {
         let model = Loads::lasting();
         let loader = spawn(&model, |model| model.get_with(KEY));
         model.set_source(2);
@@ -219,7 +207,7 @@ fn invalidate_all_against_a_load() {
 /// stored. Who asks after the removal is not.
 #[test]
 fn a_removal_between_two_waiters() {
-    explore(THREE, || {
+    explore(|| {
         let model = Loads::lasting();
         let early = [spawn(&model, |model| model.get_with(KEY)), spawn(&model, |model| model.get_with(KEY))];
         model.set_source(2);
@@ -235,7 +223,7 @@ fn a_removal_between_two_waiters() {
 /// has the turn, or waits, when the loader goes.
 #[test]
 fn a_removal_against_the_end_of_a_loader_that_hangs() {
-    explore(TWO, || {
+    explore(|| {
         let model = Loads::lasting();
         let leader = model.endless_call(KEY).must_wait();
         let before = model.call(KEY).must_wait();
@@ -254,7 +242,7 @@ fn a_removal_against_the_end_of_a_loader_that_hangs() {
 /// The turn is on its way to one who waits, after a removal: who asks then waits for him.
 #[test]
 fn the_turn_on_its_way_against_a_late_call() {
-    explore(TWO, || {
+    explore(|| {
         let model = Loads::lasting();
         let leader = model.endless_call(KEY).must_wait();
         let waiter = model.call(KEY).must_wait();
@@ -269,7 +257,7 @@ fn the_turn_on_its_way_against_a_late_call() {
 
 /// One who waited has the turn, and looks at a value while that goes: who asks once it is gone, is not told of it.
 fn look(model: impl Fn() -> Loads + Send + Sync + 'static, go: impl Fn(&Loads) + Send + Sync + 'static) {
-    explore(REAPING, move || {
+    explore(move || {
         let model = model();
         let leader = model.endless_call(KEY).must_wait();
         let waiter = model.call(KEY).must_wait();
@@ -302,7 +290,7 @@ fn a_look_against_another_time_to_live() {
 /// The same where another value is put in its place: those who ask after that are told none that is older.
 #[test]
 fn a_look_against_what_is_put_in_its_place() {
-    explore(REAPING, || {
+    explore(|| {
         let model = Loads::lasting();
         let leader = model.endless_call(KEY).must_wait();
         let waiter = model.call(KEY).must_wait();
@@ -324,7 +312,7 @@ fn a_look_against_what_is_put_in_its_place() {
 /// What is inserted while it is loaded stays.
 #[test]
 fn insert_against_a_load() {
-    explore(WRITING, || {
+    explore(|| {
         let model = Loads::lasting();
         let loader = spawn(&model, |model| model.get_with(KEY));
         model.overtake(KEY, |cache| cache.insert(KEY, 5));
@@ -338,7 +326,7 @@ fn insert_against_a_load() {
 /// The same with an insert of what is absent: one of the two values is stored, and it is the insert's if that said so.
 #[test]
 fn try_insert_against_a_load() {
-    explore(WRITING, || {
+    explore(|| {
         let model = Loads::lasting();
         let loader = spawn(&model, |model| model.get_with(KEY));
         let inserted = model.overtake(KEY, |cache| cache.try_insert(KEY, 5)).is_ok();
@@ -352,7 +340,7 @@ fn try_insert_against_a_load() {
 /// Who comes to have the turn after an insert finds what was inserted.
 #[test]
 fn insert_before_the_turn() {
-    explore(TWO, || {
+    explore(|| {
         let model = Loads::lasting();
         let leader = model.endless_call(KEY).must_wait();
         let waiter = spawn(&model, |model| model.get_with(KEY));
@@ -367,7 +355,7 @@ fn insert_before_the_turn() {
 /// Who comes to have the turn after an insert that is over by then puts its value in the place of that one.
 #[test]
 fn insert_that_is_over_before_the_turn() {
-    explore(WRITING, || {
+    explore(|| {
         let model = Loads::expiring();
         let leader = model.endless_call(KEY).must_wait();
         let waiter = spawn(&model, |model| model.get_with(KEY));
@@ -388,7 +376,7 @@ fn insert_that_is_over_before_the_turn() {
 /// An entry that is over is loaded anew while the reaper comes for it: it goes once, and is told of once.
 #[test]
 fn a_load_over_what_has_expired_against_reap() {
-    explore(REAPING, || {
+    explore(|| {
         let model = Loads::expiring();
         model.cache.insert(KEY, 9);
         model.clock.advance_without_sweeping(HALF);
@@ -409,7 +397,7 @@ fn a_load_over_what_has_expired_against_reap() {
 /// Two who load what has expired: one of them does.
 #[test]
 fn two_loads_over_what_has_expired() {
-    explore(WRITING, || {
+    explore(|| {
         let model = Loads::expiring();
         model.cache.insert(KEY, 9);
         model.clock.advance_without_sweeping(TTL);
@@ -424,7 +412,7 @@ fn two_loads_over_what_has_expired() {
 /// What is loaded is over at once: everybody gets it, and nobody waits for ever.
 #[test]
 fn a_load_of_what_expires_at_once() {
-    explore(WRITING, || {
+    explore(|| {
         let model = Loads::build(|builder| builder.time_to_live(Duration::ZERO));
         let loader = spawn(&model, |model| model.get_with(KEY));
         assert_eq!(model.get_with(KEY), 1);
@@ -440,7 +428,7 @@ fn a_load_of_what_expires_at_once() {
 /// What is loaded makes room, and is made to make room: there is never more than that, and each is told of.
 #[test]
 fn a_load_against_eviction() {
-    explore(WRITING, || {
+    explore(|| {
         let model = Loads::build(|builder| builder.max_capacity(1));
         let loader = spawn(&model, |model| {
             let value = model.get_with(KEY);

@@ -5,14 +5,14 @@
 //! second word. The first chunk has room for two nodes, the second for four.
 
 use crate::common::cache::{Fixed, Model, TTL, spawn};
-use crate::common::{REAPING, TWO, explore};
+use crate::common::explore;
 use loom::thread;
 use tidewheel::{Cache, ManualClock};
 
 /// An entry in the second word is replaced under a reader.
 #[test]
 fn replace_in_the_second_word_against_get() {
-    explore(REAPING, || {
+    explore(|| {
         let model = Model::lasting();
         model.insert(1, 1);
         model.insert(2, 2);
@@ -29,7 +29,7 @@ fn replace_in_the_second_word_against_get() {
 /// it afterwards.
 #[test]
 fn remove_and_insert_in_the_second_word_against_get() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::lasting();
         model.insert(1, 1);
         model.insert(2, 2);
@@ -46,13 +46,13 @@ fn remove_and_insert_in_the_second_word_against_get() {
 /// A slot that names a node which is gone, and gets a new entry: whoever sees its tag sees its number.
 #[test]
 fn a_tag_brings_its_number() {
-    explore(TWO, || fill_again([1, 2], 3));
+    explore(|| fill_again([1, 2], 3));
 }
 
 /// The same in the second word.
 #[test]
 fn a_tag_in_the_second_word_brings_its_number() {
-    explore(TWO, || fill_again([1, 3], 2));
+    explore(|| fill_again([1, 3], 2));
 }
 
 /// Inserts `key` into the slot where it was once, under a number that was another's.
@@ -73,7 +73,7 @@ fn fill_again(others: [u64; 2], key: u64) {
 /// The first node of a chunk: whoever finds its number finds the chunk.
 #[test]
 fn insert_into_a_new_chunk_against_get() {
-    explore(TWO, || {
+    explore(|| {
         let model = Model::lasting();
         model.insert(1, 1);
         model.insert(3, 3);
@@ -88,7 +88,7 @@ fn insert_into_a_new_chunk_against_get() {
 /// A node's place is used again after nobody looks at it any more.
 #[test]
 fn a_place_that_is_used_again_against_get() {
-    explore(REAPING, || {
+    explore(|| {
         let model = Model::lasting();
         model.insert(1, 1);
         let reader = spawn(&model, |model| (model.see(1).unwrap(), model.see(1).unwrap()));
@@ -104,7 +104,7 @@ fn a_place_that_is_used_again_against_get() {
 /// The same where nodes need no destructor, so that their numbers are vacant under the lock.
 #[test]
 fn a_plain_place_that_is_used_again_against_get() {
-    explore(REAPING, || {
+    explore(|| {
         let clock = ManualClock::new();
         let cache: Cache<u64, u64, Fixed> = Cache::builder()
             .shards(1)
@@ -131,7 +131,7 @@ fn a_plain_place_that_is_used_again_against_get() {
 /// A chunk whose last entry is removed is given back, and made anew for another.
 #[test]
 fn a_chunk_that_is_given_back_against_get() {
-    explore(REAPING, || {
+    explore(|| {
         let model = Model::sparse();
         let reader = spawn(&model, |model| model.see(3));
         assert!(model.cache.invalidate(&3));

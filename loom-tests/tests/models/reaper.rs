@@ -1,18 +1,13 @@
 //! Models of the reaper alone, with toy caches. That the thread ends is checked by loom itself: a
 //! thread that sleeps for ever is a deadlock to it.
 
-use crate::common::{Bounds, any_or, at_most, explore};
+use crate::common::explore;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use std::sync::Arc;
 use tidewheel::Reaper;
 use tidewheel::model::{Next, Registered, Toy};
-
-/// The main thread and the reaper's.
-const WITH_REAPER: Bounds = Bounds { slots: any_or(3), epoch: any_or(3) };
-/// A third beside them.
-const WITH_REAPER_AND_ANOTHER: Bounds = Bounds { slots: at_most(2, 3), epoch: at_most(2, 3) };
 
 /// Work that is filed where a toy looks for it, and what became of it.
 #[derive(Default)]
@@ -80,7 +75,7 @@ impl Drop for Clerk {
 /// A wake-up while the reaper sweeps, or decides to sleep, is never lost.
 #[test]
 fn park_against_wake() {
-    explore(WITH_REAPER, || {
+    explore(|| {
         let reaper = Reaper::dedicated();
         let (cache, desk) = Clerk::hired(&reaper, Next::Never);
         desk.file();
@@ -97,7 +92,7 @@ fn park_against_wake() {
 /// The same against a reaper that has another appointment, but a later one.
 #[test]
 fn park_against_an_earlier_wake() {
-    explore(WITH_REAPER, || {
+    explore(|| {
         let reaper = Reaper::dedicated();
         let (cache, desk) = Clerk::hired(&reaper, Next::Late);
         cache.wake(Next::Now);
@@ -113,7 +108,7 @@ fn park_against_an_earlier_wake() {
 /// Two threads file: each may rely on the other's wake-up only where that was really made.
 #[test]
 fn park_against_two_wakes() {
-    explore(WITH_REAPER_AND_ANOTHER, || {
+    explore(|| {
         let reaper = Reaper::dedicated();
         let (cache, desk) = Clerk::hired(&reaper, Next::Never);
         let cache = Arc::new(cache);
@@ -137,7 +132,7 @@ fn park_against_two_wakes() {
 /// thread ends.
 #[test]
 fn last_drop_against_a_reaper_at_work() {
-    explore(WITH_REAPER, || {
+    explore(|| {
         let reaper = Reaper::dedicated();
         let (cache, desk) = Clerk::hired(&reaper, Next::Late);
         desk.file();
@@ -151,7 +146,7 @@ fn last_drop_against_a_reaper_at_work() {
 /// The same, with a second cache that the reaper must not forget over it.
 #[test]
 fn a_drop_against_a_reaper_at_work_leaves_the_other_cache_served() {
-    explore(WITH_REAPER, || {
+    explore(|| {
         let reaper = Reaper::dedicated();
         let (going, _) = Clerk::hired(&reaper, Next::Never);
         let (staying, desk) = Clerk::hired(&reaper, Next::Never);
@@ -168,7 +163,7 @@ fn a_drop_against_a_reaper_at_work_leaves_the_other_cache_served() {
 /// A cache built while the last one goes is either seen by the thread on its way out, or has a new one.
 #[test]
 fn build_against_a_reaper_about_to_end() {
-    explore(WITH_REAPER_AND_ANOTHER, || {
+    explore(|| {
         let reaper = Reaper::dedicated();
         drop(Clerk::hired(&reaper, Next::Never));
         let (cache, desk) = Clerk::hired(&reaper, Next::Never);
@@ -183,7 +178,7 @@ fn build_against_a_reaper_about_to_end() {
 /// Two threads build and drop: one thread at a time serves both.
 #[test]
 fn two_builds_against_a_reaper_about_to_end() {
-    explore(WITH_REAPER_AND_ANOTHER, || {
+    explore(|| {
         let reaper = Reaper::dedicated();
         let build = |reaper: &Reaper| {
             let (cache, desk) = Clerk::hired(reaper, Next::Never);
@@ -204,7 +199,7 @@ fn two_builds_against_a_reaper_about_to_end() {
 /// Everybody who joins returns, and none before the cache is gone.
 #[test]
 fn two_joins_against_the_last_drop() {
-    explore(WITH_REAPER_AND_ANOTHER, || {
+    explore(|| {
         let reaper = Reaper::dedicated();
         let (cache, desk) = Clerk::hired(&reaper, Next::Never);
         let other = thread::spawn({

@@ -4,15 +4,12 @@
 //! The table has four buckets and one entry, of key 1; the smaller array has one bucket.
 
 use crate::common::cache::{Model, TTL, spawn};
-use crate::common::{Bounds, at_most, explore};
-
-/// Two threads, one of which takes the lock a dozen times.
-const SHRINKING: Bounds = Bounds { slots: at_most(3, 4), epoch: at_most(1, 2) };
+use crate::common::explore;
 
 /// Readers of an entry that stays find it at every moment, and none is in an array that was given back.
 #[test]
 fn get_while_the_table_shrinks() {
-    explore(SHRINKING, || {
+    explore(|| {
         let model = Model::left_with(&[1], 6);
         let reader = spawn(&model, |model| {
             assert_eq!(model.see(1), Some(1));
@@ -30,7 +27,7 @@ fn get_while_the_table_shrinks() {
 /// the last bucket.)
 #[test]
 fn insert_while_the_table_shrinks() {
-    explore(Bounds { slots: at_most(2, 3), epoch: at_most(1, 2) }, || {
+    explore(|| {
         let model = Model::left_with(&[1, 3, 9], 12);
         let writer = spawn(&model, |model| {
             assert!(model.cache.invalidate(&3));
@@ -48,7 +45,7 @@ fn insert_while_the_table_shrinks() {
 /// be one, with room for one entry more: the first insert moves what is left, and the second makes the table grow.)
 #[test]
 fn inserts_while_the_table_shrinks() {
-    explore(Bounds { slots: at_most(2, 3), epoch: at_most(1, 2) }, || {
+    explore(|| {
         let model = Model::left_with(&[1], 12);
         let writer = spawn(&model, |model| {
             model.insert(17, 2);
@@ -65,7 +62,7 @@ fn inserts_while_the_table_shrinks() {
 /// An entry is replaced and removed where it is at that moment.
 #[test]
 fn replace_and_remove_while_the_table_shrinks() {
-    explore(Bounds { slots: at_most(2, 3), epoch: at_most(1, 2) }, || {
+    explore(|| {
         let model = Model::left_with(&[1], 6);
         let writer = spawn(&model, |model| {
             assert!(model.replace(1, 2));

@@ -1,15 +1,10 @@
 //! Models of the kept time alone: the timekeeper and those who read by it. The time is what the models say it is.
 
-use crate::common::{Bounds, any_or, at_most, explore};
+use crate::common::explore;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use std::sync::Arc;
 use tidewheel::model::{KeptTime, Reader};
-
-/// These are small enough for every interleaving.
-const ALL: Bounds = Bounds { slots: any_or(6), epoch: any_or(6) };
-/// This one has some more.
-const OF_THREE: Bounds = Bounds { slots: at_most(3, 6), epoch: at_most(3, 6) };
 
 const SECOND: u64 = 1_000_000_000;
 const MS: u64 = 1_000_000;
@@ -39,7 +34,7 @@ fn checked(time: &KeptTime) -> Reader {
 /// A reader finds the time old and publishes a new one while the timekeeper leaves: nobody trusts a word that nobody keeps.
 #[test]
 fn park_against_a_reader_that_finds_it_old() {
-    explore(ALL, || {
+    explore(|| {
         let time = kept();
         let reader = spawn(&time, |time| {
             let reader = Reader::new();
@@ -57,7 +52,7 @@ fn park_against_a_reader_that_finds_it_old() {
 /// does it go back.
 #[test]
 fn a_late_write_against_readers_that_publish() {
-    explore(OF_THREE, || {
+    explore(|| {
         let time = kept();
         let readers = [7, 12].map(|ms| {
             spawn(&time, move |time| {
@@ -76,7 +71,7 @@ fn a_late_write_against_readers_that_publish() {
 /// The timekeeper stalls for ten seconds. Each reader sees what has ended meanwhile as often at most as it may trust.
 #[test]
 fn a_stall_against_two_readers() {
-    explore(ALL, || {
+    explore(|| {
         let time = kept();
         let read = |time: &KeptTime, reader: &Reader| {
             (0..2).filter(|_| time.sees(reader, 5 * SECOND, 11 * SECOND)).count()
@@ -96,7 +91,7 @@ fn a_stall_against_two_readers() {
 /// After a stall somebody has said that nobody keeps the time; the timekeeper, back again, does.
 #[test]
 fn a_timekeeper_that_comes_back_is_believed() {
-    explore(ALL, || {
+    explore(|| {
         let time = kept();
         let finder = spawn(&time, |time| {
             assert!(!time.sees(&Reader::new(), 5 * SECOND, 11 * SECOND));
@@ -113,7 +108,7 @@ fn a_timekeeper_that_comes_back_is_believed() {
 /// Two readers want a timekeeper: one starts it.
 #[test]
 fn two_readers_start_one_timekeeper() {
-    explore(ALL, || {
+    explore(|| {
         let time = Arc::new(KeptTime::new());
         let starts = Arc::new(AtomicUsize::new(0));
         let call = |starts: Arc<AtomicUsize>| {
@@ -133,7 +128,7 @@ fn two_readers_start_one_timekeeper() {
 /// A timekeeper that parks is called: it goes on, wherever it was.
 #[test]
 fn park_against_a_call() {
-    explore(ALL, || {
+    explore(|| {
         let time = Arc::new(KeptTime::new());
         let timekeeper = spawn(&time, KeptTime::rest);
         // It is known as soon as it is started.

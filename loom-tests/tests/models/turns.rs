@@ -3,21 +3,15 @@
 //! As in `loading.rs`, a closure notices if another one runs for its key, and every call returns. A call that was passed
 //! over once is out of patience here, so that both ways to have the turn are tried: it takes it, or gets it in its hand.
 
+use crate::common::explore;
 use crate::common::loads::{Loads, spawn};
-use crate::common::{Bounds, any_or, at_most, explore};
 
 const KEY: u64 = 1;
-
-/// Two threads.
-const TWO: Bounds = Bounds { slots: any_or(3), epoch: at_most(1, 2) };
-
-/// Three threads.
-const THREE: Bounds = Bounds { slots: at_most(2, 3), epoch: at_most(0, 1) };
 
 /// One that counts twice takes the turn again before the one that waits is awake; that one comes to count all the same.
 #[test]
 fn one_that_counts_on_against_one_that_waits() {
-    explore(TWO, || {
+    explore(|| {
         let model = Loads::lasting();
         let other = spawn(&model, |model| model.count(KEY));
         let mut counts = [model.count(KEY), model.count(KEY), other.join().unwrap()];
@@ -31,7 +25,7 @@ fn one_that_counts_on_against_one_that_waits() {
 /// The same where the one that waits is a future.
 #[test]
 fn one_that_counts_on_against_a_future() {
-    explore(TWO, || {
+    explore(|| {
         let model = Loads::lasting();
         let other = spawn(&model, |model| [model.count(KEY), model.count(KEY)]);
         let counted = model.count_call(KEY).finish();
@@ -46,7 +40,7 @@ fn one_that_counts_on_against_a_future() {
 /// The turn is offered to one who leaves just then: it is for the one behind it.
 #[test]
 fn one_that_was_offered_the_turn_leaves() {
-    explore(TWO, || {
+    explore(|| {
         let model = Loads::lasting();
         let leader = model.endless_count(KEY).must_wait();
         let next = model.count_call(KEY).must_wait();
@@ -63,7 +57,7 @@ fn one_that_was_offered_the_turn_leaves() {
 /// The same while another one comes and takes the turn.
 #[test]
 fn one_that_was_offered_the_turn_is_cancelled_against_one_that_comes() {
-    explore(TWO, || {
+    explore(|| {
         let model = Loads::lasting();
         let leader = model.endless_count(KEY).must_wait();
         let next = model.count_call(KEY).must_wait();
@@ -81,7 +75,7 @@ fn one_that_was_offered_the_turn_is_cancelled_against_one_that_comes() {
 /// The turn is offered to one who computes, while a load of the key comes, which waits for it.
 #[test]
 fn one_that_was_offered_the_turn_against_a_load() {
-    explore(TWO, || {
+    explore(|| {
         let model = Loads::lasting();
         let leader = model.endless_count(KEY).must_wait();
         let next = model.count_call(KEY).must_wait();
@@ -97,7 +91,7 @@ fn one_that_was_offered_the_turn_against_a_load() {
 /// Three who count, each in its turn.
 #[test]
 fn three_who_count() {
-    explore(THREE, || {
+    explore(|| {
         let model = Loads::lasting();
         let others = [spawn(&model, |model| model.count(KEY)), spawn(&model, |model| model.count(KEY))];
         let mut counts = vec![model.count(KEY)];

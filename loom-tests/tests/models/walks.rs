@@ -5,11 +5,8 @@
 //! third, 8 is in the first and 1 in the second. A walk goes one bucket at a time, and pins for each, unless it has a guard.
 
 use crate::common::cache::{HALF, Heard, Model, TTL, spawn};
-use crate::common::{Bounds, REAPING, at_most, explore};
+use crate::common::explore;
 use tidewheel::RemovalCause::{Explicit, Replaced};
-
-/// Two threads, of which one walks and so takes many steps.
-const WALKING: Bounds = Bounds { slots: at_most(2, 3), epoch: at_most(1, 2) };
 
 /// Those of `keys` are met once, and no other twice.
 fn assert_once(met: &[u64], keys: &[u64]) {
@@ -27,7 +24,7 @@ fn met(model: &Model) -> Vec<u64> {
 /// A table that goes from one bucket to four under a walk that holds nothing between its steps.
 #[test]
 fn what_stays_is_met_once_while_the_table_grows() {
-    explore(WALKING, || {
+    explore(|| {
         let model = Model::growing();
         model.insert(1, 1);
         model.insert(3, 3);
@@ -44,7 +41,7 @@ fn what_stays_is_met_once_while_the_table_grows() {
 /// From four buckets to one.
 #[test]
 fn what_stays_is_met_once_while_the_table_shrinks() {
-    explore(Bounds { slots: at_most(1, 2), epoch: at_most(0, 1) }, || {
+    explore(|| {
         let model = Model::left_with(&[1], 6);
         let walker = spawn(&model, |model| model.cache.keys().collect::<Vec<_>>());
         model.reap_after(2 * TTL);
@@ -66,7 +63,7 @@ fn half_moved() -> Model {
 /// Whoever walks its home finds the mark there, the entry beyond, and then perhaps again in the next array.
 #[test]
 fn what_lies_beyond_its_home_is_met_once_while_it_moves() {
-    explore(WALKING, || {
+    explore(|| {
         let model = half_moved();
         let walker = spawn(&model, met);
         model.insert(6, 6);
@@ -78,7 +75,7 @@ fn what_lies_beyond_its_home_is_met_once_while_it_moves() {
 /// The same, and it is another node when it moves.
 #[test]
 fn what_is_replaced_and_moves_is_met_once() {
-    explore(WALKING, || {
+    explore(|| {
         let model = half_moved();
         let walker = spawn(&model, met);
         assert!(model.replace(8, 9));
@@ -91,7 +88,7 @@ fn what_is_replaced_and_moves_is_met_once() {
 /// What moved and was replaced and dropped there is not met where it was.
 #[test]
 fn a_moved_bucket_is_not_walked() {
-    explore(Bounds { slots: at_most(2, 3), epoch: at_most(0, 1) }, || {
+    explore(|| {
         let model = half_moved();
         let walker = spawn(&model, |model| {
             let guard = model.cache.read_guard();
@@ -108,7 +105,7 @@ fn a_moved_bucket_is_not_walked() {
 /// A slot that is cleared and filled again under a walk.
 #[test]
 fn who_is_met_is_found_afterwards() {
-    explore(REAPING, || {
+    explore(|| {
         let model = Model::lasting();
         model.insert(1, 1);
         let walker = spawn(&model, |model| {
@@ -126,7 +123,7 @@ fn who_is_met_is_found_afterwards() {
 /// What `iter` yields is there, once, and no older than what was yielded before.
 #[test]
 fn what_is_replaced_is_yielded_once() {
-    explore(WALKING, || {
+    explore(|| {
         let model = Model::lasting();
         model.insert(1, 1);
         model.insert(3, 3);
@@ -146,7 +143,7 @@ fn what_is_replaced_is_yielded_once() {
 /// Under a guard, and without: who has seen it gone is not shown it.
 #[test]
 fn what_was_seen_expired_is_not_yielded() {
-    explore(REAPING, || {
+    explore(|| {
         let model = Model::expiring();
         model.insert(1, 1);
         let walker = spawn(&model, |model| {
@@ -163,7 +160,7 @@ fn what_was_seen_expired_is_not_yielded() {
 /// It never ended, but the node that the walk has met did.
 #[test]
 fn what_was_replaced_is_yielded_after_its_first_deadline() {
-    explore(REAPING, || {
+    explore(|| {
         let model = Model::expiring();
         model.insert(1, 1);
         let walker = spawn(&model, |model| assert_once(&met(model), &[1]));
@@ -179,7 +176,7 @@ fn what_was_replaced_is_yielded_after_its_first_deadline() {
 /// A closure that wants one value gone, and a write that puts another in its place: that one stays.
 #[test]
 fn retain_removes_what_it_decided_about() {
-    explore(WALKING, || {
+    explore(|| {
         let heard = Heard::default();
         let model = Model::build(|builder| builder.initial_capacity(4).eviction_listener(heard.listener()));
         model.insert(1, 1);
@@ -196,7 +193,7 @@ fn retain_removes_what_it_decided_about() {
 /// A closure that wants all gone: a write that comes between does not save an entry.
 #[test]
 fn retain_asks_again_about_what_changed() {
-    explore(WALKING, || {
+    explore(|| {
         let heard = Heard::default();
         let model = Model::build(|builder| builder.initial_capacity(4).eviction_listener(heard.listener()));
         model.insert(1, 1);
@@ -213,7 +210,7 @@ fn retain_asks_again_about_what_changed() {
 /// Two who drain the same cache.
 #[test]
 fn each_value_goes_to_one_drainer() {
-    explore(WALKING, || {
+    explore(|| {
         let model = Model::lasting();
         model.insert(1, 1);
         model.insert(3, 3);

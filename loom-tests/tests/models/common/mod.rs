@@ -1,4 +1,4 @@
-//! What the models share: how far each is explored, and caches whose values notice every mistake.
+//! What the models share: how each is explored, and caches whose values notice every mistake.
 
 #![allow(unreachable_pub)]
 
@@ -8,96 +8,83 @@ pub mod cache;
 pub mod loads;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
 
-/// How far a model is explored. The more preemptions in one run, the more runs there are.
-#[derive(Clone, Copy)]
-pub struct Bounds {
-    /// With the slots of `src/table/epoch.rs`.
-    pub slots: Preemptions,
-    /// With crossbeam-epoch, whose own steps are part of the model.
-    pub epoch: Preemptions,
-}
+/// How many runs of a model one number of preemptions may take, where `TIDEWHEEL_LOOM` says nothing else.
+const RUNS: usize = 100_000;
 
-#[derive(Clone, Copy)]
-pub struct Preemptions {
-    /// In the short set.
-    pub short: usize,
-    /// Otherwise; any number if there is none.
-    pub long: Option<usize>,
-}
+/// So many preemptions are explored to their end, whatever that takes. (Crossbeam's epochs branch on what each relaxed load may
+/// see too, without any preemption.)
+const LEAST: usize = if cfg!(crossbeam_loom) { 0 } else { 1 };
 
-/// Any number; `short` of them in the short set.
-pub const fn any_or(short: usize) -> Preemptions {
-    Preemptions { short, long: None }
-}
+/// How many runs there are between two looks at their number.
+const LOOK: usize = 200;
 
-/// So many in the short set, and so many otherwise.
-pub const fn at_most(short: usize, long: usize) -> Preemptions {
-    Preemptions { short, long: Some(long) }
-}
-
-/// Two threads, the main one included.
-pub const TWO: Bounds = Bounds { slots: any_or(5), epoch: at_most(2, 3) };
-
-/// Two threads, one of which does the reaper's work: it pins often, and crossbeam's epochs have many steps.
-pub const REAPING: Bounds = Bounds { slots: any_or(4), epoch: at_most(1, 2) };
-
-/// Three threads. (Crossbeam's epochs branch on what each relaxed load may see too, without any preemption.)
-pub const THREE: Bounds = Bounds { slots: at_most(2, 3), epoch: at_most(0, 1) };
-
-/// Runs `model` in every way within the bounds. Says how many runs there were.
+/// Runs `model` in every way with no preemption, then with at most one, at most two, and so on, until there are no more ways, or
+/// until so many preemptions have more than `RUNS`: most faults need few (Musuvathi and Qadeer, "Iterative Context Bounding for
+/// Systematic Testing of Multithreaded Programs", PLDI 2007). Says how far it came.
 ///
-/// The environment's `TIDEWHEEL_LOOM` may ask for less: `short` for the short set's bounds; a number, for as many seconds at
-/// most within the long ones, and then, if there were more ways left, for the short ones to their end.
-pub fn explore(bounds: Bounds, model: impl Fn() + Sync + Send + 'static) {
+/// The environment's `TIDEWHEEL_LOOM` is another number of runs. Loom's own `LOOM_MAX_PREEMPTIONS` asks for that number
+/// of preemptions, and no other.
+pub fn explore(model: impl Fn() + Sync + Send + 'static) {
     let asked = std::env::var("TIDEWHEEL_LOOM").ok();
-    let seconds = asked.as_deref().and_then(|asked| asked.parse().ok()).map(Duration::from_secs);
-    let preemptions = if cfg!(crossbeam_loom) { bounds.epoch } else { bounds.slots };
-    let (short, long) = (Some(preemptions.short), preemptions.long);
+    let most = asked.map_or(RUNS, |asked| asked.parse().expect("TIDEWHEEL_LOOM is a number of runs"));
     let model = Arc::new(model);
-    let is_short = asked.as_deref() == Some("short");
-    if is_short || explore_within(long, seconds, &model) == Explored::InPart {
-        explore_within(short, None, &model);
+    if std::env::var_os("LOOM_MAX_PREEMPTIONS").is_some() {
+        explore_within(None, usize::MAX, &model);
+        return;
     }
+    let started = Instant::now();
+    let mut whole = Explored::default();
+    let reached = (0..)
+        .find_map(|preemptions| {
+            let most = if preemptions <= LEAST { usize::MAX } else { most };
+            let explored = explore_within(Some(preemptions), most, &model);
+            if !explored.is_whole {
+                return Some(format!(
+                    "at most {} preemptions, and there are more than {most} with {preemptions}",
+                    preemptions - 1
+                ));
+            }
+            // There are few that take more, so to try them all is no more than to go on.
+            let are_few = preemptions >= LEAST && explored.runs < whole.runs + whole.runs / 2;
+            whole = explored;
+            let all = are_few.then(|| explore_within(None, most, &model)).filter(|all| all.is_whole)?;
+            whole = all;
+            Some("any number of preemptions".to_owned())
+        })
+        .expect("it ends");
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or_default();
+    println!("{name}: {} runs with {reached}; {:.1?}", whole.runs, started.elapsed());
 }
 
-/// How many runs of a model there are between two looks at the time.
-const LOOK: u64 = 200;
-
-#[derive(PartialEq, Eq)]
-enum Explored {
-    Whole,
-    InPart,
+#[derive(Default)]
+struct Explored {
+    runs: usize,
+    is_whole: bool,
 }
 
+/// Explores one number of preemptions, or any number, in `most` runs.
 fn explore_within(
     preemptions: Option<usize>,
-    time: Option<Duration>,
+    most: usize,
     model: &Arc<impl Fn() + Sync + Send + 'static>,
 ) -> Explored {
     let mut builder = loom::model::Builder::new();
-    // Loom's own variables win.
-    builder.preemption_bound = builder.preemption_bound.or(preemptions);
-    builder.max_duration = builder.max_duration.or(time);
-    let bound = builder.preemption_bound.map_or("any number of".to_owned(), |most| format!("at most {most}"));
+    builder.preemption_bound = preemptions.or(builder.preemption_bound);
     builder.max_branches = 20_000;
-    // After so many runs it looks at the time.
-    builder.checkpoint_interval = LOOK as usize;
-    let runs = Arc::new(AtomicU64::new(0));
+    builder.max_permutations = Some(most);
+    builder.checkpoint_interval = LOOK;
+    let runs = Arc::new(AtomicUsize::new(0));
     let (counted, model) = (Arc::clone(&runs), Arc::clone(model));
-    let started = Instant::now();
     builder.check(move || {
         counted.fetch_add(1, Relaxed);
         model();
     });
-    let (took, runs) = (started.elapsed(), runs.load(Relaxed));
-    let is_cut_off = builder.max_duration.is_some_and(|most| took >= most) && runs % LOOK == LOOK - 1;
-    let (explored, end) =
-        if is_cut_off { (Explored::InPart, ", and there are more") } else { (Explored::Whole, "") };
-    let thread = std::thread::current();
-    let name = thread.name().unwrap_or_default();
-    println!("{name}: {runs} runs with {bound} preemptions in {took:.1?}{end}");
-    explored
+    let runs = runs.load(Relaxed);
+    // It looks before each run whose number is a multiple of `LOOK`, and stops there if there were enough.
+    let is_whole = runs + 1 < most || runs % LOOK != LOOK - 1;
+    Explored { runs, is_whole }
 }
