@@ -5,6 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::process::Command;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::thread::sleep;
 use std::time::Duration;
 use tidewheel::{Cache, ManualClock};
 
@@ -198,4 +199,36 @@ fn entries_that_come_and_go_take_no_more_room_than_those_that_are_there() {
             assert!(held < 1 << 20, "{scenario}: {held} bytes");
         }
     }
+}
+
+/// Buckets of 64 bytes each, and the entries that there is room for in them: with one more the table begins to move to twice as many.
+const BUCKETS: i64 = 256;
+const ROOM: u64 = 2_560;
+
+/// Inserts that stop in the middle of a move leave two arrays, through both of which readers go. The reaper ends the move, and
+/// comes for that, though nothing expires.
+#[test]
+fn a_table_does_not_stay_half_moved() {
+    if std::env::var(SCENARIO).is_ok() {
+        let cache: Cache<u64, u64> = Cache::builder().shards(1).build().unwrap();
+        (0..ROOM - 20).for_each(|key| cache.insert(key, key));
+        // Until smaller arrays are gone.
+        cache.run_pending_tasks();
+        sleep(4 * SHORT);
+        (ROOM - 20..ROOM + 20).for_each(|key| cache.insert(key, key));
+        let begun = ASKED.load(Relaxed);
+        let is_there = || ASKED.load(Relaxed) > begun - 60 * BUCKETS;
+        for _ in 0..100 {
+            if is_there() {
+                sleep(SHORT / 5);
+            }
+        }
+        println!("\nholds: {} {begun}", ASKED.load(Relaxed));
+        assert!((0..ROOM + 20).all(|key| cache.get(&key) == Some(key)));
+        cache.validate();
+        return;
+    }
+    let (after, begun) = in_a_process("a_table_does_not_stay_half_moved", "half moved");
+    // Something else may have come meanwhile.
+    assert!(after <= begun - 60 * BUCKETS, "{after} bytes, of {begun} in the middle of the move");
 }

@@ -142,9 +142,9 @@ struct Ledger<K, V> {
     patience: Span,
     /// Whether somebody is to be told of expired entries.
     listened: bool,
-    /// Since when the reaper has found much more memory than the entries need; it gives it back when that has
-    /// been so for a while.
-    lean_since: Option<Tick>,
+    /// Since when a move of the table has been under way, or there has been much more memory than the entries need: the reaper
+    /// sees to both when that has been so for a while.
+    untidy_since: Option<Tick>,
     /// The time to live of each entry, where it is not the cache's.
     ttls: Column<Span>,
     bounds: Bounds,
@@ -308,7 +308,7 @@ impl<K, V> Shard<K, V> {
             late_at: Tick::NEVER,
             patience: late::patience(terms),
             listened: terms.listened,
-            lean_since: None,
+            untidy_since: None,
             ttls: Column::new(terms.ttl),
             lead: terms.lead,
             bounds: Bounds::new(),

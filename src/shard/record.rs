@@ -153,9 +153,10 @@ impl<K: Eq, V> Shard<K, V> {
                 let times = Times { ttl: record.ttl.unwrap_or(terms.ttl), born };
                 terms.note_limit(times.ttl, ends.limit());
                 let entry = &mut Some(entry);
-                self.add(terms, (&mut table, ledger), hash, (entry, weight), (now, ends, times, record.hits));
+                let known = (now, ends, times, record.hits);
+                let need = self.add(terms, (&mut table, ledger), hash, (entry, weight), known);
                 returned.count += 1;
-                self.settle((&mut table, ledger), (now, ends.deadline.tick()), None)
+                self.settle((&mut table, ledger), (now, need), None)
             };
             let is_done = left.seldom.is_some();
             chores.extend((is_done || left.removed.is_some()).then_some(left));

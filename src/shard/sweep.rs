@@ -11,7 +11,8 @@ use crate::time::{SECOND, Span, Tick};
 const HOLD: usize = if cfg!(tidewheel_loom) { 2 } else { 128 };
 const LONGEST_HOLD: usize = if cfg!(tidewheel_loom) { 2 } else { 1024 };
 
-/// For so long a shard must have been lean before its memory is given back, in ticks (2 s): it may fill again.
+/// For so long a shard must have been lean before its memory is given back, in ticks (2 s): it may fill again. And for so long a move
+/// of its table may take.
 const PATIENCE: Span = Span::from_nanos(2 * SECOND);
 /// Buckets that move, and rows that are looked at, each time the lock is held for that.
 const MOVES: usize = if cfg!(tidewheel_loom) { 1 } else { 512 };
@@ -153,15 +154,19 @@ impl<K, V> Shard<K, V> {
 }
 
 impl<K, V> Ledger<K, V> {
-    /// Gives back some of the memory that nothing is in, once there has been much of it for a while. Returns when
-    /// to come for more: at once, later, or never.
+    /// A move of the table is under way, which somebody has to end should no inserts come that do. Returns when the reaper has to be
+    /// here for it.
+    #[cold]
+    pub(super) fn tidy_later(&mut self, now: Tick) -> Tick {
+        boundary(self.untidy_since.get_or_insert(now).after(PATIENCE))
+    }
+
+    /// Ends what move of the table has been under way for a while, and gives back some of the memory that nothing is in, once there
+    /// has been much of it for a while. Returns when to come for more: at once, later, or never.
     fn tidy(&mut self, table: &mut Table<'_, '_, K, V>, now: Tick) -> Tick {
-        let Some(since) = self.lean_since else {
-            if !table.is_lean() && !self.rows.is_lean() {
-                return Tick::NEVER;
-            }
-            self.lean_since = Some(now);
-            return boundary(now.after(PATIENCE));
+        let Some(since) = self.untidy_since else {
+            let is_untidy = table.is_moving() || table.is_lean() || self.rows.is_lean();
+            return if is_untidy { self.tidy_later(now) } else { Tick::NEVER };
         };
         if now.since(since) < PATIENCE {
             return boundary(since.after(PATIENCE));
@@ -186,7 +191,7 @@ impl<K, V> Ledger<K, V> {
         if let Some(policy) = policy {
             policy.trim();
         }
-        self.lean_since = None;
+        self.untidy_since = None;
         Tick::NEVER
     }
 }

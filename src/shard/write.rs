@@ -168,8 +168,8 @@ impl<K: Eq, V> Shard<K, V> {
             return self.refuse(terms, (table, ledger), entry, (sealed.map(|(place, _)| place), now));
         }
         let Some((place, seal)) = sealed else {
-            self.add(terms, (table, ledger), hash, (entry, weight), (now, ends, times, 0));
-            return self.settle((table, ledger), (now, deadline), None);
+            let need = self.add(terms, (table, ledger), hash, (entry, weight), (now, ends, times, 0));
+            return self.settle((table, ledger), (now, need), None);
         };
         ledger.set_born(table.row(place), times.born);
         let old =
@@ -220,8 +220,8 @@ impl<K: Eq, V> Shard<K, V> {
             if ledger.is_too_heavy(weight) {
                 return Some(self.refuse(terms, (&mut table, ledger), entry, (None, now)));
             }
-            self.add(terms, (&mut table, ledger), hash, (entry, weight), (now, ends, times, 0));
-            return Some(self.settle((&mut table, ledger), (now, ends.deadline.tick()), None));
+            let need = self.add(terms, (&mut table, ledger), hash, (entry, weight), (now, ends, times, 0));
+            return Some(self.settle((&mut table, ledger), (now, need), None));
         }
     }
 
@@ -457,7 +457,7 @@ impl<K: Eq, V> Shard<K, V> {
         (true, self.settle((&mut table, ledger), (now, deadline), None))
     }
 
-    /// A row and an entry for it, hit so often at least.
+    /// A row and an entry for it, hit so often at least. Returns when the reaper has to come.
     #[inline(always)]
     pub(super) fn add(
         &self,
@@ -466,7 +466,7 @@ impl<K: Eq, V> Shard<K, V> {
         hash: HashBits,
         (entry, weight): Offer<'_, K, V>,
         (now, ends, times, hits): (Tick, Ends, Times, u8),
-    ) {
+    ) -> Tick {
         fetch_for_insert(table, ledger, hash.home());
         make_room(terms, (table, ledger), now, weight);
         let row = ledger.book(hash.home(), times);
@@ -480,7 +480,9 @@ impl<K: Eq, V> Shard<K, V> {
         }
         table.insert(hash, (row, hits), entry, ends.deadline, |row| ledger.home(row));
         ledger.bind(terms, row, ends);
-        ledger.file(row, ends.deadline.tick(), now);
+        let deadline = ends.deadline.tick();
+        ledger.file(row, deadline, now);
+        if table.is_moving() { deadline.min(ledger.tidy_later(now)) } else { deadline }
     }
 }
 

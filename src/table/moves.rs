@@ -19,9 +19,13 @@
 //!
 //! # How much an insert moves
 //!
-//! While the table grows, one bucket: the next array has room for ten entries more for each. While it shrinks, fifteen at
+//! While a small table grows, all of it: a few microseconds. While a larger one does, one bucket: the next array has room for ten
+//! entries more for each. While it shrinks, fifteen at
 //! most: the smaller array has room for an eighth more entries than there are, and it is a sixteenth of the current
 //! one at least. A table that has to become smaller than that does so in steps.
+//!
+//! To find an entry that has moved takes a reader twice as long, until the last one has. So a move does not wait for inserts that may
+//! never come: the reaper ends it (`shard/sweep.rs`).
 
 use super::array::{Array, Pages, room};
 use super::bucket::SLOTS;
@@ -31,6 +35,9 @@ use std::num::NonZeroU8;
 
 /// Buckets that an insert moves at least while a move is under way.
 const MOVES: usize = 1;
+
+/// A table of so many buckets moves at once. (None under loom, where all are small.)
+const SMALL: usize = if cfg!(tidewheel_loom) { 0 } else { 32 };
 
 /// By how many powers of two an array is smaller, at most, than the one whose place it takes.
 const STEP: u32 = 4;
@@ -107,7 +114,9 @@ impl<K, V, L> Writing<'_, '_, K, V, L> {
         let Some(next) = self.writer.next else { return };
         let left = self.writer.current.buckets() - self.writer.cursor;
         let room = next.room().saturating_sub(self.writer.len).max(1);
-        self.advance(MOVES.max(left.div_ceil(room)), home_of);
+        let is_small = self.writer.current.buckets() <= SMALL;
+        let least = if is_small { left } else { MOVES };
+        self.advance(least.max(left.div_ceil(room)), home_of);
     }
 
     fn begin_move(&mut self, log2: u32) {
@@ -144,6 +153,12 @@ impl<K, V, L> Writing<'_, '_, K, V, L> {
         self.writer.lean_log2() + 1 < self.writer.target().log2()
     }
 
+    /// Whether a move is under way.
+    #[inline]
+    pub(crate) fn is_moving(&self) -> bool {
+        self.writer.next.is_some()
+    }
+
     /// Begins to move to a smaller array, if this one is too large, or goes on with a move, whichever way: up to
     /// `count` buckets. False when there is nothing to do.
     pub(crate) fn shrink(&mut self, count: usize, home_of: impl Fn(RowId) -> u32) -> bool {
@@ -162,7 +177,7 @@ impl<K, V, L> Writing<'_, '_, K, V, L> {
 
 #[cfg(all(test, not(tidewheel_loom)))]
 mod tests {
-    use super::{MOVES, STEP};
+    use super::{MOVES, SMALL, STEP};
     use crate::hash::HashBits;
     use crate::rows::RowId;
     use crate::table::{Routes, Table};
@@ -270,7 +285,8 @@ mod tests {
                     queue.check();
                 }
             }
-            prop_assert!(queue.most_moved < MOVES << STEP, "{} buckets moved at once", queue.most_moved);
+            let most = (MOVES << STEP).max(SMALL + 1);
+            prop_assert!(queue.most_moved < most, "{} buckets moved at once", queue.most_moved);
             while queue.shrink(1_000, 1) {}
             queue.check();
         }
