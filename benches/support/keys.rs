@@ -9,12 +9,12 @@ pub(crate) trait Keys {
     fn seeded(&self, round: usize, thread: usize) -> impl FnMut() -> u64;
 }
 
-/// The same key for ever.
+/// The same key for ever, and the next one in the next round: what a read takes depends on where a hash puts its key.
 pub(crate) struct OneKey(pub(crate) u64);
 
 impl Keys for OneKey {
-    fn seeded(&self, _: usize, _: usize) -> impl FnMut() -> u64 {
-        let key = self.0;
+    fn seeded(&self, round: usize, _: usize) -> impl FnMut() -> u64 {
+        let key = self.0 + round as u64;
         move || black_box(key)
     }
 }
