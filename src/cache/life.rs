@@ -145,7 +145,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
         K: Clone,
     {
-        self.cache.update_lasting(key, |old| (compute(old), ()), self.life).is_some()
+        self.cache.update_lasting(key, |old| Some((compute(old), ())), self.life).is_some()
     }
 
     /// As [`Cache::update_with`].
@@ -157,12 +157,12 @@ where
     /// assert_eq!(cache.with_life(Life::Keep).update_with("k", |n| (n + 1, *n)), Some(1));
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
-    pub fn update_with<Q, R>(&self, key: &Q, compute: impl FnMut(&V) -> (V, R)) -> Option<R>
+    pub fn update_with<Q, R>(&self, key: &Q, mut compute: impl FnMut(&V) -> (V, R)) -> Option<R>
     where
         Q: ?Sized + Hash + Equivalent<K>,
         K: Clone,
     {
-        self.cache.update_lasting(key, compute, self.life)
+        self.cache.update_lasting(key, |old| Some(compute(old)), self.life)
     }
 
     /// As [`Cache::modify`].
@@ -180,7 +180,7 @@ where
         K: Clone,
         V: Clone,
     {
-        self.cache.update_lasting(key, |old| changed(old, &mut change), self.life)
+        self.cache.update_lasting(key, |old| Some(changed(old, &mut change)), self.life)
     }
 
     /// As [`Cache::swap`].

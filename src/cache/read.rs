@@ -159,6 +159,27 @@ where
         self.visible(key, false, &pin).map(|node| node.value().clone())
     }
 
+    /// As [`read`](Self::read), but counts as no use and restarts no time to idle.
+    ///
+    /// # Concurrency
+    ///
+    /// As `read`.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert("k", "long text".to_string());
+    /// assert_eq!(cache.peek_with("k", |text| text.len()), Some(9));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[inline]
+    pub fn peek_with<Q, R>(&self, key: &Q, run: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let pin = Pin::new();
+        self.visible(key, false, &pin).map(Node::value).map(run)
+    }
+
     /// Whether a key has a live entry. Counts as no use.
     ///
     /// ```

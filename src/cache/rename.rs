@@ -38,7 +38,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
         V: Clone,
     {
-        self.move_to(key, new_key, |_, node| (node.value().clone(), Ruling::Keep, ())).is_some()
+        self.move_to(key, new_key, |_, node| Some((node.value().clone(), Ruling::Keep, ()))).is_some()
     }
 
     /// As [`rename`](Self::rename), with a new value that is computed from the old one, and what the closure returns beside
@@ -72,22 +72,54 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
+        self.try_rename_with(key, new_key, |value| Some(change(value)))
+    }
+
+    /// As [`rename_with`](Self::rename_with), if the closure wants it so: where that returns `None`, the entry stays as it is, and so
+    /// does the answer.
+    ///
+    /// # Panics
+    ///
+    /// As `rename_with`.
+    ///
+    /// # Concurrency
+    ///
+    /// As `rename_with`.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert("draft", 1);
+    /// let publish = |least| move |version: &i32| (*version >= least).then_some((*version, ()));
+    /// assert_eq!(cache.try_rename_with("draft", "final", publish(2)), None);
+    /// assert_eq!(cache.try_rename_with("draft", "final", publish(1)), Some(()));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn try_rename_with<Q, R>(
+        &self,
+        key: &Q,
+        new_key: K,
+        mut change: impl FnMut(&V) -> Option<(V, R)>,
+    ) -> Option<R>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
         self.move_to(key, new_key, |new_key, node| {
-            let (value, answer) = change(node.value());
+            let (value, answer) = change(node.value())?;
             let ruling = match &self.parts().expiry {
                 None => Ruling::Keep,
                 Some(expiry) => self.updated(&**expiry, (new_key, &value), node),
             };
-            (value, ruling, answer)
+            Some((value, ruling, answer))
         })
     }
 
-    /// Moves a live entry, with what `make` makes of its node: the value, when it ends by its `Expiry`, and an answer.
+    /// Moves a live entry, with what `make` makes of its node: the value, when it ends by its `Expiry`, and an answer; if it
+    /// makes anything.
     fn move_to<Q, R>(
         &self,
         key: &Q,
         new_key: K,
-        mut make: impl FnMut(&K, &Node<K, V>) -> (V, Ruling, R),
+        mut make: impl FnMut(&K, &Node<K, V>) -> Option<(V, Ruling, R)>,
     ) -> Option<R>
     where
         Q: ?Sized + Hash + Equivalent<K>,
@@ -98,7 +130,7 @@ where
             let departure = self.parts().clearings.depart();
             // All of the user's code before anything is removed: a panic loses no entry.
             let _ = new_shard.find::<false>(new_hash, same_as(&new_key), &Pin::new());
-            let (value, ruling, answer) = make(&new_key, node);
+            let Some((value, ruling, answer)) = make(&new_key, node) else { return false };
             let weight = self.weigh(&new_key, &value);
             made = Some((value, weight, ruling, answer, departure));
             true

@@ -181,7 +181,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
         K: Clone,
     {
-        self.update_lasting(key, |old| (compute(old), ()), Life::Restart).is_some()
+        self.update_lasting(key, |old| Some((compute(old), ())), Life::Restart).is_some()
     }
 
     /// As [`update`](Self::update), and returns what the closure returns beside the new value: what was counted, what was there
@@ -205,7 +205,35 @@ where
     /// assert_eq!(cache.update_with("none", |n| (n + 1, *n)), None);
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
-    pub fn update_with<Q, R>(&self, key: &Q, compute: impl FnMut(&V) -> (V, R)) -> Option<R>
+    pub fn update_with<Q, R>(&self, key: &Q, mut compute: impl FnMut(&V) -> (V, R)) -> Option<R>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        K: Clone,
+    {
+        self.update_lasting(key, |old| Some(compute(old)), Life::Restart)
+    }
+
+    /// As [`update_with`](Self::update_with), if the closure wants it so: where that returns `None`, the entry stays as it is, its
+    /// time to live too, and so does the answer. It decides about the value that it was shown: if another write comes first, it is
+    /// asked again.
+    ///
+    /// # Panics
+    ///
+    /// As [`update`](Self::update).
+    ///
+    /// # Concurrency
+    ///
+    /// As [`update`](Self::update).
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert("stock", 1);
+    /// let sell = || cache.try_update_with("stock", |n| (*n > 0).then(|| (n - 1, n - 1)));
+    /// assert_eq!((sell(), sell()), (Some(0), None));
+    /// assert_eq!(cache.get("stock"), Some(0));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn try_update_with<Q, R>(&self, key: &Q, compute: impl FnMut(&V) -> Option<(V, R)>) -> Option<R>
     where
         Q: ?Sized + Hash + Equivalent<K>,
         K: Clone,
@@ -237,14 +265,14 @@ where
         K: Clone,
         V: Clone,
     {
-        self.update_lasting(key, |old| changed(old, &mut change), Life::Restart)
+        self.update_lasting(key, |old| Some(changed(old, &mut change)), Life::Restart)
     }
 
     #[inline]
     pub(super) fn update_lasting<Q, R>(
         &self,
         key: &Q,
-        mut compute: impl FnMut(&V) -> (V, R),
+        mut compute: impl FnMut(&V) -> Option<(V, R)>,
         life: Life,
     ) -> Option<R>
     where
@@ -262,7 +290,7 @@ where
     fn update_again<Q, R>(
         &self,
         key: &Q,
-        compute: &mut impl FnMut(&V) -> (V, R),
+        compute: &mut impl FnMut(&V) -> Option<(V, R)>,
         life: Life,
         mut rounds: Rounds,
     ) -> Option<R>
@@ -283,7 +311,7 @@ where
     fn update_once<Q, R>(
         &self,
         key: &Q,
-        compute: &mut impl FnMut(&V) -> (V, R),
+        compute: &mut impl FnMut(&V) -> Option<(V, R)>,
         life: Life,
         rounds: Rounds,
     ) -> Result<Option<R>, Rounds>
@@ -299,7 +327,7 @@ where
         };
         let mut round = rounds.begin((hash, shard), Some(node), &pin);
         let new_key = node.key().clone();
-        let (value, answer) = compute(node.value());
+        let Some((value, answer)) = compute(node.value()) else { return Ok(None) };
         let mut offered = Some((new_key, value));
         let (new_key, value) = offered.as_ref().expect(OFFERED);
         let ruling = match expiry {
