@@ -1,6 +1,7 @@
 //! How a cache is put together. Knows what the parts need to know of each other, and nothing of entries.
 
 mod check;
+mod entries;
 mod listen;
 mod refresh;
 

@@ -16,6 +16,7 @@ mod compute;
 mod compute_async;
 mod conclude;
 mod fork;
+mod given;
 mod handle;
 mod life;
 mod load;

@@ -171,6 +171,9 @@ pub enum BuildError {
     PinWithoutCapacity,
     /// There is an eviction policy, and nothing is ever evicted: no [`max_capacity`](crate::CacheBuilder::max_capacity).
     PolicyWithoutCapacity,
+    /// There is a limit for each owner of sessions, and sessions have no owners:
+    /// [`max_per_owner`](crate::SessionManagerBuilder::max_per_owner) without [`owner`](crate::SessionManagerBuilder::owner).
+    LimitWithoutOwner,
     /// It is said how values are loaded anew, and not from which age on:
     /// [`refresh_with`](crate::CacheBuilder::refresh_with) without [`refresh_after`](crate::CacheBuilder::refresh_after).
     ReloadWithoutAge,
@@ -213,6 +216,9 @@ impl fmt::Display for BuildError {
             Self::PolicyWithoutCapacity => {
                 write!(f, "an eviction policy was given and no maximal capacity; give both, or neither")
             }
+            Self::LimitWithoutOwner => {
+                write!(f, "max_per_owner was given and no owner; give both, or neither")
+            }
             Self::ReloadWithoutAge => {
                 write!(f, "refresh_with was given and no refresh_after; give both, or refresh_after alone")
             }
@@ -248,6 +254,7 @@ impl Error for BuildError {
             | Self::WeigherWithoutCapacity
             | Self::PinWithoutCapacity
             | Self::PolicyWithoutCapacity
+            | Self::LimitWithoutOwner
             | Self::ReloadWithoutAge
             | Self::RefreshAfter { .. }
             | Self::Jitter { .. }

@@ -55,7 +55,7 @@
 //! [`Cache`] has the operations and [`CacheBuilder`] what can be chosen, capacity, times to live and to idle among it; [`Expiry`]
 //! decides them entry by entry. [`Cache::get_with`] loads what is missing, [`Cache::entry`] computes. [`ReadGuard`] is for many reads at
 //! once, [`Cache::get_many`] and [`Cache::insert_many`] for many keys, [`Cache::iter`] for all, and `Cache::snapshot` and `restore`
-//! (feature `serde`) for a restart. [`ManualClock`] makes time a toy for tests, [`StrictClock`] is for whom no read may be late whatever stalls. [`SessionManager`] keeps sessions. The [`docs`] tell how
+//! (feature `serde`) for a restart. [`ManualClock`] makes time a toy for tests, [`StrictClock`] is for whom no read may be late whatever stalls. [`SessionManager`] keeps sessions, and says what to choose for a log-in. The [`docs`] tell how
 //! it works inside, which memory orderings there are, and what was decided, with the figures.
 #![deny(unsafe_code)]
 
@@ -111,7 +111,10 @@ pub use listener::RemovalCause;
 pub use policy::EvictionPolicy;
 pub use reaper::Reaper;
 pub use select::EntrySelector;
-pub use session::{ParseSessionIdError, SessionError, SessionId, SessionManager, SessionManagerBuilder};
+pub use session::{
+    EndCause, Lifetime, NoOwner, ParseSessionIdError, SessionError, SessionId, SessionInfo, SessionManager,
+    SessionManagerBuilder, SessionOwner, SessionStats, Sessions, WhenCrowded,
+};
 #[cfg(feature = "serde")]
 pub use snapshot::{RestoreError, SnapshotError};
 pub use stats::{Lateness, Stats};

@@ -9,7 +9,7 @@ mod read;
 mod write;
 
 pub use error::{RestoreError, SnapshotError};
-pub(crate) use read::read;
+pub(crate) use read::{Entry, read};
 pub(crate) use write::Chunks;
 
 use crate::shard::Record;
@@ -40,6 +40,20 @@ const LONGEST: usize = CHUNK + LARGEST;
 const OWN_TTL: u8 = 1;
 /// Hits are counted up to this.
 const MOST_HITS: u8 = 3;
+
+impl Record {
+    /// The same after so long; `None` if nothing is left of it then.
+    pub(crate) fn aged(self, by: Span) -> Option<Self> {
+        let less = |span: Span| match span {
+            Span::ENDLESS => span,
+            _ => Span::from_nanos(span.as_nanos().saturating_sub(by.as_nanos())),
+        };
+        let age = Span::from_nanos(self.age.as_nanos().saturating_add(by.as_nanos()));
+        let (left, limit, expiry) = (less(self.left), less(self.limit), less(self.expiry));
+        let is_over = [left, limit, expiry].contains(&Span::NONE);
+        (!is_over).then_some(Self { left, limit, expiry, age, ..self })
+    }
+}
 
 fn checksum(bytes: &[u8]) -> u32 {
     crc32fast::hash(bytes)

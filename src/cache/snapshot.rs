@@ -7,13 +7,16 @@ use super::bulk::Owed;
 use super::{Cache, Progress};
 use crate::hash::HashBits;
 use crate::shard::{Comeback, Returned, Shard};
-use crate::snapshot::{Chunks, RestoreError, SnapshotError, read};
+use crate::snapshot::{Chunks, Entry, RestoreError, SnapshotError, read};
 use crate::sync::catch;
 use crate::table::Pin;
+use crate::time::Span;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::cmp::Reverse;
 use std::hash::{BuildHasher, Hash};
 use std::io::{Read, Write};
+use std::time::Duration;
 
 impl<K, V, S> Cache<K, V, S>
 where
@@ -159,7 +162,33 @@ where
         K: DeserializeOwned,
         V: DeserializeOwned,
     {
-        let entries = read::<K, V>(reader)?;
+        Ok(self.come_back(read::<K, V>(reader)?))
+    }
+
+    /// As [`restore`](Self::restore), of entries for which time went on for so long after they were written, and whose values are made of what was
+    /// written: by `adopt`, which is asked about the oldest first, when all is read and checked and before anything is stored.
+    /// What it makes nothing of, and what is over, does not come back.
+    pub(crate) fn restore_as<W: DeserializeOwned>(
+        &self,
+        reader: impl Read,
+        away: Duration,
+        mut adopt: impl FnMut(&K, W) -> Option<V>,
+    ) -> Result<u64, RestoreError>
+    where
+        K: DeserializeOwned,
+    {
+        let mut written = read::<K, W>(reader)?;
+        written.sort_by_key(|(record, ..)| Reverse(record.age));
+        let away = Span::from_duration(away);
+        let adopted = written.into_iter().filter_map(|(record, key, value)| {
+            let record = record.aged(away)?;
+            let value = adopt(&key, value)?;
+            Some((record, key, value))
+        });
+        Ok(self.come_back(adopted.collect()))
+    }
+
+    fn come_back(&self, entries: Vec<Entry<K, V>>) -> u64 {
         let parts = self.parts();
         let mask = parts.shards.len() - 1;
         let mut groups: Vec<Vec<Comeback<K, V>>> = parts.shards.iter().map(|_| Vec::new()).collect();
@@ -170,7 +199,7 @@ where
             groups[hash.shard(mask)].push(Comeback { hash, entry: (key, value), weight, record });
         }
         let count = parts.shards.iter().zip(groups).map(|(shard, group)| self.bring_back(shard, group));
-        Ok(count.sum())
+        count.sum()
     }
 
     /// Stores what waits for a shard. It is taken from the end: of a key that is there twice, what was written last comes back.

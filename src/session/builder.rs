@@ -4,24 +4,34 @@
 //! on the number of sessions.
 //!
 //! Of its options together: `max_sessions` bounds what `initial_capacity` makes room for; with none allowed, `create` answers
-//! that it is full. Of `idle` and `max_age` the first end counts. A manual `clock` and a `reaper` with a thread are an error, as
-//! for any cache. The rest is independent.
+//! that it is full. Of `idle` and `max_age` the first end counts. `max_per_owner` without an `owner` is an error. With `reads_count` a session cannot have an idle time of its own, and says so when it is asked for. A manual `clock` and a
+//! `reaper` with a thread are an error, as for any cache. The rest is independent.
 
-use super::id::SessionId;
+use super::cause::EndCause;
+use super::id::{RandomSource, SessionId};
+use super::index::{Most, WhenCrowded};
+use super::lifetime::{Lives, NoOpinion};
 use super::manager::SessionManager;
+use super::owners::{OwnerOf, Owners};
 use super::seats::Seats;
+use super::shared::{OnEnd, Shared};
+use super::stats::Tally;
+use super::stored::{NoOwner, SessionOwner, Stored};
+use crate::RandomState;
 use crate::builder::CacheBuilder;
 use crate::cache::Cache;
 use crate::error::BuildError;
-use crate::listener::RemovalCause;
 use crate::reaper::Reaper;
-use crate::sync::Arc;
+use crate::sync::{Arc, OnceLock};
 use crate::time::{Clock, StrictClock};
 use std::fmt;
 use std::time::Duration;
 
 /// How long a session lives in silence unless the builder is told otherwise.
 const DEFAULT_IDLE: Duration = Duration::from_secs(5);
+/// What suits a log-in: half an hour of silence, and a working day in all.
+const LOGIN_IDLE: Duration = Duration::from_secs(30 * 60);
+const LOGIN_MAX_AGE: Duration = Duration::from_secs(8 * 3600);
 
 /// Builds a [`SessionManager`]; made by [`SessionManager::builder`].
 ///
@@ -39,16 +49,238 @@ const DEFAULT_IDLE: Duration = Duration::from_secs(5);
 /// # Ok::<(), tidewheel::BuildError>(())
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct SessionManagerBuilder<D> {
-    cache: CacheBuilder<SessionId, D>,
+pub struct SessionManagerBuilder<D, O = NoOwner> {
+    cache: CacheBuilder<SessionId, Stored<D, O>>,
+    idle: Duration,
+    max_age: Option<Duration>,
+    reads_count: bool,
+    own_max_ages: bool,
     max_sessions: Option<usize>,
     initial_capacity: usize,
+    owner: Option<Box<OwnerOf<D, O>>>,
+    most: Option<Most>,
+    on_end: Option<Box<OnEnd<D>>>,
+    counted: bool,
 }
 
 impl<D: Send + Sync + 'static> SessionManagerBuilder<D> {
     pub(super) fn new() -> Self {
-        let cache = Cache::builder().time_to_live(DEFAULT_IDLE).clock(StrictClock);
-        Self { cache, max_sessions: None, initial_capacity: 0 }
+        Self {
+            cache: Cache::builder().clock(StrictClock),
+            idle: DEFAULT_IDLE,
+            max_age: None,
+            reads_count: false,
+            own_max_ages: false,
+            max_sessions: None,
+            initial_capacity: 0,
+            owner: None,
+            most: None,
+            on_end: None,
+            counted: false,
+        }
+    }
+
+    /// Says whose a session is, by its data: the number of the user who is logged in, or `None` for a session that is nobody's yet. Then
+    /// there are [`sessions_of`](SessionManager::sessions_of), [`end_all`](SessionManager::end_all) ("log out everywhere"),
+    /// [`end_others`](SessionManager::end_others) and [`max_per_owner`](Self::max_per_owner).
+    ///
+    /// It is asked whenever data is stored, so that a session follows its data: a [`rotate_with`](SessionManager::rotate_with) that logs a user in makes it his
+    /// session, in the same step. What it says must depend on nothing but the data.
+    ///
+    /// # Complexity
+    ///
+    /// Reads cost nothing more. A call that gives a session an owner, or takes it from him, takes the lock of a part of an index, for a moment; one that
+    /// leaves it with its owner takes none but for `update` and rotations. A session with an owner takes some 100 to 400 bytes more.
+    ///
+    /// # Concurrency
+    ///
+    /// Called outside every lock, by the call that stores data, and by [`modify`](SessionManager::modify) and `rotate_with` as often as their closures
+    /// run. If it panics, nothing is changed.
+    ///
+    /// ```
+    /// use tidewheel::SessionManager;
+    ///
+    /// #[derive(Clone, Default)]
+    /// struct Visit {
+    ///     user: Option<u64>,
+    /// }
+    ///
+    /// let sessions = SessionManager::builder().owner(|visit: &Visit| visit.user).build()?;
+    /// let id = sessions.create(Visit::default())?;
+    /// assert_eq!(sessions.sessions_of(&7).len(), 0);
+    /// let (id, ()) = sessions.rotate_with(&id, |visit| visit.user = Some(7))?;
+    /// assert_eq!(sessions.sessions_of(&7)[0].id(), id);
+    /// assert_eq!(sessions.end_all(&7), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn owner<O: SessionOwner>(
+        self,
+        owner: impl Fn(&D) -> Option<O> + Send + Sync + 'static,
+    ) -> SessionManagerBuilder<D, O> {
+        SessionManagerBuilder {
+            cache: self.cache.for_other_entries(),
+            idle: self.idle,
+            max_age: self.max_age,
+            reads_count: self.reads_count,
+            own_max_ages: self.own_max_ages,
+            max_sessions: self.max_sessions,
+            initial_capacity: self.initial_capacity,
+            owner: Some(Box::new(owner)),
+            most: self.most,
+            on_end: self.on_end,
+            counted: self.counted,
+        }
+    }
+}
+
+impl<D: Send + Sync + 'static, O: SessionOwner> SessionManagerBuilder<D, O> {
+    /// What suits a log-in on the web: an idle time of 30 minutes and a maximal age of 8 hours, as the
+    /// [OWASP cheat sheet on sessions](https://cheatsheetseries.owasp.org/cheatsheets/Session_Management_Cheat_Sheet.html) has them for applications
+    /// of low risk. (For a bank: 2 to 5 minutes.) A request that counts as use ends with [`touch`](SessionManager::touch) or
+    /// [`get_and_touch`](SessionManager::get_and_touch).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{ManualClock, SessionManager};
+    ///
+    /// let sessions = SessionManager::builder().for_logins().clock(ManualClock::new()).build()?;
+    /// let id = sessions.create("ada")?;
+    /// assert_eq!(sessions.remaining(&id)?, Duration::from_secs(30 * 60));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn for_logins(self) -> Self {
+        self.idle(LOGIN_IDLE).max_age(LOGIN_MAX_AGE)
+    }
+
+    /// Has reads count as use: [`get`](SessionManager::get) and [`read`](SessionManager::read) restart the idle time then, as
+    /// [`touch`](SessionManager::touch) does. Otherwise they do not.
+    ///
+    /// | | restarts the idle time |
+    /// |---|---|
+    /// | `create`, `update`, `modify`, `touch`, `rotate`, `rotate_with`, `set_idle`, `get_and_touch`, `read_and_touch` | always |
+    /// | `get`, `read` | with `reads_count` |
+    /// | `remaining`, `iter`, `retain`, `sessions_of`, `end_others`, `len`, `snapshot` | never |
+    ///
+    /// With it no session can have an idle time of [its own](crate::Lifetime).
+    ///
+    /// # Concurrency
+    ///
+    /// It is the cache's [`time_to_idle`](crate::CacheBuilder::time_to_idle): a read costs at most one compare-and-swap for each session and step of the
+    /// clock, and where there is a maximal age, the lock of the session's shard, as rarely.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{ManualClock, SessionManager};
+    ///
+    /// let clock = ManualClock::new();
+    /// let sessions = SessionManager::builder().reads_count().clock(clock.clone()).build()?;
+    /// let id = sessions.create("ada")?;
+    /// for _ in 0..10 {
+    ///     clock.advance(Duration::from_secs(3));
+    ///     assert!(sessions.get(&id).is_ok());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reads_count(self) -> Self {
+        Self { reads_count: true, ..self }
+    }
+
+    /// Lets single sessions have a maximal age of their own, shorter or longer than [`max_age`](Self::max_age): by
+    /// [`create_with`](SessionManager::create_with) and [`set_max_age`](SessionManager::set_max_age).
+    ///
+    /// A session takes 16 bytes more then, a read takes a longer way, still without a lock, and a [`touch`](SessionManager::touch) takes the lock of the
+    /// session's shard.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{Lifetime, ManualClock, SessionManager};
+    ///
+    /// const DAY: Duration = Duration::from_secs(86_400);
+    /// let sessions = SessionManager::builder()
+    ///     .idle(30 * DAY).max_age(DAY).own_max_ages().clock(ManualClock::new()).build()?;
+    /// let id = sessions.create("ada")?;
+    /// assert_eq!(sessions.remaining(&id)?, DAY);
+    /// let id = sessions.create_with("ben", Lifetime::new().max_age(7 * DAY))?;
+    /// assert_eq!(sessions.remaining(&id)?, 7 * DAY);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn own_max_ages(self) -> Self {
+        Self { own_max_ages: true, ..self }
+    }
+
+    /// How many sessions an owner may have at once, and what happens when he opens another. Without it there is no limit. Needs an
+    /// [`owner`](Self::owner); nobody's sessions are not counted.
+    ///
+    /// An expired session does not count. A session that is rotated counts once.
+    ///
+    /// # Concurrency
+    ///
+    /// Of any number of sessions that are opened at once, no more than the limit come to live: each that has to end is ended before the other can be
+    /// found. Where a change of a session's owner is refused, or comes too late after a session was displaced for it, that one is gone all the same.
+    ///
+    /// ```
+    /// use tidewheel::{SessionError, SessionManager, WhenCrowded};
+    ///
+    /// let sessions = SessionManager::builder()
+    ///     .owner(|user: &&str| Some(*user))
+    ///     .max_per_owner(1, WhenCrowded::Refuse)
+    ///     .build()?;
+    /// let first = sessions.create("ada")?;
+    /// assert!(matches!(sessions.create("ada"), Err(SessionError::OwnerFull { max: 1 })));
+    /// assert!(sessions.create("ben").is_ok());
+    /// sessions.remove(&first)?;
+    /// assert!(sessions.create("ada").is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn max_per_owner(self, max: usize, when: WhenCrowded) -> Self {
+        Self { most: Some(Most { max, when }), ..self }
+    }
+
+    /// A function that hears of each session that ended, once, with its data and the cause: to write a log, to free what belongs to it.
+    ///
+    /// A rotation is no end. It does not hear of sessions that are there when the manager's last handle goes.
+    ///
+    /// # Concurrency
+    ///
+    /// Called outside every lock: by the call that ended the session, before that returns; of expired sessions by the reaper, up to 2 seconds after
+    /// the end. It may use the manager, but if it captures a handle to it, the manager never goes away: send what there is to do through a channel. A
+    /// panic is caught, and the function stays. One that blocks delays memory, never a session's end.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use std::time::Duration;
+    /// use tidewheel::{EndCause, ManualClock, SessionManager};
+    ///
+    /// let clock = ManualClock::new();
+    /// let (sender, ends) = mpsc::channel();
+    /// let sessions = SessionManager::builder()
+    ///     .on_end(move |_, user: &&str, cause| sender.send((*user, cause)).unwrap())
+    ///     .clock(clock.clone())
+    ///     .build()?;
+    /// let id = sessions.create("ada")?;
+    /// sessions.create("ben")?;
+    /// let id = sessions.rotate(&id)?;             // no end
+    /// sessions.remove(&id)?;
+    /// clock.advance(Duration::from_secs(7));
+    /// assert_eq!(ends.try_iter().collect::<Vec<_>>(), [("ada", EndCause::Ended), ("ben", EndCause::Expired)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_end(self, on_end: impl Fn(&SessionId, &D, EndCause) + Send + Sync + 'static) -> Self {
+        Self { on_end: Some(Box::new(on_end)), ..self }
+    }
+
+    /// Has the manager count what it does: see [`SessionStats`](crate::SessionStats). A read counts itself then, in a counter of its thread's own.
+    ///
+    /// ```
+    /// # use tidewheel::SessionManager;
+    /// let sessions = SessionManager::builder().record_stats().build()?;
+    /// let id = sessions.create("data")?;
+    /// sessions.get(&id)?;
+    /// assert_eq!(sessions.stats().found, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn record_stats(self) -> Self {
+        Self { counted: true, ..self }
     }
 
     /// How long a session may be silent: from this long after its last successful
@@ -68,7 +300,7 @@ impl<D: Send + Sync + 'static> SessionManagerBuilder<D> {
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn idle(self, idle: Duration) -> Self {
-        Self { cache: self.cache.time_to_live(idle), ..self }
+        Self { idle, ..self }
     }
 
     /// How long a session may live at all, however busy it is. Counts from its
@@ -92,7 +324,7 @@ impl<D: Send + Sync + 'static> SessionManagerBuilder<D> {
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn max_age(self, max_age: Duration) -> Self {
-        Self { cache: self.cache.max_age(max_age), ..self }
+        Self { max_age: Some(max_age), ..self }
     }
 
     /// How many sessions there may be at once. [`create`](SessionManager::create) answers
@@ -194,8 +426,8 @@ impl<D: Send + Sync + 'static> SessionManagerBuilder<D> {
     /// # Errors
     ///
     /// A [`BuildError`] when the number of shards is not allowed, the operating system's random
-    /// generator does not answer, the reaper's thread cannot be started, or a manual clock is combined
-    /// with a reaper that has a thread.
+    /// generator does not answer, the reaper's thread cannot be started, a manual clock is combined
+    /// with a reaper that has a thread, or there is a limit for each owner and no owner.
     ///
     /// ```
     /// # use tidewheel::SessionManager;
@@ -203,34 +435,73 @@ impl<D: Send + Sync + 'static> SessionManagerBuilder<D> {
     /// # assert!(sessions.is_empty());
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
-    pub fn build(self) -> Result<SessionManager<D>, BuildError> {
-        let seats = self.max_sessions.map(|max| Arc::new(Seats::new(max)));
-        let most = self.max_sessions.unwrap_or(usize::MAX);
-        let cache = self.cache.initial_capacity(self.initial_capacity.min(most));
-        let cache = match &seats {
+    pub fn build(self) -> Result<SessionManager<D, O>, BuildError> {
+        self.build_with(getrandom::fill)
+    }
+
+    /// With ids from another source, for the loom models.
+    #[cfg(tidewheel_loom)]
+    #[doc(hidden)]
+    pub fn build_for_models(self) -> SessionManager<D, O> {
+        super::id::begin_row();
+        self.shards(1).build_with(super::id::in_a_row).expect("a manager for a model")
+    }
+
+    fn build_with(self, random: RandomSource) -> Result<SessionManager<D, O>, BuildError> {
+        let Self { mut cache, idle, max_age, most, .. } = self;
+        if most.is_some() && self.owner.is_none() {
+            return Err(BuildError::LimitWithoutOwner);
+        }
+        cache = if self.reads_count { cache.time_to_idle(idle) } else { cache.time_to_live(idle) };
+        cache = match max_age {
+            _ if self.own_max_ages => cache.expire_after(NoOpinion),
+            Some(max_age) => cache.max_age(max_age),
             None => cache,
-            // A session leaves in three ways: it expires, it is removed, or it is rotated. The last
-            // two are `Explicit`. A replaced value leaves its session, and the seat, where they are.
-            Some(seats) => {
-                let seats = Arc::clone(seats);
-                cache.eviction_listener(move |_: &SessionId, _: &D, cause| match cause {
-                    RemovalCause::Expired | RemovalCause::Explicit => seats.give_back(),
-                    RemovalCause::Replaced => {}
-                    // The cache has no capacity: a live session is never evicted.
-                    RemovalCause::Size => {}
-                })
-            }
         };
-        Ok(SessionManager::over(cache.build()?, seats))
+        if self.counted {
+            cache = cache.record_stats();
+        }
+        let rooms = self.initial_capacity.min(self.max_sessions.unwrap_or(usize::MAX));
+        let owners = match self.owner {
+            None => None,
+            Some(of) => Some(Owners::new(of, &RandomState::new()?, most)),
+        };
+        let shared = Arc::new(Shared {
+            lives: Lives {
+                reads_count: self.reads_count,
+                own_max_ages: self.own_max_ages,
+                max_age: max_age.filter(|_| self.own_max_ages),
+            },
+            seats: self.max_sessions.map(Seats::new),
+            owners,
+            on_end: self.on_end,
+            tally: self.counted.then(Tally::new),
+            cache: OnceLock::new(),
+        });
+        if shared.listens() {
+            let shared = Arc::clone(&shared);
+            cache = cache.eviction_listener(move |id: &SessionId, stored: &Stored<D, O>, cause| {
+                shared.hear(id, stored, cause);
+            });
+        }
+        let cache = cache.initial_capacity(rooms).build()?;
+        // It was just made, so it is not set.
+        let _ = shared.cache.set(cache.downgrade());
+        Ok(SessionManager { cache, shared, random })
     }
 }
 
-impl<D> fmt::Debug for SessionManagerBuilder<D> {
+impl<D, O> fmt::Debug for SessionManagerBuilder<D, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionManagerBuilder")
             .field("cache", &self.cache)
+            .field("idle", &self.idle)
+            .field("max_age", &self.max_age)
+            .field("reads_count", &self.reads_count)
+            .field("own_max_ages", &self.own_max_ages)
             .field("max_sessions", &self.max_sessions)
             .field("initial_capacity", &self.initial_capacity)
-            .finish()
+            .field("most", &self.most)
+            .finish_non_exhaustive()
     }
 }

@@ -30,6 +30,17 @@ pub enum SessionError {
         /// The limit that the manager was built with.
         max: usize,
     },
+    /// The owner has as many sessions as he may, and the manager was told to refuse others:
+    /// [`WhenCrowded::Refuse`](crate::WhenCrowded::Refuse). Nothing was created or changed.
+    OwnerFull {
+        /// How many sessions an owner may have.
+        max: usize,
+    },
+    /// The manager was built for something else. A mistake in the program, and not in what its users do.
+    Unsupported {
+        /// What is needed for the call.
+        needs: &'static str,
+    },
     /// No id could be minted: the operating system's random generator did not answer, or repeated
     /// itself. Nothing was created or changed.
     NoRandomness(NoRandomness),
@@ -42,6 +53,15 @@ impl fmt::Display for SessionError {
             Self::Full { max } => {
                 write!(f, "no room for another session: {max} are allowed, and no live one is ended for it")
             }
+            Self::OwnerFull { max } => {
+                write!(
+                    f,
+                    "no room for another session of this owner: {max} are allowed, and none is ended for it"
+                )
+            }
+            Self::Unsupported { needs } => {
+                write!(f, "not possible in this session manager: it needs {needs}")
+            }
             Self::NoRandomness(source) => write!(f, "no session id could be minted: {source}"),
         }
     }
@@ -51,7 +71,7 @@ impl Error for SessionError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::NoRandomness(source) => Some(source),
-            Self::NotFound | Self::Full { .. } => None,
+            _ => None,
         }
     }
 }

@@ -11,6 +11,26 @@ use std::str::FromStr;
 /// Fills a buffer from the operating system's generator; a test may pass one that does not answer.
 pub(super) type RandomSource = fn(&mut [u8]) -> Result<(), getrandom::Error>;
 
+#[cfg(tidewheel_loom)]
+std::thread_local! {
+    /// Loom's threads are coroutines of one thread.
+    static LAST: std::cell::Cell<u8> = const { std::cell::Cell::new(0) };
+}
+
+/// Ids in a row, for models.
+#[cfg(tidewheel_loom)]
+pub(super) fn in_a_row(buffer: &mut [u8]) -> Result<(), getrandom::Error> {
+    LAST.set(LAST.get().wrapping_add(1));
+    buffer.fill(LAST.get());
+    Ok(())
+}
+
+/// Each run of a model has the same ids.
+#[cfg(tidewheel_loom)]
+pub(super) fn begin_row() {
+    LAST.set(0);
+}
+
 /// Bytes in an id.
 const BYTES: usize = 16;
 /// Characters in its text form.
@@ -119,6 +139,51 @@ impl FromStr for SessionId {
         // are not zero.
         Base64UrlUnpadded::decode(bytes, &mut id).map_err(|_| ParseSessionIdError::NotCanonical)?;
         Ok(Self(id))
+    }
+}
+
+/// With the feature `serde`: as its text where people read the format (JSON), else as its 16 bytes. Whatever holds them holds the session.
+#[cfg(feature = "serde")]
+impl serde::Serialize for SessionId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.serialize_str(&self.encode())
+        } else {
+            serializer.serialize_bytes(&self.0)
+        }
+    }
+}
+
+/// With the feature `serde`: reads what `Serialize` wrote, and no other form of it. Like parsing, it makes a question to ask, not a session.
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for SessionId {
+    fn deserialize<T: serde::Deserializer<'de>>(deserializer: T) -> Result<Self, T::Error> {
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_str(IdVisitor)
+        } else {
+            deserializer.deserialize_bytes(IdVisitor)
+        }
+    }
+}
+
+/// Says of what it refuses nothing but what is wrong with it.
+#[cfg(feature = "serde")]
+struct IdVisitor;
+
+#[cfg(feature = "serde")]
+impl serde::de::Visitor<'_> for IdVisitor {
+    type Value = SessionId;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a session id: {CHARACTERS} characters, or {BYTES} bytes")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<SessionId, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<SessionId, E> {
+        bytes.try_into().map(SessionId).map_err(|_| E::invalid_length(bytes.len(), &self))
     }
 }
 

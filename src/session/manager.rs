@@ -1,24 +1,41 @@
 //! The session manager: a cache under random ids, a limit on their number, and an error for every no.
 //!
 //! Each call is one call on the cache, so that what the cache does in one step (compare the deadline,
-//! swap the data) is one step here too. It never looks at a clock, and never holds a session's data
-//! beside the cache.
+//! swap the data) is one step here too. What gives a session an owner claims a place in the index around it (`index.rs`). It never looks at a
+//! clock, and never holds a session's data beside the cache.
 
 use super::builder::SessionManagerBuilder;
+use super::cause::{EndCause, Leaving, during};
 use super::error::SessionError;
 use super::id::{RandomSource, SessionId};
-use super::seats::Seats;
+use super::index::Denied;
+use super::lifetime::Lifetime;
+use super::owners::Claims;
+use super::shared::Shared;
+use super::stored::{NoOwner, SessionOwner, Stored};
 use crate::cache::Cache;
 use crate::error::NoRandomness;
 use crate::sync::Arc;
-use std::fmt;
 
 /// Keeps sessions: data of type `D` under an unguessable [`SessionId`], until the session has been
 /// silent for its idle time (5 seconds unless the [`builder`](Self::builder) is told otherwise).
 ///
+/// # For a log-in on the web
+///
+/// [`new`](Self::new) has an idle time of 5 seconds, which is too short for people. Choose:
+///
+/// - [`builder`](Self::builder)`()`[`.for_logins()`](SessionManagerBuilder::for_logins): 30 minutes of silence, 8 hours in all;
+/// - [`max_sessions`](SessionManagerBuilder::max_sessions), as many as the memory has room for: whoever can send requests can open sessions;
+/// - [`owner`](SessionManagerBuilder::owner), for "log out everywhere" ([`end_all`](Self::end_all)) and a limit for each user;
+/// - for a request, [`get_and_touch`](Self::get_and_touch), and [`remaining`](Self::remaining) for the cookie's `Max-Age`; or
+///   [`reads_count`](SessionManagerBuilder::reads_count), by which each read restarts the idle time;
+/// - "remember me": [`create_with`](Self::create_with) or [`set_idle`](Self::set_idle).
+///
+/// # What is promised
+///
 /// **Silence** counts from the last successful [`create`](Self::create), [`update`](Self::update),
 /// [`modify`](Self::modify), [`touch`](Self::touch), [`rotate`](Self::rotate) or [`rotate_with`](Self::rotate_with).
-/// [`get`](Self::get) and [`read`](Self::read) do not break it. A session is readable until its idle
+/// [`get`](Self::get) and [`read`](Self::read) do not break it, but where [reads count](SessionManagerBuilder::reads_count). A session is readable until its idle
 /// time is over, refused from then on (10 ms at most late), and out of memory, its data dropped, at
 /// most 2 seconds later, with no call from anyone.
 ///
@@ -28,6 +45,8 @@ use std::fmt;
 ///
 /// **A log-in is a [`rotate_with`](Self::rotate_with)**: the session gets its user and a new id in one step, so that an id
 /// that somebody planted or saw before never has the user's data.
+///
+/// **Sessions have owners**, if the builder is told whose they are. The type of an owner is `O`; without owners it is [`NoOwner`], and need not be written.
 ///
 /// The manager is a handle: clones share the same sessions, and cost two reference counts. Dropping
 /// the last one drops the sessions with it.
@@ -55,11 +74,10 @@ use std::fmt;
 /// assert!(matches!(sessions.get(&id), Err(SessionError::NotFound)));
 /// # Ok::<(), SessionError>(())
 /// ```
-pub struct SessionManager<D> {
-    cache: Cache<SessionId, D>,
-    /// Only with a limit: without one, nobody pays for counting.
-    seats: Option<Arc<Seats>>,
-    random: RandomSource,
+pub struct SessionManager<D, O = NoOwner> {
+    pub(super) cache: Cache<SessionId, Stored<D, O>>,
+    pub(super) shared: Arc<Shared<D, O>>,
+    pub(super) random: RandomSource,
 }
 
 impl<D: Send + Sync + 'static> SessionManager<D> {
@@ -97,11 +115,9 @@ impl<D: Send + Sync + 'static> SessionManager<D> {
     pub fn builder() -> SessionManagerBuilder<D> {
         SessionManagerBuilder::new()
     }
+}
 
-    pub(super) fn over(cache: Cache<SessionId, D>, seats: Option<Arc<Seats>>) -> Self {
-        Self { cache, seats, random: getrandom::fill }
-    }
-
+impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
     /// Opens a session and returns its id, fresh from the operating system's random generator.
     ///
     /// # Errors
@@ -123,23 +139,53 @@ impl<D: Send + Sync + 'static> SessionManager<D> {
     /// # Ok::<(), tidewheel::SessionError>(())
     /// ```
     pub fn create(&self, data: D) -> Result<SessionId, SessionError> {
-        let seat = match &self.seats {
+        self.create_with(data, Lifetime::new())
+    }
+
+    /// As [`create`](Self::create), with a lifetime of its own: "remember me".
+    ///
+    /// # Errors
+    ///
+    /// As `create`, and [`Unsupported`](SessionError::Unsupported) for a lifetime that the manager was not built for: see [`Lifetime`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{Lifetime, ManualClock, SessionManager};
+    ///
+    /// let sessions = SessionManager::builder().clock(ManualClock::new()).build()?;
+    /// let week = Duration::from_secs(7 * 86_400);
+    /// let id = sessions.create_with("ada", Lifetime::new().idle(week))?;
+    /// assert_eq!(sessions.remaining(&id)?, week);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn create_with(&self, data: D, lifetime: Lifetime) -> Result<SessionId, SessionError> {
+        let (idle, end) = self.terms(lifetime)?;
+        let seat = match &self.shared.seats {
             None => None,
-            Some(seats) => Some(seats.take().ok_or(SessionError::Full { max: seats.max() })?),
+            Some(seats) => Some(seats.take().ok_or_else(|| {
+                self.refused();
+                SessionError::Full { max: seats.max() }
+            })?),
         };
         let id = self.mint()?;
+        let mut claims = Claims::none(self);
+        let stored =
+            self.owned(&mut claims, (None, id), None, data).map_err(|denied| self.denied(&id, denied))?;
         // Not `insert`: a repeated id must not put one user's data into another's session.
-        if self.cache.try_insert(id, data).is_err() {
+        if self.cache.try_insert_until(id, stored, idle, end).is_err() {
             return Err(repeated());
         }
         if let Some(seat) = seat {
             seat.keep();
         }
+        if let Some(tally) = &self.shared.tally {
+            tally.created();
+        }
         Ok(id)
     }
 
     /// Looks at a session's data in place, without cloning it, and returns what `look` makes of it.
-    /// Does not restart the idle time.
+    /// Does not restart the idle time, but where [reads count](SessionManagerBuilder::reads_count).
     ///
     /// `look` may call the manager. The data stays in memory until `look` returns, even if the session
     /// ends meanwhile.
@@ -159,7 +205,7 @@ impl<D: Send + Sync + 'static> SessionManager<D> {
     /// # Ok::<(), tidewheel::SessionError>(())
     /// ```
     pub fn read<R>(&self, id: &SessionId, look: impl FnOnce(&D) -> R) -> Result<R, SessionError> {
-        self.cache.read(id, look).ok_or(SessionError::NotFound)
+        self.cache.read(id, |stored| look(&stored.data)).ok_or(SessionError::NotFound)
     }
 
     /// Overwrites a session's data and restarts its idle time.
@@ -170,7 +216,8 @@ impl<D: Send + Sync + 'static> SessionManager<D> {
     /// # Errors
     ///
     /// [`NotFound`](SessionError::NotFound) when there is no such session (any more). `data` is
-    /// dropped then: a late update does not bring a session back.
+    /// dropped then: a late update does not bring a session back. [`OwnerFull`](SessionError::OwnerFull) when the data belongs to another owner
+    /// than before, who has as many sessions as he may.
     ///
     /// ```
     /// # use tidewheel::SessionManager;
@@ -181,7 +228,10 @@ impl<D: Send + Sync + 'static> SessionManager<D> {
     /// # Ok::<(), tidewheel::SessionError>(())
     /// ```
     pub fn update(&self, id: &SessionId, data: D) -> Result<(), SessionError> {
-        self.cache.replace(id, data).map_err(|_| SessionError::NotFound)
+        let mut claims = Claims::none(self);
+        let stored =
+            self.owned(&mut claims, (None, *id), None, data).map_err(|denied| self.denied(id, denied))?;
+        self.cache.replace(id, stored).map_err(|_| SessionError::NotFound)
     }
 
     /// Restarts a session's idle time and leaves its data alone.
@@ -207,49 +257,23 @@ impl<D: Send + Sync + 'static> SessionManager<D> {
         self.cache.touch(id).then_some(()).ok_or(SessionError::NotFound)
     }
 
-    /// Removes what has expired, and drops what nobody reads any more, now and on this thread. For
-    /// [`Reaper::manual`](crate::Reaper::manual) and for tests: with any other reaper it happens by
-    /// itself.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tidewheel::{ManualClock, SessionManager};
-    ///
-    /// let clock = ManualClock::new();
-    /// let sessions = SessionManager::builder().clock(clock.clone()).build()?;
-    /// let id = sessions.create("data").unwrap();
-    /// clock.advance_without_sweeping(Duration::from_secs(7));
-    /// assert!(sessions.get(&id).is_err());
-    /// assert_eq!(sessions.len(), 1);          // refused, and still in memory
-    /// sessions.run_pending_tasks();
-    /// assert_eq!(sessions.len(), 0);
-    /// # Ok::<(), tidewheel::BuildError>(())
-    /// ```
-    pub fn run_pending_tasks(&self) {
-        self.cache.run_pending_tasks();
-    }
-
-    /// Recounts everything; panics where two books disagree. For tests, after `run_pending_tasks`, while
-    /// nobody else calls.
-    #[doc(hidden)]
-    pub fn validate(&self) {
-        self.cache.validate();
-        if let Some(seats) = &self.seats {
-            assert_eq!(seats.taken(), self.len(), "seats taken, sessions in memory");
-        }
-    }
-
     /// An id that no session has.
-    fn mint(&self) -> Result<SessionId, SessionError> {
+    pub(super) fn mint(&self) -> Result<SessionId, SessionError> {
         let id = SessionId::mint(self.random).map_err(NoRandomness::new)?;
         // 128 bits do not repeat; a generator that is out of order does. It must not be trusted with a
         // session, and least of all with somebody else's.
         if self.cache.contains_key(&id) { Err(repeated()) } else { Ok(id) }
     }
+
+    pub(super) fn refused(&self) {
+        if let Some(tally) = &self.shared.tally {
+            tally.refused();
+        }
+    }
 }
 
-impl<D: Clone + Send + Sync + 'static> SessionManager<D> {
-    /// A copy of a session's data. Does not restart the idle time.
+impl<D: Clone + Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
+    /// A copy of a session's data. Does not restart the idle time, but where [reads count](SessionManagerBuilder::reads_count).
     ///
     /// It is a copy: changing it does not change the session. That is what
     /// [`update`](Self::update) and [`modify`](Self::modify) are for.
@@ -272,7 +296,7 @@ impl<D: Clone + Send + Sync + 'static> SessionManager<D> {
     /// # Ok::<(), tidewheel::SessionError>(())
     /// ```
     pub fn get(&self, id: &SessionId) -> Result<D, SessionError> {
-        self.cache.get(id).ok_or(SessionError::NotFound)
+        self.read(id, D::clone)
     }
 
     /// Changes a session's data in one step, restarts its idle time, and returns what `change` returned.
@@ -293,7 +317,8 @@ impl<D: Clone + Send + Sync + 'static> SessionManager<D> {
     /// # Errors
     ///
     /// [`NotFound`](SessionError::NotFound) when there is no such session (any more). If it ended while
-    /// `change` ran, the changed copy is dropped and the session stays ended.
+    /// `change` ran, the changed copy is dropped and the session stays ended. [`OwnerFull`](SessionError::OwnerFull) when the change gives it to
+    /// another owner, who has as many sessions as he may; nothing has changed then.
     ///
     /// ```
     /// # let sessions = tidewheel::SessionManager::new();
@@ -306,14 +331,15 @@ impl<D: Clone + Send + Sync + 'static> SessionManager<D> {
     /// # Ok::<(), tidewheel::SessionError>(())
     /// ```
     pub fn modify<R>(&self, id: &SessionId, mut change: impl FnMut(&mut D) -> R) -> Result<R, SessionError> {
-        let mut result = None;
-        let updated = self.cache.update(id, |data| {
-            let mut copy = data.clone();
-            result = Some(change(&mut copy));
-            copy
+        let (mut claims, mut denied) = (Claims::none(self), None);
+        let changed = self.cache.try_update_with(id, |old| {
+            let mut data = old.data.clone();
+            let result = change(&mut data);
+            let stored =
+                self.owned(&mut claims, (None, *id), Some(old), data).map_err(|no| denied = Some(no));
+            Some((stored.ok()?, result))
         });
-        // The result of a run that lost is not handed out.
-        if updated { result.ok_or(SessionError::NotFound) } else { Err(SessionError::NotFound) }
+        changed.ok_or_else(|| self.refusal(id, denied))
     }
 
     /// Ends a session (a log-out) and returns its data. The id is worthless from then on.
@@ -335,7 +361,8 @@ impl<D: Clone + Send + Sync + 'static> SessionManager<D> {
     /// # Ok::<(), SessionError>(())
     /// ```
     pub fn remove(&self, id: &SessionId) -> Result<D, SessionError> {
-        self.cache.remove(id).ok_or(SessionError::NotFound)
+        let removed = during(Leaving::End(EndCause::Ended), || self.cache.remove(id));
+        removed.map(|stored| stored.data).ok_or(SessionError::NotFound)
     }
 
     /// Gives a session a new id and makes the old one worthless, so that an id that somebody saw before is of no use
@@ -364,7 +391,7 @@ impl<D: Clone + Send + Sync + 'static> SessionManager<D> {
     /// # Ok::<(), SessionError>(())
     /// ```
     pub fn rotate(&self, id: &SessionId) -> Result<SessionId, SessionError> {
-        self.move_to_new_id(|new| self.cache.rename(id, new).then_some(())).map(|(new, ())| new)
+        self.move_to_new_id(id, |_| ()).map(|(new, ())| new)
     }
 
     /// Changes a session's data and gives it a new id, in one step: **the way to log somebody in**, and to change his
@@ -389,7 +416,8 @@ impl<D: Clone + Send + Sync + 'static> SessionManager<D> {
     ///
     /// As [`rotate`](Self::rotate): with [`NotFound`](SessionError::NotFound) and
     /// [`NoRandomness`](SessionError::NoRandomness) nothing has changed. Of two calls at once one wins and the other gets
-    /// `NotFound`, and what its `change` made is dropped.
+    /// `NotFound`, and what its `change` made is dropped. [`OwnerFull`](SessionError::OwnerFull) when the change gives the session to
+    /// another owner, who has as many as he may; nothing has changed then.
     ///
     /// ```
     /// use tidewheel::{SessionError, SessionManager};
@@ -415,150 +443,45 @@ impl<D: Clone + Send + Sync + 'static> SessionManager<D> {
     pub fn rotate_with<R>(
         &self,
         id: &SessionId,
-        mut change: impl FnMut(&mut D) -> R,
+        change: impl FnMut(&mut D) -> R,
     ) -> Result<(SessionId, R), SessionError> {
-        self.move_to_new_id(|new| {
-            self.cache.rename_with(id, new, |data| {
-                let mut copy = data.clone();
-                let result = change(&mut copy);
-                (copy, result)
-            })
-        })
+        self.move_to_new_id(id, change)
     }
 
     /// Mints an id and has a session move there.
     fn move_to_new_id<R>(
         &self,
-        rename: impl FnOnce(SessionId) -> Option<R>,
+        id: &SessionId,
+        mut change: impl FnMut(&mut D) -> R,
     ) -> Result<(SessionId, R), SessionError> {
         let new = self.mint()?;
         // Old and new are both counted for a moment: the old one's seat comes back by the listener.
-        let seat = self.seats.as_ref().map(|seats| seats.take_regardless());
-        let result = rename(new).ok_or(SessionError::NotFound)?;
+        let seat = self.shared.seats.as_ref().map(|seats| seats.take_regardless());
+        let (mut claims, mut denied) = (Claims::none(self), None);
+        let moved = during(Leaving::Move, || {
+            self.cache.try_rename_with(id, new, |old| {
+                let mut data = old.data.clone();
+                let result = change(&mut data);
+                let stored = self
+                    .owned(&mut claims, (Some(*id), new), Some(old), data)
+                    .map_err(|no| denied = Some(no));
+                Some((stored.ok()?, result))
+            })
+        });
+        let result = moved.ok_or_else(|| self.refusal(id, denied))?;
         if let Some(seat) = seat {
             seat.keep();
         }
         Ok((new, result))
     }
-}
 
-impl<D> SessionManager<D> {
-    /// The number of sessions in memory, those that have expired and are not yet removed included.
-    /// Exact while nobody creates or ends one.
-    ///
-    /// ```
-    /// # use tidewheel::SessionManager;
-    /// let sessions = SessionManager::new();
-    /// sessions.create("data")?;
-    /// assert_eq!(sessions.len(), 1);
-    /// # Ok::<(), tidewheel::SessionError>(())
-    /// ```
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.cache.entry_count()
-    }
-
-    /// Whether [`len`](Self::len) is zero.
-    ///
-    /// ```
-    /// assert!(tidewheel::SessionManager::<u32>::new().is_empty());
-    /// ```
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The name that the manager was built with.
-    ///
-    /// ```
-    /// # use tidewheel::SessionManager;
-    /// let sessions = SessionManager::<u32>::builder().name("logins").build()?;
-    /// assert_eq!(sessions.name(), Some("logins"));
-    /// assert_eq!(SessionManager::<u32>::new().name(), None);
-    /// # Ok::<(), tidewheel::BuildError>(())
-    /// ```
-    #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        self.cache.name()
+    /// Why a change was not made: for this reason, or because there is no such session.
+    fn refusal(&self, id: &SessionId, denied: Option<Denied>) -> SessionError {
+        denied.map_or(SessionError::NotFound, |denied| self.denied(id, denied))
     }
 }
 
 /// What a generator that repeats itself is answered with.
 fn repeated() -> SessionError {
     SessionError::NoRandomness(NoRandomness::new(getrandom::Error::UNEXPECTED))
-}
-
-impl<D: Send + Sync + 'static> Default for SessionManager<D> {
-    /// As [`new`](Self::new), panics included.
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<D> Clone for SessionManager<D> {
-    /// Another handle to the same sessions.
-    fn clone(&self) -> Self {
-        Self { cache: self.cache.clone(), seats: self.seats.clone(), random: self.random }
-    }
-}
-
-impl<D> fmt::Debug for SessionManager<D> {
-    /// Shows neither ids nor data.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionManager")
-            .field("name", &self.name())
-            .field("sessions", &self.len())
-            .field("max_sessions", &self.seats.as_ref().map(|seats| seats.max()))
-            .finish()
-    }
-}
-
-#[cfg(all(test, not(tidewheel_loom)))]
-mod tests {
-    use super::*;
-    use crate::time::ManualClock;
-    use std::error::Error;
-
-    fn with_source(random: RandomSource, max: usize) -> SessionManager<&'static str> {
-        let builder = SessionManager::builder().clock(ManualClock::new()).max_sessions(max);
-        SessionManager { random, ..builder.build().unwrap() }
-    }
-
-    fn silent(_: &mut [u8]) -> Result<(), getrandom::Error> {
-        Err(getrandom::Error::UNSUPPORTED)
-    }
-
-    fn stuck(buffer: &mut [u8]) -> Result<(), getrandom::Error> {
-        buffer.fill(7);
-        Ok(())
-    }
-
-    #[test]
-    fn without_randomness_nothing_is_created_and_nothing_changes() {
-        let working = with_source(getrandom::fill, 1);
-        let failing = SessionManager { random: silent, ..working.clone() };
-
-        let error = failing.create("data").unwrap_err();
-        assert!(matches!(error, SessionError::NoRandomness(_)));
-        assert!(error.to_string().contains("random generator"), "{error}");
-        assert!(error.source().is_some());
-        assert_eq!(failing.len(), 0);
-        failing.validate(); // the seat was given back
-
-        let id = working.create("data").unwrap();
-        assert!(matches!(failing.rotate(&id), Err(SessionError::NoRandomness(_))));
-        assert_eq!(failing.get(&id).unwrap(), "data");
-        failing.validate();
-    }
-
-    #[test]
-    fn a_generator_that_repeats_itself_mixes_up_no_two_sessions() {
-        let sessions = with_source(stuck, 3);
-        let id = sessions.create("mine").unwrap();
-        assert!(matches!(sessions.create("yours"), Err(SessionError::NoRandomness(_))));
-        assert!(matches!(sessions.rotate(&id), Err(SessionError::NoRandomness(_))));
-        assert_eq!(sessions.get(&id).unwrap(), "mine");
-        assert_eq!(sessions.len(), 1);
-        sessions.validate();
-    }
 }

@@ -1,16 +1,36 @@
 //! Sessions: data kept under an unguessable id until its owner has been silent for too long.
 //!
-//! Built on the cache's public API alone. It never knows of shards, wheels, nodes or threads, and it
+//! Built on the cache's public API, and on three calls that the cache has for it alone: an insert with an end of its own, another end, and a
+//! restore that makes values of what is read. It never knows of shards, wheels, nodes or threads, and it
 //! keeps no copy of a session's data: whatever the cache promises about time and memory holds for
 //! sessions because there is nothing else to wait for.
 
 mod builder;
+mod cause;
 mod error;
 mod id;
+mod index;
+mod lifetime;
+mod looking;
 mod manager;
+mod owners;
 mod seats;
+mod shared;
+#[cfg(feature = "serde")]
+mod snapshot;
+mod stats;
+mod stored;
+#[cfg(all(test, not(tidewheel_loom)))]
+mod tests;
 
 pub use builder::SessionManagerBuilder;
+pub use cause::EndCause;
 pub use error::SessionError;
 pub use id::{ParseSessionIdError, SessionId};
+pub use index::WhenCrowded;
+pub use lifetime::Lifetime;
+pub use looking::Sessions;
 pub use manager::SessionManager;
+pub use owners::SessionInfo;
+pub use stats::SessionStats;
+pub use stored::{NoOwner, SessionOwner};

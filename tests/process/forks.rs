@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use tidewheel::{Cache, ManualClock, Reaper};
+use tidewheel::{Cache, ManualClock, Reaper, SessionManager};
 
 /// How a process came to be.
 #[derive(Clone, Copy)]
@@ -148,6 +148,41 @@ fn a_child_writes_to_caches_that_were_written_to_at_the_fork() {
         }
         drop(writers);
         caches.iter().for_each(Cache::validate);
+    });
+}
+
+/// The index of sessions by owners has locks too.
+#[test]
+fn a_child_has_the_index_of_owners_that_was_written_to_at_the_fork() {
+    alone("a_child_has_the_index_of_owners_that_was_written_to_at_the_fork", || {
+        // None expires while they are counted.
+        let idle = Duration::from_secs(600);
+        let sessions = SessionManager::builder().idle(idle).owner(|user: &u64| Some(*user)).build().unwrap();
+        let writers = {
+            let sessions = sessions.clone();
+            Busy::with(2, move |round| {
+                let id = sessions.create(round % 4).unwrap();
+                if round % 3 == 0 {
+                    let _ = sessions.rotate(&id);
+                }
+                if round % 64 < 4 {
+                    sessions.end_all(&(round % 4));
+                }
+            })
+        };
+        for _ in 0..16 {
+            in_a_child("opening and ending sessions", Way::Fork, || {
+                for user in 0..100 {
+                    let id = sessions.create(user).unwrap();
+                    assert!(sessions.sessions_of(&user).iter().any(|info| info.id() == id));
+                    sessions.end_all(&user);
+                    assert!(sessions.get(&id).is_err());
+                    assert!(sessions.sessions_of(&user).is_empty());
+                }
+            });
+        }
+        drop(writers);
+        sessions.validate();
     });
 }
 

@@ -1,0 +1,59 @@
+//! Entries whose end their caller says, in a cache with an `Expiry` or without: what it says counts as if the `Expiry` had said it.
+
+use super::Cache;
+use crate::listener::RemovalCause;
+use crate::shard::{Lasting, Ruled, Ruling};
+use crate::table::{Pin, same_as};
+use crate::time::Span;
+use equivalent::Equivalent;
+use std::hash::{BuildHasher, Hash};
+use std::time::Duration;
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// As [`try_insert`](Self::try_insert), with a time to live of its own, if there is one; and with an end that neither a touch nor an
+    /// update moves, if there is one, which only a cache with an `Expiry` keeps.
+    pub(crate) fn try_insert_until(
+        &self,
+        key: K,
+        value: V,
+        ttl: Option<Duration>,
+        end: Option<Duration>,
+    ) -> Result<(), (K, V)> {
+        let (hash, shard) = self.locate(&key);
+        let parts = self.parts();
+        let lasting = Lasting::New(ttl.map_or(parts.terms.ttl, Span::from_duration));
+        let ruling = end.map_or(Ruling::NONE, |end| Ruling::After(Span::from_duration(end)));
+        let weight = self.weigh(&key, &value);
+        let mut offered = Some((key, value));
+        if let Some(chores) = shard.try_insert(self, hash, (&mut offered, weight), (lasting, ruling)) {
+            self.conclude(shard, chores, RemovalCause::Replaced);
+        }
+        offered.map_or(Ok(()), Err)
+    }
+
+    /// Gives a live entry another end, counted from now on, in a cache with an `Expiry`. False if there is none.
+    pub(crate) fn set_end<Q>(&self, key: &Q, end: Duration) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let (hash, shard) = self.locate(key);
+        let terms = &self.parts().terms;
+        let is_key = same_as(key);
+        loop {
+            let pin = Pin::new();
+            let Some(node) = shard.visible::<false>(&terms.clock, hash, &is_key, &pin) else { return false };
+            let at = terms.clock.now().after(Span::from_duration(end));
+            if let Ruled::Done(wake) = shard.rule(terms, hash, is_key, (node, at)) {
+                if let (Some(at), Some(registration)) = (wake, self.inner.registration.get()) {
+                    registration.wake(at);
+                }
+                return true;
+            }
+        }
+    }
+}

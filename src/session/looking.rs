@@ -1,0 +1,314 @@
+//! Looking at sessions, one or all, without changing them; and what belongs to a handle.
+
+use super::cause::{EndCause, Leaving, during};
+use super::error::SessionError;
+use super::id::SessionId;
+use super::manager::SessionManager;
+use super::stats::SessionStats;
+use super::stored::{NoOwner, SessionOwner, Stored};
+use crate::iter;
+use crate::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::iter::FusedIterator;
+use std::time::Duration;
+
+impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
+    /// How long a session lives on if nobody uses it, by its idle time and its maximal age: for a cookie's `Max-Age`. `Duration::MAX` for ever.
+    /// Does not restart the idle time.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](SessionError::NotFound) when there is no such session.
+    ///
+    /// # Concurrency
+    ///
+    /// Takes no lock.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{ManualClock, SessionManager};
+    ///
+    /// let clock = ManualClock::new();
+    /// let sessions = SessionManager::builder().clock(clock.clone()).build()?;
+    /// let id = sessions.create("data")?;
+    /// clock.advance(Duration::from_secs(2));
+    /// let left = sessions.remaining(&id)?;
+    /// let cookie = format!("sid={}; Max-Age={}; HttpOnly; Secure; SameSite=Lax", id.encode(), left.as_secs());
+    /// # assert_eq!(left, Duration::from_secs(3));
+    /// # let _ = cookie;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn remaining(&self, id: &SessionId) -> Result<Duration, SessionError> {
+        self.cache.remaining_ttl(id).ok_or(SessionError::NotFound)
+    }
+
+    /// As [`read`](Self::read), of a session whose idle time begins again: what a request does that counts as use, and needs the data.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](SessionError::NotFound) when there is no such session (any more).
+    ///
+    /// # Concurrency
+    ///
+    /// As [`touch`](Self::touch), and then as `read`. The data is what is there after the idle time began again.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{ManualClock, SessionManager};
+    ///
+    /// let clock = ManualClock::new();
+    /// let sessions = SessionManager::builder().clock(clock.clone()).build()?;
+    /// let id = sessions.create("data")?;
+    /// clock.advance(Duration::from_secs(3));
+    /// assert_eq!(sessions.read_and_touch(&id, |data| data.len())?, 4);
+    /// clock.advance(Duration::from_secs(3));
+    /// assert!(sessions.get(&id).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn read_and_touch<R>(&self, id: &SessionId, look: impl FnOnce(&D) -> R) -> Result<R, SessionError> {
+        if !self.shared.lives.reads_count {
+            self.touch(id)?;
+        }
+        self.read(id, look)
+    }
+
+    /// Ends the sessions that `keep` does not want to keep.
+    ///
+    /// # Panics
+    ///
+    /// As [`Cache::retain`](crate::Cache::retain): if `keep` does; what it was asked about before is decided.
+    ///
+    /// # Concurrency
+    ///
+    /// `keep` runs outside every lock. A session that it has spoken against is ended unless it was changed meanwhile: then `keep` is asked again. A session that comes or
+    /// goes meanwhile may be met or not; one that is rotated meanwhile, under either id, both or neither. To end all sessions of somebody, there is
+    /// [`end_all`](Self::end_all), which misses none.
+    ///
+    /// ```
+    /// # use tidewheel::SessionManager;
+    /// let sessions = SessionManager::new();
+    /// let (ann, ben) = (sessions.create("ann")?, sessions.create("ben")?);
+    /// sessions.retain(|_, user| *user != "ann");
+    /// assert!(sessions.get(&ann).is_err() && sessions.get(&ben).is_ok());
+    /// # Ok::<(), tidewheel::SessionError>(())
+    /// ```
+    pub fn retain(&self, mut keep: impl FnMut(&SessionId, &D) -> bool) {
+        let keep = |id: &SessionId, stored: &Stored<D, O>| keep(id, &stored.data);
+        during(Leaving::End(EndCause::Ended), || self.cache.retain(keep));
+    }
+
+    /// What the manager has counted; nothing, unless it was built with [`record_stats`](crate::SessionManagerBuilder::record_stats).
+    ///
+    /// ```
+    /// # use tidewheel::SessionManager;
+    /// let sessions = SessionManager::builder().record_stats().build()?;
+    /// sessions.create("data")?;
+    /// assert_eq!(sessions.stats().created, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn stats(&self) -> SessionStats {
+        let Some(tally) = &self.shared.tally else { return SessionStats::default() };
+        let reads = self.cache.stats();
+        tally.sum(reads.hits, reads.misses)
+    }
+
+    /// Removes what has expired, and drops what nobody reads any more, now and on this thread. For
+    /// [`Reaper::manual`](crate::Reaper::manual) and for tests: with any other reaper it happens by
+    /// itself.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{ManualClock, SessionManager};
+    ///
+    /// let clock = ManualClock::new();
+    /// let sessions = SessionManager::builder().clock(clock.clone()).build()?;
+    /// let id = sessions.create("data").unwrap();
+    /// clock.advance_without_sweeping(Duration::from_secs(7));
+    /// assert!(sessions.get(&id).is_err());
+    /// assert_eq!(sessions.len(), 1);          // refused, and still in memory
+    /// sessions.run_pending_tasks();
+    /// assert_eq!(sessions.len(), 0);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn run_pending_tasks(&self) {
+        self.cache.run_pending_tasks();
+    }
+
+    /// Recounts everything; panics where two books disagree. For tests, after `run_pending_tasks`, while
+    /// nobody else calls.
+    #[doc(hidden)]
+    pub fn validate(&self) {
+        self.cache.validate();
+        if let Some(seats) = &self.shared.seats {
+            assert_eq!(seats.taken(), self.len(), "seats taken, sessions in memory");
+        }
+        if let Some(owners) = &self.shared.owners {
+            let guard = self.cache.read_guard();
+            let owned = guard.iter().filter_map(|(id, stored)| Some((*id, stored.owner.as_ref()?)));
+            let mut ids: HashMap<&O, Vec<SessionId>> = HashMap::new();
+            owned.for_each(|(id, owner)| ids.entry(owner).or_default().push(id));
+            for (owner, ids) in &ids {
+                let listed: HashSet<_> = self.sessions_of(owner).iter().map(|info| info.id()).collect();
+                assert!(ids.iter().all(|id| listed.contains(id)), "a session that is not listed");
+            }
+            let owned: usize = ids.values().map(Vec::len).sum();
+            assert_eq!(owners.places(), owned, "places in the index, sessions with owners");
+        }
+    }
+}
+
+impl<D: Clone + Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
+    /// As [`get`](Self::get), of a session whose idle time begins again: in one call, what a request does that counts as use.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](SessionError::NotFound) when there is no such session (any more).
+    ///
+    /// # Concurrency
+    ///
+    /// As [`read_and_touch`](Self::read_and_touch).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{ManualClock, SessionManager};
+    ///
+    /// let clock = ManualClock::new();
+    /// let sessions = SessionManager::builder().clock(clock.clone()).build()?;
+    /// let id = sessions.create("data")?;
+    /// for _ in 0..10 {
+    ///     clock.advance(Duration::from_secs(3));
+    ///     assert_eq!(sessions.get_and_touch(&id)?, "data");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn get_and_touch(&self, id: &SessionId) -> Result<D, SessionError> {
+        self.read_and_touch(id, D::clone)
+    }
+
+    /// Iterates over the ids of all sessions and copies of their data. Does not restart idle times.
+    ///
+    /// A session that is there all the time, under the same id, is yielded exactly once, and none that has expired by then. One that comes, goes or is
+    /// rotated meanwhile may be yielded or not.
+    ///
+    /// # Concurrency
+    ///
+    /// As [`Cache::iter`](crate::Cache::iter): holds up nobody.
+    ///
+    /// ```
+    /// # use tidewheel::SessionManager;
+    /// let sessions = SessionManager::new();
+    /// let id = sessions.create("ann")?;
+    /// assert_eq!(sessions.iter().collect::<Vec<_>>(), [(id, "ann")]);
+    /// # Ok::<(), tidewheel::SessionError>(())
+    /// ```
+    pub fn iter(&self) -> Sessions<'_, D, O> {
+        Sessions(self.cache.iter())
+    }
+}
+
+/// An iterator over sessions; made by [`SessionManager::iter`].
+///
+/// ```
+/// # use tidewheel::SessionManager;
+/// let sessions = SessionManager::new();
+/// sessions.create("ann")?;
+/// for (_, user) in &sessions {
+///     assert_eq!(user, "ann");
+/// }
+/// # Ok::<(), tidewheel::SessionError>(())
+/// ```
+#[must_use = "iterators do nothing unless they are consumed"]
+pub struct Sessions<'m, D, O = NoOwner>(iter::Iter<'m, SessionId, Stored<D, O>>);
+
+impl<D: Clone + Send + Sync + 'static, O: SessionOwner> Iterator for Sessions<'_, D, O> {
+    type Item = (SessionId, D);
+
+    fn next(&mut self) -> Option<(SessionId, D)> {
+        self.0.next().map(|(id, stored)| (id, stored.data))
+    }
+}
+
+impl<D: Clone + Send + Sync + 'static, O: SessionOwner> FusedIterator for Sessions<'_, D, O> {}
+
+impl<'m, D: Clone + Send + Sync + 'static, O: SessionOwner> IntoIterator for &'m SessionManager<D, O> {
+    type Item = (SessionId, D);
+    type IntoIter = Sessions<'m, D, O>;
+
+    fn into_iter(self) -> Sessions<'m, D, O> {
+        self.iter()
+    }
+}
+
+impl<D, O> fmt::Debug for Sessions<'_, D, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions").finish_non_exhaustive()
+    }
+}
+
+impl<D, O> SessionManager<D, O> {
+    /// The number of sessions in memory, those that have expired and are not yet removed included.
+    /// Exact while nobody creates or ends one.
+    ///
+    /// ```
+    /// # use tidewheel::SessionManager;
+    /// let sessions = SessionManager::new();
+    /// sessions.create("data")?;
+    /// assert_eq!(sessions.len(), 1);
+    /// # Ok::<(), tidewheel::SessionError>(())
+    /// ```
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.cache.entry_count()
+    }
+
+    /// Whether [`len`](Self::len) is zero.
+    ///
+    /// ```
+    /// assert!(tidewheel::SessionManager::<u32>::new().is_empty());
+    /// ```
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The name that the manager was built with.
+    ///
+    /// ```
+    /// # use tidewheel::SessionManager;
+    /// let sessions = SessionManager::<u32>::builder().name("logins").build()?;
+    /// assert_eq!(sessions.name(), Some("logins"));
+    /// assert_eq!(SessionManager::<u32>::new().name(), None);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.cache.name()
+    }
+}
+
+impl<D: Send + Sync + 'static> Default for SessionManager<D> {
+    /// As [`new`](Self::new), panics included.
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<D, O> Clone for SessionManager<D, O> {
+    /// Another handle to the same sessions.
+    fn clone(&self) -> Self {
+        Self { cache: self.cache.clone(), shared: Arc::clone(&self.shared), random: self.random }
+    }
+}
+
+impl<D, O> fmt::Debug for SessionManager<D, O> {
+    /// Shows neither ids nor data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionManager")
+            .field("name", &self.name())
+            .field("sessions", &self.len())
+            .field("max_sessions", &self.shared.seats.as_ref().map(|seats| seats.max()))
+            .finish_non_exhaustive()
+    }
+}

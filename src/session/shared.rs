@@ -1,0 +1,62 @@
+//! What all handles of a manager share beside the cache, and what it does when the cache says that a value has gone.
+//!
+//! Never knows how a session is made or looked up.
+
+use super::cause::{EndCause, Leaving, leaving};
+use super::id::SessionId;
+use super::lifetime::Lives;
+use super::owners::Owners;
+use super::seats::Seats;
+use super::stats::Tally;
+use super::stored::{SessionOwner, Stored};
+use crate::cache::WeakCache;
+use crate::listener::RemovalCause;
+use crate::sync::OnceLock;
+
+/// The user's function that hears of sessions that ended.
+pub(super) type OnEnd<D> = dyn Fn(&SessionId, &D, EndCause) + Send + Sync;
+
+pub(super) struct Shared<D, O> {
+    pub(super) lives: Lives,
+    /// Only with a limit: without one, nobody pays for counting.
+    pub(super) seats: Option<Seats>,
+    pub(super) owners: Option<Owners<D, O>>,
+    pub(super) on_end: Option<Box<OnEnd<D>>>,
+    pub(super) tally: Option<Tally>,
+    /// Set before there is a session.
+    pub(super) cache: OnceLock<WeakCache<SessionId, Stored<D, O>>>,
+}
+
+impl<D: Send + Sync + 'static, O: SessionOwner> Shared<D, O> {
+    /// Whether anybody wants to hear of values that have gone.
+    pub(super) fn listens(&self) -> bool {
+        self.seats.is_some() || self.owners.is_some() || self.on_end.is_some() || self.tally.is_some()
+    }
+
+    /// A value has gone. Outside every lock.
+    pub(super) fn hear(&self, id: &SessionId, stored: &Stored<D, O>, cause: RemovalCause) {
+        let leaving = match cause {
+            RemovalCause::Expired => Some(Leaving::End(EndCause::Expired)),
+            RemovalCause::Explicit => Some(leaving()),
+            // Its session, and its seat, stay where they are.
+            RemovalCause::Replaced => None,
+            // The cache has no capacity: a live session is never evicted.
+            RemovalCause::Size => None,
+        };
+        if let (Some(seats), Some(_)) = (&self.seats, leaving) {
+            seats.give_back();
+        }
+        if let (Some(owners), Some(owner)) = (&self.owners, &stored.owner) {
+            // If the cache is not there any more, nobody will ask.
+            if let Some(cache) = self.cache.get().and_then(WeakCache::upgrade) {
+                owners.hear(&cache, owner, *id);
+            }
+        }
+        if let Some(tally) = &self.tally {
+            tally.left(leaving);
+        }
+        if let (Some(on_end), Some(Leaving::End(cause))) = (&self.on_end, leaving) {
+            on_end(id, &stored.data, cause);
+        }
+    }
+}

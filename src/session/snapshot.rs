@@ -1,0 +1,126 @@
+//! Sessions written out and read back.
+//!
+//! The cache does it; what is added is that a session comes back with its owner and its seat, or not at all.
+
+use super::id::SessionId;
+use super::index::Arrival;
+use super::manager::SessionManager;
+use super::owners::Claims;
+use super::seats::Seat;
+use super::stored::{SessionOwner, Stored};
+use crate::snapshot::{RestoreError, SnapshotError};
+use serde::de::DeserializeOwned;
+use serde::{Serialize, Serializer};
+use std::io::{Read, Write};
+use std::time::Duration;
+
+impl<D: Serialize, O> Serialize for Stored<D, O> {
+    /// The data alone: whose it is, it says itself.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.data.serialize(serializer)
+    }
+}
+
+impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
+    /// Writes every live session: its id, its data, its age and what is left of its time, with an idle time and a maximal age of its own, if it has
+    /// them. How many there are. [`restore`](Self::restore) reads them back, in this process or another: so nobody has to log in again because of
+    /// a deploy. It needs the feature `serde`.
+    ///
+    /// # Whoever reads it can be any of your users
+    ///
+    /// The ids are in it as they are in the cookies, because a cookie has to be found again. So it is worth as much as all passwords that were entered, until the
+    /// sessions are over. Nothing else is in it but what has to be: no owner (the data says that), no figure, nothing of sessions that are over. What is left
+    /// is yours:
+    ///
+    /// - A file that only the service may read: made with the mode `0600`, not changed to it afterwards, in a folder that is nobody else's; not
+    ///   in `/tmp`, and in no backup. Better a file system in memory, if the machine stays up.
+    /// - Removed as soon as it is restored, whether that succeeded or not.
+    /// - Where it has to cross a network or to lie on a disk that others may get: encrypted and signed, through the writer that is passed.
+    /// - Restored once. What was logged out after a snapshot comes back with it, so an old one undoes log-outs.
+    ///
+    /// Requests that change sessions while it is written may be in it or not: stop them first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cache::snapshot`](crate::Cache::snapshot), whose format it is.
+    ///
+    /// # Concurrency
+    ///
+    /// As [`Cache::snapshot`](crate::Cache::snapshot). Does not restart idle times.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::SessionManager;
+    ///
+    /// let before = SessionManager::<String>::builder().for_logins().build()?;
+    /// let id = before.create("ada".to_string())?;
+    /// let mut bytes = Vec::new();
+    /// assert_eq!(before.snapshot(&mut bytes)?, 1);
+    ///
+    /// // Ten seconds later, in the next process:
+    /// let after = SessionManager::<String>::builder().for_logins().build()?;
+    /// assert_eq!(after.restore(&bytes[..], Duration::from_secs(10))?, 1);
+    /// assert_eq!(after.get(&id)?, "ada");
+    /// assert!(after.remaining(&id)? <= Duration::from_secs(30 * 60 - 10));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn snapshot(&self, writer: impl Write) -> Result<u64, SnapshotError>
+    where
+        D: Serialize,
+    {
+        self.cache.snapshot(writer)
+    }
+
+    /// Reads a [`snapshot`](Self::snapshot) back. How many sessions came back, with their ids, ages and owners.
+    ///
+    /// `away` is how long the sessions were nowhere: it is taken off what they had left, and what had no more than that does not come back. The crate cannot know
+    /// it, since monotonic clocks say nothing across processes. A file's time of change tells it, if the wall clock is right. With `Duration::ZERO` the time between
+    /// does not count, and a session lives longer than it was promised to.
+    ///
+    /// - **What is there already stays**: a session that was restored before, or lives, is newer than a snapshot.
+    /// - **Limits**: with [`max_sessions`](crate::SessionManagerBuilder::max_sessions), the oldest come back for whom there is room, and the
+    ///   others do not. [`max_per_owner`](crate::SessionManagerBuilder::max_per_owner) keeps nobody out: it counts again from the next session on that is opened.
+    /// - **Times**: as [`Cache::restore`](crate::Cache::restore) has them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cache::restore`](crate::Cache::restore): all of it is read and checked first, and if anything is wrong, nothing is changed. (A checksum finds accidents. It keeps out nobody
+    /// who wants to pass for one of your users: restore what you wrote yourself.)
+    ///
+    /// # Panics
+    ///
+    /// If `Deserialize`, the reader, or what says the [owner](crate::SessionManagerBuilder::owner) does, and nothing was changed then.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::SessionManager;
+    ///
+    /// let sessions = SessionManager::<String>::builder().build()?;
+    /// assert!(sessions.restore(&b"no snapshot"[..], Duration::ZERO).is_err());
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn restore(&self, reader: impl Read, away: Duration) -> Result<u64, RestoreError>
+    where
+        D: DeserializeOwned,
+    {
+        let mut seats = Vec::new();
+        let mut claims = Claims::none(self);
+        let adopt = |id: &SessionId, data: D| {
+            if self.cache.contains_key(id) {
+                return None;
+            }
+            let owner = self.shared.owners.as_ref().and_then(|owners| owners.of(&data));
+            if let Some(limit) = &self.shared.seats {
+                seats.push(limit.take()?);
+            }
+            if let Some(owner) = &owner {
+                claims.claim(owner, *id, Arrival::Back).ok()?;
+            }
+            Some(Stored { data, owner })
+        };
+        let count = self.cache.restore_as(reader, away, adopt)?;
+        // The rest of them is given back.
+        seats.drain(..).take(usize::try_from(count).unwrap_or(usize::MAX)).for_each(Seat::keep);
+        Ok(count)
+    }
+}

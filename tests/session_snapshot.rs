@@ -1,0 +1,205 @@
+//! Sessions written out and read back: with ids, owners and times; and what is in the bytes.
+
+use std::time::Duration;
+use tidewheel::{
+    Lifetime, ManualClock, RestoreError, SessionError, SessionId, SessionManager, SessionManagerBuilder,
+    WhenCrowded,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_secs(60);
+
+fn on_clock() -> (ManualClock, SessionManagerBuilder<String, char>) {
+    let clock = ManualClock::new();
+    let owner = |name: &String| name.chars().next();
+    let builder = SessionManager::builder().idle(IDLE).clock(clock.clone()).owner(owner);
+    (clock, builder)
+}
+
+fn manager() -> (ManualClock, SessionManager<String, char>) {
+    let (clock, builder) = on_clock();
+    (clock, builder.max_age(10 * IDLE).build().unwrap())
+}
+
+fn written(sessions: &SessionManager<String, char>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    sessions.snapshot(&mut bytes).unwrap();
+    bytes
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+#[test]
+fn sessions_come_back_with_ids_ages_owners_and_what_is_left() {
+    let (clock, before) = manager();
+    let ada = before.create("ada".to_string()).unwrap();
+    clock.advance(10 * SECOND);
+    let second = before.create("anna".to_string()).unwrap();
+    let nobody = before.create(String::new()).unwrap();
+    let remembered = before.create_with("ben".to_string(), Lifetime::new().idle(5 * IDLE)).unwrap();
+    clock.advance(10 * SECOND);
+    let bytes = written(&before);
+
+    let (later, after) = manager();
+    assert_eq!(after.restore(&bytes[..], 15 * SECOND).unwrap(), 4);
+    after.validate();
+    assert_eq!(after.get(&ada).unwrap(), "ada");
+    assert_eq!(after.get(&nobody).unwrap(), "");
+    let list: Vec<_> =
+        after.sessions_of(&'a').iter().map(|info| (info.id(), info.age(), info.remaining())).collect();
+    assert_eq!(
+        list,
+        [(ada, 35 * SECOND, 25 * SECOND), (second, 25 * SECOND, 35 * SECOND)],
+        "the oldest first"
+    );
+    assert_eq!(after.remaining(&remembered).unwrap(), 5 * IDLE - 25 * SECOND);
+    after.touch(&remembered).unwrap();
+    assert_eq!(after.remaining(&remembered).unwrap(), 5 * IDLE);
+    assert_eq!(after.end_all(&'a'), 2);
+    later.advance(10 * IDLE);
+    assert_eq!(after.len(), 0);
+    after.validate();
+}
+
+#[test]
+fn what_was_over_while_the_process_was_away_does_not_come_back() {
+    let (clock, before) = manager();
+    let old = before.create("old".to_string()).unwrap();
+    clock.advance(30 * SECOND);
+    let young = before.create("young".to_string()).unwrap();
+    let bytes = written(&before);
+    // The clock stands still, and time has gone on all the same.
+    let (_clock, after) = manager();
+    assert_eq!(after.restore(&bytes[..], 30 * SECOND).unwrap(), 1);
+    assert!(matches!(after.get(&old), Err(SessionError::NotFound)));
+    assert_eq!(after.remaining(&young).unwrap(), 30 * SECOND);
+    after.validate();
+    let (_clock, after) = manager();
+    assert_eq!(after.restore(&bytes[..], Duration::MAX).unwrap(), 0);
+    let (_clock, after) = manager();
+    assert_eq!(after.restore(&bytes[..], Duration::ZERO).unwrap(), 2, "as if no time had passed");
+}
+
+#[test]
+fn a_maximal_age_counts_on_across_processes() {
+    for own in [false, true] {
+        let build = || {
+            let (clock, builder) = on_clock();
+            let builder = builder.idle(Duration::MAX).max_age(10 * SECOND);
+            (clock, if own { builder.own_max_ages() } else { builder }.build().unwrap())
+        };
+        let (clock, before) = build();
+        let id = before.create("ada".to_string()).unwrap();
+        clock.advance(4 * SECOND);
+        let (clock, after) = build();
+        assert_eq!(after.restore(&written(&before)[..], 3 * SECOND).unwrap(), 1);
+        assert_eq!(after.remaining(&id).unwrap(), 3 * SECOND);
+        clock.advance(3 * SECOND);
+        assert!(after.get(&id).is_err());
+    }
+}
+
+#[test]
+fn in_the_bytes_is_what_has_to_be_and_nothing_of_sessions_that_are_over() {
+    let (clock, sessions) = manager();
+    let over = sessions.create("over and gone".to_string()).unwrap();
+    let removed = sessions.create("removed".to_string()).unwrap();
+    sessions.remove(&removed).unwrap();
+    clock.advance_without_sweeping(IDLE);
+    let id = sessions.create("here".to_string()).unwrap();
+    let rotated = sessions.rotate(&id).unwrap();
+    let bytes = written(&sessions);
+    assert!(contains(&bytes, b"here"));
+    for text in ["over and gone", "removed"] {
+        assert!(!contains(&bytes, text.as_bytes()), "{text}");
+    }
+    assert!(contains(&bytes, &bytes_of(&rotated)));
+    for id in [over, removed, id] {
+        assert!(!contains(&bytes, &bytes_of(&id)));
+    }
+    // An id of 16 bytes and its head; the data; the entry's head; header, chunk and trailer.
+    assert_eq!(bytes.len(), 18 + 5 + 50 + 16 + 12 + 4 + 16);
+}
+
+/// The 16 bytes of an id, through its text: base64url.
+fn bytes_of(id: &SessionId) -> Vec<u8> {
+    let digit = |byte: u8| match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'-' => 62,
+        _ => 63,
+    };
+    let mut bytes = Vec::new();
+    let digits: Vec<_> = id.encode().bytes().map(digit).collect();
+    for group in digits.chunks(4) {
+        let word =
+            group.iter().fold(0_u32, |word, digit| word << 6 | u32::from(*digit)) << (6 * (4 - group.len()));
+        bytes.extend_from_slice(&word.to_be_bytes()[1..group.len()]);
+    }
+    bytes
+}
+
+#[test]
+fn limits_hold_when_sessions_come_back() {
+    let (_clock, before) = manager();
+    let ids: Vec<_> = (0..5).map(|n| before.create(format!("a{n}")).unwrap()).collect();
+    let bytes = written(&before);
+    let (clock, builder) = on_clock();
+    let after = builder.max_sessions(3).max_per_owner(2, WhenCrowded::Refuse).build().unwrap();
+    assert_eq!(after.restore(&bytes[..], SECOND).unwrap(), 3);
+    after.validate();
+    assert_eq!(after.restore(&bytes[..], SECOND).unwrap(), 0, "what is there stays");
+    after.validate();
+    let back = ids.iter().filter(|id| after.get(id).is_ok()).count();
+    assert_eq!(back, 3);
+    assert!(matches!(after.create("b".to_string()), Err(SessionError::Full { max: 3 })));
+    let one = after.sessions_of(&'a')[0].id();
+    after.remove(&one).unwrap();
+    assert!(matches!(after.create("a".to_string()), Err(SessionError::OwnerFull { max: 2 })));
+    after.create("b".to_string()).unwrap();
+    clock.advance(2 * IDLE);
+    after.validate();
+    assert!(after.is_empty());
+}
+
+#[test]
+fn a_snapshot_that_is_damaged_changes_nothing() {
+    let (_clock, before) = manager();
+    (0..100).for_each(|n| assert!(before.create(format!("user {n}")).is_ok()));
+    let bytes = written(&before);
+    let (_clock, builder) = on_clock();
+    let after = builder.max_sessions(200).build().unwrap();
+    for at in (0..bytes.len()).step_by(7) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x10;
+        assert!(after.restore(&damaged[..], SECOND).is_err(), "byte {at}");
+        assert!(after.restore(&bytes[..at], SECOND).is_err(), "cut at {at}");
+    }
+    assert!(matches!(after.restore(&b""[..], SECOND), Err(RestoreError::Truncated { at: 0 })));
+    assert!(after.is_empty());
+    after.validate();
+}
+
+#[test]
+fn an_id_is_its_text_where_people_read_and_its_bytes_elsewhere_and_prints_nothing() {
+    use serde::Deserialize;
+    use serde::de::IntoDeserializer;
+    use serde::de::value::{BytesDeserializer, Error, StrDeserializer};
+    let sessions = SessionManager::builder().clock(ManualClock::new()).build().unwrap();
+    let id = sessions.create(()).unwrap();
+    let text = id.encode();
+    let from: StrDeserializer<'_, Error> = text.as_str().into_deserializer();
+    assert_eq!(SessionId::deserialize(from).unwrap(), id);
+    let from: StrDeserializer<'_, Error> = "no id".into_deserializer();
+    let said = SessionId::deserialize(from).unwrap_err().to_string();
+    assert!(said.contains("22") && !said.contains("no id"), "{said}");
+    let raw = bytes_of(&id);
+    let from: BytesDeserializer<'_, Error> = raw.as_slice().into_deserializer();
+    assert_eq!(SessionId::deserialize(from).unwrap(), id);
+    let from: BytesDeserializer<'_, Error> = raw[1..].into_deserializer();
+    assert!(SessionId::deserialize(from).is_err());
+    assert_eq!(format!("{id:?}"), "SessionId(..)");
+}
