@@ -219,9 +219,7 @@ impl Stats {
         self.refresh_failures += tally.refresh_failures;
         self.debris += debris;
         self.reaper_lag = self.reaper_lag.max(tally.lag);
-        for (sum, count) in self.lateness.counts.iter_mut().zip(tally.lateness.counts) {
-            *sum += count;
-        }
+        self.lateness.add(&tally.lateness);
     }
 }
 
@@ -246,6 +244,7 @@ const BUCKETS: usize = 14;
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Lateness {
     counts: [u64; BUCKETS],
+    sum: Duration,
 }
 
 impl Lateness {
@@ -253,6 +252,14 @@ impl Lateness {
         let millis = late.as_millis().min(u128::from(u64::MAX)) as u64;
         let bucket = (u64::BITS - millis.leading_zeros()) as usize;
         self.counts[bucket.min(BUCKETS - 1)] += 1;
+        self.sum = self.sum.saturating_add(late);
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (sum, count) in self.counts.iter_mut().zip(other.counts) {
+            *sum += count;
+        }
+        self.sum = self.sum.saturating_add(other.sum);
     }
 
     /// How many entries it knows of.
@@ -263,6 +270,23 @@ impl Lateness {
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
+    }
+
+    /// How late they were, all together: by [`count`](Self::count) the mean.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let clock = tidewheel::ManualClock::new();
+    /// let cache = tidewheel::Cache::builder().clock(clock.clone()).record_stats().build()?;
+    /// cache.insert_with_ttl(1, 'a', Duration::from_millis(900));
+    /// cache.insert_with_ttl(2, 'b', Duration::from_millis(1_000));
+    /// clock.advance(Duration::from_secs(1));
+    /// assert_eq!(cache.stats().lateness.sum(), Duration::from_millis(100));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[must_use]
+    pub const fn sum(&self) -> Duration {
+        self.sum
     }
 
     /// The buckets: how many entries were less than so late, and not less than the bucket before. The limits are 1 ms,
