@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Form, Router};
 use std::time::Duration;
-use tidewheel::{SessionError, SessionId, SessionManager};
+use tidewheel::{SessionError, SessionId, SessionManager, SessionManagerBuilder};
 
 /// What is kept of a session.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +20,13 @@ pub struct Visit {
     pub notes: u64,
 }
 
-type Sessions = SessionManager<Visit>;
+/// What keeps the sessions.
+pub type Sessions = SessionManager<Visit>;
+
+/// A builder of it.
+pub fn sessions() -> SessionManagerBuilder<Visit> {
+    SessionManager::builder()
+}
 
 /// What the handlers know.
 #[derive(Clone, Debug)]

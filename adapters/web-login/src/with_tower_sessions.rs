@@ -68,7 +68,7 @@ fn out_of_order(_: session::Error) -> StatusCode {
 async fn show(session: Session, State(site): State<Site>) -> Result<Html<String>, StatusCode> {
     let user = session.get::<String>(USER).await.map_err(out_of_order)?;
     let notes = session.get::<u64>(NOTES).await.map_err(out_of_order)?;
-    if notes.is_none() {
+    if user.is_none() && notes.is_none() {
         session.insert(NOTES, 0).await.map_err(out_of_order)?;
     }
     Ok(page(&Shown { user, notes: notes.unwrap_or(0) }, site.idle))

@@ -5,7 +5,6 @@ mod site;
 use site::{Visitor, sites, up};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use tidewheel::SessionManager;
 use tidewheel_tower_sessions::TidewheelStore;
 use tidewheel_web_login::{with_session_manager, with_tower_sessions};
 
@@ -127,7 +126,7 @@ fn who_logs_out_everywhere_is_logged_out_everywhere_and_nobody_else_is() {
 #[test]
 fn when_there_is_no_room_who_is_logged_in_stays_so() {
     let store = TidewheelStore::builder().max_sessions(1).build().unwrap();
-    let sessions = SessionManager::builder().idle(MINUTE).max_sessions(1).build().unwrap();
+    let sessions = with_session_manager::sessions().idle(MINUTE).max_sessions(1).build().unwrap();
     let sites = [
         (500, up(with_tower_sessions::app(store, MINUTE))),
         (503, up(with_session_manager::app(sessions, MINUTE))),

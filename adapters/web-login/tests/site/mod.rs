@@ -7,13 +7,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::mpsc;
 use std::time::Duration;
-use tidewheel::SessionManager;
 use tidewheel_tower_sessions::TidewheelStore;
 use tidewheel_web_login::{with_session_manager, with_tower_sessions};
 
 /// The two sites, with log-ins that last so long.
 pub(crate) fn sites(idle: Duration) -> [(&'static str, SocketAddr); 2] {
-    let sessions = SessionManager::builder().idle(idle).build().unwrap();
+    let sessions = with_session_manager::sessions().idle(idle).build().unwrap();
     [
         ("tower-sessions", up(with_tower_sessions::app(TidewheelStore::new(), idle))),
         ("session manager", up(with_session_manager::app(sessions, idle))),

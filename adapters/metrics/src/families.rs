@@ -1,0 +1,113 @@
+//! What is exported, under which name, and what it means: one table for all exporters. Knows none of them.
+//!
+//! No ratio is exported: whoever looks at a dashboard wants it over a window, which `rate` of the parts has and a ratio has not.
+
+use super::caches::Seen;
+
+/// A label and its value, beside the cache's name.
+pub(crate) type Label = (&'static str, &'static str);
+
+/// One number of a family.
+pub(crate) struct Point {
+    pub(crate) label: Option<Label>,
+    pub(crate) value: u64,
+}
+
+/// A family of numbers that only grow.
+pub(crate) struct Counters {
+    /// Without `_total`, which exporters add or not.
+    pub(crate) name: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) points: fn(&Seen) -> Vec<Point>,
+}
+
+/// A number that goes up and down; `None` where there is none.
+pub(crate) struct Gauge {
+    /// With its unit, if it has one.
+    pub(crate) name: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) value: fn(&Seen) -> Option<f64>,
+}
+
+fn by(name: &'static str, points: &[(&'static str, u64)]) -> Vec<Point> {
+    points.iter().map(|&(label, value)| Point { label: Some((name, label)), value }).collect()
+}
+
+pub(crate) const COUNTERS: [Counters; 5] = [
+    Counters {
+        name: "tidewheel_requests",
+        help: "Reads that count as use, by whether they found a live entry",
+        points: |seen| by("result", &[("hit", seen.stats.hits), ("miss", seen.stats.misses)]),
+    },
+    Counters {
+        name: "tidewheel_writes",
+        help: "Values stored: where there was none, in place of a live one, and refused since they alone were too heavy",
+        points: |seen| {
+            let stats = &seen.stats;
+            by(
+                "kind",
+                &[("insert", stats.inserts), ("replace", stats.replacements), ("refused", stats.refused)],
+            )
+        },
+    },
+    Counters {
+        name: "tidewheel_removals",
+        help: "Entries removed, by cause: past their deadline, by a call, to make room",
+        points: |seen| {
+            let stats = &seen.stats;
+            by("cause", &[("expired", stats.expired), ("explicit", stats.explicit), ("size", stats.evicted)])
+        },
+    },
+    Counters {
+        name: "tidewheel_evicted_weight",
+        help: "Weight of what was removed to make room, in the weigher's unit, or in entries",
+        points: |seen| vec![Point { label: None, value: seen.stats.evicted_weight }],
+    },
+    Counters {
+        name: "tidewheel_refreshes",
+        help: "Values loaded anew because they were old, and attempts at it that brought none",
+        points: |seen| {
+            by("result", &[("success", seen.stats.refreshes), ("failure", seen.stats.refresh_failures)])
+        },
+    },
+];
+
+pub(crate) const GAUGES: [Gauge; 5] = [
+    Gauge {
+        name: "tidewheel_entries",
+        help: "Entries in the map, expired and not yet removed ones included",
+        value: |seen| Some(seen.entries as f64),
+    },
+    Gauge {
+        name: "tidewheel_weight",
+        help: "What counts for the capacity, in the weigher's unit, or in entries",
+        value: |seen| Some(seen.weight as f64),
+    },
+    Gauge {
+        name: "tidewheel_capacity",
+        help: "How much the cache may hold; not there where nothing bounds it",
+        value: |seen| seen.capacity.map(|capacity| capacity as f64),
+    },
+    Gauge {
+        name: "tidewheel_debris",
+        help: "Values that are out of the cache and not dropped yet",
+        value: |seen| Some(seen.stats.debris as f64),
+    },
+    Gauge {
+        name: "tidewheel_reaper_lag_seconds",
+        help: "How long after something was due the reaper came, the last time that it did",
+        value: |seen| Some(seen.stats.reaper_lag.as_secs_f64()),
+    },
+];
+
+/// The one histogram: how long after their deadlines entries were out of the books.
+pub(crate) const LATENESS: &str = "tidewheel_expiry_lateness_seconds";
+pub(crate) const LATENESS_HELP: &str = "How long after its deadline an expired entry was out of the books";
+
+/// Its buckets: upper limits in seconds, and how many entries each has for itself.
+pub(crate) fn lateness(seen: &Seen) -> Vec<(f64, u64)> {
+    let last = std::time::Duration::MAX;
+    let seconds =
+        |limit: std::time::Duration| if limit == last { f64::INFINITY } else { limit.as_secs_f64() };
+    seen.stats.lateness.buckets().map(|(limit, count)| (seconds(limit), count)).collect()
+}

@@ -1,0 +1,13 @@
+#![doc = include_str!("../README.md")]
+
+mod caches;
+mod families;
+
+#[cfg(feature = "metrics")]
+mod facade;
+#[cfg(feature = "opentelemetry")]
+mod instruments;
+#[cfg(feature = "prometheus-client")]
+mod scrape;
+
+pub use caches::{Caches, WatchError};
