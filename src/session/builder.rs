@@ -90,7 +90,8 @@ impl<D: Send + Sync + 'static> SessionManagerBuilder<D> {
     /// # Complexity
     ///
     /// Reads cost nothing more. A call that gives a session an owner, or takes it from him, takes the lock of a part of an index, for a moment; one that
-    /// leaves it with its owner takes none but for `update` and rotations. A session with an owner takes some 100 to 400 bytes more.
+    /// leaves it with its owner takes none but for `update` and rotations. With numbers for owners a session takes
+    /// some 330 bytes more where each owner has one, and 100 where each has twenty.
     ///
     /// # Concurrency
     ///

@@ -2,18 +2,12 @@
 //!
 //! In the end the index says what the cache says: `validate` counts places and sessions, and looks each session up in its owner's list.
 
-use crate::common::{Bounds, at_most, explore};
+use crate::common::explore;
 use loom::thread;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tidewheel::{ManualClock, SessionId, SessionManager, SessionManagerBuilder, WhenCrowded};
-
-/// Two threads, which take the locks of the index and of the shard by turns, many times.
-const OWNED: Bounds = Bounds { slots: at_most(3, 4), epoch: at_most(1, 2) };
-
-/// The same, one of which does the reaper's work.
-const REAPED: Bounds = Bounds { slots: at_most(2, 3), epoch: at_most(0, 1) };
 
 const IDLE: Duration = Duration::from_secs(5);
 const NOBODY: u8 = 0;
@@ -71,7 +65,7 @@ fn spawn<R: 'static>(model: &Model, work: impl FnOnce(Model) -> R + 'static) -> 
 /// its end behind him finds it in the list.
 #[test]
 fn create_against_end_all() {
-    explore(OWNED, || {
+    explore(|| {
         let model = Model::new();
         let before = model.sessions.create(ADA).unwrap();
         let creator = spawn(&model, |model| model.sessions.create(ADA).unwrap());
@@ -88,7 +82,7 @@ fn create_against_end_all() {
 /// A rotation does not escape from the end of all: whatever the session's id is by then, it is gone.
 #[test]
 fn rotate_against_end_all() {
-    explore(OWNED, || {
+    explore(|| {
         let model = Model::new();
         let id = model.sessions.create(ADA).unwrap();
         let rotator = spawn(&model, move |model| model.sessions.rotate(&id).unwrap_or(id));
@@ -104,7 +98,7 @@ fn rotate_against_end_all() {
 /// session is there or does not come any more.
 #[test]
 fn a_change_of_owner_against_end_all() {
-    explore(OWNED, || {
+    explore(|| {
         let model = Model::new();
         let id = model.sessions.create(ADA).unwrap();
         let changer = spawn(&model, move |model| {
@@ -126,7 +120,7 @@ fn a_change_of_owner_against_end_all() {
 /// Who ends all others while the session that stays is rotated: it stays.
 #[test]
 fn rotate_against_end_others() {
-    explore(OWNED, || {
+    explore(|| {
         let model = Model::new();
         let kept = model.sessions.create(ADA).unwrap();
         model.sessions.create(ADA).unwrap();
@@ -147,7 +141,7 @@ fn rotate_against_end_others() {
 /// A log-in: from when anybody can find the session with its user, it is in the user's list.
 #[test]
 fn a_login_and_the_list() {
-    explore(OWNED, || {
+    explore(|| {
         let model = Model::new();
         let id = model.sessions.create(NOBODY).unwrap();
         let user = spawn(&model, move |model| model.sessions.modify(&id, |user| *user = ADA).unwrap());
@@ -163,7 +157,7 @@ fn a_login_and_the_list() {
 /// Two changes of one session's owner: it is in one list, that of the owner that it has.
 #[test]
 fn a_change_of_owner_against_another() {
-    explore(OWNED, || {
+    explore(|| {
         let model = Model::new();
         let id = model.sessions.create(ADA).unwrap();
         let other = spawn(&model, move |model| model.sessions.update(&id, BEN).unwrap());
@@ -179,7 +173,7 @@ fn a_change_of_owner_against_another() {
 /// is left in the index.
 #[test]
 fn update_against_expiry() {
-    explore(REAPED, || {
+    explore(|| {
         let model = Model::new();
         let id = model.sessions.create(ADA).unwrap();
         let writer = spawn(&model, move |model| model.sessions.update(&id, ADA).is_ok());
@@ -197,7 +191,7 @@ fn update_against_expiry() {
 /// The reaper takes a session out while another is opened for the same owner.
 #[test]
 fn create_against_expiry() {
-    explore(OWNED, || {
+    explore(|| {
         let model = Model::new();
         model.sessions.create(ADA).unwrap();
         model.clock.advance_without_sweeping(IDLE);
@@ -212,7 +206,7 @@ fn create_against_expiry() {
 /// Two sessions for an owner who may have one: there is one, and no more than one at any time for those who list.
 #[test]
 fn create_against_create_where_one_is_allowed() {
-    explore(OWNED, || {
+    explore(|| {
         let model = Model::build(|builder| builder.max_per_owner(1, WhenCrowded::EndOldest));
         let other = spawn(&model, |model| model.sessions.create(ADA).unwrap());
         model.sessions.create(ADA).unwrap();
