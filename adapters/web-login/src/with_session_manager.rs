@@ -20,12 +20,12 @@ pub struct Visit {
     pub notes: u64,
 }
 
-/// What keeps the sessions.
-pub type Sessions = SessionManager<Visit>;
+/// What keeps the sessions: each is the user's who is logged in, if one is.
+pub type Sessions = SessionManager<Visit, String>;
 
 /// A builder of it.
-pub fn sessions() -> SessionManagerBuilder<Visit> {
-    SessionManager::builder()
+pub fn sessions() -> SessionManagerBuilder<Visit, String> {
+    SessionManager::builder().owner(|visit: &Visit| visit.user.clone())
 }
 
 /// What the handlers know.
@@ -42,6 +42,7 @@ pub fn app(sessions: Sessions, idle: Duration) -> Router {
         .route("/login", post(log_in))
         .route("/note", post(note))
         .route("/logout", post(log_out))
+        .route("/logout-everywhere", post(log_out_everywhere))
         .with_state(Site { sessions, idle })
 }
 
@@ -111,6 +112,14 @@ async fn log_out(headers: HeaderMap, State(site): State<Site>) -> Redirect {
     if let Some(id) = id_of(&headers) {
         // It may be over already.
         let _ = site.sessions.remove(&id);
+    }
+    Redirect::to("/")
+}
+
+async fn log_out_everywhere(headers: HeaderMap, State(site): State<Site>) -> Redirect {
+    let visit = id_of(&headers).and_then(|id| site.sessions.get(&id).ok());
+    if let Some(user) = visit.and_then(|visit| visit.user) {
+        site.sessions.end_all(&user);
     }
     Redirect::to("/")
 }

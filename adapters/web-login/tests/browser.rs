@@ -7,14 +7,13 @@ mod site;
 
 use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
-use site::{send, sites, up};
+use site::{send, sites};
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use tidewheel_tower_sessions::TidewheelStore;
-use tidewheel_web_login::{IDLE, with_tower_sessions};
+use tidewheel_web_login::IDLE;
 
 /// How long a page may take to say what it is waited for to say, beyond what is measured.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -178,18 +177,19 @@ fn one_logs_in_and_sees_the_log_in_end_after_five_seconds() {
 #[test]
 fn who_logs_out_everywhere_sees_it_in_his_other_browser() {
     let Some(driver) = Driver::start() else { return };
-    let site = up(with_tower_sessions::app(TidewheelStore::new(), Duration::from_secs(600)));
     let [here, there, bob] = [driver.open(), driver.open(), driver.open()];
-    for (browser, name) in [(&here, "Ada"), (&there, "Ada"), (&bob, "Bob")] {
-        browser.go(site);
-        let began = Instant::now();
-        browser.log_in(name);
-        browser.wait_for(&format!("Logged in as {name}."), began);
+    for (which, site) in sites(Duration::from_secs(600)) {
+        for (browser, name) in [(&here, "Ada"), (&there, "Ada"), (&bob, "Bob")] {
+            browser.go(site);
+            let began = Instant::now();
+            browser.log_in(name);
+            browser.wait_for(&format!("Logged in as {name}."), began);
+        }
+        here.click("logout-everywhere");
+        here.wait_for(NOBODY, Instant::now());
+        there.go(site);
+        assert_eq!(there.status(), NOBODY, "{which}");
+        bob.go(site);
+        assert_eq!(bob.status(), "Logged in as Bob.", "{which}");
     }
-    here.click("logout-everywhere");
-    here.wait_for(NOBODY, Instant::now());
-    there.go(site);
-    assert_eq!(there.status(), NOBODY);
-    bob.go(site);
-    assert_eq!(bob.status(), "Logged in as Bob.");
 }
