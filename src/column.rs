@@ -52,19 +52,6 @@ impl<T: Copy + PartialEq> Column<T> {
         }
     }
 
-    /// Where the row's value is, to be changed. Takes memory for its stretch.
-    #[inline]
-    pub(crate) fn get_mut(&mut self, row: RowId) -> &mut T {
-        let chunk = chunk(row);
-        if !matches!(self.chunks.get(chunk), Some(Some(_))) {
-            self.add_chunk(row);
-        }
-        match &mut self.chunks[chunk] {
-            Some(values) => &mut values[offset(row)],
-            None => unreachable!("the chunk was just added"),
-        }
-    }
-
     /// Gives back the memory of rows that are vacant: `count` from `first` on.
     pub(crate) fn forget(&mut self, first: RowId, count: usize) {
         let from = first.dense().div_ceil(CHUNK);
@@ -141,7 +128,7 @@ mod tests {
         assert_eq!(chunks(&column), 3);
         column.forget(row(0), 1 << 20);
         assert_eq!((marked.map(|at| column.get(row(at))), chunks(&column)), ([0; 5], 0));
-        *column.get_mut(row(2000)) = 3;
+        column.set(row(2000), 3);
         assert_eq!((column.get(row(2000)), column.get(row(1999)), chunks(&column)), (3, 0, 1));
     }
 }

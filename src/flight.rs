@@ -302,13 +302,13 @@ impl<K, V> Flights<K, V> {
     }
 
     /// A key is being written or removed, by whomever; `over` is the row of its entry, if it has one.
-    pub(crate) fn note_write(
-        &mut self,
-        hash: HashBits,
-        over: Option<RowId>,
-        is_live: impl Fn(RowId) -> bool,
-    ) {
-        self.watches.note(hash.whole(), over, is_live);
+    pub(crate) fn note_write(&mut self, hash: HashBits, over: Option<RowId>) {
+        self.watches.note(hash.whole(), over);
+    }
+
+    /// The entry of a row is gone, for whatever reason.
+    pub(crate) fn note_end(&mut self, row: RowId) {
+        self.watches.forget(row);
     }
 
     /// A closure is about to run once more, on this thread, and is shown the entry of that row, or none.

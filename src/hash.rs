@@ -10,7 +10,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::num::NonZeroU8;
 
-/// A mixed 64-bit hash, from which shard, bucket and tag are cut. They share no bits.
+/// A mixed 64-bit hash, from which shard, bucket and tag are cut. They share no bits, in a table of up to 2^24 buckets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct HashBits(u64);
 
@@ -60,18 +60,29 @@ impl HashBits {
         (self.0 >> (48 - log2)) as usize
     }
 
-    /// Bits 0 to 31, of which the highest are the home bucket in a table of any size. Kept in the row. (In models the lowest:
-    /// it is by those that their keys were chosen.)
+    /// Bits 0 to 31, of which the highest are the home bucket in a table of any size. Kept in the row and in the node. (In models the
+    /// lowest, and eight more for the tag: it is by those that their keys were chosen.)
     #[inline]
     pub(crate) fn home(self) -> u32 {
-        if cfg!(tidewheel_loom) { (self.0 as u32).reverse_bits() } else { self.0 as u32 }
+        if cfg!(tidewheel_loom) {
+            (self.0 as u32).reverse_bits() & !0xFF | u32::from((self.0 >> 32) as u8)
+        } else {
+            self.0 as u32
+        }
     }
 
-    /// Bits 32 to 39, never 0: that is an empty slot's tag.
+    /// That of its home.
     #[inline]
     pub(crate) fn tag(self) -> NonZeroU8 {
-        NonZeroU8::new((self.0 >> 32) as u8).unwrap_or(NonZeroU8::MIN)
+        tag_of(self.home())
     }
+}
+
+/// The tag of a home: its lowest bits, so that whoever knows a home can find the entry's slot. Never 0: that is an empty slot's tag. (A
+/// table of 2^24 buckets, the largest that a shard comes to by growth, leaves all of them to the tag.)
+#[inline]
+pub(crate) fn tag_of(home: u32) -> NonZeroU8 {
+    NonZeroU8::new(home as u8).unwrap_or(NonZeroU8::MIN)
 }
 
 /// The default hasher: ahash with keys from the operating system, drawn once per cache, so that nobody

@@ -6,7 +6,7 @@
 //! of the same sizes gets from a number to an address without a search. What a row's
 //! fields mean is not known here.
 //!
-//! A row is *live*, then *retired* (its number still means an entry to somebody), then *vacant*. New rows take
+//! A row keeps its number as long as its entry is there, however often that is replaced. New rows take
 //! low vacant numbers, so that the rest empties, and its memory can be given back.
 //!
 //! | file | what |
@@ -22,7 +22,7 @@ mod tests;
 
 pub(crate) use lists::{Chain, Link, Linked, Lists};
 
-use numbers::Numbers;
+pub(crate) use numbers::Numbers;
 use std::fmt;
 use std::ops::{Index, IndexMut, Range};
 
@@ -88,13 +88,13 @@ pub(crate) const fn chunk_size(chunk: usize) -> usize {
     1 << (FIRST_BITS as usize + chunk)
 }
 
-/// A row, and where rows of its kind are kept.
-pub(crate) trait Row: Sized {
+/// What is kept by the numbers of rows.
+pub(crate) trait Kept: Sized {
     type Memory: Memory<Self>;
+}
 
-    /// A row that is not live: its link is [`Link::GONE`].
-    const GONE: Self;
-
+/// A row.
+pub(crate) trait Row: Kept {
     /// One of the row's links, always the same, which says whether the row is live.
     fn link(&self) -> &Link;
     fn link_mut(&mut self) -> &mut Link;
@@ -139,6 +139,15 @@ pub(crate) struct Booked {
     pub(crate) warned: u16,
 }
 
+/// A row's place in the policy's queues. Beside the rows, since not every cache has them; numbers throughout, too.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Queued {
+    pub(crate) link: Link,
+    /// As whoever keeps it packs it.
+    pub(crate) since: u32,
+}
+
 /// A slab of rows.
 pub(crate) struct Rows<T: Row> {
     memory: T::Memory,
@@ -154,22 +163,11 @@ impl<T: Row> Rows<T> {
     /// Puts `row` into the slab; gives it back if there is no number left for it (2^27 are in use).
     #[inline]
     pub(crate) fn insert(&mut self, row: T) -> Result<RowId, T> {
-        debug_assert!(!row.link().is_gone(), "a live row must not look like one that is not");
+        debug_assert!(!row.link().is_vacant(), "a live row must not look like one that is not");
         let Some(id) = self.take() else { return Err(row) };
         *self.memory.get_mut(id) = row;
         self.live += 1;
         Ok(id)
-    }
-
-    /// Gives a live row another number. The old one is that of a retired row. Whoever keeps lists of rows is told next
-    /// ([`Lists::renumbered`]). `None` if there is no number left.
-    #[inline]
-    pub(crate) fn renumber(&mut self, old: RowId) -> Option<RowId> {
-        let new = self.take()?;
-        let row = std::mem::replace(self.memory.get_mut(old), T::GONE);
-        debug_assert!(!row.link().is_gone(), "row {} is not live", old.0);
-        *self.memory.get_mut(new) = row;
-        Some(new)
     }
 
     #[inline]
@@ -189,23 +187,14 @@ impl<T: Row> Rows<T> {
         self.numbers.take()
     }
 
-    /// The row is not live any more. It must have left every list. Its number stays taken.
+    /// The row's entry is gone. It must have left every list. Its number is vacant.
     #[inline]
-    pub(crate) fn retire(&mut self, id: RowId) {
+    pub(crate) fn remove(&mut self, id: RowId) {
         let link = self.memory.get_mut(id).link_mut();
-        assert!(!link.is_gone(), "row {} was retired twice", id.0);
-        debug_assert!(!link.is_linked(), "row {} was retired while in a list", id.0);
-        *link = Link::GONE;
-        self.live -= 1;
-    }
-
-    /// The number of a retired row means nothing to anybody any more.
-    #[inline]
-    pub(crate) fn vacate(&mut self, id: RowId) {
-        let link = self.memory.get_mut(id).link_mut();
-        assert!(!link.is_vacant(), "number {} was given back twice", id.0);
-        debug_assert!(link.is_gone(), "row {} is vacant and live", id.0);
+        assert!(!link.is_vacant(), "row {} was removed twice", id.0);
+        debug_assert!(!link.is_linked(), "row {} was removed while in a list", id.0);
         *link = Link::VACANT;
+        self.live -= 1;
         self.numbers.give(id);
     }
 
@@ -223,7 +212,7 @@ impl<T: Row> Rows<T> {
 
     /// The row, if it is live.
     pub(crate) fn get(&self, id: RowId) -> Option<&T> {
-        (self.numbers.is_taken(id) && !self.memory.get(id).link().is_gone()).then(|| self.memory.get(id))
+        (self.numbers.is_taken(id) && !self.memory.get(id).link().is_vacant()).then(|| self.memory.get(id))
     }
 
     pub(crate) fn contains(&self, id: RowId) -> bool {
@@ -235,7 +224,7 @@ impl<T: Row> Rows<T> {
         self.live
     }
 
-    /// The row with the lowest number from `from` on that is live, retired, or vacant and about to be used.
+    /// The row with the lowest number from `from` on that is live, or vacant and about to be used.
     pub(crate) fn next_taken(&self, from: RowId) -> Option<RowId> {
         self.numbers.next_taken(from)
     }
@@ -279,7 +268,7 @@ impl<T: Row> Index<RowId> for Rows<T> {
     #[inline]
     fn index(&self, id: RowId) -> &T {
         let row = self.memory.get(id);
-        debug_assert!(!row.link().is_gone(), "row {} is not live", id.0);
+        debug_assert!(!row.link().is_vacant(), "row {} is not live", id.0);
         row
     }
 }
@@ -288,7 +277,7 @@ impl<T: Row> IndexMut<RowId> for Rows<T> {
     #[inline]
     fn index_mut(&mut self, id: RowId) -> &mut T {
         let row = self.memory.get_mut(id);
-        debug_assert!(!row.link().is_gone(), "row {} is not live", id.0);
+        debug_assert!(!row.link().is_vacant(), "row {} is not live", id.0);
         row
     }
 }

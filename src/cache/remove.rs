@@ -170,7 +170,7 @@ where
         let terms = &self.parts().terms;
         let pin = Pin::new();
         let Some(node) = shard.visible::<false>(&terms.clock, hash, is_key, &pin) else { return Ok(None) };
-        let mut round = rounds.begin((hash, shard), Some(node), &pin);
+        let mut round = rounds.begin((hash, shard), Some(node));
         if !keep(node) {
             return Ok(None);
         }

@@ -8,7 +8,7 @@
 use crate::flight::{Ticket, Watching};
 use crate::hash::HashBits;
 use crate::shard::Shard;
-use crate::table::{Node, Pin};
+use crate::table::Node;
 
 /// So many rounds may be lost to the code that runs within. (What writes its own key once, or twice, may have its reason.)
 const OWN: u32 = 2;
@@ -41,9 +41,8 @@ impl Rounds {
         &self,
         (hash, shard): (HashBits, &'c Shard<K, V>),
         shown: Option<&Node<K, V>>,
-        pin: &Pin,
     ) -> Option<Round<'c, K, V>> {
-        self.is_again.then(|| Round::watch((hash, shard), shown, pin))
+        self.is_again.then(|| Round::watch((hash, shard), shown))
     }
 
     /// It was lost: what was shown is not there any more. The rounds so far.
@@ -73,8 +72,8 @@ impl Rounds {
 impl<'c, K, V> Round<'c, K, V> {
     #[cold]
     #[inline(never)]
-    fn watch((hash, shard): (HashBits, &'c Shard<K, V>), shown: Option<&Node<K, V>>, pin: &Pin) -> Self {
-        Self { shard, watching: Some(shard.watch(hash, shown, pin)) }
+    fn watch((hash, shard): (HashBits, &'c Shard<K, V>), shown: Option<&Node<K, V>>) -> Self {
+        Self { shard, watching: Some(shard.watch(hash, shown)) }
     }
 
     /// The user code of the round has run. What the call itself does after that is not that code's doing.

@@ -79,7 +79,7 @@ where
             let pin = Pin::new();
             let (key, value) = offered.as_ref().expect(OFFERED);
             let old = shard.visible::<false>(&terms.clock, hash, same_as(key), &pin);
-            let mut round = rounds.begin((hash, shard), old, &pin);
+            let mut round = rounds.begin((hash, shard), old);
             let seen = old.map(|node| see(node.value()));
             let ruling = match (expiry, old) {
                 (None, _) => Ruling::NONE,
@@ -117,7 +117,7 @@ where
             let Some(node) = shard.visible::<false>(&terms.clock, hash, same_as(key), &pin) else {
                 return (Replaced::Gone, Chores::none());
             };
-            let mut round = rounds.begin((hash, shard), Some(node), &pin);
+            let mut round = rounds.begin((hash, shard), Some(node));
             let ruling = match life {
                 Life::Keep => Ruling::Keep,
                 _ => self.updated(expiry, (key, value), node),

@@ -212,7 +212,7 @@ where
     ) -> Option<Lost> {
         let shard = self.shard(hash);
         let alive = self.visible_from(hash, node, pin)?;
-        let mut round = rounds.begin((hash, shard), Some(alive), pin);
+        let mut round = rounds.begin((hash, shard), Some(alive));
         if keep(alive.key(), alive.value()) {
             return None;
         }

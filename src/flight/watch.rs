@@ -14,7 +14,7 @@ pub(super) struct Watches(Vec<Watch>);
 
 struct Watch {
     ticket: Ticket,
-    /// The row of the entry that the closure was shown; `None` if there was none.
+    /// The row of the entry that the closure was shown; `None` if there was none, or that has gone.
     shown: Option<RowId>,
     /// `None` as long as nobody has written.
     by_own: Option<bool>,
@@ -70,11 +70,15 @@ impl Watches {
 
     /// A key of this hash is being written or removed; `over` is the row of its entry, if it has one. Rows tell keys of one
     /// hash from each other. Where there is no entry, it may be a key whose entry was shown, and has gone since.
-    pub(super) fn note(&mut self, hash: u64, over: Option<RowId>, is_live: impl Fn(RowId) -> bool) {
-        for watch in self.0.iter_mut().filter(|watch| watch.ticket.hash == hash) {
-            if watch.shown == over || over.is_none() && !watch.shown.is_some_and(&is_live) {
-                watch.note();
-            }
+    pub(super) fn note(&mut self, hash: u64, over: Option<RowId>) {
+        let those = self.0.iter_mut().filter(|watch| watch.ticket.hash == hash && watch.shown == over);
+        those.for_each(Watch::note);
+    }
+
+    /// The entry of a row is gone, and the row may be another's next.
+    pub(super) fn forget(&mut self, row: RowId) {
+        for watch in self.0.iter_mut().filter(|watch| watch.shown == Some(row)) {
+            watch.shown = None;
         }
     }
 

@@ -49,9 +49,10 @@ pub(crate) use bid::{Bid, taken};
 pub(crate) use border::Border;
 
 use crate::column::Column;
-use crate::rows::{Link, Linked, Lists, RowId};
+use crate::rows::{Kept, Link, Linked, Lists, Memory, Queued, RowId};
 use crate::sync::Arc;
 use ghost::Ghost;
+use std::ops::{Index, IndexMut, Range};
 
 /// Which entry goes when a cache is full.
 ///
@@ -104,26 +105,38 @@ const YOUNG: u64 = 10;
 /// A weight counts as this many times the mean at most, and as one part in so many at least.
 const EXTREME: u64 = 16;
 
-/// A row's place in the queues.
-#[derive(Clone, Copy, PartialEq)]
-struct Queued {
-    link: Link,
-    /// When it came into its queue, or the hand passed it, in misses; and in the lowest bit which queue it is.
-    since: u32,
+/// Where rows are in the queues. `Queued::since` says when a row came into its queue, or the hand passed it, in misses; and in the lowest
+/// bit which queue it is.
+struct Places(Box<<Queued as Kept>::Memory>);
+
+impl Index<RowId> for Places {
+    type Output = Queued;
+
+    #[inline]
+    fn index(&self, row: RowId) -> &Queued {
+        self.0.get(row)
+    }
+}
+
+impl IndexMut<RowId> for Places {
+    #[inline]
+    fn index_mut(&mut self, row: RowId) -> &mut Queued {
+        self.0.get_mut(row)
+    }
 }
 
 /// The chain of the queues.
 struct InQueue;
 
-impl Linked<InQueue> for Column<Queued> {
+impl Linked<InQueue> for Places {
     #[inline]
     fn link(&self, row: RowId) -> &Link {
-        &self.get_ref(row).link
+        &self[row].link
     }
 
     #[inline]
     fn link_mut(&mut self, row: RowId) -> &mut Link {
-        &mut self.get_mut(row).link
+        &mut self[row].link
     }
 
     fn live_link(&self, row: RowId) -> Option<&Link> {
@@ -146,7 +159,7 @@ pub(crate) struct Policy {
     /// With an account: how often another shard gave something for a large entry since this one gave anything.
     passed_over: u32,
     queues: Lists<InQueue>,
-    rows: Column<Queued>,
+    rows: Places,
     weights: Column<u32>,
     len: [u64; 2],
     weight: [u64; 2],
@@ -177,7 +190,7 @@ impl Policy {
             shards: shards as u64,
             passed_over: 0,
             queues: Lists::new(2),
-            rows: Column::new(Queued { link: Link::LOOSE, since: 0 }),
+            rows: Places(Box::new(Memory::new())),
             weights: Column::new(1),
             len: [0; 2],
             weight: [0; 2],
@@ -230,7 +243,10 @@ impl Policy {
         if self.account.is_some() {
             self.spend(0, weight);
         }
-        self.rows.get_mut(row).link = Link::LOOSE;
+        if !self.rows.0.has_chunk(row.chunk()) {
+            self.rows.0.add_chunk(row.chunk());
+        }
+        self.rows[row].link = Link::LOOSE;
         if weight == 0 {
             return 0;
         }
@@ -270,7 +286,7 @@ impl Policy {
             return false;
         }
         let Some(next) = self.queues.front(MAIN) else { return true };
-        let idle = self.now.wrapping_sub(self.rows.get_ref(next).since >> 1) & (u32::MAX >> 1);
+        let idle = self.now.wrapping_sub(self.rows[next].since >> 1) & (u32::MAX >> 1);
         let mean = (self.weight() / self.len().max(1)).max(1);
         let weight = u64::from(weight).clamp(mean / EXTREME, mean * EXTREME);
         MARGIN_TENTHS * u128::from(age) * u128::from(weight) < 10 * u128::from(idle) * u128::from(mean)
@@ -282,7 +298,7 @@ impl Policy {
         if self.account.is_some() {
             self.spend(self.weights.get(row), 0);
         }
-        let is_victim = !self.rows.get_ref(row).link.is_linked();
+        let is_victim = !self.rows[row].link.is_linked();
         if !is_victim {
             self.leave_queue(row);
         }
@@ -297,26 +313,31 @@ impl Policy {
         };
     }
 
-    /// The entry of `old` has another row, `new`, and another weight, for which there is room.
-    pub(crate) fn renumbered(&mut self, old: RowId, new: RowId, weight: u32) {
-        let before = self.weights.get(old);
+    /// The entry of a row weighs so much from now on, for which there is room. The row keeps its place, unless it was pinned or is now.
+    #[inline]
+    pub(crate) fn reweigh(&mut self, row: RowId, weight: u32) {
+        let before = self.weights.get(row);
+        if before != weight {
+            self.reweigh_from(row, before, weight);
+        }
+    }
+
+    #[inline(never)]
+    fn reweigh_from(&mut self, row: RowId, before: u32, weight: u32) {
         if self.account.is_some() {
             self.spend(before, weight);
         }
-        let before = u64::from(before);
-        self.weights.set(new, weight);
-        let queued = std::mem::replace(&mut self.rows.get_mut(old).link, Link::LOOSE);
-        let since = self.rows.get_ref(old).since;
-        *self.rows.get_mut(new) = Queued { link: queued, since };
+        self.weights.set(row, weight);
+        let Queued { link, since } = self.rows[row];
         // A row that was pinned was in no queue: what it says is from another time.
         let queue = if self.kind == EvictionPolicy::Adaptive { queue_of(since) } else { MAIN };
-        if self.queues.renumbered(&mut self.rows, new) {
-            self.weight[queue] = self.weight[queue] - before + u64::from(weight);
+        if link.is_linked() {
+            self.weight[queue] = self.weight[queue] - u64::from(before) + u64::from(weight);
             if weight == 0 {
-                self.pull(new);
+                self.pull(row);
             }
-        } else if weight != 0 {
-            self.push(queue, new);
+        } else {
+            self.push(queue, row);
         }
     }
 
@@ -367,22 +388,24 @@ impl Policy {
 
     fn push(&mut self, queue: usize, row: RowId) {
         self.queues.push_back(&mut self.rows, queue, row);
-        self.rows.get_mut(row).since = self.now << 1 | queue as u32;
+        self.rows[row].since = self.now << 1 | queue as u32;
         self.len[queue] += 1;
         self.weight[queue] += u64::from(self.weights.get(row));
     }
 
     fn pull(&mut self, row: RowId) {
-        let queue = queue_of(self.rows.get_ref(row).since);
+        let queue = queue_of(self.rows[row].since);
         self.queues.unlink(&mut self.rows, row);
         self.len[queue] -= 1;
         self.weight[queue] -= u64::from(self.weights.get(row));
     }
 
-    /// Gives back the memory of rows that are vacant: `count` from `first` on.
-    pub(crate) fn forget(&mut self, first: RowId, count: usize) {
-        self.rows.forget(first, count);
-        self.weights.forget(first, count);
+    /// Gives back the memory of rows that are vacant: some places of a chunk, or all of it.
+    pub(crate) fn forget(&mut self, chunk: usize, places: Range<usize>) {
+        self.weights.forget(RowId::at(chunk, places.start), places.len());
+        if self.rows.0.has_chunk(chunk) {
+            self.rows.0.discard(chunk, places);
+        }
     }
 
     /// Gives back the ghost's memory, if it is for much more entries than there are.
@@ -402,12 +425,7 @@ impl Policy {
         for queue in [SMALL, MAIN] {
             let mut weight = 0;
             let len = self.queues.check(&self.rows, queue, |row| {
-                assert_eq!(
-                    queue_of(self.rows.get_ref(row).since),
-                    queue,
-                    "row {} and its queue",
-                    row.index()
-                );
+                assert_eq!(queue_of(self.rows[row].since), queue, "row {} and its queue", row.index());
                 assert_ne!(self.weights.get(row), 0, "row {} is in a queue and pinned", row.index());
                 weight += u64::from(self.weights.get(row));
             });
@@ -417,7 +435,7 @@ impl Policy {
         }
         let mut pinned = 0;
         for row in live {
-            let linked = self.rows.get_ref(row).link.is_linked();
+            let linked = self.rows[row].link.is_linked();
             assert_eq!(linked, self.weights.get(row) != 0, "row {}, its queue and its weight", row.index());
             if linked {
                 queued -= 1;

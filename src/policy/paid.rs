@@ -76,7 +76,7 @@ impl Policy {
 
     /// Takes a row out of its queue, so that it is not chosen; whether it was in one.
     pub(crate) fn set_aside(&mut self, row: RowId) -> bool {
-        let is_queued = self.rows.get_ref(row).link.is_linked();
+        let is_queued = self.rows[row].link.is_linked();
         if is_queued {
             self.pull(row);
         }
@@ -85,7 +85,7 @@ impl Policy {
 
     /// Puts it back, as one that has just come.
     pub(crate) fn put_back(&mut self, row: RowId) {
-        let queue = super::queue_of(self.rows.get_ref(row).since);
+        let queue = super::queue_of(self.rows[row].since);
         self.push(queue, row);
     }
 }

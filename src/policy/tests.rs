@@ -11,7 +11,7 @@ struct Kept(HashMap<RowId, u8>);
 
 impl Entries for Kept {
     fn hash(&self, row: RowId) -> u32 {
-        row.index().wrapping_mul(0x9E37_79B9)
+        (row.dense() as u32).wrapping_mul(0x9E37_79B9)
     }
 
     fn lower(&mut self, row: RowId, by: u8) -> u8 {
@@ -22,8 +22,10 @@ impl Entries for Kept {
     }
 }
 
-fn row(index: u32) -> RowId {
-    RowId::from_index(index)
+/// The row of which so many come before it.
+fn row(dense: u32) -> RowId {
+    let chunk = (dense / 64 + 1).ilog2();
+    RowId::at(chunk as usize, (dense - 64 * ((1 << chunk) - 1)) as usize)
 }
 
 fn policy(kind: EvictionPolicy, capacity: u64) -> Policy {
@@ -37,7 +39,7 @@ fn put(policy: &mut Policy, kept: &mut Kept, rows: impl IntoIterator<Item = u32>
         while policy.is_too_much(1) {
             let victim = policy.victim(kept).expect("something weighs");
             kept.0.remove(&victim);
-            gone.push(victim.index());
+            gone.push(victim.dense() as u32);
         }
         let hits = policy.admit(row(index), kept.hash(row(index)), 1);
         kept.0.insert(row(index), hits);
@@ -83,14 +85,14 @@ fn what_comes_again_soon_enough_is_proven() {
     let last = *gone.last().expect("it was full");
     put(&mut policy, &mut kept, [last]);
     assert_eq!(policy.len[MAIN] + policy.len[SMALL], 100);
-    let since = policy.rows.get_ref(row(last)).since;
+    let since = policy.rows[row(last)].since;
     assert_eq!(queue_of(since), MAIN, "away for ten misses, main idle for 1,900");
     assert_eq!(kept.0[&row(last)], 1);
     let long_gone = gone[0];
     assert!(!kept.0.contains_key(&row(long_gone)));
     let never_seen = 5000;
     put(&mut policy, &mut kept, [never_seen]);
-    assert_eq!(queue_of(policy.rows.get_ref(row(never_seen)).since), SMALL);
+    assert_eq!(queue_of(policy.rows[row(never_seen)].since), SMALL);
 }
 
 #[test]
@@ -160,7 +162,6 @@ proptest! {
     ) {
         let (mut policy, mut kept) = (policy(kind, 40), Kept::default());
         let mut weights = HashMap::new();
-        // Rows of replaced entries get other numbers.
         let mut row_of: HashMap<u32, RowId> = HashMap::new();
         let mut next = 0;
         for step in steps {
@@ -198,15 +199,10 @@ proptest! {
                     }
                 }
                 Step::Replace(key, weight) => {
-                    if let Some(&old) = row_of.get(&key) {
-                        if weight <= weights[&old] {
-                            next += 1;
-                            policy.renumbered(old, row(next), weight);
-                            let hits = kept.0.remove(&old).expect("it is there");
-                            kept.0.insert(row(next), hits);
-                            weights.remove(&old);
-                            weights.insert(row(next), weight);
-                            row_of.insert(key, row(next));
+                    if let Some(&row) = row_of.get(&key) {
+                        if weight <= weights[&row] {
+                            policy.reweigh(row, weight);
+                            weights.insert(row, weight);
                         }
                     }
                 }

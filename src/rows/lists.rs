@@ -5,10 +5,10 @@
 //!
 //! Invariants:
 //!
-//! 1. A link is loose, or that of a row that is not live, or one stop of a ring: `prev.next == next.prev ==
+//! 1. A link is loose, or that of a vacant row, or one stop of a ring: `prev.next == next.prev ==
 //!    self`. Every ring has exactly one stop that is no row but the list itself, whose number both neighbours
 //!    hold.
-//! 2. A row is retired only after it has left every list.
+//! 2. A row is removed only after it has left every list.
 
 use super::{Row, RowId, Rows};
 use std::marker::PhantomData;
@@ -17,10 +17,8 @@ use std::marker::PhantomData;
 const LIST: u32 = 1 << 31;
 /// In `Link::prev`: in no list.
 const LOOSE: u32 = u32::MAX;
-/// In `Link::prev`: the row is not live, but its number is taken.
-const GONE: u32 = u32::MAX - 1;
-/// In `Link::prev`: its number is vacant.
-const VACANT: u32 = u32::MAX - 2;
+/// In `Link::prev`: there is no row of this number.
+const VACANT: u32 = u32::MAX - 1;
 
 /// So many lists fit at most in one chain.
 const MAX_LISTS: usize = (VACANT - LIST) as usize;
@@ -39,8 +37,6 @@ pub(crate) struct Link {
 impl Link {
     /// In no list.
     pub(crate) const LOOSE: Self = Self { prev: LOOSE, next: LOOSE };
-    /// Of a row that is not live.
-    pub(crate) const GONE: Self = Self { prev: GONE, next: GONE };
     /// Of a row whose number is vacant.
     pub(super) const VACANT: Self = Self { prev: VACANT, next: VACANT };
 
@@ -48,12 +44,6 @@ impl Link {
     #[inline]
     pub(crate) const fn is_linked(&self) -> bool {
         self.prev < VACANT
-    }
-
-    /// Whether the row is not live.
-    #[inline]
-    pub(super) const fn is_gone(&self) -> bool {
-        self.prev == GONE || self.prev == VACANT
     }
 
     #[inline]
@@ -188,20 +178,6 @@ impl<C> Lists<C> {
                 rows.fetch(RowId::from_index(stop));
             }
         }
-    }
-
-    /// A row has got another number, and has taken its link along ([`Rows::renumber`], for instance): its neighbours are
-    /// told. The row keeps its place. Whether it is in a list at all.
-    #[inline]
-    pub(crate) fn renumbered(&mut self, rows: &mut impl Linked<C>, row: RowId) -> bool {
-        let link = rows.link(row);
-        if !link.is_linked() {
-            return false;
-        }
-        let &Link { prev, next } = link;
-        self.stop(rows, prev).next = row.index();
-        self.stop(rows, next).prev = row.index();
-        true
     }
 
     /// Moves all rows of `from`, in their order, behind the last row of `to`.

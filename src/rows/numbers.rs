@@ -24,7 +24,7 @@ const AT_HAND: usize = if cfg!(tidewheel_loom) { 1 } else { 256 };
 const GATHERED: usize = if cfg!(tidewheel_loom) { 1 } else { WORD };
 
 /// Numbers by chunk.
-pub(super) struct Numbers {
+pub(crate) struct Numbers {
     /// Vacant numbers whose bits are set. The last one is the next to be taken.
     at_hand: Vec<RowId>,
     chunks: Vec<Chunk>,
@@ -160,25 +160,25 @@ impl Block {
 }
 
 impl Numbers {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { at_hand: Vec::new(), chunks: Vec::new(), lowest: 0, trimming: (CHUNKS, 0), taken: 0, idle: 0 }
     }
 
     /// A number that was at hand, if there is one.
     #[inline]
-    pub(super) fn take(&mut self) -> Option<RowId> {
+    pub(crate) fn take(&mut self) -> Option<RowId> {
         self.at_hand.pop()
     }
 
     /// The number that is taken next, if one is at hand.
     #[inline]
-    pub(super) fn next(&self) -> Option<RowId> {
+    pub(crate) fn next(&self) -> Option<RowId> {
         self.at_hand.last().copied()
     }
 
     /// Gathers the lowest vacant numbers, if none is at hand, and says which: none if all there can be are taken.
     #[cold]
-    pub(super) fn gather(&mut self) -> &[RowId] {
+    pub(crate) fn gather(&mut self) -> &[RowId] {
         debug_assert!(self.at_hand.is_empty(), "there are some at hand");
         loop {
             let Some(chunk) = self.chunks.get_mut(self.lowest) else {
@@ -203,7 +203,7 @@ impl Numbers {
     }
 
     #[inline]
-    pub(super) fn give(&mut self, id: RowId) {
+    pub(crate) fn give(&mut self, id: RowId) {
         if id.chunk() <= self.lowest && self.at_hand.len() < AT_HAND {
             self.at_hand.push(id);
         } else {
@@ -223,12 +223,12 @@ impl Numbers {
     }
 
     /// Whether it is taken, or at hand.
-    pub(super) fn is_taken(&self, id: RowId) -> bool {
+    pub(crate) fn is_taken(&self, id: RowId) -> bool {
         self.chunks.get(id.chunk()).is_some_and(|chunk| chunk.is_taken(id.offset()))
     }
 
     /// The lowest number from `from` on that is taken, or at hand.
-    pub(super) fn next_taken(&self, from: RowId) -> Option<RowId> {
+    pub(crate) fn next_taken(&self, from: RowId) -> Option<RowId> {
         let mut offset = from.offset();
         for (index, chunk) in self.chunks.iter().enumerate().skip(from.chunk()) {
             while offset < chunk.size {
@@ -249,7 +249,7 @@ impl Numbers {
     }
 
     /// Whether a trim would find much: 256 numbers at least, and half as many as are taken.
-    pub(super) fn is_lean(&self) -> bool {
+    pub(crate) fn is_lean(&self) -> bool {
         self.idle >= WORTH && self.idle * WORD > self.taken / 2
     }
 
@@ -257,7 +257,7 @@ impl Numbers {
     /// last of all of a whole chunk, if all of it is vacant. Looks at so many numbers, in whole blocks (which, being
     /// a multiple of pages whatever is kept there, can be given back without a rest). False when all have been
     /// looked at; the next call begins anew.
-    pub(super) fn trim(&mut self, most: usize, mut vacant: impl FnMut(usize, Range<usize>)) -> bool {
+    pub(crate) fn trim(&mut self, most: usize, mut vacant: impl FnMut(usize, Range<usize>)) -> bool {
         while let Some(id) = self.at_hand.pop() {
             self.clear(id);
         }
@@ -312,7 +312,7 @@ impl Numbers {
     /// # Panics
     ///
     /// Panics where two counts disagree, or a hint passes a vacant number.
-    pub(super) fn check(&self) {
+    pub(crate) fn check(&self) {
         let (mut all, mut idle) = (0, 0);
         for (index, chunk) in self.chunks.iter().enumerate() {
             let most = chunk.block_size();

@@ -23,11 +23,11 @@ impl Default for Pair {
     }
 }
 
-impl Row for Pair {
+impl Kept for Pair {
     type Memory = Vec<Box<[Self]>>;
+}
 
-    const GONE: Self = Self { first: Link::GONE, second: Link::LOOSE, value: 0 };
-
+impl Row for Pair {
     fn link(&self) -> &Link {
         &self.first
     }
@@ -66,11 +66,6 @@ impl Chain<Pair> for Second {
     }
 }
 
-fn remove(rows: &mut Rows<Pair>, row: RowId) {
-    rows.retire(row);
-    rows.vacate(row);
-}
-
 #[test]
 fn growth_moves_no_row() {
     let mut rows = Rows::new();
@@ -102,25 +97,25 @@ fn a_number_is_taken_again_soon() {
     let mut rows = Rows::new();
     let ids: Vec<_> = (0..9000).map(|value| rows.insert(Pair::of(value)).ok().unwrap()).collect();
     for &at in &[8000, 70, 4500] {
-        remove(&mut rows, ids[at]);
+        rows.remove(ids[at]);
         rows.check();
     }
     let again: Vec<_> = (0..3).map(|_| rows.insert(Pair::of(0)).ok().unwrap()).collect();
     assert_eq!(again, [ids[4500], ids[70], ids[8000]]);
 }
 
-/// A few rows that stay, and are given other numbers again and again, do not stay where they were.
+/// A few that go and come again and again do not stay where they were.
 #[test]
 fn high_chunks_empty() {
     let mut rows = Rows::new();
     let mut ids: Vec<_> = (0..100_000).map(|value| rows.insert(Pair::of(value)).ok().unwrap()).collect();
     for id in ids.drain(..99_900) {
-        remove(&mut rows, id);
+        rows.remove(id);
     }
     for _ in 0..10 {
         for id in &mut ids {
-            let new = rows.renumber(*id).unwrap();
-            rows.vacate(*id);
+            let new = rows.insert(Pair::of(0)).ok().unwrap();
+            rows.remove(*id);
             *id = new;
         }
         rows.check();
@@ -135,7 +130,7 @@ fn what_is_vacant_is_given_back_and_can_be_taken_again() {
     let stays = |at: usize| at < 10 || at == 50_000 || at >= 99_990;
     for (at, &id) in ids.iter().enumerate() {
         if !stays(at) {
-            remove(&mut rows, id);
+            rows.remove(id);
         }
     }
     let mut given = 0;
@@ -164,21 +159,12 @@ fn what_is_vacant_is_given_back_and_can_be_taken_again() {
 }
 
 #[test]
-#[should_panic(expected = "retired twice")]
+#[should_panic(expected = "removed twice")]
 fn a_second_removal_is_noticed() {
     let mut rows = Rows::new();
     let row = rows.insert(Pair::of(1)).ok().unwrap();
-    rows.retire(row);
-    rows.retire(row);
-}
-
-#[test]
-#[should_panic(expected = "given back twice")]
-fn a_second_vacating_is_noticed() {
-    let mut rows = Rows::new();
-    let row = rows.insert(Pair::of(1)).ok().unwrap();
-    remove(&mut rows, row);
-    rows.vacate(row);
+    rows.remove(row);
+    rows.remove(row);
 }
 
 #[test]
@@ -201,7 +187,6 @@ enum Op {
     Unlink(usize, bool),
     Pop(usize, bool),
     Append(usize, usize, bool),
-    Renumber(usize),
     Trim(usize),
 }
 
@@ -214,7 +199,6 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (pick, any::<bool>()).prop_map(|(row, which)| Op::Unlink(row, which)),
         1 => (list.clone(), any::<bool>()).prop_map(|(list, which)| Op::Pop(list, which)),
         1 => (list.clone(), list, any::<bool>()).prop_map(|(from, to, which)| Op::Append(from, to, which)),
-        1 => pick.prop_map(Op::Renumber),
         1 => (0..200usize).prop_map(Op::Trim),
     ]
 }
@@ -249,13 +233,6 @@ impl<C: Chain<Pair>> Side<C> {
 
     fn pop(&mut self, rows: &mut Rows<Pair>, list: usize) {
         assert_eq!(self.lists.pop_front(rows, list), self.model[list].pop_front());
-    }
-
-    fn renumbered(&mut self, rows: &mut Rows<Pair>, old: RowId, new: RowId) {
-        self.lists.renumbered(rows, new);
-        for row in self.model.iter_mut().flatten().filter(|row| **row == old) {
-            *row = new;
-        }
     }
 
     fn append(&mut self, rows: &mut Rows<Pair>, from: usize, to: usize) {
@@ -293,9 +270,8 @@ proptest! {
                     first.unlink(&mut rows, row);
                     second.unlink(&mut rows, row);
                     assert_eq!(Some(rows[row].value), live.remove(&row.index()));
-                    rows.retire(row);
+                    rows.remove(row);
                     assert!(!rows.contains(row));
-                    rows.vacate(row);
                 }
                 Op::Push(pick, list, which) => if let Some(row) = picked(pick) {
                     if which { first.push(&mut rows, list, row) } else { second.push(&mut rows, list, row) }
@@ -308,16 +284,6 @@ proptest! {
                 }
                 Op::Append(from, to, which) => {
                     if which { first.append(&mut rows, from, to) } else { second.append(&mut rows, from, to) }
-                }
-                Op::Renumber(pick) => if let Some(row) = picked(pick) {
-                    let value = rows[row].value;
-                    let new = rows.renumber(row).unwrap();
-                    first.renumbered(&mut rows, row, new);
-                    second.renumbered(&mut rows, row, new);
-                    assert!(!rows.contains(row) && rows[new].value == value);
-                    rows.vacate(row);
-                    live.remove(&row.index());
-                    live.insert(new.index(), value);
                 }
                 Op::Trim(most) => {
                     rows.trim(most, |_, _| {});

@@ -61,16 +61,13 @@ impl Times {
     }
 }
 
-impl Times {
-    /// Where they end an entry whose value is written at `now`.
-    #[inline(always)]
-    pub(super) fn limit_of_value(self, now: Tick, terms: &Terms, home: u32) -> Tick {
-        let ttl = terms.jitter.shorten(self.ttl, home, now);
-        now.after(ttl).min(self.born.after(terms.max_age))
-    }
-}
-
 impl Terms {
+    /// The age that ends an entry, if one does.
+    #[inline]
+    pub(super) fn ages(&self) -> Option<Span> {
+        Some(self.max_age).filter(|age| *age != Span::ENDLESS)
+    }
+
     /// The end of an entry that is written or touched at `now`.
     #[inline]
     pub(super) fn ends(&self, now: Tick, limit: Tick, expiry: Tick) -> Ends {

@@ -22,24 +22,22 @@ impl<K, V> Shard<K, V> {
         ledger.flights.check();
         ledger.rows.check();
         let mut entries = Vec::new();
-        table.validate(
-            |row| ledger.home(row),
-            |row, node| {
-                assert!(ledger.rows.contains(row), "an entry names a row that is vacant");
-                let place = table.find_row(ledger.home(row), row);
-                assert!(std::ptr::eq(table.node(place), node), "two entries name one row");
-                let expires = node.deadline() < Tick::NEVER;
-                assert!(
-                    ledger.wheel.is_filed(&ledger.rows, row) || !expires,
-                    "an entry that can expire is not in the wheel"
-                );
-                // When one that is over from the start has to go depends on when it was written.
-                let over = node.deadline() <= Tick::LONG_AGO;
-                let needed = boundary(node.deadline()).max(ledger.wheel.next_due());
-                assert!(over || ledger.due.min(ledger.inherited) <= needed, "the reaper comes too late");
-                entries.push((ledger.home(row), row));
-            },
-        );
+        table.validate(|row, home, node| {
+            assert!(ledger.rows.contains(row), "an entry names a row that is vacant");
+            assert_eq!(ledger.home(row), home, "a row's home, and its entry's");
+            let place = table.find_row(home, row);
+            assert!(std::ptr::eq(table.node(place), node), "two entries name one row");
+            let expires = node.deadline() < Tick::NEVER;
+            assert!(
+                ledger.wheel.is_filed(&ledger.rows, row) || !expires,
+                "an entry that can expire is not in the wheel"
+            );
+            // When one that is over from the start has to go depends on when it was written.
+            let over = node.deadline() <= Tick::LONG_AGO;
+            let needed = boundary(node.deadline()).max(ledger.wheel.next_due());
+            assert!(over || ledger.due.min(ledger.inherited) <= needed, "the reaper comes too late");
+            entries.push((home, row));
+        });
         assert_eq!(entries.len(), ledger.rows.len(), "entries against rows");
         assert_eq!(entries.len(), self.len(), "entries against the gauge");
         // Equal keys have equal homes.

@@ -116,7 +116,7 @@ impl<K, V> Shard<K, V> {
         let weight = ledger.policy.as_ref().map_or(0, Policy::weight);
         let (sealed, moment) = table.stop(now, weight);
         let ripe = (sealed.is_some() && !is_helping())
-            .then(|| table.take_ripe(Some(HELP), |row| ledger.rows.vacate(row)))
+            .then(|| table.take_ripe(Some(HELP)))
             .filter(|ripe| !ripe.is_empty());
         let soon = Tick::start_of(now.second() + 1);
         let mut need = boundary(deadline).max(soon);
@@ -136,12 +136,10 @@ impl<K, V> Shard<K, V> {
             return;
         }
         let nested = HELPING.try_with(|helping| helping.replace(true)).unwrap_or(true);
-        let vacant = self.table.dispose(ripe);
+        let dropped = self.table.dispose(ripe);
         let _ = HELPING.try_with(|helping| helping.set(nested));
-        if !vacant.is_empty() {
-            let mut locked = self.table.lock();
-            let rows = &mut locked.parts().1.rows;
-            vacant.into_iter().for_each(|row| rows.vacate(row));
+        if !dropped.is_empty() {
+            self.table.lock().parts().0.vacate(dropped);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! more, nor a flight that would make one: whatever was loaded or computed until then is overtaken. So nothing of what was
 //! there before, and nothing that was made of it in place, is there afterwards.
 
-use super::write::{drop_expired, hand_out, take};
+use super::change::{drop_expired, hand_out, take};
 use super::{Chores, Shard, Terms};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::table::{Cursor, Unlinked};
@@ -60,7 +60,7 @@ impl Clearings {
     /// it is taken out.
     pub(crate) fn depart(&self) -> Departure<'_> {
         // ORDERING: Relaxed; a walk that has the lock after the entry was taken out counts as done after that. One that
-        // was done before the entry came is seen by whoever found that (Release in `Bucket::set_row`, Acquire in
+        // was done before the entry came is seen by whoever found that (Release in `Bucket::set_named`, Acquire in
         // `Bucket::named`).
         Departure { clearings: self, done: self.done.load(Ordering::Relaxed) }
     }
@@ -91,8 +91,8 @@ impl<K, V> Shard<K, V> {
         let now = terms.clock.now();
         let mut gone = 0;
         for _ in 0..LOOKS {
-            let rows = &ledger.rows;
-            let passed = table.walk(cursor, |row| rows[row].home, |row| rows.fetch(row), &mut met);
+            let passed = table.walk(cursor, &mut met);
+            met.iter().for_each(|&row| ledger.rows.fetch(row));
             ledger.flights.overtake_all(|home| passed.has_home(home));
             gone += met.len();
             for row in met.drain(..) {

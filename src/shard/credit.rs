@@ -14,7 +14,6 @@ use super::room::{HOLD, bid, evict_some};
 use super::write::Table;
 use super::{Chores, Ledger, Shard, Terms};
 use crate::policy::{Account, Bid, Policy};
-use crate::rows::RowId;
 use crate::sync::MutexGuard;
 use crate::table::Place;
 use crate::time::Tick;
@@ -124,12 +123,12 @@ impl<K, V> Shard<K, V> {
     pub(super) fn pay<A: Around<K, V>>(
         &self,
         books: (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
-        (place, weight): (Option<Place>, u32),
+        (place, weight): (Option<Place<K, V>>, u32),
         credit: &mut Credit<'_, K, V, A>,
     ) -> Result<(), Box<Short<K, V>>> {
         let terms = credit.around.terms();
         if terms.weighed {
-            self.pay_for_weight(terms, books, (place.map(Place::row), weight), &mut credit.held)
+            self.pay_for_weight(terms, books, (place, weight), &mut credit.held)
         } else {
             Ok(())
         }
@@ -140,9 +139,10 @@ impl<K, V> Shard<K, V> {
         &self,
         terms: &Terms,
         (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
-        (replaced, weight): (Option<RowId>, u32),
+        (replaced, weight): (Option<Place<K, V>>, u32),
         held: &mut Option<Box<Held<'_, K, V>>>,
     ) -> Result<(), Box<Short<K, V>>> {
+        let replaced = replaced.map(|place| table.row(place));
         let Some(policy) = &mut ledger.policy else { return Ok(()) };
         if policy.refuses(weight) {
             return Ok(());

@@ -1,16 +1,17 @@
 //! Freshness: from when on a value is old enough to be loaded anew, and who does it.
 //!
-//! A word for each row, beside the rows and outside the lock: the tick from which its value is due. Whoever reads an entry
+//! A word for each node, beside the nodes and outside the lock: the tick from which its value is due. Whoever reads an entry
 //! that is, claims it by compare-and-swap, so that of all readers one loads it, and the others are served the old value
-//! without so much as a lock. In caches with a `refresh_after` alone. Knows rows as numbers, and loads nothing.
+//! without so much as a lock. In caches with a `refresh_after` alone. Knows nodes as numbers, and loads nothing.
 //!
 //! A number goes with one node until nobody looks at that any more, so a reader's claim is about the node that it saw.
 //! A late word about a number that has been used again is possible, and does no harm: a value is loaded a little too
 //! early, or once more.
 
-use crate::rows::{CHUNKS, RowId, chunk_size};
+use crate::rows::{CHUNKS, chunk_size};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, OnceLock};
+use crate::table::Named;
 use crate::time::{Span, Tick};
 
 /// When values are due, and by which age.
@@ -34,17 +35,17 @@ impl Fresh {
         }
     }
 
-    fn word(&self, row: RowId) -> Option<&AtomicU64> {
-        self.due[row.chunk()].get()?.get(row.offset())
+    fn word(&self, named: Named) -> Option<&AtomicU64> {
+        self.due[named.chunk()].get()?.get(named.offset())
     }
 
     /// A value is written at `now`. Under the lock, before its node can be found.
-    pub(super) fn start(&self, row: RowId, now: Tick) {
-        let chunk = self.due[row.chunk()]
-            .get_or_init(|| (0..chunk_size(row.chunk())).map(|_| AtomicU64::new(CLAIMED)).collect());
-        // ORDERING: Relaxed; a reader has the row's number from a node that it found with Acquire (`Bucket::named`), and
+    pub(super) fn start(&self, named: Named, now: Tick) {
+        let chunk = self.due[named.chunk()]
+            .get_or_init(|| (0..chunk_size(named.chunk())).map(|_| AtomicU64::new(CLAIMED)).collect());
+        // ORDERING: Relaxed; a reader has the number from a node that it found with Acquire (`Bucket::named`), and
         // that is published with Release after this.
-        chunk[row.offset()].store(now.after(self.after).as_nanos(), Ordering::Relaxed);
+        chunk[named.offset()].store(now.after(self.after).as_nanos(), Ordering::Relaxed);
     }
 
     /// In a fork's child: what somebody is at may be what nobody is at any more. It is due. (So are numbers that nothing is
@@ -58,41 +59,47 @@ impl Fresh {
         }
     }
 
-    /// Claims a row's value, if it is due. One of all who ask at the same time has it.
-    pub(super) fn claim(self: &Arc<Self>, row: RowId, now: Tick) -> Option<Claim> {
-        self.claim_due(row, now, |due| due <= now.as_nanos())
+    /// Claims a node's value, if it is due. One of all who ask at the same time has it.
+    pub(super) fn claim(self: &Arc<Self>, named: Named, now: Tick) -> Option<Claim> {
+        self.claim_due(named, now, |due| due <= now.as_nanos())
     }
 
     /// The same, due or not.
-    pub(super) fn claim_at_once(self: &Arc<Self>, row: RowId, now: Tick) -> Option<Claim> {
-        self.claim_due(row, now, |due| due != CLAIMED)
+    pub(super) fn claim_at_once(self: &Arc<Self>, named: Named, now: Tick) -> Option<Claim> {
+        self.claim_due(named, now, |due| due != CLAIMED)
     }
 
     #[inline]
-    fn claim_due(self: &Arc<Self>, row: RowId, now: Tick, is_due: impl FnOnce(u64) -> bool) -> Option<Claim> {
-        let word = self.word(row)?;
+    fn claim_due(
+        self: &Arc<Self>,
+        named: Named,
+        now: Tick,
+        is_due: impl FnOnce(u64) -> bool,
+    ) -> Option<Claim> {
+        let word = self.word(named)?;
         // ORDERING: Relaxed; nothing but the word itself is read by it. See `start`.
         let due = word.load(Ordering::Relaxed);
         // ORDERING: Relaxed, both; who has the claim is decided by the word alone.
         let is_ours =
             is_due(due) && word.compare_exchange(due, CLAIMED, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        is_ours.then(|| Claim { fresh: Arc::clone(self), row, again: now.after(self.again_after) })
+        is_ours.then(|| Claim { fresh: Arc::clone(self), named, again: now.after(self.again_after) })
     }
 }
 
 /// The right to load a value anew. Dropped, it is due again some time later.
 pub(crate) struct Claim {
     fresh: Arc<Fresh>,
-    row: RowId,
+    named: Named,
     again: Tick,
 }
 
 impl Claim {
-    /// Whether the row's value is still the one that was claimed. (Or one that took its number and was claimed in its turn: that is
+    /// Whether the node is still the one that was claimed. (Or one that took its number and was claimed in its turn: that is
     /// old, too.) Under the lock.
-    pub(super) fn is_of(&self, row: RowId) -> bool {
+    pub(super) fn is_of(&self, named: Named) -> bool {
         // ORDERING: Relaxed; nothing but the word itself is read by it, and the lock orders it after `start`.
-        row == self.row && self.fresh.word(row).is_some_and(|word| word.load(Ordering::Relaxed) == CLAIMED)
+        named == self.named
+            && self.fresh.word(named).is_some_and(|word| word.load(Ordering::Relaxed) == CLAIMED)
     }
 
     /// Another value took its place, or it is gone.
@@ -108,7 +115,7 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if let (Some(word), true) = (self.fresh.word(self.row), self.again != Tick::NEVER) {
+        if let (Some(word), true) = (self.fresh.word(self.named), self.again != Tick::NEVER) {
             // ORDERING: Relaxed, both; as in `claim`. If there is another word by now, the number has been used again.
             let _ =
                 word.compare_exchange(CLAIMED, self.again.as_nanos(), Ordering::Relaxed, Ordering::Relaxed);

@@ -2,8 +2,9 @@
 //!
 //! Always a bounded part of it, beside what they came for.
 
+use super::change::take_expired;
 use super::chores::is_helping;
-use super::write::{Table, take_expired};
+use super::write::Table;
 use super::{Ledger, Shard, Terms};
 use crate::rows::RowId;
 use crate::sync::thread_local;
@@ -126,7 +127,7 @@ impl<K, V> Shard<K, V> {
         let ripe = {
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();
-            let ripe = table.take_ripe(Some(CATCH_UP), |row| ledger.rows.vacate(row));
+            let ripe = table.take_ripe(Some(CATCH_UP));
             self.publish(&table, ledger);
             ripe
         };

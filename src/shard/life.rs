@@ -20,7 +20,7 @@
 //! about a read) asks `Terms::ends` at once, or `Terms::idle_deadline` where that is all there is.
 
 use super::bounds::Ends;
-use super::{Ledger, Ruling, Terms, Times};
+use super::{Ledger, Ruling, Terms, Times, unpack};
 use crate::rows::RowId;
 use crate::time::{Birth, Span, Tick};
 
@@ -39,6 +39,23 @@ pub(crate) enum Lasting {
     Given(Span),
 }
 
+/// The times and the ends of an entry whose value is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Written {
+    pub(super) ttl: Span,
+    /// `None`: as it was.
+    pub(super) born: Option<Birth>,
+    pub(super) ends: Ends,
+}
+
+impl Written {
+    /// The times of an entry that is new at `now`.
+    #[inline]
+    pub(super) fn times(&self, now: Tick) -> Times {
+        Times { ttl: self.ttl, born: self.born.unwrap_or(Birth::at(now)) }
+    }
+}
+
 impl<K, V> Ledger<K, V> {
     /// The times, and the ends, of an entry whose value is written at `now` under a key with this home: over a live one,
     /// given by its row and its deadline before, or where there is none.
@@ -49,23 +66,29 @@ impl<K, V> Ledger<K, V> {
         (now, home): (Tick, u32),
         over: Option<(RowId, Tick)>,
         (lasting, ruling): (Lasting, Ruling),
-    ) -> (Times, Ends) {
-        let new = |ttl| Times { ttl, born: Birth::at(now) };
-        let times = match (lasting, over) {
-            (Lasting::New(ttl), _) | (Lasting::Given(ttl), None) => new(ttl),
-            (Lasting::Moved(times, _), _) => times,
-            (Lasting::Restarted | Lasting::Kept, Some((row, _))) => self.times(row),
-            (Lasting::Restarted | Lasting::Kept, None) => new(terms.ttl),
-            (Lasting::Given(ttl), Some((row, _))) => Times { ttl, ..self.times(row) },
+    ) -> Written {
+        let new = Some(Birth::at(now));
+        let (ttl, born) = match (lasting, over) {
+            (Lasting::New(ttl), _) | (Lasting::Given(ttl), None) => (ttl, new),
+            (Lasting::Moved(times, _), _) => (times.ttl, Some(times.born)),
+            (Lasting::Restarted | Lasting::Kept, Some((row, _))) => (self.ttls.get(row), None),
+            (Lasting::Restarted | Lasting::Kept, None) => (terms.ttl, new),
+            (Lasting::Given(ttl), Some(_)) => (ttl, None),
         };
         if !matches!((lasting, over), (Lasting::Restarted | Lasting::Kept, Some(_))) {
             // Before anybody can find it. (Of what is there it was noted.)
-            terms.note(times.ttl);
+            terms.note(ttl);
         }
         let limit = match (lasting, over) {
             (Lasting::Kept, Some((_, before))) if !terms.reads_count => before,
             (Lasting::Kept, Some((row, _))) => self.limit(terms, row),
-            _ => times.limit_of_value(now, terms, home),
+            _ => {
+                let lasting = terms.jitter.shorten(ttl, home, now);
+                // Where age ends nothing, the row is not looked at for it: that is a miss.
+                let row_born = || over.map_or(Birth::at(now), |(row, _)| unpack(self.rows[row].born));
+                let aged = terms.ages().map_or(Tick::NEVER, |age| born.unwrap_or_else(row_born).after(age));
+                now.after(lasting).min(aged)
+            }
         };
         let expiry = match (ruling, lasting, over) {
             (Ruling::After(span), ..) => now.after(span),
@@ -75,6 +98,6 @@ impl<K, V> Ledger<K, V> {
             // Does not come: what was said of a live entry counts for that one alone. There is nothing to keep: it is over.
             (Ruling::Keep, _, None) => now,
         };
-        (times, terms.ends(now, limit, expiry))
+        Written { ttl, born, ends: terms.ends(now, limit, expiry) }
     }
 }

@@ -38,8 +38,8 @@ impl<K: Eq, V> Shard<K, V> {
         let mut now = terms.clock.now();
         for _ in 0..HOLD {
             let Some(next) = waiting.last() else { return };
-            let place = ledger.find(&table, next.hash, same_as(&next.entry.0));
-            ledger.overtake(next.hash, place, same_as(&next.entry.0));
+            let place = table.find(next.hash, same_as(&next.entry.0));
+            ledger.overtake(&table, next.hash, place, same_as(&next.entry.0));
             if let Err(short) = self.pay((&mut table, ledger), (place, next.weight), &mut credit) {
                 drop(locked);
                 credit.raise(self, *short);

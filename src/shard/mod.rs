@@ -9,6 +9,7 @@
 //! | `mod.rs` | the shard, its ledger, and the chores that an operation leaves behind |
 //! | `write.rs` | the operations that writers call |
 //! | `bounds.rs` | when an entry ends, and what of that reads do not move |
+//! | `change.rs` | how an entry comes, is replaced and goes |
 //! | `check.rs` | recounts everything, for tests |
 //! | `chores.rs` | what an operation leaves to be done after the unlock |
 //! | `clear.rs` | what `invalidate_all` does |
@@ -30,7 +31,8 @@
 //!
 //! # Invariants
 //!
-//! - **S1** Each row has one entry and each entry one row, with the same home bucket.
+//! - **S1** Each row has one entry and each entry one row, with the same home bucket, however often it is replaced: an entry's row is
+//!   what its node says.
 //! - **S2** A row whose entry can expire is in the wheel, in a slot that comes due no later than the entry's
 //!   deadline needs. (A touch moves the deadline later and tells nobody.)
 //! - **S3** `Ledger::due` is not later than the first start of a second at or after any deadline; nor than
@@ -42,6 +44,7 @@
 //!   taken out.
 
 mod bounds;
+mod change;
 mod check;
 mod chores;
 mod clear;
@@ -88,7 +91,7 @@ use crate::rows::{Booked, Chain, Link, Lists, RowId, Rows};
 use crate::stats::{Stats, Tally};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, CachePadded};
-use crate::table::{Cursor, Met, Node, Pin, Place, RouteEnd, Table, Writing};
+use crate::table::{Cursor, Met, Node, Pin, RouteEnd, Table, Writing};
 use crate::time::{Birth, Span, Tick, Timeline};
 use crate::wheel::Wheel;
 use bounds::{Bounds, boundary, stays};
@@ -145,11 +148,15 @@ struct Ledger<K, V> {
     /// Since when a move of the table has been under way, or there has been much more memory than the entries need: the reaper
     /// sees to both when that has been so for a while.
     untidy_since: Option<Tick>,
+    /// Of what it gives back then, the rows are done.
+    trimmed_rows: bool,
     /// The time to live of each entry, where it is not the cache's.
     ttls: Column<Span>,
     bounds: Bounds,
     /// Which entry goes when the shard is full, if it can be.
     policy: Option<Policy>,
+    /// Whether the row of the last new entry stayed in the slot where it was: then the next one will, too.
+    stays: bool,
     /// How long before it expires somebody is to be warned of an entry; none if nobody is.
     lead: Span,
     /// What did not stay, for the operation under way to hand out.
@@ -168,17 +175,10 @@ impl<K, V> Ledger<K, V> {
         self.rows[row].home
     }
 
-    /// Where a key is. Has the row and its neighbours brought near meanwhile: they are about to be written to.
+    /// Has what is about to be written to brought near, where an entry is to go: its row's neighbours in the wheel.
     #[inline(always)]
-    fn find(
-        &self,
-        table: &Writing<'_, '_, K, V, Self>,
-        hash: HashBits,
-        is_key: impl Fn(&K) -> bool,
-    ) -> Option<Place> {
-        let place = table.find_telling(hash, is_key, |row| self.rows.fetch(row))?;
-        Lists::<InWheel>::fetch(&self.rows, table.row(place));
-        Some(place)
+    fn fetch_neighbours(&self, row: RowId) {
+        Lists::<InWheel>::fetch(&self.rows, row);
     }
 
     fn times(&self, row: RowId) -> Times {
@@ -195,18 +195,34 @@ impl<K, V> Ledger<K, V> {
 
     /// Files a row that is in no slot, unless its entry never expires.
     #[inline(always)]
-    fn file(&mut self, row: RowId, mut deadline: Tick, now: Tick) {
+    fn file(&mut self, row: RowId, deadline: Tick, now: Tick) {
         if deadline < Tick::NEVER {
-            if self.lead != Span::NONE && self.rows[row].warned == 0 {
-                deadline = deadline.before(self.lead);
-            }
-            // A hand that was left behind in a long silence would put the row into too coarse a slot.
-            self.wheel.advance(&mut self.rows, now);
+            let deadline = self.slot_deadline(row, deadline, now);
             self.wheel.file(&mut self.rows, row, deadline);
         }
     }
 
-    /// Files a row whose deadline moved from `before` to `after`.
+    /// Files the row of a new entry, which may be in the slot of the one that had the row before.
+    #[inline(always)]
+    fn file_new(&mut self, row: RowId, deadline: Tick, now: Tick) {
+        if deadline < Tick::NEVER {
+            let deadline = self.slot_deadline(row, deadline, now);
+            self.stays = self.wheel.file_anew(&mut self.rows, row, deadline);
+        } else {
+            self.wheel.unfile(&mut self.rows, row);
+        }
+    }
+
+    /// The deadline by which a row is filed.
+    #[inline(always)]
+    fn slot_deadline(&mut self, row: RowId, deadline: Tick, now: Tick) -> Tick {
+        // A hand that was left behind in a long silence would put the row into too coarse a slot.
+        self.wheel.advance(&mut self.rows, now);
+        let warns = self.lead != Span::NONE && self.rows[row].warned == 0;
+        if warns { deadline.before(self.lead) } else { deadline }
+    }
+
+    /// Files a row whose deadline moved from `before` to `after`, where the row is at hand.
     fn refile(&mut self, row: RowId, before: Tick, after: Tick, now: Tick) {
         if !(self.wheel.is_filed(&self.rows, row) && stays(before, after)) {
             self.file_again(row, after, now);
@@ -232,7 +248,7 @@ impl<K, V> Ledger<K, V> {
     }
 
     /// A row for an entry, which is in no slot yet.
-    #[inline]
+    #[inline(always)]
     fn book(&mut self, home: u32, times: Times) -> RowId {
         let booked = Booked { home, wheel: Link::LOOSE, born: pack(times.born), label: 0, warned: 0 };
         let row = self.rows.insert(booked).expect("a shard holds at most 2^27 entries");
@@ -240,28 +256,40 @@ impl<K, V> Ledger<K, V> {
         row
     }
 
-    /// Another number for the row of an entry whose node is about to be replaced: a node and its row have one number,
-    /// and readers may still look at the old node. The row keeps its places in lists, and what is in it, but its time
-    /// to live has to be told. Whether it is filed, too.
+    /// The row of an entry that has just gone, for another one. It is in the slot that it was in.
     #[inline]
-    fn book_again(&mut self, old: RowId, ttl: Span, weight: u32) -> (RowId, bool) {
-        let new = self.rows.renumber(old).expect("a shard holds at most 2^27 entries");
-        let filed = self.wheel.renumbered(&mut self.rows, new);
-        self.ttls.set(new, ttl);
-        if let Some(policy) = &mut self.policy {
-            policy.renumbered(old, new, weight);
-        }
-        (new, filed)
+    fn book_over(&mut self, row: RowId, home: u32, times: Times) -> RowId {
+        let booked = &mut self.rows[row];
+        (booked.home, booked.born, booked.warned) = (home, pack(times.born), 0);
+        self.ttls.set(row, times.ttl);
+        row
     }
 
-    /// The entry is gone: so is its place in the wheel. Its row's number stays taken until its node is dropped.
+    /// A row's entry gets another node. The row keeps its places in lists, and what is in it, but for its time to live and its weight.
+    #[inline]
+    fn rebook(&mut self, row: RowId, ttl: Span, weight: u32) {
+        self.ttls.set(row, ttl);
+        if let Some(policy) = &mut self.policy {
+            policy.reweigh(row, weight);
+        }
+    }
+
+    /// The entry of a row is gone. The row is nobody's, and still in the wheel: for another entry, or to be given up.
     #[inline(always)]
-    fn forget(&mut self, row: RowId) {
-        self.wheel.unfile(&mut self.rows, row);
+    fn leave(&mut self, row: RowId) {
         if let Some(policy) = &mut self.policy {
             policy.leave(row);
         }
-        self.rows.retire(row);
+        if self.flights.is_watched() {
+            self.flights.note_end(row);
+        }
+    }
+
+    /// Nobody wants a row that was left.
+    #[inline(always)]
+    fn give_up(&mut self, row: RowId) {
+        self.wheel.unfile(&mut self.rows, row);
+        self.rows.remove(row);
     }
 }
 
@@ -309,10 +337,12 @@ impl<K, V> Shard<K, V> {
             patience: late::patience(terms),
             listened: terms.listened,
             untidy_since: None,
+            trimmed_rows: false,
             ttls: Column::new(terms.ttl),
             lead: terms.lead,
             bounds: Bounds::new(),
             policy,
+            stays: false,
             left: None,
             fresh: fresh.clone(),
             tally: counted.then(Box::default),

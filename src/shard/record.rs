@@ -3,8 +3,8 @@
 //! Times are told as what is left, and as an age, so that they mean the same on another clock's timeline.
 
 use super::bounds::Ends;
+use super::change::drop_expired;
 use super::credit::{Around, Credit};
-use super::write::drop_expired;
 use super::{Chores, Ledger, Shard, Terms, Times};
 use crate::hash::HashBits;
 use crate::rows::RowId;
@@ -124,13 +124,13 @@ impl<K: Eq, V> Shard<K, V> {
         let (mut table, mut ledger) = locked.parts();
         for _ in 0..HOLD {
             let Some(next) = waiting.last() else { return };
-            let place = ledger.find(&table, next.hash, same_as(&next.entry.0));
+            let place = table.find(next.hash, same_as(&next.entry.0));
             let now = terms.clock.now();
             let is_free = place.is_none_or(|place| table.node(place).reap(now).is_ok());
             let born = Birth::before(now, next.record.age);
             let ends = next.record.ends(terms, now, born).filter(|_| is_free);
             if ends.is_some() {
-                ledger.overtake(next.hash, place, same_as(&next.entry.0));
+                ledger.overtake(&table, next.hash, place, same_as(&next.entry.0));
                 if let Err(short) = self.pay((&mut table, ledger), (place, next.weight), &mut credit) {
                     drop(locked);
                     credit.raise(self, *short);

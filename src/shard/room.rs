@@ -3,10 +3,11 @@
 //! The policy says which row goes; here its entry goes, before the one that needs the room is published. So at
 //! no moment does the shard hold more than it may. Knows causes; knows no order of rows.
 
-use super::write::{Table, drop_expired, hand_out, take};
-use super::{Chores, Evicted, InWheel, Ledger, Shard, Terms};
+use super::change::{drop_expired, hand_out, take};
+use super::write::Table;
+use super::{Chores, Evicted, Ledger, Shard, Terms};
 use crate::policy::{Bid, Entries, Policy};
-use crate::rows::{Booked, Lists, RowId, Rows};
+use crate::rows::{Booked, RowId, Rows};
 use crate::table::{Place, Unlinked, fetch};
 use crate::time::Tick;
 
@@ -33,8 +34,8 @@ impl<K, V> Default for Left<K, V> {
 struct InTable<'r, 'a, 't, K, V> {
     table: &'r Table<'a, 't, K, V>,
     rows: &'r Rows<Booked>,
-    /// The entry that was asked about last: nearly always the one that goes.
-    last: Option<Place>,
+    /// The row that was asked about last, and where its entry is: nearly always the one that goes.
+    last: Option<(RowId, Place<K, V>)>,
 }
 
 impl<K, V> Entries for InTable<'_, '_, '_, K, V> {
@@ -45,7 +46,7 @@ impl<K, V> Entries for InTable<'_, '_, '_, K, V> {
     #[inline]
     fn lower(&mut self, row: RowId, by: u8) -> u8 {
         let place = self.table.find_row(self.rows[row].home, row);
-        self.last = Some(place);
+        self.last = Some((row, place));
         self.table.lower_hits(place, by)
     }
 }
@@ -67,23 +68,41 @@ impl<K, V> Ledger<K, V> {
     }
 }
 
-/// Evicts until there is room for so much more.
-#[inline]
+/// Evicts until there is room for so much more. The row of the last one that went is for the newcomer: it is nobody's, and still in
+/// the wheel, where it need not move if that is where it would go again.
+#[inline(always)]
 pub(super) fn make_room<K, V>(
     terms: &Terms,
     (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
     now: Tick,
     more: u32,
-) {
-    while ledger.policy.as_ref().is_some_and(|policy| policy.is_too_much(more)) {
-        if !evict_one(terms, (table, ledger), now) {
-            break;
-        }
+) -> Option<RowId> {
+    if ledger.policy.as_ref().is_some_and(|policy| policy.is_too_much(more)) {
+        make_room_now(terms, (table, ledger), now, more)
+    } else {
+        None
     }
 }
 
+#[inline(never)]
+fn make_room_now<K, V>(
+    terms: &Terms,
+    (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
+    now: Tick,
+    more: u32,
+) -> Option<RowId> {
+    let mut left = None;
+    while ledger.policy.as_ref().is_some_and(|policy| policy.is_too_much(more)) {
+        let Some(row) = evict_one(terms, (table, ledger), now) else { break };
+        if let Some(other) = left.replace(row) {
+            ledger.give_up(other);
+        }
+    }
+    left
+}
+
 /// Makes room for another weight of an entry that is about to be replaced. The entry itself stays.
-#[inline]
+#[inline(always)]
 pub(super) fn make_room_in_place<K, V>(
     terms: &Terms,
     (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
@@ -93,8 +112,10 @@ pub(super) fn make_room_in_place<K, V>(
     let Some(policy) = &ledger.policy else { return };
     // Without a weigher: if it was pinned and is not any more. So it is in no queue, and is not chosen.
     let more = weight.saturating_sub(policy.weight_of(row));
-    if more != 0 {
-        make_room(terms, (table, ledger), now, more);
+    if more != 0 && policy.is_too_much(more) {
+        if let Some(left) = make_room_now(terms, (table, ledger), now, more) {
+            ledger.give_up(left);
+        }
     }
 }
 
@@ -109,9 +130,11 @@ pub(super) fn evict_some<K, V>(
 ) -> bool {
     for _ in 0..most {
         let Some(policy) = &mut ledger.policy else { return true };
-        if !is_too_much(policy) || !evict_one(terms, (table, ledger), now) {
+        if !is_too_much(policy) {
             return true;
         }
+        let Some(row) = evict_one(terms, (table, ledger), now) else { return true };
+        ledger.give_up(row);
     }
     // The last one may have been enough.
     ledger.policy.as_mut().is_none_or(|policy| !is_too_much(policy))
@@ -128,56 +151,64 @@ pub(super) fn bid<K, V>(
     policy.bid(&mut InTable { table, rows, last: None }, staying)
 }
 
-/// Evicts whatever is to go next; false if there is nothing. On its own, and the only one that asks for a victim: so all of it is in
+/// Evicts whatever is to go next, and leaves its row; none if there is nothing. On its own, and the only one that asks for a victim: so all of it is in
 /// one place, as the compiler sees it.
 #[inline(never)]
 fn evict_one<K, V>(
     terms: &Terms,
     (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
     now: Tick,
-) -> bool {
-    let Ledger { policy: Some(policy), rows, .. } = ledger else { return false };
+) -> Option<RowId> {
+    let Ledger { policy: Some(policy), rows, .. } = ledger else { return None };
     let mut entries = InTable { table, rows, last: None };
-    let Some(row) = policy.victim(&mut entries) else { return false };
+    let row = policy.victim(&mut entries)?;
     let place = match entries.last {
-        Some(place) if table.row(place) == row => place,
+        Some((asked, place)) if asked == row => place,
         _ => table.find_row(rows[row].home, row),
     };
-    evict(terms, (table, ledger), now, place);
+    evict(terms, (table, ledger), now, (row, place));
     fetch_for_eviction(table, ledger);
-    true
+    Some(row)
 }
 
-/// Has brought near what an insert and the eviction before it will write to: each is a miss else, one after the other.
+/// Has brought near what an insert will write to that is not near yet, apart from what an eviction before it leaves: each is a miss else,
+/// one after the other.
 #[inline]
-pub(super) fn fetch_for_insert<K, V>(table: &Table<'_, '_, K, V>, ledger: &Ledger<K, V>, hash: u32) {
+pub(super) fn fetch_for_insert<K, V>(
+    table: &Table<'_, '_, K, V>,
+    ledger: &Ledger<K, V>,
+    (hash, weight): (u32, u32),
+) {
     let Ledger { policy: Some(policy), rows, .. } = ledger else { return };
     if let Some(memory) = policy.memory_of(hash) {
         fetch(memory);
     }
-    if let Some(row) = rows.next_new() {
+    table.fetch_new_node();
+    if let (false, Some(row)) = (policy.is_too_much(weight), rows.next_new()) {
         rows.fetch(row);
-        fetch(policy.place_of(row));
-        table.fetch_node(row);
+        policy.fetch(row);
     }
 }
 
-/// The same of the next victim, and of the one after it what that needs: what is told of it here was brought near
-/// an eviction ago.
+/// The same of the next three victims. Of the first it is what its bucket leads to, and that was asked for an eviction ago; of the second its
+/// bucket, to which its row leads; and the row of the third.
 #[inline]
 fn fetch_for_eviction<K, V>(table: &Table<'_, '_, K, V>, ledger: &Ledger<K, V>) {
     let Ledger { policy: Some(policy), rows, .. } = ledger else { return };
-    let (Some(next), after) = policy.next_out() else { return };
-    let home = rows[next].home;
-    table.fetch(home);
-    table.fetch_node(next);
-    Lists::<InWheel>::fetch(rows, next);
+    let Some(first) = policy.next_out() else { return };
+    let home = rows[first].home;
+    table.fetch_node_at(home);
+    if !ledger.stays {
+        ledger.fetch_neighbours(first);
+    }
     if let Some(memory) = policy.memory_of(home) {
         fetch(memory);
     }
-    if let Some(after) = after {
-        rows.fetch(after);
-        fetch(policy.place_of(after));
+    let Some(second) = policy.after(first) else { return };
+    table.fetch_bucket(rows[second].home);
+    if let Some(third) = policy.after(second) {
+        rows.fetch(third);
+        policy.fetch(third);
     }
 }
 
@@ -185,10 +216,10 @@ fn evict<K, V>(
     terms: &Terms,
     (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
     now: Tick,
-    place: Place,
+    (row, place): (RowId, Place<K, V>),
 ) {
     let was_alive = table.node(place).kill(now);
-    let weight = ledger.weight_of(table.row(place));
+    let weight = ledger.weight_of(row);
     if let Some(tally) = &mut ledger.tally {
         if was_alive {
             tally.evicted += 1;
@@ -197,7 +228,8 @@ fn evict<K, V>(
             tally.expired += 1;
         }
     }
-    let old = take(table, ledger, place);
+    let old = table.unlink(place).weighing(weight);
+    ledger.leave(row);
     // If it was over, it is told of here all the same: what waits for the reaper is not bounded.
     if let Some(old) = hand_out(terms, table, old) {
         ledger.left().evicted.push((old, was_alive));
@@ -212,7 +244,7 @@ impl<K, V> Shard<K, V> {
         terms: &Terms,
         (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
         entry: &mut Option<(K, V)>,
-        (place, now): (Option<Place>, Tick),
+        (place, now): (Option<Place<K, V>>, Tick),
     ) -> Chores<K, V> {
         let mut was_alive = false;
         let removed = place.and_then(|place| {

@@ -1,6 +1,7 @@
 //! What the reaper does to a shard: many entries, a bounded number of them each time the lock is held.
 
-use super::write::{Table, hand_out, take_expired};
+use super::change::{hand_out, take_expired};
+use super::write::Table;
 use super::{Ledger, Shard, Terms, boundary};
 use crate::rows::RowId;
 use crate::sync::{nap, pause};
@@ -64,7 +65,7 @@ impl<K, V> Shard<K, V> {
                 }
             });
             // What this same sweep unlinked a moment ago, mostly: so that it does not pile up.
-            let ripe = table.take_ripe(None, |row| ledger.rows.vacate(row));
+            let ripe = table.take_ripe(None);
             let sealed = if done { table.seal() } else { table.seal_full(now) };
             if done {
                 let due = ledger.wheel.next_due().min(ledger.tidy(&mut table, now));
@@ -133,7 +134,7 @@ impl<K, V> Shard<K, V> {
         let (ripe, waiting) = {
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();
-            let ripe = table.take_ripe(None, |row| ledger.rows.vacate(row));
+            let ripe = table.take_ripe(None);
             self.publish(&table, ledger);
             (ripe, table.has_sealed_debris())
         };
@@ -165,34 +166,41 @@ impl<K, V> Ledger<K, V> {
     /// has been much of it for a while. Returns when to come for more: at once, later, or never.
     fn tidy(&mut self, table: &mut Table<'_, '_, K, V>, now: Tick) -> Tick {
         let Some(since) = self.untidy_since else {
-            let is_untidy = table.is_moving() || table.is_lean() || self.rows.is_lean();
+            let is_untidy =
+                table.is_moving() || table.is_lean() || table.has_lean_nodes() || self.rows.is_lean();
             return if is_untidy { self.tidy_later(now) } else { Tick::NEVER };
         };
         if now.since(since) < PATIENCE {
             return boundary(since.after(PATIENCE));
         }
-        let rows = &self.rows;
-        if table.shrink(MOVES, |row| rows[row].home) {
+        if table.shrink(MOVES) {
             return now;
         }
+        if !self.trimmed_rows {
+            self.trimmed_rows = !self.trim_rows();
+            return now;
+        }
+        if table.trim(TRIMMED) {
+            return now;
+        }
+        if let Some(policy) = &mut self.policy {
+            policy.trim();
+        }
+        (self.untidy_since, self.trimmed_rows) = (None, false);
+        Tick::NEVER
+    }
+
+    /// Gives back the memory of rows that are gone, and of what is kept beside them. False when there is no more to give.
+    fn trim_rows(&mut self) -> bool {
         let Self { rows, ttls, bounds, policy, .. } = self;
-        let more = rows.trim(TRIMMED, |chunk, stretch| {
+        rows.trim(TRIMMED, |chunk, stretch| {
             let first = RowId::at(chunk, stretch.start);
             ttls.forget(first, stretch.len());
             bounds.forget(first, stretch.len());
             if let Some(policy) = policy {
-                policy.forget(first, stretch.len());
+                policy.forget(chunk, stretch);
             }
-            table.discard(chunk, stretch);
-        });
-        if more {
-            return now;
-        }
-        if let Some(policy) = policy {
-            policy.trim();
-        }
-        self.untidy_since = None;
-        Tick::NEVER
+        })
     }
 }
 
@@ -202,7 +210,7 @@ fn drain<'t, K, V>(
     (table, ledger): (&mut Table<'_, 't, K, V>, &mut Ledger<K, V>),
     (now, hold): (Tick, usize),
     expired: &mut Vec<Unlinked<K, V>>,
-    mut warn: impl FnMut(&Table<'_, 't, K, V>, Place),
+    mut warn: impl FnMut(&Table<'_, 't, K, V>, Place<K, V>),
 ) -> bool {
     // A handful at a time, so that their buckets, which are far from each other, are fetched at once.
     let mut due = [RowId::FIRST; HANDFUL];
@@ -235,7 +243,7 @@ fn take_out<'t, K, V>(
     ledger: &mut Ledger<K, V>,
     now: Tick,
     row: RowId,
-    warn: &mut impl FnMut(&Table<'_, 't, K, V>, Place),
+    warn: &mut impl FnMut(&Table<'_, 't, K, V>, Place<K, V>),
 ) -> Option<Unlinked<K, V>> {
     let place = table.find_row(ledger.home(row), row);
     // A writer may have seen a later time than this sweep, and have made rows due by it: filed again

@@ -83,7 +83,7 @@ impl Terms {
     pub(super) fn is_uniform(&self) -> bool {
         // ORDERING: Relaxed; a touch or a read has loaded the deadline with Acquire before, from a node that it
         // found with Acquire. An entry with a time to live of its own is published with Release after
-        // `Terms::note` (as a node by `Bucket::set_row`, as a deadline by `Node::exchange`).
+        // `Terms::note` (as a node by `Bucket::set_named`, as a deadline by `Node::exchange`).
         self.uniform.load(Ordering::Relaxed)
     }
 

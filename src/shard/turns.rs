@@ -4,8 +4,9 @@
 //! flight ended, at once. So there is no moment at which a key is neither there nor loaded, and none at which a write
 //! comes between and is not noticed (`flight.rs`, F2). Knows no closures, and wakes nobody.
 
+use super::change::drop_expired;
 use super::credit::{Around, Credit};
-use super::write::{Removed, Replaced, Table, drop_expired};
+use super::write::{Removed, Replaced, Table};
 use super::{Chores, Claim, Lasting, Ledger, Ruling, Shard, Terms};
 use crate::flight::{Aim, Asked, Begun, Call, Ending, Hold, Kind, Spot, Ticket, Wants, Watching};
 use crate::hash::HashBits;
@@ -73,9 +74,15 @@ impl<K, V> Ledger<K, V> {
     /// A key is being written or removed, which may have its entry at that place: what a flight brings for it is not to be
     /// kept. Nearly always there is none. Comes before any change, for it may run the user's `Eq`.
     #[inline(always)]
-    pub(super) fn overtake(&mut self, hash: HashBits, over: Option<Place>, is_key: impl Fn(&K) -> bool) {
+    pub(super) fn overtake(
+        &mut self,
+        table: &Table<'_, '_, K, V>,
+        hash: HashBits,
+        over: Option<Place<K, V>>,
+        is_key: impl Fn(&K) -> bool,
+    ) {
         if !self.flights.is_quiet() {
-            self.overtake_those(hash, over.map(Place::row), &is_key);
+            self.overtake_those(hash, over.map(|place| table.row(place)), &is_key);
         }
     }
 
@@ -83,22 +90,15 @@ impl<K, V> Ledger<K, V> {
     #[inline(never)]
     fn overtake_those(&mut self, hash: HashBits, over: Option<RowId>, is_key: &dyn Fn(&K) -> bool) {
         self.flights.overtake(hash, is_key);
-        self.note_those(hash, over);
+        self.flights.note_write(hash, over);
     }
 
     /// A key is being written or removed, by a load or a computation, which come in turn.
     #[inline(always)]
-    fn note_write(&mut self, hash: HashBits, over: Option<Place>) {
+    fn note_write(&mut self, table: &Table<'_, '_, K, V>, hash: HashBits, over: Option<Place<K, V>>) {
         if self.flights.is_watched() {
-            self.note_those(hash, over.map(Place::row));
+            self.flights.note_write(hash, over.map(|place| table.row(place)));
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn note_those(&mut self, hash: HashBits, over: Option<RowId>) {
-        let rows = &self.rows;
-        self.flights.note_write(hash, over, |row| rows.contains(row));
     }
 }
 
@@ -144,8 +144,8 @@ impl<K: Eq, V> Shard<K, V> {
         let mut locked = self.table.lock();
         let (table, ledger) = locked.parts();
         let known = ledger.flights.of_key(hash, asked.key());
-        let is_it = |place: &Place| {
-            claim.is_of(table.row(*place)) && table.node(*place).visible_until(terms.clock.now()).is_some()
+        let is_it = |place: &Place<K, V>| {
+            claim.is_of(place.named()) && table.node(*place).visible_until(terms.clock.now()).is_some()
         };
         if !table.find(hash, same_as(asked.key())).as_ref().is_some_and(is_it) {
             return Anew::Gone(asked);
@@ -234,7 +234,7 @@ impl<K: Eq, V> Shard<K, V> {
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();
             let to_find = ledger.flights.key_to_find(hold);
-            let place = to_find.and_then(|asked| ledger.find(&table, hash, same_as(asked)));
+            let place = to_find.and_then(|asked| table.find(hash, same_as(asked)));
             let sealed = place.map(|place| (place, table.node(place).seal()));
             let now = terms.clock.now();
             let is_over_live = sealed.as_ref().is_some_and(|(_, seal)| seal.was_alive(now));
@@ -259,7 +259,7 @@ impl<K: Eq, V> Shard<K, V> {
             if entry.is_none() {
                 return Some(Landed { ending, chores: Chores::none(), is_stored: false });
             }
-            ledger.note_write(hash, place);
+            ledger.note_write(&table, hash, place);
             let ruling = ruling.map_or(Ruling::NONE, |(ruling, _)| ruling);
             let (books, offer) = ((&mut table, ledger), (&mut entry, weight));
             let known = (sealed, now, (lasting, ruling));
@@ -308,7 +308,7 @@ impl<K: Eq, V> Shard<K, V> {
         loop {
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();
-            let place = ledger.find(&table, hash, same_as(hold.key()));
+            let place = table.find(hash, same_as(hold.key()));
             if ledger.flights.is_overtaken(hold) {
                 let by_own = ledger.flights.is_overtaken_by_own(hold);
                 return (Acted::Overtaken { by_own }, Chores::none());
@@ -325,7 +325,7 @@ impl<K: Eq, V> Shard<K, V> {
                     continue;
                 }
             }
-            return self.act_at(terms, (&mut table, ledger), ((hash, hold), now), (place, alive), deed);
+            return self.act_at(terms, (&mut table, ledger), ((hash, hold), now), [place, alive], deed);
         }
     }
 
@@ -336,11 +336,11 @@ impl<K: Eq, V> Shard<K, V> {
         terms: &Terms,
         (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
         ((hash, hold), now): ((HashBits, &mut Hold<K, V>), Tick),
-        (place, alive): (Option<Place>, Option<Place>),
+        [place, alive]: [Option<Place<K, V>>; 2],
         deed: &mut Option<Deed<K, V>>,
     ) -> (Acted<K, V>, Chores<K, V>) {
         if !matches!(deed, Some(Deed::Nothing) | None) {
-            ledger.note_write(hash, place);
+            ledger.note_write(table, hash, place);
         }
         let books = (&mut *table, &mut *ledger);
         let (is_done, chores) = match (&mut *deed, alive) {
@@ -397,15 +397,17 @@ impl<K, V> Shard<K, V> {
         let place = table.find(hash, is_key);
         let is_gone = place.is_none_or(|place| table.node(place).reap(terms.clock.now()).is_ok());
         if is_gone {
-            ledger.overtake(hash, place, is_key);
+            ledger.overtake(&table, hash, place, is_key);
         }
         is_gone
     }
 
     /// A closure is about to run once more, on this thread, and is shown this node, or that there is none.
-    pub(crate) fn watch(&self, hash: HashBits, shown: Option<&Node<K, V>>, pin: &Pin) -> Watching {
-        let shown = shown.and_then(|node| self.table.route().number(node, pin));
-        self.table.lock().parts().1.flights.watch(hash, shown)
+    pub(crate) fn watch(&self, hash: HashBits, shown: Option<&Node<K, V>>) -> Watching {
+        let mut locked = self.table.lock();
+        let (table, ledger) = locked.parts();
+        // What has been replaced already, is as good as gone: it was not the closure that did that.
+        ledger.flights.watch(hash, shown.and_then(|node| table.row_of(node)))
     }
 
     /// It has run: whether what it was shown was written over by itself.

@@ -5,11 +5,10 @@
 //! without the lock has read its clock before the seal, so nothing that is decided here undoes it. Where a reading
 //! from before the seal is at hand it may do: see `Terms::not_before`.
 
-use super::bounds::Ends;
+use super::change::{bury, drop_expired, exchange, hand_out, take};
 use super::credit::{Around, Credit};
 use super::offer::{Offer, offered};
-use super::room::{fetch_for_insert, make_room, make_room_in_place};
-use super::{Chores, Expected, Lasting, Ledger, Ruling, Shard, Terms, Times, stays};
+use super::{Chores, Expected, Lasting, Ledger, Ruling, Shard, Terms, Times};
 use crate::hash::HashBits;
 use crate::table::{Node, Pin, Place, Seal, Touch, Unlinked, Writing, same_as};
 use crate::time::{Span, Tick};
@@ -37,6 +36,9 @@ pub(crate) enum Removed {
 }
 
 pub(super) type Table<'a, 't, K, V> = Writing<'a, 't, K, V, Ledger<K, V>>;
+
+/// Where an entry is, whose deadline is sealed.
+type SealedAt<K, V> = (Place<K, V>, Seal);
 
 impl<K: Eq, V> Shard<K, V> {
     /// Stores an entry, whatever was there, with this time to live, where entries have no weights.
@@ -76,8 +78,8 @@ impl<K: Eq, V> Shard<K, V> {
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();
             let is_key = same_as(offered(entry));
-            let place = ledger.find(&table, hash, is_key);
-            ledger.overtake(hash, place, is_key);
+            let place = table.find(hash, is_key);
+            ledger.overtake(&table, hash, place, is_key);
             if !is_usual {
                 if let Err(short) = self.pay((&mut table, ledger), (place, weight), &mut credit) {
                     drop(locked);
@@ -116,7 +118,7 @@ impl<K: Eq, V> Shard<K, V> {
                 (Expected::Arrival(departure), _) if departure.is_in_order() => {}
                 _ => return None,
             }
-            ledger.overtake(hash, place, is_key);
+            ledger.overtake(&table, hash, place, is_key);
             if let Err(short) = self.pay((&mut table, ledger), (place, weight), &mut credit) {
                 drop(locked);
                 credit.raise(self, *short);
@@ -145,7 +147,7 @@ impl<K: Eq, V> Shard<K, V> {
         books: (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
         hash: HashBits,
         offer: Offer<'_, K, V>,
-        known: (Option<(Place, Seal)>, Tick, (Lasting, Ruling)),
+        known: (Option<SealedAt<K, V>>, Tick, (Lasting, Ruling)),
     ) -> Chores<K, V> {
         self.put(terms, books, hash, offer, known)
     }
@@ -158,22 +160,25 @@ impl<K: Eq, V> Shard<K, V> {
         (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
         hash: HashBits,
         (entry, weight): Offer<'_, K, V>,
-        (sealed, now, life): (Option<(Place, Seal)>, Tick, (Lasting, Ruling)),
+        (sealed, now, life): (Option<SealedAt<K, V>>, Tick, (Lasting, Ruling)),
     ) -> Chores<K, V> {
         let alive = sealed.as_ref().filter(|(_, seal)| seal.was_alive(now));
         let over = alive.map(|(place, seal)| (table.row(*place), seal.tick()));
-        let (times, ends) = ledger.ends_of_write(terms, (now, hash.home()), over, life);
-        let deadline = ends.deadline.tick();
+        let written = ledger.ends_of_write(terms, (now, hash.home()), over, life);
+        let deadline = written.ends.deadline.tick();
         if ledger.is_too_heavy(weight) {
             return self.refuse(terms, (table, ledger), entry, (sealed.map(|(place, _)| place), now));
         }
         let Some((place, seal)) = sealed else {
-            let need = self.add(terms, (table, ledger), hash, (entry, weight), (now, ends, times, 0));
+            let times = written.times(now);
+            let known = (now, written.ends, times, 0);
+            let need = self.add(terms, (table, ledger), hash, (entry, weight), known);
             return self.settle((table, ledger), (now, need), None);
         };
-        ledger.set_born(table.row(place), times.born);
-        let old =
-            exchange(terms, (table, ledger), place, (entry, weight), (seal.tick(), now, ends, times.ttl));
+        if let Some(born) = written.born {
+            ledger.set_born(table.row(place), born);
+        }
+        let old = exchange(terms, (table, ledger), place, (entry, weight), (seal.tick(), now, written));
         let was_alive = seal.was_alive(now);
         if let Some(tally) = &mut ledger.tally {
             tally.replacements += u64::from(was_alive);
@@ -206,7 +211,7 @@ impl<K: Eq, V> Shard<K, V> {
             if place.is_some_and(|place| table.node(place).reap(terms.clock.now()).is_err()) {
                 return None;
             }
-            ledger.overtake(hash, place, is_key);
+            ledger.overtake(&table, hash, place, is_key);
             if let Some(place) = place {
                 drop_expired(terms, &mut table, ledger, place);
             }
@@ -216,7 +221,8 @@ impl<K: Eq, V> Shard<K, V> {
                 continue;
             }
             let now = terms.clock.now();
-            let (times, ends) = ledger.ends_of_write(terms, (now, hash.home()), None, life);
+            let written = ledger.ends_of_write(terms, (now, hash.home()), None, life);
+            let (times, ends) = (written.times(now), written.ends);
             if ledger.is_too_heavy(weight) {
                 return Some(self.refuse(terms, (&mut table, ledger), entry, (None, now)));
             }
@@ -239,6 +245,32 @@ impl<K: Eq, V> Shard<K, V> {
             Lasting::Restarted => self.replace(around, hash, offer, (expected, ruling)),
             _ => self.replace_as(around, hash, offer, (expected, (lasting, ruling))),
         }
+    }
+
+    /// As `replace_for`, where a clone of the key runs no code of the user's, so that it need not be looked up for that before the lock is
+    /// taken; and where entries have neither weights nor an `Expiry`, and the time to live begins anew. Hands the value back if there is no live entry.
+    pub(crate) fn replace_plain(
+        &self,
+        around: &impl Around<K, V>,
+        hash: HashBits,
+        is_key: impl Fn(&K) -> bool + Copy,
+        value: V,
+    ) -> (Result<(), V>, Chores<K, V>)
+    where
+        K: Clone,
+    {
+        let mut locked = self.table.lock();
+        let (mut table, ledger) = locked.parts();
+        let Some(place) = table.find(hash, is_key) else {
+            return (Err(value), Chores::none());
+        };
+        ledger.overtake(&table, hash, Some(place), is_key);
+        let mut offered = Some((table.node(place).key().clone(), value));
+        let (books, life) = ((&mut table, ledger), (Lasting::Restarted, Ruling::NONE));
+        let (_, chores) =
+            self.replace_at(around.terms(), books, ((hash, place), None), (&mut offered, 1), life);
+        // What was not taken is there.
+        (offered.map_or(Ok(()), |(_, value)| Err(value)), chores)
     }
 
     /// The same; its own time to live begins anew.
@@ -277,13 +309,13 @@ impl<K: Eq, V> Shard<K, V> {
             let mut locked = self.table.lock();
             let (mut table, ledger) = locked.parts();
             let is_key = same_as(offered(entry));
-            let Some(place) = ledger.find(&table, hash, is_key) else {
+            let Some(place) = table.find(hash, is_key) else {
                 return (Replaced::Gone, Chores::none());
             };
             if expected.is_some_and(|expected| !std::ptr::eq(expected, table.node(place))) {
                 return (Replaced::Changed, Chores::none());
             }
-            ledger.overtake(hash, Some(place), is_key);
+            ledger.overtake(&table, hash, Some(place), is_key);
             if let Err(short) = self.pay((&mut table, ledger), (Some(place), weight), &mut credit) {
                 drop(locked);
                 credit.raise(self, *short);
@@ -300,7 +332,7 @@ impl<K: Eq, V> Shard<K, V> {
         &self,
         terms: &Terms,
         (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
-        ((hash, place), now): ((HashBits, Place), Option<Tick>),
+        ((hash, place), now): ((HashBits, Place<K, V>), Option<Tick>),
         (entry, weight): Offer<'_, K, V>,
         life: (Lasting, Ruling),
     ) -> (Replaced, Chores<K, V>) {
@@ -310,18 +342,18 @@ impl<K: Eq, V> Shard<K, V> {
         let row = table.row(place);
         // If it was not alive, the claim below fails.
         let over = Some((row, seal.tick()));
-        let (times, ends) = ledger.ends_of_write(terms, (now, hash.home()), over, life);
-        let deadline = ends.deadline.tick();
-        if !node.claim(&seal, now, deadline) {
+        let written = ledger.ends_of_write(terms, (now, hash.home()), over, life);
+        if !node.claim(&seal, now, written.ends.deadline.tick()) {
             drop_expired(terms, table, ledger, place);
             return (Replaced::Gone, self.settle((table, ledger), (now, Tick::NEVER), None));
         }
+        let before = seal.tick();
+        let deadline = written.ends.deadline.tick();
         if ledger.is_too_heavy(weight) {
             let chores = self.refuse(terms, (table, ledger), entry, (Some(place), now));
             return (Replaced::Done, chores);
         }
-        let known = (seal.tick(), now, ends, times.ttl);
-        let old = exchange(terms, (table, ledger), place, (entry, weight), known);
+        let old = exchange(terms, (table, ledger), place, (entry, weight), (before, now, written));
         if let Some(tally) = &mut ledger.tally {
             tally.replacements += 1;
         }
@@ -339,11 +371,12 @@ impl<K: Eq, V> Shard<K, V> {
     ) -> (Removed, Chores<K, V>) {
         let mut locked = self.table.lock();
         let (mut table, ledger) = locked.parts();
-        let place = ledger.find(&table, hash, is_key);
-        ledger.overtake(hash, place, is_key);
+        let place = table.find(hash, is_key);
+        ledger.overtake(&table, hash, place, is_key);
         let Some(place) = place else {
             return (Removed::Gone, Chores::none());
         };
+        ledger.fetch_neighbours(table.row(place));
         if expected.is_some_and(|expected| !std::ptr::eq(expected, table.node(place))) {
             return (Removed::Changed, Chores::none());
         }
@@ -356,7 +389,7 @@ impl<K: Eq, V> Shard<K, V> {
         &self,
         terms: &Terms,
         (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
-        place: Place,
+        place: Place<K, V>,
     ) -> (Removed, Chores<K, V>) {
         let now = terms.clock.now();
         if !table.node(place).kill(now) {
@@ -456,126 +489,6 @@ impl<K: Eq, V> Shard<K, V> {
         ledger.refile(row, before, deadline, now);
         (true, self.settle((&mut table, ledger), (now, deadline), None))
     }
-
-    /// A row and an entry for it, hit so often at least. Returns when the reaper has to come.
-    #[inline(always)]
-    pub(super) fn add(
-        &self,
-        terms: &Terms,
-        (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
-        hash: HashBits,
-        (entry, weight): Offer<'_, K, V>,
-        (now, ends, times, hits): (Tick, Ends, Times, u8),
-    ) -> Tick {
-        fetch_for_insert(table, ledger, hash.home());
-        make_room(terms, (table, ledger), now, weight);
-        let row = ledger.book(hash.home(), times);
-        if let Some(fresh) = &ledger.fresh {
-            fresh.start(row, now);
-        }
-        let hits =
-            ledger.policy.as_mut().map_or(0, |policy| policy.admit(row, hash.home(), weight).max(hits));
-        if let Some(tally) = &mut ledger.tally {
-            tally.inserts += 1;
-        }
-        table.insert(hash, (row, hits), entry, ends.deadline, |row| ledger.home(row));
-        ledger.bind(terms, row, ends);
-        let deadline = ends.deadline.tick();
-        ledger.file(row, deadline, now);
-        if table.is_moving() { deadline.min(ledger.tidy_later(now)) } else { deadline }
-    }
-}
-
-/// Puts a new node in the place of another, whose deadline was `before`, under another number. The row goes along.
-#[inline(always)]
-fn exchange<K, V>(
-    terms: &Terms,
-    (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
-    place: Place,
-    (entry, weight): Offer<'_, K, V>,
-    (before, now, ends, ttl): (Tick, Tick, Ends, Span),
-) -> Unlinked<K, V> {
-    let row = table.row(place);
-    make_room_in_place(terms, (table, ledger), now, (row, weight));
-    let weighed = ledger.weight_of(row);
-    let (row, is_filed) = ledger.book_again(row, ttl, weight);
-    if let Some(fresh) = &ledger.fresh {
-        fresh.start(row, now);
-    }
-    let old = table.replace(place, row, entry, ends.deadline).weighing(weighed);
-    ledger.bind(terms, row, ends);
-    let deadline = ends.deadline.tick();
-    // Of the same deadline nobody is warned again.
-    let is_renewed = before != deadline && ledger.renew(row);
-    if is_renewed || !(is_filed && stays(before, deadline)) {
-        ledger.file_again(row, deadline, now);
-    }
-    old
-}
-
-/// An unlinked node that was alive: for the caller, who tells the listener, or else debris at once.
-pub(super) fn hand_out<K, V>(
-    terms: &Terms,
-    table: &mut Table<'_, '_, K, V>,
-    old: Unlinked<K, V>,
-) -> Option<Unlinked<K, V>> {
-    if terms.listened {
-        return Some(old);
-    }
-    table.retire(old);
-    None
-}
-
-/// An unlinked node that had expired before a writer came across it: for the caller too, or else debris at once. He tells
-/// before he returns, so that nobody hears later that a key has expired which was written meanwhile (S4).
-pub(super) fn bury<K, V>(
-    terms: &Terms,
-    table: &mut Table<'_, '_, K, V>,
-    ledger: &mut Ledger<K, V>,
-    old: Unlinked<K, V>,
-) {
-    if terms.listened {
-        ledger.left().evicted.push((old, false));
-    } else {
-        table.retire(old);
-    }
-}
-
-/// Takes out an entry that is over, and that a writer has come across.
-pub(super) fn drop_expired<K, V>(
-    terms: &Terms,
-    table: &mut Table<'_, '_, K, V>,
-    ledger: &mut Ledger<K, V>,
-    place: Place,
-) {
-    let old = take_expired(table, ledger, place);
-    bury(terms, table, ledger, old);
-}
-
-/// Takes out an entry that is over.
-pub(super) fn take_expired<K, V>(
-    table: &mut Table<'_, '_, K, V>,
-    ledger: &mut Ledger<K, V>,
-    place: Place,
-) -> Unlinked<K, V> {
-    if let Some(tally) = &mut ledger.tally {
-        tally.expired += 1;
-    }
-    take(table, ledger, place)
-}
-
-/// Takes out an entry, for whatever reason.
-#[inline(always)]
-pub(super) fn take<K, V>(
-    table: &mut Table<'_, '_, K, V>,
-    ledger: &mut Ledger<K, V>,
-    place: Place,
-) -> Unlinked<K, V> {
-    let row = table.row(place);
-    // The home of the key that is stored, whatever hash the caller came with.
-    let old = table.unlink(place, ledger.home(row)).weighing(ledger.weight_of(row));
-    ledger.forget(row);
-    old
 }
 
 impl<K, V> Shard<K, V> {

@@ -7,18 +7,16 @@
 //!         [ tags of 0 to 7 ] [ of 8 to 11 ] [M|ooooooo] [ hits: 3 bytes ] [ twelve numbers of four bytes ]
 //! ```
 //!
-//! A *number* says which row is in a slot, and 0 that none is: it alone decides whether an entry is there. A *tag* is a
+//! A *number* says which node is in a slot, and 0 that none is: it alone decides whether an entry is there. A *tag* is a
 //! fragment of the hash by which readers find the slot, 0 where none is wanted: it is there before the number is, and
 //! goes after it, so that whoever came to a number by its tag is sure to come there again, as long as the entry stays.
 //! `M`: the bucket's entries have moved on to the next array; then all tags go. `o`: how many entries passed this bucket
 //! because it was full, so that a reader knows whether to look further; at 127 it sticks.
 //!
 //! Each of these is always loaded and stored by words of one size. (What becomes of a word that some store whole and
-//! others in part, no memory model of the language says; so hits have bytes of their own, and tags have not. The writer loads numbers
-//! together, `equal_rows`: nobody stores any meanwhile.)
+//! others in part, no memory model of the language says; so hits have bytes of their own, and tags have not.)
 
 use super::nodes::Named;
-use crate::rows::RowId;
 use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::num::NonZeroU8;
 
@@ -35,7 +33,7 @@ pub(super) struct Bucket {
     meta: AtomicU8,
     /// Two bits for each slot, in their order.
     hits: [AtomicU8; 3],
-    rows: [AtomicU32; SLOTS],
+    numbers: [AtomicU32; SLOTS],
 }
 
 impl Bucket {
@@ -47,7 +45,7 @@ impl Bucket {
             high: AtomicU32::new(0),
             meta: AtomicU8::new(0),
             hits: std::array::from_fn(|_| AtomicU8::new(0)),
-            rows: std::array::from_fn(|_| AtomicU32::new(0)),
+            numbers: std::array::from_fn(|_| AtomicU32::new(0)),
         }
     }
 
@@ -108,9 +106,9 @@ impl Bucket {
         let _ = self.low.compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// For the writer: puts a row into an empty slot, if there is one, under a tag, and says how often it was hit.
+    /// For the writer: puts a node into an empty slot, if there is one, under a tag, and says how often it was hit.
     #[inline]
-    pub(super) fn fill(&self, tag: NonZeroU8, row: RowId, hits: u8) -> bool {
+    pub(super) fn fill(&self, tag: NonZeroU8, named: Named, hits: u8) -> bool {
         let empty = Slots(equal_bytes(self.own_tags(), 0) & PLACES).next();
         let Some(slot) = empty else { return false };
         // ORDERING: Relaxed; a figure.
@@ -118,7 +116,7 @@ impl Bucket {
             self.set_hits(slot, hits);
         }
         self.set_tag(slot, tag.get());
-        self.set_row(slot, row);
+        self.set_named(slot, named);
         true
     }
 
@@ -126,7 +124,7 @@ impl Bucket {
     #[inline]
     pub(super) fn vacate(&self, slot: Slot) {
         // ORDERING: Relaxed; whoever finds no number learns nothing else. It rides on the next tag.
-        self.rows[slot.index()].store(0, Ordering::Relaxed);
+        self.numbers[slot.index()].store(0, Ordering::Relaxed);
         self.set_tag(slot, 0);
     }
 
@@ -214,64 +212,28 @@ impl Bucket {
         tagged(self.tags()).map(|(slot, _)| slot)
     }
 
-    /// For readers, of a slot whose tag they saw: the row that is there, if there is one.
+    /// For readers, of a slot whose tag they saw: the node that is there, if there is one.
     #[inline]
     pub(super) fn named(&self, slot: Slot) -> Option<Named> {
-        // ORDERING: Acquire; pairs with Release in `Bucket::set_row`: the node's contents, and the tag.
-        Named::from_bits(self.rows[slot.index()].load(Ordering::Acquire))
+        // ORDERING: Acquire; pairs with Release in `Bucket::set_named`: the node's contents, and the tag.
+        Named::from_bits(self.numbers[slot.index()].load(Ordering::Acquire))
     }
 
-    /// For the writer, who alone stores it: the row in a slot that is not empty.
+    /// For the writer, who alone stores it: the node in a slot that is not empty.
     #[inline]
-    pub(super) fn own_row(&self, slot: Slot) -> RowId {
+    pub(super) fn own_named(&self, slot: Slot) -> Named {
         // ORDERING: Relaxed; the lock orders writers among themselves.
-        let named = Named::from_bits(self.rows[slot.index()].load(Ordering::Relaxed));
+        let named = Named::from_bits(self.numbers[slot.index()].load(Ordering::Relaxed));
         debug_assert!(named.is_some());
         // SAFETY: T5: under the lock, a slot that is not empty has a number.
-        unsafe { named.unwrap_unchecked() }.row()
+        unsafe { named.unwrap_unchecked() }
     }
 
-    /// For the writer: the slot that holds the entry of a row, in a bucket that has not moved. All slots are compared, whichever
-    /// it is: which one that is, no processor can guess.
+    /// For the writer: puts a node into a slot that has a tag.
     #[inline]
-    pub(super) fn slot_of(&self, row: RowId) -> Option<Slot> {
-        Slots(self.equal_rows(Named::of(row).bits()) & PLACES).next()
-    }
-
-    /// The slots with this number.
-    #[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(tidewheel_loom)))]
-    #[inline]
-    #[allow(unused_unsafe, reason = "compilers since 1.87 know that it is safe")]
-    fn equal_rows(&self, number: u32) -> u32 {
-        use std::arch::x86_64::{
-            __m128i, _mm_cmpeq_epi32, _mm_load_si128, _mm_movemask_epi8, _mm_packs_epi16, _mm_packs_epi32,
-            _mm_set1_epi32, _mm_setzero_si128,
-        };
-        // SAFETY: T6: only a writer stores numbers, and this is one, so that they are as good as plain ones here; a
-        // bucket's begin at its 16th byte, and a bucket at a multiple of 64. And the processor has SSE2.
-        let mask = unsafe {
-            let rows: *const __m128i = self.rows.as_ptr().cast();
-            let wanted = _mm_set1_epi32(number as i32);
-            let [first, second, third] =
-                [0, 1, 2].map(|four| _mm_cmpeq_epi32(_mm_load_si128(rows.add(four)), wanted));
-            let halves = [_mm_packs_epi32(first, second), _mm_packs_epi32(third, _mm_setzero_si128())];
-            _mm_movemask_epi8(_mm_packs_epi16(halves[0], halves[1]))
-        };
-        mask as u32
-    }
-
-    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2", not(tidewheel_loom))))]
-    fn equal_rows(&self, number: u32) -> u32 {
-        // ORDERING: Relaxed; as `own_row`.
-        let is_it = |slot: &Slot| self.rows[slot.index()].load(Ordering::Relaxed) == number;
-        Slot::all().filter(is_it).fold(0, |set, slot| set | 1 << slot.0)
-    }
-
-    /// For the writer: puts a row into a slot that has a tag.
-    #[inline]
-    pub(super) fn set_row(&self, slot: Slot, row: RowId) {
+    pub(super) fn set_named(&self, slot: Slot, named: Named) {
         // ORDERING: Release; pairs with Acquire in `Bucket::named`.
-        self.rows[slot.index()].store(Named::of(row).bits(), Ordering::Release);
+        self.numbers[slot.index()].store(named.bits(), Ordering::Release);
     }
 }
 
@@ -295,13 +257,25 @@ pub(super) struct Meta(u8);
 pub(super) struct Slot(u32);
 
 impl Slot {
+    #[inline]
+    pub(super) const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// The same from what `bits` gave.
+    #[inline]
+    pub(super) const fn again(bits: u32) -> Self {
+        debug_assert!(PLACES >> bits & 1 == 1);
+        Self(bits)
+    }
+
     fn all() -> impl Iterator<Item = Self> {
         Slots(PLACES)
     }
 
     #[inline]
     const fn place(self) -> usize {
-        // SAFETY: T5: slots come out of `Slots` alone, where there are no other places.
+        // SAFETY: T5: slots come out of `Slots` alone, where there are no other places, and are kept as they are.
         unsafe { std::hint::assert_unchecked(self.0 < 12) };
         self.0 as usize
     }
@@ -428,6 +402,7 @@ impl Meta {
 #[cfg(all(test, not(tidewheel_loom)))]
 mod tests {
     use super::*;
+    use crate::rows::RowId;
     use proptest::prelude::*;
 
     #[test]
@@ -436,20 +411,20 @@ mod tests {
         assert_eq!(align_of::<Bucket>(), 64);
     }
 
-    /// With these tags where they are not 0, and with rows from 7 on and hits by their slots.
+    /// With these tags where they are not 0, and with nodes from 7 on and hits by their slots.
     fn bucket(tags: [u8; SLOTS]) -> Bucket {
         let bucket = Bucket::new();
         for (slot, tag) in Slot::all().zip(tags) {
-            let row = RowId::from_index(7 + slot.index() as u32);
-            assert!(bucket.fill(NonZeroU8::new(tag).unwrap_or(NonZeroU8::MIN), row, hits_of(slot)));
+            let named = named(7 + slot.index() as u32);
+            assert!(bucket.fill(NonZeroU8::new(tag).unwrap_or(NonZeroU8::MIN), named, hits_of(slot)));
         }
         let vacant = Slot::all().zip(tags).filter(|&(_, tag)| tag == 0);
         vacant.for_each(|(slot, _)| bucket.vacate(slot));
         bucket
     }
 
-    fn row_of(slot: Slot) -> RowId {
-        RowId::from_index(7 + slot.index() as u32)
+    fn named(number: u32) -> Named {
+        Named::of(RowId::from_index(number))
     }
 
     fn hits_of(slot: Slot) -> u8 {
@@ -457,14 +432,14 @@ mod tests {
     }
 
     /// What everybody sees of each slot.
-    fn seen(bucket: &Bucket) -> Vec<(Option<u8>, Option<RowId>, u8)> {
+    fn seen(bucket: &Bucket) -> Vec<(Option<u8>, Option<Named>, u8)> {
         let tags: Vec<_> = bucket.occupied().collect();
         let tag = |slot| tags.iter().find(|&&(other, _)| other == slot).map(|(_, tag)| tag.get());
-        Slot::all().map(|slot| (tag(slot), bucket.named(slot).map(Named::row), bucket.hits(slot))).collect()
+        Slot::all().map(|slot| (tag(slot), bucket.named(slot), bucket.hits(slot))).collect()
     }
 
     #[test]
-    fn slots_have_a_row_each() {
+    fn slots_have_a_number_each() {
         let indices: Vec<_> = Slot::all().map(Slot::index).collect();
         assert_eq!(indices, (0..SLOTS).collect::<Vec<_>>());
     }
@@ -488,8 +463,7 @@ mod tests {
             prop_assert_eq!(&tagged, &right);
             for slot in Slot::all() {
                 let there = tags[slot.index()] != 0;
-                prop_assert_eq!(bucket.named(slot).map(Named::row), there.then(|| row_of(slot)));
-                prop_assert_eq!(bucket.slot_of(row_of(slot)), there.then_some(slot));
+                prop_assert_eq!(bucket.named(slot), there.then(|| named(7 + slot.index() as u32)));
             }
         }
 
@@ -521,17 +495,17 @@ mod tests {
             bucket.vacate(slot);
             right[at] = (None, None, right[at].2);
             prop_assert_eq!(&seen(&bucket), &right);
-            let row = RowId::from_index(99);
+            let first = named(99);
             while let Some(at) = right.iter().position(|(tag, ..)| tag.is_none()) {
-                prop_assert!(bucket.fill(NonZeroU8::new(tag).unwrap(), row, times.min(MOST_HITS)));
-                right[at] = (Some(tag), Some(row), times.min(MOST_HITS));
+                prop_assert!(bucket.fill(NonZeroU8::new(tag).unwrap(), first, times.min(MOST_HITS)));
+                right[at] = (Some(tag), Some(first), times.min(MOST_HITS));
                 prop_assert_eq!(&seen(&bucket), &right);
             }
-            prop_assert!(!bucket.fill(NonZeroU8::MIN, row, 0));
+            prop_assert!(!bucket.fill(NonZeroU8::MIN, first, 0));
             prop_assert_eq!(&seen(&bucket), &right);
-            let row = RowId::from_index(98);
-            bucket.set_row(slot, row);
-            right[at].1 = Some(row);
+            let second = named(98);
+            bucket.set_named(slot, second);
+            right[at].1 = Some(second);
             prop_assert_eq!(&seen(&bucket), &right);
             prop_assert_eq!(bucket.meta(), Meta(passed));
             let more = bucket.meta().one_more_passed();

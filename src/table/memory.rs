@@ -6,7 +6,7 @@
 //! is given). Small ones, and all of them elsewhere, come from the global allocator. Knows nothing of what is
 //! kept there.
 
-use crate::rows::{Booked, CHUNKS, Link, Memory, Row, RowId, chunk_size};
+use crate::rows::{Booked, CHUNKS, Kept, Link, Memory, Queued, Row, RowId, chunk_size};
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -196,12 +196,18 @@ pub(super) unsafe trait Plain {}
 
 // SAFETY: T8: numbers throughout.
 unsafe impl Plain for Booked {}
+// SAFETY: T8: as above.
+unsafe impl Plain for Queued {}
+
+impl Kept for Booked {
+    type Memory = Chunks<Self>;
+}
+
+impl Kept for Queued {
+    type Memory = Chunks<Self>;
+}
 
 impl Row for Booked {
-    type Memory = Chunks<Self>;
-
-    const GONE: Self = Self { home: 0, wheel: Link::GONE, born: [0; 2], label: 0, warned: 0 };
-
     #[inline]
     fn link(&self) -> &Link {
         &self.wheel

@@ -3,7 +3,7 @@
 //!
 //! A [`Table`] is the reader side of a shard, its [`Route`], and, behind its mutex, the writer side together with
 //! whatever book-keeping the shard wants under the same lock (`L`). It maps a hash and a key to a node,
-//! and knows a row only as a number, by which it keeps the node too. It never knows why an entry goes,
+//! and knows a row only as a number, which a node carries along. It never knows why an entry goes,
 //! what a wheel is, or who listens.
 //!
 //! | file | what |
@@ -11,7 +11,7 @@
 //! | `node.rs` | a node, and the life of its deadline |
 //! | `nodes.rs` | where nodes are |
 //! | `memory.rs` | memory for chunks of nodes and rows, and for arrays |
-//! | `bucket.rs` | a cache line of tags and rows' numbers |
+//! | `bucket.rs` | a cache line of tags and nodes' numbers |
 //! | `array.rs` | buckets in one allocation, named by one word |
 //! | `route.rs` | what readers need of a table |
 //! | `read.rs` | how a reader finds a node |
@@ -39,7 +39,7 @@
 //! - **T4 Freed last, and once.** Contents are dropped and memory is reused only when the batch is ripe,
 //!   which is when every guard is gone that was pinned at the moment of unlinking; or in `Table::drop`,
 //!   whose `&mut self` proves that no reader is left. Taking an item out of the debris is by value.
-//! - **T5 Slots.** A slot's number is that of a row of this table that has a node, or says that there is none. Under
+//! - **T5 Slots.** A slot's number is that of a node of this table, or says that there is none. Under
 //!   the lock, in a bucket that has not moved, a slot has a number if and only if it has a tag; a number is stored after
 //!   its tag, and taken away before it. Of what a moved bucket's numbers name, T3 says who may still look at it. A `Slot` is one
 //!   of those that every bucket has.
@@ -48,9 +48,9 @@
 //!   slot until it ends; no `Brief` is there then.
 //! - **T8 Blocks.** A block of memory has one owner, which alone hands out what is in it. Blocks for rows begin as
 //!   zeros, and a row is a row whatever its bytes are.
-//! - **T9 Homes.** Where a row's number is taken, its chunk is there, and stays there until all numbers of the
-//!   chunk are vacant. A number is taken from before its node is put there until the node is ripe and its
-//!   contents are dropped; so at its place there is nobody to look when it is vacant. A row's number names one of `CHUNKS`
+//! - **T9 Homes.** Where a node's number is taken, its chunk is there from when the node is put there, and stays there until all
+//!   numbers of the chunk are vacant. A number is taken from before its node is put there until the node is ripe and its
+//!   contents are dropped; so at its place there is nobody to look when it is vacant. A node's number names one of `CHUNKS`
 //!   chunks.
 //! - **T10 Routes.** A cache's routes are made together, of a number that is a power of two, and stay as they are until the cache
 //!   and its tables are gone, each of which owns them. The address that leads to them comes from all of them, not from one.
@@ -87,15 +87,15 @@ pub(crate) use brief::Brief;
 pub(crate) use epoch::{Grace, push};
 pub(crate) use epoch::{Pin, inherit, push_on};
 pub(crate) use node::{Node, Seal, Touch};
+pub(crate) use nodes::Named;
 pub(crate) use pace::Moment;
 pub(crate) use read::{Look, same_as};
-pub(crate) use reclaim::{CATCH_UP, HELP, Ripe, Sealed, Unlinked};
+pub(crate) use reclaim::{CATCH_UP, Dropped, HELP, Ripe, Sealed, Unlinked};
 pub(crate) use route::{Route, RouteEnd, Routes};
 pub(crate) use walk::{Cursor, Met};
 pub(crate) use write::{Place, Writing};
 
 use crate::process::fork::Kept;
-use crate::rows::RowId;
 use crate::sync::{Alarm, Arc, CachePadded, Mutex, MutexGuard};
 use std::fmt;
 use std::marker::PhantomData;
@@ -199,8 +199,8 @@ impl<'t, K, V, L> Locked<'t, K, V, L> {
 }
 
 impl<K, V, L> Table<K, V, L> {
-    /// Drops ripe debris, and returns the numbers that are vacant now. Runs destructors: never under a lock.
-    pub(crate) fn dispose(&self, ripe: Ripe<K, V>) -> Vec<RowId> {
+    /// Drops ripe debris, whose numbers are to be vacated then. Runs destructors: never under a lock.
+    pub(crate) fn dispose(&self, ripe: Ripe<K, V>) -> Dropped {
         ripe.dispose(&self.route.at.homes)
     }
 }

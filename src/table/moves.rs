@@ -1,5 +1,5 @@
 //! How buckets move, to a larger array or a smaller one: a few with each insert, and, while the table shrinks, with each visit of the reaper, so
-//! that no single call copies the table. The hashes come from the rows; no node is touched.
+//! that no single call copies the table. The homes come from the nodes.
 //!
 //! What readers make of it is in `read.rs` and `walk.rs`. Knows neither who inserts nor when the reaper comes.
 //!
@@ -29,6 +29,7 @@
 
 use super::array::{Array, Pages, room};
 use super::bucket::SLOTS;
+use super::nodes::Named;
 use super::write::{Writer, Writing};
 use crate::rows::RowId;
 use std::num::NonZeroU8;
@@ -60,7 +61,15 @@ impl<K, V> Writer<K, V> {
     }
 
     /// Moves one bucket to the next array, unless it has moved already.
-    pub(super) fn move_bucket(&mut self, index: usize, home_of: impl Fn(RowId) -> u32) {
+    #[inline]
+    pub(super) fn move_bucket(&mut self, index: usize) {
+        if self.next.is_some() {
+            self.move_bucket_on(index);
+        }
+    }
+
+    #[inline(never)]
+    fn move_bucket_on(&mut self, index: usize) {
         let Some(next) = self.next else { return };
         let bucket = self.current.own(index);
         if bucket.own_meta().is_moved() {
@@ -73,16 +82,18 @@ impl<K, V> Writer<K, V> {
                 next.own(target).touch();
             }
         }
-        // All homes first: the rows are far from each other, and so are fetched at once.
-        let mut entries = [(RowId::FIRST, 0, NonZeroU8::MIN, 0); SLOTS];
+        // All homes first: the nodes are far from each other, and so are fetched at once.
+        let mut entries = [(Named::of(RowId::FIRST), 0, NonZeroU8::MIN, 0); SLOTS];
         let mut count = 0;
         for ((slot, tag), entry) in bucket.occupied().zip(&mut entries) {
-            let row = bucket.own_row(slot);
-            *entry = (row, home_of(row), tag, bucket.hits(slot));
+            let named = bucket.own_named(slot);
+            // SAFETY: T5: a tagged slot; T4: under the lock nobody retires it.
+            let home = unsafe { (*self.route.homes.named(named)).filed.home };
+            *entry = (named, home, tag, bucket.hits(slot));
             count += 1;
         }
-        for &(row, home, tag, hits) in &entries[..count] {
-            next.put(home, tag, row, hits);
+        for &(named, home, tag, hits) in &entries[..count] {
+            next.put(home, tag, named, hits);
         }
         bucket.set_meta(bucket.own_meta().moved());
         // Only now: a reader that finds no tags must see the mark, and find the entries in the next array. From here on
@@ -99,15 +110,15 @@ impl<K, V> Writer<K, V> {
 impl<K, V, L> Writing<'_, '_, K, V, L> {
     /// Begins or goes on with a move, if one is due or under way: before an entry is put into the target.
     #[inline]
-    pub(super) fn make_room(&mut self, home_of: impl Fn(RowId) -> u32) {
+    pub(super) fn make_room(&mut self) {
         let writer = &*self.writer;
         if writer.next.is_some() || writer.len >= writer.current.room() {
-            self.go_on_moving(home_of);
+            self.go_on_moving();
         }
     }
 
     #[cold]
-    fn go_on_moving(&mut self, home_of: impl Fn(RowId) -> u32) {
+    fn go_on_moving(&mut self) {
         if self.writer.next.is_none() {
             self.begin_move(self.writer.current.log2() + 1);
         }
@@ -116,7 +127,7 @@ impl<K, V, L> Writing<'_, '_, K, V, L> {
         let room = next.room().saturating_sub(self.writer.len).max(1);
         let is_small = self.writer.current.buckets() <= SMALL;
         let least = if is_small { left } else { MOVES };
-        self.advance(least.max(left.div_ceil(room)), home_of);
+        self.advance(least.max(left.div_ceil(room)));
     }
 
     fn begin_move(&mut self, log2: u32) {
@@ -130,13 +141,13 @@ impl<K, V, L> Writing<'_, '_, K, V, L> {
     }
 
     /// Moves up to `count` buckets; after the last one the next array becomes the root.
-    fn advance(&mut self, count: usize, home_of: impl Fn(RowId) -> u32) {
+    fn advance(&mut self, count: usize) {
         let writer = &mut *self.writer;
         let Some(next) = writer.next else { return };
         let buckets = writer.current.buckets();
         let end = writer.cursor.saturating_add(count).min(buckets);
         for index in writer.cursor..end {
-            writer.move_bucket(index, &home_of);
+            writer.move_bucket(index);
         }
         writer.cursor = end;
         if end == buckets {
@@ -161,7 +172,7 @@ impl<K, V, L> Writing<'_, '_, K, V, L> {
 
     /// Begins to move to a smaller array, if this one is too large, or goes on with a move, whichever way: up to
     /// `count` buckets. False when there is nothing to do.
-    pub(crate) fn shrink(&mut self, count: usize, home_of: impl Fn(RowId) -> u32) -> bool {
+    pub(crate) fn shrink(&mut self, count: usize) -> bool {
         if self.writer.next.is_none() {
             if !self.is_lean() {
                 self.writer.debris.shrink();
@@ -170,7 +181,7 @@ impl<K, V, L> Writing<'_, '_, K, V, L> {
             let least = self.writer.current.log2().saturating_sub(STEP);
             self.begin_move(self.writer.lean_log2().max(least));
         }
-        self.advance(count, home_of);
+        self.advance(count);
         true
     }
 }
@@ -222,12 +233,14 @@ mod tests {
                 let before = left(&table);
                 let hash = hash_of(key);
                 self.homes.push(hash.home());
-                let homes = &self.homes;
                 let entry = (key as u64, key as u64);
-                // All numbers are of one chunk, which is large enough.
-                table.insert(hash, (RowId::at(14, key), 0), &mut Some(entry), Deadline::NEVER, |row| {
-                    homes[row.offset()]
-                });
+                let named = table.new_node();
+                table.insert(
+                    hash,
+                    (named, RowId::from_index(key as u32), 0),
+                    &mut Some(entry),
+                    Deadline::NEVER,
+                );
                 self.most_moved = self.most_moved.max(before.saturating_sub(left(&table)));
             }
         }
@@ -237,7 +250,7 @@ mod tests {
             let (mut table, ()) = locked.parts();
             for key in self.first..self.homes.len().min(self.first + count) {
                 let place = table.find(hash_of(key), |&other| other == key as u64).expect("it is there");
-                let old = table.unlink(place, self.homes[key]);
+                let old = table.unlink(place);
                 table.retire(old);
                 self.first += 1;
             }
@@ -245,14 +258,13 @@ mod tests {
 
         /// As often as the reaper comes: so many buckets, so often. Whether there is more to do.
         fn shrink(&mut self, buckets: usize, times: usize) -> bool {
-            let homes = &self.homes;
-            (0..times).all(|_| self.table.lock().parts().0.shrink(buckets, |row| homes[row.offset()]))
+            (0..times).all(|_| self.table.lock().parts().0.shrink(buckets))
         }
 
         fn check(&self) {
             let mut locked = self.table.lock();
             let (table, ()) = locked.parts();
-            table.validate(|row| self.homes[row.offset()], |_, _| {});
+            table.validate(|row, home, _| assert_eq!(home, self.homes[row.index() as usize]));
             assert_eq!(table.len(), self.homes.len() - self.first);
             for key in self.first..self.homes.len() {
                 assert!(table.find(hash_of(key), |&other| other == key as u64).is_some(), "{key} is lost");

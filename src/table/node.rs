@@ -2,7 +2,8 @@
 //!
 //! Key, value and time of birth never change once the node is published; the deadline is the one truth
 //! about whether the entry is alive, and every change of it is a compare-and-swap or happens once, at
-//! the end. A node never knows its bucket or its row.
+//! the end. Beside that it says, for writers alone, under which home and row its entry is filed: so they come from what is found to
+//! the books, and a node that takes another's place leaves these as they are. A node never knows its bucket.
 //!
 //! # The life of a deadline
 //!
@@ -29,6 +30,7 @@
 //! deadline that was there: then it stays, and touches take the lock, until the deadline moves.
 
 use super::epoch::Pin;
+use crate::rows::RowId;
 use crate::sync::Canary;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::time::{Deadline, Tick, Timeline};
@@ -64,8 +66,17 @@ impl Seal {
     }
 }
 
+/// Where an entry is filed: for as long as it is there, whatever node it has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Filed {
+    pub(super) row: RowId,
+    pub(super) home: u32,
+}
+
 pub(crate) struct Node<K, V> {
     deadline: AtomicU64,
+    /// For writers, under the lock.
+    pub(super) filed: Filed,
     /// Dropped by `Retired::drop_contents` alone, one by one.
     pub(super) key: ManuallyDrop<K>,
     pub(super) value: ManuallyDrop<V>,
@@ -80,7 +91,12 @@ impl<K, V> Node<K, V> {
     ///
     /// T9: the place is a node's, and nobody looks at it.
     #[inline]
-    pub(super) unsafe fn make(place: *mut Self, entry: &mut Option<(K, V)>, deadline: Deadline) {
+    pub(super) unsafe fn make(
+        place: *mut Self,
+        entry: &mut Option<(K, V)>,
+        deadline: Deadline,
+        filed: Filed,
+    ) {
         let (key, value) = entry.as_ref().expect("what is stored is there");
         // SAFETY: T9. `ManuallyDrop` has its content's layout. Nothing can panic before the entry's old place is
         // marked as empty, without its destructors: so it is in one place at any time.
@@ -89,6 +105,7 @@ impl<K, V> Node<K, V> {
             (&raw mut (*place).value).cast::<V>().copy_from_nonoverlapping(value, 1);
             std::ptr::write(entry, None);
             (&raw mut (*place).deadline).write(AtomicU64::new(deadline.to_bits()));
+            (&raw mut (*place).filed).write(filed);
             (&raw mut (*place).canary).write(Canary::new());
         }
     }

@@ -7,7 +7,6 @@ use super::epoch::Pin;
 use super::nodes::Named;
 use super::{Node, Route};
 use crate::hash::HashBits;
-use crate::rows::RowId;
 use equivalent::Equivalent;
 use std::num::NonZeroU8;
 
@@ -91,7 +90,7 @@ impl<K, V> Route<K, V> {
     }
 
     /// The number of a node that was found under this pin.
-    pub(crate) fn number(&self, node: &Node<K, V>, _pin: &Pin) -> Option<RowId> {
+    pub(crate) fn number(&self, node: &Node<K, V>, _pin: &Pin) -> Option<Named> {
         self.homes.number(node)
     }
 
@@ -161,14 +160,14 @@ impl<K, V> Route<K, V> {
         })
     }
 
-    /// The node of a row, from a slot whose tag was the right one.
+    /// The node of a number, from a slot whose tag was the right one.
     ///
-    /// That slot may have been emptied and filled again since we saw its tag. Whatever row is there now, whoever looks
+    /// That slot may have been emptied and filled again since we saw its tag. Whatever node is there now, whoever looks
     /// next finds it: its tag was there before it. (If none is, the key was out of the table at some moment of this
     /// look-up, so not to find it is right.)
     #[inline(always)]
     fn node_of(&self, named: Named) -> &Node<K, V> {
-        // SAFETY: T5: a row that a slot names has a node. T3: the caller is pinned.
+        // SAFETY: T5: a number in a slot is that of a node. T3: the caller is pinned.
         let node = unsafe { &*self.homes.named(named) };
         node.canary.look();
         node

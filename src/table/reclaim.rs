@@ -12,9 +12,8 @@
 use super::array::Array;
 use super::epoch::{self, Grace};
 use super::node::Node;
-use super::nodes::Homes;
+use super::nodes::{Homes, Named};
 use super::pace::{Load, Moment, Pace};
-use crate::rows::RowId;
 use crate::sync::{Arc, catch};
 use crate::time::{Span, Tick};
 use std::collections::VecDeque;
@@ -51,7 +50,7 @@ const BACKLOG: usize = if cfg!(tidewheel_loom) { 1 } else { 4 };
 /// leaks the node.
 #[must_use]
 pub(crate) struct Unlinked<K, V> {
-    pub(super) row: RowId,
+    pub(super) named: Named,
     pub(super) node: NonNull<Node<K, V>>,
     /// In a bounded shard.
     pub(super) weight: u32,
@@ -103,20 +102,20 @@ pub(super) unsafe fn drop_contents<K, V>(mut node: NonNull<Node<K, V>>) {
 
 struct Batch {
     grace: Arc<Grace>,
-    rows: Vec<RowId>,
+    nodes: Vec<Named>,
     weight: u64,
     arrays: Vec<Array>,
 }
 
 impl Batch {
     fn load(&self) -> Load {
-        Load { nodes: self.rows.len() as u64, weight: self.weight }
+        Load { nodes: self.nodes.len() as u64, weight: self.weight }
     }
 }
 
 /// What a shard has unlinked and not yet dropped.
 pub(super) struct Debris<K, V> {
-    open: Vec<RowId>,
+    open: Vec<Named>,
     open_weight: u64,
     /// From so much on, the open batch is full, however few are in it.
     batch_weight: u64,
@@ -137,7 +136,7 @@ pub(super) struct Debris<K, V> {
     #[cfg(test)]
     looks: usize,
     /// An empty list with room, for the next batch.
-    spare: Vec<RowId>,
+    spare: Vec<Named>,
     of: PhantomData<(K, V)>,
 }
 
@@ -182,7 +181,7 @@ impl<K, V> Debris<K, V> {
 
     #[inline]
     pub(super) fn add(&mut self, node: Unlinked<K, V>) {
-        self.open.push(node.row);
+        self.open.push(node.named);
         self.open_weight += u64::from(node.weight);
         if self.is_heavy() {
             self.next_stop = 0;
@@ -296,11 +295,11 @@ impl<K, V> Debris<K, V> {
         let grace = Arc::new(Grace::begin());
         let heavy = self.is_heavy();
         self.full_at = Tick::NEVER;
-        let rows = std::mem::replace(&mut self.open, std::mem::take(&mut self.spare));
+        let nodes = std::mem::replace(&mut self.open, std::mem::take(&mut self.spare));
         self.open.reserve_exact(Self::BATCH);
         let weight = std::mem::take(&mut self.open_weight);
         let arrays = std::mem::take(&mut self.open_arrays);
-        let batch = Batch { grace: Arc::clone(&grace), rows, weight, arrays };
+        let batch = Batch { grace: Arc::clone(&grace), nodes, weight, arrays };
         self.pace.sealed(batch.load());
         self.sealed.push_back(batch);
         // As many wait as that, and the first of them has not ripened yet: then none has.
@@ -316,7 +315,7 @@ impl<K, V> Debris<K, V> {
     /// Takes out ripe batches: for a writer so many of the oldest, if they are no larger than what writers make;
     /// for the reaper (`None`) all there are. Nodes that need nothing done to them are told to `vacate` at once.
     #[inline(never)]
-    pub(super) fn take_ripe(&mut self, most: Option<usize>, mut vacate: impl FnMut(RowId)) -> Ripe<K, V> {
+    pub(super) fn take_ripe(&mut self, most: Option<usize>, mut vacate: impl FnMut(Named)) -> Ripe<K, V> {
         let all = most.is_none();
         let mut ripe = Ripe { batches: Vec::new(), arrays: Vec::new(), of: PhantomData };
         let (mut index, mut taken, mut green) = (0, 0, 0);
@@ -329,23 +328,23 @@ impl<K, V> Debris<K, V> {
             let is_over = batch.grace.is_over();
             green += usize::from(!is_over);
             // What a smaller capacity evicts at once is more than a batch, and no more than four.
-            let is_small = batch.rows.len() <= 4 * BATCH && batch.arrays.is_empty();
+            let is_small = batch.nodes.len() <= 4 * BATCH && batch.arrays.is_empty();
             if !(is_over && (all || is_small)) {
                 index += 1;
                 continue;
             }
             let Some(batch) = self.sealed.remove(index) else { break };
             self.pace.taken(batch.load());
-            let Batch { mut rows, arrays, .. } = batch;
+            let Batch { mut nodes, arrays, .. } = batch;
             taken += 1;
             ripe.arrays.extend(arrays);
             if Self::PLAIN {
-                rows.drain(..).for_each(&mut vacate);
-                if rows.capacity() <= 2 * BATCH {
-                    self.spare = rows;
+                nodes.drain(..).for_each(&mut vacate);
+                if nodes.capacity() <= 2 * BATCH {
+                    self.spare = nodes;
                 }
-            } else if !rows.is_empty() {
-                ripe.batches.push(rows);
+            } else if !nodes.is_empty() {
+                ripe.batches.push(nodes);
             }
         }
         ripe
@@ -360,14 +359,14 @@ impl<K, V> Debris<K, V> {
         let sealed = std::mem::take(&mut self.sealed);
         let open = Batch {
             grace: Arc::new(Grace::begin()),
-            rows: std::mem::take(&mut self.open),
+            nodes: std::mem::take(&mut self.open),
             weight: 0,
             arrays: std::mem::take(&mut self.open_arrays),
         };
         for batch in sealed.into_iter().chain([open]) {
-            for row in batch.rows {
+            for named in batch.nodes {
                 // SAFETY: T4, T9: debris has its nodes, by contract in nobody's hands.
-                unsafe { drop_contents(NonNull::new_unchecked(homes.node(row))) };
+                unsafe { drop_contents(NonNull::new_unchecked(homes.named(named))) };
             }
             for array in batch.arrays {
                 // SAFETY: T4, by contract.
@@ -408,7 +407,7 @@ impl Sealed {
 /// Ripe batches, out of the lock.
 #[must_use]
 pub(crate) struct Ripe<K, V> {
-    batches: Vec<Vec<RowId>>,
+    batches: Vec<Vec<Named>>,
     arrays: Vec<Array>,
     of: PhantomData<(K, V)>,
 }
@@ -416,13 +415,23 @@ pub(crate) struct Ripe<K, V> {
 // SAFETY: T2, T4. It owns what is in it.
 unsafe impl<K: Send + Sync, V: Send + Sync> Send for Ripe<K, V> {}
 
+/// Nodes that were dropped, whose numbers are still taken.
+#[must_use]
+pub(crate) struct Dropped(pub(super) Vec<Named>);
+
+impl Dropped {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 impl<K, V> Ripe<K, V> {
     pub(crate) fn is_empty(&self) -> bool {
         self.batches.is_empty() && self.arrays.is_empty()
     }
 
-    /// Drops what is in it, and returns the numbers that are vacant now. Runs destructors: never under a lock.
-    pub(super) fn dispose(self, homes: &Homes<K, V>) -> Vec<RowId> {
+    /// Drops what is in it. Runs destructors: never under a lock.
+    pub(super) fn dispose(self, homes: &Homes<K, V>) -> Dropped {
         for array in self.arrays {
             // SAFETY: T4: ripe, and taken out of the debris, so this happens once.
             unsafe {
@@ -433,13 +442,13 @@ impl<K, V> Ripe<K, V> {
             }
         }
         let mut batches = self.batches.into_iter();
-        let Some(mut rows) = batches.next() else { return Vec::new() };
-        rows.extend(batches.flatten());
-        for &row in &rows {
+        let Some(mut nodes) = batches.next() else { return Dropped(Vec::new()) };
+        nodes.extend(batches.flatten());
+        for &named in &nodes {
             // SAFETY: T4: ripe, and taken out of the debris, so this happens once. T9: debris has its nodes.
-            unsafe { drop_contents(NonNull::new_unchecked(homes.node(row))) };
+            unsafe { drop_contents(NonNull::new_unchecked(homes.named(named))) };
         }
-        rows
+        Dropped(nodes)
     }
 }
 
@@ -453,6 +462,7 @@ impl<K, V> fmt::Debug for Ripe<K, V> {
 mod tests {
     use super::super::Pin;
     use super::*;
+    use crate::rows::RowId;
 
     /// However much waits already because somebody is pinned, one more batch takes as many steps as the first: so many looks, and
     /// pushes ever more seldom. When nobody is, all of it goes.
@@ -463,7 +473,7 @@ mod tests {
         let mut debris = Debris::<u64, u64>::new();
         let (mut pushes, mut vacated) = (0, 0);
         for _ in 0..SEALS {
-            debris.add(Unlinked { row: RowId::FIRST, node: NonNull::dangling(), weight: 0 });
+            debris.add(Unlinked { named: Named::of(RowId::FIRST), node: NonNull::dangling(), weight: 0 });
             let sealed = debris.seal().expect("something is in it");
             pushes += usize::from(sealed.push);
             let _ = sealed.start();

@@ -47,8 +47,7 @@
 //! An entry that is removed and inserted again may be met in both slots, or in none.
 //!
 //! A writer's walk goes by the same turns, for the same reason: nothing that is done to an entry between two calls moves it
-//! from the turns that are still to come to those that have passed. (Numbers of rows do not have that: each
-//! replacement takes another number.) While it looks, nothing moves; so an entry is in one slot, on the way from its home in one
+//! from the turns that are still to come to those that have passed. While it looks, nothing moves; so an entry is in one slot, on the way from its home in one
 //! of the two arrays that there may be.
 
 use super::array::Array;
@@ -197,9 +196,9 @@ impl<K, V, L> Table<K, V, L> {
         hash_of: &impl Fn(&K) -> HashBits,
         met: &mut Vec<Met<'g, K, V>>,
     ) {
-        // A slot that names no row is passed over: see W5.
+        // A slot that names no node is passed over: see W5.
         for named in bucket.tagged().filter_map(|slot| bucket.named(slot)) {
-            // SAFETY: T5: a row that a slot names has a node. T3: the caller is pinned.
+            // SAFETY: T5: a number in a slot is that of a node. T3: the caller is pinned.
             let node = unsafe { &*self.route.at.homes.named(named) };
             node.canary.look();
             let hash = hash_of(node.key());
@@ -212,15 +211,8 @@ impl<K, V, L> Table<K, V, L> {
 
 impl<K, V, L> Writing<'_, '_, K, V, L> {
     /// Meets the rows of the entries of the next few buckets, and moves the cursor on. Returns the turns that it passed:
-    /// whatever is in the table and has one of them, was met. `fetch` is told of rows that are about to be asked for
-    /// their homes.
-    pub(crate) fn walk(
-        &self,
-        cursor: &mut Cursor,
-        home_of: impl Fn(RowId) -> u32,
-        fetch: impl Fn(RowId),
-        met: &mut Vec<RowId>,
-    ) -> Stretch {
+    /// whatever is in the table and has one of them, was met.
+    pub(crate) fn walk(&self, cursor: &mut Cursor, met: &mut Vec<RowId>) -> Stretch {
         // Cut for the larger array, so that it is not many buckets of that.
         let log2 = self.arrays().map(Array::log2).max().unwrap_or(0);
         let next = |from: u64| Stretch::cut_all(from, END, log2).take(HANDFUL);
@@ -232,26 +224,20 @@ impl<K, V, L> Writing<'_, '_, K, V, L> {
             let homes = || next(from).flat_map(|home| self.arrays().map(move |array| (array, home)));
             for (array, home) in homes() {
                 let bucket = array.own(array.start(home.home()));
-                for (slot, _) in bucket.occupied() {
-                    fetch(bucket.own_row(slot));
-                    self.fetch_node(bucket.own_row(slot));
-                }
+                bucket.occupied().for_each(|(slot, _)| self.fetch_node(bucket.own_named(slot)));
             }
-            homes().for_each(|(array, home)| array.meet_all(home, &home_of, met));
+            homes().for_each(|(array, home)| self.meet_all(array, home, met));
         }
         Stretch { from, to: end }
     }
-}
 
-/// For the writer (T1, under the lock).
-impl Array {
     /// Meets the rows of the entries of one home, or of a part of those.
-    fn meet_all(self, stretch: Stretch, home_of: impl Fn(RowId) -> u32, met: &mut Vec<RowId>) {
-        for step in 0..self.buckets() {
-            let bucket = self.own(self.way(stretch.home(), step));
+    fn meet_all(&self, array: Array, stretch: Stretch, met: &mut Vec<RowId>) {
+        for step in 0..array.buckets() {
+            let bucket = array.own(array.way(stretch.home(), step));
             let meta = bucket.own_meta();
-            let rows = bucket.occupied().map(|(slot, _)| bucket.own_row(slot));
-            met.extend(rows.filter(|&row| stretch.has_home(home_of(row))));
+            let filed = bucket.occupied().map(|(slot, _)| self.node_in(bucket, slot).filed);
+            met.extend(filed.filter(|filed| stretch.has_home(filed.home)).map(|filed| filed.row));
             if !meta.has_overflow() {
                 break;
             }

@@ -7,18 +7,17 @@ use super::array::{Array, Pages};
 use super::bucket::{Bucket, Meta, Slot};
 use super::epoch::Pin;
 use super::moves::log2_for;
-use super::node::Node;
-use super::nodes::{Homes, Nodes};
+use super::node::{Filed, Node};
+use super::nodes::{Homes, Named, Nodes};
 use super::pace::{Load, Moment};
-use super::reclaim::{Debris, Ripe, Sealed, Unlinked, drop_contents};
+use super::reclaim::{Debris, Dropped, Ripe, Sealed, Unlinked, drop_contents};
 use super::route::At;
-use crate::hash::HashBits;
+use crate::hash::{HashBits, tag_of};
 use crate::rows::RowId;
 use crate::time::{Deadline, Tick};
 use std::fmt;
 use std::marker::PhantomData;
 use std::num::NonZeroU8;
-use std::ops::Range;
 use std::ptr::NonNull;
 
 /// The writer side of a table.
@@ -36,28 +35,60 @@ pub(super) struct Writer<K, V> {
     /// The size that the table was made with, as a power of two: it does not shrink below.
     pub(super) least: u32,
     pub(super) len: usize,
-    nodes: Nodes<K, V>,
+    pub(super) nodes: Nodes<K, V>,
     pub(super) debris: Debris<K, V>,
 }
 
 // SAFETY: T2, T6. The addresses in it are followed only under the lock that guards it.
 unsafe impl<K: Send + Sync, V: Send + Sync> Send for Writer<K, V> {}
 
-/// Where an entry is. Good until the next change.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
-    in_next: bool,
-    bucket: usize,
-    slot: Slot,
+/// Where an entry is. Good until the next change. Two words, so that it is handed around in registers.
+pub(crate) struct Place<K, V> {
     /// What the slot names.
-    row: RowId,
+    node: NonNull<Node<K, V>>,
+    /// The number of that, the slot, which array it is, and the bucket: from the lowest bits on.
+    at: u64,
 }
 
-impl Place {
-    /// The row of the entry.
+impl<K, V> Clone for Place<K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for Place<K, V> {}
+
+impl<K, V> Place<K, V> {
+    const SLOT: u32 = 32;
+    const NEXT: u32 = 36;
+    const BUCKET: u32 = 37;
+
     #[inline]
-    pub(crate) fn row(self) -> RowId {
-        self.row
+    fn new((in_next, bucket, slot): (bool, usize, Slot), named: Named, node: NonNull<Node<K, V>>) -> Self {
+        const { assert!(Self::BUCKET + Array::MOST_LOG2 <= u64::BITS) };
+        let place = u64::from(slot.bits()) << Self::SLOT | u64::from(in_next) << Self::NEXT;
+        Self { node, at: u64::from(named.bits()) | place | (bucket as u64) << Self::BUCKET }
+    }
+
+    /// The number of the node that is there.
+    #[inline]
+    pub(crate) fn named(self) -> Named {
+        Named::again(self.at as u32)
+    }
+
+    #[inline]
+    fn slot(self) -> Slot {
+        Slot::again((self.at >> Self::SLOT) as u32 & 0xF)
+    }
+
+    #[inline]
+    fn in_next(self) -> bool {
+        self.at >> Self::NEXT & 1 != 0
+    }
+
+    #[inline]
+    fn bucket(self) -> usize {
+        (self.at >> Self::BUCKET) as usize
     }
 }
 
@@ -80,14 +111,14 @@ impl Array {
         self,
         home: u32,
         mut is_it: impl FnMut(&Bucket) -> Option<Slot>,
-    ) -> Option<(usize, Slot, RowId)> {
+    ) -> Option<(usize, Slot, Named)> {
         for step in 0..self.buckets() {
             let index = self.way(home, step);
             let bucket = self.own(index);
             let meta = bucket.own_meta();
             if !meta.is_moved() {
                 if let Some(slot) = is_it(bucket) {
-                    return Some((index, slot, bucket.own_row(slot)));
+                    return Some((index, slot, bucket.own_named(slot)));
                 }
             }
             if !meta.has_overflow() {
@@ -99,17 +130,17 @@ impl Array {
 
     /// Stores an entry in the first free slot along its way. There is one: see `moves.rs`.
     #[inline]
-    pub(super) fn put(self, home: u32, tag: NonZeroU8, row: RowId, hits: u8) {
-        if !self.own_first(home).fill(tag, row, hits) {
-            self.put_further(home, tag, row, hits);
+    pub(super) fn put(self, home: u32, tag: NonZeroU8, named: Named, hits: u8) {
+        if !self.own_first(home).fill(tag, named, hits) {
+            self.put_further(home, tag, named, hits);
         }
     }
 
     #[inline(never)]
-    fn put_further(self, home: u32, tag: NonZeroU8, row: RowId, hits: u8) {
+    fn put_further(self, home: u32, tag: NonZeroU8, named: Named, hits: u8) {
         for step in 0..self.buckets() {
             let bucket = self.own(self.way(home, step));
-            if bucket.fill(tag, row, hits) {
+            if bucket.fill(tag, named, hits) {
                 return;
             }
             bucket.set_meta(bucket.own_meta().one_more_passed());
@@ -168,11 +199,18 @@ impl<K, V> Writer<K, V> {
         }
     }
 
-    fn search(&self, home: u32, mut is_it: impl FnMut(&Bucket) -> Option<Slot>) -> Option<Place> {
+    fn search(&self, home: u32, mut is_it: impl FnMut(&Bucket) -> Option<Slot>) -> Option<Place<K, V>> {
         let mut look = |array: Array, in_next| {
-            array.search(home, &mut is_it).map(|(bucket, slot, row)| Place { in_next, bucket, slot, row })
+            let (bucket, slot, named) = array.search(home, &mut is_it)?;
+            Some(Place::new((in_next, bucket, slot), named, self.node_of(named)))
         };
         look(self.current, false).or_else(|| look(self.next?, true))
+    }
+
+    #[inline]
+    fn node_of(&self, named: Named) -> NonNull<Node<K, V>> {
+        // SAFETY: T9: the chunk of a number that is taken is there.
+        unsafe { NonNull::new_unchecked(self.route.homes.named(named)) }
     }
 
     /// Drops and frees everything.
@@ -191,7 +229,7 @@ impl<K, V> Writer<K, V> {
                 }
                 for (slot, _) in bucket.occupied() {
                     // SAFETY: T4, T5, T9; each node is in one bucket that has not moved.
-                    unsafe { drop_contents(NonNull::new_unchecked(homes.node(bucket.own_row(slot)))) };
+                    unsafe { drop_contents(NonNull::new_unchecked(homes.named(bucket.own_named(slot)))) };
                 }
             }
             // SAFETY: T4.
@@ -209,33 +247,20 @@ pub(crate) struct Writing<'a, 't, K, V, L> {
 }
 
 impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
-    fn node_of(&self, row: RowId) -> NonNull<Node<K, V>> {
-        // SAFETY: T9: the chunk of a number that is taken is there.
-        unsafe { NonNull::new_unchecked(self.route.homes.node(row)) }
+    /// The node in a slot that has a tag.
+    #[inline]
+    pub(super) fn node_in(&self, bucket: &Bucket, slot: Slot) -> &Node<K, V> {
+        // SAFETY: T5: a tagged slot; T4: under the lock nobody retires it.
+        let node = unsafe { self.writer.node_of(bucket.own_named(slot)).as_ref() };
+        node.canary.look();
+        node
     }
 
     /// Where a key is. Runs the user's `Eq`, and changes nothing.
-    #[inline]
-    pub(crate) fn find(&self, hash: HashBits, is_key: impl Fn(&K) -> bool) -> Option<Place> {
-        self.find_telling(hash, is_key, |_| {})
-    }
-
-    /// As `find`; tells `tell` of each row whose key is about to be looked at.
     #[inline(always)]
-    pub(crate) fn find_telling(
-        &self,
-        hash: HashBits,
-        is_key: impl Fn(&K) -> bool,
-        tell: impl Fn(RowId),
-    ) -> Option<Place> {
+    pub(crate) fn find(&self, hash: HashBits, is_key: impl Fn(&K) -> bool) -> Option<Place<K, V>> {
         let is_it = |bucket: &Bucket| {
-            bucket.own_matches(hash.tag()).find(|&slot| {
-                tell(bucket.own_row(slot));
-                // SAFETY: T5: a tagged slot; T4: under the lock nobody retires it.
-                let node = unsafe { self.node_of(bucket.own_row(slot)).as_ref() };
-                node.canary.look();
-                is_key(node.key())
-            })
+            bucket.own_matches(hash.tag()).find(|&slot| is_key(self.node_in(bucket, slot).key()))
         };
         // Nearly always the bucket where the way begins is all there is to look at.
         let current = self.writer.current;
@@ -243,14 +268,25 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         // (One that has moved has no tags.)
         if let Some(slot) = is_it(bucket) {
             let index = current.start(hash.home());
-            return Some(Place { in_next: false, bucket: index, slot, row: bucket.own_row(slot) });
+            return Some(self.place(index, bucket, slot));
         }
         if bucket.own_meta().is_the_end() { None } else { self.find_further(hash, is_it) }
     }
 
     #[cold]
-    fn find_further(&self, hash: HashBits, is_it: impl FnMut(&Bucket) -> Option<Slot>) -> Option<Place> {
+    fn find_further(
+        &self,
+        hash: HashBits,
+        is_it: impl FnMut(&Bucket) -> Option<Slot>,
+    ) -> Option<Place<K, V>> {
         self.writer.search(hash.home(), is_it)
+    }
+
+    /// A place in a bucket of the current array.
+    #[inline]
+    fn place(&self, index: usize, bucket: &Bucket, slot: Slot) -> Place<K, V> {
+        let named = bucket.own_named(slot);
+        Place::new((false, index, slot), named, self.writer.node_of(named))
     }
 
     /// The current array, and the next one if there is one.
@@ -267,58 +303,106 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         }
     }
 
-    /// Has the node of a row brought near.
+    /// As `fetch`, in the array where nearly all of them are.
     #[inline]
-    pub(crate) fn fetch_node(&self, row: RowId) {
-        super::memory::fetch(self.route.homes.node(row));
+    pub(crate) fn fetch_bucket(&self, home: u32) {
+        self.writer.current.fetch(self.writer.current.start(home));
     }
 
+    /// Has a node brought near: a hint.
+    #[inline]
+    pub(super) fn fetch_node(&self, named: Named) {
+        super::memory::fetch(self.route.homes.named(named));
+    }
+
+    /// Has the node of an entry of this home brought near, whose bucket is: most likely the one that is meant.
+    #[inline]
+    pub(crate) fn fetch_node_at(&self, home: u32) {
+        let bucket = self.writer.current.own_first(home);
+        if let Some(slot) = bucket.own_matches(tag_of(home)).next() {
+            self.fetch_node(bucket.own_named(slot));
+        }
+    }
+
+    /// Has the place of the next node brought near.
+    #[inline]
+    pub(crate) fn fetch_new_node(&self) {
+        if let Some(named) = self.writer.nodes.next() {
+            self.fetch_node(named);
+        }
+    }
+
+    #[cold]
     #[inline(never)]
-    fn find_row_further(&self, home: u32, row: RowId) -> Place {
-        let found = self.writer.search(home, |bucket| bucket.slot_of(row));
-        found.expect("a row without an entry")
+    fn find_row_further(&self, home: u32, row: RowId) -> Place<K, V> {
+        let is_it = |bucket: &Bucket| {
+            bucket.own_matches(tag_of(home)).find(|&slot| self.node_in(bucket, slot).filed.row == row)
+        };
+        self.writer.search(home, is_it).expect("a row without an entry")
     }
 
     /// Where a row's entry is. There must be one.
     #[inline]
-    pub(crate) fn find_row(&self, home: u32, row: RowId) -> Place {
-        // Nearly always in the bucket where its way begins, as in `find_telling`.
+    pub(crate) fn find_row(&self, home: u32, row: RowId) -> Place<K, V> {
+        // Nearly always in the bucket where its way begins, as in `find`: if nothing of this home is elsewhere, and its tag is there
+        // but once, it is in that slot, whose node need not be looked at.
         let current = self.writer.current;
         let bucket = current.own_first(home);
-        match bucket.slot_of(row) {
-            Some(slot) if !bucket.own_meta().is_moved() => {
-                Place { in_next: false, bucket: current.start(home), slot, row }
+        let mut slots = bucket.own_matches(tag_of(home));
+        match (slots.next(), slots.next()) {
+            (Some(slot), None) if bucket.own_meta().is_the_end() => {
+                self.place(current.start(home), bucket, slot)
             }
             _ => self.find_row_further(home, row),
         }
     }
 
-    pub(crate) fn node(&self, place: Place) -> &Node<K, V> {
+    pub(crate) fn node(&self, place: Place<K, V>) -> &Node<K, V> {
         // SAFETY: T5: places name tagged slots; T4: under the lock nobody retires it.
-        let node = unsafe { self.node_of(place.row).as_ref() };
+        let node = unsafe { place.node.as_ref() };
         node.canary.look();
         node
     }
 
+    /// The row of an entry that a reader has found, if it still has the same node.
+    pub(crate) fn row_of(&self, found: &Node<K, V>) -> Option<RowId> {
+        let Filed { row, home } = found.filed;
+        let is_it = |bucket: &Bucket| {
+            bucket.own_matches(tag_of(home)).find(|&slot| std::ptr::eq(self.node_in(bucket, slot), found))
+        };
+        self.writer.search(home, is_it).map(|_| row)
+    }
+
     /// The node at a place, for as long as the caller is pinned.
-    pub(crate) fn lend<'g>(&self, place: Place, _pin: &'g Pin) -> &'g Node<K, V>
+    pub(crate) fn lend<'g>(&self, place: Place<K, V>, _pin: &'g Pin) -> &'g Node<K, V>
     where
         't: 'g,
     {
         // SAFETY: T5: places name tagged slots; T4: the caller is pinned before anybody can unlink it, and
         // borrows the table.
-        let node = unsafe { self.node_of(place.row).as_ref() };
+        let node = unsafe { place.node.as_ref() };
         node.canary.look();
         node
     }
 
+    /// The row of the entry at a place.
     #[inline]
-    pub(crate) fn row(&self, place: Place) -> RowId {
-        place.row
+    pub(crate) fn row(&self, place: Place<K, V>) -> RowId {
+        self.node(place).filed.row
     }
 
     pub(crate) fn len(&self) -> usize {
         self.writer.len
+    }
+
+    /// A number for a node that is about to be put somewhere.
+    ///
+    /// # Panics
+    ///
+    /// If there is none left. To be asked for before anything is changed.
+    #[inline]
+    pub(crate) fn new_node(&mut self) -> Named {
+        self.writer.nodes.take().expect("a shard holds at most 2^27 entries")
     }
 
     /// Publishes a new entry for a row that has none, and takes it from where it is. Its key must not be in the table (`find` said so under this
@@ -326,55 +410,53 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     pub(crate) fn insert(
         &mut self,
         hash: HashBits,
-        (row, hits): (RowId, u8),
+        (named, row, hits): (Named, RowId, u8),
         entry: &mut Option<(K, V)>,
         deadline: Deadline,
-        home_of: impl Fn(RowId) -> u32,
     ) {
-        self.make_room(&home_of);
+        self.make_room();
         let home = hash.home();
         // Readers of this key begin at its home: the mark must be on their way before the key is.
         let at = self.writer.current.start(home);
-        self.writer.move_bucket(at, &home_of);
-        // SAFETY: T9: the row is new.
-        unsafe { self.writer.nodes.put(&self.route.homes, row, entry, deadline) };
-        self.writer.target().put(home, hash.tag(), row, hits);
+        self.writer.move_bucket(at);
+        let filed = Filed { row, home };
+        // SAFETY: T9: the number is new.
+        unsafe { self.writer.nodes.put(&self.route.homes, named, entry, (deadline, filed)) };
+        self.writer.target().put(home, hash.tag(), named, hits);
         self.writer.len += 1;
     }
 
-    /// Gives back the memory of nodes whose numbers are vacant.
-    pub(crate) fn discard(&mut self, chunk: usize, rows: Range<usize>) {
-        // SAFETY: T9: so the caller says, who keeps the numbers.
-        unsafe { self.writer.nodes.discard(&self.route.homes, chunk, rows) };
-    }
-
-    /// Puts a new node in the place of another, for another row, made of what is taken from `entry`: readers see one or the other, never a hole.
+    /// Puts a new node in the place of another, of the same entry, made of what is taken from `entry`: readers see one or the other, never
+    /// a hole.
     #[inline]
     pub(crate) fn replace(
         &mut self,
-        place: Place,
-        row: RowId,
+        place: Place<K, V>,
+        named: Named,
         entry: &mut Option<(K, V)>,
         deadline: Deadline,
     ) -> Unlinked<K, V> {
-        // SAFETY: T9: the row is new.
-        unsafe { self.writer.nodes.put(&self.route.homes, row, entry, deadline) };
-        self.writer.array(place.in_next).own(place.bucket).set_row(place.slot, row);
-        Unlinked { row: place.row, node: self.node_of(place.row), weight: 0 }
+        let filed = self.node(place).filed;
+        // SAFETY: T9: the number is new.
+        unsafe { self.writer.nodes.put(&self.route.homes, named, entry, (deadline, filed)) };
+        self.writer.array(place.in_next()).own(place.bucket()).set_named(place.slot(), named);
+        Unlinked { named: place.named(), node: place.node, weight: 0 }
     }
 
     /// Takes an entry out of the table.
-    pub(crate) fn unlink(&mut self, place: Place, home: u32) -> Unlinked<K, V> {
-        let row = place.row;
-        self.writer.array(place.in_next).clear(home, place.bucket, place.slot);
+    #[inline]
+    pub(crate) fn unlink(&mut self, place: Place<K, V>) -> Unlinked<K, V> {
+        // The home of the key that is stored, whatever hash the caller came with.
+        let home = self.node(place).filed.home;
+        self.writer.array(place.in_next()).clear(home, place.bucket(), place.slot());
         self.writer.len -= 1;
-        Unlinked { row, node: self.node_of(row), weight: 0 }
+        Unlinked { named: place.named(), node: place.node, weight: 0 }
     }
 
     /// How often the entry at a place was hit, up to three; lowers that by up to `by`.
     #[inline]
-    pub(crate) fn lower_hits(&self, place: Place, by: u8) -> u8 {
-        self.writer.array(place.in_next).own(place.bucket).lower_hits(place.slot, by)
+    pub(crate) fn lower_hits(&self, place: Place<K, V>, by: u8) -> u8 {
+        self.writer.array(place.in_next()).own(place.bucket()).lower_hits(place.slot(), by)
     }
 
     /// From which weight on a batch of debris is full, however few nodes are in it.
@@ -428,14 +510,31 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.writer.debris.seal()
     }
 
-    /// Takes ripe debris off the list: all of it, or so many of the oldest batches. Tells `vacate` of rows whose nodes need no destructor.
-    pub(crate) fn take_ripe(&mut self, most: Option<usize>, vacate: impl FnMut(RowId)) -> Ripe<K, V> {
-        self.writer.debris.take_ripe(most, vacate)
+    /// Takes ripe debris off the list: all of it, or so many of the oldest batches. Nodes that need no destructor are not in it: their
+    /// numbers are vacant.
+    pub(crate) fn take_ripe(&mut self, most: Option<usize>) -> Ripe<K, V> {
+        let Writer { debris, nodes, .. } = &mut *self.writer;
+        debris.take_ripe(most, |named| nodes.vacate(named))
     }
 
-    /// Recounts the table: calls `each` with the row and node of every entry, and panics where the
+    /// These nodes were dropped: their numbers are vacant.
+    pub(crate) fn vacate(&mut self, dropped: Dropped) {
+        dropped.0.into_iter().for_each(|named| self.writer.nodes.vacate(named));
+    }
+
+    /// Whether `trim` would give much back.
+    pub(crate) fn has_lean_nodes(&self) -> bool {
+        self.writer.nodes.is_lean()
+    }
+
+    /// Gives back the memory of nodes that are gone, of so many numbers at a time. False when there is no more to give.
+    pub(crate) fn trim(&mut self, most: usize) -> bool {
+        self.writer.nodes.trim(&self.route.homes, most)
+    }
+
+    /// Recounts the table: calls `each` with the row, the home and the node of every entry, and panics where the
     /// counts of overflow or entries disagree with what is there.
-    pub(crate) fn validate(&self, home_of: impl Fn(RowId) -> u32, mut each: impl FnMut(RowId, &Node<K, V>)) {
+    pub(crate) fn validate(&self, mut each: impl FnMut(RowId, u32, &Node<K, V>)) {
         let writer = &*self.writer;
         assert!(writer.has_room(), "{} entries, and too little room for them", writer.len);
         let mut entries = 0;
@@ -447,11 +546,12 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
                     assert!(writer.next.is_some(), "a moved bucket and nowhere to go");
                     continue;
                 }
-                for (slot, _) in bucket.occupied() {
-                    let row = bucket.own_row(slot);
-                    array.way_to(home_of(row), index).for_each(|index| passed[index] += 1);
-                    // SAFETY: T5, under the lock.
-                    each(row, unsafe { self.node_of(row).as_ref() });
+                for (slot, tag) in bucket.occupied() {
+                    let node = self.node_in(bucket, slot);
+                    let Filed { row, home } = node.filed;
+                    assert_eq!(tag, tag_of(home), "a slot's tag, and its node's");
+                    array.way_to(home, index).for_each(|index| passed[index] += 1);
+                    each(row, home, node);
                     entries += 1;
                 }
             }

@@ -43,9 +43,14 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     pub(super) fn count_in<T: Row>(&mut self, row: &mut T, level: usize, span: u64) -> bool {
         let Some(counts) = self.counts.slots.get_mut(level) else { return false };
         counts[Self::slot_of(span)] += 1;
-        let label = (level << Self::SPAN_BITS) as u16 | (span & (Self::TELLABLE - 1)) as u16;
-        row.set_label(label);
+        row.set_label(Self::label_of(level, span));
         true
+    }
+
+    /// Of a row that is filed there.
+    #[inline]
+    pub(super) fn label_of(level: usize, span: u64) -> u16 {
+        (level << Self::SPAN_BITS) as u16 | (span & (Self::TELLABLE - 1)) as u16
     }
 
     /// A row is about to leave, out of its slot or, when that has come due, out of the list of what is due.
@@ -134,7 +139,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::{Chain, Link, RowId, Rows};
+    use crate::rows::{Chain, Kept, Link, RowId, Rows};
     use crate::time::{SECOND, Span};
 
     struct Lone(Link, u16);
@@ -145,11 +150,11 @@ mod tests {
         }
     }
 
-    impl Row for Lone {
+    impl Kept for Lone {
         type Memory = Vec<Box<[Self]>>;
+    }
 
-        const GONE: Self = Self(Link::GONE, 0);
-
+    impl Row for Lone {
         fn link(&self) -> &Link {
             &self.0
         }

@@ -147,9 +147,36 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         C: Chain<T>,
     {
         debug_assert!(deadline < Tick::NEVER, "what never expires is not filed");
+        let at = self.place(deadline);
+        self.file_at(rows, row, at);
+    }
+
+    /// Files a row, which may be filed already by another deadline than it has now. It stays where it is if it would come there again;
+    /// whether it did.
+    #[inline(always)]
+    pub(crate) fn file_anew<T: Row>(&mut self, rows: &mut Rows<T>, row: RowId, deadline: Tick) -> bool
+    where
+        C: Chain<T>,
+    {
         let (level, span) = self.place(deadline);
+        if self.is_filed(rows, row) {
+            // Unless something is due: that has the labels of slots that have passed.
+            if rows[row].label() == Self::label_of(level, span) && self.lists.is_empty(Self::DUE) {
+                return true;
+            }
+            self.unfile(rows, row);
+        }
+        self.file_at(rows, row, (level, span));
+        false
+    }
+
+    #[inline(always)]
+    fn file_at<T: Row>(&mut self, rows: &mut Rows<T>, row: RowId, (level, span): (usize, u64))
+    where
+        C: Chain<T>,
+    {
         if !self.count_in(&mut rows[row], level, span) {
-            return self.file_on_new_level(rows, row, deadline);
+            return self.file_on_new_level(rows, row, (level, span));
         }
         let slot = Self::slot_of(span);
         self.lists.push_back(rows, Self::list_of(level, slot), row);
@@ -162,17 +189,16 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         Self::FIRST + (level << BITS | slot)
     }
 
-    /// Adds lists for the levels up to the one where a row with this deadline is filed, and files it.
+    /// Adds lists for the levels up to the one where a row is to be filed, and files it.
     #[cold]
     #[inline(never)]
-    fn file_on_new_level<T: Row>(&mut self, rows: &mut Rows<T>, row: RowId, deadline: Tick)
+    fn file_on_new_level<T: Row>(&mut self, rows: &mut Rows<T>, row: RowId, at: (usize, u64))
     where
         C: Chain<T>,
     {
-        let (level, _) = self.place(deadline);
-        self.lists.grow(Self::list_of(level + 1, 0));
-        self.counts.grow(level + 1);
-        self.file(rows, row, deadline);
+        self.lists.grow(Self::list_of(at.0 + 1, 0));
+        self.counts.grow(at.0 + 1);
+        self.file_at(rows, row, at);
     }
 
     /// The level and the number of its span for a deadline, as seen from the hand: the finest level that
@@ -205,15 +231,6 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
             }
         }
         self.len -= 1;
-    }
-
-    /// A row has got another number ([`Rows::renumber`]): it keeps its place, if it is filed. Whether it is.
-    #[inline]
-    pub(crate) fn renumbered<T: Row>(&mut self, rows: &mut Rows<T>, row: RowId) -> bool
-    where
-        C: Chain<T>,
-    {
-        self.lists.renumbered(rows, row)
     }
 
     /// Takes out one row that is due at `now`: its second is completed, or the span of its coarse slot

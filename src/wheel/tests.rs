@@ -4,7 +4,7 @@
 mod broken;
 
 use super::*;
-use crate::rows::Link;
+use crate::rows::{Kept, Link};
 use crate::time::{SECOND, Span};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -28,11 +28,11 @@ impl Default for Entry {
     }
 }
 
-impl Row for Entry {
+impl Kept for Entry {
     type Memory = Vec<Box<[Self]>>;
+}
 
-    const GONE: Self = Self { link: Link::GONE, label: 0, deadline: Tick::NEVER, level: None };
-
+impl Row for Entry {
     fn link(&self) -> &Link {
         &self.link
     }
@@ -131,6 +131,15 @@ impl<const BITS: u32, const LEVELS: usize> Bench<BITS, LEVELS> {
         self.idle.push(row);
     }
 
+    /// Another entry has the row from now on.
+    fn take_over(&mut self, row: RowId, deadline: Tick) {
+        self.unlist(row);
+        self.rows[row].deadline = deadline;
+        self.rows[row].level = Some(self.wheel.place(deadline).0);
+        self.wheel.file_anew(&mut self.rows, row, deadline);
+        self.sorted.insert((self.leaves(deadline), row.index()), row);
+    }
+
     /// Moves a deadline to a later one and tells the wheel nothing.
     fn touch(&mut self, row: RowId, later: Tick) {
         self.unlist(row);
@@ -150,8 +159,7 @@ impl<const BITS: u32, const LEVELS: usize> Bench<BITS, LEVELS> {
         let completed = boundary(deadline) <= self.now;
         assert!(completed || level != Some(0), "popped before its deadline's second was completed");
         if completed || deadline <= self.now && !self.strict {
-            self.rows.retire(row);
-            self.rows.vacate(row);
+            self.rows.remove(row);
             return true;
         }
         self.file(row);
@@ -199,6 +207,8 @@ enum Op {
     /// File a row that was unfiled, with its old deadline.
     Refile(usize),
     Touch(usize, Span),
+    /// Another entry takes a filed row over, with a deadline so far from now.
+    TakeOver(usize, Span),
     /// Let time pass, then pop at most so many rows.
     Late(Span, usize),
     /// Let time pass, then drain.
@@ -237,6 +247,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => pick.prop_map(Op::Unfile),
         1 => pick.prop_map(Op::Refile),
         3 => (pick, span()).prop_map(|(row, by)| Op::Touch(row, by)),
+        3 => (pick, span()).prop_map(|(row, by)| Op::TakeOver(row, by)),
         2 => (span(), 0_usize..4).prop_map(|(by, budget)| Op::Late(by, budget)),
         2 => span().prop_map(Op::Advance),
         1 => span().prop_map(Op::Told),
@@ -273,6 +284,11 @@ fn run<const BITS: u32, const LEVELS: usize>(start: Span, strict: bool, ops: Vec
                     if later < end {
                         bench.touch(row, later);
                     }
+                }
+            }
+            Op::TakeOver(pick, by) => {
+                if let Some(row) = bench.picked(pick).filter(|_| bench.now.after(by) < end) {
+                    bench.take_over(row, bench.now.after(by));
                 }
             }
             Op::Late(by, budget) => {
@@ -559,4 +575,20 @@ fn time_does_not_go_back() {
     bench.now = Tick::start_of(50);
     bench.drain();
     assert_eq!(bench.wheel.next_due(), Tick::start_of(105));
+}
+
+#[test]
+fn a_row_that_is_taken_over_stays_where_it_would_go_again() {
+    let mut bench = Bench::<6, 6>::new(Tick::start_of(100), false);
+    let row = bench.insert(Tick::start_of(130));
+    bench.insert(Tick::start_of(130));
+    let anew = |bench: &mut Bench<6, 6>, deadline| bench.wheel.file_anew(&mut bench.rows, row, deadline);
+    assert!(anew(&mut bench, Tick::start_of(130)), "the same second");
+    assert!(!anew(&mut bench, Tick::start_of(131)), "another one");
+    assert!(!anew(&mut bench, Tick::start_of(1000)), "another level");
+    assert!(anew(&mut bench, Tick::start_of(1001)), "a coarse slot");
+    // What is due has the label of a slot that may come round.
+    bench.wheel.advance(&mut bench.rows, Tick::start_of(140));
+    assert!(!anew(&mut bench, Tick::start_of(1001)), "another row is due");
+    bench.wheel.check(&bench.rows, |_| Tick::start_of(1001));
 }
