@@ -79,6 +79,23 @@ fn create_against_end_all() {
     });
 }
 
+/// Two who end all of one owner's sessions: whoever is done finds none, whichever of the two has ended it.
+#[test]
+fn end_all_against_end_all() {
+    explore(|| {
+        let model = Model::new();
+        let id = model.sessions.create(ADA).unwrap();
+        let other = spawn(&model, move |model| {
+            model.sessions.end_all(&ADA);
+            assert!(model.sessions.get(&id).is_err(), "done, and it is there");
+        });
+        model.sessions.end_all(&ADA);
+        assert!(model.sessions.get(&id).is_err(), "done, and it is there");
+        other.join().unwrap();
+        model.end(0, 1);
+    });
+}
+
 /// A rotation does not escape from the end of all: whatever the session's id is by then, it is gone.
 #[test]
 fn rotate_against_end_all() {
