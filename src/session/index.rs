@@ -138,7 +138,7 @@ impl<O: SessionOwner> Index<O> {
 
     fn stripe(&self, owner: &O) -> MutexGuard<'_, Stripe<O>> {
         // The map goes by the lowest bits and by the highest.
-        let number = (self.hasher.hash_one(owner) >> 32) as usize % STRIPES;
+        let number = (self.hasher.hash_one(owner) >> 32) as usize % self.stripes.len();
         self.lock_number(number).lock()
     }
 
