@@ -6,6 +6,6 @@
 #   .ci/loom.sh [runs]
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-export TIDEWHEEL_LOOM=${1:-10000}
+export TIDEWHEEL_LOOM=${1:-5000}
 run cargo test --release --manifest-path "$LOOM" -- --nocapture
 run env RUSTFLAGS="--cfg crossbeam_loom" cargo test --release --manifest-path "$LOOM" -- --nocapture

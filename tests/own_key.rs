@@ -485,3 +485,24 @@ fn no_pin_is_held_from_one_round_to_the_next() {
         assert!(dropped > MANY as usize / 2, "{what}: of {MANY} values {dropped} were dropped");
     }
 }
+
+/// What is over is not replaced: a closure that tries that has written nothing, and runs once. By a key that is cloned under the lock,
+/// and by one that is not.
+#[test]
+fn a_replacement_of_what_is_over_is_no_write() {
+    fn runs<K: Clone + std::hash::Hash + Eq + Send + Sync + 'static>(key: K) -> u32 {
+        let clock = ManualClock::new();
+        let cache: Cache<K, u64> = Cache::builder().time_to_live(LONG).clock(clock.clone()).build().unwrap();
+        cache.insert(key.clone(), 1);
+        clock.advance_without_sweeping(LONG);
+        let mut runs = 0;
+        cache.entry(key.clone()).and_upsert_with(|_| {
+            runs += 1;
+            assert_eq!(cache.replace(&key, 5), Err(5));
+            7
+        });
+        assert_eq!(cache.get(&key), Some(7));
+        runs
+    }
+    assert_eq!([runs(1u64), runs("1".to_owned())], [1, 1]);
+}

@@ -264,6 +264,11 @@ impl<K: Eq, V> Shard<K, V> {
         let Some(place) = table.find(hash, is_key) else {
             return (Err(value), Chores::none());
         };
+        // What is over is not replaced: then nothing is written that a flight would have to give way to.
+        let is_over = || table.node(place).visible_until(around.terms().clock.now()).is_none();
+        if !ledger.flights.is_quiet() && is_over() {
+            return (Err(value), Chores::none());
+        }
         ledger.overtake(&table, hash, Some(place), is_key);
         let mut offered = Some((table.node(place).key().clone(), value));
         let (books, life) = ((&mut table, ledger), (Lasting::Restarted, Ruling::NONE));
