@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The packages that put tidewheel into frameworks (adapters/): linted and tested; the frameworks' own suites and examples on our stores; and the
-# log-in of adapters/web-login in a real browser, where there is one, or where Debian's can be installed.
+# The packages that put tidewheel into frameworks (adapters/): linted and tested; the frameworks' own suites and examples on our stores; the
+# log-in of adapters/web-login in a real browser, and the near cache against a real redis-server, where there are such, or where Debian's can be installed.
 #
-# What takes longer is not called from .ci/run: adapters-planted.sh, adapters-load.sh.
+# What takes longer is not called from .ci/run: adapters-planted.sh, adapters-load.sh, redis-rounds.sh.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 if ! have chromedriver && have apt-get; then
@@ -12,6 +12,16 @@ if have chromedriver; then
     export TIDEWHEEL_BROWSER=required
 else
     say "NOTE: no chromedriver here, and Debian's cannot be installed: the log-in is not tested in a browser"
+fi
+
+# The near cache is tested against a real server, which each test starts by itself.
+if ! have redis-server && ! have valkey-server && have apt-get; then
+    debian redis-server || true
+fi
+if have redis-server || have valkey-server; then
+    export TIDEWHEEL_REDIS=required
+else
+    say "NOTE: no redis-server here, and Debian's cannot be installed: the near cache is tested without one"
 fi
 
 run cargo clippy --locked --manifest-path "$ADAPTERS" --workspace --exclude tidewheel-load --all-targets --all-features -- -D warnings

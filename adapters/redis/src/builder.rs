@@ -1,0 +1,200 @@
+//! What a near cache is built with. Knows how to check it, and nothing of how it is used.
+
+use crate::NearCache;
+use crate::codec::Codec;
+use crate::error::Error;
+use crate::keeper::{Line, Slot, keep};
+use crate::lease::{Lease, LinkNumber};
+use crate::link::{Tracking, with_resp3, within};
+use crate::local::{Fill, Key, Local};
+use crate::near::{Near, Terms};
+use redis::Client;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+use tidewheel::Cache;
+use tokio::sync::{Notify, watch};
+
+/// What a read does while there is no telling how old the local entries are.
+///
+/// ```
+/// use tidewheel_redis::CutOff;
+/// assert_eq!(CutOff::default(), CutOff::Bypass);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum CutOff {
+    /// It asks the server, each time, one question for each key at a time. If that does not answer, it is an error.
+    #[default]
+    Bypass,
+    /// It is an error at once: [`Error::CutOff`].
+    Fail,
+    /// It is served what is here, for so long after the lease ran out: as old as the lease and that together at most. What is not here is asked for.
+    ServeStale(Duration),
+}
+
+/// Builds a [`NearCache`]: see [`NearCache::builder`].
+#[must_use = "nothing is connected until `connect`"]
+pub struct NearCacheBuilder<K: ?Sized, V> {
+    codec: Option<Arc<dyn Codec<V>>>,
+    prefix: Option<Vec<u8>>,
+    max_capacity: u64,
+    max_age: Duration,
+    negative: Duration,
+    lease: Duration,
+    patience: Duration,
+    cut_off: CutOff,
+    key: PhantomData<fn(&K)>,
+}
+
+impl<K: ?Sized, V> fmt::Debug for NearCacheBuilder<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NearCacheBuilder")
+            .field("lease", &self.lease)
+            .field("cut_off", &self.cut_off)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The shortest lease: below it, the system's own delays would cut it off all the time.
+const LEAST_LEASE: Duration = Duration::from_millis(10);
+
+impl<K, V> NearCacheBuilder<K, V>
+where
+    K: ?Sized + AsRef<[u8]>,
+    V: Clone + Send + Sync + 'static,
+{
+    pub(crate) fn new() -> Self {
+        Self {
+            codec: None,
+            prefix: None,
+            max_capacity: 10_000,
+            max_age: Duration::from_secs(600),
+            negative: Duration::ZERO,
+            lease: Duration::from_millis(500),
+            patience: Duration::from_secs(5),
+            cut_off: CutOff::Bypass,
+            key: PhantomData,
+        }
+    }
+
+    /// How values are written and read. There is no default.
+    pub fn codec(self, codec: impl Codec<V>) -> Self {
+        Self { codec: Some(Arc::new(codec)), ..self }
+    }
+
+    /// What the keys in Redis begin with; those given to the calls do not. The server then sends all changes under that prefix, whoever
+    /// asked for what (*broadcasting mode*): it remembers nothing for this client, and tells it of keys that it does not have.
+    ///
+    /// Without a prefix the server remembers which keys were asked for, and tells of these alone (*opt-in mode*).
+    pub fn prefix(self, prefix: impl AsRef<[u8]>) -> Self {
+        Self { prefix: Some(prefix.as_ref().to_vec()), ..self }
+    }
+
+    /// How many entries there are at most. Default: 10,000.
+    pub fn max_capacity(self, entries: u64) -> Self {
+        Self { max_capacity: entries, ..self }
+    }
+
+    /// How long an entry is served at most, whatever the server says. If the server has a shorter time for the key, that counts. Default: ten minutes.
+    pub fn max_age(self, age: Duration) -> Self {
+        Self { max_age: age, ..self }
+    }
+
+    /// How long it is remembered that the server has no value for a key. Zero, the default: not at all. What is written to the key
+    /// meanwhile ends that, like any entry.
+    pub fn negative(self, age: Duration) -> Self {
+        Self { negative: age, ..self }
+    }
+
+    /// How old what is served may be: no hit misses a write that the server acknowledged longer ago than this. Every quarter of it a PING
+    /// is sent; so it must be longer than an answer takes. Default: 500 ms; 10 ms at least.
+    pub fn lease(self, lease: Duration) -> Self {
+        Self { lease, ..self }
+    }
+
+    /// How long the server is given for an answer, or for a connection, until the call fails with [`Error::TimedOut`]; a connection whose PING is not
+    /// answered for so long is given up, and made anew. Default: 5 s; not less than the lease.
+    pub fn patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// What reads do while it is not known how old the local entries are. Default: [`CutOff::Bypass`].
+    pub fn when_cut_off(self, what: CutOff) -> Self {
+        Self { cut_off: what, ..self }
+    }
+
+    /// Connects, and returns once the server has agreed to tell of changes and has answered: from then on hits are served. It speaks RESP3, whatever the client's settings say.
+    ///
+    /// The connection is kept by a task on the tokio runtime that this is called on. It needs a runtime with time and network. If that runtime ends, the
+    /// near cache is cut off.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Settings`] if something was not set that has to be, or set to what does not do. [`Error::Refused`] if the server knows no RESP3
+    /// or no tracking, or does not let this user. [`Error::TimedOut`] if an answer takes longer than the patience, or always longer than the lease. Others if there is no connection.
+    ///
+    /// # Panics
+    ///
+    /// If it is not called on a tokio runtime, or the thread of the cache's cannot be started.
+    pub async fn connect(self, client: Client) -> Result<NearCache<K, V>, Error> {
+        let codec = self.checked()?;
+        let client = with_resp3(&client)?;
+        let tracking = match &self.prefix {
+            Some(prefix) => Tracking::Broadcast(prefix.as_slice().into()),
+            None => Tracking::OptIn,
+        };
+        let (cache, asks, loads) = (self.cache()?, flights()?, flights()?);
+        let local = Arc::new(Local::new(cache, asks, Lease::new(self.lease), tracking.prefix().into()));
+        let slot = watch::Sender::new(Slot::Connecting(None));
+        let line =
+            Arc::new(Line { local, client, tracking, patience: self.patience, slot, renewed: Notify::new() });
+        let link = line.open(LinkNumber(1)).await?;
+        if let Some(answer) = link.refusal() {
+            return Err(Error::Refused { answer: answer.clone() });
+        }
+        line.put_up(&link);
+        let keeper = tokio::spawn(keep(Arc::clone(&line), link)).abort_handle();
+        let terms = Terms { codec, max_age: self.max_age, negative: self.negative, cut_off: self.cut_off };
+        let near = NearCache::new(Near { line, loads, terms, keeper });
+        let fresh = async {
+            near.fresh().await;
+            Ok(())
+        };
+        within(self.patience, fresh).await?;
+        Ok(near)
+    }
+
+    fn checked(&self) -> Result<Arc<dyn Codec<V>>, Error> {
+        let wrong = |what: String| Err(Error::Settings { what });
+        if self.lease < LEAST_LEASE {
+            return wrong(format!("a lease of {:?}, where {LEAST_LEASE:?} is the least", self.lease));
+        }
+        if self.patience < self.lease {
+            return wrong(format!(
+                "a patience of {:?}, shorter than the lease of {:?}",
+                self.patience, self.lease
+            ));
+        }
+        if self.max_age.is_zero() {
+            return wrong("a maximal age of nothing: no entry would ever be served".into());
+        }
+        self.codec.clone().ok_or_else(|| Error::Settings { what: "no codec: how are values written?".into() })
+    }
+
+    fn cache(&self) -> Result<Cache<Key, Fill<V>>, Error> {
+        let builder =
+            Cache::builder().max_capacity(self.max_capacity).time_to_live(self.max_age).record_stats();
+        builder.build().map_err(|error| Error::Settings { what: error.to_string() })
+    }
+}
+
+/// A cache for its flights alone: nothing is ever kept in it.
+fn flights<V: Clone + Send + Sync + 'static>() -> Result<Cache<Key, Fill<V>>, Error> {
+    Cache::builder()
+        .max_capacity(0)
+        .shards(1)
+        .build()
+        .map_err(|error| Error::Settings { what: error.to_string() })
+}

@@ -1,0 +1,135 @@
+//! What can go wrong, and what was wrong with it. Knows nothing of how it came about.
+
+use redis::{RedisError, ServerError, ServerErrorKind};
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What went wrong. Of those who wait for one answer, each gets it: so it is cloned.
+///
+/// ```
+/// use tidewheel_redis::Error;
+/// let error = Error::TimedOut { after: std::time::Duration::from_secs(5) };
+/// assert_eq!(error.to_string(), "the server did not answer within 5s");
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// What the builder was told does not do.
+    Settings {
+        /// What was wrong, and what is allowed.
+        what: String,
+    },
+    /// The server lets nobody follow its changes: no RESP3, no `CLIENT TRACKING`, or not for this user.
+    Refused {
+        /// What it said.
+        answer: RedisError,
+    },
+    /// There is no telling how old local entries are, and the near cache was built to fail then ([`CutOff::Fail`](crate::CutOff::Fail)); or there
+    /// is no connection at all.
+    CutOff {
+        /// Why, if that is known.
+        cause: Option<RedisError>,
+    },
+    /// The server did not answer in time. What was to be written may have been written.
+    TimedOut {
+        /// How long it was given ([`patience`](crate::NearCacheBuilder::patience)).
+        after: Duration,
+    },
+    /// The server is a part of a cluster, and sends us to another one. Clusters are not served yet.
+    Cluster {
+        /// What it said.
+        answer: String,
+    },
+    /// The server answered with an error, or the connection broke.
+    Redis(RedisError),
+    /// The bytes of a key are no value. They are not kept.
+    Decode {
+        /// The key, as Redis knows it.
+        key: Vec<u8>,
+        /// What the codec said.
+        cause: Arc<dyn StdError + Send + Sync>,
+    },
+    /// A value could not be written as bytes. Nothing was sent.
+    Encode {
+        /// The key, as Redis knows it.
+        key: Vec<u8>,
+        /// What the codec said.
+        cause: Arc<dyn StdError + Send + Sync>,
+    },
+    /// A time to live that Redis cannot keep. Nothing was sent.
+    TimeToLive {
+        /// What was asked for. From one millisecond on it is allowed.
+        ttl: Duration,
+    },
+    /// The loader failed, of this call or of the one that it waited for.
+    Load(Arc<dyn StdError + Send + Sync>),
+}
+
+impl Error {
+    /// Of an answer by the server.
+    pub(crate) fn of_answer(answer: ServerError) -> Self {
+        use ServerErrorKind::{Ask, ClusterDown, CrossSlot, Moved};
+        match answer.kind() {
+            Some(Moved | Ask | ClusterDown | CrossSlot) => Self::Cluster { answer: answer.to_string() },
+            _ => Self::Redis(answer.into()),
+        }
+    }
+}
+
+impl From<RedisError> for Error {
+    fn from(error: RedisError) -> Self {
+        match ServerError::try_from(error) {
+            Ok(answer) => Self::of_answer(answer),
+            Err(error) => Self::Redis(error),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Settings { what } => write!(f, "{what}"),
+            Self::Refused { answer } => {
+                write!(f, "the server lets us not follow its changes (RESP3 and CLIENT TRACKING): {answer}")
+            }
+            Self::CutOff { cause: Some(cause) } => write!(f, "cut off from the server: {cause}"),
+            Self::CutOff { cause: None } => write!(f, "cut off from the server"),
+            Self::TimedOut { after } => write!(f, "the server did not answer within {after:?}"),
+            Self::Cluster { answer } => {
+                write!(f, "the server is a part of a cluster, and clusters are not served yet: {answer}")
+            }
+            Self::Redis(error) => write!(f, "{error}"),
+            Self::Decode { key, cause } => {
+                write!(f, "the value of the key {} does not decode: {cause}", shown(key))
+            }
+            Self::Encode { key, cause } => {
+                write!(f, "the value for the key {} does not encode: {cause}", shown(key))
+            }
+            Self::TimeToLive { ttl } => {
+                write!(f, "a time to live of {ttl:?}, where a millisecond is the least")
+            }
+            Self::Load(cause) => write!(f, "the loader failed: {cause}"),
+        }
+    }
+}
+
+fn shown(key: &[u8]) -> String {
+    format!("\"{}\"", key.escape_ascii())
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Refused { answer } => Some(answer),
+            Self::CutOff { cause } => cause.as_ref().map(|cause| cause as _),
+            Self::Redis(error) => Some(error),
+            Self::Decode { cause, .. } | Self::Encode { cause, .. } | Self::Load(cause) => Some(&**cause),
+            Self::Settings { .. }
+            | Self::TimedOut { .. }
+            | Self::Cluster { .. }
+            | Self::TimeToLive { .. } => None,
+        }
+    }
+}

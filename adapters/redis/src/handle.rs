@@ -1,0 +1,236 @@
+//! The near cache as its users hold it. All that it does is in `near.rs`.
+
+use crate::NearCacheBuilder;
+use crate::error::Error;
+use crate::local::{Counts, Key};
+use crate::near::Near;
+use crate::stats::{State, Stats};
+use redis::Value;
+use std::error::Error as StdError;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A near cache: what was read from Redis or Valkey is kept here, and served from here until the server says that it was changed.
+///
+/// No hit misses a write that the server acknowledged more than one [lease](NearCacheBuilder::lease) before the call. It is not
+/// linearizable: within a lease, two readers may see two values. A write by a handle is seen by every read that begins on it after that.
+///
+/// Cloning it clones a handle. The task and the connection end with the last one.
+///
+/// Keys are whatever is bytes: strings, vectors, arrays. They are bytes in Redis, too, behind the [prefix](NearCacheBuilder::prefix).
+///
+/// # Concurrency
+///
+/// Every call may be dropped at any await: others who wait for the same key are served, and a write is then made or is not. Calls need a tokio runtime
+/// with time.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use tidewheel_redis::{Json, NearCache, redis};
+///
+/// let client = redis::Client::open("redis://127.0.0.1/")?;
+/// let near = NearCache::<String, u64>::builder().codec(Json).prefix("visits:").connect(client).await?;
+/// let page = "index".to_string();
+/// near.put(&page, &7, Some(Duration::from_secs(60))).await?;
+/// assert_eq!(near.get(&page).await?, Some(7)); // asks Redis
+/// assert_eq!(near.get(&page).await?, Some(7)); // does not
+/// # Ok(())
+/// # }
+/// ```
+pub struct NearCache<K: ?Sized, V: Clone + Send + Sync + 'static> {
+    near: Arc<Near<V>>,
+    key: PhantomData<fn(&K)>,
+}
+
+impl<K: ?Sized, V: Clone + Send + Sync + 'static> Clone for NearCache<K, V> {
+    fn clone(&self) -> Self {
+        Self { near: Arc::clone(&self.near), key: PhantomData }
+    }
+}
+
+impl<K: ?Sized, V: Clone + Send + Sync + 'static> fmt::Debug for NearCache<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NearCache").field("state", &self.near.state()).finish_non_exhaustive()
+    }
+}
+
+impl<K, V> NearCache<K, V>
+where
+    K: ?Sized + AsRef<[u8]>,
+    V: Clone + Send + Sync + 'static,
+{
+    /// Builds one.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use tidewheel_redis::{CutOff, MessagePack, NearCache, redis};
+    ///
+    /// let near = NearCache::<String, String>::builder()
+    ///     .codec(MessagePack)
+    ///     .max_capacity(100_000)
+    ///     .max_age(Duration::from_secs(600))
+    ///     .negative(Duration::from_secs(5))
+    ///     .lease(Duration::from_millis(500))
+    ///     .when_cut_off(CutOff::Fail)
+    ///     .connect(redis::Client::open("redis://127.0.0.1/")?)
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder() -> NearCacheBuilder<K, V> {
+        NearCacheBuilder::new()
+    }
+
+    pub(crate) fn new(near: Near<V>) -> Self {
+        Self { near: Arc::new(near), key: PhantomData }
+    }
+
+    /// A key's value: from here, or else from the server. Of all who ask for a key that is not here, one asks the server.
+    ///
+    /// # Errors
+    ///
+    /// If it is not here and the server does not answer, or with an error, or with what does not decode. While it is cut off, as
+    /// [`CutOff`](crate::CutOff) says.
+    ///
+    /// # Complexity
+    ///
+    /// A hit: a look at the clock, and a read of the core's, with a clone of the value.
+    pub async fn get(&self, key: &K) -> Result<Option<V>, Error> {
+        let (key, local) = (key.as_ref(), &*self.near.line.local);
+        // In this order: see `lease.rs`.
+        let asked = local.lease.now();
+        if local.lease.is_fresh(asked)
+            && let Some(found) = local.find(key, asked)
+        {
+            return Ok(found);
+        }
+        Box::pin(self.near.ask(key, asked)).await
+    }
+
+    /// The values of many keys, in their order. What is not here is asked for in one pipeline, but for what others are asking for already.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get); the first error there is. What the others came to is kept.
+    ///
+    /// # Complexity
+    ///
+    /// O(keys).
+    pub async fn get_many<'k>(&self, keys: impl IntoIterator<Item = &'k K>) -> Result<Vec<Option<V>>, Error>
+    where
+        K: 'k,
+    {
+        let asked = self.near.line.local.lease.now();
+        let keys: Vec<Key> = keys.into_iter().map(|key| key.as_ref().into()).collect();
+        Box::pin(self.near.ask_many(keys, asked)).await
+    }
+
+    /// A key's value; if the server has none, the loader makes it, and says how long it lives in Redis. Of all who ask this near cache for the
+    /// key at the same time, one loads. What it made is put into Redis where there is nothing by then; if there is, that is the value.
+    ///
+    /// A [`remove`](Self::remove) does not reach loaders in other processes: one that has read its source before what the removal is about may write its old value afterwards. Where
+    /// that matters, [`put`](Self::put) the new value, or give it a short life.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get); [`Error::Load`] if the loader fails, for all who wait for it. That the value could not be written to Redis is no error.
+    ///
+    /// # Panics
+    ///
+    /// If the loader does, or asks this near cache to load the same key.
+    pub async fn get_or_load<F, E>(&self, key: &K, load: impl FnOnce() -> F) -> Result<V, Error>
+    where
+        F: Future<Output = Result<(V, Option<Duration>), E>>,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let mut load = Some(load);
+        let asked = self.near.line.local.lease.now();
+        loop {
+            if let Some(value) = self.get(key).await? {
+                return Ok(value);
+            }
+            let run = async {
+                let load = load.take().expect("it has not run, or this call would have returned");
+                self.near.load(key.as_ref(), load).await
+            };
+            let fill = Box::pin(self.near.loads.get_with_async(key.as_ref().into(), run)).await;
+            if self.near.counts_for(asked, &fill) {
+                match fill.answer {
+                    Ok(Some(value)) => return Ok(value),
+                    Ok(None) => {}
+                    Err(error) => return Err(*error),
+                }
+            }
+        }
+    }
+
+    /// Writes a key, for all. Without a time to live it stays until it is removed.
+    ///
+    /// # Errors
+    ///
+    /// If it does not encode, or the time to live is less than a millisecond: then nothing was sent. If the server does not answer, or the connection breaks: then it
+    /// may have been written. It is not sent twice.
+    pub async fn put(&self, key: &K, value: &V, ttl: Option<Duration>) -> Result<(), Error> {
+        let key = key.as_ref();
+        let command = self.near.set(key, value, ttl)?;
+        self.near.write(key, &command).await.map(drop)
+    }
+
+    /// Removes a key, for all. Whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Self::put).
+    pub async fn remove(&self, key: &K) -> Result<bool, Error> {
+        let key = key.as_ref();
+        let mut command = redis::cmd("DEL");
+        command.arg(self.near.name(key));
+        let answer = self.near.write(key, &command).await?;
+        Ok(matches!(answer, Value::Int(1..)))
+    }
+
+    /// What would be served from here, without asking anybody. `None` too where it is remembered that there is nothing.
+    pub fn peek_local(&self, key: &K) -> Option<V> {
+        let local = &*self.near.line.local;
+        let now = local.lease.now();
+        if local.lease.is_fresh(now) { local.find(key.as_ref(), now).flatten() } else { None }
+    }
+
+    /// Waits until hits are served: after a cut, until the server answers again.
+    pub async fn fresh(&self) {
+        self.near.line.fresh().await;
+    }
+
+    /// Whether hits are served from here; if not, since when and why.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.near.state()
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let local = &*self.near.line.local;
+        let standing = local.lease.standing();
+        let Counts { fills, unkept, invalidations, flushes, stale } = &local.counts;
+        // ORDERING: Relaxed; a count orders nothing.
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            hits: local.cache.stats().hits,
+            fills: count(fills),
+            unkept: count(unkept),
+            invalidations: count(invalidations),
+            flushes: count(flushes),
+            stale: count(stale),
+            cuts: standing.cuts,
+            cut_off: standing.cut_off,
+            lease_age: standing.age,
+            entries: local.cache.entry_count() as u64,
+        }
+    }
+}

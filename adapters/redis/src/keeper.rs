@@ -1,0 +1,203 @@
+//! The task that keeps the connection: it connects, asks to be told of changes, sends a PING every quarter of the lease, renews the lease with
+//! its answer, and begins anew when the connection is over or silent.
+//!
+//! ```text
+//!               tracking is on             first PONG (in broadcasting mode: the second)
+//!   connecting ───────────────► new epoch ──────────────────────────────────────────────► fresh ◄─┐ PONG
+//!       ▲  ▲                                                                                │ └───┘
+//!       │  └── connection is over, or silent for longer than our patience ──────────────────┤
+//!       │                                                                                   │ lease runs out without a PONG
+//!       │   tracking is refused                                                             ▼
+//!       └── after a second ◄── cut off, the connection serves reads ◄─────────────────── cut off ──► PONG: fresh again
+//! ```
+//!
+//! A lease that runs out while the connection holds empties nothing: the wire has kept its order, and what comes late, comes before the
+//! PONG that makes it fresh again. A new connection knows nothing of what was changed before it: so there is a new epoch, which begins before anything is
+//! read over it, and what was asked over an older one belongs to an older epoch, however late it comes.
+//!
+//! Knows neither values nor those who ask.
+
+use crate::error::Error;
+use crate::events;
+use crate::lease::{LinkNumber, Moment};
+use crate::link::{Link, Tracking, within};
+use crate::local::Local;
+use redis::{Client, RedisError};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
+
+/// The first pause before it connects again; each one is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What there is to ask over.
+#[derive(Clone)]
+pub(crate) enum Slot {
+    /// It will be known in a moment.
+    Connecting(Option<RedisError>),
+    Up(Link),
+    /// It has been tried, and is being tried again.
+    Down(Error),
+}
+
+/// Where a connection is made to, and how.
+pub(crate) struct Line<V: Clone + Send + Sync + 'static> {
+    pub(crate) local: Arc<Local<V>>,
+    pub(crate) client: Client,
+    pub(crate) tracking: Tracking,
+    pub(crate) patience: Duration,
+    pub(crate) slot: watch::Sender<Slot>,
+    /// It is fresh again.
+    pub(crate) renewed: Notify,
+}
+
+impl<V: Clone + Send + Sync + 'static> Line<V> {
+    pub(crate) async fn open(&self, number: LinkNumber) -> Result<Link, Error> {
+        let local = Arc::clone(&self.local);
+        let hear = move |link, push: &_| local.hear(link, push);
+        Link::open(&self.client, &self.tracking, (number, self.patience), hear).await
+    }
+
+    /// From now on questions go over that connection.
+    pub(crate) fn put_up(&self, link: &Link) {
+        if link.refusal().is_none() {
+            self.local.lease.begin(link.number);
+        }
+        self.slot.send_replace(Slot::Up(link.clone()));
+    }
+
+    /// What questions go over, and not that one, which is over; or the reason why there is none.
+    pub(crate) async fn link(&self, but: Option<LinkNumber>) -> Result<Link, Error> {
+        let is_known = |slot: &Slot| match slot {
+            Slot::Up(link) => but != Some(link.number),
+            Slot::Down(_) => true,
+            Slot::Connecting(_) => false,
+        };
+        let now = self.slot.borrow().clone();
+        let slot = if is_known(&now) {
+            now
+        } else {
+            let mut slots = self.slot.subscribe();
+            within(self.patience, async { Ok(slots.wait_for(is_known).await.map(|slot| slot.clone())) })
+                .await?
+                .unwrap_or(Slot::Down(Error::CutOff { cause: None }))
+        };
+        match slot {
+            Slot::Up(link) => Ok(link),
+            Slot::Down(error) => Err(error),
+            Slot::Connecting(cause) => Err(Error::CutOff { cause }),
+        }
+    }
+
+    /// Waits until hits are served.
+    pub(crate) async fn fresh(&self) {
+        loop {
+            let renewed = self.renewed.notified();
+            if self.local.lease.is_fresh(self.local.lease.now()) {
+                return;
+            }
+            renewed.await;
+        }
+    }
+}
+
+/// Keeps the connection for as long as the task is let run.
+pub(crate) async fn keep<V: Clone + Send + Sync + 'static>(line: Arc<Line<V>>, first: Link) {
+    let mut link = first;
+    loop {
+        let cause = tend(&line, &link).await;
+        line.local.lease.end(link.number);
+        events::cut_off(cause.as_ref());
+        line.slot.send_replace(Slot::Connecting(cause));
+        let number = LinkNumber(link.number.0 + 1);
+        drop(link);
+        link = open_again(&line, number).await;
+        // First the epoch, then the connection: whoever has this has the new epoch, or an older one in whose name nothing is kept.
+        line.local.flush();
+        line.put_up(&link);
+    }
+}
+
+/// Sees to a connection until it is over. The reason, if there is one.
+async fn tend<V: Clone + Send + Sync + 'static>(line: &Line<V>, link: &Link) -> Option<RedisError> {
+    if let Some(refusal) = link.refusal() {
+        // It serves questions, and later we ask again.
+        events::refused(refusal);
+        tokio::select! {
+            () = link.over() => {}
+            () = tokio::time::sleep(LONGEST_PAUSE) => {}
+        }
+        return Some(refusal.clone());
+    }
+    let lease = &line.local.lease;
+    let mut before = None;
+    loop {
+        let (sent, then) = (lease.now(), Instant::now());
+        let answer = async { Ok(link.ping().await?) };
+        let answer = tokio::select! {
+            answer = within(line.patience, answer) => answer,
+            () = link.over() => return None,
+        };
+        match answer {
+            Ok(true) => {
+                before = renew(line, link, (before, sent));
+                if !lease.is_fresh(lease.now()) && then.elapsed() < lease.span() {
+                    // In broadcasting mode one answer is not enough.
+                    continue;
+                }
+            }
+            // It is there, and says that it cannot.
+            Ok(false) => {}
+            Err(Error::Redis(error)) => return Some(error),
+            Err(_) => return None,
+        }
+        pause(line, link, then + lease.span() / 4).await;
+    }
+}
+
+/// Renews the lease by an answer; what it proves is said in `lease.rs`. What the next one will have before it.
+fn renew<V: Clone + Send + Sync + 'static>(
+    line: &Line<V>,
+    link: &Link,
+    (before, sent): (Option<Moment>, Moment),
+) -> Option<Moment> {
+    let lease = &line.local.lease;
+    let proven = match line.tracking {
+        Tracking::OptIn => Some(sent),
+        Tracking::Broadcast(_) => before,
+    };
+    if let Some(proven) = proven {
+        let was_fresh = lease.is_fresh(lease.now());
+        lease.renew(link.number, proven);
+        if !was_fresh && lease.is_fresh(lease.now()) {
+            events::fresh();
+            line.renewed.notify_waiters();
+        }
+    }
+    Some(sent)
+}
+
+/// Until the next PING is due. Then is swept what is over, seldom: who looks does not find it anyway.
+async fn pause<V: Clone + Send + Sync + 'static>(line: &Line<V>, link: &Link, until: Instant) {
+    tokio::select! {
+        () = sleep_until(until) => line.local.sweep(),
+        () = link.over() => {}
+    }
+}
+
+/// Connects, however often that takes.
+async fn open_again<V: Clone + Send + Sync + 'static>(line: &Line<V>, number: LinkNumber) -> Link {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match line.open(number).await {
+            Ok(link) => return link,
+            Err(error) => {
+                line.slot.send_replace(Slot::Down(error));
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}

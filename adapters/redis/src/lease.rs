@@ -1,0 +1,213 @@
+//! The lease: until when hits may be served without asking the server, and the moments that it is counted in. Knows no connection and no entry.
+//!
+//! # The arithmetic
+//!
+//! Let a PING be sent at the moment `s`, on the connection that also brings the invalidations, and let its answer be handled. The server put
+//! the answer behind every invalidation of a write that it had acknowledged before it came to the PING, which was not before `s`. The wire keeps
+//! that order, and so does whoever handles it (`link.rs`). So whoever looks from now on sees every write that was acknowledged before `s`. A
+//! hit at the moment `t` with `t - s < span` misses no write that was acknowledged before `t - span`. Counted from the *arrival* of the answer, that would be
+//! wrong by the time that the answer took.
+//!
+//! In broadcasting mode the server collects invalidations and sends them once in each turn of its loop, before it writes the answers
+//! of that turn; but an answer that did not fit its socket before may go out ahead of that. So a PING that is read in the same turn as a write
+//! may be answered before the write's invalidation is sent. The next PING, sent after that answer was here, is read in a later turn. So
+//! there the lease counts from the sending of the PING *before* the one that was answered last, and the promise is the same.
+//!
+//! # Who looks when
+//!
+//! A reader takes the time first, then looks at the lease, then at the epoch, then at the entry. What was removed before the
+//! lease was renewed is not found by whoever saw it renewed.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A moment: nanoseconds since the near cache was made.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    pub(crate) const NEVER: Self = Self(0);
+
+    pub(crate) fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(span)))
+    }
+
+    pub(crate) fn before(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(span)))
+    }
+
+    /// Nothing, if that is later.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The number of a connection, the first being 1.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct LinkNumber(pub(crate) u64);
+
+/// What is written down, seldom.
+struct Book {
+    /// Whose answers count.
+    link: Option<LinkNumber>,
+    /// When that was sent whose answer came last.
+    proven: Moment,
+    /// Ever.
+    was_fresh: bool,
+    cuts: u64,
+    /// How long it was cut off, but for the time since it was last fresh.
+    cut_off: Duration,
+}
+
+pub(crate) struct Lease {
+    base: Instant,
+    span: Duration,
+    /// Hits are served before this moment.
+    until: AtomicU64,
+    book: Mutex<Book>,
+}
+
+/// What the book says.
+#[derive(Clone, Copy)]
+pub(crate) struct Standing {
+    pub(crate) is_fresh: bool,
+    /// How old the proof is: how long ago that was sent whose answer came last.
+    pub(crate) age: Duration,
+    pub(crate) cuts: u64,
+    pub(crate) cut_off: Duration,
+    /// Nothing while it is fresh.
+    pub(crate) cut_off_for: Duration,
+}
+
+impl Lease {
+    pub(crate) fn new(span: Duration) -> Self {
+        let book =
+            Book { link: None, proven: Moment::NEVER, was_fresh: false, cuts: 0, cut_off: Duration::ZERO };
+        Self { base: Instant::now(), span, until: AtomicU64::new(0), book: Mutex::new(book) }
+    }
+
+    pub(crate) fn span(&self) -> Duration {
+        self.span
+    }
+
+    #[inline]
+    pub(crate) fn now(&self) -> Moment {
+        // 584 years.
+        #[expect(clippy::cast_possible_truncation)]
+        Moment(self.base.elapsed().as_nanos() as u64)
+    }
+
+    /// Whether hits may be served, as of a moment that was taken before.
+    #[inline]
+    pub(crate) fn is_fresh(&self, now: Moment) -> bool {
+        // ORDERING: Acquire; pairs with Release in `renew`: what was removed before that is not found after this.
+        now.0 < self.until.load(Ordering::Acquire)
+    }
+
+    /// The answers of that connection count from now on.
+    pub(crate) fn begin(&self, link: LinkNumber) {
+        self.book().link = Some(link);
+    }
+
+    /// The answer is here to what was sent at that moment, on that connection.
+    pub(crate) fn renew(&self, link: LinkNumber, sent: Moment) {
+        let mut book = self.book();
+        if book.link != Some(link) {
+            return;
+        }
+        book.proven = sent;
+        let (now, was) = (self.now(), self.until());
+        let until = sent.after(self.span);
+        if until <= now {
+            // It took so long that it proves nothing any more.
+            return;
+        }
+        if was <= now && book.was_fresh {
+            book.cuts += 1;
+            book.cut_off += now.since(was);
+        }
+        book.was_fresh = true;
+        // ORDERING: Release; pairs with Acquire in `is_fresh`.
+        self.until.store(until.0, Ordering::Release);
+    }
+
+    /// That connection is no more: nothing is served, and its answers count no longer.
+    pub(crate) fn end(&self, link: LinkNumber) {
+        let mut book = self.book();
+        if book.link == Some(link) {
+            book.link = None;
+            let until = self.until().min(self.now());
+            // ORDERING: Release; as in `renew`.
+            self.until.store(until.0, Ordering::Release);
+        }
+    }
+
+    /// Until when old entries may be served to whom that is better than none.
+    pub(crate) fn stale_until(&self, longer: Duration) -> Moment {
+        self.book().proven.after(self.span).after(longer)
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        let book = self.book();
+        let (now, until) = (self.now(), self.until());
+        let cut_off_for = now.since(until);
+        let is_fresh = now < until;
+        Standing {
+            is_fresh,
+            age: now.since(book.proven),
+            cuts: book.cuts + u64::from(!is_fresh && book.was_fresh),
+            cut_off: if book.was_fresh { book.cut_off + cut_off_for } else { Duration::ZERO },
+            cut_off_for,
+        }
+    }
+
+    fn until(&self) -> Moment {
+        // ORDERING: Acquire; as in `is_fresh`.
+        Moment(self.until.load(Ordering::Acquire))
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_counts_from_the_sending() {
+        let lease = Lease::new(Duration::from_secs(100));
+        let first = LinkNumber(1);
+        lease.begin(first);
+        assert!(!lease.is_fresh(lease.now()));
+        lease.renew(first, Moment(7));
+        assert!(lease.is_fresh(Moment(7 + 99_999_999_999)));
+        assert!(!lease.is_fresh(Moment(7 + 100_000_000_000)));
+    }
+
+    #[test]
+    fn what_was_cut_is_not_renewed_by_late_answers() {
+        let lease = Lease::new(Duration::from_secs(100));
+        let (first, second) = (LinkNumber(1), LinkNumber(2));
+        lease.begin(first);
+        lease.renew(first, lease.now());
+        lease.end(second);
+        assert!(lease.standing().is_fresh, "another connection ended");
+        lease.end(first);
+        assert!(!lease.standing().is_fresh);
+        lease.renew(first, lease.now());
+        assert!(!lease.standing().is_fresh);
+        lease.begin(second);
+        lease.renew(first, lease.now());
+        assert!(!lease.standing().is_fresh);
+        lease.renew(second, lease.now());
+        assert!(lease.standing().is_fresh);
+        assert_eq!(lease.standing().cuts, 1);
+    }
+}

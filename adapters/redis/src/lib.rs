@@ -1,0 +1,25 @@
+#![doc = include_str!("../README.md")]
+
+mod builder;
+mod codec;
+mod error;
+mod events;
+mod handle;
+mod keeper;
+mod lease;
+mod link;
+mod local;
+mod near;
+mod stats;
+
+pub use builder::{CutOff, NearCacheBuilder};
+#[cfg(feature = "json")]
+pub use codec::Json;
+#[cfg(feature = "message-pack")]
+pub use codec::MessagePack;
+pub use codec::{Codec, CodecError};
+pub use error::Error;
+pub use handle::NearCache;
+/// The client that it connects with.
+pub use redis;
+pub use stats::{State, Stats};

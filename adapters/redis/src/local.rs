@@ -1,0 +1,178 @@
+//! What is here: entries, the lease that they are served under, and the epoch that they belong to. Here invalidations end up. Knows
+//! no connection, and what the bytes of a key mean to nobody.
+
+use crate::error::Error;
+use crate::lease::{Lease, LinkNumber, Moment};
+use redis::{PushInfo, PushKind, Value};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tidewheel::Cache;
+
+/// A key without the prefix.
+pub(crate) type Key = Box<[u8]>;
+
+/// The number of a time between two emptyings: what belongs to an older one is not there any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Epoch(u64);
+
+/// What the server said of a key.
+#[derive(Clone, Debug)]
+pub(crate) struct Fill<V> {
+    /// Errors are told to all who wait, and not kept.
+    pub(crate) answer: Result<Option<V>, Box<Error>>,
+    /// When the question was sent, or later than that by nothing.
+    pub(crate) sent: Moment,
+    /// From then on it is not served; a moment before any other if it is not to be kept.
+    pub(crate) until: Moment,
+    /// The epoch that there was before the question was sent.
+    pub(crate) epoch: Epoch,
+}
+
+impl<V> Fill<V> {
+    pub(crate) fn failed(error: Error, sent: Moment, epoch: Epoch) -> Self {
+        Self { answer: Err(Box::new(error)), sent, until: Moment::NEVER, epoch }
+    }
+
+    pub(crate) fn is_kept(&self) -> bool {
+        self.until != Moment::NEVER
+    }
+}
+
+/// Counts of what happens seldom enough to be counted in one place.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) fills: AtomicU64,
+    pub(crate) unkept: AtomicU64,
+    pub(crate) invalidations: AtomicU64,
+    pub(crate) flushes: AtomicU64,
+    pub(crate) stale: AtomicU64,
+}
+
+pub(crate) fn count(counter: &AtomicU64) {
+    // ORDERING: Relaxed; a count orders nothing.
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+pub(crate) struct Local<V: Clone + Send + Sync + 'static> {
+    pub(crate) cache: Cache<Key, Fill<V>>,
+    /// Where those meet who ask for one key while nothing can be kept.
+    pub(crate) asks: Cache<Key, Fill<V>>,
+    pub(crate) lease: Lease,
+    pub(crate) counts: Counts,
+    epoch: AtomicU64,
+    /// What the keys in Redis begin with.
+    prefix: Box<[u8]>,
+    /// There is something to sweep out.
+    is_emptied: AtomicBool,
+}
+
+impl<V: Clone + Send + Sync + 'static> Local<V> {
+    pub(crate) fn new(
+        cache: Cache<Key, Fill<V>>,
+        asks: Cache<Key, Fill<V>>,
+        lease: Lease,
+        prefix: Box<[u8]>,
+    ) -> Self {
+        let (counts, epoch) = (Counts::default(), AtomicU64::new(0));
+        Self { cache, asks, lease, counts, epoch, prefix, is_emptied: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        // ORDERING: Acquire; pairs with Release in `flush`: whoever has the new one finds nothing of the old.
+        Epoch(self.epoch.load(Ordering::Acquire))
+    }
+
+    /// What is here of a key, and not over; whether it may be served is the lease's.
+    #[inline]
+    pub(crate) fn find(&self, key: &[u8], now: Moment) -> Option<Option<V>> {
+        let epoch = self.epoch();
+        self.cache.read(key, |fill| self.seen(fill, (now, epoch))).flatten()
+    }
+
+    #[inline]
+    fn seen(&self, fill: &Fill<V>, (now, epoch): (Moment, Epoch)) -> Option<Option<V>> {
+        if now < fill.until && fill.epoch == epoch { fill.answer.clone().ok() } else { None }
+    }
+
+    /// Takes an entry out that is over, so that the key can be asked for.
+    pub(crate) fn clear_if_over(&self, key: &[u8], now: Moment) {
+        let epoch = self.epoch();
+        self.cache.remove_if(key, |fill| fill.until <= now || fill.epoch != epoch);
+    }
+
+    /// A key's entry goes, and what is being asked about it meanwhile is not kept.
+    pub(crate) fn forget(&self, key: &[u8]) {
+        self.cache.invalidate(key);
+    }
+
+    /// All that is here is over at once, and what is being asked meanwhile is not kept. It leaves memory a little later.
+    pub(crate) fn flush(&self) {
+        // ORDERING: Release; pairs with Acquire in `epoch`.
+        self.epoch.fetch_add(1, Ordering::Release);
+        count(&self.counts.flushes);
+        // ORDERING: Release; pairs with Acquire in `sweep`, which then has the new epoch.
+        self.is_emptied.store(true, Ordering::Release);
+    }
+
+    /// Takes out what belongs to an older epoch, if there was one since it did so last.
+    pub(crate) fn sweep(&self) {
+        // ORDERING: Acquire; pairs with Release in `flush`.
+        if !self.is_emptied.swap(false, Ordering::Acquire) {
+            return;
+        }
+        let epoch = self.epoch();
+        self.cache.retain(|_, fill| fill.epoch == epoch);
+    }
+
+    /// What a connection brought that nobody had asked for. Called by the task that reads it, before it reads on.
+    pub(crate) fn hear(&self, link: LinkNumber, push: &PushInfo) {
+        match push.kind {
+            PushKind::Invalidate => self.hear_invalidation(push.data.first()),
+            PushKind::Disconnection => self.lease.end(link),
+            _ => {}
+        }
+    }
+
+    fn hear_invalidation(&self, what: Option<&Value>) {
+        let Some(Value::Array(keys)) = what else {
+            // A null: everything. Whatever else it may be, that is the safe side.
+            crate::events::emptied();
+            return self.flush();
+        };
+        for key in keys {
+            match key {
+                Value::BulkString(key) => self.invalidate(key),
+                Value::SimpleString(key) => self.invalidate(key.as_bytes()),
+                _ => self.flush(),
+            }
+        }
+    }
+
+    fn invalidate(&self, key: &[u8]) {
+        count(&self.counts.invalidations);
+        if let Some(key) = key.strip_prefix(&*self.prefix) {
+            self.forget(key);
+        }
+    }
+}
+
+/// Makes a key's entry go when it is dropped, whatever becomes of the call.
+pub(crate) struct Forgets<V: Clone + Send + Sync + 'static> {
+    local: Arc<Local<V>>,
+    key: Key,
+}
+
+impl<V: Clone + Send + Sync + 'static> Forgets<V> {
+    /// And now.
+    pub(crate) fn now_and_then(local: &Arc<Local<V>>, key: &[u8]) -> Self {
+        local.forget(key);
+        Self { local: Arc::clone(local), key: key.into() }
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Drop for Forgets<V> {
+    fn drop(&mut self) {
+        self.local.forget(&self.key);
+        self.local.asks.invalidate(&self.key);
+    }
+}

@@ -1,0 +1,287 @@
+//! What reads and writes do. Knows the wire through `Line` alone.
+//!
+//! A read takes the time, looks at the lease, and then at the entry. What is not here is asked for in a flight of the core's: one question for
+//! each key, however many ask. Who joins a flight may have come long after its question was sent: so what comes of it counts for him
+//! only if it was sent no more than a lease before he asked; else he asks again.
+
+use crate::CutOff;
+use crate::codec::Codec;
+use crate::error::Error;
+use crate::keeper::{Line, Slot};
+use crate::lease::{Lease, Moment};
+use crate::link::{Said, within};
+use crate::local::{Epoch, Fill, Forgets, Key, Local, count};
+use crate::stats::State;
+use redis::{Cmd, Value};
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+use tidewheel::Cache;
+use tokio::task::AbortHandle;
+
+/// What it was built with.
+pub(crate) struct Terms<V> {
+    pub(crate) codec: Arc<dyn Codec<V>>,
+    pub(crate) max_age: Duration,
+    pub(crate) negative: Duration,
+    pub(crate) cut_off: CutOff,
+}
+
+/// What all handles have in common.
+pub(crate) struct Near<V: Clone + Send + Sync + 'static> {
+    pub(crate) line: Arc<Line<V>>,
+    /// Where those meet who load one key.
+    pub(crate) loads: Cache<Key, Fill<V>>,
+    pub(crate) terms: Terms<V>,
+    pub(crate) keeper: AbortHandle,
+}
+
+impl<V: Clone + Send + Sync + 'static> Drop for Near<V> {
+    /// The task ends, and with it and the slot the connection.
+    fn drop(&mut self) {
+        self.keeper.abort();
+        self.line.slot.send_replace(Slot::Down(Error::CutOff { cause: None }));
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Near<V> {
+    fn local(&self) -> &Local<V> {
+        &self.line.local
+    }
+
+    fn lease(&self) -> &Lease {
+        &self.line.local.lease
+    }
+
+    /// What is here, while there is no telling how old it is.
+    fn when_cut_off(&self, key: &[u8], now: Moment) -> Result<Option<Option<V>>, Error> {
+        match self.terms.cut_off {
+            CutOff::Bypass => Ok(None),
+            CutOff::Fail => Err(self.cut_off()),
+            CutOff::ServeStale(longer) => {
+                let found =
+                    if now < self.lease().stale_until(longer) { self.local().find(key, now) } else { None };
+                if found.is_some() {
+                    count(&self.local().counts.stale);
+                }
+                Ok(found)
+            }
+        }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        let standing = self.lease().standing();
+        if standing.is_fresh {
+            return State::Fresh { age: standing.age };
+        }
+        let cause = match &*self.line.slot.borrow() {
+            Slot::Connecting(cause) => cause.clone().map(Error::Redis),
+            Slot::Up(link) => link.refusal().map(|answer| Error::Refused { answer: answer.clone() }),
+            Slot::Down(error) => Some(error.clone()),
+        };
+        State::CutOff { lasting: standing.cut_off_for, cause }
+    }
+
+    fn cut_off(&self) -> Error {
+        let cause = match &*self.line.slot.borrow() {
+            Slot::Connecting(cause) => cause.clone(),
+            Slot::Up(link) => link.refusal().cloned(),
+            Slot::Down(Error::Redis(cause)) => Some(cause.clone()),
+            Slot::Down(_) => None,
+        };
+        Error::CutOff { cause }
+    }
+
+    /// What is here by now, or what the server says.
+    pub(crate) async fn ask(&self, key: &[u8], asked: Moment) -> Result<Option<V>, Error> {
+        let (local, lease) = (self.local(), self.lease());
+        loop {
+            let now = lease.now();
+            let fill = if lease.is_fresh(now) {
+                if let Some(found) = local.find(key, now) {
+                    return Ok(found);
+                }
+                local.clear_if_over(key, now);
+                let fetch = async { self.lasting(self.fetch_one(key, true).await) };
+                local.cache.get_with_ttl_async(key.into(), fetch).await
+            } else {
+                if let Some(found) = self.when_cut_off(key, now)? {
+                    return Ok(found);
+                }
+                local.asks.get_with_async(key.into(), self.fetch_one(key, false)).await
+            };
+            if self.counts_for(asked, &fill) {
+                return fill.answer.map_err(|error| *error);
+            }
+        }
+    }
+
+    /// Whether what came of a flight is new enough for who asked at that moment.
+    pub(crate) fn counts_for(&self, asked: Moment, fill: &Fill<V>) -> bool {
+        fill.sent >= asked.before(self.lease().span())
+    }
+
+    /// As long as the core is to have it. What is to be seen is said by the fill itself.
+    fn lasting(&self, fill: Fill<V>) -> (Fill<V>, Duration) {
+        let left = fill.until.since(self.lease().now());
+        (fill, left)
+    }
+
+    pub(crate) async fn ask_many(&self, keys: Vec<Key>, asked: Moment) -> Result<Vec<Option<V>>, Error> {
+        let (local, lease) = (self.local(), self.lease());
+        let now = lease.now();
+        let is_fresh = lease.is_fresh(now);
+        let mut values = Vec::with_capacity(keys.len());
+        let mut missing = Vec::new();
+        for (place, key) in keys.iter().enumerate() {
+            let found = if is_fresh { local.find(key, now) } else { self.when_cut_off(key, now)? };
+            if found.is_none() {
+                local.clear_if_over(key, now);
+                missing.push(place);
+            }
+            values.push(found.flatten());
+        }
+        if missing.is_empty() {
+            return Ok(values);
+        }
+        let wanted = missing.iter().map(|&place| keys[place].clone());
+        let cache = if is_fresh { &local.cache } else { &local.asks };
+        let fetch = |keys: Vec<Key>| async move {
+            let fills = self.fetch(&keys, is_fresh).await;
+            keys.into_iter().zip(fills)
+        };
+        let fills = cache.get_many_with_async(wanted, fetch).await;
+        for (place, fill) in missing.into_iter().zip(fills) {
+            let key = &keys[place];
+            values[place] = match fill {
+                Some(fill) if self.counts_for(asked, &fill) => {
+                    self.shorten(key, &fill);
+                    fill.answer.map_err(|error| *error)?
+                }
+                _ => self.ask(key, asked).await?,
+            };
+        }
+        Ok(values)
+    }
+
+    /// The core has what came with others for as long as it has anything: it leaves memory sooner, where it is over sooner.
+    fn shorten(&self, key: &[u8], fill: &Fill<V>) {
+        let now = self.lease().now();
+        if !fill.is_kept() {
+            self.local().clear_if_over(key, now);
+        } else if fill.until < fill.sent.after(self.terms.max_age) {
+            self.local().cache.set_ttl(key, fill.until.since(now));
+        }
+    }
+
+    async fn fetch_one(&self, key: &[u8], is_to_keep: bool) -> Fill<V> {
+        let fills = self.fetch(&[key], is_to_keep).await;
+        fills.into_iter().next().expect("as many as keys")
+    }
+
+    /// Asks the server. If the connection breaks meanwhile, once more over the next.
+    async fn fetch(&self, keys: &[impl AsRef<[u8]>], is_to_keep: bool) -> Vec<Fill<V>> {
+        let mut broken = None;
+        loop {
+            // Before the connection is had: see `keep`.
+            let epoch = self.local().epoch();
+            let link = match self.line.link(broken).await {
+                Ok(link) => link,
+                Err(error) => return self.failed(keys.len(), &error, epoch),
+            };
+            let sent = self.lease().now();
+            let said = within(self.line.patience, async { Ok(link.read(keys, is_to_keep).await?) }).await;
+            match said {
+                Ok(said) => {
+                    let both = keys.iter().zip(said);
+                    return both.map(|(key, said)| self.fill(key.as_ref(), said, (sent, epoch))).collect();
+                }
+                Err(Error::Redis(error)) if broken.is_none() && error.is_unrecoverable_error() => {
+                    broken = Some(link.number);
+                }
+                Err(error) => return self.failed(keys.len(), &error, epoch),
+            }
+        }
+    }
+
+    fn failed(&self, keys: usize, error: &Error, epoch: Epoch) -> Vec<Fill<V>> {
+        let now = self.lease().now();
+        (0..keys).map(|_| Fill::failed(error.clone(), now, epoch)).collect()
+    }
+
+    /// What becomes of what the server said.
+    fn fill(&self, key: &[u8], said: Said, (sent, epoch): (Moment, Epoch)) -> Fill<V> {
+        let counts = &self.local().counts;
+        count(&counts.fills);
+        let Terms { codec, max_age, negative, .. } = &self.terms;
+        let answer = said.value.and_then(|bytes| {
+            let decoded = bytes.map(|bytes| codec.decode(&bytes)).transpose();
+            decoded.map_err(|cause| Error::Decode { key: self.name(key), cause: cause.into() })
+        });
+        let most = if matches!(answer, Ok(None)) { (*negative).min(*max_age) } else { *max_age };
+        // From the sending on: so it ends here no later than there.
+        let left = said.left.map_or(most, |left| left.min(most));
+        let is_kept = said.is_tracked && answer.is_ok() && !left.is_zero();
+        if !is_kept {
+            count(&counts.unkept);
+        }
+        let until = if is_kept { sent.after(left) } else { Moment::NEVER };
+        Fill { answer: answer.map_err(Box::new), sent, until, epoch }
+    }
+
+    /// A key as Redis knows it.
+    pub(crate) fn name(&self, key: &[u8]) -> Vec<u8> {
+        [self.line.tracking.prefix(), key].concat()
+    }
+
+    pub(crate) fn set(&self, key: &[u8], value: &V, ttl: Option<Duration>) -> Result<Cmd, Error> {
+        let name = self.name(key);
+        let bytes = self.terms.codec.encode(value);
+        let bytes = bytes.map_err(|cause| Error::Encode { key: name.clone(), cause: cause.into() })?;
+        let mut command = redis::cmd("SET");
+        command.arg(name).arg(bytes);
+        if let Some(ttl) = ttl {
+            let whole = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+            if whole == 0 {
+                return Err(Error::TimeToLive { ttl });
+            }
+            command.arg("PX").arg(whole);
+        }
+        Ok(command)
+    }
+
+    /// Writes a key. Its entry goes before and after: before, so that who asks meanwhile asks the server; after, so that who has
+    /// been told of the write does not find what was there before. If the call is given up, what the server sends makes it go.
+    pub(crate) async fn write(&self, key: &[u8], command: &Cmd) -> Result<Value, Error> {
+        let _forgets = Forgets::now_and_then(&self.line.local, key);
+        let link = self.line.link(None).await?;
+        within(self.line.patience, link.send(command)).await
+    }
+
+    /// Makes a value, and puts it where there is none; what is there then.
+    pub(crate) async fn load<F, E>(&self, key: &[u8], load: impl FnOnce() -> F) -> Fill<V>
+    where
+        F: Future<Output = Result<(V, Option<Duration>), E>>,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let (sent, epoch) = (self.lease().now(), self.local().epoch());
+        let loaded = load().await.map_err(|error| Error::Load(error.into().into()));
+        let (value, command) = match loaded.and_then(|(value, ttl)| Ok((self.set(key, &value, ttl)?, value)))
+        {
+            Ok((command, value)) => (value, command),
+            Err(error) => return Fill::failed(error, sent, epoch),
+        };
+        let mut command = command;
+        command.arg("NX");
+        let own = Fill { answer: Ok(Some(value)), sent, until: Moment::NEVER, epoch };
+        match self.write(key, &command).await {
+            // Somebody else was there first.
+            Ok(Value::Nil) => {
+                let fill = self.fetch_one(key, false).await;
+                if matches!(fill.answer, Ok(None)) { own } else { fill }
+            }
+            // That it could not be written down makes it no worse.
+            Ok(_) | Err(_) => own,
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What it does while all is well.
+
+use crate::{Bed, LEASE, builder, is_fresh};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tidewheel_redis::Error;
+
+#[tokio::test]
+async fn a_value_is_asked_for_once_and_seen_changed() {
+    for builder in [builder(), builder().prefix("")] {
+        let Some(bed) = Bed::with(builder).await else { return };
+        bed.keep("k", 1).await;
+        let before = bed.calls("get").await;
+        for _ in 0..100 {
+            assert_eq!(bed.get("k").await, Some(1));
+        }
+        assert_eq!(bed.calls("get").await, before);
+        bed.write("k", 2).await;
+        bed.until("it is told", |near| near.peek_local(&"k".into()).is_none()).await;
+        assert_eq!(bed.get("k").await, Some(2));
+        let stats = bed.near.stats();
+        assert!(stats.hits >= 100 && stats.fills >= 2 && stats.invalidations >= 1, "{stats:?}");
+    }
+}
+
+#[tokio::test]
+async fn with_a_prefix_it_hears_of_those_keys_alone() {
+    let Some(bed) = Bed::with(builder().prefix("user:")).await else { return };
+    bed.write("user:1", 1).await;
+    bed.write("1", 7).await;
+    bed.until("it is told", |near| near.stats().invalidations == 1).await;
+    assert_eq!(bed.get("1").await, Some(1));
+    let heard = bed.near.stats().invalidations;
+    bed.write("1", 8).await;
+    bed.write("other", 8).await;
+    bed.write("user:1", 2).await;
+    bed.until("it is told", |near| near.stats().invalidations > heard).await;
+    assert_eq!(bed.near.stats().invalidations, heard + 1);
+    assert_eq!(bed.get("1").await, Some(2));
+}
+
+#[tokio::test]
+async fn those_who_miss_one_key_send_one_get() {
+    let Some(bed) = Bed::new().await else { return };
+    bed.write("k", 1).await;
+    bed.proxy.set(crate::proxy::Mode::HoldAnswers);
+    let before = bed.calls("get").await;
+    let tasks: Vec<_> = (0..200)
+        .map(|_| {
+            let near = bed.near.clone();
+            tokio::spawn(async move { near.get(&"k".to_string()).await.expect("the server answers") })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    bed.proxy.set(crate::proxy::Mode::Pass);
+    for task in tasks {
+        assert_eq!(task.await.expect("it ends"), Some(1));
+    }
+    assert_eq!(bed.calls("get").await - before, 1);
+}
+
+#[tokio::test]
+async fn many_come_in_one_pipeline_with_one_flight_each() {
+    let Some(bed) = Bed::new().await else { return };
+    for n in 0..20 {
+        bed.write(&format!("k{n}"), n).await;
+    }
+    let keys: Vec<String> = (0..30).map(|n| format!("k{}", n % 25)).collect();
+    let before = bed.calls("get").await;
+    let wanted: Vec<Option<u64>> = (0..30).map(|n| n % 25).map(|n| (n < 20).then_some(n)).collect();
+    let (one, other) = tokio::join!(bed.near.get_many(&keys), bed.near.get_many(keys.iter().rev()));
+    assert_eq!(one.expect("the server answers"), wanted);
+    let mut other = other.expect("the server answers");
+    other.reverse();
+    assert_eq!(other, wanted);
+    assert_eq!(bed.calls("get").await - before, 25);
+    let kept = keys.iter().filter(|key| bed.near.peek_local(key).is_some()).count();
+    assert_eq!(kept, 25);
+    bed.write("k3", 33).await;
+    bed.until("it is told", |near| near.peek_local(&"k3".into()).is_none()).await;
+    assert_eq!(
+        bed.near.get_many(&keys[2..5]).await.expect("the server answers"),
+        [Some(2), Some(33), Some(4)]
+    );
+}
+
+#[tokio::test]
+async fn it_ends_here_no_later_than_there() {
+    let Some(bed) = Bed::with(builder().max_age(Duration::from_millis(400))).await else { return };
+    let mut connection = bed.server.connection().await;
+    // Without the server's own removals, which it would tell of.
+    redis::cmd("DEBUG").arg("SET-ACTIVE-EXPIRE").arg(0).exec_async(&mut connection).await.expect("it obeys");
+    let begun = Instant::now();
+    for key in ["short", "many"] {
+        redis::cmd("SET")
+            .arg(key)
+            .arg(1)
+            .arg("PX")
+            .arg(150)
+            .exec_async(&mut connection)
+            .await
+            .expect("it is written");
+    }
+    bed.write("long", 1).await;
+    assert_eq!(bed.get("short").await, Some(1));
+    assert_eq!(bed.get("long").await, Some(1));
+    let both = ["many".to_string(), "long".to_string()];
+    assert_eq!(bed.near.get_many(&both).await.expect("the server answers"), [Some(1), Some(1)]);
+    let mut is_there = [true; 3];
+    while is_there != [false; 3] {
+        assert!(begun.elapsed() < Duration::from_secs(2), "{is_there:?}");
+        is_there = ["short", "many", "long"].map(|key| bed.peek(key).is_some());
+        let now = begun.elapsed();
+        for (is_there, (key, most)) in
+            is_there.into_iter().zip([("short", 160), ("many", 160), ("long", 450)])
+        {
+            assert!(!is_there || now < Duration::from_millis(most), "{key} is there after {now:?}");
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(bed.get("short").await, None);
+}
+
+#[tokio::test]
+async fn that_there_is_nothing_is_remembered_for_a_while() {
+    let Some(bed) = Bed::with(builder().negative(Duration::from_millis(200))).await else { return };
+    assert_eq!(bed.get("k").await, None);
+    let before = bed.calls("get").await;
+    assert_eq!(bed.get("k").await, None);
+    assert_eq!(bed.calls("get").await, before);
+    bed.write("k", 1).await;
+    bed.until("it is told", |near| near.stats().invalidations == 1).await;
+    assert_eq!(bed.get("k").await, Some(1));
+    assert_eq!(bed.get("other").await, None);
+    tokio::time::sleep(Duration::from_millis(210)).await;
+    let before = bed.calls("get").await;
+    assert_eq!(bed.get("other").await, None);
+    assert_eq!(bed.calls("get").await, before + 1);
+}
+
+#[tokio::test]
+async fn writes_are_seen_by_the_reads_after_them() {
+    let Some(bed) = Bed::new().await else { return };
+    let k = "k".to_string();
+    for n in 0..200 {
+        bed.near.put(&k, &n, None).await.expect("it is written");
+        assert_eq!(bed.get("k").await, Some(n));
+        assert_eq!(bed.get("k").await, Some(n));
+    }
+    assert!(bed.near.remove(&k).await.expect("it is removed"));
+    assert_eq!(bed.get("k").await, None);
+    assert!(!bed.near.remove(&k).await.expect("it is not there"));
+    let nothing = bed.near.put(&k, &1, Some(Duration::from_micros(10))).await;
+    assert!(matches!(nothing, Err(Error::TimeToLive { .. })), "{nothing:?}");
+    bed.near.put(&k, &1, Some(Duration::from_millis(30))).await.expect("it is written");
+    assert_eq!(bed.get("k").await, Some(1));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(bed.get("k").await, None);
+}
+
+#[tokio::test]
+async fn one_loads_and_the_others_wait() {
+    let Some(bed) = Bed::new().await else { return };
+    let loads = Arc::new(AtomicU64::new(0));
+    let tasks: Vec<_> = (0..50)
+        .map(|_| {
+            let (near, loads) = (bed.near.clone(), Arc::clone(&loads));
+            tokio::spawn(async move {
+                let load = || async {
+                    loads.fetch_add(1, Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(30)).await;
+                    Ok::<_, Infallible>((7, Some(Duration::from_secs(60))))
+                };
+                near.get_or_load(&"k".to_string(), load).await.expect("it loads")
+            })
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(task.await.expect("it ends"), 7);
+    }
+    assert_eq!(loads.load(Ordering::SeqCst), 1);
+    let mut connection = bed.server.connection().await;
+    let left: i64 = redis::cmd("PTTL").arg("k").query_async(&mut connection).await.expect("it answers");
+    assert!((1..=60_000).contains(&left), "{left}");
+    let failed =
+        bed.near.get_or_load(&"other".to_string(), || async { Err::<(u64, _), _>("no database") }).await;
+    assert_eq!(failed.expect_err("it fails").to_string(), "the loader failed: no database");
+    // Who comes later than another's write has that.
+    let load = || async {
+        bed.write("third", 3).await;
+        Ok::<_, Infallible>((4, None))
+    };
+    assert_eq!(bed.near.get_or_load(&"third".to_string(), load).await.expect("it loads"), 3);
+}
+
+#[tokio::test]
+async fn it_says_how_it_is() {
+    let Some(bed) = Bed::new().await else { return };
+    assert!(is_fresh(&bed.near));
+    tokio::time::sleep(LEASE * 2).await;
+    assert!(is_fresh(&bed.near), "an idle one is kept fresh");
+    assert!(bed.near.stats().lease_age < LEASE);
+    assert_eq!(bed.near.stats().cuts, 0);
+    assert!(format!("{:?}", bed.near).contains("Fresh"));
+}

@@ -1,0 +1,325 @@
+//! What becomes of it when the network or the server fails, one fault at a time.
+
+use crate::proxy::Mode;
+use crate::{Bed, LEASE, Near, builder, is_fresh};
+use std::time::{Duration, Instant};
+use tidewheel_redis::{CutOff, Error, State};
+
+/// How long hits are served after the network holds everything.
+async fn served_after_hold(bed: &Bed) -> Duration {
+    bed.keep("k", 1).await;
+    bed.proxy.set(Mode::Hold);
+    let begun = Instant::now();
+    bed.write("k", 2).await;
+    let written = Instant::now();
+    let mut last = begun;
+    while begun.elapsed() < LEASE * 3 {
+        let asked = Instant::now();
+        if bed.peek("k") == Some(1) {
+            last = asked;
+        }
+        tokio::time::sleep(Duration::from_micros(300)).await;
+    }
+    last.saturating_duration_since(written)
+}
+
+#[tokio::test]
+async fn held_it_serves_for_a_lease_and_no_longer() {
+    for builder in [builder(), builder().prefix("")] {
+        let Some(bed) = Bed::with(builder).await else { return };
+        let stale = served_after_hold(&bed).await;
+        assert!(stale <= LEASE, "{stale:?}");
+        assert!(stale >= LEASE / 3, "a lease that is hardly one: {stale:?}");
+        bed.proxy.set(Mode::Pass);
+        bed.near.fresh().await;
+        assert_ne!(bed.peek("k"), Some(1));
+        assert_eq!(bed.get("k").await, Some(2));
+        assert_eq!(bed.near.stats().cuts, 1);
+    }
+}
+
+/// An answer that takes long proves nothing about the time that it took.
+#[tokio::test]
+async fn the_lease_counts_from_the_sending() {
+    let Some(bed) = Bed::with(builder().lease(LEASE * 2)).await else { return };
+    bed.write("k", 1).await;
+    assert_eq!(bed.get("k").await, Some(1));
+    bed.proxy.set(Mode::HoldAnswers);
+    // A PING is answered, and the answer is held for most of a lease.
+    let said = bed.proxy.said();
+    bed.proxy.said_more_than(said).await;
+    let answered = Instant::now();
+    bed.until("it is cut off", |near| !is_fresh(near)).await;
+    // Now the answer comes, and nothing after it: until when is it fresh?
+    bed.proxy.cut_after(7);
+    let mut connection = bed.server.connection().await;
+    let _: () = redis::cmd("CLIENT")
+        .arg("PAUSE")
+        .arg(2000)
+        .arg("ALL")
+        .query_async(&mut connection)
+        .await
+        .expect("it obeys");
+    bed.proxy.set(Mode::Pass);
+    let mut last = None;
+    while answered.elapsed() < LEASE * 6 {
+        if is_fresh(&bed.near) {
+            last = Some(answered.elapsed());
+        }
+        tokio::time::sleep(Duration::from_micros(300)).await;
+    }
+    assert!(last.is_none_or(|last| last <= LEASE * 2), "{last:?}");
+}
+
+#[tokio::test]
+async fn stopped_it_is_cut_off_and_goes_on_with_what_it_has() {
+    let Some(bed) = Bed::new().await else { return };
+    bed.write("k", 1).await;
+    assert_eq!(bed.get("k").await, Some(1));
+    bed.server.stop();
+    bed.until("it is cut off", |near| !is_fresh(near)).await;
+    assert_eq!(bed.peek("k"), None);
+    bed.server.go_on();
+    bed.near.fresh().await;
+    assert_eq!(bed.peek("k"), Some(1), "the wire has kept its order");
+    assert_eq!(bed.near.stats().flushes, 0);
+    bed.write("k", 2).await;
+    bed.until("it is told", |near| near.peek_local(&"k".into()).is_none()).await;
+}
+
+#[tokio::test]
+async fn silent_for_too_long_it_is_given_up() {
+    let Some(bed) = Bed::with(builder().patience(LEASE * 2)).await else { return };
+    bed.write("k", 1).await;
+    assert_eq!(bed.get("k").await, Some(1));
+    bed.proxy.set(Mode::Hold);
+    let begun = Instant::now();
+    bed.until("it is cut off", |near| !is_fresh(near)).await;
+    let silent = bed.near.get(&"k".to_string()).await;
+    assert!(
+        matches!(silent, Err(Error::TimedOut { .. } | Error::CutOff { .. } | Error::Redis(_))),
+        "{silent:?}"
+    );
+    assert!(begun.elapsed() < LEASE * 8, "{:?}", begun.elapsed());
+    // The old connection stays held for ever; the new one passes.
+    bed.until("it is given up", |near| matches!(near.state(), State::CutOff { .. })).await;
+    bed.proxy.cut();
+    bed.proxy.set(Mode::Pass);
+    bed.near.fresh().await;
+    assert_eq!(bed.get("k").await, Some(1));
+}
+
+async fn comes_back_empty(bed: &Bed, what: &str) {
+    bed.until(what, |near| near.stats().flushes == 1).await;
+    bed.near.fresh().await;
+    assert_eq!(bed.peek("k"), None);
+}
+
+#[tokio::test]
+async fn closed_it_begins_anew() {
+    for how in ["cut", "mid-frame", "kill"] {
+        let Some(bed) = Bed::new().await else { return };
+        bed.write("k", 1).await;
+        assert_eq!(bed.get("k").await, Some(1));
+        match how {
+            "cut" => bed.proxy.cut(),
+            "mid-frame" => bed.proxy.cut_after(3),
+            _ => kill_clients(&bed).await,
+        }
+        bed.until("it is cut off", |near| near.stats().cuts == 1).await;
+        assert_eq!(bed.peek("k"), None);
+        bed.write("k", 2).await;
+        comes_back_empty(&bed, how).await;
+        assert_eq!(bed.get("k").await, Some(2), "{how}");
+    }
+}
+
+/// All clients but the one that says so.
+async fn kill_clients(bed: &Bed) {
+    let mut connection = bed.server.connection().await;
+    let kill = redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("NORMAL").arg("SKIPME").arg("YES").clone();
+    kill.exec_async(&mut connection).await.expect("it obeys");
+}
+
+/// What was kept over a connection that is gone is never served over the next, not even in the first moment.
+#[tokio::test]
+async fn nothing_of_an_older_connection_is_served() {
+    let Some(bed) = Bed::new().await else { return };
+    for n in 0..30 {
+        bed.keep("k", 2 * n + 1).await;
+        bed.proxy.set(Mode::Refuse);
+        bed.proxy.cut();
+        bed.until("it is cut off", |near| !is_fresh(near)).await;
+        bed.write("k", 2 * n + 2).await;
+        bed.proxy.set(Mode::Pass);
+        while !is_fresh(&bed.near) {
+            tokio::task::yield_now().await;
+        }
+        assert_ne!(bed.peek("k"), Some(2 * n + 1));
+        assert_eq!(bed.get("k").await, Some(2 * n + 2));
+    }
+}
+
+#[tokio::test]
+async fn killed_and_started_again_it_is_empty() {
+    let Some(mut bed) = Bed::new().await else { return };
+    bed.write("k", 1).await;
+    assert_eq!(bed.get("k").await, Some(1));
+    bed.server.kill();
+    bed.until("it is cut off", |near| !is_fresh(near)).await;
+    let down = bed.near.get(&"k".to_string()).await;
+    assert!(down.is_err(), "{down:?}");
+    let down = bed.near.put(&"k".to_string(), &1, None).await;
+    assert!(down.is_err(), "{down:?}");
+    bed.server.start_again().await;
+    comes_back_empty(&bed, "it is there again").await;
+    assert_eq!(bed.get("k").await, None);
+}
+
+#[tokio::test]
+async fn emptied_it_is_empty() {
+    for (command, builder) in [("FLUSHALL", builder()), ("FLUSHDB", builder().prefix(""))] {
+        let Some(bed) = Bed::with(builder).await else { return };
+        bed.keep("k", 1).await;
+        let mut connection = bed.server.connection().await;
+        redis::cmd(command).exec_async(&mut connection).await.expect("it obeys");
+        bed.until("it is told", |near| near.stats().flushes == 1).await;
+        assert_eq!(bed.peek("k"), None, "{command}");
+        assert_eq!(bed.get("k").await, None);
+    }
+}
+
+/// The server forgets keys that it was to tell of, and says so.
+#[tokio::test]
+async fn a_server_that_remembers_one_key_makes_it_forget_too() {
+    let Some(bed) = Bed::new().await else { return };
+    let mut connection = bed.server.connection().await;
+    let set = redis::cmd("CONFIG").arg("SET").arg("tracking-table-max-keys").arg(1).clone();
+    set.exec_async(&mut connection).await.expect("it obeys");
+    for n in 0..100 {
+        bed.write(&format!("k{n}"), n).await;
+    }
+    for n in 0..100 {
+        assert_eq!(bed.get(&format!("k{n}")).await, Some(n));
+    }
+    bed.until("it is told", |near| near.stats().invalidations >= 90).await;
+    for n in 0..100 {
+        bed.write(&format!("k{n}"), n + 1000).await;
+    }
+    tokio::time::sleep(LEASE).await;
+    for n in 0..100 {
+        assert_eq!(bed.get(&format!("k{n}")).await, Some(n + 1000));
+    }
+}
+
+#[tokio::test]
+async fn refused_from_the_start_is_an_error() {
+    let Some(bed) = Bed::new().await else { return };
+    let mut connection = bed.server.connection().await;
+    acl(&mut connection, &["reset", "on", ">secret", "~*", "+@all", "-client"]).await;
+    let refused = builder().connect(as_user(&bed)).await.map(|_: Near| ()).expect_err("it is not let");
+    assert!(matches!(refused, Error::Refused { .. }), "{refused:?}");
+    // A server that knows no RESP3.
+    bed.proxy.lie(b"%7\r\n$6\r\nserver", b"-ERR unknown command 'HELLO'\r\n%7\r\n$6\r\nserver");
+    let refused = builder().connect(bed.proxy.client()).await.map(|_: Near| ()).expect_err("it is not known");
+    assert!(matches!(refused, Error::Refused { .. }), "{refused:?}");
+}
+
+/// A user with an ACL that is changed while the near cache lives.
+async fn with_user(bed: &Bed) -> (redis::aio::MultiplexedConnection, Near) {
+    let mut connection = bed.server.connection().await;
+    acl(&mut connection, &["reset", "on", ">secret", "~*", "+@all"]).await;
+    let near = builder().connect(as_user(bed)).await.expect("it connects");
+    (connection, near)
+}
+
+fn as_user(bed: &Bed) -> redis::Client {
+    redis::Client::open(format!("redis://u:secret@127.0.0.1:{}/", bed.server.port())).expect("that is a name")
+}
+
+async fn acl(connection: &mut redis::aio::MultiplexedConnection, rules: &[&str]) {
+    redis::cmd("ACL").arg("SETUSER").arg("u").arg(rules).exec_async(connection).await.expect("it obeys");
+}
+
+#[tokio::test]
+async fn permissions_that_are_taken_away_leave_nothing_unfollowed() {
+    let Some(bed) = Bed::new().await else { return };
+    let (mut connection, near) = with_user(&bed).await;
+    bed.write("k", 1).await;
+    let k = "k".to_string();
+    // It may read, and not ask to be told.
+    acl(&mut connection, &["-client"]).await;
+    assert_eq!(near.get(&k).await.expect("it may read"), Some(1));
+    assert_eq!(near.peek_local(&k), None, "kept, and never told of changes");
+    bed.write("k", 2).await;
+    assert_eq!(near.get(&k).await.expect("it may read"), Some(2));
+    // Nor may it over the next connection: reads go on, and nothing is kept.
+    kill_clients(&bed).await;
+    let mut connection = bed.server.connection().await;
+    for n in 3..6 {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        bed.write("k", n).await;
+        assert_eq!(near.get(&k).await.expect("it may read"), Some(n));
+        assert_eq!(near.peek_local(&k), None);
+    }
+    assert!(
+        matches!(near.state(), State::CutOff { cause: Some(Error::Refused { .. }), .. }),
+        "{:?}",
+        near.state()
+    );
+    acl(&mut connection, &["+client"]).await;
+    near.fresh().await;
+    assert_eq!(near.get(&k).await.expect("it may read"), Some(5));
+    // It may not say whether it is there.
+    acl(&mut connection, &["-ping"]).await;
+    let begun = Instant::now();
+    while is_fresh(&near) {
+        assert!(begun.elapsed() < LEASE * 3);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(near.get(&k).await.expect("it may read"), Some(5));
+    acl(&mut connection, &["+ping", "-get"]).await;
+    near.fresh().await;
+    let error = near.get(&"other".to_string()).await.expect_err("it may not");
+    assert!(error.to_string().contains("NOPERM") || error.to_string().contains("permissions"), "{error}");
+}
+
+#[tokio::test]
+async fn it_does_what_it_was_told_when_cut_off() {
+    let k = "k".to_string();
+    let Some(bed) = Bed::with(builder().when_cut_off(CutOff::Fail)).await else { return };
+    bed.write("k", 1).await;
+    assert_eq!(bed.get("k").await, Some(1));
+    bed.proxy.set(Mode::Hold);
+    bed.until("it is cut off", |near| !is_fresh(near)).await;
+    let begun = Instant::now();
+    assert!(matches!(bed.near.get(&k).await, Err(Error::CutOff { .. })));
+    assert!(matches!(bed.near.get_many([&k]).await, Err(Error::CutOff { .. })));
+    assert!(begun.elapsed() < LEASE);
+
+    let longer = LEASE * 2;
+    let Some(bed) = Bed::with(builder().when_cut_off(CutOff::ServeStale(longer)).patience(LEASE)).await
+    else {
+        return;
+    };
+    bed.write("k", 1).await;
+    assert_eq!(bed.get("k").await, Some(1));
+    bed.proxy.set(Mode::Hold);
+    let begun = Instant::now();
+    bed.write("k", 2).await;
+    bed.until("it is cut off", |near| !is_fresh(near)).await;
+    assert_eq!(bed.get("k").await, Some(1));
+    assert_eq!(bed.near.get_many([&k, &k]).await.expect("it is here"), [Some(1), Some(1)]);
+    let mut last = Duration::ZERO;
+    while begun.elapsed() < LEASE * 5 {
+        let asked = begun.elapsed();
+        match bed.near.get(&k).await {
+            Ok(Some(1)) => last = asked,
+            Ok(other) => panic!("{other:?}"),
+            Err(_) => break,
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(last > LEASE && last <= LEASE + longer, "{last:?}");
+    assert!(bed.near.stats().stale > 2);
+}

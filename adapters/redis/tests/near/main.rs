@@ -1,0 +1,91 @@
+//! The near cache against a real server, through a proxy that does to the bytes what networks do.
+
+mod basics;
+mod ends;
+mod faults;
+mod input;
+mod proxy;
+mod races;
+mod rounds;
+mod server;
+
+use proxy::Proxy;
+use server::Server;
+use std::time::Duration;
+use tidewheel_redis::{Json, NearCache, NearCacheBuilder};
+
+const LEASE: Duration = Duration::from_millis(300);
+
+type Near = NearCache<String, u64>;
+
+fn builder() -> NearCacheBuilder<String, u64> {
+    Near::builder().codec(Json).lease(LEASE)
+}
+
+/// A server, a proxy before it, and a near cache behind that.
+struct Bed {
+    server: Server,
+    proxy: Proxy,
+    near: Near,
+}
+
+impl Bed {
+    async fn new() -> Option<Self> {
+        Self::with(builder()).await
+    }
+
+    async fn with(builder: NearCacheBuilder<String, u64>) -> Option<Self> {
+        let server = Server::start().await?;
+        let proxy = Proxy::before(server.port()).await;
+        let near = builder.connect(proxy.client()).await.expect("it connects");
+        Some(Self { server, proxy, near })
+    }
+
+    /// Writes past the near cache, and returns when the server has acknowledged it.
+    async fn write(&self, key: &str, value: u64) {
+        let mut connection = self.server.connection().await;
+        redis::cmd("SET").arg(key).arg(value).exec_async(&mut connection).await.expect("it is written");
+    }
+
+    async fn get(&self, key: &str) -> Option<u64> {
+        self.near.get(&key.to_string()).await.expect("the server answers")
+    }
+
+    /// Writes, and asks until it is kept. Where the server tells of all keys, it tells of the write a little later, too.
+    async fn keep(&self, key: &str, value: u64) {
+        self.write(key, value).await;
+        while self.get(key).await != Some(value) || self.peek(key) != Some(value) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert_eq!(self.get(key).await, Some(value));
+    }
+
+    fn peek(&self, key: &str) -> Option<u64> {
+        self.near.peek_local(&key.to_string())
+    }
+
+    /// Waits until that is so, for five seconds at most.
+    async fn until(&self, what: &str, mut is_so: impl FnMut(&Near) -> bool) {
+        for _ in 0..5000 {
+            if is_so(&self.near) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("never: {what}; {:?}, {:?}", self.near.state(), self.near.stats());
+    }
+
+    /// What a server counts of a command.
+    async fn calls(&self, command: &str) -> u64 {
+        let mut connection = self.server.connection().await;
+        let info: String =
+            redis::cmd("INFO").arg("commandstats").query_async(&mut connection).await.expect("it answers");
+        let line = info.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+        line.and_then(|line| line.split(',').next()).map_or(0, |calls| calls.parse().expect("a number"))
+    }
+}
+
+fn is_fresh(near: &Near) -> bool {
+    matches!(near.state(), tidewheel_redis::State::Fresh { .. })
+}

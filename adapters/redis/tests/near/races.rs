@@ -1,0 +1,172 @@
+//! An invalidation that comes while a value is on its way.
+
+use crate::proxy::Mode;
+use crate::{Bed, LEASE, builder};
+use std::time::Duration;
+
+/// A value is asked for; the server has answered, and the answer is held; the value is changed, and the invalidation is held behind it. Then
+/// both come together.
+async fn overtaken(bed: &Bed, key: &str, ask: impl AsyncFn(&str) -> Option<u64>) {
+    bed.write(key, 1).await;
+    // What the server says of that, where it says it of all keys.
+    tokio::time::sleep(Duration::from_millis(3)).await;
+    bed.proxy.set(Mode::HoldAnswers);
+    let before = bed.proxy.said();
+    let meanwhile = async {
+        bed.proxy.said_more_than(before).await;
+        let mut heard = bed.proxy.said();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        heard = heard.max(bed.proxy.said());
+        bed.write(key, 2).await;
+        bed.proxy.said_more_than(heard).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        bed.proxy.set(Mode::Pass);
+    };
+    let (value, ()) = tokio::join!(ask(key), meanwhile);
+    assert!(matches!(value, Some(1 | 2)), "{value:?}");
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    assert_ne!(bed.peek(key), Some(1), "it keeps what was changed meanwhile");
+    assert_eq!(bed.get(key).await, Some(2));
+}
+
+async fn a_hundred(prefix: Option<&str>, many: bool) {
+    let lease = LEASE * 20;
+    let builder = builder().lease(lease).patience(lease);
+    let builder = match prefix {
+        Some(prefix) => builder.prefix(prefix),
+        None => builder,
+    };
+    let Some(bed) = Bed::with(builder).await else { return };
+    for n in 0..50 {
+        let key = format!("k{n}");
+        if many {
+            let other = format!("other{n}");
+            let ask = async |key: &str| {
+                bed.near.get_many(&[other.clone(), key.to_string()]).await.expect("it answers")[1]
+            };
+            overtaken(&bed, &key, ask).await;
+        } else {
+            overtaken(&bed, &key, async |key: &str| bed.get(key).await).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_wins_over_a_fill() {
+    a_hundred(None, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_wins_over_a_fill_of_many() {
+    a_hundred(None, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_wins_over_a_fill_where_all_is_told() {
+    a_hundred(Some(""), false).await;
+}
+
+/// As above, with everything emptied.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emptying_wins_over_a_fill() {
+    let Some(bed) = Bed::with(builder().lease(LEASE * 20).patience(LEASE * 20)).await else { return };
+    for n in 0..20 {
+        let key = format!("k{n}");
+        bed.write(&key, 1).await;
+        assert_eq!(bed.get(&key).await, Some(1));
+        bed.near.remove(&key).await.expect("it is removed");
+        bed.write(&key, 1).await;
+        bed.proxy.set(Mode::HoldAnswers);
+        let before = bed.proxy.said();
+        let flushes = bed.near.stats().flushes;
+        let meanwhile = async {
+            bed.proxy.said_more_than(before).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            let before = bed.proxy.said();
+            let mut connection = bed.server.connection().await;
+            redis::cmd("FLUSHALL").exec_async(&mut connection).await.expect("it obeys");
+            bed.proxy.said_more_than(before).await;
+            bed.proxy.set(Mode::Pass);
+        };
+        let (value, ()) = tokio::join!(bed.get(&key), meanwhile);
+        assert_eq!(value, Some(1));
+        bed.until("it is told", |near| near.stats().flushes > flushes).await;
+        assert_eq!(bed.peek(&key), None);
+        assert_eq!(bed.get(&key).await, None);
+    }
+}
+
+/// Who joins a flight whose question was sent long ago asks again.
+#[tokio::test]
+async fn an_answer_that_is_older_than_the_question_by_a_lease_does_not_count() {
+    let Some(bed) = Bed::new().await else { return };
+    bed.write("k", 1).await;
+    bed.proxy.set(Mode::HoldAnswers);
+    let said = bed.proxy.said();
+    let early = async { bed.get("k").await };
+    let late = async {
+        bed.proxy.said_more_than(said).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        bed.write("k", 2).await;
+        tokio::time::sleep(LEASE + Duration::from_millis(50)).await;
+        let again = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            bed.proxy.set(Mode::Pass);
+        };
+        tokio::join!(bed.get("k"), again).0
+    };
+    let (early, late) = tokio::join!(early, late);
+    assert_eq!(late, Some(2));
+    assert!(matches!(early, Some(1 | 2)));
+}
+
+/// Cut off, those who ask for a key share a question, but not one that is older than their lease.
+#[tokio::test]
+async fn nor_does_it_while_it_is_cut_off() {
+    let Some(bed) = Bed::new().await else { return };
+    bed.write("k", 1).await;
+    bed.proxy.set(Mode::HoldAnswers);
+    bed.until("it is cut off", |near| !crate::is_fresh(near)).await;
+    let said = bed.proxy.said();
+    let early = async { bed.get("k").await };
+    let late = async {
+        bed.proxy.said_more_than(said).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        bed.write("k", 2).await;
+        tokio::time::sleep(LEASE + Duration::from_millis(50)).await;
+        let again = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            bed.proxy.set(Mode::Pass);
+        };
+        tokio::join!(bed.get("k"), again).0
+    };
+    let (_, late) = tokio::join!(early, late);
+    assert_eq!(late, Some(2));
+}
+
+/// A read that begins after a write of the same process joins no question from before it, cut off or not.
+#[tokio::test]
+async fn a_read_after_a_write_joins_nothing_older() {
+    for is_fresh in [true, false] {
+        let Some(bed) = Bed::new().await else { return };
+        let k = "k".to_string();
+        bed.write("k", 1).await;
+        if !is_fresh {
+            bed.proxy.set(Mode::Hold);
+            bed.until("it is cut off", |near| !crate::is_fresh(near)).await;
+        }
+        bed.proxy.set(Mode::HoldAnswers);
+        let said = bed.proxy.said();
+        let put = async {
+            bed.proxy.said_more_than(said).await;
+            let release = async {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                bed.proxy.set(Mode::Pass);
+            };
+            let (written, ()) = tokio::join!(bed.near.put(&k, &2, None), release);
+            written.expect("it is written");
+            assert_eq!(bed.get("k").await, Some(2));
+        };
+        tokio::join!(bed.get("k"), put);
+    }
+}
