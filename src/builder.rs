@@ -13,7 +13,7 @@ use crate::listener::Listener;
 use crate::policy::{Account, Border, EvictionPolicy, Policy};
 use crate::reaper::Reaper;
 use crate::shard::{Clearings, Lengths, OnUse, Shard, Terms};
-use crate::stats::Reads;
+use crate::stats::{LoadCounters, Reads};
 use crate::sync::Arc;
 use crate::table::Routes;
 use crate::time::{Clock, Span, Timeline};
@@ -198,7 +198,7 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// Counts hits, misses, removals and more, for [`Cache::stats`]. Without it, a read pays nothing for statistics.
+    /// Counts hits, misses, removals, loads and more, for [`Cache::stats`]. Without it, a read pays nothing for statistics.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().record_stats().build()?;
@@ -507,6 +507,7 @@ impl<K, V> CacheBuilder<K, V> {
             bound: self.max_capacity.map(|capacity| Bound::new(capacity, kind, account.clone())),
             weigher: weighing(self.weigher, self.pins),
             reads: self.counted.then(Reads::new),
+            loads: self.counted.then(LoadCounters::new),
             refreshes: self.refresh.is_some(),
             background: self.background,
             clearings: Clearings::new(),

@@ -27,6 +27,7 @@ mod load_many;
 #[cfg(feature = "async")]
 mod load_many_async;
 mod load_ttl;
+mod loading;
 mod read;
 mod ready;
 mod refresh;
@@ -38,6 +39,8 @@ mod rule;
 #[cfg(feature = "serde")]
 mod snapshot;
 mod turn;
+#[cfg(feature = "async")]
+mod turn_async;
 mod walk;
 mod weak;
 mod write;
@@ -70,7 +73,7 @@ use crate::listener::Listener;
 use crate::process;
 use crate::reaper::{Reaper, Registration, Sweep};
 use crate::shard::{Clearings, Hears, OnUse, Shard, Terms, Times, Work};
-use crate::stats::Reads;
+use crate::stats::{LoadCounters, Reads};
 use crate::sync::{Arc, Edge, OnceLock, thread};
 use crate::table::{Node, Pin, Route, Routes, push_on, same_as};
 use crate::time::{Advanced, Span, Tick, Watch};
@@ -142,6 +145,7 @@ pub(crate) struct Parts<K, V, S> {
     pub(crate) bound: Option<Bound>,
     pub(crate) weigher: Option<Box<Weigher<K, V>>>,
     pub(crate) reads: Option<Reads>,
+    pub(crate) loads: Option<LoadCounters>,
     /// Whether old values are loaded anew.
     pub(crate) refreshes: bool,
     /// How, if not by whoever finds them old.

@@ -117,7 +117,7 @@ pub use session::{
 };
 #[cfg(feature = "serde")]
 pub use snapshot::{RestoreError, SnapshotError};
-pub use stats::{Lateness, Stats};
+pub use stats::{Lateness, LoadTimes, Loads, Stats};
 pub use time::{Clock, ManualClock, StrictClock, SystemClock};
 
 /// The code of the README, kept compiling.

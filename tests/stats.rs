@@ -107,6 +107,81 @@ fn every_figure_is_exact() {
 }
 
 #[test]
+fn what_was_counted_since_is_the_difference_of_each_count() {
+    let clock = ManualClock::new();
+    let builder = Cache::builder().max_capacity(1_000).weigher(|_: &u64, weight: &u32| *weight);
+    let builder = builder.refresh_after(5 * SECOND).shards(1).clock(clock.clone()).record_stats();
+    let cache = builder.build().unwrap();
+    // Does each thing that is counted so often.
+    let work = |times: u64| {
+        for _ in 0..times {
+            cache.insert_with_ttl(1, 10, 60 * SECOND);
+            cache.insert_with_ttl(1, 10, 60 * SECOND);
+            let _ = (cache.get(&1), cache.get(&99));
+            clock.advance(6 * SECOND);
+            cache.get_with(1, || 20);
+            clock.advance(6 * SECOND);
+            assert_eq!(cache.optionally_get_with(1, || None), Some(20));
+            let _ = cache.try_get_with(2, || {
+                clock.advance(SECOND);
+                Err::<u32, _>("no connection")
+            });
+            cache.invalidate(&1);
+            cache.insert(3, 2_000);
+            cache.insert_with_ttl(4, 1, SECOND / 2);
+            clock.advance(2 * SECOND);
+            (10..14).for_each(|key| cache.insert(key, 400));
+            (10..14).for_each(|key| {
+                cache.invalidate(&key);
+            });
+        }
+    };
+    work(1);
+    let first = cache.stats();
+    work(3);
+    let since = cache.stats().since(&first);
+    for (name, of) in FIGURES {
+        assert!(of(&first) > 0, "{name} is not told apart from nothing");
+        assert_eq!(of(&since), 3 * of(&first), "{name}");
+    }
+    let now = cache.stats();
+    assert_eq!((since.debris, since.reaper_lag), (now.debris, now.reaper_lag));
+    // Of another cache, that has counted more.
+    let none = Stats::default().since(&now);
+    assert_eq!(none, Stats::default());
+}
+
+/// A count of the statistics.
+type Figure = fn(&Stats) -> u64;
+
+/// Those that each round of the test above moves by as much.
+const FIGURES: [(&str, Figure); 16] = [
+    ("hits", |stats| stats.hits),
+    ("misses", |stats| stats.misses),
+    ("inserts", |stats| stats.inserts),
+    ("replacements", |stats| stats.replacements),
+    ("expired", |stats| stats.expired),
+    ("explicit", |stats| stats.explicit),
+    ("evicted", |stats| stats.evicted),
+    ("refused", |stats| stats.refused),
+    ("evicted_weight", |stats| stats.evicted_weight),
+    ("refreshes", |stats| stats.refreshes),
+    ("refresh_failures", |stats| stats.refresh_failures),
+    ("loads", |stats| stats.loads.count()),
+    ("success, absent, failure", |stats| {
+        let loads = stats.loads;
+        loads.success + 100 * loads.absent + 10_000 * loads.failure
+    }),
+    ("times of loads", |stats| {
+        let slow = |(limit, count)| if limit > SECOND { count } else { 0 };
+        let nanos = stats.loads.times.sum().as_nanos() as u64;
+        nanos + stats.loads.times.buckets().map(slow).sum::<u64>()
+    }),
+    ("lateness", |stats| stats.lateness.count()),
+    ("sum of lateness", |stats| stats.lateness.sum().as_nanos() as u64),
+];
+
+#[test]
 fn without_a_word_nothing_is_counted() {
     let clock = ManualClock::new();
     let cache = Cache::builder().max_capacity(10).clock(clock.clone()).build().unwrap();

@@ -184,8 +184,11 @@ impl<K, V, S> Cache<K, V, S> {
     /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let Parts { reads, shards, .. } = self.parts();
+        let Parts { reads, loads, shards, .. } = self.parts();
         let mut stats = Stats::default();
+        if let Some(loads) = loads {
+            loads.add_to(&mut stats);
+        }
         if let Some(reads) = reads {
             stats.add_reads(reads.sum());
             shards.iter().for_each(|shard| shard.add_to(&mut stats));

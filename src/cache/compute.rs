@@ -39,6 +39,7 @@ use crate::hash::HashBits;
 use crate::life::Life;
 use crate::listener::RemovalCause;
 use crate::shard::{Acted, Deed, Ruling, Shard};
+use crate::stats::LoadEnd;
 use crate::sync::Alarm;
 use crate::table::{Node, Pin, same_as};
 use std::hash::{BuildHasher, Hash};
@@ -146,7 +147,8 @@ where
     ) -> Entry<K, V> {
         // Before the turn, so that it is dropped after it if user code panics.
         let found;
-        let turn = self.await_turn(key, &Alarm::NEVER).expect("an alarm that was never set does not go off");
+        let mut turn =
+            self.await_turn(key, &Alarm::NEVER).expect("an alarm that was never set does not go off");
         found = turn.view(Aim::Load);
         let is_good = turn.run(|| found.as_ref().is_some_and(|found| !is_out_of_date(found.value())));
         match found {
@@ -156,6 +158,7 @@ where
             }
             old => {
                 turn.run(|| drop(old));
+                turn.loading = self.begin_loading();
                 let mut plan = Plan::new(Op::Put(turn.run(init)));
                 served(turn.land_over(&mut plan, life), is_out_of_date)
             }
@@ -223,6 +226,7 @@ where
         cache.start(&mut chores);
         let (is_overtaken, by_own) = match acted {
             Acted::Done(ending) => {
+                turn.end_loading(LoadEnd::Success);
                 let mut ending = ending.expect("a flight is in the books until it ends");
                 let key = ending.take_key(&mut turn.hold).expect("nobody else has the call that leads");
                 ending.pass_on();
@@ -294,7 +298,8 @@ where
     /// What was written while a value was made, which is not stored then; that value, if it was removed.
     #[cold]
     #[inline(never)]
-    fn give_way(self, plan: &mut Plan<K, V>) -> Entry<K, V> {
+    fn give_way(mut self, plan: &mut Plan<K, V>) -> Entry<K, V> {
+        self.end_loading(LoadEnd::Overtaken);
         let key = self.run(|| self.key().clone());
         let cache = self.cache;
         drop(self);

@@ -72,7 +72,7 @@ where
         // As in `compute_async`.
         let mut init = pin!(Some(init));
         let found;
-        let turn = self.turn_async(key).await;
+        let mut turn = self.turn_async(key).await;
         found = turn.view(Aim::Load);
         let is_good = turn.run(|| found.as_ref().is_some_and(|found| !is_out_of_date(found.value())));
         let entry = match found {
@@ -82,6 +82,7 @@ where
             }
             old => {
                 turn.run(|| drop(old));
+                turn.loading = self.begin_loading();
                 let running = init.as_mut().as_pin_mut().expect(STILL_THERE);
                 let mut plan = Plan::new(Op::Put(turn.drive(running).await));
                 turn.land_over(&mut plan, life)

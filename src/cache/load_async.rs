@@ -261,7 +261,7 @@ where
         let outcome = if let Some(stale) = stale {
             let value = match self.begin_renewal(key, stale) {
                 Err(value) => value,
-                Ok((stale, turn)) => {
+                Ok((stale, mut turn)) => {
                     let outcome = turn.drive(init.as_mut().as_pin_mut().expect(STILL_THERE)).await;
                     self.end_renewal((stale, turn), outcome)
                 }
@@ -270,7 +270,7 @@ where
         } else {
             match self.begin_load(self.asked(key), wants).settle_async(wants).await {
                 Ok(outcome) => outcome,
-                Err(turn) => {
+                Err(mut turn) => {
                     let outcome = turn.drive(init.as_mut().as_pin_mut().expect(STILL_THERE)).await;
                     turn.land(outcome)
                 }

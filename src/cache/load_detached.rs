@@ -7,6 +7,7 @@ use super::Cache;
 use super::load::{
     fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
 };
+use super::loading::Loading;
 use super::refresh::Stale;
 use super::turn::{Beginning, Made, Turn, Wait};
 use crate::error::{LoadError, TimedOut};
@@ -34,6 +35,7 @@ where
     hash: HashBits,
     /// `None` once it has begun.
     hold: Option<Hold<K, V>>,
+    loading: Loading,
     /// What is loaded anew, if something is.
     stale: Option<Stale<V>>,
     /// Dropped after the turn was given back, as its destructor may ask for the key.
@@ -48,7 +50,7 @@ where
 {
     fn drop(&mut self) {
         if let Some(hold) = self.hold.take() {
-            drop(Turn { cache: &self.cache, hash: self.hash, hold });
+            drop(Turn { cache: &self.cache, hash: self.hash, hold, loading: self.loading.take() });
         }
     }
 }
@@ -61,13 +63,15 @@ where
 {
     fn new(turn: &mut Turn<'_, K, V, S>, stale: Option<Stale<V>>, init: I) -> Self {
         let hold = std::mem::replace(&mut turn.hold, Hold { ticket: None, call: None });
-        Self { cache: turn.cache.clone(), hash: turn.hash, hold: Some(hold), stale, init: Some(init) }
+        let (cache, hash, loading) = (turn.cache.clone(), turn.hash, turn.loading.take());
+        Self { cache, hash, hold: Some(hold), loading, stale, init: Some(init) }
     }
 
     /// What it works with: what is dropped first comes last.
     fn begin(&mut self) -> (Option<I>, Lead<'_, K, V, S>) {
         let hold = self.hold.take().expect("a job begins once");
-        (self.init.take(), (Turn { cache: &self.cache, hash: self.hash, hold }, self.stale.take()))
+        let turn = Turn { cache: &self.cache, hash: self.hash, hold, loading: self.loading.take() };
+        (self.init.take(), (turn, self.stale.take()))
     }
 
     fn run(mut self)
@@ -76,8 +80,8 @@ where
     {
         let (init, (turn, stale)) = self.begin();
         // After what else there is, so that it is dropped first.
-        let turn = turn;
-        let made = turn.run(init.expect("it has not run"));
+        let mut turn = turn;
+        let made = turn.call(init.expect("it has not run"));
         land((turn, stale), made);
     }
 
@@ -89,7 +93,7 @@ where
         let (init, (turn, stale)) = self.begin();
         let mut init = std::pin::pin!(init);
         // As in `run`.
-        let turn = turn;
+        let mut turn = turn;
         let made = turn.drive(init.as_mut().as_pin_mut().expect("it has not run")).await;
         land((turn, stale), made);
         init.set(None);
@@ -129,8 +133,11 @@ enum Begun<'c, K, V, S> {
     Waits(Wait<'c, K, V, S>),
 }
 
+/// The turn is this call's, which was to have nothing but an outcome. It loads nothing: the job did, and is counted.
 #[cold]
-fn lost() -> ! {
+fn lost<K, V, S>(mut turn: Turn<'_, K, V, S>) -> ! {
+    turn.loading.take();
+    drop(turn);
     panic!("a load that was to go on by itself has panicked, or its executor has dropped it")
 }
 
@@ -276,10 +283,7 @@ where
             Begun::Done(outcome) => Some(outcome),
             Begun::Waits(wait) => match Beginning::Waits(wait).settle(wants, &alarm)? {
                 Ok((outcome, _)) => Some(outcome),
-                Err(turn) => {
-                    drop(turn);
-                    lost()
-                }
+                Err(turn) => lost(turn),
             },
         }
     }
@@ -313,6 +317,7 @@ where
             Some(stale) => Begun::Done(Outcome::Value(turn.run(|| stale.value().clone()))),
             None => Begun::Waits(turn.accompany(wants)),
         };
+        turn.loading.leave();
         let job = Job::new(&mut turn, stale, init);
         // The executor is user code. What it drops, or what dies with it, gives its turn back.
         catch(|| execute(job));
@@ -448,10 +453,7 @@ mod tasks {
                 Begun::Done(outcome) => outcome,
                 Begun::Waits(wait) => match Beginning::Waits(wait).settle_async(wants).await {
                     Ok((outcome, _)) => outcome,
-                    Err(turn) => {
-                        drop(turn);
-                        lost()
-                    }
+                    Err(turn) => lost(turn),
                 },
             }
         }

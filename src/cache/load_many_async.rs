@@ -193,8 +193,14 @@ where
             running.set(Some(init(keys)));
         }
         let pairs = poll_fn(|context| {
-            let _marks = self.mark();
-            running.as_mut().as_pin_mut().expect("it was just put there").poll(context)
+            self.turns.iter_mut().for_each(|(_, turn)| turn.loading.enter());
+            let marks = self.mark();
+            let polled = running.as_mut().as_pin_mut().expect("it was just put there").poll(context);
+            drop(marks);
+            if polled.is_pending() {
+                self.turns.iter_mut().for_each(|(_, turn)| turn.loading.leave());
+            }
+            polled
         })
         .await;
         let marks = self.mark();

@@ -104,7 +104,10 @@ where
     pub(super) fn begin_renewal(&self, key: K, stale: Stale<V>) -> Result<Renewal<'_, K, V, S>, V> {
         let Some(background) = &self.parts().background else {
             return match self.begin_anew(self.asked(key), Aim::Load, &stale.claim) {
-                Anew::Leads(turn) => Ok((stale, turn)),
+                Anew::Leads(mut turn) => {
+                    turn.loading = self.begin_loading();
+                    Ok((stale, turn))
+                }
                 Anew::Taken => {
                     stale.claim.leave();
                     Err(*stale.value)
@@ -149,12 +152,13 @@ where
     }
 
     /// A failed one keeps what is there.
-    pub(super) fn end_renewal(&self, (stale, turn): Renewal<'_, K, V, S>, made: Made<V>) -> V {
+    pub(super) fn end_renewal(&self, (stale, mut turn): Renewal<'_, K, V, S>, made: Made<V>) -> V {
         let is_value = matches!(made.outcome, Outcome::Value(_));
         let (shard, Stale { value, claim }) = (turn.shard(), stale);
         let (landed, origin) = if is_value {
             turn.land(made)
         } else {
+            turn.end_loading_without(&made.outcome);
             // An error's destructor may ask for the key.
             drop(turn);
             (made.outcome, Origin::Unstored)
@@ -181,7 +185,7 @@ where
     async fn renew_by_itself_async(&self, key: K, claim: Claim, reload: &Reload<K, V, Reloading<V>>) {
         // Before the turn, so that it is dropped after it.
         let mut reloading;
-        if let Some((stale, turn)) = self.begin_by_itself(key, claim) {
+        if let Some((stale, mut turn)) = self.begin_by_itself(key, claim) {
             reloading = turn.run(|| reload(turn.key(), &stale.value));
             let new = turn.drive(reloading.as_mut()).await;
             self.end_renewal((stale, turn), optional(new));
@@ -191,7 +195,7 @@ where
     /// The turn, and the value that is to be loaded anew, if that is still there. A job that was queued for long finds what came since,
     /// which is newer.
     fn begin_by_itself(&self, key: K, claim: Claim) -> Option<Renewal<'_, K, V, S>> {
-        let turn = match self.begin_anew(Asked::Shared(Call::new(key)), Aim::Reload, &claim) {
+        let mut turn = match self.begin_anew(Asked::Shared(Call::new(key)), Aim::Reload, &claim) {
             Anew::Leads(turn) => turn,
             Anew::Taken => {
                 claim.leave();
@@ -203,7 +207,10 @@ where
             }
         };
         match turn.run(|| self.peek(turn.key())) {
-            Some(value) => Some((Stale { value: Box::new(value), claim }, turn)),
+            Some(value) => {
+                turn.loading = self.begin_loading();
+                Some((Stale { value: Box::new(value), claim }, turn))
+            }
             None => {
                 claim.done();
                 None

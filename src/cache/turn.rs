@@ -3,6 +3,7 @@
 //! Both give back what they hold when they are dropped, so that a panic, or a future that is dropped, leaves nobody
 //! waiting. Here the user's closures run, and outcomes are told: outside every lock. What is under it: `shard/turns.rs`.
 
+use super::loading::Loading;
 use super::rule::created;
 use super::{Cache, Parts};
 use crate::expiry::Expiry;
@@ -13,6 +14,7 @@ use crate::hash::HashBits;
 use crate::life::Life;
 use crate::listener::RemovalCause;
 use crate::shard::{self, Claim, Found, Landed, Onward, Ruling, Shard};
+use crate::stats::LoadEnd;
 use crate::sync::{Alarm, Arc, catch, thread};
 use crate::table::{Pin, same_as};
 use std::hash::{BuildHasher, Hash};
@@ -74,6 +76,8 @@ pub(super) struct Turn<'c, K, V, S> {
     pub(super) cache: &'c Cache<K, V, S>,
     pub(super) hash: HashBits,
     pub(super) hold: Hold<K, V>,
+    /// What it is to bring, if it is to bring something.
+    pub(super) loading: Loading,
 }
 
 /// A call that waits for another one of its key.
@@ -82,7 +86,9 @@ pub(super) struct Wait<'c, K, V, S> {
     hash: HashBits,
     spot: Spot,
     /// `None` once it was told.
-    call: Option<Arc<Call<K, V>>>,
+    pub(super) call: Option<Arc<Call<K, V>>>,
+    /// It waits for a load of the same caller's.
+    is_own: bool,
 }
 
 /// How a call begins that is to load a claimed value anew.
@@ -132,7 +138,7 @@ where
         let (hash, shard) = self.locate(asked.key());
         loop {
             match shard.begin_load(&self.parts().terms, hash, (asked, wants)) {
-                Found::Begun(begun) => return self.begun(hash, begun).unwrap_or_else(|| nested()),
+                Found::Begun(begun) => return self.begun::<true>(hash, begun).unwrap_or_else(|| nested()),
                 Found::Over(back, chores) => {
                     asked = back;
                     self.conclude(shard, chores, RemovalCause::Expired);
@@ -156,7 +162,7 @@ where
     pub(super) fn begin_anew(&self, asked: Asked<K, V>, aim: Aim, claim: &Claim) -> Anew<'_, K, V, S> {
         let (hash, shard) = self.locate(asked.key());
         match shard.begin_anew(&self.parts().terms, hash, (asked, aim), claim) {
-            shard::Anew::Leads(hold) => Anew::Leads(Turn { cache: self, hash, hold }),
+            shard::Anew::Leads(hold) => Anew::Leads(Turn::new(self, hash, hold)),
             // The key's destructor is user code, and what the call is served must not be lost by its panic.
             shard::Anew::Taken(asked) => {
                 catch(|| drop(asked));
@@ -177,14 +183,17 @@ where
     /// The same, but `None` if it is called from a closure that it would wait for.
     pub(super) fn try_begin_turn(&self, key: K) -> Option<Beginning<'_, K, V, S>> {
         let (hash, shard) = self.locate(&key);
-        self.begun(hash, shard.begin_turn(hash, Call::new(key)))
+        self.begun::<false>(hash, shard.begin_turn(hash, Call::new(key)))
     }
 
-    fn begun(&self, hash: HashBits, begun: Begun<K, V>) -> Option<Beginning<'_, K, V, S>> {
+    fn begun<const LOADS: bool>(&self, hash: HashBits, begun: Begun<K, V>) -> Option<Beginning<'_, K, V, S>> {
         match begun {
-            Begun::Leads(hold) => Some(Beginning::Leads(Turn { cache: self, hash, hold })),
+            Begun::Leads(hold) => {
+                let loading = if LOADS { self.begin_loading() } else { Loading::default() };
+                Some(Beginning::Leads(Turn { cache: self, hash, hold, loading }))
+            }
             Begun::Waits(spot, call) => {
-                Some(Beginning::Waits(Wait { cache: self, hash, spot, call: Some(call) }))
+                Some(Beginning::Waits(Wait { cache: self, hash, spot, call: Some(call), is_own: false }))
             }
             Begun::Nested(asked) => {
                 catch(|| drop(asked));
@@ -226,7 +235,7 @@ where
     }
 
     /// What it was told so far. If nothing, or if the turn that it was offered has gone to another call: `who` is woken once there is more.
-    fn hear(&mut self, who: impl Fn() -> Who) -> Option<Heard<'c, K, V, S>> {
+    pub(super) fn hear(&mut self, who: impl Fn() -> Who) -> Option<Heard<'c, K, V, S>> {
         loop {
             let told = self.call.as_ref()?.poll(who())?;
             if let Some(heard) = self.told(told) {
@@ -243,6 +252,9 @@ where
                 // First, and caught: a destructor that panics here would leak what is about to be returned.
                 let call = self.call.take()?;
                 catch(|| drop(call));
+                if !self.is_own {
+                    cache.note_joined();
+                }
                 let origin = if is_overtaken { Origin::Overtaken } else { Origin::There };
                 return Some(Heard::Told(Spoken::Shared(outcome).into_own(), origin));
             }
@@ -255,7 +267,7 @@ where
             }
         };
         let call = self.call.take()?;
-        Some(Heard::Leads(Turn { cache, hash, hold: Hold::after(ticket, call) }))
+        Some(Heard::Leads(Turn::new(cache, hash, Hold::after(ticket, call))))
     }
 }
 
@@ -266,7 +278,7 @@ impl<K, V, S> Drop for Wait<'_, K, V, S> {
         let Self { cache, hash, spot, .. } = *self;
         match call.leave() {
             Some(Told::Turn(ticket)) => {
-                drop(Turn { cache, hash, hold: Hold::after(ticket, call) });
+                drop(Turn::new(cache, hash, Hold::after(ticket, call)));
             }
             Some(Told::Outcome { outcome, .. }) => {
                 catch(|| drop(outcome));
@@ -283,6 +295,11 @@ impl<K, V, S> Drop for Wait<'_, K, V, S> {
 }
 
 impl<'c, K, V, S> Turn<'c, K, V, S> {
+    #[inline(always)]
+    pub(super) fn new(cache: &'c Cache<K, V, S>, hash: HashBits, hold: Hold<K, V>) -> Self {
+        Self { cache, hash, hold, loading: Loading::default() }
+    }
+
     /// The key's shard.
     pub(super) fn shard(&self) -> &'c Shard<K, V> {
         self.cache.shard_of(self.hash)
@@ -295,6 +312,7 @@ impl<'c, K, V, S> Turn<'c, K, V, S> {
 
     /// Ends the turn with nothing to tell. What is left to do then, unless it was over already.
     pub(super) fn give_back(&mut self) -> Option<Ending<K, V>> {
+        self.abandon_loading();
         self.hold.ticket.is_some().then(|| self.shard().end_turn(&mut self.hold, Kind::Own))?
     }
 }
@@ -321,7 +339,7 @@ where
         let ticket = self.hold.ticket.expect("it has just begun");
         let call = self.run(|| Call::new(self.key().clone()));
         let spot = self.shard().accompany(ticket, Arc::clone(&call), wants);
-        Wait { cache, hash, spot, call: Some(call) }
+        Wait { cache, hash, spot, call: Some(call), is_own: true }
     }
 
     /// As long as that is there, what waits for the call from this thread panics.
@@ -358,9 +376,12 @@ where
             drop(pin);
             match shard.go_on(terms, (hash, &mut turn.hold), wants) {
                 Onward::Alive => {}
-                Onward::Leads => return Looked::Leads(turn),
+                Onward::Leads => {
+                    turn.loading = cache.begin_loading();
+                    return Looked::Leads(turn);
+                }
                 Onward::Waits(spot) => {
-                    let wait = Wait { cache, hash, spot, call: turn.hold.call.take() };
+                    let wait = Wait { cache, hash, spot, call: turn.hold.call.take(), is_own: false };
                     if spot.leads_here() {
                         drop(wait);
                         nested();
@@ -408,6 +429,8 @@ where
         } else {
             turn.land_as(&mut kept, life, leading)
         };
+        let is_kept = is_stored || ending.as_ref().is_some_and(|ending| !ending.is_overtaken);
+        turn.end_loading(if is_kept { LoadEnd::Success } else { LoadEnd::Overtaken });
         // Wakers come next, and keys' destructors.
         cache.start(&mut chores);
         // If it is still there. The flight is somebody else's by now.
@@ -455,6 +478,7 @@ where
 
     /// Ends the turn with an outcome that is not stored.
     fn end(mut self, outcome: Outcome<V>) -> Outcome<V> {
+        self.end_loading_without(&outcome);
         let ending = self.cache.shard_of(self.hash).end_turn(&mut self.hold, outcome.kind());
         let call = self.hold.call.take();
         let outcome = tell(ending, outcome);
@@ -519,67 +543,6 @@ where
                 Looked::Leads(turn) => Ok(Err(turn)),
                 Looked::Waits(wait) => Err(wait),
             },
-        }
-    }
-}
-
-#[cfg(feature = "async")]
-mod futures {
-    //! The same for calls that are futures: they wait without a thread.
-
-    use super::{Beginning, Heard, Origin, Outcome, Settled, Turn, Wait};
-    use crate::flight::{Wants, Who};
-    use std::future::{Future, poll_fn};
-    use std::hash::{BuildHasher, Hash};
-    use std::pin::{Pin, pin};
-    use std::task::{Context, Poll};
-
-    impl<'c, K, V, S> Future for Wait<'c, K, V, S>
-    where
-        K: Hash + Eq + Send + Sync + 'static,
-        V: Clone + Send + Sync + 'static,
-        S: BuildHasher + Send + Sync + 'static,
-    {
-        type Output = Heard<'c, K, V, S>;
-
-        fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-            assert!(self.call.is_some(), "a future is not polled once it is ready");
-            self.hear(|| Who::Task(context.waker().clone())).map_or(Poll::Pending, Poll::Ready)
-        }
-    }
-
-    impl<K, V, S> Turn<'_, K, V, S>
-    where
-        K: Hash + Eq + Send + Sync + 'static,
-        V: Clone + Send + Sync + 'static,
-        S: BuildHasher + Send + Sync + 'static,
-    {
-        /// As `run`, with the call's future, however often it is polled, and on whatever threads.
-        pub(crate) async fn drive<R>(&self, future: impl Future<Output = R>) -> R {
-            let mut future = pin!(future);
-            poll_fn(|context| self.run(|| future.as_mut().poll(context))).await
-        }
-    }
-
-    impl<'c, K, V, S> Beginning<'c, K, V, S>
-    where
-        K: Hash + Eq + Send + Sync + 'static,
-        V: Clone + Send + Sync + 'static,
-        S: BuildHasher + Send + Sync + 'static,
-    {
-        /// As `settle`.
-        pub(in crate::cache) async fn settle_async(self, wants: Wants) -> Settled<'c, K, V, S> {
-            let mut wait = match self {
-                Self::Hit(value) => return Ok((Outcome::Value(*value), Origin::There)),
-                Self::Leads(turn) => return Err(turn),
-                Self::Waits(wait) => wait,
-            };
-            loop {
-                match wait.await.settle(wants) {
-                    Ok(settled) => return settled,
-                    Err(again) => wait = again,
-                }
-            }
         }
     }
 }

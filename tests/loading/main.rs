@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `threads.rs` | callers that are threads |
+//! | `figures.rs` | how many loads are counted, as what, and for how long |
 //! | `detached.rs` | loads that go on without the calls that began them |
 //! | `futures.rs` | callers that are futures, on several executors |
 //! | `cancelled.rs` | futures that are dropped |
@@ -30,6 +31,8 @@ mod counted;
 mod destructors;
 #[cfg(feature = "async")]
 mod detached;
+#[cfg(feature = "async")]
+mod figures;
 #[cfg(feature = "async")]
 mod futures;
 #[cfg(feature = "async")]

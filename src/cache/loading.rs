@@ -1,0 +1,123 @@
+//! A load under way, as the statistics see it.
+//!
+//! A turn that is to bring a value carries one, from when it has the turn until that ends: so whichever way it ends, a
+//! panic and a dropped future included, it is counted, and once. A turn that computes, or that finds a value when it looks, carries
+//! none. Where there are no statistics there is no load to be seen, and no clock is read.
+
+use super::Cache;
+use super::turn::Turn;
+use crate::flight::Outcome;
+use crate::stats::LoadEnd;
+use crate::time::Tick;
+use std::hash::{BuildHasher, Hash};
+
+/// What is known of it, in one word, as turns are handed around: whether it is counted, when it began, and whether code of the user's
+/// runs for it. If its turn is dropped while that runs, it has panicked; else it was given up.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Loading(u64);
+
+const RUNS: u64 = 1;
+const COUNTED: u64 = 2;
+/// What is left are a tick's nanoseconds: 146 years of them.
+const FLAGS: u32 = 2;
+
+impl Loading {
+    /// It begins on a thread that is about to run user code.
+    fn begun(now: Tick) -> Self {
+        Self(now.as_nanos() << FLAGS | COUNTED | RUNS)
+    }
+
+    /// When it began, unless there is none, or nobody counts it.
+    #[inline]
+    fn began(self) -> Option<Tick> {
+        (self.0 & COUNTED != 0).then(|| Tick::from_nanos(self.0 >> FLAGS))
+    }
+
+    /// As it is handed on with its turn, or is counted: none is left.
+    #[inline]
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::take(self)
+    }
+
+    /// From now on, user code runs for it, until it ends, or waits.
+    #[inline]
+    pub(super) fn enter(&mut self) {
+        self.0 |= RUNS;
+    }
+
+    /// It waits: for its executor, or for whatever its future does.
+    #[inline]
+    pub(super) fn leave(&mut self) {
+        self.0 &= !RUNS;
+    }
+}
+
+impl<K, V, S> Turn<'_, K, V, S> {
+    /// The load has ended. Comes before anybody is told.
+    #[inline]
+    pub(super) fn end_loading(&mut self, end: LoadEnd) {
+        if let Some(began) = self.loading.take().began() {
+            self.count(began, end);
+        }
+    }
+
+    #[inline(never)]
+    fn count(&self, began: Tick, end: LoadEnd) {
+        let parts = self.cache.parts();
+        if let Some(loads) = &parts.loads {
+            loads.note(end, parts.terms.clock.now().since(began).as_duration());
+        }
+    }
+
+    /// The turn ends with nothing said.
+    #[inline]
+    pub(super) fn abandon_loading(&mut self) {
+        let is_running = self.loading.0 & RUNS != 0;
+        self.end_loading(if is_running { LoadEnd::Panic } else { LoadEnd::Cancelled });
+    }
+
+    /// The load has come to something that is not stored.
+    #[inline]
+    pub(super) fn end_loading_without<T>(&mut self, outcome: &Outcome<T>) {
+        self.end_loading(match outcome {
+            Outcome::Value(_) => LoadEnd::Success,
+            Outcome::Error(_) => LoadEnd::Failure,
+            Outcome::Nothing => LoadEnd::Absent,
+        });
+    }
+}
+
+impl<K, V, S> Turn<'_, K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// As `run`, with the closure that is to bring the value.
+    #[inline]
+    pub(super) fn call<R>(&mut self, closure: impl FnOnce() -> R) -> R {
+        self.loading.enter();
+        self.run(closure)
+    }
+}
+
+impl<K, V, S> Cache<K, V, S> {
+    /// A load begins, for a turn that is to bring a value.
+    #[inline]
+    pub(super) fn begin_loading(&self) -> Loading {
+        if self.parts().loads.is_some() { self.begin_counted() } else { Loading::default() }
+    }
+
+    #[inline(never)]
+    fn begin_counted(&self) -> Loading {
+        Loading::begun(self.parts().terms.clock.now())
+    }
+
+    /// A call was told what another one's load came to.
+    #[inline]
+    pub(super) fn note_joined(&self) {
+        if let Some(loads) = &self.parts().loads {
+            loads.note_joined();
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Histograms of durations: how many lie between one power of two of a unit and the next, and their sum.
+//!
+//! Of a size that is known when it is compiled, whatever is noted. Plain numbers: where they are counted, and by whom, is for others
+//! to know.
+
+use std::time::Duration;
+
+/// Counts of durations, in units of so many nanoseconds: bucket `b` has those of less than 2^b units that are not in the one before,
+/// and the last one has all others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Buckets<const N: usize, const UNIT: u64> {
+    counts: [u64; N],
+    sum: Duration,
+}
+
+impl<const N: usize, const UNIT: u64> Buckets<N, UNIT> {
+    const NONE: Self = Self { counts: [0; N], sum: Duration::ZERO };
+
+    fn bucket(time: Duration) -> usize {
+        let units = (time.as_nanos() / u128::from(UNIT)).min(u128::from(u64::MAX)) as u64;
+        ((u64::BITS - units.leading_zeros()) as usize).min(N - 1)
+    }
+
+    fn note(&mut self, time: Duration) {
+        self.counts[Self::bucket(time)] += 1;
+        self.sum = self.sum.saturating_add(time);
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (sum, count) in self.counts.iter_mut().zip(other.counts) {
+            *sum += count;
+        }
+        self.sum = self.sum.saturating_add(other.sum);
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        let counts = std::array::from_fn(|bucket| self.counts[bucket].saturating_sub(earlier.counts[bucket]));
+        Self { counts, sum: self.sum.saturating_sub(earlier.sum) }
+    }
+
+    fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    fn limits(self) -> impl Iterator<Item = (Duration, u64)> {
+        let limit =
+            |bucket| if bucket == N - 1 { Duration::MAX } else { Duration::from_nanos(UNIT << bucket) };
+        self.counts.into_iter().enumerate().map(move |(bucket, count)| (limit(bucket), count))
+    }
+
+    fn at_most(self, part: f64) -> Option<Duration> {
+        let wanted = (self.count() as f64 * part.clamp(0.0, 1.0)).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        self.limits().find_map(|(limit, count)| {
+            seen += count;
+            (seen >= wanted).then_some(limit)
+        })
+    }
+}
+
+impl<const N: usize, const UNIT: u64> Default for Buckets<N, UNIT> {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+/// How long after their deadlines entries were removed: a histogram.
+///
+/// An entry whose end a reader or writer noticed before the reaper came does not count here: its deadline
+/// is not known any more. Nor does one that was never visible.
+///
+/// ```
+/// use std::time::Duration;
+/// let clock = tidewheel::ManualClock::new();
+/// let cache = tidewheel::Cache::builder().clock(clock.clone()).record_stats().build()?;
+/// cache.insert_with_ttl(1, 'a', Duration::from_millis(900));
+/// clock.advance(Duration::from_secs(1));
+/// let lateness = cache.stats().lateness;
+/// assert_eq!(lateness.count(), 1);
+/// assert_eq!(lateness.at_most(0.99), Some(Duration::from_millis(128)));
+/// # Ok::<(), tidewheel::BuildError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Lateness(Buckets<14, 1_000_000>);
+
+impl Lateness {
+    pub(crate) fn note(&mut self, late: Duration) {
+        self.0.note(late);
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        self.0.add(&other.0);
+    }
+
+    pub(super) fn since(&self, earlier: &Self) -> Self {
+        Self(self.0.since(&earlier.0))
+    }
+
+    /// How many entries it knows of.
+    ///
+    /// ```
+    /// assert_eq!(tidewheel::Lateness::default().count(), 0);
+    /// ```
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.count()
+    }
+
+    /// How late they were, all together: by [`count`](Self::count) the mean.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let clock = tidewheel::ManualClock::new();
+    /// let cache = tidewheel::Cache::builder().clock(clock.clone()).record_stats().build()?;
+    /// cache.insert_with_ttl(1, 'a', Duration::from_millis(900));
+    /// cache.insert_with_ttl(2, 'b', Duration::from_millis(1_000));
+    /// clock.advance(Duration::from_secs(1));
+    /// assert_eq!(cache.stats().lateness.sum(), Duration::from_millis(100));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[must_use]
+    pub const fn sum(&self) -> Duration {
+        self.0.sum
+    }
+
+    /// The buckets: how many entries were less than so late, and not less than the bucket before. The limits are 1 ms,
+    /// 2 ms, 4 ms, and so on to 4.096 s; the last is [`Duration::MAX`].
+    ///
+    /// ```
+    /// let limits: Vec<_> = tidewheel::Lateness::default().buckets().map(|(limit, _)| limit).collect();
+    /// assert_eq!(limits[0].as_millis(), 1);
+    /// assert_eq!(limits.len(), 14);
+    /// ```
+    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> + use<> {
+        self.0.limits()
+    }
+
+    /// The limit that this part of the entries, from 0.0 to 1.0, was not later than; `None` if there are none.
+    ///
+    /// ```
+    /// assert_eq!(tidewheel::Lateness::default().at_most(0.5), None);
+    /// ```
+    #[must_use]
+    pub fn at_most(&self, part: f64) -> Option<Duration> {
+        self.0.at_most(part)
+    }
+}
+
+/// So many buckets have the times of loads: up to 33 s, and whatever takes longer.
+pub(super) const LOAD_BUCKETS: usize = 27;
+
+type OfLoads = Buckets<LOAD_BUCKETS, 1_000>;
+
+/// How long loads took: a histogram.
+///
+/// ```
+/// use std::time::Duration;
+/// let clock = tidewheel::ManualClock::new();
+/// let cache = tidewheel::Cache::builder().clock(clock.clone()).record_stats().build()?;
+/// cache.get_with("k", || {
+///     clock.advance(Duration::from_millis(30));
+///     7
+/// });
+/// let times = cache.stats().loads.times;
+/// assert_eq!((times.count(), times.sum()), (1, Duration::from_millis(30)));
+/// assert_eq!(times.at_most(0.99), Some(Duration::from_micros(32_768)));
+/// # Ok::<(), tidewheel::BuildError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct LoadTimes(OfLoads);
+
+impl LoadTimes {
+    /// Which bucket a time lies in.
+    pub(super) fn bucket(time: Duration) -> usize {
+        OfLoads::bucket(time)
+    }
+
+    pub(super) fn add(&mut self, counts: [u64; LOAD_BUCKETS], sum: Duration) {
+        self.0.add(&Buckets { counts, sum });
+    }
+
+    pub(super) fn since(&self, earlier: &Self) -> Self {
+        Self(self.0.since(&earlier.0))
+    }
+
+    /// How many loads it knows of: all that have ended.
+    ///
+    /// ```
+    /// assert_eq!(tidewheel::LoadTimes::default().count(), 0);
+    /// ```
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.count()
+    }
+
+    /// How long they took, all together: by [`count`](Self::count) the mean.
+    ///
+    /// ```
+    /// assert!(tidewheel::LoadTimes::default().sum().is_zero());
+    /// ```
+    #[must_use]
+    pub const fn sum(&self) -> Duration {
+        self.0.sum
+    }
+
+    /// The buckets: how many loads took less than so long, and not less than the bucket before. The limits are 1 µs, 2 µs,
+    /// 4 µs, and so on to 33.554432 s; the last is [`Duration::MAX`].
+    ///
+    /// ```
+    /// let limits: Vec<_> = tidewheel::LoadTimes::default().buckets().map(|(limit, _)| limit).collect();
+    /// assert_eq!(limits[0].as_micros(), 1);
+    /// assert_eq!(limits[25].as_micros(), 1 << 25);
+    /// assert_eq!(limits.len(), 27);
+    /// ```
+    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> + use<> {
+        self.0.limits()
+    }
+
+    /// The limit that this part of the loads, from 0.0 to 1.0, took no longer than; `None` if there were none.
+    ///
+    /// ```
+    /// assert_eq!(tidewheel::LoadTimes::default().at_most(0.5), None);
+    /// ```
+    #[must_use]
+    pub fn at_most(&self, part: f64) -> Option<Duration> {
+        self.0.at_most(part)
+    }
+}
+
+#[cfg(all(test, not(tidewheel_loom)))]
+mod tests {
+    use super::*;
+
+    /// Which buckets have one, by their limits in units; the last one's is `u64::MAX`.
+    fn full<const N: usize, const UNIT: u64>(times: &[u64]) -> Vec<(u64, u64)> {
+        let mut buckets = Buckets::<N, UNIT>::NONE;
+        for &units in times {
+            buckets.note(Duration::from_nanos(UNIT).saturating_mul(units.min(u32::MAX.into()) as u32));
+        }
+        let units = |limit: Duration| {
+            if limit == Duration::MAX { u64::MAX } else { limit.as_nanos() as u64 / UNIT }
+        };
+        buckets
+            .limits()
+            .filter(|(_, count)| *count != 0)
+            .map(|(limit, count)| (units(limit), count))
+            .collect()
+    }
+
+    #[test]
+    fn a_time_is_in_the_bucket_that_ends_above_it() {
+        let expected = [(1, 1), (2, 1), (4, 1), (1024, 1), (2048, 1), (4096, 1), (u64::MAX, 2)];
+        assert_eq!(full::<14, 1_000_000>(&[0, 1, 3, 1000, 2000, 4095, 4096, u64::MAX]), expected);
+        let last = 1 << (LOAD_BUCKETS - 2);
+        let expected = [(1, 1), (2, 1), (last, 1), (u64::MAX, 2)];
+        assert_eq!(full::<LOAD_BUCKETS, 1_000>(&[0, 1, last - 1, last, u64::MAX]), expected);
+        assert_eq!(OfLoads::bucket(Duration::MAX), LOAD_BUCKETS - 1);
+        assert_eq!(OfLoads::bucket(Duration::from_nanos(999)), 0);
+    }
+
+    #[test]
+    fn a_part_is_at_most_the_limit_of_the_bucket_that_it_ends_in() {
+        let mut lateness = Lateness::default();
+        for millis in [0, 1, 3, 1000, 2000, 4095, 4096, u64::MAX] {
+            lateness.note(Duration::from_millis(millis));
+        }
+        assert_eq!(lateness.at_most(0.5), Some(Duration::from_millis(1024)));
+        assert_eq!(lateness.at_most(0.0), Some(Duration::from_millis(1)));
+        assert_eq!(lateness.at_most(1.0), Some(Duration::MAX));
+    }
+
+    #[test]
+    fn what_came_since_is_the_difference_and_never_less_than_nothing() {
+        let mut earlier = Lateness::default();
+        earlier.note(Duration::from_millis(3));
+        let mut later = earlier;
+        later.note(Duration::from_millis(3));
+        later.note(Duration::from_millis(100));
+        let since = later.since(&earlier);
+        let full: Vec<_> = since.buckets().filter(|(_, count)| *count != 0).collect();
+        assert_eq!(full, [(Duration::from_millis(4), 1), (Duration::from_millis(128), 1)]);
+        assert_eq!(since.sum(), Duration::from_millis(103));
+        assert_eq!(earlier.since(&later), Lateness::default());
+    }
+}

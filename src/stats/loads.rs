@@ -1,0 +1,211 @@
+//! Counters of loads: by what they came to, and how long they took.
+//!
+//! A load takes a lock, makes a node and runs a closure of the user's: three additions more are not felt. So there are a few sets of
+//! atomics, which threads share as their numbers fall, and no lock. Knows neither keys nor flights.
+
+use super::Stats;
+use super::histogram::{LOAD_BUCKETS, LoadTimes};
+use super::reads::number_of_thread;
+use crate::sync::CachePadded;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use std::fmt;
+use std::time::Duration;
+
+/// Sets of counters. Threads that load at the same time nearly always have one each.
+const SETS: usize = if cfg!(tidewheel_loom) { 1 } else { 16 };
+
+/// What a load came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LoadEnd {
+    Success,
+    Absent,
+    Failure,
+    Panic,
+    Cancelled,
+    Overtaken,
+}
+
+const ENDS: usize = 6;
+
+/// Loads of a cache: how many there were, by what they came to, and how long they took. A part of [`Stats`].
+///
+/// A load is one run of a closure, or a future, that is to bring the value of one key: of
+/// [`get_with`](crate::Cache::get_with) in all its forms, an entry's [`or_insert_with`](crate::EntrySelector::or_insert_with)
+/// in all its forms, [`get_many_with`](crate::Cache::get_many_with) (one load for each key that the closure is asked for, and each
+/// as long as the call), and whatever loads anew what is old. Each is counted once, when it ends, before anybody is told what
+/// it came to. A computation ([`and_compute_with`](crate::EntrySelector::and_compute_with) and others), which makes something of what is there, is no
+/// load.
+///
+/// ```
+/// let cache = tidewheel::Cache::builder().record_stats().build()?;
+/// cache.get_with(1, || 'a');
+/// cache.get_with(1, || unreachable!("it is there"));
+/// let _ = cache.try_get_with(2, || Err::<char, _>("no connection"));
+/// cache.optionally_get_with(3, || None);
+/// let loads = cache.stats().loads;
+/// assert_eq!((loads.success, loads.failure, loads.absent), (1, 1, 1));
+/// assert_eq!(loads.count(), loads.times.count());
+/// # Ok::<(), tidewheel::BuildError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct Loads {
+    /// Brought a value, which was stored, unless it alone was too heavy.
+    pub success: u64,
+    /// Said that there is no value.
+    pub absent: u64,
+    /// Brought an error.
+    pub failure: u64,
+    /// Panicked: the closure or future, or the weigher, `Expiry` or `Clone` that was asked about what it brought.
+    pub panic: u64,
+    /// Came to no end: the future was dropped before it was ready, or an executor dropped the job.
+    pub cancelled: u64,
+    /// Brought a value, and the key was written or removed meanwhile: so it was told to those who waited, and not stored.
+    pub overtaken: u64,
+    /// How often a call waited for another one's load and was told what that came to, so that it had to load nothing itself.
+    pub joined: u64,
+    /// How long loads took, whatever they came to: from when a call took the key's turn until what it brought was stored. By the
+    /// cache's clock. (Those that were given up are among them: else a source that is too slow for its callers would
+    /// seem fast.)
+    pub times: LoadTimes,
+}
+
+impl Loads {
+    /// Loads that have ended, whatever they came to.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().record_stats().build()?;
+    /// cache.get_with(1, || 'a');
+    /// assert_eq!(cache.stats().loads.count(), 1);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        self.success + self.absent + self.failure + self.panic + self.cancelled + self.overtaken
+    }
+
+    pub(super) fn since(&self, earlier: &Self) -> Self {
+        Self {
+            success: self.success.saturating_sub(earlier.success),
+            absent: self.absent.saturating_sub(earlier.absent),
+            failure: self.failure.saturating_sub(earlier.failure),
+            panic: self.panic.saturating_sub(earlier.panic),
+            cancelled: self.cancelled.saturating_sub(earlier.cancelled),
+            overtaken: self.overtaken.saturating_sub(earlier.overtaken),
+            joined: self.joined.saturating_sub(earlier.joined),
+            times: self.times.since(&earlier.times),
+        }
+    }
+}
+
+/// A set of counters.
+struct Set {
+    ends: [AtomicU64; ENDS],
+    joined: AtomicU64,
+    times: [AtomicU64; LOAD_BUCKETS],
+    /// What the times come to, in nanoseconds: enough for centuries.
+    nanos: AtomicU64,
+}
+
+impl Set {
+    fn new() -> Self {
+        let none = || AtomicU64::new(0);
+        Self {
+            ends: std::array::from_fn(|_| none()),
+            joined: none(),
+            times: std::array::from_fn(|_| none()),
+            nanos: none(),
+        }
+    }
+}
+
+/// What is counted of a cache's loads.
+pub(crate) struct LoadCounters(Box<[CachePadded<Set>; SETS]>);
+
+impl LoadCounters {
+    pub(crate) fn new() -> Self {
+        Self(Box::new(std::array::from_fn(|_| CachePadded::new(Set::new()))))
+    }
+
+    fn own(&self) -> &Set {
+        &self.0[number_of_thread() % SETS]
+    }
+
+    /// A load has ended.
+    pub(crate) fn note(&self, end: LoadEnd, took: Duration) {
+        let set = self.own();
+        let nanos = took.as_nanos().min(u128::from(u64::MAX)) as u64;
+        let (end, time) = (&set.ends[end as usize], &set.times[LoadTimes::bucket(took)]);
+        for (counter, more) in [(end, 1), (time, 1), (&set.nanos, nanos)] {
+            // ORDERING: Relaxed; a figure.
+            counter.fetch_add(more, Ordering::Relaxed);
+        }
+    }
+
+    /// A call was told what another one's load came to.
+    pub(crate) fn note_joined(&self) {
+        // ORDERING: Relaxed; a figure.
+        self.own().joined.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_to(&self, stats: &mut Stats) {
+        // ORDERING: Relaxed; figures.
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let loads = &mut stats.loads;
+        for set in self.0.iter() {
+            let [success, absent, failure, panic, cancelled, overtaken] = set.ends.each_ref().map(read);
+            loads.success += success;
+            loads.absent += absent;
+            loads.failure += failure;
+            loads.panic += panic;
+            loads.cancelled += cancelled;
+            loads.overtaken += overtaken;
+            loads.joined += read(&set.joined);
+            loads.times.add(set.times.each_ref().map(read), Duration::from_nanos(read(&set.nanos)));
+        }
+    }
+}
+
+impl fmt::Debug for LoadCounters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut stats = Stats::default();
+        self.add_to(&mut stats);
+        f.debug_tuple("LoadCounters").field(&stats.loads).finish()
+    }
+}
+
+#[cfg(all(test, not(tidewheel_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_many_threads_are_all_there() {
+        const EACH: u64 = 1_000;
+        const THREADS: u64 = 40;
+        let counters = LoadCounters::new();
+        let all = [LoadEnd::Success, LoadEnd::Absent, LoadEnd::Failure];
+        let all = all.into_iter().chain([LoadEnd::Panic, LoadEnd::Cancelled, LoadEnd::Overtaken]);
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                let all = all.clone();
+                scope.spawn(|| {
+                    for (times, end) in (1..).zip(all) {
+                        (0..EACH * times).for_each(|_| counters.note(end, Duration::from_micros(3)));
+                    }
+                    counters.note_joined();
+                });
+            }
+        });
+        let mut stats = Stats::default();
+        counters.add_to(&mut stats);
+        let loads = stats.loads;
+        let ends =
+            [loads.success, loads.absent, loads.failure, loads.panic, loads.cancelled, loads.overtaken];
+        assert_eq!(ends, [1, 2, 3, 4, 5, 6].map(|times| times * EACH * THREADS));
+        assert_eq!(loads.joined, THREADS);
+        assert_eq!(loads.count(), 21 * EACH * THREADS);
+        let full: Vec<_> = loads.times.buckets().filter(|(_, count)| *count != 0).collect();
+        assert_eq!(full, [(Duration::from_micros(4), 21 * EACH * THREADS)]);
+        assert_eq!(loads.times.sum(), Duration::from_micros(3) * (21 * EACH * THREADS) as u32);
+    }
+}

@@ -1,0 +1,163 @@
+//! Counters of reads, striped over threads.
+//!
+//! A counter of reads is touched by every read of every thread. So there is one for each thread, as long as there are
+//! not too many of them: a thread has a number, which is its own until it ends, and the counters of that number are
+//! written by nobody else, with a load and a store. Knows no entries.
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{CachePadded, lasting, thread_local};
+use std::cell::Cell;
+use std::fmt;
+
+/// Threads that have counters of their own; the others share one pair.
+const OWN: usize = if cfg!(tidewheel_loom) { 2 } else { 64 };
+
+lasting! {
+    /// A bit for each number that a thread has.
+    static TAKEN: AtomicU64 = AtomicU64::new(0);
+}
+
+thread_local! {
+    /// This thread's number and one; 0 before it has asked for one. Without a destructor, so that a look at it is a
+    /// look and no more.
+    static NUMBER: Cell<usize> = const { Cell::new(0) };
+}
+thread_local! {
+    static LEAVE: Leave = const { Leave };
+}
+
+/// Gives the number back when the thread ends.
+struct Leave;
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        let number = NUMBER.try_with(|number| number.replace(OWN + 1)).unwrap_or(OWN + 1);
+        if (1..=OWN).contains(&number) {
+            // ORDERING: Release; pairs with Acquire in `number`: whoever has the number next goes on from our counts.
+            TAKEN.fetch_and(!(1 << (number - 1)), Ordering::Release);
+        }
+    }
+}
+
+/// A number for this thread: one of its own if there is one left.
+#[cold]
+fn number() -> usize {
+    // A thread that is ending has no use for one of its own.
+    if LEAVE.try_with(|_| ()).is_err() {
+        return OWN + 1;
+    }
+    // ORDERING: Relaxed; what is decided is decided by the exchange.
+    let mut taken = TAKEN.load(Ordering::Relaxed);
+    let number = loop {
+        let free = taken.trailing_ones() as usize;
+        if free >= OWN {
+            break OWN + 1;
+        }
+        // ORDERING: Acquire; pairs with Release in `Leave::drop`. Relaxed on failure; as the load.
+        match TAKEN.compare_exchange(taken, taken | 1 << free, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => break free + 1,
+            Err(actual) => taken = actual,
+        }
+    };
+    let _ = NUMBER.try_with(|own| own.set(number));
+    number
+}
+
+/// This thread's number, to tell threads apart: those that have none of their own have one in common.
+pub(super) fn number_of_thread() -> usize {
+    match NUMBER.try_with(Cell::get) {
+        Ok(0) => number(),
+        Ok(number) => number,
+        Err(_) => OWN + 1,
+    }
+}
+
+/// In a fork's child: the numbers of threads that are not there are for others.
+pub(crate) fn inherit() {
+    let own = NUMBER.try_with(Cell::get).unwrap_or(OWN + 1);
+    let taken = if (1..=OWN).contains(&own) { 1 << (own - 1) } else { 0 };
+    // ORDERING: Relaxed; this process has one thread.
+    TAKEN.store(taken, Ordering::Relaxed);
+}
+
+/// Counters of reads: of each thread's own, and the ones that the others share.
+pub(crate) struct Reads(Box<[CachePadded<[AtomicU64; 2]>; OWN + 1]>);
+
+impl Reads {
+    pub(crate) fn new() -> Self {
+        let none = |_| CachePadded::new([AtomicU64::new(0), AtomicU64::new(0)]);
+        Self(Box::new(std::array::from_fn(none)))
+    }
+
+    /// Counts a read.
+    #[inline]
+    pub(crate) fn count(&self, hit: bool) {
+        let own = NUMBER.try_with(Cell::get).unwrap_or(OWN + 1);
+        // One comparison for all: nought has no number before it.
+        let Some(counters) = self.0[..OWN].get(own.wrapping_sub(1)) else {
+            return self.count_shared(own, hit);
+        };
+        let counter = &counters[usize::from(hit)];
+        // ORDERING: Relaxed, both; a figure. A counter of a thread's own is written by that thread alone.
+        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// For a thread that has no number of its own, or none yet.
+    #[cold]
+    #[inline(never)]
+    fn count_shared(&self, own: usize, hit: bool) {
+        if own == 0 && number() <= OWN {
+            return self.count(hit);
+        }
+        // ORDERING: Relaxed; a figure.
+        self.0[OWN][usize::from(hit)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Misses and hits.
+    pub(crate) fn sum(&self) -> [u64; 2] {
+        // ORDERING: Relaxed; figures.
+        [0, 1].map(|kind| self.0.iter().map(|counters| counters[kind].load(Ordering::Relaxed)).sum())
+    }
+}
+
+impl fmt::Debug for Reads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Reads").field(&self.sum()).finish()
+    }
+}
+
+#[cfg(all(test, not(tidewheel_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_more_threads_than_have_their_own_are_all_there() {
+        let reads = Reads::new();
+        for _ in 0..3 {
+            std::thread::scope(|scope| {
+                for _ in 0..OWN + 20 {
+                    scope.spawn(|| (0..1000).for_each(|read| reads.count(read % 4 != 0)));
+                }
+            });
+        }
+        let threads = 3 * (OWN as u64 + 20);
+        assert_eq!(reads.sum(), [250 * threads, 750 * threads]);
+    }
+
+    #[test]
+    fn numbers_come_back_when_threads_end() {
+        let reads = Reads::new();
+        for _ in 0..10 * OWN {
+            std::thread::scope(|scope| {
+                scope.spawn(|| reads.count(true));
+            });
+        }
+        // The other tests of this process have some; had none come back, there would be none left.
+        let own: u64 = reads.0[..OWN].iter().map(|counters| counters[1].load(Ordering::Relaxed)).sum();
+        assert!(
+            own > 5 * OWN as u64,
+            "{own} of {} were counted by threads with a number of their own",
+            10 * OWN
+        );
+    }
+}
