@@ -129,7 +129,7 @@ fn each_form_that_panics_is_one_panic() {
             form(&cache, &|| {
                 clock.advance(3 * SECOND);
                 panic!("on purpose")
-            })
+            });
         });
         assert_eq!(ends(&cache), Ends { panic: 1, ..NONE }, "{name}");
         assert_eq!(cache.stats().loads.times.sum(), 3 * SECOND, "{name}");
@@ -409,7 +409,7 @@ fn loading_anew_in_the_background_is_loading() {
             let (key, old) = (*key, *old);
             Box::pin(async move { job(&key, &old) }) as std::pin::Pin<Box<dyn Future<Output = _> + Send>>
         };
-        builder.refresh_after(LONG).refresh_with_async(load, |task| block_on(task))
+        builder.refresh_after(LONG).refresh_with_async(load, block_on)
     };
     for (cache, _clock) in [built(anew), built(task)] {
         for old in [0, 2, 3] {

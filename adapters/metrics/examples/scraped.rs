@@ -9,13 +9,19 @@ use tidewheel::Cache;
 use tidewheel_metrics::Caches;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let builder = Cache::builder().name("pages").max_capacity(10_000).time_to_live(Duration::from_secs(20));
+    let builder = Cache::builder().name("pages").max_capacity(10_000).time_to_live(Duration::from_secs(5));
+    let builder = builder.refresh_after(Duration::from_secs(3));
     let pages: Cache<u64, u64> = builder.record_stats().build()?;
     let caches = Caches::new();
     caches.watch(&pages)?;
     let mut registry = Registry::default();
     registry.register_collector(Box::new(caches));
-    std::thread::spawn(move || use_it(&pages));
+    // In step, so that they ask for the same keys at about the same time.
+    for _ in 0..2 {
+        let pages = pages.clone();
+        std::thread::spawn(move || use_it(&pages));
+    }
+    drop(pages);
 
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9091".into());
     let listener = TcpListener::bind(address)?;
@@ -40,11 +46,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Reads some pages often and many seldom.
+/// Reads some pages often and many seldom, from a source that takes some milliseconds, finds nothing at times, and fails at others.
 fn use_it(pages: &Cache<u64, u64>) {
     for round in 0u64.. {
-        let key = (round.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) % (1 + round % 40_000);
-        pages.get_with(key, || round);
+        let random = round.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+        let key = random % (1 + round % 40_000);
+        let slow = || std::thread::sleep(Duration::from_micros(random % 8_000));
+        let page = match round % 97 {
+            0 => pages.try_get_with(key, || (slow(), Err::<u64, _>("no connection")).1).ok(),
+            1 => pages.optionally_get_with(key, || Some(round).filter(|_| random % 2 == 0)),
+            2 => Some(pages.get_with(key, || (slow(), round).1)),
+            _ => Some(pages.get_with(key, || round)),
+        };
+        std::hint::black_box(page);
         if round % 500 == 0 {
             pages.invalidate(&key);
             std::thread::sleep(Duration::from_millis(10));

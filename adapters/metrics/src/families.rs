@@ -3,6 +3,7 @@
 //! No ratio is exported: whoever looks at a dashboard wants it over a window, which `rate` of the parts has and a ratio has not.
 
 use super::caches::Seen;
+use std::time::Duration;
 
 /// A label and its value, beside the cache's name.
 pub(crate) type Label = (&'static str, &'static str);
@@ -33,7 +34,7 @@ fn by(name: &'static str, points: &[(&'static str, u64)]) -> Vec<Point> {
     points.iter().map(|&(label, value)| Point { label: Some((name, label)), value }).collect()
 }
 
-pub(crate) const COUNTERS: [Counters; 5] = [
+pub(crate) const COUNTERS: [Counters; 7] = [
     Counters {
         name: "tidewheel_requests",
         help: "Reads that count as use, by whether they found a live entry",
@@ -70,6 +71,29 @@ pub(crate) const COUNTERS: [Counters; 5] = [
             by("result", &[("success", seen.stats.refreshes), ("failure", seen.stats.refresh_failures)])
         },
     },
+    Counters {
+        name: "tidewheel_loads",
+        help: "Closures and futures that were to bring the value of a key, by what they came to",
+        points: |seen| {
+            let loads = &seen.stats.loads;
+            by(
+                "result",
+                &[
+                    ("success", loads.success),
+                    ("absent", loads.absent),
+                    ("failure", loads.failure),
+                    ("panic", loads.panic),
+                    ("cancelled", loads.cancelled),
+                    ("overtaken", loads.overtaken),
+                ],
+            )
+        },
+    },
+    Counters {
+        name: "tidewheel_loads_joined",
+        help: "Calls that were told what the load of another one came to, and loaded nothing themselves",
+        points: |seen| vec![Point { label: None, value: seen.stats.loads.joined }],
+    },
 ];
 
 pub(crate) const GAUGES: [Gauge; 5] = [
@@ -100,14 +124,62 @@ pub(crate) const GAUGES: [Gauge; 5] = [
     },
 ];
 
-/// The one histogram: how long after their deadlines entries were out of the books.
-pub(crate) const LATENESS: &str = "tidewheel_expiry_lateness_seconds";
-pub(crate) const LATENESS_HELP: &str = "How long after its deadline an expired entry was out of the books";
-
-/// Its buckets: upper limits in seconds, and how many entries each has for itself.
-pub(crate) fn lateness(seen: &Seen) -> Vec<(f64, u64)> {
-    let last = std::time::Duration::MAX;
-    let seconds =
-        |limit: std::time::Duration| if limit == last { f64::INFINITY } else { limit.as_secs_f64() };
-    seen.stats.lateness.buckets().map(|(limit, count)| (seconds(limit), count)).collect()
+/// Durations of a family, counted by how long they are.
+pub(crate) struct Histogram {
+    /// With its unit.
+    pub(crate) name: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) look: fn(&Seen) -> Buckets,
 }
+
+/// What a histogram has.
+pub(crate) struct Buckets {
+    /// Upper limits in seconds, and how many durations each bucket has for itself.
+    pub(crate) counts: Vec<(f64, u64)>,
+    /// In seconds.
+    pub(crate) sum: f64,
+}
+
+impl Buckets {
+    fn new(sum: Duration, buckets: impl Iterator<Item = (Duration, u64)>) -> Self {
+        let seconds =
+            |limit: Duration| if limit == Duration::MAX { f64::INFINITY } else { limit.as_secs_f64() };
+        let counts = buckets.map(|(limit, count)| (seconds(limit), count)).collect();
+        Self { counts, sum: sum.as_secs_f64() }
+    }
+
+    /// How many there are in all.
+    pub(crate) fn count(&self) -> u64 {
+        self.counts.iter().map(|(_, count)| count).sum()
+    }
+
+    /// Each limit as the label `le` has it, and how many are not above it: for exporters that have no histograms to be looked at.
+    #[cfg(any(feature = "metrics", feature = "opentelemetry"))]
+    pub(crate) fn cumulative(&self) -> impl Iterator<Item = (String, u64)> {
+        let mut below = 0;
+        self.counts.iter().map(move |&(limit, count)| {
+            below += count;
+            let limit = if limit.is_infinite() { "+Inf".to_owned() } else { limit.to_string() };
+            (limit, below)
+        })
+    }
+}
+
+pub(crate) const HISTOGRAMS: [Histogram; 2] = [
+    Histogram {
+        name: "tidewheel_load_duration_seconds",
+        help: "How long loads took, whatever they came to",
+        look: |seen| {
+            let times = &seen.stats.loads.times;
+            Buckets::new(times.sum(), times.buckets())
+        },
+    },
+    Histogram {
+        name: "tidewheel_expiry_lateness_seconds",
+        help: "How long after its deadline an expired entry was out of the books",
+        look: |seen| {
+            let late = &seen.stats.lateness;
+            Buckets::new(late.sum(), late.buckets())
+        },
+    },
+];

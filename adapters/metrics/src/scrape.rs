@@ -1,7 +1,7 @@
 //! For prometheus-client: a collector, which looks at the caches when it is scraped.
 
 use super::caches::Caches;
-use super::families::{COUNTERS, GAUGES, LATENESS, LATENESS_HELP, Label, lateness};
+use super::families::{COUNTERS, GAUGES, HISTOGRAMS, Label};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -53,17 +53,19 @@ impl Collector for Caches {
                 }
             }
         }
-        let (name, unit) = without_unit(LATENESS);
-        let mut metrics =
-            encoder.encode_descriptor(name, LATENESS_HELP, unit.as_ref(), MetricType::Histogram)?;
-        for (name, seen) in &all {
-            let late = &seen.stats.lateness;
-            metrics.encode_family(&labels(name, None))?.encode_histogram::<NoLabelSet>(
-                late.sum().as_secs_f64(),
-                late.count(),
-                &lateness(seen),
-                None,
-            )?;
+        for histogram in &HISTOGRAMS {
+            let (name, unit) = without_unit(histogram.name);
+            let mut metrics =
+                encoder.encode_descriptor(name, histogram.help, unit.as_ref(), MetricType::Histogram)?;
+            for (name, seen) in &all {
+                let has = (histogram.look)(seen);
+                metrics.encode_family(&labels(name, None))?.encode_histogram::<NoLabelSet>(
+                    has.sum,
+                    has.count(),
+                    &has.counts,
+                    None,
+                )?;
+            }
         }
         Ok(())
     }

@@ -1,5 +1,8 @@
 //! What each exporter is told of one and the same cache.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 use tidewheel::{Cache, ManualClock};
 use tidewheel_metrics::{Caches, WatchError};
@@ -25,20 +28,92 @@ fn used() -> Cache<u64, u32> {
         cache.insert(key, 40);
     }
     assert!(cache.stats().evicted > 0);
+    load(&cache, &clock);
     cache
 }
 
+/// Loads of each kind, each so often as no other.
+fn load(cache: &Cache<u64, u32>, clock: &ManualClock) {
+    let minute = Duration::from_secs(60);
+    // 3 ms, three times.
+    (50..53).for_each(|key| {
+        assert_eq!(cache.get_with(key, || (clock.advance(Duration::from_millis(3)), 1).1), 1);
+    });
+    (0..2).for_each(|_| assert_eq!(cache.optionally_get_with(60, || None), None));
+    for _ in 0..4 {
+        let failed = cache.try_get_with(60, || {
+            clock.advance(Duration::from_secs(2));
+            Err::<u32, _>("no connection")
+        });
+        assert!(failed.is_err());
+    }
+    (0..5).for_each(|_| {
+        let panics = || cache.get_with(60, || panic!("on purpose"));
+        assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
+    });
+    (0..6).for_each(|_| {
+        let dropped = || cache.get_with_detached(60, minute, || 1, drop);
+        assert!(catch_unwind(AssertUnwindSafe(dropped)).is_err());
+    });
+    // Overtaken by a removal; and eight calls for a key that another one loads.
+    (0..7).for_each(|_| {
+        cache.get_with(60, || (cache.invalidate(&60), 1).1);
+    });
+    let (end, ended) = channel();
+    let (begin, begun) = channel();
+    thread::scope(|scope| {
+        scope.spawn(|| cache.get_with(61, move || (begin.send(()).unwrap(), ended.recv().unwrap()).1));
+        begun.recv().unwrap();
+        (0..8)
+            .for_each(|_| drop(scope.spawn(|| cache.get_with(61, || unreachable!("another one loads it")))));
+        while cache.waiting() < 8 {
+            thread::yield_now();
+        }
+        end.send(1).unwrap();
+    });
+    assert_eq!(cache.stats().misses, MISSES);
+}
+
+/// Reads that find nothing: five by `get`, one for each load, and one for each call that joins one.
+const MISSES: u64 = 4 + 3 + 2 + 4 + 5 + 6 + 7 + 1 + 8;
+
+/// Limits of each histogram, with how many are not above them, and what comes to: times of loads (three of 3 ms, four of 2 s, and 21 of
+/// no time), and lateness (seven of 100 ms).
+const BUCKETS: [(&str, &str, f64); 10] = [
+    ("tidewheel_load_duration_seconds", "0.000001", 21.0),
+    ("tidewheel_load_duration_seconds", "0.002048", 21.0),
+    ("tidewheel_load_duration_seconds", "0.004096", 24.0),
+    ("tidewheel_load_duration_seconds", "1.048576", 24.0),
+    ("tidewheel_load_duration_seconds", "2.097152", 28.0),
+    ("tidewheel_load_duration_seconds", "+Inf", 28.0),
+    ("tidewheel_expiry_lateness_seconds", "0.064", 0.0),
+    ("tidewheel_expiry_lateness_seconds", "0.128", 7.0),
+    ("tidewheel_expiry_lateness_seconds", "4.096", 7.0),
+    ("tidewheel_expiry_lateness_seconds", "+Inf", 7.0),
+];
+const SUMS: [(&str, f64, f64); 2] =
+    [("tidewheel_load_duration_seconds", 28.0, 8.009), ("tidewheel_expiry_lateness_seconds", 7.0, 0.7)];
+/// Buckets of both.
+const BUCKETS_IN_ALL: usize = 27 + 14;
+
 /// Names, labels and values of all that is counted or measured.
-const FIGURES: [(&str, &str, f64); 12] = [
+const FIGURES: [(&str, &str, f64); 19] = [
     ("tidewheel_requests", "hit", 9.0),
-    ("tidewheel_requests", "miss", 4.0),
-    ("tidewheel_writes", "insert", 12.0),
+    ("tidewheel_requests", "miss", MISSES as f64),
+    ("tidewheel_writes", "insert", 16.0),
     ("tidewheel_writes", "replace", 3.0),
     ("tidewheel_writes", "refused", 1.0),
     ("tidewheel_removals", "expired", 7.0),
     ("tidewheel_removals", "explicit", 1.0),
     ("tidewheel_refreshes", "success", 0.0),
     ("tidewheel_refreshes", "failure", 0.0),
+    ("tidewheel_loads", "success", 4.0),
+    ("tidewheel_loads", "absent", 2.0),
+    ("tidewheel_loads", "failure", 4.0),
+    ("tidewheel_loads", "panic", 5.0),
+    ("tidewheel_loads", "cancelled", 6.0),
+    ("tidewheel_loads", "overtaken", 7.0),
+    ("tidewheel_loads_joined", "", 8.0),
     ("tidewheel_capacity", "", 100.0),
     ("tidewheel_debris", "", 0.0),
     ("tidewheel_reaper_lag_seconds", "", 0.0),
@@ -79,7 +154,7 @@ fn a_cache_needs_a_name_of_its_own_and_is_not_kept_alive() {
 
 #[cfg(feature = "prometheus-client")]
 mod scraped {
-    use super::{Cache, Caches, all_figures, used};
+    use super::{BUCKETS, BUCKETS_IN_ALL, Cache, Caches, SUMS, all_figures, used};
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
 
@@ -96,7 +171,8 @@ mod scraped {
         let (caches, cache) = (Caches::new(), used());
         caches.watch(&cache).unwrap();
         let page = page(&caches);
-        let counters = ["requests", "writes", "removals", "refreshes", "evicted_weight"];
+        let counters =
+            ["requests", "writes", "removals", "refreshes", "evicted_weight", "loads", "loads_joined"];
         for (name, label, value) in all_figures(&cache) {
             let is_counter = counters.iter().any(|counter| name.ends_with(counter));
             let name = if is_counter { format!("{name}_total") } else { name.to_owned() };
@@ -113,18 +189,31 @@ mod scraped {
     }
 
     #[test]
-    fn lateness_is_a_histogram_with_its_sum() {
+    fn durations_are_histograms_with_their_sums() {
         let (caches, cache) = (Caches::new(), used());
         caches.watch(&cache).unwrap();
         let page = page(&caches);
-        let of = "tidewheel_expiry_lateness_seconds";
-        // Seven that were 100 ms late: in no bucket up to 64 ms, in each from 128 ms on.
-        for (limit, count) in [("0.064", 0), ("0.128", 7), ("4.096", 7), ("+Inf", 7)] {
-            let line = format!("{of}_bucket{{le=\"{limit}\",cache=\"pages\"}} {count}\n");
-            assert!(page.contains(&line), "{line}: {page}");
+        let value = |start: &str| {
+            let lines: Vec<_> = page.lines().filter(|line| line.starts_with(start)).collect();
+            let [line] = lines.as_slice() else { panic!("{start}: {lines:?} of {page}") };
+            line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+        };
+        for (of, limit, count) in BUCKETS {
+            // As a number: it may be written in more ways than one.
+            let limit: f64 = limit.parse().unwrap();
+            let line = page.lines().find(|line| {
+                let label =
+                    line.strip_prefix(&format!("{of}_bucket{{le=\"")).and_then(|rest| rest.split('"').next());
+                label.is_some_and(|label| label.parse() == Ok(limit))
+            });
+            let line = line.unwrap_or_else(|| panic!("{of} {limit}: {page}"));
+            assert!(line.ends_with(&format!(",cache=\"pages\"}} {count}")), "{line}");
         }
-        assert!(page.contains(&format!("{of}_count{{cache=\"pages\"}} 7\n")), "{page}");
-        assert!(page.contains(&format!("{of}_sum{{cache=\"pages\"}} 0.7\n")), "{page}");
+        for (of, count, sum) in SUMS {
+            assert_eq!(value(&format!("{of}_count{{cache=\"pages\"}}")), count);
+            assert!((value(&format!("{of}_sum{{cache=\"pages\"}}")) - sum).abs() < 1e-9, "{page}");
+        }
+        assert_eq!(page.lines().filter(|line| line.contains("_bucket{")).count(), BUCKETS_IN_ALL);
     }
 
     #[test]
@@ -142,7 +231,7 @@ mod scraped {
 
 #[cfg(feature = "metrics")]
 mod told {
-    use super::{Caches, all_figures, used};
+    use super::{BUCKETS, BUCKETS_IN_ALL, Caches, SUMS, all_figures, used};
     use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
     use std::collections::HashMap;
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -183,8 +272,16 @@ mod told {
             metrics::with_local_recorder(&recorder, || caches.record());
         }
         let told = recorder.0.lock().unwrap();
-        let all = all_figures(&cache);
-        assert_eq!(told.len(), all.len());
+        let mut all = all_figures(&cache);
+        // Of each histogram: its buckets, a count and a sum.
+        assert_eq!(told.len(), all.len() + BUCKETS_IN_ALL + 2 * 2);
+        let parts: Vec<_> =
+            SUMS.map(|(of, count, sum)| (format!("{of}_count"), count, format!("{of}_sum"), sum)).into();
+        let buckets: Vec<_> = BUCKETS.map(|(of, limit, count)| (format!("{of}_bucket"), limit, count)).into();
+        all.extend(buckets.iter().map(|(of, limit, count)| (of.as_str(), *limit, *count)));
+        for (counted, count, summed, sum) in &parts {
+            all.extend([(counted.as_str(), "", *count), (summed.as_str(), "", *sum)]);
+        }
         for (name, label, value) in all {
             let is_it = |key: &Key| {
                 let labels: Vec<_> = key.labels().map(metrics::Label::value).collect();
@@ -194,14 +291,14 @@ mod told {
             let (_, (bits, is_gauge)) = told.iter().find(|(key, _)| is_it(key)).unwrap();
             let bits = bits.load(Ordering::Relaxed);
             let found = if *is_gauge { f64::from_bits(bits) } else { bits as f64 };
-            assert_eq!(found, value, "{name} {label}");
+            assert!((found - value).abs() < 1e-9, "{name} {label}: {found}, not {value}");
         }
     }
 }
 
 #[cfg(feature = "opentelemetry")]
 mod observed {
-    use super::{Caches, all_figures, used};
+    use super::{BUCKETS, BUCKETS_IN_ALL, Caches, SUMS, all_figures, used};
     use opentelemetry::metrics::MeterProvider;
     use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
     use opentelemetry_sdk::metrics::{InMemoryMetricExporter, SdkMeterProvider};
@@ -235,13 +332,25 @@ mod observed {
                 AggregatedMetrics::F64(MetricData::Gauge(gauge)) => {
                     gauge.data_points().for_each(|at| add(at.value(), at.attributes().map(texts).collect()));
                 }
+                AggregatedMetrics::F64(MetricData::Sum(sum)) => {
+                    assert!(sum.is_monotonic());
+                    sum.data_points().for_each(|at| add(at.value(), at.attributes().map(texts).collect()));
+                }
                 other => panic!("{}: {other:?}", metric.name()),
             }
         }
-        let all = all_figures(&cache);
-        assert_eq!(found.len(), all.len());
+        let mut all: Vec<_> = all_figures(&cache)
+            .into_iter()
+            .map(|(name, label, value)| (name.to_owned(), label, value))
+            .collect();
+        assert_eq!(found.len(), all.len() + BUCKETS_IN_ALL + 2 * 2);
+        all.extend(BUCKETS.map(|(of, limit, count)| (format!("{of}_bucket"), limit, count)));
+        for (of, count, sum) in SUMS {
+            all.extend([(format!("{of}_count"), "", count), (format!("{of}_sum"), "", sum)]);
+        }
         for (name, label, value) in all {
-            assert_eq!(found[&(name.to_owned(), label.to_owned())], value, "{name} {label}");
+            let found = found[&(name.clone(), label.to_owned())];
+            assert!((found - value).abs() < 1e-9, "{name} {label}: {found}, not {value}");
         }
     }
 }
