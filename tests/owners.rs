@@ -241,6 +241,54 @@ fn a_limit_that_ends_the_oldest_ends_it_in_the_order_of_the_log_ins() {
     sessions.validate();
 }
 
+/// A late write, or one with an id that never was, is of no session: nothing makes room for it.
+#[test]
+fn an_update_of_a_session_that_is_gone_ends_nothing_and_is_not_refused() {
+    for when in [WhenCrowded::Refuse, WhenCrowded::EndOldest] {
+        let (clock, builder) = on_clock();
+        let sessions = builder.max_per_owner(1, when).build().unwrap();
+        let (removed, expired) = (sessions.create(of(BEN)).unwrap(), sessions.create(of(9)).unwrap());
+        sessions.remove(&removed).unwrap();
+        clock.advance_without_sweeping(IDLE);
+        let foreign = manager().1.create(of(ADA)).unwrap();
+        let lives = sessions.create(of(ADA)).unwrap();
+        for gone in [removed, expired, foreign] {
+            not_found(sessions.update(&gone, of(ADA)));
+            not_found(sessions.modify(&gone, |visit| visit.user = Some(ADA)));
+            not_found(sessions.rotate_with(&gone, |visit| visit.user = Some(ADA)));
+        }
+        assert_eq!(ids(&sessions, ADA), [lives], "{when:?}");
+        clock.advance_without_sweeping(Duration::ZERO);
+        sessions.run_pending_tasks();
+        sessions.validate();
+    }
+}
+
+/// What a session's data has been, its ids and its owners, does not matter to its end.
+#[test]
+fn a_session_that_went_through_owners_and_ids_is_one_session() {
+    let (clock, builder) = on_clock();
+    let sessions = builder.max_per_owner(2, WhenCrowded::EndOldest).build().unwrap();
+    let mut id = sessions.create(Visit::default()).unwrap();
+    for user in [Some(ADA), None, Some(BEN), Some(BEN), None, None, Some(ADA)] {
+        sessions.modify(&id, |visit| visit.user = user).unwrap();
+        sessions.validate();
+        id = sessions.rotate(&id).unwrap();
+        sessions.update(&id, Visit { user, clicks: 1 }).unwrap();
+        (id, ()) = sessions.rotate_with(&id, |visit| visit.clicks += 1).unwrap();
+        sessions.validate();
+        let lists = [ADA, BEN].map(|owner| ids(&sessions, owner));
+        assert_eq!(lists, [ADA, BEN].map(|owner| if user == Some(owner) { vec![id] } else { vec![] }));
+    }
+    let other = sessions.create(of(ADA)).unwrap();
+    assert_eq!(sessions.end_others(&id).unwrap(), 1);
+    not_found(sessions.get(&other));
+    assert_eq!(sessions.end_all(&ADA), 1);
+    not_found(sessions.get(&id));
+    clock.advance(IDLE + SWEPT);
+    sessions.validate();
+}
+
 #[test]
 fn a_limit_for_owners_without_owners_is_an_error_of_the_builder() {
     let builder = SessionManager::<u32>::builder().max_per_owner(1, WhenCrowded::Refuse);
@@ -367,6 +415,85 @@ fn a_panic_in_a_listener_or_in_what_says_the_owner_leaves_all_whole() {
     sessions.validate();
     assert_eq!((sessions.end_all(&ADA), heard.load(Ordering::Relaxed)), (2, 2));
     sessions.validate();
+}
+
+/// An owner whose `Hash`, `Eq` or `Clone` panics when it is told to.
+#[derive(Debug)]
+struct Fragile(u32);
+
+static FRAGILE: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+fn may_break() {
+    let left = FRAGILE.load(Ordering::Relaxed);
+    if left != usize::MAX {
+        FRAGILE.store(left.wrapping_sub(1), Ordering::Relaxed);
+        assert!(left > 0, "broken");
+    }
+}
+
+impl std::hash::Hash for Fragile {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        may_break();
+        self.0.hash(state);
+    }
+}
+
+impl PartialEq for Fragile {
+    fn eq(&self, other: &Self) -> bool {
+        may_break();
+        self.0 == other.0
+    }
+}
+
+impl Eq for Fragile {}
+
+impl Clone for Fragile {
+    fn clone(&self) -> Self {
+        may_break();
+        Self(self.0)
+    }
+}
+
+/// Whichever of the calls on an owner panics: the index says what the cache says, each end is heard, and nothing is locked for ever.
+#[test]
+fn an_owner_that_panics_leaves_all_whole() {
+    for steps in 0.. {
+        let heard = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&heard);
+        let clock = ManualClock::new();
+        let sessions = SessionManager::builder()
+            .owner(|user: &u32| (*user != 0).then_some(Fragile(*user)))
+            .max_per_owner(2, WhenCrowded::EndOldest)
+            .on_end(move |_, _, _| _ = counted.fetch_add(1, Ordering::Relaxed))
+            .clock(clock.clone())
+            .build()
+            .unwrap();
+        let first = sessions.create(ADA).unwrap();
+        let second = sessions.create(BEN).unwrap();
+        let nobody = sessions.create(0).unwrap();
+        FRAGILE.store(steps, Ordering::Relaxed);
+        let broke = catch_unwind(AssertUnwindSafe(|| {
+            sessions.create(ADA).unwrap();
+            sessions.update(&first, BEN).unwrap();
+            sessions.modify(&nobody, |user| *user = ADA).unwrap();
+            let moved = sessions.rotate_with(&second, |user| *user = ADA).unwrap().0;
+            sessions.end_others(&moved).unwrap();
+            sessions.remove(&moved).unwrap();
+            sessions.end_all(&Fragile(BEN));
+        }));
+        FRAGILE.store(usize::MAX, Ordering::Relaxed);
+        sessions.validate();
+        let left = sessions.len();
+        let ended = heard.load(Ordering::Relaxed);
+        assert!([3, 4].contains(&(left + ended)), "{left} left, {ended} ended");
+        clock.advance(IDLE + SWEPT);
+        assert_eq!(heard.load(Ordering::Relaxed), left + ended);
+        sessions.validate();
+        if broke.is_ok() {
+            assert!(steps > 10, "only {steps} calls on the owner");
+            return;
+        }
+    }
 }
 
 /// What hears of an end finds the session gone, and may use the manager.

@@ -82,6 +82,19 @@ fn what_was_over_while_the_process_was_away_does_not_come_back() {
     assert_eq!(after.restore(&bytes[..], Duration::ZERO).unwrap(), 2, "as if no time had passed");
 }
 
+/// Into the manager that wrote it, a snapshot is not for. What it can know of a session that has moved on, it keeps.
+#[test]
+fn a_session_that_was_rotated_since_does_not_come_back_under_its_first_id() {
+    let (_clock, sessions) = manager();
+    let first = sessions.create("ada".to_string()).unwrap();
+    let bytes = written(&sessions);
+    let second = sessions.rotate(&first).unwrap();
+    let third = sessions.rotate(&second).unwrap();
+    assert_eq!(sessions.restore(&bytes[..], Duration::ZERO).unwrap(), 0);
+    assert!(sessions.get(&first).is_err() && sessions.get(&third).is_ok());
+    sessions.validate();
+}
+
 #[test]
 fn a_maximal_age_counts_on_across_processes() {
     for own in [false, true] {

@@ -66,7 +66,8 @@ fn main() -> ExitCode {
         }
     };
     let alone = plant_together(package, bugs, &mut report);
-    let field = Field::prepare(package, "planted-alone");
+    // The same tree: cargo takes two trees in one target folder for one package, and looks for changes in the one that it built last.
+    let field = Field::prepare(package);
     field.sow(package, |_, source| source);
     for bug in &alone {
         let began = Instant::now();
@@ -97,7 +98,7 @@ fn plant_together(
         return alone;
     }
     let began = Instant::now();
-    let field = Field::prepare(package, "planted-bugs");
+    let field = Field::prepare(package);
     field.sow(package, |name, source| weave(name, source, &together));
     let mut programs = Vec::new();
     for kind in [Kind::Slots, Kind::Epoch, Kind::Shuttle] {
@@ -344,11 +345,11 @@ struct Field {
 }
 
 impl Field {
-    fn prepare(package: &Path, name: &str) -> Self {
+    fn prepare(package: &Path) -> Self {
         let target =
             std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| package.join("target"), PathBuf::from);
         let target = std::path::absolute(target).expect("an absolute path");
-        Self { tree: target.join(name), target }
+        Self { tree: target.join("planted-bugs"), target }
     }
 
     /// Copies everything, sources as `change` makes them.

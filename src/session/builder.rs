@@ -9,10 +9,9 @@
 
 use super::cause::EndCause;
 use super::id::{RandomSource, SessionId};
-use super::index::{Most, WhenCrowded};
 use super::lifetime::{Lives, NoOpinion};
 use super::manager::SessionManager;
-use super::owners::{OwnerOf, Owners};
+use super::owners::{Most, OwnerOf, Owners, WhenCrowded};
 use super::seats::Seats;
 use super::shared::{OnEnd, Shared};
 use super::stats::Tally;
@@ -160,7 +159,7 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManagerBuilder<D, O> {
     /// |---|---|
     /// | `create`, `update`, `modify`, `touch`, `rotate`, `rotate_with`, `set_idle`, `get_and_touch`, `read_and_touch` | always |
     /// | `get`, `read` | with `reads_count` |
-    /// | `remaining`, `iter`, `retain`, `sessions_of`, `end_others`, `len`, `snapshot` | never |
+    /// | `set_max_age`, `remaining`, `iter`, `retain`, `sessions_of`, `end_others`, `len`, `snapshot` | never |
     ///
     /// With it no session can have an idle time of [its own](crate::Lifetime).
     ///
@@ -216,8 +215,12 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManagerBuilder<D, O> {
     ///
     /// # Concurrency
     ///
-    /// Of any number of sessions that are opened at once, no more than the limit come to live: each that has to end is ended before the other can be
-    /// found. Where a change of a session's owner is refused, or comes too late after a session was displaced for it, that one is gone all the same.
+    /// Of any number of sessions that are opened at once, no more than the limit come to live. A session that has to end for another is ended before the
+    /// other is stored. One that is displaced while its own call still runs (it is being opened, or becomes the owner's) is ended before that call
+    /// returns; until then it may be found beside the others. Where a change of a session's owner comes too late after another session was displaced for it, that one is gone
+    /// all the same.
+    ///
+    /// Where an owner has as many as he may, opening another takes time in proportion to that number, under the lock of the owner's part of the index.
     ///
     /// ```
     /// use tidewheel::{SessionError, SessionManager, WhenCrowded};

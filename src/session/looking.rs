@@ -146,7 +146,9 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
         }
         if let Some(owners) = &self.shared.owners {
             let guard = self.cache.read_guard();
-            let owned = guard.iter().filter_map(|(id, stored)| Some((*id, stored.owner.as_ref()?)));
+            let owned = guard.iter().filter_map(|(id, stored)| {
+                Some((*id, &stored.whose.as_ref().filter(|whose| whose.group.is_some())?.owner))
+            });
             let mut ids: HashMap<&O, Vec<SessionId>> = HashMap::new();
             owned.for_each(|(id, owner)| ids.entry(owner).or_default().push(id));
             for (owner, ids) in &ids {
@@ -154,7 +156,11 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
                 assert!(ids.iter().all(|id| listed.contains(id)), "a session that is not listed");
             }
             let owned: usize = ids.values().map(Vec::len).sum();
-            assert_eq!(owners.places(), owned, "places in the index, sessions with owners");
+            assert_eq!(
+                owners.figures(),
+                (owned, owned),
+                "places and tracks in the index, sessions with owners"
+            );
         }
     }
 }

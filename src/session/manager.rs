@@ -1,16 +1,15 @@
 //! The session manager: a cache under random ids, a limit on their number, and an error for every no.
 //!
 //! Each call is one call on the cache, so that what the cache does in one step (compare the deadline,
-//! swap the data) is one step here too. What gives a session an owner claims a place in the index around it (`index.rs`). It never looks at a
+//! swap the data) is one step here too. What gives a session an owner claims a place in the index around it (`owners/index.rs`). It never looks at a
 //! clock, and never holds a session's data beside the cache.
 
 use super::builder::SessionManagerBuilder;
 use super::cause::{EndCause, Leaving, during};
 use super::error::SessionError;
 use super::id::{RandomSource, SessionId};
-use super::index::Denied;
 use super::lifetime::Lifetime;
-use super::owners::Claims;
+use super::owners::{Arrival, Claims, Denied, Step};
 use super::shared::Shared;
 use super::stored::{NoOwner, SessionOwner, Stored};
 use crate::cache::Cache;
@@ -124,12 +123,13 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
     ///
     /// [`Full`](SessionError::Full) when there are as many sessions as
     /// [`max_sessions`](SessionManagerBuilder::max_sessions) allows;
-    /// [`NoRandomness`](SessionError::NoRandomness) when no id could be minted. In both cases nothing
+    /// [`OwnerFull`](SessionError::OwnerFull) when its owner has as many as he may, and others are refused;
+    /// [`NoRandomness`](SessionError::NoRandomness) when no id could be minted. In all of these cases nothing
     /// is created, and `data` is dropped.
     ///
     /// # Complexity
     ///
-    /// Constant, and one request to the operating system.
+    /// Constant, and one request to the operating system. Of an owner who has as many sessions as he may: O(n log n) in these.
     ///
     /// ```
     /// # use tidewheel::SessionManager;
@@ -169,8 +169,9 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
         };
         let id = self.mint()?;
         let mut claims = Claims::none(self);
-        let stored =
-            self.owned(&mut claims, (None, id), None, data).map_err(|denied| self.denied(&id, denied))?;
+        let step = Step { from: id, to: id, before: None, is_compared: false, arrival: Arrival::New };
+        let whose = claims.add(&step, &data).map_err(|denied| self.denied(&id, denied))?;
+        let stored = Stored { data, whose };
         // Not `insert`: a repeated id must not put one user's data into another's session.
         if self.cache.try_insert_until(id, stored, idle, end).is_err() {
             return Err(repeated());
@@ -229,9 +230,18 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
     /// ```
     pub fn update(&self, id: &SessionId, data: D) -> Result<(), SessionError> {
         let mut claims = Claims::none(self);
-        let stored =
-            self.owned(&mut claims, (None, *id), None, data).map_err(|denied| self.denied(id, denied))?;
-        self.cache.replace(id, stored).map_err(|_| SessionError::NotFound)
+        let whose = match &self.shared.owners {
+            None => None,
+            Some(_) => {
+                // Nobody's session ends for one that is gone.
+                let before = self.cache.peek_with(id, |stored| stored.whose.clone());
+                let before = before.ok_or(SessionError::NotFound)?;
+                let (before, arrival) = (before.as_ref(), Arrival::New);
+                let step = Step { from: *id, to: *id, before, is_compared: false, arrival };
+                claims.add(&step, &data).map_err(|denied| self.denied(id, denied))?
+            }
+        };
+        self.cache.replace(id, Stored { data, whose }).map_err(|_| SessionError::NotFound)
     }
 
     /// Restarts a session's idle time and leaves its data alone.
@@ -335,9 +345,10 @@ impl<D: Clone + Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
         let changed = self.cache.try_update_with(id, |old| {
             let mut data = old.data.clone();
             let result = change(&mut data);
-            let stored =
-                self.owned(&mut claims, (None, *id), Some(old), data).map_err(|no| denied = Some(no));
-            Some((stored.ok()?, result))
+            let before = old.whose.as_ref();
+            let step = Step { from: *id, to: *id, before, is_compared: true, arrival: Arrival::New };
+            let whose = claims.renew(&step, &data).map_err(|no| denied = Some(no)).ok()?;
+            Some((Stored { data, whose }, result))
         });
         changed.ok_or_else(|| self.refusal(id, denied))
     }
@@ -462,10 +473,10 @@ impl<D: Clone + Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
             self.cache.try_rename_with(id, new, |old| {
                 let mut data = old.data.clone();
                 let result = change(&mut data);
-                let stored = self
-                    .owned(&mut claims, (Some(*id), new), Some(old), data)
-                    .map_err(|no| denied = Some(no));
-                Some((stored.ok()?, result))
+                let before = old.whose.as_ref();
+                let step = Step { from: *id, to: new, before, is_compared: true, arrival: Arrival::New };
+                let whose = claims.renew(&step, &data).map_err(|no| denied = Some(no)).ok()?;
+                Some((Stored { data, whose }, result))
             })
         });
         let result = moved.ok_or_else(|| self.refusal(id, denied))?;

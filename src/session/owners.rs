@@ -1,18 +1,31 @@
 //! Sessions by their owners: what a manager keeps of them, and what it does with all sessions of one.
 //!
-//! The index says which ids to look at, the cache says what is there. Nothing here runs under the index's lock but looks at
-//! the cache; see `index.rs` for why the two agree.
+//! The index says where to look, the cache says what is there. Nothing here runs under the index's locks but looks at
+//! the cache; see `owners/index.rs` for why the two agree.
+
+mod claims;
+mod groups;
+mod index;
+mod limit;
+mod stripes;
+mod tracks;
+
+pub(super) use claims::{Claims, Step};
+pub(super) use groups::GroupId;
+pub(super) use index::{Arrival, Denied};
+pub(super) use limit::Most;
+pub use limit::WhenCrowded;
 
 use super::cause::{EndCause, Leaving, during};
 use super::error::SessionError;
 use super::id::SessionId;
-use super::index::{Arrival, Denied, Index, Most};
 use super::manager::SessionManager;
-use super::stored::{SessionOwner, Stored};
+use super::stored::{SessionOwner, Stored, Whose};
 use crate::RandomState;
 use crate::cache::Cache;
 use crate::process::fork;
 use crate::sync::{Arc, Weak};
+use index::Index;
 use std::fmt;
 use std::time::Duration;
 
@@ -34,79 +47,38 @@ impl<D: Send + Sync + 'static, O: SessionOwner> Owners<D, O> {
     }
 
     /// Whose a session with this data is. The user's code.
-    pub(super) fn of(&self, data: &D) -> Option<O> {
+    fn of(&self, data: &D) -> Option<O> {
         (self.of)(data)
     }
 
-    /// After data with this owner was taken away from under an id.
-    pub(super) fn hear(&self, cache: &Cache<SessionId, Stored<D, O>>, owner: &O, id: SessionId) {
+    /// After data was taken away from under an id.
+    pub(super) fn hear(&self, cache: &Cache<SessionId, Stored<D, O>>, whose: &Whose<O>, id: &SessionId) {
+        let Some(group) = whose.group else { return };
         // Most often other data of the same owner has taken its place. What goes later is heard of later.
-        if !has(cache, &id, owner) {
-            self.index.hear(owner, id, || has(cache, &id, owner));
+        if !has(cache, id, group) {
+            self.index.look(group, whose.origin, |id| has(cache, id, group));
         }
     }
 
-    pub(super) fn places(&self) -> usize {
-        self.index.len()
+    /// Whether this is, or was, the first id of a session that has an owner.
+    #[cfg_attr(not(feature = "serde"), allow(dead_code, reason = "nothing is restored"))]
+    pub(super) fn knows(&self, id: SessionId) -> bool {
+        self.index.tracks.is_tracked(id)
+    }
+
+    /// How many places there are, and how many tracks.
+    pub(super) fn figures(&self) -> (usize, usize) {
+        (self.index.len(), self.index.tracks.len())
     }
 }
 
-/// Whether a session can be found with this owner. Takes no lock.
+/// Whether a session can be found in an owner's group. Takes no lock, and runs no code of the user's.
 fn has<D: Send + Sync + 'static, O: SessionOwner>(
     cache: &Cache<SessionId, Stored<D, O>>,
     id: &SessionId,
-    owner: &O,
+    group: GroupId,
 ) -> bool {
-    cache.peek_with(id, |stored| stored.owner.as_ref() == Some(owner)).unwrap_or(false)
-}
-
-/// The places that a call has claimed. Released when it is done, or panics.
-pub(super) struct Claims<'m, D: Send + Sync + 'static, O: SessionOwner> {
-    sessions: &'m SessionManager<D, O>,
-    made: Vec<(O, SessionId)>,
-}
-
-impl<'m, D: Send + Sync + 'static, O: SessionOwner> Claims<'m, D, O> {
-    pub(super) fn none(sessions: &'m SessionManager<D, O>) -> Self {
-        Self { sessions, made: Vec::new() }
-    }
-
-    /// As `claim`, for a closure that may run again, and claims once.
-    pub(super) fn add(&mut self, owner: &O, id: SessionId, arrival: Arrival) -> Result<(), Denied> {
-        if self.made.iter().any(|(other, place)| *place == id && other == owner) {
-            return Ok(());
-        }
-        self.claim(owner, id, arrival)
-    }
-
-    /// Before data is stored under an id with an owner. Ends what has to end for it. Not to be called with a lock.
-    pub(super) fn claim(&mut self, owner: &O, id: SessionId, arrival: Arrival) -> Result<(), Denied> {
-        let Some(owners) = &self.sessions.shared.owners else { return Ok(()) };
-        // Before the claim: what is claimed is released.
-        self.made.reserve(1);
-        let mine = owner.clone();
-        let cache = &self.sessions.cache;
-        let claimed = owners.index.claim(owner, id, arrival, |id| has(cache, id, owner))?;
-        if claimed.made {
-            self.made.push((mine, id));
-        }
-        for id in claimed.displaced {
-            self.sessions.end(&id, EndCause::Displaced);
-        }
-        Ok(())
-    }
-}
-
-impl<D: Send + Sync + 'static, O: SessionOwner> Drop for Claims<'_, D, O> {
-    fn drop(&mut self) {
-        let Some(owners) = &self.sessions.shared.owners else { return };
-        let cache = &self.sessions.cache;
-        for (owner, id) in self.made.drain(..) {
-            if let Some(cause) = owners.index.release(&owner, id, || has(cache, &id, &owner)) {
-                self.sessions.end(&id, cause);
-            }
-        }
-    }
+    cache.peek_with(id, |stored| stored.group() == Some(group)).unwrap_or(false)
 }
 
 /// One of an owner's sessions, as it was when it was looked at. Made by [`SessionManager::sessions_of`].
@@ -201,12 +173,14 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
     #[must_use]
     pub fn sessions_of(&self, owner: &O) -> Vec<SessionInfo> {
         let Some(owners) = &self.shared.owners else { return Vec::new() };
+        let Some((group, origins)) = owners.index.list(owner) else { return Vec::new() };
         let look = |id| {
             let guard = self.cache.read_guard();
-            let entry = guard.entry(&id).filter(|entry| entry.value().owner.as_ref() == Some(owner))?;
+            let entry = guard.entry(&id).filter(|entry| entry.value().group() == Some(group))?;
             Some(SessionInfo { id, age: entry.age(), remaining: entry.remaining_ttl() })
         };
-        owners.index.list(owner).into_iter().filter_map(look).collect()
+        let find = |origin| owners.index.tracks.ids(origin).into_iter().find_map(look);
+        origins.into_iter().filter_map(find).collect()
     }
 
     /// Ends all sessions of an owner: "log out everywhere", for a changed password or a stolen laptop. How many there were.
@@ -219,7 +193,8 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
     ///
     /// Every session that was the owner's when it began is ended when it returns, under whatever id it is by then and whosever it has become
     /// meanwhile. One that is created, or becomes his, meanwhile, may live or end; one that does so after it returned lives. A session that is
-    /// rotated at that moment ends before `rotate` returns; until then [`iter`](Self::iter) may meet it, under an id that nobody has been given.
+    /// rotated at that moment ends before `rotate` returns; until then [`iter`](Self::iter) and [`snapshot`](Self::snapshot) may meet it, under an id that nobody
+    /// has been given. Takes the lock of the owner's part of the index, and each session's locks one after the other.
     ///
     /// ```
     /// use tidewheel::SessionManager;
@@ -234,8 +209,7 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
     /// ```
     pub fn end_all(&self, owner: &O) -> usize {
         let Some(owners) = &self.shared.owners else { return 0 };
-        let doomed = owners.index.doom(owner, None, EndCause::AllEnded).unwrap_or_default();
-        self.end_each(&doomed)
+        self.end_each(owners.index.end_all(owner, EndCause::AllEnded))
     }
 
     /// Ends all sessions of an owner but this one: "log out all other devices". How many there were. A session that belongs to nobody has no others.
@@ -261,63 +235,22 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
     /// ```
     pub fn end_others(&self, id: &SessionId) -> Result<usize, SessionError> {
         loop {
-            let owner =
-                self.cache.peek_with(id, |stored| stored.owner.clone()).ok_or(SessionError::NotFound)?;
-            let (Some(owner), Some(owners)) = (owner, &self.shared.owners) else { return Ok(0) };
-            if let Some(doomed) = owners.index.doom(&owner, Some(*id), EndCause::AllEnded) {
-                return Ok(self.end_each(&doomed));
+            let whose = self.cache.peek_with(id, |stored| stored.whose.as_ref().map(Whose::place));
+            let place = whose.ok_or(SessionError::NotFound)?.flatten();
+            let (Some((group, origin)), Some(owners)) = (place, &self.shared.owners) else { return Ok(0) };
+            if let Some(endings) = owners.index.end_others(group, origin, EndCause::AllEnded) {
+                return Ok(self.end_each(endings));
             }
             // It is being ended, or has become somebody else's. In the first case whoever does it is not done.
-            if owners.index.is_doomed(&owner, *id) {
-                self.end(id, EndCause::AllEnded);
+            if let Some(cause) = owners.index.tracks.ended(origin) {
+                self.end(id, cause);
             }
         }
-    }
-
-    fn end_each(&self, ids: &[SessionId]) -> usize {
-        ids.iter().filter(|id| self.end(id, EndCause::AllEnded)).count()
     }
 
     /// Ends a session; whether there was one.
-    pub(super) fn end(&self, id: &SessionId, cause: EndCause) -> bool {
+    fn end(&self, id: &SessionId, cause: EndCause) -> bool {
         during(Leaving::End(cause), || self.cache.invalidate(id))
-    }
-
-    /// What is to be stored under an id in the place of what is there, or beside it under another id: claims what has to be claimed.
-    pub(super) fn owned(
-        &self,
-        claims: &mut Claims<'_, D, O>,
-        (old_id, id): (Option<SessionId>, SessionId),
-        old: Option<&Stored<D, O>>,
-        data: D,
-    ) -> Result<Stored<D, O>, Denied> {
-        let Some(owners) = &self.shared.owners else { return Ok(Stored { data, owner: None }) };
-        let owner = owners.of(&data);
-        let before = old.and_then(|old| old.owner.as_ref());
-        // Whosever it was, he may end it while it moves.
-        if let (Some(before), Some(old_id)) = (before, old_id) {
-            claims.add(before, id, Arrival::From(old_id))?;
-        }
-        if let Some(owner) = &owner {
-            if before != Some(owner) {
-                claims.add(owner, id, Arrival::New)?;
-            }
-        }
-        Ok(Stored { data, owner })
-    }
-
-    /// What the caller is told. A session that is being ended is ended.
-    pub(super) fn denied(&self, id: &SessionId, denied: Denied) -> SessionError {
-        match denied {
-            Denied::Doomed(cause) => {
-                self.end(id, cause);
-                SessionError::NotFound
-            }
-            Denied::Crowded { max } => {
-                self.refused();
-                SessionError::OwnerFull { max }
-            }
-        }
     }
 }
 

@@ -3,9 +3,8 @@
 //! The cache does it; what is added is that a session comes back with its owner and its seat, or not at all.
 
 use super::id::SessionId;
-use super::index::Arrival;
 use super::manager::SessionManager;
-use super::owners::Claims;
+use super::owners::{Arrival, Claims, Owners, Step};
 use super::seats::Seat;
 use super::stored::{SessionOwner, Stored};
 use crate::snapshot::{RestoreError, SnapshotError};
@@ -77,7 +76,8 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
     /// it, since monotonic clocks say nothing across processes. A file's time of change tells it, if the wall clock is right. With `Duration::ZERO` the time between
     /// does not count, and a session lives longer than it was promised to.
     ///
-    /// - **What is there already stays**: a session that was restored before, or lives, is newer than a snapshot.
+    /// - **What is there already stays**: a session that was restored before, or lives, is newer than a snapshot. Restore into a manager that is new, all the same:
+    ///   in the one that wrote it, a session comes back that was logged out since, and one that was rotated since may come back under the id that it had then.
     /// - **Limits**: with [`max_sessions`](crate::SessionManagerBuilder::max_sessions), the oldest come back for whom there is room, and the
     ///   others do not. [`max_per_owner`](crate::SessionManagerBuilder::max_per_owner) keeps nobody out: it counts again from the next session on that is opened.
     /// - **Times**: as [`Cache::restore`](crate::Cache::restore) has them.
@@ -106,17 +106,17 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
         let mut seats = Vec::new();
         let mut claims = Claims::none(self);
         let adopt = |id: &SessionId, data: D| {
-            if self.cache.contains_key(id) {
+            // There already, or moved to another id since it was written down.
+            let knows = |owners: &Owners<D, O>| owners.knows(*id);
+            if self.cache.contains_key(id) || self.shared.owners.as_ref().is_some_and(knows) {
                 return None;
             }
-            let owner = self.shared.owners.as_ref().and_then(|owners| owners.of(&data));
             if let Some(limit) = &self.shared.seats {
                 seats.push(limit.take()?);
             }
-            if let Some(owner) = &owner {
-                claims.claim(owner, *id, Arrival::Back).ok()?;
-            }
-            Some(Stored { data, owner })
+            let step = Step { from: *id, to: *id, before: None, is_compared: false, arrival: Arrival::Back };
+            let whose = claims.add(&step, &data).ok()?;
+            Some(Stored { data, whose })
         };
         let count = self.cache.restore_as(reader, away, adopt)?;
         // The rest of them is given back.

@@ -1,7 +1,9 @@
 //! What the cache holds under a session's id, and who a session may belong to.
 //!
-//! Knows neither the cache nor the index of owners.
+//! Knows neither the cache nor what the index of owners does with it.
 
+use super::id::SessionId;
+use super::owners::GroupId;
 use std::hash::Hash;
 
 /// Whoever sessions belong to: what `SessionManagerBuilder::owner` makes of a session's data, such as the number of a user. Every type that
@@ -33,7 +35,36 @@ pub enum NoOwner {}
 #[derive(Clone)]
 pub(super) struct Stored<D, O> {
     pub(super) data: D,
-    pub(super) owner: Option<O>,
+    pub(super) whose: Option<Whose<O>>,
+}
+
+/// Whose a session is, or was.
+#[derive(Clone)]
+pub(super) struct Whose<O> {
+    /// Who it belongs to, or who it belonged to last.
+    pub(super) owner: O,
+    /// The id under which it first had an owner.
+    pub(super) origin: SessionId,
+    /// The owner's sessions in the index; `None` if it belongs to nobody any more.
+    pub(super) group: Option<GroupId>,
+}
+
+impl<D, O> Stored<D, O> {
+    pub(super) fn group(&self) -> Option<GroupId> {
+        self.whose.as_ref()?.group
+    }
+}
+
+impl<O> Whose<O> {
+    /// The same session, when it belongs to nobody any more.
+    pub(super) fn former(self) -> Self {
+        Self { group: None, ..self }
+    }
+
+    /// Its place, if it belongs to somebody.
+    pub(super) fn place(&self) -> Option<(GroupId, SessionId)> {
+        Some((self.group?, self.origin))
+    }
 }
 
 #[cfg(all(test, not(tidewheel_loom)))]

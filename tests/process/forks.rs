@@ -3,11 +3,11 @@
 use crate::child;
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
-use tidewheel::{Cache, ManualClock, Reaper, SessionManager};
+use tidewheel::{Cache, EndCause, ManualClock, Reaper, SessionManager, WhenCrowded};
 
 /// How a process came to be.
 #[derive(Clone, Copy)]
@@ -182,6 +182,50 @@ fn a_child_has_the_index_of_owners_that_was_written_to_at_the_fork() {
             });
         }
         drop(writers);
+        sessions.validate();
+    });
+}
+
+/// A thread is opening a session at the fork, and another is ended for it: in the child nobody is. So the owner has the sessions that
+/// can be found there, and no others are counted.
+#[test]
+fn a_child_does_not_count_the_session_that_was_being_opened_at_the_fork() {
+    alone("a_child_does_not_count_the_session_that_was_being_opened_at_the_fork", || {
+        let (in_the_middle, go_on) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+        let (reached, waits) = (Arc::clone(&in_the_middle), Arc::clone(&go_on));
+        let parent = std::process::id();
+        let sessions = SessionManager::builder()
+            .idle(Duration::from_secs(600))
+            .owner(|user: &u64| Some(*user))
+            .max_per_owner(2, WhenCrowded::EndOldest)
+            .on_end(move |_, _, cause| {
+                if cause == EndCause::Displaced && std::process::id() == parent {
+                    reached.wait();
+                    waits.wait();
+                }
+            })
+            .build()
+            .unwrap();
+        sessions.create(1).unwrap();
+        let second = sessions.create(1).unwrap();
+        let opener = {
+            let sessions = sessions.clone();
+            std::thread::spawn(move || sessions.create(1).unwrap())
+        };
+        in_the_middle.wait();
+        in_a_child("opening sessions", Way::Fork, || {
+            let ids = |sessions: &SessionManager<u64, u64>| {
+                sessions.sessions_of(&1).iter().map(|info| info.id()).collect::<Vec<_>>()
+            };
+            assert_eq!(ids(&sessions), [second]);
+            let third = sessions.create(1).unwrap();
+            assert_eq!(ids(&sessions), [second, third], "one was displaced for a session that does not come");
+            let fourth = sessions.create(1).unwrap();
+            assert_eq!(ids(&sessions), [third, fourth]);
+            sessions.validate();
+        });
+        go_on.wait();
+        opener.join().unwrap();
         sessions.validate();
     });
 }

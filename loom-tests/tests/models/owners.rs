@@ -232,3 +232,157 @@ fn create_against_create_where_one_is_allowed() {
         model.end(1, 1);
     });
 }
+
+/// Two sessions for an owner who may have one, and has it: whoever has opened his finds that one ended, whichever of the two ended it.
+#[test]
+fn create_against_create_where_one_is_there() {
+    explore(|| {
+        let model = Model::build(|builder| builder.max_per_owner(1, WhenCrowded::EndOldest));
+        let before = model.sessions.create(ADA).unwrap();
+        let other = spawn(&model, |model| model.sessions.create(ADA).unwrap());
+        model.sessions.create(ADA).unwrap();
+        assert!(model.sessions.get(&before).is_err(), "one too many can be found");
+        other.join().unwrap();
+        model.end(1, 2);
+    });
+}
+
+/// Two sessions for an owner who may have one, and is refused others: one is opened, and it stays.
+#[test]
+fn create_against_create_where_others_are_refused() {
+    explore(|| {
+        let model = Model::build(|builder| builder.max_per_owner(1, WhenCrowded::Refuse));
+        let other = spawn(&model, |model| model.sessions.create(ADA).is_ok());
+        let mine = model.sessions.create(ADA).is_ok();
+        assert!(mine != other.join().unwrap(), "one of two is opened");
+        model.end(1, 0);
+    });
+}
+
+/// A session is rotated while another is asked for, for an owner who may have one and is refused others: wherever it is, it is there.
+#[test]
+fn rotate_and_create_where_others_are_refused() {
+    explore(|| {
+        let model = Model::build(|builder| builder.max_per_owner(1, WhenCrowded::Refuse));
+        let id = model.sessions.create(ADA).unwrap();
+        let rotator = spawn(&model, move |model| model.sessions.rotate(&id).unwrap());
+        assert!(model.sessions.create(ADA).is_err(), "one too many");
+        let new = rotator.join().unwrap();
+        assert_eq!(model.list(ADA), [new]);
+        model.end(1, 0);
+    });
+}
+
+/// Two log-ins with one session, for an owner who may have one: they are one session, so one comes through, and is not displaced by the other.
+#[test]
+fn login_against_login_where_one_is_allowed() {
+    explore(|| {
+        let model = Model::build(|builder| builder.max_per_owner(1, WhenCrowded::EndOldest));
+        let id = model.sessions.create(NOBODY).unwrap();
+        let login = move |model: &Model| model.sessions.rotate_with(&id, |user| *user = ADA).is_ok();
+        let other = spawn(&model, move |model| login(&model));
+        let mine = login(&model);
+        assert!(mine != other.join().unwrap());
+        assert_eq!(model.list(ADA).len(), 1);
+        model.end(1, 0);
+    });
+}
+
+/// A log-in that moves the session, beside one that does not: the session is its user's once, and the end of all ends it, wherever it is.
+#[test]
+fn login_against_login_and_end_all() {
+    explore(|| {
+        let model = Model::new();
+        let id = model.sessions.create(NOBODY).unwrap();
+        let other = spawn(&model, move |model| model.sessions.rotate_with(&id, |user| *user = ADA).ok());
+        let mine = model.sessions.modify(&id, |user| *user = ADA).is_ok();
+        model.sessions.end_all(&ADA);
+        assert!(model.sessions.get(&id).is_err_and(|_| mine) || !mine);
+        let new = other.join().unwrap().map(|(new, ())| new);
+        let lives = new.is_some_and(|new| model.sessions.get(&new).is_ok());
+        assert!(!(mine && lives), "it was hers, and lives on");
+        assert_eq!(model.list(ADA).len(), usize::from(lives));
+        model.end(usize::from(lives), usize::from(!lives));
+    });
+}
+
+/// A session is rotated twice at once, and another is opened: what moves counts once.
+#[test]
+fn rotate_and_rotate_against_the_limit() {
+    explore(|| {
+        let model = Model::build(|builder| builder.max_per_owner(2, WhenCrowded::EndOldest));
+        let id = model.sessions.create(ADA).unwrap();
+        let rotate = move |model: Model| model.sessions.rotate(&id).is_ok();
+        let (first, second) = (spawn(&model, rotate), spawn(&model, rotate));
+        model.sessions.create(ADA).unwrap();
+        assert!(first.join().unwrap() != second.join().unwrap());
+        assert_eq!(model.list(ADA).len(), 2);
+        model.end(2, 0);
+    });
+}
+
+/// All of Ada's sessions are being ended, of which the first is gone. The other becomes somebody's, and gets another id: it ends all the same.
+fn a_session_that_is_being_ended(user_after: u8) {
+    explore(move || {
+        let model = Model::new();
+        let first = model.sessions.create(ADA).unwrap();
+        let second = model.sessions.create(ADA).unwrap();
+        let other = spawn(&model, move |model| {
+            let has_begun = model.sessions.get(&first).is_err();
+            let _ = model.sessions.modify(&second, |user| *user = user_after);
+            let new = model.sessions.rotate(&second).ok()?;
+            let lives = model.sessions.get(&new).is_ok();
+            assert!(!(has_begun && lives), "it was hers when the end began, and lives on");
+            lives.then_some(new)
+        });
+        model.sessions.end_all(&ADA);
+        let lives = other.join().unwrap();
+        let found = lives.is_some_and(|new| model.sessions.get(&new).is_ok());
+        assert_eq!(lives.is_some(), found, "an end came late");
+        model.end(usize::from(found), 2 - usize::from(found));
+    });
+}
+
+#[test]
+fn a_session_that_is_being_ended_becomes_another_owners_and_moves() {
+    a_session_that_is_being_ended(BEN);
+}
+
+#[test]
+fn a_session_that_is_being_ended_becomes_nobodys_and_moves() {
+    a_session_that_is_being_ended(NOBODY);
+}
+
+/// Who ends all others while the session that stays is rotated twice, and written: it stays.
+#[test]
+fn rotations_and_an_update_against_end_others() {
+    explore(|| {
+        let model = Model::new();
+        let kept = model.sessions.create(ADA).unwrap();
+        let mover = spawn(&model, move |model| {
+            let second = model.sessions.rotate(&kept).unwrap();
+            model.sessions.update(&second, ADA).unwrap();
+            model.sessions.rotate(&second).unwrap()
+        });
+        let ended = model.sessions.end_others(&kept).unwrap_or(0);
+        let new = mover.join().unwrap();
+        assert!(model.sessions.get(&new).is_ok(), "the one that is to stay has ended");
+        assert_eq!((ended, model.list(ADA)), (0, vec![new]));
+        model.end(1, 0);
+    });
+}
+
+/// Two who each end all others: one of the two stays.
+#[test]
+fn end_others_against_end_others() {
+    explore(|| {
+        let model = Model::new();
+        let (first, second) = (model.sessions.create(ADA).unwrap(), model.sessions.create(ADA).unwrap());
+        let other = spawn(&model, move |model| model.sessions.end_others(&second).is_ok());
+        let mine = model.sessions.end_others(&first).is_ok();
+        assert!(mine != other.join().unwrap());
+        let stays = if mine { first } else { second };
+        assert_eq!(model.list(ADA), [stays]);
+        model.end(1, 1);
+    });
+}

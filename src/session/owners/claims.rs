@@ -1,0 +1,152 @@
+//! What a call claims in the index before it stores a session, and sees to when it has.
+
+use super::groups::GroupId;
+use super::index::{Arrival, Denied, Ending};
+use super::tracks::Doomed;
+use super::{Owners, has};
+use crate::session::id::SessionId;
+use crate::session::manager::SessionManager;
+use crate::session::stored::{SessionOwner, Whose};
+
+/// A session that is about to be stored: where it was, and where it will be.
+pub(in crate::session) struct Step<'a, O> {
+    pub(in crate::session) from: SessionId,
+    pub(in crate::session) to: SessionId,
+    /// Whose it was when it was looked at.
+    pub(in crate::session) before: Option<&'a Whose<O>>,
+    /// It is stored only in place of what was looked at.
+    pub(in crate::session) is_compared: bool,
+    pub(in crate::session) arrival: Arrival,
+}
+
+/// One session's claims.
+struct Claim {
+    origin: SessionId,
+    ids: [SessionId; 2],
+    /// The owners in whose groups a place is claimed: the one before, and the one after.
+    groups: [Option<GroupId>; 2],
+}
+
+/// The claims of a call. Released when it is done, or panics.
+pub(in crate::session) struct Claims<'m, D: Send + Sync + 'static, O: SessionOwner> {
+    sessions: &'m SessionManager<D, O>,
+    made: Vec<Claim>,
+}
+
+impl<'m, D: Send + Sync + 'static, O: SessionOwner> Claims<'m, D, O> {
+    pub(in crate::session) fn none(sessions: &'m SessionManager<D, O>) -> Self {
+        Self { sessions, made: Vec::new() }
+    }
+
+    /// As `add`, for a call that makes up its mind anew each time: what it claimed before is released.
+    pub(in crate::session) fn renew(
+        &mut self,
+        step: &Step<'_, O>,
+        data: &D,
+    ) -> Result<Option<Whose<O>>, Denied> {
+        self.release();
+        self.add(step, data)
+    }
+
+    /// Before data is stored: claims what has to be claimed, ends what has to end for it, and says whose the session is then. Not to be
+    /// called with a lock.
+    pub(in crate::session) fn add(
+        &mut self,
+        step: &Step<'_, O>,
+        data: &D,
+    ) -> Result<Option<Whose<O>>, Denied> {
+        let Some(owners) = &self.sessions.shared.owners else { return Ok(None) };
+        let owner = owners.of(data);
+        let origin = step.before.map_or(step.from, |whose| whose.origin);
+        let same = step.before.filter(|whose| whose.group.is_some() && Some(&whose.owner) == owner.as_ref());
+        let moves = step.from != step.to;
+        if !moves && (owner.is_none() || (same.is_some() && step.is_compared)) {
+            return Ok(same.cloned().or_else(|| step.before.cloned().map(Whose::former)));
+        }
+        // Before the claims: what is claimed is released.
+        self.made.reserve(1);
+        // (T1) What goes on as nobody's, and always was, has another origin under another id.
+        let to = if owner.is_none() && step.before.is_none() { step.from } else { step.to };
+        if !owners.index.tracks.hold(origin, [step.from, to], owner.is_some()).map_err(Denied::Ending)? {
+            return Ok(step.before.cloned().map(Whose::former));
+        }
+        let at = self.made.len();
+        self.made.push(Claim { origin, ids: [step.from, step.to], groups: [None; 2] });
+        // Whosever it was, he may end it while it moves.
+        let before = step.before.and_then(|whose| whose.group).filter(|_| moves);
+        self.made[at].groups[0] = before.filter(|group| owners.index.claim_again(*group, origin));
+        match (owner, same) {
+            (None, _) => Ok(step.before.cloned().map(Whose::former)),
+            (Some(_), Some(same)) if step.is_compared => Ok(Some(same.clone())),
+            (Some(owner), _) => {
+                let group = self.join(owners, &owner, origin, step.arrival, at)?;
+                Ok(Some(Whose { owner, origin, group: Some(group) }))
+            }
+        }
+    }
+
+    fn join(
+        &mut self,
+        owners: &Owners<D, O>,
+        owner: &O,
+        origin: SessionId,
+        arrival: Arrival,
+        at: usize,
+    ) -> Result<GroupId, Denied> {
+        let cache = &self.sessions.cache;
+        let claimed = owners.index.claim(owner, origin, arrival, |id, group| has(cache, id, group))?;
+        self.made[at].groups[1] = Some(claimed.group);
+        self.sessions.end_each(claimed.displaced);
+        Ok(claimed.group)
+    }
+
+    fn release(&mut self) {
+        let Some(owners) = &self.sessions.shared.owners else { return };
+        let cache = &self.sessions.cache;
+        for Claim { origin, ids, groups } in self.made.drain(..) {
+            for group in groups.into_iter().flatten() {
+                owners.index.release(group, origin, |id| has(cache, id, group));
+            }
+            let doomed = owners.index.tracks.leave(origin, ids, |id| cache.contains_key(id));
+            if let Some(Doomed { ids: tracked, cause }) = doomed {
+                tracked.iter().chain(&ids).for_each(|id| _ = self.sessions.end(id, cause));
+                owners.index.tracks.release(origin);
+            }
+        }
+    }
+}
+
+impl<D: Send + Sync + 'static, O: SessionOwner> Drop for Claims<'_, D, O> {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
+    /// Ends these sessions; how many there were.
+    pub(super) fn end_each(&self, endings: Vec<Ending>) -> usize {
+        let Some(owners) = &self.shared.owners else { return 0 };
+        let end = |ending: &Ending| {
+            let Doomed { ids, cause } = &ending.doomed;
+            // Under all of them: it may be moving from one to another.
+            let was_there = ids.iter().filter(|id| self.end(id, *cause)).count() > 0;
+            owners.index.ended(ending, |id| has(&self.cache, id, ending.group));
+            was_there
+        };
+        endings.iter().filter(|ending| end(ending)).count()
+    }
+
+    /// What the caller is told. A session that is being ended is ended.
+    pub(in crate::session) fn denied(&self, id: &SessionId, denied: Denied) -> crate::SessionError {
+        match denied {
+            Denied::Ending(cause) => {
+                self.end(id, cause);
+                crate::SessionError::NotFound
+            }
+            Denied::Crowded { max } => {
+                self.refused();
+                crate::SessionError::OwnerFull { max }
+            }
+        }
+    }
+}

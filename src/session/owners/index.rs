@@ -1,0 +1,278 @@
+//! Which sessions are whose: an index beside the cache, that no interleaving leaves wrong.
+//!
+//! Knows owners, origins and ids. It never knows a session's data nor the cache: whether a session is there, and whose it is, it asks, under its own
+//! locks, and the answer takes no lock and runs no code of the user's. The locks of the groups are taken before those of the tracks.
+//!
+//! # Why it is right
+//!
+//! A *place* is a session in the group of an owner. The cache is the truth; a place is a promise about it. (For what is promised of a session
+//! that moves, see `tracks.rs`.)
+//!
+//! - **(O1)** While a session can be found with an owner, the place is there. Who stores data that gives a session an owner *claims* the place
+//!   before, and releases it after. (Data that takes the place of other data of the same owner, in one step and under one id, needs no claim.)
+//! - **(O2)** A place goes only when nobody claims it and the session, looked at under the lock, is not there with that owner. So who
+//!   stores first and releases then is seen by the look, or sees to a look himself.
+//! - **(O3)** Whoever takes data with an owner away (ends it, replaces it, sweeps it) has the place looked at afterwards. So no place stays
+//!   for longer than what it is about.
+//! - **(O4)** Who ends an owner's sessions ends the tracks of all of them in one critical section of the group, and then each session. A place stays until its session is
+//!   gone, so that nobody takes it for ended before that.
+
+use super::groups::{Group, GroupId, Groups};
+use super::limit::{Most, WhenCrowded};
+use super::stripes::Stripes;
+use super::tracks::{Doomed, Tracks};
+use crate::RandomState;
+use crate::process::fork::{Heir, Held, Kept};
+use crate::session::cause::EndCause;
+use crate::session::id::SessionId;
+use crate::session::stored::SessionOwner;
+use crate::sync::{Alarm, Arc};
+use std::fmt;
+use std::hash::BuildHasher;
+
+/// How a session becomes an owner's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::session) enum Arrival {
+    /// The owner has one more.
+    New,
+    /// It was his already when it was written down.
+    #[cfg_attr(not(feature = "serde"), allow(dead_code, reason = "nothing is restored"))]
+    Back,
+}
+
+/// Why a place cannot be claimed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::session) enum Denied {
+    /// The session is being ended, for this reason.
+    Ending(EndCause),
+    /// The owner has as many as he may.
+    Crowded { max: usize },
+}
+
+/// A claimed place, and the sessions that have to end before another is stored there.
+#[derive(Debug)]
+pub(super) struct Claimed {
+    pub(super) group: GroupId,
+    pub(super) displaced: Vec<Ending>,
+}
+
+/// A session that its owner wants to have ended. Its track is held until [`Index::ended`].
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) origin: SessionId,
+    pub(super) group: GroupId,
+    pub(super) doomed: Doomed,
+}
+
+pub(super) struct Index<O> {
+    groups: Stripes<Groups<O>>,
+    pub(super) tracks: Tracks,
+    hasher: RandomState,
+    most: Option<Most>,
+}
+
+impl<O: SessionOwner> Index<O> {
+    pub(super) fn new(hasher: &RandomState, most: Option<Most>) -> Self {
+        let groups = Stripes::new(|| Groups::new(hasher));
+        Self { groups, tracks: Tracks::new(hasher), hasher: hasher.clone(), most }
+    }
+
+    /// Before a session is stored with an owner. The caller holds its track. `is_there` says whether a session can be found in a group.
+    pub(super) fn claim(
+        &self,
+        owner: &O,
+        origin: SessionId,
+        arrival: Arrival,
+        is_there: impl Fn(&SessionId, GroupId) -> bool,
+    ) -> Result<Claimed, Denied> {
+        // The user's code, as far as it need not run under the lock.
+        let (hash, spare) = (self.hasher.hash_one(owner), owner.clone());
+        let most = self.most.filter(|_| arrival == Arrival::New);
+        let (_gone, _spare);
+        let mut groups = self.groups.lock(hash);
+        let id = match groups.of(owner, hash) {
+            None => groups.make(spare, hash),
+            Some(id) => {
+                _spare = spare;
+                id
+            }
+        };
+        let claimed = groups.get_mut(id).map_or(Ok(Vec::new()), |group| {
+            self.claim_in(group, origin, most, |session| is_there(session, id))
+        });
+        if claimed.is_err() {
+            _gone = groups.remove_if_empty(id);
+        }
+        let ending = |(origin, doomed)| Ending { origin, group: id, doomed };
+        Ok(Claimed { group: id, displaced: claimed?.into_iter().map(ending).collect() })
+    }
+
+    fn claim_in(
+        &self,
+        group: &mut Group<O>,
+        origin: SessionId,
+        most: Option<Most>,
+        is_there: impl Fn(&SessionId) -> bool,
+    ) -> Result<Vec<(SessionId, Doomed)>, Denied> {
+        if let Some(place) = group.places.get_mut(&origin) {
+            place.claims += 1;
+            return Ok(Vec::new());
+        }
+        let displaced = most.map_or(Ok(Vec::new()), |most| self.make_room(group, most, is_there))?;
+        group.add(origin);
+        self.tracks.add_place(origin);
+        Ok(displaced)
+    }
+
+    /// Has an owner's sessions make room for one more: those that have to be gone before that. Also those whom somebody else has chosen, and who may
+    /// not be gone yet.
+    fn make_room(
+        &self,
+        group: &mut Group<O>,
+        Most { max, when }: Most,
+        is_there: impl Fn(&SessionId) -> bool,
+    ) -> Result<Vec<(SessionId, Doomed)>, Denied> {
+        if group.places.len() < max {
+            return Ok(Vec::new());
+        }
+        // Some may have expired, and nobody has come by yet.
+        group.places.retain(|origin, place| {
+            let stays = place.claims > 0 || self.tracks.any(*origin, &is_there);
+            if !stays {
+                self.tracks.remove_place(*origin);
+            }
+            stays
+        });
+        let (mut go, mut live) = (Vec::new(), Vec::new());
+        for origin in group.in_order(|_| true) {
+            if self.tracks.ended(origin).is_some() { go.push(origin) } else { live.push(origin) }
+        }
+        if live.len() >= max {
+            if when == WhenCrowded::Refuse || max == 0 {
+                return Err(Denied::Crowded { max });
+            }
+            go.extend(live.drain(..=live.len() - max));
+        }
+        let end = |origin| Some((origin, self.tracks.end(origin, EndCause::Displaced)?));
+        Ok(go.into_iter().filter_map(end).collect())
+    }
+
+    /// Claims the place that a session has, while it moves to another id. Whether it has one: if not, the session was changed since
+    /// it was looked at (O1), and whoever looks again will see that.
+    pub(super) fn claim_again(&self, group: GroupId, origin: SessionId) -> bool {
+        let mut groups = self.groups.lock(group.hash);
+        let place = groups.get_mut(group).and_then(|group| group.places.get_mut(&origin));
+        place.map(|place| place.claims += 1).is_some()
+    }
+
+    /// After the session was stored, or was not.
+    pub(super) fn release(&self, group: GroupId, origin: SessionId, is_there: impl Fn(&SessionId) -> bool) {
+        let _gone;
+        let mut groups = self.groups.lock(group.hash);
+        if let Some(place) = groups.get_mut(group).and_then(|group| group.places.get_mut(&origin)) {
+            // A fork's child may have been told that nobody claims anything.
+            place.claims = place.claims.saturating_sub(1);
+        }
+        _gone = self.look_in(&mut groups, group, origin, is_there);
+    }
+
+    /// After data was taken away from under one of the session's ids: takes the place away if nobody claims it and the session is not there (O2).
+    pub(super) fn look(&self, group: GroupId, origin: SessionId, is_there: impl Fn(&SessionId) -> bool) {
+        let _gone;
+        let mut groups = self.groups.lock(group.hash);
+        _gone = self.look_in(&mut groups, group, origin, is_there);
+    }
+
+    /// What is to be dropped outside the lock.
+    fn look_in(
+        &self,
+        groups: &mut Groups<O>,
+        id: GroupId,
+        origin: SessionId,
+        is_there: impl Fn(&SessionId) -> bool,
+    ) -> Option<Group<O>> {
+        let group = groups.get_mut(id)?;
+        if group.places.get(&origin)?.claims > 0 || self.tracks.any(origin, is_there) {
+            return None;
+        }
+        group.places.remove(&origin);
+        self.tracks.remove_place(origin);
+        groups.remove_if_empty(id)
+    }
+
+    /// Where an owner's sessions may be found, the oldest first. Some may be gone, or not be there yet.
+    pub(super) fn list(&self, owner: &O) -> Option<(GroupId, Vec<SessionId>)> {
+        let hash = self.hasher.hash_one(owner);
+        let groups = self.groups.lock(hash);
+        let id = groups.of(owner, hash)?;
+        Some((id, groups.get(id)?.in_order(|_| true)))
+    }
+
+    /// All of an owner's sessions are to be ended.
+    pub(super) fn end_all(&self, owner: &O, cause: EndCause) -> Vec<Ending> {
+        let hash = self.hasher.hash_one(owner);
+        let groups = self.groups.lock(hash);
+        let group = groups.of(owner, hash);
+        group.map_or(Vec::new(), |group| self.end_group(&groups, group, |_| true, cause))
+    }
+
+    /// As `end_all`, but for one session. `None` if that one is none of his, or is being ended itself.
+    pub(super) fn end_others(&self, group: GroupId, but: SessionId, cause: EndCause) -> Option<Vec<Ending>> {
+        let groups = self.groups.lock(group.hash);
+        groups.get(group)?.places.get(&but)?;
+        if self.tracks.ended(but).is_some() {
+            return None;
+        }
+        Some(self.end_group(&groups, group, |origin| *origin != but, cause))
+    }
+
+    fn end_group(
+        &self,
+        groups: &Groups<O>,
+        id: GroupId,
+        choose: impl Fn(&SessionId) -> bool,
+        cause: EndCause,
+    ) -> Vec<Ending> {
+        let chosen = groups.get(id).map_or(Vec::new(), |group| group.in_order(choose));
+        let end = |origin| Some(Ending { origin, group: id, doomed: self.tracks.end(origin, cause)? });
+        chosen.into_iter().filter_map(end).collect()
+    }
+
+    /// After a session was ended.
+    pub(super) fn ended(&self, ending: &Ending, is_there: impl Fn(&SessionId) -> bool) {
+        self.look(ending.group, ending.origin, is_there);
+        self.tracks.release(ending.origin);
+    }
+
+    /// All places, whoever's they are. For tests.
+    pub(super) fn len(&self) -> usize {
+        self.groups.sum(Groups::places)
+    }
+}
+
+impl<O: SessionOwner> Heir for Index<O> {
+    fn hold(self: Arc<Self>, patience: &Alarm) -> Vec<Box<dyn Held>> {
+        let keep = |number| {
+            let kept = Kept::new(&self, |index: &Self| index.groups.number(number), patience)?;
+            Some(Box::new(kept) as Box<dyn Held>)
+        };
+        // In the order in which the index takes them.
+        let mut held: Vec<_> = Stripes::<Groups<O>>::numbers().filter_map(keep).collect();
+        held.extend(Tracks::keep(&self, |index: &Self| &index.tracks, patience));
+        held
+    }
+}
+
+impl<O: SessionOwner> Held for Kept<Index<O>, Groups<O>> {
+    /// Those who claimed places are not there. (What is left of them goes when somebody counts, or ends, the owner's sessions.)
+    fn inherit(&mut self) {
+        let places = self.content().iter_mut().flat_map(|group| group.places.values_mut());
+        places.for_each(|place| place.claims = 0);
+    }
+}
+
+impl<O> fmt::Debug for Index<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Index").field("most", &self.most).finish_non_exhaustive()
+    }
+}
