@@ -193,7 +193,7 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
     ///
     /// Every session that was the owner's when it began is ended when it returns, under whatever id it is by then and whosever it has become
     /// meanwhile. One that is created, or becomes his, meanwhile, may live or end; one that does so after it returned lives. A session that is
-    /// rotated at that moment ends before `rotate` returns; until then [`iter`](Self::iter) and [`snapshot`](Self::snapshot) may meet it, under an id that nobody
+    /// rotated at that moment ends before `rotate` returns; until then [`iter`](Self::iter) and a snapshot may meet it, under an id that nobody
     /// has been given. Takes the lock of the owner's part of the index, and each session's locks one after the other.
     ///
     /// ```

@@ -16,7 +16,7 @@ impl<T> Stripes<T> {
 
     pub(super) fn lock(&self, hash: u64) -> MutexGuard<'_, T> {
         // The maps in the parts go by the lowest bits and by the highest.
-        self.number((hash >> 32) as usize % STRIPES).lock()
+        self.number((hash >> 32) as usize % self.0.len()).lock()
     }
 
     pub(super) fn number(&self, number: usize) -> &Mutex<T> {
