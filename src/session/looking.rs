@@ -146,9 +146,7 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
         }
         if let Some(owners) = &self.shared.owners {
             let guard = self.cache.read_guard();
-            let owned = guard.iter().filter_map(|(id, stored)| {
-                Some((*id, &stored.whose.as_ref().filter(|whose| whose.group.is_some())?.owner))
-            });
+            let owned = guard.iter().filter_map(|(id, stored)| Some((*id, &stored.belongs()?.owner)));
             let mut ids: HashMap<&O, Vec<SessionId>> = HashMap::new();
             owned.for_each(|(id, owner)| ids.entry(owner).or_default().push(id));
             for (owner, ids) in &ids {

@@ -11,7 +11,7 @@ mod stripes;
 mod tracks;
 
 pub(super) use claims::{Claims, Step};
-pub(super) use groups::GroupId;
+pub(super) use groups::{GroupId, PlaceId};
 pub(super) use index::{Arrival, Denied};
 pub(super) use limit::Most;
 pub use limit::WhenCrowded;
@@ -20,7 +20,7 @@ use super::cause::{EndCause, Leaving, during};
 use super::error::SessionError;
 use super::id::SessionId;
 use super::manager::SessionManager;
-use super::stored::{SessionOwner, Stored, Whose};
+use super::stored::{SessionOwner, Stored};
 use crate::RandomState;
 use crate::cache::Cache;
 use crate::process::fork;
@@ -52,11 +52,11 @@ impl<D: Send + Sync + 'static, O: SessionOwner> Owners<D, O> {
     }
 
     /// After data was taken away from under an id.
-    pub(super) fn hear(&self, cache: &Cache<SessionId, Stored<D, O>>, whose: &Whose<O>, id: &SessionId) {
-        let Some(group) = whose.group else { return };
+    pub(super) fn hear(&self, cache: &Cache<SessionId, Stored<D, O>>, place: PlaceId, id: &SessionId) {
+        let PlaceId { group, origin } = place;
         // Most often other data of the same owner has taken its place. What goes later is heard of later.
         if !has(cache, id, group) {
-            self.index.look(group, whose.origin, |id| has(cache, id, group));
+            self.index.look(group, origin, |id| has(cache, id, group));
         }
     }
 
@@ -235,9 +235,10 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
     /// ```
     pub fn end_others(&self, id: &SessionId) -> Result<usize, SessionError> {
         loop {
-            let whose = self.cache.peek_with(id, |stored| stored.whose.as_ref().map(Whose::place));
-            let place = whose.ok_or(SessionError::NotFound)?.flatten();
-            let (Some((group, origin)), Some(owners)) = (place, &self.shared.owners) else { return Ok(0) };
+            let place = self.cache.peek_with(id, Stored::place).ok_or(SessionError::NotFound)?;
+            let (Some(PlaceId { group, origin }), Some(owners)) = (place, &self.shared.owners) else {
+                return Ok(0);
+            };
             if let Some(endings) = owners.index.end_others(group, origin, EndCause::AllEnded) {
                 return Ok(self.end_each(endings));
             }

@@ -46,10 +46,10 @@ impl<D: Send + Sync + 'static, O: SessionOwner> Shared<D, O> {
         if let (Some(seats), Some(_)) = (&self.seats, leaving) {
             seats.give_back();
         }
-        if let (Some(owners), Some(whose)) = (&self.owners, &stored.whose) {
+        if let (Some(owners), Some(place)) = (&self.owners, stored.place()) {
             // If the cache is not there any more, nobody will ask.
             if let Some(cache) = self.cache.get().and_then(WeakCache::upgrade) {
-                owners.hear(&cache, whose, id);
+                owners.hear(&cache, place, id);
             }
         }
         if let Some(tally) = &self.tally {

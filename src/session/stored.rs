@@ -3,7 +3,8 @@
 //! Knows neither the cache nor what the index of owners does with it.
 
 use super::id::SessionId;
-use super::owners::GroupId;
+use super::owners::{GroupId, PlaceId};
+use crate::sync::Arc;
 use std::hash::Hash;
 
 /// Whoever sessions belong to: what `SessionManagerBuilder::owner` makes of a session's data, such as the number of a user. Every type that
@@ -31,39 +32,41 @@ impl<O: Hash + Eq + Clone + Send + Sync + 'static> SessionOwner for O {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum NoOwner {}
 
-/// A session's data, and whose it is. (Where sessions have no owners, that takes no room.)
+/// A session's data, and whose it is. (In a manager without owners that is a word with nothing in it.)
 #[derive(Clone)]
 pub(super) struct Stored<D, O> {
     pub(super) data: D,
-    pub(super) whose: Option<Whose<O>>,
+    /// Shared by all data that the session has had since it became its owner's.
+    pub(super) whose: Option<Arc<Whose<O>>>,
 }
 
-/// Whose a session is, or was.
-#[derive(Clone)]
+/// Whose a session is, if it has ever been anybody's.
 pub(super) struct Whose<O> {
-    /// Who it belongs to, or who it belonged to last.
-    pub(super) owner: O,
     /// The id under which it first had an owner.
     pub(super) origin: SessionId,
-    /// The owner's sessions in the index; `None` if it belongs to nobody any more.
-    pub(super) group: Option<GroupId>,
+    /// `None` if it belongs to nobody any more.
+    pub(super) belongs: Option<Belongs<O>>,
+}
+
+/// Who a session belongs to.
+pub(super) struct Belongs<O> {
+    pub(super) owner: O,
+    /// The owner's sessions in the index.
+    pub(super) group: GroupId,
 }
 
 impl<D, O> Stored<D, O> {
+    pub(super) fn belongs(&self) -> Option<&Belongs<O>> {
+        self.whose.as_ref()?.belongs.as_ref()
+    }
+
     pub(super) fn group(&self) -> Option<GroupId> {
-        self.whose.as_ref()?.group
-    }
-}
-
-impl<O> Whose<O> {
-    /// The same session, when it belongs to nobody any more.
-    pub(super) fn former(self) -> Self {
-        Self { group: None, ..self }
+        self.belongs().map(|belongs| belongs.group)
     }
 
-    /// Its place, if it belongs to somebody.
-    pub(super) fn place(&self) -> Option<(GroupId, SessionId)> {
-        Some((self.group?, self.origin))
+    /// Where the index has it, if it belongs to somebody.
+    pub(super) fn place(&self) -> Option<PlaceId> {
+        Some(PlaceId::new(self.group()?, self.whose.as_ref()?.origin))
     }
 }
 
@@ -72,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_owner_takes_no_room() {
-        assert_eq!(size_of::<Stored<[u64; 3], NoOwner>>(), size_of::<[u64; 3]>());
+    fn no_owner_takes_one_word() {
+        assert_eq!(size_of::<Stored<[u64; 3], NoOwner>>(), size_of::<[u64; 4]>());
     }
 }

@@ -6,14 +6,15 @@ use super::tracks::Doomed;
 use super::{Owners, has};
 use crate::session::id::SessionId;
 use crate::session::manager::SessionManager;
-use crate::session::stored::{SessionOwner, Whose};
+use crate::session::stored::{Belongs, SessionOwner, Whose};
+use crate::sync::Arc;
 
 /// A session that is about to be stored: where it was, and where it will be.
 pub(in crate::session) struct Step<'a, O> {
     pub(in crate::session) from: SessionId,
     pub(in crate::session) to: SessionId,
     /// Whose it was when it was looked at.
-    pub(in crate::session) before: Option<&'a Whose<O>>,
+    pub(in crate::session) before: Option<&'a Arc<Whose<O>>>,
     /// It is stored only in place of what was looked at.
     pub(in crate::session) is_compared: bool,
     pub(in crate::session) arrival: Arrival,
@@ -43,7 +44,7 @@ impl<'m, D: Send + Sync + 'static, O: SessionOwner> Claims<'m, D, O> {
         &mut self,
         step: &Step<'_, O>,
         data: &D,
-    ) -> Result<Option<Whose<O>>, Denied> {
+    ) -> Result<Option<Arc<Whose<O>>>, Denied> {
         self.release();
         self.add(step, data)
     }
@@ -54,35 +55,38 @@ impl<'m, D: Send + Sync + 'static, O: SessionOwner> Claims<'m, D, O> {
         &mut self,
         step: &Step<'_, O>,
         data: &D,
-    ) -> Result<Option<Whose<O>>, Denied> {
+    ) -> Result<Option<Arc<Whose<O>>>, Denied> {
         let Some(owners) = &self.sessions.shared.owners else { return Ok(None) };
         let owner = owners.of(data);
         let origin = step.before.map_or(step.from, |whose| whose.origin);
-        let same = step.before.filter(|whose| whose.group.is_some() && Some(&whose.owner) == owner.as_ref());
+        let before = step.before.and_then(|whose| whose.belongs.as_ref());
+        let is_same = owner.is_some() && before.map(|belongs| &belongs.owner) == owner.as_ref();
         let moves = step.from != step.to;
-        if !moves && (owner.is_none() || (same.is_some() && step.is_compared)) {
-            return Ok(same.cloned().or_else(|| step.before.cloned().map(Whose::former)));
+        if !moves && is_same && step.is_compared {
+            return Ok(step.before.cloned());
+        }
+        let nobodys = || step.before.map(|_| Arc::new(Whose { origin, belongs: None }));
+        if !moves && owner.is_none() {
+            return Ok(nobodys());
         }
         // Before the claims: what is claimed is released.
         self.made.reserve(1);
         // (T1) What goes on as nobody's, and always was, has another origin under another id.
         let to = if owner.is_none() && step.before.is_none() { step.from } else { step.to };
         if !owners.index.tracks.hold(origin, [step.from, to], owner.is_some()).map_err(Denied::Ending)? {
-            return Ok(step.before.cloned().map(Whose::former));
+            return Ok(nobodys());
         }
         let at = self.made.len();
         self.made.push(Claim { origin, ids: [step.from, step.to], groups: [None; 2] });
         // Whosever it was, he may end it while it moves.
-        let before = step.before.and_then(|whose| whose.group).filter(|_| moves);
-        self.made[at].groups[0] = before.filter(|group| owners.index.claim_again(*group, origin));
-        match (owner, same) {
-            (None, _) => Ok(step.before.cloned().map(Whose::former)),
-            (Some(_), Some(same)) if step.is_compared => Ok(Some(same.clone())),
-            (Some(owner), _) => {
-                let group = self.join(owners, &owner, origin, step.arrival, at)?;
-                Ok(Some(Whose { owner, origin, group: Some(group) }))
-            }
+        let group = before.map(|belongs| belongs.group).filter(|_| moves);
+        self.made[at].groups[0] = group.filter(|group| owners.index.claim_again(*group, origin));
+        let Some(owner) = owner else { return Ok(nobodys()) };
+        if is_same && step.is_compared {
+            return Ok(step.before.cloned());
         }
+        let group = self.join(owners, &owner, origin, step.arrival, at)?;
+        Ok(Some(Arc::new(Whose { origin, belongs: Some(Belongs { owner, group }) })))
     }
 
     fn join(

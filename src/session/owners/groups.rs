@@ -15,6 +15,19 @@ pub(in crate::session) struct GroupId {
     number: NonZeroU64,
 }
 
+/// Which place it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::session) struct PlaceId {
+    pub(super) group: GroupId,
+    pub(super) origin: SessionId,
+}
+
+impl PlaceId {
+    pub(in crate::session) fn new(group: GroupId, origin: SessionId) -> Self {
+        Self { group, origin }
+    }
+}
+
 /// A session in its owner's group.
 pub(super) struct Place {
     /// How many are about to store the session with this owner, or have just done so.
