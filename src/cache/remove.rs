@@ -2,6 +2,7 @@
 
 use super::Cache;
 use super::rounds::{Round, Rounds};
+use super::write::{is_plain, is_primitive};
 use crate::hash::HashBits;
 use crate::listener::RemovalCause;
 use crate::shard::{Removed, Shard, Times};
@@ -36,10 +37,31 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
         V: Clone,
     {
+        if is_plain::<K, Q>() && is_primitive::<V>() {
+            return self.remove_plain(key);
+        }
         if is_large::<V>() {
             return self.remove_keeping(key, |value| Box::new(value.clone())).map(|value| *value);
         }
         self.remove_keeping(key, V::clone)
+    }
+
+    /// The same, where a clone runs no code of the user's, so that it need not be made before the lock is taken.
+    #[inline(always)]
+    fn remove_plain<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        V: Clone,
+    {
+        let (hash, shard) = self.locate(key);
+        let mut kept = None;
+        let is_expected = |node: &Node<K, V>| {
+            kept = Some(node.value().clone());
+            true
+        };
+        let (removed, chores) = shard.remove(&self.parts().terms, hash, same_as(key), is_expected);
+        self.conclude(shard, chores, RemovalCause::Explicit);
+        kept.filter(|_| matches!(removed, Removed::Done(..)))
     }
 
     /// The same, and returns what `keep` makes of the value.
@@ -175,7 +197,7 @@ where
             return Ok(None);
         }
         Round::has_run(&mut round);
-        let (removed, chores) = shard.remove(terms, hash, is_key, Some(node));
+        let (removed, chores) = shard.remove(terms, hash, is_key, |there| std::ptr::eq(node, there));
         // As in `update_once`.
         drop(pin);
         if let Removed::Changed = removed {

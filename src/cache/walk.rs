@@ -218,7 +218,8 @@ where
         }
         let is_key = |other: &K| other == alive.key();
         Round::has_run(&mut round);
-        let (removed, chores) = shard.remove(&self.parts().terms, hash, is_key, Some(alive));
+        let (removed, chores) =
+            shard.remove(&self.parts().terms, hash, is_key, |there| std::ptr::eq(alive, there));
         gone.add(shard, chores);
         if !matches!(removed, Removed::Changed) {
             return None;

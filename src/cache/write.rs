@@ -17,17 +17,22 @@ use std::time::Duration;
 /// Values of so many bytes are copied once more without a thought.
 const SMALL: usize = 64;
 
-/// Whether keys of type `K` are primitive, and `Q` is the same: then they are cloned and compared by no code of the user's, so that all of it may be
-/// done under a lock. The compiler knows the answer. (`Q` need not be `'static`, so it is told by its name. Should that ever deceive, an `Eq` of the
-/// user's runs under the lock at once, and not only once it has said "equal" without.)
+/// Whether a type is primitive: then its values are cloned and compared by no code of the user's, so that it may be done under a lock. The compiler
+/// knows the answer.
 #[inline(always)]
-fn is_plain<K: 'static, Q: ?Sized>() -> bool {
-    use std::any::{TypeId, type_name};
+pub(super) fn is_primitive<T: 'static>() -> bool {
+    use std::any::TypeId;
     macro_rules! is_one_of {
-        ($($plain:ty),*) => { false $(|| TypeId::of::<K>() == TypeId::of::<$plain>())* };
+        ($($plain:ty),*) => { false $(|| TypeId::of::<T>() == TypeId::of::<$plain>())* };
     }
     is_one_of!(u64, i64, u32, i32, usize, isize, u128, i128, u16, i16, u8, i8, char, bool)
-        && type_name::<Q>() == type_name::<K>()
+}
+
+/// Whether keys of type `K` are primitive, and `Q` is the same. (`Q` need not be `'static`, so it is told by its name. Should that ever deceive, an
+/// `Eq` of the user's runs under the lock at once, and not only once it has said "equal" without.)
+#[inline(always)]
+pub(super) fn is_plain<K: 'static, Q: ?Sized>() -> bool {
+    is_primitive::<K>() && std::any::type_name::<Q>() == std::any::type_name::<K>()
 }
 
 impl<K, V, S> Cache<K, V, S>
@@ -454,7 +459,7 @@ where
     {
         let (hash, shard) = self.locate(key);
         let is_key = same_as(key);
-        let (removed, chores) = shard.remove(&self.parts().terms, hash, is_key, None);
+        let (removed, chores) = shard.remove(&self.parts().terms, hash, is_key, |_| true);
         self.conclude(shard, chores, RemovalCause::Explicit);
         matches!(removed, Removed::Done(..))
     }

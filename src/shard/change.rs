@@ -55,8 +55,9 @@ pub(super) fn exchange<K, V>(
     (before, now, Written { ttl, ends, .. }): (Tick, Tick, Written),
 ) -> Unlinked<K, V> {
     let row = table.row(place);
-    make_room_in_place(terms, (table, ledger), now, (row, weight));
+    // Before anything is changed.
     let named = table.new_node();
+    make_room_in_place(terms, (table, ledger), now, (row, weight));
     let weighed = ledger.weight_of(row);
     ledger.rebook(row, ttl, weight);
     if let Some(fresh) = &ledger.fresh {

@@ -22,6 +22,7 @@
 use super::bounds::Ends;
 use super::{Ledger, Ruling, Terms, Times, unpack};
 use crate::rows::RowId;
+use crate::table::Seal;
 use crate::time::{Birth, Span, Tick};
 
 /// What a write does about time to live and age.
@@ -57,6 +58,42 @@ impl Written {
 }
 
 impl<K, V> Ledger<K, V> {
+    /// As `ends_of_write`, over what is sealed, alive or not. `now` is a reading from within the call, and perhaps from before the seal and the
+    /// lock. Who moved the deadline by a later reading, with the lock or without, shows in the deadline: that is later, then, than the one
+    /// that would come. If so, what counts is a reading from after the seal, which is returned too.
+    #[inline(always)]
+    pub(super) fn ends_over(
+        &self,
+        terms: &Terms,
+        (now, home): (Tick, u32),
+        sealed: Option<(RowId, &Seal)>,
+        life: (Lasting, Ruling),
+    ) -> (Tick, Written) {
+        let alive = sealed.filter(|(_, seal)| seal.was_alive(now));
+        let over = alive.map(|(row, seal)| (row, seal.tick()));
+        let written = self.ends_of_write(terms, (now, home), over, life);
+        match alive {
+            Some(sealed) if written.ends.deadline.tick() < sealed.1.tick() => {
+                self.ends_after_all(terms, home, sealed, life)
+            }
+            _ => (now, written),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn ends_after_all(
+        &self,
+        terms: &Terms,
+        home: u32,
+        (row, seal): (RowId, &Seal),
+        life: (Lasting, Ruling),
+    ) -> (Tick, Written) {
+        let now = terms.clock.now();
+        let over = seal.was_alive(now).then(|| (row, seal.tick()));
+        (now, self.ends_of_write(terms, (now, home), over, life))
+    }
+
     /// The times, and the ends, of an entry whose value is written at `now` under a key with this home: over a live one,
     /// given by its row and its deadline before, or where there is none.
     #[inline(always)]

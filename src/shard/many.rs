@@ -2,7 +2,7 @@
 //! way to memory are had once for all of them.
 //!
 //! An entry's times go by a clock reading from the moment when the lock was taken: at most a hold ago, and after
-//! the caller asked for it. For one that takes another's place the clock is read anew, after its seal, if that shows a later reading.
+//! the caller asked for it (see `Ledger::ends_over` for one that takes another's place).
 
 use super::credit::{Around, Credit};
 use super::{Chores, Lasting, Ruling, Shard};
@@ -49,9 +49,6 @@ impl<K: Eq, V> Shard<K, V> {
                 continue;
             }
             let seal = place.map(|place| table.node(place).seal());
-            if let Some(seal) = &seal {
-                now = terms.not_before(seal, now);
-            }
             let Some(Waiting { hash, entry, weight }) = waiting.pop() else { return };
             let mut entry = Some(entry);
             let known = (place.zip(seal), now, (Lasting::New(terms.ttl), Ruling::NONE));

@@ -2,7 +2,6 @@
 
 use super::jitter::Jitter;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::table::Seal;
 use crate::time::{Span, Tick, Timeline};
 
 /// What every operation needs to know of the cache.
@@ -96,20 +95,6 @@ impl Terms {
     #[inline]
     fn touched_at(&self, now: Tick) -> Tick {
         now.after(if self.idles { self.tti } else { self.ttl })
-    }
-
-    /// The time for what is decided about a sealed entry, where `now` was read under the same lock, and before the seal. A touch that
-    /// did without the lock may have gone by a later reading. If so, the deadline shows it, which is later than one by this
-    /// reading: then the clock is read again, after the seal. (Whoever had the lock to move the deadline, had it before.)
-    #[inline]
-    pub(super) fn not_before(&self, seal: &Seal, now: Tick) -> Tick {
-        if seal.tick() > self.touched_at(now) { self.now_again() } else { now }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn now_again(&self) -> Tick {
-        self.clock.now()
     }
 
     /// Under the lock, before an entry gets this time to live.

@@ -351,11 +351,11 @@ impl<K: Eq, V> Shard<K, V> {
             }
             (Some(Deed::Put { entry, weight, life }), Some(place)) => {
                 let (replaced, chores) =
-                    self.replace_at(terms, books, ((hash, place), Some(now)), (entry, *weight), *life);
+                    self.replace_at(terms, books, ((hash, place), now), (entry, *weight), *life);
                 (replaced == Replaced::Done, chores)
             }
             (Some(Deed::Remove), Some(place)) => {
-                let (removed, chores) = self.remove_at(terms, books, place);
+                let (removed, chores) = self.remove_at(terms, books, (place, now));
                 (matches!(removed, Removed::Done(..)), chores)
             }
             (Some(Deed::Remove | Deed::Nothing) | None, _) => (true, Chores::none()),

@@ -1,15 +1,18 @@
 //! The operations that writers call on a shard: each takes the lock once.
 //!
-//! Order within each, and why: the key is looked up first (user's `Eq`, before any change); the old
-//! deadline is sealed; then the clock is read; then the new state is published. A touch that succeeded
-//! without the lock has read its clock before the seal, so nothing that is decided here undoes it. Where a reading
-//! from before the seal is at hand it may do: see `Terms::not_before`.
+//! Order within each, and why: the clock is read before the lock is taken, so that nobody waits for that (but in what is called
+//! seldom); the key is looked up (user's `Eq`, before any change); the old deadline is sealed; then the new state is published. A touch that
+//! succeeded without the lock came before the seal, and shows in the deadline: if that is no later than the one that comes, whatever was promised
+//! holds. If it is later, the clock is read again, after the seal, and so after the touch read it (`Ledger::ends_over`,
+//! `Node::claim_seen`). So nothing that is decided here undoes it.
 
 use super::change::{bury, drop_expired, exchange, hand_out, take};
 use super::credit::{Around, Credit};
+use super::life::Written;
 use super::offer::{Offer, offered};
 use super::{Chores, Expected, Lasting, Ledger, Ruling, Shard, Terms, Times};
 use crate::hash::HashBits;
+use crate::rows::RowId;
 use crate::table::{Node, Pin, Place, Seal, Touch, Unlinked, Writing, same_as};
 use crate::time::{Span, Tick};
 
@@ -39,6 +42,30 @@ pub(super) type Table<'a, 't, K, V> = Writing<'a, 't, K, V, Ledger<K, V>>;
 
 /// Where an entry is, whose deadline is sealed.
 type SealedAt<K, V> = (Place<K, V>, Seal);
+
+/// Claims an entry of which a look was not enough: its deadline has moved since, or would become earlier, or is over. It is sealed, then the
+/// clock is read, then it is claimed. If it is over, there is but the reading.
+#[cold]
+#[inline(never)]
+fn claim_after_all<K, V>(
+    terms: &Terms,
+    ledger: &Ledger<K, V>,
+    (node, row, home): (&Node<K, V>, RowId, u32),
+    life: (Lasting, Ruling),
+) -> Result<Claimed, Tick> {
+    let seal = node.seal();
+    let now = terms.clock.now();
+    let written = ledger.ends_of_write(terms, (now, home), Some((row, seal.tick())), life);
+    let is_claimed = node.claim(&seal, now, written.ends.deadline.tick());
+    if is_claimed { Ok(Claimed { before: seal.tick(), now, written }) } else { Err(now) }
+}
+
+/// An entry that is a replacement's now: its deadline before, the time that counts, and what comes.
+struct Claimed {
+    before: Tick,
+    now: Tick,
+    written: Written,
+}
 
 impl<K: Eq, V> Shard<K, V> {
     /// Stores an entry, whatever was there, with this time to live, where entries have no weights.
@@ -75,7 +102,7 @@ impl<K: Eq, V> Shard<K, V> {
     ) -> Chores<K, V> {
         let (terms, mut credit) = (around.terms(), Credit::none(around));
         loop {
-            let mut locked = self.table.lock();
+            let (mut locked, now) = self.table.lock_at(hash, &terms.clock);
             let (mut table, ledger) = locked.parts();
             let is_key = same_as(offered(entry));
             let place = table.find(hash, is_key);
@@ -88,7 +115,7 @@ impl<K: Eq, V> Shard<K, V> {
                 }
             }
             let seal = place.map(|place| table.node(place).seal());
-            let known = (place.zip(seal), terms.clock.now(), life);
+            let known = (place.zip(seal), now, life);
             return self.put(terms, (&mut table, ledger), hash, (entry, weight), known);
         }
     }
@@ -162,9 +189,8 @@ impl<K: Eq, V> Shard<K, V> {
         (entry, weight): Offer<'_, K, V>,
         (sealed, now, life): (Option<SealedAt<K, V>>, Tick, (Lasting, Ruling)),
     ) -> Chores<K, V> {
-        let alive = sealed.as_ref().filter(|(_, seal)| seal.was_alive(now));
-        let over = alive.map(|(place, seal)| (table.row(*place), seal.tick()));
-        let written = ledger.ends_of_write(terms, (now, hash.home()), over, life);
+        let found = sealed.as_ref().map(|(place, seal)| (table.row(*place), seal));
+        let (now, written) = ledger.ends_over(terms, (now, hash.home()), found, life);
         let deadline = written.ends.deadline.tick();
         if ledger.is_too_heavy(weight) {
             return self.refuse(terms, (table, ledger), entry, (sealed.map(|(place, _)| place), now));
@@ -259,7 +285,7 @@ impl<K: Eq, V> Shard<K, V> {
     where
         K: Clone,
     {
-        let mut locked = self.table.lock();
+        let (mut locked, now) = self.table.lock_at(hash, &around.terms().clock);
         let (mut table, ledger) = locked.parts();
         let Some(place) = table.find(hash, is_key) else {
             return (Err(value), Chores::none());
@@ -273,7 +299,7 @@ impl<K: Eq, V> Shard<K, V> {
         let mut offered = Some((table.node(place).key().clone(), value));
         let (books, life) = ((&mut table, ledger), (Lasting::Restarted, Ruling::NONE));
         let (_, chores) =
-            self.replace_at(around.terms(), books, ((hash, place), None), (&mut offered, 1), life);
+            self.replace_at(around.terms(), books, ((hash, place), now), (&mut offered, 1), life);
         // What was not taken is there.
         (offered.map_or(Ok(()), |(_, value)| Err(value)), chores)
     }
@@ -311,7 +337,7 @@ impl<K: Eq, V> Shard<K, V> {
     ) -> (Replaced, Chores<K, V>) {
         let mut credit = Credit::none(around);
         loop {
-            let mut locked = self.table.lock();
+            let (mut locked, now) = self.table.lock_at(hash, &around.terms().clock);
             let (mut table, ledger) = locked.parts();
             let is_key = same_as(offered(entry));
             let Some(place) = table.find(hash, is_key) else {
@@ -327,32 +353,37 @@ impl<K: Eq, V> Shard<K, V> {
                 continue;
             }
             let books = (&mut table, ledger);
-            return self.replace_at(around.terms(), books, ((hash, place), None), (entry, weight), life);
+            return self.replace_at(around.terms(), books, ((hash, place), now), (entry, weight), life);
         }
     }
 
-    /// Puts a new value in the place of an entry's, if that is alive. `now` is a reading from under this lock, if there is one.
+    /// Puts a new value in the place of an entry's, if that is alive. `now` is a reading from within the call.
     #[inline(always)]
     pub(super) fn replace_at(
         &self,
         terms: &Terms,
         (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
-        ((hash, place), now): ((HashBits, Place<K, V>), Option<Tick>),
+        ((hash, place), now): ((HashBits, Place<K, V>), Tick),
         (entry, weight): Offer<'_, K, V>,
         life: (Lasting, Ruling),
     ) -> (Replaced, Chores<K, V>) {
-        let node = table.node(place);
-        let seal = node.seal();
-        let now = now.map_or_else(|| terms.clock.now(), |now| terms.not_before(&seal, now));
-        let row = table.row(place);
+        let (node, row) = (table.node(place), table.row(place));
+        let seen = node.seen();
         // If it was not alive, the claim below fails.
-        let over = Some((row, seal.tick()));
+        let over = Some((row, seen.tick()));
         let written = ledger.ends_of_write(terms, (now, hash.home()), over, life);
-        if !node.claim(&seal, now, written.ends.deadline.tick()) {
-            drop_expired(terms, table, ledger, place);
-            return (Replaced::Gone, self.settle((table, ledger), (now, Tick::NEVER), None));
-        }
-        let before = seal.tick();
+        let claimed = if node.claim_seen(seen, now, written.ends.deadline.tick()) {
+            Ok(Claimed { before: seen.tick(), now, written })
+        } else {
+            claim_after_all(terms, ledger, (node, row, hash.home()), life)
+        };
+        let Claimed { before, now, written } = match claimed {
+            Ok(claimed) => claimed,
+            Err(now) => {
+                drop_expired(terms, table, ledger, place);
+                return (Replaced::Gone, self.settle((table, ledger), (now, Tick::NEVER), None));
+            }
+        };
         let deadline = written.ends.deadline.tick();
         if ledger.is_too_heavy(weight) {
             let chores = self.refuse(terms, (table, ledger), entry, (Some(place), now));
@@ -366,15 +397,15 @@ impl<K: Eq, V> Shard<K, V> {
         (Replaced::Done, self.settle((table, ledger), (now, deadline), removed))
     }
 
-    /// Takes out a live entry: any, or `expected` alone.
+    /// Takes out a live entry, if its node is the one that was expected.
     pub(crate) fn remove(
         &self,
         terms: &Terms,
         hash: HashBits,
         is_key: impl Fn(&K) -> bool + Copy,
-        expected: Option<&Node<K, V>>,
+        is_expected: impl FnOnce(&Node<K, V>) -> bool,
     ) -> (Removed, Chores<K, V>) {
-        let mut locked = self.table.lock();
+        let (mut locked, now) = self.table.lock_at(hash, &terms.clock);
         let (mut table, ledger) = locked.parts();
         let place = table.find(hash, is_key);
         ledger.overtake(&table, hash, place, is_key);
@@ -382,21 +413,20 @@ impl<K: Eq, V> Shard<K, V> {
             return (Removed::Gone, Chores::none());
         };
         ledger.fetch_neighbours(table.row(place));
-        if expected.is_some_and(|expected| !std::ptr::eq(expected, table.node(place))) {
+        if !is_expected(table.node(place)) {
             return (Removed::Changed, Chores::none());
         }
-        self.remove_at(terms, (&mut table, ledger), place)
+        self.remove_at(terms, (&mut table, ledger), (place, now))
     }
 
-    /// Takes out an entry, if it is alive.
+    /// Takes out an entry, if it is alive. `now` is a reading from within the call.
     #[inline(always)]
     pub(super) fn remove_at(
         &self,
         terms: &Terms,
         (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
-        place: Place<K, V>,
+        (place, now): (Place<K, V>, Tick),
     ) -> (Removed, Chores<K, V>) {
-        let now = terms.clock.now();
         if !table.node(place).kill(now) {
             drop_expired(terms, table, ledger, place);
             return (Removed::Gone, self.settle((table, ledger), (now, Tick::NEVER), None));

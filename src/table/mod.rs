@@ -95,8 +95,10 @@ pub(crate) use route::{Route, RouteEnd, Routes};
 pub(crate) use walk::{Cursor, Met};
 pub(crate) use write::{Place, Writing};
 
+use crate::hash::HashBits;
 use crate::process::fork::Kept;
 use crate::sync::{Alarm, Arc, CachePadded, Mutex, MutexGuard};
+use crate::time::{Tick, Timeline};
 use std::fmt;
 use std::marker::PhantomData;
 use write::Writer;
@@ -156,6 +158,29 @@ impl<K, V, L> Table<K, V, L> {
     #[inline]
     pub(crate) fn lock(&self) -> Locked<'_, K, V, L> {
         Locked { side: self.side.lock() }
+    }
+
+    /// Takes the lock, with a reading of the clock from within this call: from before the lock is taken, so that nobody waits for it, and
+    /// what is at `hash` comes near meanwhile. From under the lock, if somebody had that, who may have had it for long.
+    #[inline]
+    pub(crate) fn lock_at(&self, hash: HashBits, clock: &Timeline) -> (Locked<'_, K, V, L>, Tick) {
+        self.route().fetch_bucket(hash);
+        let before = clock.now();
+        // The models are to see the earlier reading, which is the one that has less to rely on.
+        if cfg!(tidewheel_loom) {
+            return (self.lock(), before);
+        }
+        match self.side.try_lock() {
+            Some(side) => (Locked { side }, before),
+            None => self.lock_late(clock),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lock_late(&self, clock: &Timeline) -> (Locked<'_, K, V, L>, Tick) {
+        let locked = self.lock();
+        (locked, clock.now())
     }
 }
 

@@ -66,6 +66,17 @@ impl Seal {
     }
 }
 
+/// A deadline that a writer has seen, and not sealed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen(Deadline);
+
+impl Seen {
+    /// Its tick: 0 if the entry was dead.
+    pub(crate) fn tick(self) -> Tick {
+        self.0.tick()
+    }
+}
+
 /// Where an entry is filed: for as long as it is there, whatever node it has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Filed {
@@ -274,6 +285,33 @@ impl<K, V> Node<K, V> {
         // ORDERING: AcqRel; pairs with AcqRel in `Node::exchange`: a touch that succeeded read its clock
         // before; one that fails from now on sees the seal.
         Seal(Deadline::from_bits(self.deadline.fetch_or(Deadline::DEAD.sealed().to_bits(), Ordering::AcqRel)))
+    }
+
+    /// Under the lock: the deadline as it is now, for `claim_seen`.
+    #[inline]
+    pub(crate) fn seen(&self) -> Seen {
+        #[cfg(tidewheel_loom)]
+        self.step();
+        Seen(self.load())
+    }
+
+    /// Nothing but a step that loom sees. Of the accesses to a word it remembers the latest: if another thread looks at the deadline after us, and then
+    /// moves it, our look is forgotten by then, and the way in which that thread comes first is never tried.
+    #[cfg(tidewheel_loom)]
+    fn step(&self) {
+        // ORDERING: Relaxed; it is to be seen by the scheduler of the models, and publishes nothing.
+        self.deadline.fetch_or(0, Ordering::Relaxed);
+    }
+
+    /// Under the lock: `seal` and `claim` in one step, where the entry was alive at `now`, its deadline is still what was seen, and the one that
+    /// comes is no earlier. False if not: then nothing is done.
+    ///
+    /// `now` may be a reading from before the look, and a touch that succeeded may have gone by a later one: what it was promised is not
+    /// later than the deadline that was seen, however it was come by, and so not later than the one that comes.
+    #[inline]
+    pub(crate) fn claim_seen(&self, Seen(seen): Seen, now: Tick, deadline: Tick) -> bool {
+        let is_later = deadline >= seen.tick();
+        is_later && !seen.is_over(now) && self.exchange(seen, Deadline::at(deadline).sealed()).is_ok()
     }
 
     /// Under the lock, after a seal: the entry lives until `deadline` at least, and stays sealed, because

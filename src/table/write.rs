@@ -351,6 +351,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         let mut slots = bucket.own_matches(tag_of(home));
         match (slots.next(), slots.next()) {
             (Some(slot), None) if bucket.own_meta().is_the_end() => {
+                debug_assert_eq!(self.node_in(bucket, slot).filed, Filed { row, home }, "a row's only slot");
                 self.place(current.start(home), bucket, slot)
             }
             _ => self.find_row_further(home, row),

@@ -152,6 +152,26 @@ fn touch_against_replace() {
     });
 }
 
+/// Two touches, of which the second may come when the replacement has seen the first, and begins anew.
+#[test]
+fn two_touches_against_replace() {
+    explore(|| {
+        let model = Model::expiring();
+        model.insert(KEY, 1);
+        model.pass(HALF);
+        let toucher = spawn(&model, |model| {
+            model.pass(HALF / 4);
+            assert!(model.cache.touch(&KEY));
+            model.pass(HALF / 4);
+            model.cache.touch(&KEY)
+        });
+        assert!(model.replace(KEY, 2));
+        assert!(toucher.join().unwrap());
+        assert!(model.cache.remaining_ttl(&KEY) >= Some(TTL));
+        model.end();
+    });
+}
+
 /// The same with an insert over the entry.
 #[test]
 fn touch_against_insert() {
@@ -344,6 +364,28 @@ fn an_expiry_that_was_seen_against_update() {
         let seen = reader.join().unwrap();
         assert_eq!(updated, seen);
         assert_eq!(model.see(KEY), updated.then_some(2));
+        model.end();
+    });
+}
+
+/// The same where a touch comes before it, so that the entry is sealed first: what somebody has seen gone does not come back, though the
+/// replacement's own reading of the clock is later than the touch's.
+#[test]
+fn an_expiry_after_a_touch_against_replace() {
+    explore(|| {
+        let model = Model::expiring();
+        model.insert(KEY, 1);
+        model.pass(HALF);
+        let other = spawn(&model, |model| {
+            model.pass(HALF / 4);
+            let _ = model.cache.touch(&KEY);
+            model.pass(HALF / 4);
+            model.pass(TTL - HALF / 4);
+            model.see(KEY).is_some()
+        });
+        let _ = model.replace(KEY, 2);
+        let seen = other.join().unwrap();
+        assert!(seen || model.see(KEY).is_none(), "it came back");
         model.end();
     });
 }

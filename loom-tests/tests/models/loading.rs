@@ -8,6 +8,7 @@ use crate::common::cache::{HALF, TTL};
 use crate::common::explore;
 use crate::common::loads::{Loads, spawn};
 use std::time::Duration;
+use tidewheel::Equivalent;
 use tidewheel::RemovalCause::{Expired, Explicit, Size};
 
 const KEY: u64 = 1;
@@ -195,6 +196,23 @@ fn invalidate_against_a_load() {
 fn remove_against_a_load() {
     removal(|model| {
         model.cache.remove(&KEY);
+    });
+}
+
+/// A key of another type: then what is there is looked at before the lock is taken.
+#[derive(Hash)]
+struct Alike(u64);
+
+impl Equivalent<u64> for Alike {
+    fn equivalent(&self, key: &u64) -> bool {
+        self.0 == *key
+    }
+}
+
+#[test]
+fn remove_by_another_type_of_key_against_a_load() {
+    removal(|model| {
+        model.cache.remove(&Alike(KEY));
     });
 }
 
