@@ -33,6 +33,9 @@ const MAX_IN_SHARD: usize = 1 << 27;
 /// others have room, and the policy sees too little.
 const LEAST_IN_SHARD: u64 = 64;
 
+/// Entries that each of many shards has room for at least, where nobody has said how many there are to be.
+const WORTH_MORE: u64 = 512;
+
 /// The most shards where entries have weights: writers meet at the account anyway, and of few entries each shard has some.
 const MAX_SHARDS_WEIGHED: usize = 8;
 
@@ -225,9 +228,13 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// The number of shards: a power of two from 1 to 65,536. Default: four for each processor, rounded
-    /// up to a power of two. Two writers wait for each other only if they come to the same shard. A bounded cache has
-    /// fewer if its [capacity](Self::max_capacity) is small.
+    /// The number of shards: a power of two from 1 to 65,536. Default: sixteen for each processor, but no more than 64, or four for
+    /// each if that is more; one processor has four. Rounded up to a power of two. A bounded cache has fewer if its
+    /// [capacity](Self::max_capacity) is small: sixteen for each processor only where a shard has room for 512 entries, and none where it has
+    /// not for 64.
+    ///
+    /// Two writers wait for each other only if they come to the same shard. A shard takes some 3 KB while it is empty, and 10 KB with its first
+    /// entries: a program with many small caches may want fewer.
     ///
     /// ```
     /// use tidewheel::{BuildError, Cache};
@@ -524,7 +531,7 @@ impl<K, V> CacheBuilder<K, V> {
     /// How many shards there are: as many as asked for, as long as each has a part of the capacity that is
     /// worth while.
     fn shard_count(&self) -> usize {
-        let mut shards = self.shards.unwrap_or_else(default_shards);
+        let mut shards = self.shards.unwrap_or_else(|| default_shards(self.max_capacity));
         if self.weigher.is_some() {
             shards = shards.min(MAX_SHARDS_WEIGHED);
         }
@@ -553,10 +560,14 @@ fn weighing<K: 'static, V: 'static>(
     })
 }
 
-/// Four shards for each processor: with that, two of as many writers as there are processors seldom meet.
-fn default_shards() -> usize {
+/// Sixteen shards for each processor: with that, two of as many writers as there are processors seldom meet. Beyond 64, four do: more are
+/// dearer than meeting is. (`src/docs/decisions.md`, "How many shards".)
+fn default_shards(max_capacity: Option<u64>) -> usize {
     let processors = available_parallelism().map_or(1, NonZero::get);
-    (4 * processors).next_power_of_two().min(MAX_SHARDS)
+    let few = (4 * processors).next_power_of_two().min(MAX_SHARDS);
+    let many = (16 * processors).next_power_of_two().min(64);
+    let is_worth_it = processors > 1 && max_capacity.is_none_or(|most| most / (many as u64) >= WORTH_MORE);
+    if is_worth_it { few.max(many) } else { few }
 }
 
 impl<K, V> fmt::Debug for CacheBuilder<K, V> {
