@@ -503,13 +503,14 @@ impl<K, V> CacheBuilder<K, V> {
             });
             Shard::new((number, shards), (each, now), &terms, policy, self.counted, routes.end(number))
         };
+        let listener = Some(self.listener).filter(Listener::is_there);
         let parts = Parts {
+            listener: listener.map(|listener| listener.of(self.name.as_deref())),
             name: self.name,
             shards: (0..shards).map(shard).collect(),
             routes,
             hasher,
             terms,
-            listener: Some(self.listener).filter(Listener::is_there),
             expiry: self.expiry,
             bound: self.max_capacity.map(|capacity| Bound::new(capacity, kind, account.clone())),
             weigher: weighing(self.weigher, self.pins),

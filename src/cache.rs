@@ -153,9 +153,19 @@ pub(crate) struct Parts<K, V, S> {
     pub(crate) clearings: Clearings,
 }
 
+/// What came of reclaiming.
+struct Reclaimed {
+    /// Debris waits still.
+    waits: bool,
+    /// Some of it was dropped.
+    moves: bool,
+}
+
 struct Inner<K, V, S> {
     parts: Parts<K, V, S>,
     edge: Edge,
+    #[cfg(feature = "tracing")]
+    held_up: crate::trace::HeldUp,
     /// Set once the cache is built, if on a manual clock.
     watch: OnceLock<Watch>,
     /// Set once the cache is built.
@@ -326,6 +336,8 @@ where
         let inner = Arc::new(Inner {
             parts,
             edge: Edge::new(),
+            #[cfg(feature = "tracing")]
+            held_up: crate::trace::HeldUp::new(),
             watch: OnceLock::new(),
             heir: OnceLock::new(),
             registration: OnceLock::new(),
@@ -486,9 +498,11 @@ impl<K, V, S> Inner<K, V, S> {
         due.unwrap_or(Tick::NEVER)
     }
 
-    fn reclaim_all(&self) -> bool {
+    /// Whether debris still waits, and whether any went.
+    fn reclaim_all(&self) -> Reclaimed {
+        let mut done = Reclaimed { waits: false, moves: false };
         if !self.parts.shards.iter().any(Shard::is_waiting) {
-            return false;
+            return done;
         }
         // On as long as that brings something, but not for ever: others wait.
         for _ in 0..ROUNDS {
@@ -499,11 +513,12 @@ impl<K, V, S> Inner<K, V, S> {
                 any |= dropped;
                 waiting |= left;
             }
+            (done.waits, done.moves) = (waiting, done.moves || any);
             if !waiting || !any {
-                return waiting;
+                break;
             }
         }
-        true
+        done
     }
 
     fn run_pending_tasks(&self) {
@@ -511,7 +526,7 @@ impl<K, V, S> Inner<K, V, S> {
         let now = terms.clock.now();
         shards.iter().for_each(|shard| shard.sweep_at_once(terms, now, self.ear()));
         for attempt in 1..=PATIENCE {
-            if !self.reclaim_all() || Pin::is_held() || attempt == PATIENCE {
+            if !self.reclaim_all().waits || Pin::is_held() || attempt == PATIENCE {
                 break;
             }
             if attempt <= PATIENCE / 2 { thread::yield_now() } else { crate::sync::nap() }
@@ -538,7 +553,13 @@ where
 
     fn reclaim(&self) -> bool {
         let _work = Work::begin();
-        self.reclaim_all()
+        let done = self.reclaim_all();
+        #[cfg(feature = "tracing")]
+        {
+            let now = self.parts.terms.clock.now();
+            self.held_up.note(done.waits && !done.moves, now, self.parts.name.as_deref());
+        }
+        done.waits
     }
 }
 

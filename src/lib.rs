@@ -55,7 +55,10 @@
 //! [`Cache`] has the operations and [`CacheBuilder`] what can be chosen, capacity, times to live and to idle among it; [`Expiry`]
 //! decides them entry by entry. [`Cache::get_with`] loads what is missing, [`Cache::entry`] computes. [`ReadGuard`] is for many reads at
 //! once, [`Cache::get_many`] and [`Cache::insert_many`] for many keys, [`Cache::iter`] for all, and `Cache::snapshot` and `restore`
-//! (feature `serde`) for a restart. [`ManualClock`] makes time a toy for tests, [`StrictClock`] is for whom no read may be late whatever stalls. [`SessionManager`] keeps sessions, and says what to choose for a log-in. The [`docs`] tell how
+//! (feature `serde`) for a restart. [`ManualClock`] makes time a toy for tests, [`StrictClock`] is for whom no read may be late whatever stalls. [`SessionManager`] keeps sessions, and says what to choose for a log-in.
+//! [`Cache::stats`] has what was counted. With the feature `tracing`, target `tidewheel`, each load is a span `load` at the level DEBUG, with the fields `cache` (the name) and
+//! `result` (as the fields of [`Loads`]); a WARN is a reaper that comes a second late or more (`lag_seconds`), and values that could not be dropped for two seconds, as a read guard is held
+//! (`cache`, `seconds`; once, until some are dropped again); an ERROR is a listener that panicked (`cache`, `told`: `removed`, `expired` or `expiring`). Hits and plain writes tell nothing. The [`docs`] tell how
 //! it works inside, which memory orderings there are, and what was decided, with the figures.
 #![deny(unsafe_code)]
 
@@ -88,6 +91,7 @@ mod stats;
 mod sync;
 mod table;
 mod time;
+mod trace;
 mod wheel;
 
 pub mod docs;

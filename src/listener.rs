@@ -6,6 +6,7 @@
 use crate::shard::Hears;
 use crate::sync::catch;
 use crate::table::Unlinked;
+use crate::trace::{self, Named};
 use std::fmt;
 
 /// Why a value left the cache.
@@ -44,6 +45,7 @@ pub(crate) struct Listener<K, V> {
     removed: Option<Box<Removed<K, V>>>,
     expired: Option<Box<Expired<K, V>>>,
     expiring: Option<Box<Expiring<K, V>>>,
+    named: Named,
 }
 
 /// Hears of every removed value, once.
@@ -54,8 +56,20 @@ pub(crate) type Expired<K, V> = dyn Fn(&[(&K, &V)]) + Send + Sync;
 pub(crate) type Expiring<K, V> = dyn Fn(&K, &V) + Send + Sync;
 
 impl<K, V> Listener<K, V> {
-    pub(crate) const fn new() -> Self {
-        Self { removed: None, expired: None, expiring: None }
+    pub(crate) fn new() -> Self {
+        Self { removed: None, expired: None, expiring: None, named: Named::default() }
+    }
+
+    /// With the cache's name, for what is told of the listener itself.
+    pub(crate) fn of(self, name: Option<&str>) -> Self {
+        Self { named: Named::new(name), ..self }
+    }
+
+    /// Calls one. Its panic is its own.
+    fn call(&self, told: &'static str, listener: impl FnOnce()) {
+        if catch(listener).is_none() {
+            trace::listener_panicked(&self.named, told);
+        }
     }
 
     pub(crate) fn on_removed(&mut self, removed: Box<Removed<K, V>>) {
@@ -84,13 +98,13 @@ impl<K, V> Listener<K, V> {
     pub(crate) fn tell(&self, key: &K, value: &V, cause: RemovalCause) {
         self.tell_alone(key, value, cause);
         if let (Some(expired), RemovalCause::Expired) = (&self.expired, cause) {
-            let _ = catch(|| expired(&[(key, value)]));
+            self.call("expired", || expired(&[(key, value)]));
         }
     }
 
     fn tell_alone(&self, key: &K, value: &V, cause: RemovalCause) {
         if let Some(removed) = &self.removed {
-            let _ = catch(|| removed(key, value, cause));
+            self.call("removed", || removed(key, value, cause));
         }
     }
 }
@@ -103,13 +117,13 @@ impl<K, V> Hears<K, V> for Listener<K, V> {
         }
         if let Some(expired) = &self.expired {
             let batch: Vec<_> = pairs().collect();
-            let _ = catch(|| expired(&batch));
+            self.call("expired", || expired(&batch));
         }
     }
 
     fn expiring(&self, key: &K, value: &V) {
         if let Some(expiring) = &self.expiring {
-            let _ = catch(|| expiring(key, value));
+            self.call("expiring", || expiring(key, value));
         }
     }
 }

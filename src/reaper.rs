@@ -5,11 +5,10 @@
 //!
 //! # How a wake-up is never lost
 //!
-//! Each registered cache has a *promise*: the tick at which the thread will come at the latest.
-//! [`Registration::wake`] is done when the promise is early enough. The thread takes all promises back
-//! (sets them to `NEVER`) before it sweeps, and makes new ones, out of the answers, before it sleeps. So
-//! whoever files something during a sweep either was seen by that sweep, or finds the promise taken
-//! back and leaves word in `State::wake_at`, which the thread reads under the lock before it sleeps.
+//! Each registered cache has a *promise*: the tick at which the thread will come at the latest. [`Registration::wake`] is done
+//! when the promise is early enough. The thread takes all promises back (sets them to `NEVER`) before it sweeps, and makes new
+//! ones, out of the answers, before it sleeps. So whoever files something during a sweep either was seen by that sweep, or finds
+//! the promise taken back and leaves word in `State::wake_at`, which the thread reads under the lock before it sleeps.
 //! That "either, or" is a store before a load on both sides, hence the two fences.
 //!
 //! # Locks
@@ -24,6 +23,7 @@ use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::thread::{self, JoinHandle, ThreadId};
 use crate::sync::{Alarm, Arc, Condvar, Mutex, Weak, catch, lazy_static, wait, wait_timeout};
 use crate::time::{Span, Tick, Timeline};
+use crate::trace;
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -435,7 +435,7 @@ impl Core {
         let mut round = Round { visits: Vec::new(), next: Tick::NEVER, pause: PAUSE };
         while let Some(work) = self.sleep(&mut round) {
             match work {
-                Work::Sweep(now) => round.sweep(now),
+                Work::Sweep(now, due) => round.sweep(now, due),
                 Work::Reclaim(now) => round.reclaim(now),
             }
         }
@@ -468,7 +468,7 @@ impl Core {
             if sweep_at <= now {
                 state.wake_at = Tick::NEVER;
                 round.begin(&state.caches);
-                return Some(Work::Sweep(now));
+                return Some(Work::Sweep(now, sweep_at));
             }
             if reclaim_at <= now {
                 return Some(Work::Reclaim(now));
@@ -511,8 +511,8 @@ impl Held for Kept<Core, State> {
 }
 
 enum Work {
-    /// Something is due: visit every cache.
-    Sweep(Tick),
+    /// Something is due, since then: visit every cache.
+    Sweep(Tick, Tick),
     /// Nothing is due, but debris waits: push it on where it does.
     Reclaim(Tick),
 }
@@ -561,7 +561,8 @@ impl Round {
     }
 
     /// Sweeps every cache.
-    fn sweep(&mut self, now: Tick) {
+    fn sweep(&mut self, now: Tick, due: Tick) {
+        trace::reaper_came(due, now);
         self.pause = PAUSE;
         self.next = Tick::NEVER;
         for visit in &mut self.visits {

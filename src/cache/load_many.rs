@@ -45,7 +45,9 @@ where
         }
         let marks = self.mark();
         let keys: Vec<&K> = self.turns.iter().map(|(_, turn)| turn.key()).collect();
-        let made = init(&keys).map(|pairs| brought.take(pairs.into_iter()));
+        // The user's iterator is his code as well.
+        let call = || init(&keys).map(|pairs| brought.take(pairs.into_iter()));
+        let made = self.turns[0].1.loading.span.within(call);
         self.land(values, brought, (marks, made))
     }
 

@@ -195,7 +195,8 @@ where
         let pairs = poll_fn(|context| {
             self.turns.iter_mut().for_each(|(_, turn)| turn.loading.enter());
             let marks = self.mark();
-            let polled = running.as_mut().as_pin_mut().expect("it was just put there").poll(context);
+            let poll = || running.as_mut().as_pin_mut().expect("it was just put there").poll(context);
+            let polled = self.turns[0].1.loading.span.within(poll);
             drop(marks);
             if polled.is_pending() {
                 self.turns.iter_mut().for_each(|(_, turn)| turn.loading.leave());

@@ -2,19 +2,23 @@
 //!
 //! A turn that is to bring a value carries one, from when it has the turn until that ends: so whichever way it ends, a
 //! panic and a dropped future included, it is counted, and once. A turn that computes, or that finds a value when it looks, carries
-//! none. Where there are no statistics there is no load to be seen, and no clock is read.
+//! none. Where there are no statistics there is no load to be seen, and no clock is read. With the feature `tracing` it has a span.
 
 use super::Cache;
 use super::turn::Turn;
 use crate::flight::Outcome;
 use crate::stats::LoadEnd;
 use crate::time::Tick;
+use crate::trace::Span;
 use std::hash::{BuildHasher, Hash};
 
 /// What is known of it, in one word, as turns are handed around: whether it is counted, when it began, and whether code of the user's
 /// runs for it. If its turn is dropped while that runs, it has panicked; else it was given up.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Loading(u64);
+#[derive(Default)]
+pub(super) struct Loading {
+    word: u64,
+    pub(super) span: Span,
+}
 
 const RUNS: u64 = 1;
 const COUNTED: u64 = 2;
@@ -23,14 +27,14 @@ const FLAGS: u32 = 2;
 
 impl Loading {
     /// It begins on a thread that is about to run user code.
-    fn begun(now: Tick) -> Self {
-        Self(now.as_nanos() << FLAGS | COUNTED | RUNS)
+    fn begun(now: Tick) -> u64 {
+        now.as_nanos() << FLAGS | COUNTED | RUNS
     }
 
     /// When it began, unless there is none, or nobody counts it.
     #[inline]
-    fn began(self) -> Option<Tick> {
-        (self.0 & COUNTED != 0).then(|| Tick::from_nanos(self.0 >> FLAGS))
+    fn began(&self) -> Option<Tick> {
+        (self.word & COUNTED != 0).then(|| Tick::from_nanos(self.word >> FLAGS))
     }
 
     /// As it is handed on with its turn, or is counted: none is left.
@@ -42,13 +46,13 @@ impl Loading {
     /// From now on, user code runs for it, until it ends, or waits.
     #[inline]
     pub(super) fn enter(&mut self) {
-        self.0 |= RUNS;
+        self.word |= RUNS;
     }
 
     /// It waits: for its executor, or for whatever its future does.
     #[inline]
     pub(super) fn leave(&mut self) {
-        self.0 &= !RUNS;
+        self.word &= !RUNS;
     }
 }
 
@@ -56,9 +60,11 @@ impl<K, V, S> Turn<'_, K, V, S> {
     /// The load has ended. Comes before anybody is told.
     #[inline]
     pub(super) fn end_loading(&mut self, end: LoadEnd) {
-        if let Some(began) = self.loading.take().began() {
+        let loading = self.loading.take();
+        if let Some(began) = loading.began() {
             self.count(began, end);
         }
+        loading.span.end(end.name());
     }
 
     #[inline(never)]
@@ -72,7 +78,7 @@ impl<K, V, S> Turn<'_, K, V, S> {
     /// The turn ends with nothing said.
     #[inline]
     pub(super) fn abandon_loading(&mut self) {
-        let is_running = self.loading.0 & RUNS != 0;
+        let is_running = self.loading.word & RUNS != 0;
         self.end_loading(if is_running { LoadEnd::Panic } else { LoadEnd::Cancelled });
     }
 
@@ -105,11 +111,12 @@ impl<K, V, S> Cache<K, V, S> {
     /// A load begins, for a turn that is to bring a value.
     #[inline]
     pub(super) fn begin_loading(&self) -> Loading {
-        if self.parts().loads.is_some() { self.begin_counted() } else { Loading::default() }
+        let word = if self.parts().loads.is_some() { self.begin_counted() } else { RUNS };
+        Loading { word, span: Span::load(self.name()) }
     }
 
     #[inline(never)]
-    fn begin_counted(&self) -> Loading {
+    fn begin_counted(&self) -> u64 {
         Loading::begun(self.parts().terms.clock.now())
     }
 

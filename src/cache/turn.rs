@@ -327,7 +327,7 @@ where
     /// waits for the call meanwhile, from this thread, panics.
     pub(super) fn run<R>(&self, closure: impl FnOnce() -> R) -> R {
         let _leading = self.lead();
-        closure()
+        self.loading.span.within(closure)
     }
 
     /// A call that waits for this one, whose closure is about to run elsewhere.
@@ -395,7 +395,7 @@ where
     /// Runs a closure that loads, and lands with what it came to.
     pub(super) fn load(self, init: impl FnOnce() -> Made<V>) -> (Outcome<V>, Origin) {
         let leading = self.lead();
-        let made = init();
+        let made = self.loading.span.within(init);
         self.land_leading(made, leading)
     }
 

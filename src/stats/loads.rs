@@ -27,6 +27,21 @@ pub(crate) enum LoadEnd {
 
 const ENDS: usize = 6;
 
+impl LoadEnd {
+    /// As spans and dashboards have it.
+    #[inline]
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Absent => "absent",
+            Self::Failure => "failure",
+            Self::Panic => "panic",
+            Self::Cancelled => "cancelled",
+            Self::Overtaken => "overtaken",
+        }
+    }
+}
+
 /// Loads of a cache: how many there were, by what they came to, and how long they took. A part of [`Stats`].
 ///
 /// A load is one run of a closure, or a future, that is to bring the value of one key: of
