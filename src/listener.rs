@@ -57,7 +57,7 @@ pub(crate) type Expiring<K, V> = dyn Fn(&K, &V) + Send + Sync;
 
 impl<K, V> Listener<K, V> {
     pub(crate) fn new() -> Self {
-        Self { removed: None, expired: None, expiring: None, named: Named::default() }
+        Self { removed: None, expired: None, expiring: None, named: Named::new(None) }
     }
 
     /// With the cache's name, for what is told of the listener itself.

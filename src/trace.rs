@@ -32,7 +32,6 @@ mod imp {
     }
 
     /// A cache's name, for who tells of it.
-    #[derive(Default)]
     pub(crate) struct Named;
 
     impl Named {
@@ -105,7 +104,6 @@ mod imp {
     }
 
     /// A cache's name, for who tells of it.
-    #[derive(Default)]
     pub(crate) struct Named(Option<String>);
 
     impl Named {

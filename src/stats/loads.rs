@@ -12,7 +12,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// Sets of counters. Threads that load at the same time nearly always have one each.
-const SETS: usize = if cfg!(tidewheel_loom) { 1 } else { 16 };
+const SETS: usize = if cfg!(tidewheel_loom) { 2 } else { 16 };
 
 /// What a load came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
