@@ -53,10 +53,9 @@ impl<D: Send + Sync + 'static, O: SessionOwner> Owners<D, O> {
 
     /// After data was taken away from under an id.
     pub(super) fn hear(&self, cache: &Cache<SessionId, Stored<D, O>>, place: PlaceId, id: &SessionId) {
-        let PlaceId { group, origin } = place;
         // Most often other data of the same owner has taken its place. What goes later is heard of later.
-        if !has(cache, id, group) {
-            self.index.look(group, origin, |id| has(cache, id, group));
+        if !has(cache, id, place.group) {
+            self.index.look(place, id, |id| has(cache, id, place.group));
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a call claims in the index before it stores a session, and sees to when it has.
 
-use super::groups::GroupId;
+use super::groups::{GroupId, PlaceId};
 use super::index::{Arrival, Denied, Ending};
 use super::tracks::Doomed;
 use super::{Owners, has};
@@ -26,6 +26,8 @@ struct Claim {
     ids: [SessionId; 2],
     /// The owners in whose groups a place is claimed: the one before, and the one after.
     groups: [Option<GroupId>; 2],
+    /// The track is held.
+    is_held: bool,
 }
 
 /// The claims of a call. Released when it is done, or panics.
@@ -71,15 +73,24 @@ impl<'m, D: Send + Sync + 'static, O: SessionOwner> Claims<'m, D, O> {
         }
         // Before the claims: what is claimed is released.
         self.made.reserve(1);
+        let group = before.map(|belongs| belongs.group);
+        if let (false, true, Some(group)) = (moves, is_same, group) {
+            // Its place is there, most likely: then nothing has to be looked up by the owner.
+            if owners.index.claim_again(group, origin) {
+                let (ids, groups) = ([step.from; 2], [Some(group), None]);
+                self.made.push(Claim { origin, ids, groups, is_held: false });
+                return Ok(step.before.cloned());
+            }
+        }
         // (T1) What goes on as nobody's, and always was, has another origin under another id.
         let to = if owner.is_none() && step.before.is_none() { step.from } else { step.to };
         if !owners.index.tracks.hold(origin, [step.from, to], owner.is_some()).map_err(Denied::Ending)? {
             return Ok(nobodys());
         }
         let at = self.made.len();
-        self.made.push(Claim { origin, ids: [step.from, step.to], groups: [None; 2] });
+        self.made.push(Claim { origin, ids: [step.from, step.to], groups: [None; 2], is_held: true });
         // Whosever it was, he may end it while it moves.
-        let group = before.map(|belongs| belongs.group).filter(|_| moves);
+        let group = group.filter(|_| moves);
         self.made[at].groups[0] = group.filter(|group| owners.index.claim_again(*group, origin));
         let Some(owner) = owner else { return Ok(nobodys()) };
         if is_same && step.is_compared {
@@ -107,9 +118,12 @@ impl<'m, D: Send + Sync + 'static, O: SessionOwner> Claims<'m, D, O> {
     fn release(&mut self) {
         let Some(owners) = &self.sessions.shared.owners else { return };
         let cache = &self.sessions.cache;
-        for Claim { origin, ids, groups } in self.made.drain(..) {
+        for Claim { origin, ids, groups, is_held } in self.made.drain(..) {
             for group in groups.into_iter().flatten() {
-                owners.index.release(group, origin, |id| has(cache, id, group));
+                owners.index.release(PlaceId::new(group, origin), &ids[1], |id| has(cache, id, group));
+            }
+            if !is_held {
+                continue;
             }
             let doomed = owners.index.tracks.leave(origin, ids, |id| cache.contains_key(id));
             if let Some(Doomed { ids: tracked, cause }) = doomed {
@@ -134,7 +148,7 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
             let Doomed { ids, cause } = &ending.doomed;
             // Under all of them: it may be moving from one to another.
             let was_there = ids.iter().filter(|id| self.end(id, *cause)).count() > 0;
-            owners.index.ended(ending, |id| has(&self.cache, id, ending.group));
+            owners.index.ended(ending, |id| has(&self.cache, id, ending.place.group));
             was_there
         };
         endings.iter().filter(|ending| end(ending)).count()

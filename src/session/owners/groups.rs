@@ -101,6 +101,10 @@ impl<O> Groups<O> {
         self.by_hash.get_mut(&id.hash)?.iter_mut().find(|group| group.number == id.number)
     }
 
+    pub(super) fn place_mut(&mut self, place: PlaceId) -> Option<&mut Place> {
+        self.get_mut(place.group)?.places.get_mut(&place.origin)
+    }
+
     /// What is to be dropped outside the lock, if the group has no place left.
     pub(super) fn remove_if_empty(&mut self, id: GroupId) -> Option<Group<O>> {
         let same_hash = self.by_hash.get_mut(&id.hash)?;

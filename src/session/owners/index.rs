@@ -17,7 +17,7 @@
 //! - **(O4)** Who ends an owner's sessions ends the tracks of all of them in one critical section of the group, and then each session. A place stays until its session is
 //!   gone, so that nobody takes it for ended before that.
 
-use super::groups::{Group, GroupId, Groups};
+use super::groups::{Group, GroupId, Groups, PlaceId};
 use super::limit::{Most, WhenCrowded};
 use super::stripes::Stripes;
 use super::tracks::{Doomed, Tracks};
@@ -59,8 +59,7 @@ pub(super) struct Claimed {
 /// A session that its owner wants to have ended. Its track is held until [`Index::ended`].
 #[derive(Debug)]
 pub(super) struct Ending {
-    pub(super) origin: SessionId,
-    pub(super) group: GroupId,
+    pub(super) place: PlaceId,
     pub(super) doomed: Doomed,
 }
 
@@ -103,7 +102,7 @@ impl<O: SessionOwner> Index<O> {
         if claimed.is_err() {
             _gone = groups.remove_if_empty(id);
         }
-        let ending = |(origin, doomed)| Ending { origin, group: id, doomed };
+        let ending = |(origin, doomed)| Ending { place: PlaceId::new(id, origin), doomed };
         Ok(Claimed { group: id, displaced: claimed?.into_iter().map(ending).collect() })
     }
 
@@ -161,43 +160,42 @@ impl<O: SessionOwner> Index<O> {
     /// it was looked at (O1), and whoever looks again will see that.
     pub(super) fn claim_again(&self, group: GroupId, origin: SessionId) -> bool {
         let mut groups = self.groups.lock(group.hash);
-        let place = groups.get_mut(group).and_then(|group| group.places.get_mut(&origin));
-        place.map(|place| place.claims += 1).is_some()
+        groups.place_mut(PlaceId::new(group, origin)).map(|place| place.claims += 1).is_some()
     }
 
-    /// After the session was stored, or was not.
-    pub(super) fn release(&self, group: GroupId, origin: SessionId, is_there: impl Fn(&SessionId) -> bool) {
+    /// After the session was stored under this id, or was not.
+    pub(super) fn release(&self, place: PlaceId, id: &SessionId, is_there: impl Fn(&SessionId) -> bool) {
         let _gone;
-        let mut groups = self.groups.lock(group.hash);
-        if let Some(place) = groups.get_mut(group).and_then(|group| group.places.get_mut(&origin)) {
+        let mut groups = self.groups.lock(place.group.hash);
+        if let Some(place) = groups.place_mut(place) {
             // A fork's child may have been told that nobody claims anything.
             place.claims = place.claims.saturating_sub(1);
         }
-        _gone = self.look_in(&mut groups, group, origin, is_there);
+        _gone = self.look_in(&mut groups, place, id, is_there);
     }
 
-    /// After data was taken away from under one of the session's ids: takes the place away if nobody claims it and the session is not there (O2).
-    pub(super) fn look(&self, group: GroupId, origin: SessionId, is_there: impl Fn(&SessionId) -> bool) {
+    /// After data was taken away from under an id: takes the place away if nobody claims it and the session is not there (O2).
+    pub(super) fn look(&self, place: PlaceId, id: &SessionId, is_there: impl Fn(&SessionId) -> bool) {
         let _gone;
-        let mut groups = self.groups.lock(group.hash);
-        _gone = self.look_in(&mut groups, group, origin, is_there);
+        let mut groups = self.groups.lock(place.group.hash);
+        _gone = self.look_in(&mut groups, place, id, is_there);
     }
 
-    /// What is to be dropped outside the lock.
+    /// What is to be dropped outside the lock. The session is at this id most likely.
     fn look_in(
         &self,
         groups: &mut Groups<O>,
-        id: GroupId,
-        origin: SessionId,
+        place: PlaceId,
+        id: &SessionId,
         is_there: impl Fn(&SessionId) -> bool,
     ) -> Option<Group<O>> {
-        let group = groups.get_mut(id)?;
-        if group.places.get(&origin)?.claims > 0 || self.tracks.any(origin, is_there) {
+        let PlaceId { group, origin } = place;
+        if groups.place_mut(place)?.claims > 0 || is_there(id) || self.tracks.any(origin, is_there) {
             return None;
         }
-        group.places.remove(&origin);
+        groups.get_mut(group)?.places.remove(&origin);
         self.tracks.remove_place(origin);
-        groups.remove_if_empty(id)
+        groups.remove_if_empty(group)
     }
 
     /// Where an owner's sessions may be found, the oldest first. Some may be gone, or not be there yet.
@@ -234,14 +232,16 @@ impl<O: SessionOwner> Index<O> {
         cause: EndCause,
     ) -> Vec<Ending> {
         let chosen = groups.get(id).map_or(Vec::new(), |group| group.in_order(choose));
-        let end = |origin| Some(Ending { origin, group: id, doomed: self.tracks.end(origin, cause)? });
+        let end = |origin| {
+            Some(Ending { place: PlaceId::new(id, origin), doomed: self.tracks.end(origin, cause)? })
+        };
         chosen.into_iter().filter_map(end).collect()
     }
 
     /// After a session was ended.
     pub(super) fn ended(&self, ending: &Ending, is_there: impl Fn(&SessionId) -> bool) {
-        self.look(ending.group, ending.origin, is_there);
-        self.tracks.release(ending.origin);
+        self.look(ending.place, &ending.place.origin, is_there);
+        self.tracks.release(ending.place.origin);
     }
 
     /// All places, whoever's they are. For tests.
