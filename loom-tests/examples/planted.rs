@@ -17,14 +17,16 @@
 //!
 //! ```text
 //! Why this is a bug, in a sentence or two.
-//! file: src/reaper.rs
 //! model: reaper::park_against_wake
 //! with: slots                          (or epoch; more than one line of these is fine; or shuttle, for a storm)
 //! ---- text
-//! what to replace, as it stands in the file
+//! what to replace, as it stands in one place of `src/`, white space aside
 //! ---- bug
 //! what to put there
 //! ```
+
+#[path = "../../tests/common/quote.rs"]
+mod quote;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -44,7 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut bugs = read_bugs(&package.join("planted"));
+    let mut bugs = read_bugs(package);
     let mut problems = Vec::new();
     if wanted.is_empty() {
         problems.extend(models_without_bugs(&package.join("tests/models"), &bugs));
@@ -71,7 +73,7 @@ fn main() -> ExitCode {
     field.sow(package, |_, source| source);
     for bug in &alone {
         let began = Instant::now();
-        let result = bug.check(package).and_then(|()| field.plant_alone(bug));
+        let result = bug.file.clone().and_then(|file| field.plant_alone(bug, &file));
         report(bug, result, began.elapsed());
     }
     println!("{found} planted bugs found in {:.0} s", started.elapsed().as_secs_f32());
@@ -91,8 +93,9 @@ fn plant_together(
     let root = package.parent().expect("the package lies in the crate");
     let (mut together, mut alone): (Vec<_>, Vec<_>) = (Vec::new(), Vec::new());
     for bug in bugs {
-        let body = fs::read_to_string(root.join(&bug.file)).ok().and_then(|source| bug.body(&source));
-        if body.is_some() && bug.check(package).is_ok() { together.push(bug) } else { alone.push(bug) }
+        let source = bug.file.as_ref().ok().and_then(|file| fs::read_to_string(root.join(file)).ok());
+        let body = source.and_then(|source| bug.body(&source));
+        if body.is_some() { together.push(bug) } else { alone.push(bug) }
     }
     if together.is_empty() {
         return alone;
@@ -154,7 +157,7 @@ fn all_pass(program: &Path) -> Result<(), String> {
 fn weave(name: &str, mut source: String, bugs: &[Bug]) -> String {
     // By where the bodies begin: where they end, and the bugs with their numbers.
     let mut bodies = BTreeMap::new();
-    for (at, bug) in bugs.iter().enumerate().filter(|(_, bug)| bug.file == name) {
+    for (at, bug) in bugs.iter().enumerate().filter(|(_, bug)| bug.is_for(name)) {
         let body = bug.body(&source).expect("it was there a moment ago");
         bodies.entry(body.start).or_insert((body.end, Vec::new())).1.push((at + 1, bug));
     }
@@ -187,23 +190,35 @@ mod planted {
 
 struct Bug {
     name: String,
-    file: String,
+    /// The file that it is planted in; or why it cannot be planted.
+    file: Result<String, String>,
     /// As the test is called: the file, and the model in it.
     models: Vec<String>,
     kinds: Vec<Kind>,
+    /// As it stands in the file.
     text: String,
     replacement: String,
 }
 
 impl Bug {
-    /// Whether the text to replace is where it should be.
-    fn check(&self, package: &Path) -> Result<(), String> {
-        let path = package.parent().expect("the package lies in the crate").join(&self.file);
-        let source = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", self.file))?;
-        match source.matches(&self.text).count() {
-            1 => Ok(()),
-            times => Err(format!("its text is there {times} times in {}, not once", self.file)),
+    /// Finds where it is to be planted.
+    fn find(&mut self, sources: &[(String, String)]) {
+        let places = |(file, source): &'_ (String, String)| {
+            let found = quote::places(source, &self.text);
+            found.into_iter().map(|place| (file.clone(), source[place].to_owned())).collect::<Vec<_>>()
+        };
+        let mut found: Vec<_> = sources.iter().flat_map(places).collect();
+        match found.len() {
+            1 => {
+                let (file, text) = found.remove(0);
+                (self.file, self.text) = (Ok(file), text);
+            }
+            times => self.file = Err(format!("its text is there {times} times, not once")),
         }
+    }
+
+    fn is_for(&self, file: &str) -> bool {
+        self.file.as_ref().is_ok_and(|own| own == file)
     }
 
     /// The body of the function that it lies in, if it can stand there twice.
@@ -286,10 +301,20 @@ enum Kind {
     Shuttle,
 }
 
-fn read_bugs(folder: &Path) -> Vec<Bug> {
-    let mut paths: Vec<_> = files_under(folder).into_iter().filter(|p| p.extension().is_some()).collect();
+fn read_bugs(package: &Path) -> Vec<Bug> {
+    let root = package.parent().expect("the package lies in the crate");
+    let source = |path: PathBuf| {
+        let name = path.strip_prefix(root).expect("it lies under it").to_string_lossy().into_owned();
+        (name, fs::read_to_string(&path).expect("a source can be read"))
+    };
+    let is_rust = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
+    let sources: Vec<_> = files_under(&root.join("src")).into_iter().filter(is_rust).map(source).collect();
+    let mut paths: Vec<_> =
+        files_under(&package.join("planted")).into_iter().filter(|p| p.extension().is_some()).collect();
     paths.sort();
-    paths.iter().map(|path| read_bug(path)).collect()
+    let mut bugs: Vec<_> = paths.iter().map(|path| read_bug(path)).collect();
+    bugs.iter_mut().for_each(|bug| bug.find(&sources));
+    bugs
 }
 
 fn read_bug(path: &Path) -> Bug {
@@ -307,7 +332,7 @@ fn read_bug(path: &Path) -> Bug {
     });
     let bug = Bug {
         name: path.file_stem().expect("a name").to_string_lossy().into_owned(),
-        file: lines("file: ").next().unwrap_or_else(|| complain("no `file: `")).to_owned(),
+        file: Err("nobody has looked for it".to_owned()),
         models: models.collect(),
         kinds: kinds.collect(),
         text: text.to_owned(),
@@ -388,8 +413,8 @@ impl Field {
     }
 
     /// Plants one bug and no other, and has its models find it.
-    fn plant_alone(&self, bug: &Bug) -> Result<(), String> {
-        let path = self.tree.join(&bug.file);
+    fn plant_alone(&self, bug: &Bug, file: &str) -> Result<(), String> {
+        let path = self.tree.join(file);
         let sound = fs::read_to_string(&path).expect("the copy can be read");
         fs::write(&path, sound.replacen(&bug.text, &bug.replacement, 1)).expect("the copy can be written");
         let result = bug.kinds.iter().try_for_each(|&kind| {

@@ -143,7 +143,7 @@ impl LoadCounters {
     }
 
     fn own(&self) -> &Set {
-        &self.0[number_of_thread() % SETS]
+        &self.0[number_of_thread() % self.0.len()]
     }
 
     /// A load has ended.

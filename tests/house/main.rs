@@ -8,6 +8,8 @@ mod comments;
 mod imports;
 mod names;
 mod planted;
+#[path = "../common/quote.rs"]
+mod quote;
 mod size;
 mod source;
 
