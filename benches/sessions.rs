@@ -30,7 +30,7 @@ fn operations<O: SessionOwner>(criterion: &mut Criterion, title: &str, sessions:
     group.measurement_time(Duration::from_secs(1)).warm_up_time(Duration::from_millis(300));
     group.bench_function("get", |bencher| bencher.iter(|| black_box(sessions.get(&next()).unwrap())));
     group.bench_function("get_and_touch", |bencher| {
-        bencher.iter(|| black_box(sessions.get_and_touch(&next()).unwrap()))
+        bencher.iter(|| black_box(sessions.get_and_touch(&next()).unwrap()));
     });
     group.bench_function("modify", |bencher| {
         bencher.iter(|| sessions.modify(&next(), |visit| visit.clicks += 1).unwrap());

@@ -378,13 +378,13 @@ impl<K, V> CacheBuilder<K, V> {
     ///
     /// ```
     /// use std::time::Duration;
-    /// let cache = tidewheel::Cache::builder().time_to_live(Duration::from_secs(100)).jitter(0.1).build()?;
+    /// let cache = tidewheel::Cache::builder().time_to_live(Duration::from_secs(100)).ttl_jitter(0.1).build()?;
     /// (0..1000).for_each(|page| cache.insert(page, "text"));
     /// let left = cache.remaining_ttl(&7).unwrap();
     /// assert!(left > Duration::from_secs(89) && left <= Duration::from_secs(100));
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
-    pub fn jitter(mut self, fraction: f64) -> Self {
+    pub fn ttl_jitter(mut self, fraction: f64) -> Self {
         self.jitter = fraction;
         self
     }
@@ -428,7 +428,7 @@ impl<K, V> CacheBuilder<K, V> {
     /// # Errors
     ///
     /// [`BuildError`], if the number of shards, the initial capacity, the jitter or the age of
-    /// [`refresh_after`](Self::refresh_after) is not allowed, if an option has no effect without another one (`weigher`,
+    /// [`refresh_after_write`](Self::refresh_after_write) is not allowed, if an option has no effect without another one (`weigher`,
     /// `eviction_policy`, `refresh_with`) or contradicts it (a manual clock and a reaper with a thread), the operating system
     /// gives no random keys for the hasher, the reaper's thread cannot be started, or a manual clock meets
     /// a reaper with a thread.
@@ -587,7 +587,7 @@ impl<K, V> fmt::Debug for CacheBuilder<K, V> {
             .field("max_age", &self.lengths.max_age.as_duration())
             .field("jitter", &self.jitter)
             .field("expire_after", &self.expiry.is_some())
-            .field("refresh_after", &self.refresh.map(Span::as_duration))
+            .field("refresh_after_write", &self.refresh.map(Span::as_duration))
             .field("refresh_with", &self.background.is_some())
             .field("listener", &self.listener)
             .field("clock", &self.timeline)

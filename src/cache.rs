@@ -45,7 +45,7 @@ mod walk;
 mod weak;
 mod write;
 
-pub use bound::Settings;
+pub use bound::Policy;
 pub(crate) use bound::{Bound, Weigher};
 pub use life::WithLife;
 pub(crate) use load::{
@@ -241,6 +241,8 @@ impl<K, V, S> Cache<K, V, S> {
     /// assert_eq!(cache.entry_count(), 1);
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
+    #[doc(alias = "len")]
+    #[doc(alias = "is_empty")]
     #[must_use]
     pub fn entry_count(&self) -> usize {
         self.inner.parts.shards.iter().map(Shard::len).sum()

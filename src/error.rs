@@ -175,7 +175,7 @@ pub enum BuildError {
     /// [`max_per_owner`](crate::SessionManagerBuilder::max_per_owner) without [`owner`](crate::SessionManagerBuilder::owner).
     LimitWithoutOwner,
     /// It is said how values are loaded anew, and not from which age on:
-    /// [`refresh_with`](crate::CacheBuilder::refresh_with) without [`refresh_after`](crate::CacheBuilder::refresh_after).
+    /// [`refresh_with`](crate::CacheBuilder::refresh_with) without [`refresh_after_write`](crate::CacheBuilder::refresh_after_write).
     ReloadWithoutAge,
     /// Values are to be loaded anew from an age on that is zero, or that none reaches.
     RefreshAfter {
@@ -220,7 +220,10 @@ impl fmt::Display for BuildError {
                 write!(f, "max_per_owner was given and no owner; give both, or neither")
             }
             Self::ReloadWithoutAge => {
-                write!(f, "refresh_with was given and no refresh_after; give both, or refresh_after alone")
+                write!(
+                    f,
+                    "refresh_with was given and no refresh_after_write; give both, or refresh_after_write alone"
+                )
             }
             Self::RefreshAfter { given, lifetime: Duration::MAX } => {
                 write!(f, "a refresh after {given:?} asked for; more than zero is allowed")

@@ -97,7 +97,7 @@ mod wheel;
 pub mod docs;
 
 pub use builder::CacheBuilder;
-pub use cache::{Cache, LoadJob, RefreshJob, Settings, WeakCache, WithLife};
+pub use cache::{Cache, LoadJob, Policy, RefreshJob, WeakCache, WithLife};
 #[cfg(feature = "async")]
 pub use cache::{LoadTask, RefreshTask};
 pub use computed::{CompResult, Entry, Op};

@@ -135,8 +135,8 @@ fn options_that_need_another_one_are_refused_without_it() {
     let reloading = || builder().refresh_with(|_, _| None, |job| job());
     let error = reloading().build().unwrap_err();
     assert!(matches!(error, BuildError::ReloadWithoutAge), "{error:?}");
-    assert!(error.to_string().contains("refresh_after"), "{error}");
-    assert!(reloading().refresh_after(Duration::from_secs(1)).build().is_ok());
+    assert!(error.to_string().contains("refresh_after_write"), "{error}");
+    assert!(reloading().refresh_after_write(Duration::from_secs(1)).build().is_ok());
 }
 
 #[test]
@@ -147,29 +147,38 @@ fn values_that_are_gone_before_they_are_old_are_refused() {
         BuildError::RefreshAfter { given, lifetime } => (given, lifetime),
         error => panic!("{error:?}"),
     };
-    assert_eq!(refused(builder().refresh_after(Duration::ZERO)), (Duration::ZERO, never));
-    assert_eq!(refused(builder().refresh_after(Duration::ZERO).time_to_live(ten)), (Duration::ZERO, ten));
+    assert_eq!(refused(builder().refresh_after_write(Duration::ZERO)), (Duration::ZERO, never));
+    assert_eq!(
+        refused(builder().refresh_after_write(Duration::ZERO).time_to_live(ten)),
+        (Duration::ZERO, ten)
+    );
     for after in [ten, ten + NANO, 2 * ten, never] {
-        assert_eq!(refused(builder().refresh_after(after).time_to_live(ten)), (after, ten));
-        assert_eq!(refused(builder().time_to_live(ten).refresh_after(after)), (after, ten));
-        assert_eq!(refused(builder().refresh_after(after).max_age(ten)), (after, ten));
-        assert_eq!(refused(builder().refresh_after(after).max_age(ten).time_to_live(3 * ten)), (after, ten));
-        assert_eq!(refused(builder().refresh_after(after).max_age(3 * ten).time_to_live(ten)), (after, ten));
+        assert_eq!(refused(builder().refresh_after_write(after).time_to_live(ten)), (after, ten));
+        assert_eq!(refused(builder().time_to_live(ten).refresh_after_write(after)), (after, ten));
+        assert_eq!(refused(builder().refresh_after_write(after).max_age(ten)), (after, ten));
+        assert_eq!(
+            refused(builder().refresh_after_write(after).max_age(ten).time_to_live(3 * ten)),
+            (after, ten)
+        );
+        assert_eq!(
+            refused(builder().refresh_after_write(after).max_age(3 * ten).time_to_live(ten)),
+            (after, ten)
+        );
     }
-    let error = builder().refresh_after(ten).time_to_live(ten).build().unwrap_err();
+    let error = builder().refresh_after_write(ten).time_to_live(ten).build().unwrap_err();
     assert!(error.to_string().contains("less than 10s"), "{error}");
-    let error = builder().refresh_after(Duration::ZERO).build().unwrap_err();
+    let error = builder().refresh_after_write(Duration::ZERO).build().unwrap_err();
     assert!(error.to_string().contains("more than zero is"), "{error}");
     // Just shorter; never old where nothing ends; and used for longer than it may lie idle.
-    assert!(builder().refresh_after(ten - NANO).time_to_live(ten).max_age(ten).build().is_ok());
-    assert!(builder().refresh_after(never).build().is_ok());
-    assert!(builder().refresh_after(ten).time_to_live(never).build().is_ok());
-    assert!(builder().refresh_after(2 * ten).time_to_idle(ten).build().is_ok());
+    assert!(builder().refresh_after_write(ten - NANO).time_to_live(ten).max_age(ten).build().is_ok());
+    assert!(builder().refresh_after_write(never).build().is_ok());
+    assert!(builder().refresh_after_write(ten).time_to_live(never).build().is_ok());
+    assert!(builder().refresh_after_write(2 * ten).time_to_idle(ten).build().is_ok());
 }
 
 #[test]
 fn a_jitter_without_a_time_to_live_is_for_those_of_entries() {
-    let cache = Cache::builder().clock(ManualClock::new()).jitter(0.5).build().unwrap();
+    let cache = Cache::builder().clock(ManualClock::new()).ttl_jitter(0.5).build().unwrap();
     (0..100).for_each(|key| cache.insert_with_ttl(key, key, Duration::from_secs(100)));
     let short = (0..100).filter(|key| cache.remaining_ttl(key) < Some(Duration::from_secs(99))).count();
     assert!(short > 80, "{short} of 100");
@@ -198,7 +207,7 @@ fn a_lead_that_is_longer_than_the_time_to_live_warns_all_the_same() {
         let warning = move |_: &u64, _: &u64| {
             count.fetch_add(1, Ordering::Relaxed);
         };
-        let cache = builder.on_expiring(lead, warning).build().unwrap();
+        let cache = builder.expiration_warning_listener(lead, warning).build().unwrap();
         cache.insert(1, 1);
         clock.advance(Duration::from_secs(2));
         assert_eq!(warned.load(Ordering::Relaxed), 1, "{lead:?}");
@@ -238,8 +247,8 @@ fn a_cache_without_room_keeps_nothing_whatever_else_is_asked_for() {
 #[test]
 fn an_option_that_is_given_twice_counts_as_given_last() {
     let (five, nine) = (Duration::from_secs(5), Duration::from_secs(9));
-    let builder = builder().time_to_live(nine).time_to_live(five).refresh_after(nine);
-    assert!(builder.refresh_after(Duration::from_secs(1)).build().is_ok());
+    let builder = builder().time_to_live(nine).time_to_live(five).refresh_after_write(nine);
+    assert!(builder.refresh_after_write(Duration::from_secs(1)).build().is_ok());
 }
 
 #[test]

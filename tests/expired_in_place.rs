@@ -142,7 +142,7 @@ fn a_simple_index_keeps_a_key_that_was_stored_again() {
                     heard.lock().unwrap().remove(key);
                 }
             })
-            .expired_batches(move |entries: &[(&u64, &u64)]| {
+            .expiration_listener(move |entries: &[(&u64, &u64)]| {
                 entries.iter().for_each(|(key, _)| {
                     batches.lock().unwrap().remove(key);
                 });
@@ -170,7 +170,9 @@ fn nobody_is_warned_of_a_value_that_was_replaced_before_the_reaper_came() {
     let cache = Cache::builder()
         .clock(clock.clone())
         .time_to_live(60 * SECOND)
-        .on_expiring(10 * SECOND, move |_: &u64, value: &u64| heard.lock().unwrap().push(*value))
+        .expiration_warning_listener(10 * SECOND, move |_: &u64, value: &u64| {
+            heard.lock().unwrap().push(*value)
+        })
         .build()
         .unwrap();
     cache.insert(KEY, 10);

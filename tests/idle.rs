@@ -178,20 +178,21 @@ fn never_early_by_the_systems_clock() {
 #[test]
 fn what_is_no_fraction_is_no_jitter() {
     for given in [f64::NAN, -0.1, 1.000_001, f64::INFINITY, f64::NEG_INFINITY] {
-        let error = Cache::<u64, u64>::builder().jitter(given).build().unwrap_err();
+        let error = Cache::<u64, u64>::builder().ttl_jitter(given).build().unwrap_err();
         assert!(matches!(error, BuildError::Jitter { .. }));
         let text = error.to_string();
         assert_eq!(text, format!("a jitter of {given} asked for; a fraction from 0.0 to 1.0 is allowed"));
     }
     for given in [0.0, -0.0, f64::MIN_POSITIVE, 0.5, 1.0] {
-        assert!(Cache::<u64, u64>::builder().jitter(given).build().is_ok(), "{given}");
+        assert!(Cache::<u64, u64>::builder().ttl_jitter(given).build().is_ok(), "{given}");
     }
 }
 
 #[test]
 fn jitter_spreads_what_was_filled_in_together() {
     let clock = ManualClock::new();
-    let cache = Cache::builder().clock(clock.clone()).time_to_live(seconds(100)).jitter(0.5).build().unwrap();
+    let cache =
+        Cache::builder().clock(clock.clone()).time_to_live(seconds(100)).ttl_jitter(0.5).build().unwrap();
     (0..10_000u32).for_each(|key| cache.insert(key, key));
     assert_eq!(cache.expiring_within(seconds(49)), 0);
     // Ten seconds are a fifth of what is spread, and the wheel's slots are of 64 seconds out there.
@@ -208,7 +209,8 @@ fn jitter_spreads_what_was_filled_in_together() {
 #[test]
 fn touch_and_set_ttl_are_not_shortened() {
     let clock = ManualClock::new();
-    let cache = Cache::builder().clock(clock.clone()).time_to_live(seconds(100)).jitter(1.0).build().unwrap();
+    let cache =
+        Cache::builder().clock(clock.clone()).time_to_live(seconds(100)).ttl_jitter(1.0).build().unwrap();
     for key in 0..100 {
         cache.insert(key, key);
         assert!(cache.touch(&key));
@@ -221,7 +223,7 @@ fn touch_and_set_ttl_are_not_shortened() {
 /// Reads may move the deadline to the shortened time to live and not beyond.
 #[test]
 fn jitter_beside_a_time_to_idle() {
-    let (clock, cache) = cache(|builder| builder.time_to_live(seconds(10)).jitter(0.5));
+    let (clock, cache) = cache(|builder| builder.time_to_live(seconds(10)).ttl_jitter(0.5));
     for _ in 0..20 {
         cache.insert("k", 1);
         let mut lived = 0;

@@ -165,7 +165,7 @@ fn a_warning_is_left_to_the_reaper() {
     let warned = Arc::new(Mutex::new(Vec::new()));
     let (clock, cache) = cache(|builder| {
         let warned = Arc::clone(&warned);
-        builder.on_expiring(5 * SECOND, move |&key, _| warned.lock().unwrap().push(key))
+        builder.expiration_warning_listener(5 * SECOND, move |&key, _| warned.lock().unwrap().push(key))
     });
     cache.insert_with_ttl(1, 1, 7 * SECOND);
     cache.insert_with_ttl(2, 2, SECOND);
@@ -186,7 +186,7 @@ fn who_was_warned_is_warned_of_the_next_deadline_too() {
     let warned = Arc::new(Mutex::new(Vec::new()));
     let (clock, cache) = cache(|builder| {
         let warned = Arc::clone(&warned);
-        builder.on_expiring(5 * SECOND, move |&key, _| warned.lock().unwrap().push(key))
+        builder.expiration_warning_listener(5 * SECOND, move |&key, _| warned.lock().unwrap().push(key))
     });
     cache.insert_with_ttl(1, 1, 7 * SECOND);
     clock.advance(3 * SECOND);

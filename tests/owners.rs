@@ -356,7 +356,7 @@ fn every_session_ends_once_and_for_its_cause() {
     let (clock, builder) = on_clock();
     let sessions = builder
         .max_per_owner(2, WhenCrowded::EndOldest)
-        .on_end(move |_, visit, cause| heard.lock().unwrap().push((visit.clicks, cause)))
+        .end_listener(move |_, visit, cause| heard.lock().unwrap().push((visit.clicks, cause)))
         .record_stats()
         .build()
         .unwrap();
@@ -397,7 +397,7 @@ fn a_panic_in_a_listener_or_in_what_says_the_owner_leaves_all_whole() {
             assert!(!asked.load(Ordering::Relaxed), "whose?");
             visit.user
         })
-        .on_end(move |_, _, _| {
+        .end_listener(move |_, _, _| {
             counted.fetch_add(1, Ordering::Relaxed);
             panic!("while hearing");
         })
@@ -464,7 +464,7 @@ fn an_owner_that_panics_leaves_all_whole() {
         let sessions = SessionManager::builder()
             .owner(|user: &u32| (*user != 0).then_some(Fragile(*user)))
             .max_per_owner(2, WhenCrowded::EndOldest)
-            .on_end(move |_, _, _| _ = counted.fetch_add(1, Ordering::Relaxed))
+            .end_listener(move |_, _, _| _ = counted.fetch_add(1, Ordering::Relaxed))
             .clock(clock.clone())
             .build()
             .unwrap();
@@ -504,7 +504,7 @@ fn a_listener_may_use_the_manager() {
     let (inside, seen) = (Arc::clone(&place), Arc::clone(&found));
     let (_clock, builder) = on_clock();
     let sessions = builder
-        .on_end(move |id, visit, _| {
+        .end_listener(move |id, visit, _| {
             let Some(sessions) = inside.lock().unwrap().clone() else { return };
             assert!(sessions.get(id).is_err());
             seen.store(sessions.sessions_of(&visit.user.unwrap()).len(), Ordering::Relaxed);
@@ -571,7 +571,7 @@ fn the_index_agrees_with_the_cache_after_a_storm() {
     let (clock, builder) = on_clock();
     let sessions = builder
         .max_per_owner(8, WhenCrowded::EndOldest)
-        .on_end(move |_, visit, _| *heard.lock().unwrap().entry(visit.clicks).or_default() += 1)
+        .end_listener(move |_, visit, _| *heard.lock().unwrap().entry(visit.clicks).or_default() += 1)
         .build()
         .unwrap();
     let serial = AtomicUsize::new(0);

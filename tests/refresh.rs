@@ -27,7 +27,7 @@ type Numbers = Cache<u32, u32>;
 /// Old after ten seconds, gone after sixty.
 fn cache(more: impl FnOnce(CacheBuilder<u32, u32>) -> CacheBuilder<u32, u32>) -> (Numbers, ManualClock) {
     let clock = ManualClock::new();
-    let builder = Cache::builder().time_to_live(60 * SECOND).refresh_after(10 * SECOND).record_stats();
+    let builder = Cache::builder().time_to_live(60 * SECOND).refresh_after_write(10 * SECOND).record_stats();
     (more(builder.clock(clock.clone())).build().unwrap(), clock)
 }
 
@@ -296,7 +296,7 @@ fn a_queued_job_leaves_alone_what_came_since() {
 #[test]
 fn a_write_to_another_key_of_the_same_hash_takes_nothing_from_a_reload() {
     let clock = ManualClock::new();
-    let builder = Cache::builder().refresh_after(10 * SECOND).clock(clock.clone());
+    let builder = Cache::builder().refresh_after_write(10 * SECOND).clock(clock.clone());
     let cache = builder.build_with_hasher(hashers::Colliding).unwrap();
     cache.insert(1u64, 1);
     clock.advance(11 * SECOND);

@@ -110,7 +110,7 @@ fn every_figure_is_exact() {
 fn what_was_counted_since_is_the_difference_of_each_count() {
     let clock = ManualClock::new();
     let builder = Cache::builder().max_capacity(1_000).weigher(|_: &u64, weight: &u32| *weight);
-    let builder = builder.refresh_after(5 * SECOND).shards(1).clock(clock.clone()).record_stats();
+    let builder = builder.refresh_after_write(5 * SECOND).shards(1).clock(clock.clone()).record_stats();
     let cache = builder.build().unwrap();
     // Does each thing that is counted so often.
     let work = |times: u64| {

@@ -124,7 +124,7 @@ fn weighed_in_all(builder: Builder) -> Builder {
 
 /// Old at once, but not gone.
 fn refreshed(builder: Builder) -> Builder {
-    builder.time_to_live(HOUR).refresh_after(Duration::from_millis(1))
+    builder.time_to_live(HOUR).refresh_after_write(Duration::from_millis(1))
 }
 
 fn nothing(_: &Values, _: &Counts) {}
@@ -397,7 +397,7 @@ fn warnings() -> Vec<Run> {
         let (told, count) = (Arc::new(AtomicUsize::new(0)), Count::default());
         let cache = builder
             .reaper(Reaper::dedicated())
-            .on_expiring(HOUR - SOON, {
+            .expiration_warning_listener(HOUR - SOON, {
                 let told = Arc::clone(&told);
                 move |_, _| {
                     told.fetch_add(1, Ordering::Relaxed);
@@ -459,7 +459,7 @@ fn others() -> Vec<Run> {
     let cache = Cache::builder()
         .reaper(Reaper::dedicated())
         .expire_after(Rules { update: Some(SOON), ..Rules::default() })
-        .refresh_after(Duration::from_millis(1))
+        .refresh_after_write(Duration::from_millis(1))
         .refresh_with(|_, old: &Counted| Some(old.clone()), {
             let jobs = Arc::clone(&jobs);
             move |job| jobs.lock().unwrap().push(job)
@@ -486,7 +486,7 @@ fn others() -> Vec<Run> {
     let cache = Cache::builder()
         .reaper(Reaper::dedicated())
         .expire_after(Rules { update: Some(SOON), ..Rules::default() })
-        .refresh_after(HOUR)
+        .refresh_after_write(HOUR)
         .refresh_with(|_, old: &Counted| Some(old.clone()), |job| job())
         .build()
         .unwrap();

@@ -20,7 +20,7 @@ impl Warned {
     fn new(lead: u64, more: impl FnOnce(CacheBuilder<u64, u64>) -> CacheBuilder<u64, u64>) -> Self {
         let (clock, times) = (ManualClock::new(), Arc::<Mutex<HashMap<_, Vec<_>>>>::default());
         let heard = times.clone();
-        let builder = Cache::builder().clock(clock.clone()).on_expiring(
+        let builder = Cache::builder().clock(clock.clone()).expiration_warning_listener(
             Duration::from_secs(lead),
             move |key: &u64, value: &u64| {
                 heard.lock().unwrap().entry(*key).or_default().push(*value);
@@ -138,7 +138,7 @@ fn a_warning_may_give_more_time_and_may_panic() {
     let cache = Cache::builder()
         .clock(clock.clone())
         .time_to_live(60 * SECOND)
-        .on_expiring(10 * SECOND, move |key: &u64, _: &u64| {
+        .expiration_warning_listener(10 * SECOND, move |key: &u64, _: &u64| {
             let cache = own.lock().unwrap().as_ref().and_then(tidewheel::WeakCache::upgrade).unwrap();
             assert!(*key != 2, "one that is not looked after");
             assert!(cache.touch(key));
@@ -181,7 +181,7 @@ fn what_expired_is_told_of_in_batches_and_once() {
         .clock(clock.clone())
         .shards(1)
         .time_to_live(5 * SECOND)
-        .expired_batches(move |entries: &[(&u64, &u64)]| {
+        .expiration_listener(move |entries: &[(&u64, &u64)]| {
             seen.lock().unwrap().push(entries.len());
             batch.lock().unwrap().extend(entries.iter().map(|(key, _)| **key));
             assert!(entries.len() % 2 == 0, "some of them panic");
@@ -216,7 +216,7 @@ fn what_made_room_is_a_batch_of_its_own() {
     let cache = Cache::builder()
         .clock(clock.clone())
         .max_capacity(1)
-        .expired_batches(move |entries: &[(&u64, &u64)]| seen.lock().unwrap().push(entries.len()))
+        .expiration_listener(move |entries: &[(&u64, &u64)]| seen.lock().unwrap().push(entries.len()))
         .build()
         .unwrap();
     cache.insert_with_ttl(1, 1, Duration::ZERO);

@@ -7,19 +7,19 @@
 //! |---|---|
 //! | `weigher`, no `max_capacity` | error: nothing that the weights are for |
 //! | `eviction_policy`, no `max_capacity` | error: nothing is ever evicted |
-//! | `refresh_with`, no `refresh_after` | error: nothing is ever old |
-//! | `refresh_after`, zero | error: every value would be old at once |
-//! | `refresh_after`, a `time_to_live` or `max_age` that is not longer | error: values are gone before they are old |
-//! | `refresh_after`, a `time_to_idle` that is not longer | both: what is used often is loaded anew, what is not, goes |
-//! | `refresh_after`, `expire_after` | both: a reload is an update for the [`Expiry`](crate::Expiry) |
-//! | `refresh_after`, `jitter` | both: a value whose time to live was shortened to less than that goes first |
-//! | `refresh_after`, own times to live | both: the same |
-//! | `jitter`, no `time_to_live` | shortens entries' own times to live, and does nothing to the others |
+//! | `refresh_with`, no `refresh_after_write` | error: nothing is ever old |
+//! | `refresh_after_write`, zero | error: every value would be old at once |
+//! | `refresh_after_write`, a `time_to_live` or `max_age` that is not longer | error: values are gone before they are old |
+//! | `refresh_after_write`, a `time_to_idle` that is not longer | both: what is used often is loaded anew, what is not, goes |
+//! | `refresh_after_write`, `expire_after` | both: a reload is an update for the [`Expiry`](crate::Expiry) |
+//! | `refresh_after_write`, `ttl_jitter` | both: a value whose time to live was shortened to less than that goes first |
+//! | `refresh_after_write`, own times to live | both: the same |
+//! | `ttl_jitter`, no `time_to_live` | shortens entries' own times to live, and does nothing to the others |
 //! | `time_to_live`, `time_to_idle`, `max_age`, `expire_after`: any two or more | the first end counts, whichever is longer |
-//! | `on_expiring` with a lead of less than two seconds | may be too short to be told in time, and is documented |
-//! | `on_expiring`, a time to live shorter than its lead | told within two seconds after the write |
-//! | `on_expiring`, `expired_batches`; nothing that ends entries | entries may have times to live of their own |
-//! | `eviction_listener`, `expired_batches`, `on_expiring`: any two or three | each hears; of one value the listener before the batch |
+//! | `expiration_warning_listener` with a lead of less than two seconds | may be too short to be told in time, and is documented |
+//! | `expiration_warning_listener`, a time to live shorter than its lead | told within two seconds after the write |
+//! | `expiration_warning_listener`, `expiration_listener`; nothing that ends entries | entries may have times to live of their own |
+//! | `eviction_listener`, `expiration_listener`, `expiration_warning_listener`: any two or three | each hears; of one value the listener before the batch |
 //! | `initial_capacity`, a smaller `max_capacity` | room for no more than that; with a `weigher`, which says nothing of their number, for as many as asked |
 //! | `shards`, a small `max_capacity` | fewer shards; see [`max_capacity`](super::CacheBuilder::max_capacity) |
 //! | `shards`, a `weigher` | fewer shards, likewise |

@@ -112,7 +112,7 @@ impl<K, V> CacheBuilder<K, V> {
     /// let cache = tidewheel::Cache::builder()
     ///     .shards(1)
     ///     .time_to_live(Duration::from_secs(5))
-    ///     .expired_batches(move |entries: &[(&u64, &char)]| {
+    ///     .expiration_listener(move |entries: &[(&u64, &char)]| {
     ///         sender.send(entries.iter().map(|(key, _)| **key).collect::<Vec<_>>()).unwrap();
     ///     })
     ///     .clock(clock.clone())
@@ -122,7 +122,7 @@ impl<K, V> CacheBuilder<K, V> {
     /// assert_eq!(batches.try_iter().map(|keys| keys.len()).collect::<Vec<_>>(), [100]);
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
-    pub fn expired_batches(mut self, batches: impl Fn(&[(&K, &V)]) + Send + Sync + 'static) -> Self {
+    pub fn expiration_listener(mut self, batches: impl Fn(&[(&K, &V)]) + Send + Sync + 'static) -> Self {
         self.listener.on_expired(Box::new(batches));
         self
     }
@@ -153,7 +153,7 @@ impl<K, V> CacheBuilder<K, V> {
     /// let clock = tidewheel::ManualClock::new();
     /// let cache = tidewheel::Cache::builder()
     ///     .time_to_live(Duration::from_secs(60))
-    ///     .on_expiring(Duration::from_secs(10), move |key: &&str, _: &i32| sender.send(*key).unwrap())
+    ///     .expiration_warning_listener(Duration::from_secs(10), move |key: &&str, _: &i32| sender.send(*key).unwrap())
     ///     .clock(clock.clone())
     ///     .build()?;
     /// cache.insert("k", 1);
@@ -164,7 +164,11 @@ impl<K, V> CacheBuilder<K, V> {
     /// assert_eq!(cache.get("k"), Some(1));
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
-    pub fn on_expiring(mut self, lead: Duration, warned: impl Fn(&K, &V) + Send + Sync + 'static) -> Self {
+    pub fn expiration_warning_listener(
+        mut self,
+        lead: Duration,
+        warned: impl Fn(&K, &V) + Send + Sync + 'static,
+    ) -> Self {
         // No lead at all would be no warning.
         self.lead = Span::from_duration(lead.max(Duration::from_nanos(1)));
         self.listener.on_expiring(Box::new(warned));

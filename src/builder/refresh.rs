@@ -13,7 +13,7 @@ impl<K, V> CacheBuilder<K, V> {
     ///
     /// More than zero, and less than the time to live and the maximal age, if there are any: else it is an error of
     /// [`build`](Self::build), as values would be gone before they are old. (Some may be so all the same: where a
-    /// [`jitter`](Self::jitter) shortens their time to live, or they have a shorter one of their own.)
+    /// [`ttl_jitter`](Self::ttl_jitter) shortens their time to live, or they have a shorter one of their own.)
     ///
     /// A call of [`get_with`](crate::Cache::get_with) or its like, by value, by reference, with a timeout or async, that finds a value older than that is
     /// the one that loads, with its own closure, and returns what it loaded. All others are served the old one until then, and wait for nothing. One
@@ -33,7 +33,7 @@ impl<K, V> CacheBuilder<K, V> {
     /// let clock = tidewheel::ManualClock::new();
     /// let cache = tidewheel::Cache::builder()
     ///     .time_to_live(Duration::from_secs(60))
-    ///     .refresh_after(Duration::from_secs(10))
+    ///     .refresh_after_write(Duration::from_secs(10))
     ///     .clock(clock.clone())
     ///     .build()?;
     /// assert_eq!(cache.get_with("k", || 1), 1);
@@ -43,14 +43,14 @@ impl<K, V> CacheBuilder<K, V> {
     /// assert_eq!(cache.get_with("k", || 2), 2);
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
-    pub fn refresh_after(mut self, age: Duration) -> Self {
+    pub fn refresh_after_write(mut self, age: Duration) -> Self {
         self.refresh = Some(Span::from_duration(age));
         self
     }
 
     /// Who loads old values anew, so that no caller has to wait for that: `executor` is given a job, to run wherever it likes, and that asks
     /// `reload` for the new value of a key, with the old one at hand. `None`: there is none to be had, and the old one
-    /// stays. Without a [`refresh_after`](Self::refresh_after) it is an error of [`build`](Self::build). Default: the caller that finds the value old.
+    /// stays. Without a [`refresh_after_write`](Self::refresh_after_write) it is an error of [`build`](Self::build). Default: the caller that finds the value old.
     ///
     /// # Concurrency
     ///
@@ -64,7 +64,7 @@ impl<K, V> CacheBuilder<K, V> {
     /// use std::time::Duration;
     /// let clock = tidewheel::ManualClock::new();
     /// let cache = tidewheel::Cache::builder()
-    ///     .refresh_after(Duration::from_secs(10))
+    ///     .refresh_after_write(Duration::from_secs(10))
     ///     .refresh_with(|_: &&str, old: &i32| Some(old + 1), |job| drop(std::thread::spawn(job)))
     ///     .clock(clock.clone())
     ///     .build()?;
@@ -105,7 +105,7 @@ impl<K, V> CacheBuilder<K, V> {
     ///
     /// let clock = tidewheel::ManualClock::new();
     /// let cache = tidewheel::Cache::builder()
-    ///     .refresh_after(Duration::from_secs(10))
+    ///     .refresh_after_write(Duration::from_secs(10))
     ///     .refresh_with_async(
     ///         |key: &&str, old: &i32| fetch(*key, *old),
     ///         |task| block_on(task), // with tokio: |task| drop(tokio::spawn(task))

@@ -91,7 +91,7 @@ impl Bound {
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub struct Settings {
+pub struct Policy {
     /// How much the cache may hold, in the weigher's unit, or in entries without one; `None` if it is not bounded.
     pub max_capacity: Option<u64>,
     /// Which entry goes when it is full; `None` if it is not bounded.
@@ -151,10 +151,10 @@ impl<K, V, S> Cache<K, V, S> {
     /// assert_eq!(cache.policy().max_capacity, Some(100));
     /// ```
     #[must_use]
-    pub fn policy(&self) -> Settings {
+    pub fn policy(&self) -> Policy {
         let Parts { terms, bound, shards, .. } = self.parts();
         let length = |span: Span| (span != Span::ENDLESS).then(|| span.as_duration());
-        Settings {
+        Policy {
             max_capacity: bound.as_ref().map(Bound::capacity),
             eviction_policy: bound.as_ref().map(|bound| bound.policy),
             time_to_live: length(terms.ttl),

@@ -151,7 +151,7 @@ where
     /// so long, as all others do. So many who are in a hurry ask a slow source once, and what it answers is cached.
     ///
     /// `executor` is given the job, if this call is the one that loads, to run wherever it likes: on a thread of its own, or of a pool.
-    /// An old value ([`refresh_after`](crate::CacheBuilder::refresh_after)) is returned at once, and loaded anew by the job.
+    /// An old value ([`refresh_after_write`](crate::CacheBuilder::refresh_after_write)) is returned at once, and loaded anew by the job.
     ///
     /// # Errors
     ///
@@ -344,7 +344,7 @@ mod tasks {
         /// As [`get_with_async`](Self::get_with_async), but the future runs as a task on an executor, and goes on if this call is dropped: in a
         /// `timeout`, or a `select`. So many who are in a hurry ask a slow source once, and what it answers is cached.
         ///
-        /// `executor` is given the task, if this call is the one that loads. An old value ([`refresh_after`](crate::CacheBuilder::refresh_after)) is
+        /// `executor` is given the task, if this call is the one that loads. An old value ([`refresh_after_write`](crate::CacheBuilder::refresh_after_write)) is
         /// returned at once, and loaded anew by the task.
         ///
         /// # Panics

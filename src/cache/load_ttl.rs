@@ -34,7 +34,7 @@ where
     /// [`insert_with_ttl`](Self::insert_with_ttl) would. For what comes with a time of its own: a token, a lease, a response with a `max-age`.
     ///
     /// As [`get_with`](Self::get_with) otherwise. The time counts from when the value is stored. [`Duration::MAX`]: it has no time to live; zero: it is returned to all who
-    /// wait for it, and not kept. Loaded anew ([`refresh_after`](crate::CacheBuilder::refresh_after)), a value has the time that is said with it, and the
+    /// wait for it, and not kept. Loaded anew ([`refresh_after_write`](crate::CacheBuilder::refresh_after_write)), a value has the time that is said with it, and the
     /// age of its entry.
     ///
     /// # Panics

@@ -238,7 +238,7 @@ where
     /// ```
     /// use std::time::Duration;
     /// let cache = tidewheel::Cache::builder()
-    ///     .refresh_after(Duration::from_secs(600))
+    ///     .refresh_after_write(Duration::from_secs(600))
     ///     .refresh_with(|_: &&str, old: &i32| Some(old + 1), |job| job())
     ///     .build()?;
     /// cache.insert("k", 1);

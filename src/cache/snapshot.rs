@@ -108,7 +108,7 @@ where
     /// - **Times**: an entry keeps its age, so that [`max_age`](crate::CacheBuilder::max_age) counts on, and a time to live
     ///   of its own, by which touches and updates go on. One that has none goes by this cache's from the next touch on. What this
     ///   cache's `max_age` or time to idle would end sooner, ends sooner. An [`Expiry`](crate::Expiry) is not
-    ///   asked: what it said before goes on. No jitter is drawn again. A `refresh_after` counts anew.
+    ///   asked: what it said before goes on. No jitter is drawn again. A `refresh_after_write` counts anew.
     /// - **What has no time left** is not stored.
     /// - **What is there already stays**: a live entry under the same key is newer than a snapshot. So a cache may be
     ///   used while it is restored. A load or computation under way of a key that comes back is overtaken, as by

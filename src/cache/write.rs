@@ -486,6 +486,7 @@ where
     /// assert_eq!(cache.entry_count(), 0);
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
+    #[doc(alias = "clear")]
     pub fn invalidate_all(&self) {
         let _clearing = self.parts().clearings.begin();
         for shard in &self.parts().shards {

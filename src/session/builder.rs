@@ -58,7 +58,7 @@ pub struct SessionManagerBuilder<D, O = NoOwner> {
     initial_capacity: usize,
     owner: Option<Box<OwnerOf<D, O>>>,
     most: Option<Most>,
-    on_end: Option<Box<OnEnd<D>>>,
+    end_listener: Option<Box<OnEnd<D>>>,
     counted: bool,
 }
 
@@ -74,7 +74,7 @@ impl<D: Send + Sync + 'static> SessionManagerBuilder<D> {
             initial_capacity: 0,
             owner: None,
             most: None,
-            on_end: None,
+            end_listener: None,
             counted: false,
         }
     }
@@ -127,7 +127,7 @@ impl<D: Send + Sync + 'static> SessionManagerBuilder<D> {
             initial_capacity: self.initial_capacity,
             owner: Some(Box::new(owner)),
             most: self.most,
-            on_end: self.on_end,
+            end_listener: self.end_listener,
             counted: self.counted,
         }
     }
@@ -258,7 +258,7 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManagerBuilder<D, O> {
     /// let clock = ManualClock::new();
     /// let (sender, ends) = mpsc::channel();
     /// let sessions = SessionManager::builder()
-    ///     .on_end(move |_, user: &&str, cause| sender.send((*user, cause)).unwrap())
+    ///     .end_listener(move |_, user: &&str, cause| sender.send((*user, cause)).unwrap())
     ///     .clock(clock.clone())
     ///     .build()?;
     /// let id = sessions.create("ada")?;
@@ -269,8 +269,11 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManagerBuilder<D, O> {
     /// assert_eq!(ends.try_iter().collect::<Vec<_>>(), [("ada", EndCause::Ended), ("ben", EndCause::Expired)]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn on_end(self, on_end: impl Fn(&SessionId, &D, EndCause) + Send + Sync + 'static) -> Self {
-        Self { on_end: Some(Box::new(on_end)), ..self }
+    pub fn end_listener(
+        self,
+        end_listener: impl Fn(&SessionId, &D, EndCause) + Send + Sync + 'static,
+    ) -> Self {
+        Self { end_listener: Some(Box::new(end_listener)), ..self }
     }
 
     /// Has the manager count what it does: see [`SessionStats`](crate::SessionStats). A read counts itself then, in a counter of its thread's own.
@@ -478,7 +481,7 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManagerBuilder<D, O> {
             },
             seats: self.max_sessions.map(Seats::new),
             owners,
-            on_end: self.on_end,
+            end_listener: self.end_listener,
             tally: self.counted.then(Tally::new),
             cache: OnceLock::new(),
         });

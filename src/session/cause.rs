@@ -8,7 +8,7 @@ use crate::sync::thread_local;
 use std::cell::Cell;
 
 /// Why a session ended. Given to the function that hears of it: see
-/// [`on_end`](crate::SessionManagerBuilder::on_end).
+/// [`end_listener`](crate::SessionManagerBuilder::end_listener).
 ///
 /// ```
 /// use std::sync::mpsc;
@@ -16,7 +16,7 @@ use std::cell::Cell;
 ///
 /// let (sender, ends) = mpsc::channel();
 /// let sessions = SessionManager::builder()
-///     .on_end(move |_, data: &u32, cause| sender.send((*data, cause)).unwrap())
+///     .end_listener(move |_, data: &u32, cause| sender.send((*data, cause)).unwrap())
 ///     .build()?;
 /// let id = sessions.create(7)?;
 /// sessions.remove(&id)?;

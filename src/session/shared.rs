@@ -21,7 +21,7 @@ pub(super) struct Shared<D, O> {
     /// Only with a limit: without one, nobody pays for counting.
     pub(super) seats: Option<Seats>,
     pub(super) owners: Option<Owners<D, O>>,
-    pub(super) on_end: Option<Box<OnEnd<D>>>,
+    pub(super) end_listener: Option<Box<OnEnd<D>>>,
     pub(super) tally: Option<Tally>,
     /// Set before there is a session.
     pub(super) cache: OnceLock<WeakCache<SessionId, Stored<D, O>>>,
@@ -30,7 +30,7 @@ pub(super) struct Shared<D, O> {
 impl<D: Send + Sync + 'static, O: SessionOwner> Shared<D, O> {
     /// Whether anybody wants to hear of values that have gone.
     pub(super) fn listens(&self) -> bool {
-        self.seats.is_some() || self.owners.is_some() || self.on_end.is_some() || self.tally.is_some()
+        self.seats.is_some() || self.owners.is_some() || self.end_listener.is_some() || self.tally.is_some()
     }
 
     /// A value has gone. Outside every lock.
@@ -55,8 +55,8 @@ impl<D: Send + Sync + 'static, O: SessionOwner> Shared<D, O> {
         if let Some(tally) = &self.tally {
             tally.left(leaving);
         }
-        if let (Some(on_end), Some(Leaving::End(cause))) = (&self.on_end, leaving) {
-            on_end(id, &stored.data, cause);
+        if let (Some(end_listener), Some(Leaving::End(cause))) = (&self.end_listener, leaving) {
+            end_listener(id, &stored.data, cause);
         }
     }
 }

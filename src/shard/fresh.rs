@@ -2,7 +2,7 @@
 //!
 //! A word for each node, beside the nodes and outside the lock: the tick from which its value is due. Whoever reads an entry
 //! that is, claims it by compare-and-swap, so that of all readers one loads it, and the others are served the old value
-//! without so much as a lock. In caches with a `refresh_after` alone. Knows nodes as numbers, and loads nothing.
+//! without so much as a lock. In caches with a `refresh_after_write` alone. Knows nodes as numbers, and loads nothing.
 //!
 //! A number goes with one node until nobody looks at that any more, so a reader's claim is about the node that it saw.
 //! A late word about a number that has been used again is possible, and does no harm: a value is loaded a little too

@@ -12,7 +12,7 @@
 //! | `Shard::try_insert` | stores nothing | `New` |
 //! | `Shard::replace` (`replace`, `update`) | `Restarted`; with a `Life` `Kept` or `Given` | stores nothing |
 //! | `Shard::act` (`and_upsert_...`, `and_compute_...`, `or_insert_with_if`) | the same | the same, which is `New` there |
-//! | `Shard::land` (loads; reloads by `refresh_after`, `refresh_with`) | the same | the same, which is `New` there |
+//! | `Shard::land` (loads; reloads by `refresh_after_write`, `refresh_with`) | the same | the same, which is `New` there |
 //! | `Shard::land_as`, where the loader says how long (`get_with_ttl` and its like) | `Given` | `Given`, which is `New` there |
 //! | `Shard::bring_back` (`restore`) | stores nothing | what was recorded (`Record::ends`) |
 //!

@@ -168,7 +168,7 @@ impl<S: BuildHasher + Send + Sync + 'static> Twin<S> {
             builder = builder.time_to_idle(tti);
         }
         if let Some(jitter) = setup.jitter {
-            builder = builder.jitter(jitter);
+            builder = builder.ttl_jitter(jitter);
         }
         if setup.listener {
             let heard = Arc::clone(&heard);

@@ -154,7 +154,7 @@ fn a_reload_keeps_what_the_expiry_said() {
     for adjust in beside {
         for (name, reload) in RELOADS {
             let clock = ManualClock::new();
-            let builder = Cache::builder().expire_after(TwoSeconds).refresh_after(seconds(1));
+            let builder = Cache::builder().expire_after(TwoSeconds).refresh_after_write(seconds(1));
             let cache = adjust(builder).clock(clock.clone()).build().unwrap();
             cache.insert("k", 1);
             clock.advance(Duration::from_millis(1_100));
@@ -170,7 +170,7 @@ fn a_reload_keeps_what_the_expiry_said() {
 #[test]
 fn a_reload_restarts_the_entrys_own_time_to_live_and_keeps_its_age() {
     for (name, reload) in RELOADS {
-        let (clock, cache) = scene(|builder| builder.refresh_after(seconds(1)).max_age(seconds(7)));
+        let (clock, cache) = scene(|builder| builder.refresh_after_write(seconds(1)).max_age(seconds(7)));
         cache.insert_with_ttl("k", 1, seconds(5));
         clock.advance(seconds(3));
         assert_eq!(reload(&cache), 2, "{name}");
@@ -197,7 +197,7 @@ fn a_reload_whose_entry_ends_while_the_expiry_thinks_is_a_new_entry() {
         }
     }
     let clock = ManualClock::new();
-    let builder = Cache::builder().expire_after(Slow(clock.clone())).refresh_after(seconds(1));
+    let builder = Cache::builder().expire_after(Slow(clock.clone())).refresh_after_write(seconds(1));
     let cache = builder.clock(clock.clone()).build().unwrap();
     cache.insert("k", 1);
     clock.advance(seconds(1));
@@ -408,7 +408,7 @@ fn a_kept_end_is_warned_of_once() {
         let (clock, warned) = (ManualClock::new(), Arc::new(AtomicU32::new(0)));
         let count = Arc::clone(&warned);
         let builder = Cache::builder().time_to_live(seconds(60)).clock(clock.clone());
-        let builder = builder.on_expiring(seconds(10), move |_: &&str, _: &u32| {
+        let builder = builder.expiration_warning_listener(seconds(10), move |_: &&str, _: &u32| {
             count.fetch_add(1, Ordering::Relaxed);
         });
         let cache = builder.build().unwrap();

@@ -215,7 +215,7 @@ impl Pair {
             builder = builder.expire_after(answers);
         }
         if let Refresh::ByCaller(after) | Refresh::ByJob(after) = setup.refresh {
-            builder = builder.refresh_after(after);
+            builder = builder.refresh_after_write(after);
         }
         if let Refresh::ByJob(_) = setup.refresh {
             let (jobs, reload, asked) = (Arc::clone(&jobs), Arc::clone(&reload), Arc::clone(&asked));

@@ -198,7 +198,7 @@ fn an_eq_panics_when_a_load_lands() {
     // An old value is loaded anew: what it is to be put in the place of is looked up.
     let clock = ManualClock::new();
     let (cache, world) =
-        hostile(|builder| builder.clock(clock.clone()).refresh_after(Duration::from_secs(1)));
+        hostile(|builder| builder.clock(clock.clone()).refresh_after_write(Duration::from_secs(1)));
     cache.insert(world.key(1), world.value(1));
     clock.advance(Duration::from_secs(2));
     panics(|| {
@@ -269,7 +269,7 @@ fn a_weigher_panics_when_a_computation_is_stored() {
 fn refreshing() -> (Hostile, Arc<World>, ManualClock) {
     let clock = ManualClock::new();
     let (cache, world) =
-        hostile(|builder| builder.clock(clock.clone()).refresh_after(Duration::from_secs(1)));
+        hostile(|builder| builder.clock(clock.clone()).refresh_after_write(Duration::from_secs(1)));
     cache.insert(world.key(1), world.value(1));
     clock.advance(Duration::from_secs(2));
     (cache, world, clock)
@@ -414,7 +414,7 @@ fn a_key_that_is_not_stored_panics_for_nobody() {
 fn a_key_panics_for_nobody_where_an_old_value_is_served() {
     let clock = ManualClock::new();
     let builder = Cache::<Bomb, u32>::builder().clock(clock.clone());
-    let cache = builder.refresh_after(Duration::from_secs(1)).build().unwrap();
+    let cache = builder.refresh_after_write(Duration::from_secs(1)).build().unwrap();
     let armed = Arc::new(AtomicBool::new(true));
     let key = || Bomb(1, Some(armed.clone()));
     cache.insert(Bomb(1, None), 1);
@@ -435,7 +435,7 @@ fn a_key_panics_for_nobody_where_an_old_value_is_served() {
 fn what_is_returned_is_not_leaked_by_the_arguments_of_a_call() {
     let clock = ManualClock::new();
     let builder = Cache::<u32, Arc<()>>::builder().clock(clock.clone());
-    let cache = builder.refresh_after(Duration::from_secs(1)).build().unwrap();
+    let cache = builder.refresh_after_write(Duration::from_secs(1)).build().unwrap();
     let value = Arc::new(());
     let armed = Arc::new(AtomicBool::new(true));
     let bomb = || Bomb(1, Some(armed.clone()));

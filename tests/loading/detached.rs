@@ -140,7 +140,7 @@ fn it_may_load_other_keys_and_not_its_own() {
 #[test]
 fn an_old_value_is_served() {
     let clock = ManualClock::new();
-    let builder = Cache::builder().refresh_after(10 * SECOND).clock(clock.clone()).record_stats();
+    let builder = Cache::builder().refresh_after_write(10 * SECOND).clock(clock.clone()).record_stats();
     let cache: Numbers = builder.build().unwrap();
     let jobs = Mutex::new(Vec::new());
     cache.insert(1, 1);

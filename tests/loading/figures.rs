@@ -368,7 +368,7 @@ fn jobs_count_when_they_end_and_their_callers_do_not_join() {
 
 #[test]
 fn loading_anew_is_loading() {
-    let (cache, clock) = built(|builder| builder.refresh_after(10 * SECOND));
+    let (cache, clock) = built(|builder| builder.refresh_after_write(10 * SECOND));
     cache.insert(1, 0);
     let old = || clock.advance(11 * SECOND);
     old();
@@ -403,13 +403,14 @@ fn loading_anew_in_the_background_is_loading() {
         2 => None,
         _ => Some(old + 1),
     };
-    let anew = |builder: CacheBuilder<u32, u32>| builder.refresh_after(LONG).refresh_with(job, |job| job());
+    let anew =
+        |builder: CacheBuilder<u32, u32>| builder.refresh_after_write(LONG).refresh_with(job, |job| job());
     let task = |builder: CacheBuilder<u32, u32>| {
         let load = move |key: &u32, old: &u32| {
             let (key, old) = (*key, *old);
             Box::pin(async move { job(&key, &old) }) as std::pin::Pin<Box<dyn Future<Output = _> + Send>>
         };
-        builder.refresh_after(LONG).refresh_with_async(load, block_on)
+        builder.refresh_after_write(LONG).refresh_with_async(load, block_on)
     };
     for (cache, _clock) in [built(anew), built(task)] {
         for old in [0, 2, 3] {
@@ -426,7 +427,7 @@ fn what_is_not_loaded_anew_after_all_is_no_load() {
     let (jobs, queue) = channel();
     let jobs = std::sync::Mutex::new(jobs);
     let (cache, _clock) = built(|builder| {
-        builder.refresh_after(LONG).refresh_with(
+        builder.refresh_after_write(LONG).refresh_with(
             |_, old| Some(old + 1),
             move |job| {
                 jobs.lock().unwrap().send(job).unwrap();

@@ -78,7 +78,7 @@ fn an_age_limit_and_a_time_to_idle_still_count() {
 #[test]
 fn a_reload_says_it_anew() {
     for (name, load) in LOADS {
-        let (cache, clock) = cache(|builder| builder.max_age(100 * SECOND).refresh_after(10 * SECOND));
+        let (cache, clock) = cache(|builder| builder.max_age(100 * SECOND).refresh_after_write(10 * SECOND));
         assert_eq!(load(&cache, 1, 50 * SECOND), 1);
         clock.advance(11 * SECOND);
         assert_eq!(load(&cache, 2, 20 * SECOND), 2, "{name}");

@@ -277,7 +277,7 @@ fn a_reload_in_the_background_is_never_waited_for() {
     let started = threads.clone();
     let cache: Numbers = Cache::builder()
         .time_to_live(60 * second)
-        .refresh_after(10 * second)
+        .refresh_after_write(10 * second)
         .refresh_with(
             move |_: &u32, _: &u32| {
                 begun.send(()).unwrap();

@@ -198,7 +198,7 @@ fn a_child_does_not_count_the_session_that_was_being_opened_at_the_fork() {
             .idle(Duration::from_secs(600))
             .owner(|user: &u64| Some(*user))
             .max_per_owner(2, WhenCrowded::EndOldest)
-            .on_end(move |_, _, cause| {
+            .end_listener(move |_, _, cause| {
                 if cause == EndCause::Displaced && std::process::id() == parent {
                     reached.wait();
                     waits.wait();

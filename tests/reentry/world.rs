@@ -252,9 +252,9 @@ impl World {
         let builder = match kind {
             Kind::Plain | Kind::Quiet => builder,
             Kind::Ruled => builder.expire_after(Rules),
-            Kind::Stale => builder.refresh_after(old),
+            Kind::Stale => builder.refresh_after_write(old),
             Kind::Told => builder
-                .refresh_after(old)
+                .refresh_after_write(old)
                 .refresh_with(
                     |_, _| {
                         at(Code::Reload);
@@ -265,8 +265,8 @@ impl World {
                         job();
                     },
                 )
-                .on_expiring(Duration::from_secs(5), |_, _| at(Code::Warning))
-                .expired_batches(|_| at(Code::Batch)),
+                .expiration_warning_listener(Duration::from_secs(5), |_, _| at(Code::Warning))
+                .expiration_listener(|_| at(Code::Batch)),
         };
         let cache = with(builder, clock.clone()).build().unwrap();
         *lock(&CACHE) = Some(cache.downgrade());

@@ -10,7 +10,7 @@ use tidewheel_metrics::Caches;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let builder = Cache::builder().name("pages").max_capacity(10_000).time_to_live(Duration::from_secs(5));
-    let builder = builder.refresh_after(Duration::from_secs(3));
+    let builder = builder.refresh_after_write(Duration::from_secs(3));
     let pages: Cache<u64, u64> = builder.record_stats().build()?;
     let caches = Caches::new();
     caches.watch(&pages)?;

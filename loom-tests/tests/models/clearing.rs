@@ -69,7 +69,7 @@ fn invalidate_all_while_the_table_shrinks() {
 fn a_refresh_against_invalidate_all() {
     explore(|| {
         let model = loads::Loads::build(|builder| {
-            builder.refresh_after(TTL).refresh_with(|_, old| Some(old + 1), |job| job())
+            builder.refresh_after_write(TTL).refresh_with(|_, old| Some(old + 1), |job| job())
         });
         model.cache.insert(1, 1);
         model.clock.advance_without_sweeping(2 * TTL);

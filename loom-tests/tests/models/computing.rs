@@ -162,7 +162,7 @@ fn a_computation_against_eviction() {
 }
 
 fn with_an_old_value() -> Loads {
-    let model = Loads::build(|builder| builder.refresh_after(TTL));
+    let model = Loads::build(|builder| builder.refresh_after_write(TTL));
     model.cache.insert(KEY, 1);
     model.clock.advance_without_sweeping(2 * TTL);
     model.set_source(2);
@@ -219,7 +219,7 @@ fn a_refresh_against_an_insert() {
 #[test]
 fn a_refresh_against_the_deadline() {
     explore(|| {
-        let model = Loads::build(|builder| builder.time_to_live(TTL).refresh_after(HALF));
+        let model = Loads::build(|builder| builder.time_to_live(TTL).refresh_after_write(HALF));
         model.cache.insert(KEY, 1);
         model.clock.advance_without_sweeping(HALF);
         model.set_source(2);

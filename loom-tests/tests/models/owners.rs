@@ -37,7 +37,7 @@ impl Model {
             .idle(IDLE)
             .initial_capacity(4)
             .clock(clock.clone())
-            .on_end(move |_, _, _| {
+            .end_listener(move |_, _, _| {
                 heard.fetch_add(1, Ordering::Relaxed);
             });
         Self { sessions: choose(builder).build_for_models(), clock, ends }
