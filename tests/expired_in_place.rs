@@ -171,7 +171,7 @@ fn nobody_is_warned_of_a_value_that_was_replaced_before_the_reaper_came() {
         .clock(clock.clone())
         .time_to_live(60 * SECOND)
         .expiration_warning_listener(10 * SECOND, move |_: &u64, value: &u64| {
-            heard.lock().unwrap().push(*value)
+            heard.lock().unwrap().push(*value);
         })
         .build()
         .unwrap();
