@@ -7,7 +7,11 @@ mod families;
 mod facade;
 #[cfg(feature = "opentelemetry")]
 mod instruments;
+#[cfg(feature = "redis")]
+mod near;
 #[cfg(feature = "prometheus-client")]
 mod scrape;
 
 pub use caches::{Caches, WatchError};
+#[cfg(feature = "redis")]
+pub use near::NearCaches;

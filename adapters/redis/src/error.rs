@@ -30,7 +30,7 @@ pub enum Error {
     /// is no connection at all.
     CutOff {
         /// Why, if that is known.
-        cause: Option<RedisError>,
+        cause: Option<Box<Error>>,
     },
     /// The server did not answer in time. What was to be written may have been written.
     TimedOut {
@@ -123,7 +123,7 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Refused { answer } => Some(answer),
-            Self::CutOff { cause } => cause.as_ref().map(|cause| cause as _),
+            Self::CutOff { cause } => cause.as_ref().map(|cause| &**cause as _),
             Self::Redis(error) => Some(error),
             Self::Decode { cause, .. } | Self::Encode { cause, .. } | Self::Load(cause) => Some(&**cause),
             Self::Policy { .. }

@@ -1,9 +1,10 @@
 //! Events for `tracing`, where that is wanted. Knows nothing but what it is told.
 
+use crate::error::Error;
 use redis::RedisError;
 
 #[cfg_attr(not(feature = "tracing"), expect(unused_variables))]
-pub(crate) fn cut_off(cause: Option<&RedisError>) {
+pub(crate) fn cut_off(cause: Option<&Error>) {
     #[cfg(feature = "tracing")]
     tracing::warn!(target: "tidewheel_redis", cause = cause.map(tracing::field::display), "cut off");
 }

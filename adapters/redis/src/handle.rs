@@ -2,7 +2,7 @@
 
 use crate::NearCacheBuilder;
 use crate::error::Error;
-use crate::local::{Counts, Key};
+use crate::local::Key;
 use crate::near::Near;
 use crate::stats::{State, Stats};
 use redis::Value;
@@ -10,7 +10,6 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A near cache: what was read from Redis or Valkey is kept here, and served from here until the server says that it was changed.
@@ -215,22 +214,13 @@ where
     /// What happened so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let local = &*self.near.line.local;
-        let standing = local.lease.standing();
-        let Counts { fills, unkept, invalidations, flushes, stale } = &local.counts;
-        // ORDERING: Relaxed; a count orders nothing.
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Stats {
-            hits: local.cache.stats().hits,
-            fills: count(fills),
-            unkept: count(unkept),
-            invalidations: count(invalidations),
-            flushes: count(flushes),
-            stale: count(stale),
-            cuts: standing.cuts,
-            cut_off: standing.cut_off,
-            lease_age: standing.age,
-            entries: local.cache.entry_count() as u64,
-        }
+        self.near.stats()
+    }
+
+    /// A look at [`stats`](Self::stats) for later, which keeps the near cache not alive: `None` once its last handle is dropped. For
+    /// exporters of figures (`tidewheel-metrics` has one).
+    pub fn watch(&self) -> impl Fn() -> Option<Stats> + Send + Sync + use<K, V> {
+        let near = Arc::downgrade(&self.near);
+        move || near.upgrade().map(|near| near.stats())
     }
 }

@@ -22,7 +22,7 @@ use crate::events;
 use crate::lease::{LinkNumber, Moment};
 use crate::link::{Link, Tracking, within};
 use crate::local::Local;
-use redis::{Client, RedisError};
+use redis::Client;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -36,7 +36,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(crate) enum Slot {
     /// It will be known in a moment.
-    Connecting(Option<RedisError>),
+    Connecting(Option<Error>),
     Up(Link),
     /// It has been tried, and is being tried again.
     Down(Error),
@@ -87,7 +87,7 @@ impl<V: Clone + Send + Sync + 'static> Line<V> {
         match slot {
             Slot::Up(link) => Ok(link),
             Slot::Down(error) => Err(error),
-            Slot::Connecting(cause) => Err(Error::CutOff { cause }),
+            Slot::Connecting(cause) => Err(Error::CutOff { cause: cause.map(Box::new) }),
         }
     }
 
@@ -121,7 +121,7 @@ pub(crate) async fn keep<V: Clone + Send + Sync + 'static>(line: Arc<Line<V>>, f
 }
 
 /// Sees to a connection until it is over. The reason, if there is one.
-async fn tend<V: Clone + Send + Sync + 'static>(line: &Line<V>, link: &Link) -> Option<RedisError> {
+async fn tend<V: Clone + Send + Sync + 'static>(line: &Line<V>, link: &Link) -> Option<Error> {
     if let Some(refusal) = link.refusal() {
         // It serves questions, and later we ask again.
         events::refused(refusal);
@@ -129,7 +129,7 @@ async fn tend<V: Clone + Send + Sync + 'static>(line: &Line<V>, link: &Link) -> 
             () = link.over() => {}
             () = tokio::time::sleep(LONGEST_PAUSE) => {}
         }
-        return Some(refusal.clone());
+        return Some(Error::Refused { answer: refusal.clone() });
     }
     let lease = &line.local.lease;
     let mut before = None;
@@ -150,8 +150,7 @@ async fn tend<V: Clone + Send + Sync + 'static>(line: &Line<V>, link: &Link) -> 
             }
             // It is there, and says that it cannot.
             Ok(false) => {}
-            Err(Error::Redis(error)) => return Some(error),
-            Err(_) => return None,
+            Err(error) => return Some(error),
         }
         pause(line, link, then + lease.span() / 4).await;
     }

@@ -97,9 +97,9 @@ impl Lease {
 
     #[inline]
     pub(crate) fn now(&self) -> Moment {
-        // 584 years.
-        #[expect(clippy::cast_possible_truncation)]
-        Moment(self.base.elapsed().as_nanos() as u64)
+        let since = self.base.elapsed();
+        // Good for 584 years, and cheaper than `as_nanos`.
+        Moment(since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos()))
     }
 
     /// Whether hits may be served, as of a moment that was taken before.

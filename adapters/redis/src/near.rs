@@ -10,11 +10,12 @@ use crate::error::Error;
 use crate::keeper::{Line, Slot};
 use crate::lease::{Lease, Moment};
 use crate::link::{Said, within};
-use crate::local::{Epoch, Fill, Forgets, Key, Local, count};
-use crate::stats::State;
+use crate::local::{Counts, Epoch, Fill, Forgets, Key, Local, count};
+use crate::stats::{State, Stats};
 use redis::{Cmd, Value};
 use std::error::Error as StdError;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tidewheel::Cache;
 use tokio::task::AbortHandle;
@@ -57,7 +58,7 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
     fn when_cut_off(&self, key: &[u8], now: Moment) -> Result<Option<Option<V>>, Error> {
         match self.terms.cut_off {
             CutOff::Bypass => Ok(None),
-            CutOff::Fail => Err(self.cut_off()),
+            CutOff::Fail => Err(Error::CutOff { cause: self.cause().map(Box::new) }),
             CutOff::ServeStale(longer) => {
                 let found =
                     if now < self.lease().stale_until(longer) { self.local().find(key, now) } else { None };
@@ -74,22 +75,36 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
         if standing.is_fresh {
             return State::Fresh { age: standing.age };
         }
-        let cause = match &*self.line.slot.borrow() {
-            Slot::Connecting(cause) => cause.clone().map(Error::Redis),
-            Slot::Up(link) => link.refusal().map(|answer| Error::Refused { answer: answer.clone() }),
-            Slot::Down(error) => Some(error.clone()),
-        };
-        State::CutOff { lasting: standing.cut_off_for, cause }
+        State::CutOff { lasting: standing.cut_off_for, cause: self.cause() }
     }
 
-    fn cut_off(&self) -> Error {
-        let cause = match &*self.line.slot.borrow() {
+    /// Why hits are not served, if that is known.
+    fn cause(&self) -> Option<Error> {
+        match &*self.line.slot.borrow() {
             Slot::Connecting(cause) => cause.clone(),
-            Slot::Up(link) => link.refusal().cloned(),
-            Slot::Down(Error::Redis(cause)) => Some(cause.clone()),
-            Slot::Down(_) => None,
-        };
-        Error::CutOff { cause }
+            Slot::Up(link) => link.refusal().map(|answer| Error::Refused { answer: answer.clone() }),
+            Slot::Down(error) => Some(error.clone()),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let local = self.local();
+        let standing = self.lease().standing();
+        let Counts { fills, unkept, invalidations, flushes, stale } = &local.counts;
+        // ORDERING: Relaxed; a count orders nothing.
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            hits: local.cache.stats().hits,
+            fills: count(fills),
+            unkept: count(unkept),
+            invalidations: count(invalidations),
+            flushes: count(flushes),
+            stale: count(stale),
+            cuts: standing.cuts,
+            cut_off: standing.cut_off,
+            lease_age: standing.age,
+            entries: local.cache.entry_count() as u64,
+        }
     }
 
     /// What is here by now, or what the server says.

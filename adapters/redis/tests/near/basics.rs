@@ -1,15 +1,20 @@
 //! What it does while all is well.
 
-use crate::{Bed, LEASE, builder, is_fresh};
+use crate::{Bed, Near, builder, is_fresh};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tidewheel_redis::Error;
+use tidewheel_redis::{Error, NearCacheBuilder};
+
+/// With a lease that lasts while a machine has other things to do.
+fn steady() -> NearCacheBuilder<String, u64> {
+    builder().lease(Duration::from_secs(3))
+}
 
 #[tokio::test]
 async fn a_value_is_asked_for_once_and_seen_changed() {
-    for builder in [builder(), builder().prefix("")] {
+    for builder in [steady(), steady().prefix("")] {
         let Some(bed) = Bed::with(builder).await else { return };
         bed.keep("k", 1).await;
         let before = bed.calls("get").await;
@@ -27,7 +32,7 @@ async fn a_value_is_asked_for_once_and_seen_changed() {
 
 #[tokio::test]
 async fn with_a_prefix_it_hears_of_those_keys_alone() {
-    let Some(bed) = Bed::with(builder().prefix("user:")).await else { return };
+    let Some(bed) = Bed::with(steady().prefix("user:")).await else { return };
     bed.write("user:1", 1).await;
     bed.write("1", 7).await;
     bed.until("it is told", |near| near.stats().invalidations == 1).await;
@@ -43,7 +48,7 @@ async fn with_a_prefix_it_hears_of_those_keys_alone() {
 
 #[tokio::test]
 async fn those_who_miss_one_key_send_one_get() {
-    let Some(bed) = Bed::new().await else { return };
+    let Some(bed) = Bed::with(steady()).await else { return };
     bed.write("k", 1).await;
     bed.proxy.set(crate::proxy::Mode::HoldAnswers);
     let before = bed.calls("get").await;
@@ -63,7 +68,7 @@ async fn those_who_miss_one_key_send_one_get() {
 
 #[tokio::test]
 async fn many_come_in_one_pipeline_with_one_flight_each() {
-    let Some(bed) = Bed::new().await else { return };
+    let Some(bed) = Bed::with(steady()).await else { return };
     for n in 0..20 {
         bed.write(&format!("k{n}"), n).await;
     }
@@ -88,7 +93,7 @@ async fn many_come_in_one_pipeline_with_one_flight_each() {
 
 #[tokio::test]
 async fn it_ends_here_no_later_than_there() {
-    let Some(bed) = Bed::with(builder().max_age(Duration::from_millis(400))).await else { return };
+    let Some(bed) = Bed::with(steady().max_age(Duration::from_millis(400))).await else { return };
     let mut connection = bed.server.connection().await;
     // Without the server's own removals, which it would tell of.
     redis::cmd("DEBUG").arg("SET-ACTIVE-EXPIRE").arg(0).exec_async(&mut connection).await.expect("it obeys");
@@ -125,7 +130,7 @@ async fn it_ends_here_no_later_than_there() {
 
 #[tokio::test]
 async fn that_there_is_nothing_is_remembered_for_a_while() {
-    let Some(bed) = Bed::with(builder().negative(Duration::from_millis(200))).await else { return };
+    let Some(bed) = Bed::with(steady().negative(Duration::from_millis(200))).await else { return };
     assert_eq!(bed.get("k").await, None);
     let before = bed.calls("get").await;
     assert_eq!(bed.get("k").await, None);
@@ -142,7 +147,7 @@ async fn that_there_is_nothing_is_remembered_for_a_while() {
 
 #[tokio::test]
 async fn writes_are_seen_by_the_reads_after_them() {
-    let Some(bed) = Bed::new().await else { return };
+    let Some(bed) = Bed::with(steady()).await else { return };
     let k = "k".to_string();
     for n in 0..200 {
         bed.near.put(&k, &n, None).await.expect("it is written");
@@ -162,7 +167,7 @@ async fn writes_are_seen_by_the_reads_after_them() {
 
 #[tokio::test]
 async fn one_loads_and_the_others_wait() {
-    let Some(bed) = Bed::new().await else { return };
+    let Some(bed) = Bed::with(steady()).await else { return };
     let loads = Arc::new(AtomicU64::new(0));
     let tasks: Vec<_> = (0..50)
         .map(|_| {
@@ -197,11 +202,17 @@ async fn one_loads_and_the_others_wait() {
 
 #[tokio::test]
 async fn it_says_how_it_is() {
-    let Some(bed) = Bed::new().await else { return };
+    let lease = Duration::from_secs(1);
+    let Some(bed) = Bed::with(builder().lease(lease)).await else { return };
     assert!(is_fresh(&bed.near));
-    tokio::time::sleep(LEASE * 2).await;
+    tokio::time::sleep(lease * 3 / 2).await;
     assert!(is_fresh(&bed.near), "an idle one is kept fresh");
-    assert!(bed.near.stats().lease_age < LEASE);
+    assert!(bed.near.stats().lease_age < lease);
     assert_eq!(bed.near.stats().cuts, 0);
     assert!(format!("{:?}", bed.near).contains("Fresh"));
+    let watch = bed.near.watch();
+    assert!(watch().is_some());
+    let Bed { near, .. } = bed;
+    drop::<Near>(near);
+    assert!(watch().is_none());
 }

@@ -59,8 +59,12 @@ impl Proxy {
         Self { shared, port, _tasks: tasks }
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn client(&self) -> redis::Client {
-        crate::server::client(self.port)
+        crate::server::client(self.port())
     }
 
     pub(crate) fn set(&self, mode: Mode) {

@@ -156,17 +156,15 @@ async fn a_read_after_a_write_joins_nothing_older() {
             bed.until("it is cut off", |near| !crate::is_fresh(near)).await;
         }
         bed.proxy.set(Mode::HoldAnswers);
-        let said = bed.proxy.said();
-        let put = async {
-            bed.proxy.said_more_than(said).await;
-            let release = async {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-                bed.proxy.set(Mode::Pass);
-            };
-            let (written, ()) = tokio::join!(bed.near.put(&k, &2, None), release);
-            written.expect("it is written");
-            assert_eq!(bed.get("k").await, Some(2));
+        // It has asked, and is polled again only after the others have begun.
+        let mut early = std::pin::pin!(bed.get("k"));
+        assert!(tokio::time::timeout(Duration::from_millis(20), &mut early).await.is_err());
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            bed.proxy.set(Mode::Pass);
         };
-        tokio::join!(bed.get("k"), put);
+        let (written, ()) = tokio::join!(bed.near.put(&k, &2, None), release);
+        written.expect("it is written");
+        assert_eq!(tokio::join!(bed.get("k"), early).0, Some(2));
     }
 }

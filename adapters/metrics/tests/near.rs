@@ -1,0 +1,88 @@
+//! What each exporter is told of a near cache: against a real server, where there is one.
+
+#![cfg(all(
+    feature = "redis",
+    feature = "metrics",
+    feature = "opentelemetry",
+    feature = "prometheus-client"
+))]
+
+#[path = "../../redis/tests/near/server.rs"]
+#[allow(dead_code, reason = "the tests of the near cache use more of it")]
+mod server;
+
+use opentelemetry::metrics::MeterProvider;
+use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
+use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use tidewheel_metrics::NearCaches;
+use tidewheel_redis::{Codec, CodecError, NearCache};
+
+struct Text;
+
+impl Codec<String> for Text {
+    fn encode(&self, value: &String) -> Result<Vec<u8>, CodecError> {
+        Ok(value.clone().into_bytes())
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<String, CodecError> {
+        Ok(String::from_utf8(bytes.to_vec())?)
+    }
+}
+
+#[tokio::test]
+async fn each_exporter_is_told_of_a_near_cache() {
+    let Some(server) = server::Server::start().await else { return };
+    let near =
+        NearCache::<str, String>::builder().codec(Text).connect(server.client()).await.expect("it connects");
+    near.put("k", &"v".to_string(), None).await.expect("it is written");
+    while near.stats().hits < 3 {
+        near.get("k").await.expect("it answers");
+    }
+    near.get("nothing").await.expect("it answers");
+    let near_caches = NearCaches::new();
+    near_caches.watch("users", &near);
+    let stats = near.stats();
+    let kept = stats.fills - stats.unkept;
+    assert!(kept >= 1 && stats.unkept >= 1, "{stats:?}");
+
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(near_caches.clone()));
+    let page = || {
+        let mut page = String::new();
+        encode(&mut page, &registry).expect("it is text");
+        page
+    };
+    let seen = page();
+    for line in [
+        format!("tidewheel_near_hits_total{{cache=\"users\"}} {}", stats.hits),
+        format!("tidewheel_near_fills_total{{cache=\"users\",result=\"kept\"}} {kept}"),
+        format!("tidewheel_near_fills_total{{cache=\"users\",result=\"unkept\"}} {}", stats.unkept),
+        "tidewheel_near_cut_off_seconds_total{cache=\"users\"} 0.0".to_string(),
+        "tidewheel_near_lease_age_seconds{cache=\"users\"} 0.".to_string(),
+        "tidewheel_near_entries{cache=\"users\"} ".to_string(),
+    ] {
+        assert!(seen.contains(&line), "{line} is not in:\n{seen}");
+    }
+
+    let exporter = InMemoryMetricExporter::default();
+    let provider =
+        SdkMeterProvider::builder().with_reader(PeriodicReader::builder(exporter.clone()).build()).build();
+    near_caches.observe(&provider.meter("test"));
+    provider.force_flush().expect("it is exported");
+    let told = exporter.get_finished_metrics().expect("it was exported");
+    let hits = told.iter().flat_map(|all| all.scope_metrics()).flat_map(|scope| scope.metrics());
+    let hits =
+        hits.filter(|metric| metric.name() == "tidewheel_near_hits").find_map(|metric| match metric.data() {
+            AggregatedMetrics::F64(MetricData::Sum(sum)) => {
+                sum.data_points().map(|point| point.value()).next()
+            }
+            _ => None,
+        });
+    assert_eq!(hits, Some(stats.hits as f64));
+
+    near_caches.record_to(&metrics::NoopRecorder);
+    drop(near);
+    assert!(!page().contains("users"), "a near cache that is gone is exported no more");
+}
