@@ -20,7 +20,7 @@ hold() {
         [ "$(newest "$promised" "${wanted%.0}")" = "$promised" ] ||
             fail "$name $version wants Rust $wanted, $package promises $promised"
         checked=$((checked + 1))
-    done < <(cargo tree "$@" --locked --all-features --edges normal,build --prefix none --no-dedupe --format '{p}' |
+    done < <(cargo tree "$@" --locked --edges normal,build --prefix none --no-dedupe --format '{p}' |
         awk '$3 !~ /^\(\// { print $1, $2 }' | sort -u)
     say "$checked dependencies of $package are content with Rust $promised"
 }
@@ -36,11 +36,14 @@ for manifest in Cargo.toml "$ADAPTERS"; do
 done
 scratch
 find "$sources" -maxdepth 3 -name Cargo.toml >"$SCRATCH/manifests"
-hold tidewheel "$promised"
+hold tidewheel "$promised" --all-features
 for manifest in adapters/*/Cargo.toml; do
     package=$(sed -n 's/^name = "\(.*\)"$/\1/p' "$manifest" | head -n 1)
     own=$(rust_version "$manifest")
-    hold "$package" "${own:-$(rust_version "$ADAPTERS")}" --manifest-path "$ADAPTERS" -p "$package"
+    features=--all-features
+    # But `redis`, which says of itself that it wants a newer one.
+    [ "$package" != tidewheel-metrics ] || features=--features=metrics,prometheus-client,opentelemetry
+    hold "$package" "${own:-$(rust_version "$ADAPTERS")}" --manifest-path "$ADAPTERS" -p "$package" "$features"
 done
 
 # It may be installed under the name of a release, 1.85.0, or of whatever is the newest of these, 1.85.
