@@ -12,7 +12,6 @@ use super::life::Written;
 use super::offer::{Offer, offered};
 use super::{Chores, Expected, Lasting, Ledger, Ruling, Shard, Terms, Times};
 use crate::hash::HashBits;
-use crate::rows::RowId;
 use crate::table::{Node, Pin, Place, Seal, Touch, Unlinked, Writing, same_as};
 use crate::time::{Span, Tick};
 
@@ -42,23 +41,6 @@ pub(super) type Table<'a, 't, K, V> = Writing<'a, 't, K, V, Ledger<K, V>>;
 
 /// Where an entry is, whose deadline is sealed.
 type SealedAt<K, V> = (Place<K, V>, Seal);
-
-/// Claims an entry of which a look was not enough: its deadline has moved since, or would become earlier, or is over. It is sealed, then the
-/// clock is read, then it is claimed. If it is over, there is but the reading.
-#[cold]
-#[inline(never)]
-fn claim_after_all<K, V>(
-    terms: &Terms,
-    ledger: &Ledger<K, V>,
-    (node, row, home): (&Node<K, V>, RowId, u32),
-    life: (Lasting, Ruling),
-) -> Result<Claimed, Tick> {
-    let seal = node.seal();
-    let now = terms.clock.now();
-    let written = ledger.ends_of_write(terms, (now, home), Some((row, seal.tick())), life);
-    let is_claimed = node.claim(&seal, now, written.ends.deadline.tick());
-    if is_claimed { Ok(Claimed { before: seal.tick(), now, written }) } else { Err(now) }
-}
 
 /// An entry that is a replacement's now: its deadline before, the time that counts, and what comes.
 struct Claimed {
@@ -372,18 +354,49 @@ impl<K: Eq, V> Shard<K, V> {
         // If it was not alive, the claim below fails.
         let over = Some((row, seen.tick()));
         let written = ledger.ends_of_write(terms, (now, hash.home()), over, life);
-        let claimed = if node.claim_seen(seen, now, written.ends.deadline.tick()) {
-            Ok(Claimed { before: seen.tick(), now, written })
+        if node.claim_seen(seen, now, written.ends.deadline.tick()) {
+            let claimed = Claimed { before: seen.tick(), now, written };
+            self.replace_claimed(terms, (table, ledger), place, (entry, weight), claimed)
         } else {
-            claim_after_all(terms, ledger, (node, row, hash.home()), life)
-        };
-        let Claimed { before, now, written } = match claimed {
-            Ok(claimed) => claimed,
-            Err(now) => {
-                drop_expired(terms, table, ledger, place);
-                return (Replaced::Gone, self.settle((table, ledger), (now, Tick::NEVER), None));
-            }
-        };
+            self.replace_after_all(terms, (table, ledger), (hash, place), (entry, weight), life)
+        }
+    }
+
+    /// The same where a look was not enough: the deadline has moved since, or would become earlier, or is over. The entry is sealed, then the clock
+    /// is read, then it is claimed.
+    #[cold]
+    #[inline(never)]
+    fn replace_after_all(
+        &self,
+        terms: &Terms,
+        (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
+        (hash, place): (HashBits, Place<K, V>),
+        offer: Offer<'_, K, V>,
+        life: (Lasting, Ruling),
+    ) -> (Replaced, Chores<K, V>) {
+        let (node, row) = (table.node(place), table.row(place));
+        let seal = node.seal();
+        let now = terms.clock.now();
+        let over = Some((row, seal.tick()));
+        let written = ledger.ends_of_write(terms, (now, hash.home()), over, life);
+        if !node.claim(&seal, now, written.ends.deadline.tick()) {
+            drop_expired(terms, table, ledger, place);
+            return (Replaced::Gone, self.settle((table, ledger), (now, Tick::NEVER), None));
+        }
+        let claimed = Claimed { before: seal.tick(), now, written };
+        self.replace_claimed(terms, (table, ledger), place, offer, claimed)
+    }
+
+    /// Puts a new value in the place of an entry's that is claimed.
+    #[inline(always)]
+    fn replace_claimed(
+        &self,
+        terms: &Terms,
+        (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
+        place: Place<K, V>,
+        (entry, weight): Offer<'_, K, V>,
+        Claimed { before, now, written }: Claimed,
+    ) -> (Replaced, Chores<K, V>) {
         let deadline = written.ends.deadline.tick();
         if ledger.is_too_heavy(weight) {
             let chores = self.refuse(terms, (table, ledger), entry, (Some(place), now));

@@ -162,7 +162,7 @@ impl<K, V, L> Table<K, V, L> {
 
     /// Takes the lock, with a reading of the clock from within this call: from before the lock is taken, so that nobody waits for it, and
     /// what is at `hash` comes near meanwhile. From under the lock, if somebody had that, who may have had it for long.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn lock_at(&self, hash: HashBits, clock: &Timeline) -> (Locked<'_, K, V, L>, Tick) {
         self.route().fetch_bucket(hash);
         let before = clock.now();
