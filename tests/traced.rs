@@ -223,7 +223,7 @@ fn a_listener_that_panics_is_told_of_each_time() {
     let cache = named("listeners")
         .clock(clock.clone())
         .eviction_listener(|_, _, _| panic!("on purpose"))
-        .expired_batches(|_| panic!("on purpose"))
+        .expiration_listener(|_| panic!("on purpose"))
         .on_expiring(Duration::from_secs(1), |_, _| panic!("on purpose"))
         .build()
         .unwrap();
