@@ -224,7 +224,7 @@ fn a_listener_that_panics_is_told_of_each_time() {
         .clock(clock.clone())
         .eviction_listener(|_, _, _| panic!("on purpose"))
         .expiration_listener(|_| panic!("on purpose"))
-        .on_expiring(Duration::from_secs(1), |_, _| panic!("on purpose"))
+        .expiration_warning_listener(Duration::from_secs(1), |_, _| panic!("on purpose"))
         .build()
         .unwrap();
     cache.insert(1, 1);
