@@ -2,7 +2,7 @@
 //!
 //! - [`architecture`]: the parts, who may know whom, and what happens in an operation.
 //! - [`orderings`]: every pair of atomic accesses, and the loom model that fails without it.
-//! - [`decisions`]: what was decided and why, with the figures, the losers included.
+//! - [`decisions`]: short records of what was decided and why, and of what lost.
 //!
 //! One for those who read or write snapshots (feature `serde`): `format`, byte by byte.
 //!
@@ -16,6 +16,21 @@ pub mod architecture {}
 #[doc = include_str!("orderings.md")]
 pub mod orderings {}
 
+// The logs that the page links to are not in the package. Of two definitions of a link the first one counts: so here they lead to
+// the list at the page's end, and on a code host to the files.
+#[doc = "[log-nodes]: #measurement-logs"]
+#[doc = "[log-memory]: #measurement-logs"]
+#[doc = "[log-growth]: #measurement-logs"]
+#[doc = "[log-clocks]: #measurement-logs"]
+#[doc = "[log-reads]: #measurement-logs"]
+#[doc = "[log-writes]: #measurement-logs"]
+#[doc = "[log-evictions]: #measurement-logs"]
+#[doc = "[log-policy]: #measurement-logs"]
+#[doc = "[log-garbage]: #measurement-logs"]
+#[doc = "[log-loads]: #measurement-logs"]
+#[doc = "[log-walks]: #measurement-logs"]
+#[doc = "[log-sessions]: #measurement-logs"]
+#[doc = "[log-stacks]: #measurement-logs"]
 #[doc = include_str!("decisions.md")]
 pub mod decisions {}
 
