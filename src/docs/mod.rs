@@ -1,6 +1,7 @@
 //! How it works inside: pages for those who change the crate, or want to know why to trust it.
 //!
 //! - [`architecture`]: the parts, who may know whom, and what happens in an operation.
+//! - [`guarantees`]: each promise, exactly; its exceptions, and the checks that fail if it is broken.
 //! - [`orderings`]: every pair of atomic accesses, and the loom model that fails without it.
 //! - [`decisions`]: short records of what was decided and why, and of what lost.
 //!
@@ -12,6 +13,9 @@
 
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
+
+#[doc = include_str!("guarantees.md")]
+pub mod guarantees {}
 
 #[doc = include_str!("orderings.md")]
 pub mod orderings {}

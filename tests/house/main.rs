@@ -6,6 +6,7 @@
 mod broken;
 mod comments;
 mod imports;
+mod named;
 mod names;
 mod planted;
 #[path = "../common/quote.rs"]

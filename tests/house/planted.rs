@@ -36,7 +36,7 @@ pub(crate) fn breaches(house: &Crate) -> Vec<String> {
 }
 
 /// A test in `FILE.rs` is the model `FILE::TEST`; one in `main.rs`, a storm, is the model `TEST`.
-fn models(file: &File) -> Vec<String> {
+pub(crate) fn models(file: &File) -> Vec<String> {
     if !file.path.starts_with("loom-tests/") || !file.path.ends_with(".rs") {
         return Vec::new();
     }
