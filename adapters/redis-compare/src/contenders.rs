@@ -16,7 +16,7 @@ pub(crate) trait Contender: Clone + Send + Sync + Sized + 'static {
     fn connect(port: u16) -> impl Future<Output = Self> + Send;
 
     /// `None` if there is no answer, or an error.
-    fn get(&self, key: &String) -> impl Future<Output = Option<String>> + Send;
+    fn get(&self, key: &str) -> impl Future<Output = Option<String>> + Send;
 }
 
 /// Strings as they are, so that none has more to decode than another.
@@ -33,7 +33,7 @@ impl Codec<String> for Text {
 }
 
 #[derive(Clone)]
-pub(crate) struct Ours(NearCache<String, String>);
+pub(crate) struct Ours(NearCache<str, String>);
 
 impl Contender for Ours {
     const NAME: &'static str = "tidewheel-redis, lease 500 ms";
@@ -43,7 +43,7 @@ impl Contender for Ours {
         Self(builder.connect(client(port)).await.expect("it connects"))
     }
 
-    async fn get(&self, key: &String) -> Option<String> {
+    async fn get(&self, key: &str) -> Option<String> {
         self.0.get(key).await.ok().flatten()
     }
 }
@@ -67,7 +67,7 @@ impl Contender for RedisRs {
         Self(connection.expect("it connects"))
     }
 
-    async fn get(&self, key: &String) -> Option<String> {
+    async fn get(&self, key: &str) -> Option<String> {
         redis::cmd("GET").arg(key).query_async(&mut self.0.clone()).await.ok().flatten()
     }
 }
@@ -84,7 +84,7 @@ impl Contender for RedisRsManager {
         Self(connection.expect("it connects"))
     }
 
-    async fn get(&self, key: &String) -> Option<String> {
+    async fn get(&self, key: &str) -> Option<String> {
         redis::cmd("GET").arg(key).query_async(&mut self.0.clone()).await.ok().flatten()
     }
 }
@@ -101,7 +101,7 @@ impl Contender for Rustis {
         Self(cache.expect("it tracks"))
     }
 
-    async fn get(&self, key: &String) -> Option<String> {
+    async fn get(&self, key: &str) -> Option<String> {
         self.0.get(key).await.ok().flatten()
     }
 }

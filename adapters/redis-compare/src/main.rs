@@ -41,7 +41,7 @@ impl<C: Contender> Bed<C> {
     }
 
     /// Until it is kept: two reads that ask the server for nothing.
-    async fn keep(&self, key: &String, value: &str) {
+    async fn keep(&self, key: &str, value: &str) {
         self.write(key, value).await;
         sleep(Duration::from_millis(20)).await;
         for _ in 0..5 {
@@ -96,7 +96,7 @@ impl<C: Contender> Bed<C> {
         let tasks: Vec<_> = (0..200)
             .map(|_| {
                 let contender = bed.contender.clone();
-                tokio::spawn(async move { contender.get(&"k".to_string()).await })
+                tokio::spawn(async move { contender.get("k").await })
             })
             .collect();
         sleep(Duration::from_millis(100)).await;
@@ -111,8 +111,8 @@ impl<C: Contender> Bed<C> {
     /// is no way to connect again.
     async fn stale(is_closed: bool) -> Duration {
         let bed = Self::new().await;
-        let key = "k".to_string();
-        bed.keep(&key, "old").await;
+        let key = "k";
+        bed.keep(key, "old").await;
         if is_closed {
             bed.proxy.set(Mode::Refuse);
             let mut connection = bed.server.connection().await;
@@ -122,12 +122,12 @@ impl<C: Contender> Bed<C> {
         } else {
             bed.proxy.set(Mode::Hold);
         }
-        bed.write(&key, "new").await;
+        bed.write(key, "new").await;
         let written = Instant::now();
         let mut last = Duration::ZERO;
         while written.elapsed() < WATCH {
             let asked = written.elapsed();
-            if let Ok(Some(value)) = timeout(Duration::from_millis(20), bed.contender.get(&key)).await
+            if let Ok(Some(value)) = timeout(Duration::from_millis(20), bed.contender.get(key)).await
                 && value == "old"
             {
                 last = asked;

@@ -132,7 +132,7 @@ where
     ///
     /// # Errors
     ///
-    /// [`Error::Policy`] if something was not set that has to be, or set to what does not do. [`Error::Refused`] if the server knows no RESP3
+    /// [`Error::Settings`] if something was not set that has to be, or set to what does not do. [`Error::Refused`] if the server knows no RESP3
     /// or no tracking, or does not let this user. [`Error::TimedOut`] if an answer takes longer than the patience, or always longer than the lease. Others if there is no connection.
     ///
     /// # Panics
@@ -150,7 +150,7 @@ where
         let slot = watch::Sender::new(Slot::Connecting(None));
         let line =
             Arc::new(Line { local, client, tracking, patience: self.patience, slot, renewed: Notify::new() });
-        let link = line.open(LinkNumber(1)).await?;
+        let link = line.open(LinkNumber::FIRST).await?;
         if let Some(answer) = link.refusal() {
             return Err(Error::Refused { answer: answer.clone() });
         }
@@ -167,7 +167,7 @@ where
     }
 
     fn checked(&self) -> Result<Arc<dyn Codec<V>>, Error> {
-        let wrong = |what: String| Err(Error::Policy { what });
+        let wrong = |what: String| Err(Error::Settings { what });
         if self.lease < LEAST_LEASE {
             return wrong(format!("a lease of {:?}, where {LEAST_LEASE:?} is the least", self.lease));
         }
@@ -180,13 +180,13 @@ where
         if self.max_age.is_zero() {
             return wrong("a maximal age of nothing: no entry would ever be served".into());
         }
-        self.codec.clone().ok_or_else(|| Error::Policy { what: "no codec: how are values written?".into() })
+        self.codec.clone().ok_or_else(|| Error::Settings { what: "no codec: how are values written?".into() })
     }
 
     fn cache(&self) -> Result<Cache<Key, Fill<V>>, Error> {
         let builder =
             Cache::builder().max_capacity(self.max_capacity).time_to_live(self.max_age).record_stats();
-        builder.build().map_err(|error| Error::Policy { what: error.to_string() })
+        builder.build().map_err(|error| Error::Settings { what: error.to_string() })
     }
 }
 
@@ -196,5 +196,5 @@ fn flights<V: Clone + Send + Sync + 'static>() -> Result<Cache<Key, Fill<V>>, Er
         .max_capacity(0)
         .shards(1)
         .build()
-        .map_err(|error| Error::Policy { what: error.to_string() })
+        .map_err(|error| Error::Settings { what: error.to_string() })
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum Error {
     /// What the builder was told does not do.
-    Policy {
+    Settings {
         /// What was wrong, and what is allowed.
         what: String,
     },
@@ -90,7 +90,7 @@ impl From<RedisError> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Policy { what } => write!(f, "{what}"),
+            Self::Settings { what } => write!(f, "{what}"),
             Self::Refused { answer } => {
                 write!(f, "the server lets us not follow its changes (RESP3 and CLIENT TRACKING): {answer}")
             }
@@ -126,7 +126,7 @@ impl StdError for Error {
             Self::CutOff { cause } => cause.as_ref().map(|cause| &**cause as _),
             Self::Redis(error) => Some(error),
             Self::Decode { cause, .. } | Self::Encode { cause, .. } | Self::Load(cause) => Some(&**cause),
-            Self::Policy { .. }
+            Self::Settings { .. }
             | Self::TimedOut { .. }
             | Self::Cluster { .. }
             | Self::TimeToLive { .. } => None,

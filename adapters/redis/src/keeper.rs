@@ -106,14 +106,14 @@ impl<V: Clone + Send + Sync + 'static> Line<V> {
 /// Keeps the connection for as long as the task is let run.
 pub(crate) async fn keep<V: Clone + Send + Sync + 'static>(line: Arc<Line<V>>, first: Link) {
     let mut link = first;
+    let mut number = link.number;
     loop {
         let cause = tend(&line, &link).await;
         line.local.lease.end(link.number);
         events::cut_off(cause.as_ref());
         line.slot.send_replace(Slot::Connecting(cause));
-        let number = LinkNumber(link.number.0 + 1);
         drop(link);
-        link = open_again(&line, number).await;
+        link = open_again(&line, &mut number).await;
         // First the epoch, then the connection: whoever has this has the new epoch, or an older one in whose name nothing is kept.
         line.local.flush();
         line.put_up(&link);
@@ -186,11 +186,12 @@ async fn pause<V: Clone + Send + Sync + 'static>(line: &Line<V>, link: &Link, un
     }
 }
 
-/// Connects, however often that takes.
-async fn open_again<V: Clone + Send + Sync + 'static>(line: &Line<V>, number: LinkNumber) -> Link {
+/// Connects, however often that takes; each time under a number of its own, so that nobody takes the end of an older one for its.
+async fn open_again<V: Clone + Send + Sync + 'static>(line: &Line<V>, number: &mut LinkNumber) -> Link {
     let mut pause = FIRST_PAUSE;
     loop {
-        match line.open(number).await {
+        *number = number.next();
+        match line.open(*number).await {
             Ok(link) => return link,
             Err(error) => {
                 line.slot.send_replace(Slot::Down(error));

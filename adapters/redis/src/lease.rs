@@ -49,7 +49,15 @@ fn nanos(span: Duration) -> u64 {
 
 /// The number of a connection, the first being 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct LinkNumber(pub(crate) u64);
+pub(crate) struct LinkNumber(u64);
+
+impl LinkNumber {
+    pub(crate) const FIRST: Self = Self(1);
+
+    pub(crate) fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
 
 /// What is written down, seldom.
 struct Book {
@@ -183,7 +191,7 @@ mod tests {
     #[test]
     fn it_counts_from_the_sending() {
         let lease = Lease::new(Duration::from_secs(100));
-        let first = LinkNumber(1);
+        let first = LinkNumber::FIRST;
         lease.begin(first);
         assert!(!lease.is_fresh(lease.now()));
         lease.renew(first, Moment(7));
@@ -194,7 +202,7 @@ mod tests {
     #[test]
     fn what_was_cut_is_not_renewed_by_late_answers() {
         let lease = Lease::new(Duration::from_secs(100));
-        let (first, second) = (LinkNumber(1), LinkNumber(2));
+        let (first, second) = (LinkNumber::FIRST, LinkNumber::FIRST.next());
         lease.begin(first);
         lease.renew(first, lease.now());
         lease.end(second);

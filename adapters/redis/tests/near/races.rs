@@ -154,6 +154,8 @@ async fn a_read_after_a_write_joins_nothing_older() {
         if !is_fresh {
             bed.proxy.set(Mode::Hold);
             bed.until("it is cut off", |near| !crate::is_fresh(near)).await;
+            // The PING that is under way is to prove nothing when it is answered.
+            tokio::time::sleep(LEASE).await;
         }
         bed.proxy.set(Mode::HoldAnswers);
         // It has asked, and is polled again only after the others have begun.
