@@ -9,15 +9,15 @@
 //! sealed debris ripen; then whatever may run code of the user's: tell calls that wait, tell the listener, drop what is ripe.
 //! User code runs after the unlock, but for `Eq`, and unpinned, but for closures and clones that look at a stored value.
 
-mod bound;
+// In the order of use, which is the one that the documentation of `Cache` has its blocks in.
+mod make;
+mod read;
+mod write;
+
+mod remove;
+mod rename;
+
 mod bulk;
-mod compute;
-#[cfg(feature = "async")]
-mod compute_async;
-mod conclude;
-mod fork;
-mod given;
-mod handle;
 mod life;
 mod load;
 #[cfg(feature = "async")]
@@ -27,23 +27,32 @@ mod load_many;
 #[cfg(feature = "async")]
 mod load_many_async;
 mod load_ttl;
-mod loading;
-mod read;
-mod ready;
 mod refresh;
-mod remove;
-mod rename;
+
+mod walk;
+
+#[cfg(feature = "serde")]
+mod snapshot;
+
+mod bound;
+
+// What the others are made of.
+mod compute;
+#[cfg(feature = "async")]
+mod compute_async;
+mod conclude;
+mod fork;
+mod given;
+mod handle;
+mod loading;
+mod ready;
 mod room;
 mod rounds;
 mod rule;
-#[cfg(feature = "serde")]
-mod snapshot;
 mod turn;
 #[cfg(feature = "async")]
 mod turn_async;
-mod walk;
 mod weak;
-mod write;
 
 pub use bound::Policy;
 pub(crate) use bound::{Bound, Weigher};
@@ -64,7 +73,6 @@ pub(crate) use turn::Made;
 pub(crate) use walk::Progress;
 pub use weak::WeakCache;
 
-use crate::builder::CacheBuilder;
 use crate::entry::ReadGuard;
 use crate::error::BuildError;
 use crate::expiry::Expiry;
@@ -104,7 +112,7 @@ use std::time::Duration;
 /// A value that was replaced, removed or evicted is dropped when nobody can look at it any more, by the next writers or
 /// within two seconds. Of each shard some 350 wait for that at most while others write. Values that take long to make, as
 /// large ones do, wait for a fraction of a millisecond beyond that time: some ten of half a megabyte or more. Where there is a
-/// [weigher](CacheBuilder::weigher), no more than a sixteenth of the capacity waits, and a value for each shard. None of
+/// [weigher](crate::CacheBuilder::weigher), no more than a sixteenth of the capacity waits, and a value for each shard. None of
 /// this holds while a guard is held, or a thread sleeps in the middle of a read: what was unlinked since then waits for it.
 ///
 /// So that it cannot be any number, writers slow down then. Where 512 values wait in a shard (of values of more than 4 KiB: two megabytes
@@ -173,46 +181,6 @@ struct Inner<K, V, S> {
     /// Set once the cache is built. The last field, so that it is dropped last: `Reaper::join` returns
     /// when the values are gone.
     registration: OnceLock<Registration>,
-}
-
-impl<K, V> Cache<K, V> {
-    /// A cache that holds so many entries at most, which do not expire, and with everything else as a
-    /// [builder](Self::builder) has it.
-    ///
-    /// # Panics
-    ///
-    /// If the reaper's thread cannot be started, or the operating system has no random keys for the hasher.
-    /// [`CacheBuilder::build`] says so instead.
-    ///
-    /// ```
-    /// let cache = tidewheel::Cache::new(2);
-    /// for key in 1..=3 {
-    ///     cache.insert(key, ());
-    /// }
-    /// assert_eq!(cache.entry_count(), 2);
-    /// ```
-    #[must_use]
-    pub fn new(max_capacity: u64) -> Self
-    where
-        K: Hash + Eq + Send + Sync + 'static,
-        V: Send + Sync + 'static,
-    {
-        match Self::builder().max_capacity(max_capacity).build() {
-            Ok(cache) => cache,
-            Err(error) => panic!("a cache could not be built: {error}"),
-        }
-    }
-
-    /// A builder of caches.
-    ///
-    /// ```
-    /// let cache: tidewheel::Cache<u64, String> = tidewheel::Cache::builder().build()?;
-    /// assert_eq!(cache.entry_count(), 0);
-    /// # Ok::<(), tidewheel::BuildError>(())
-    /// ```
-    pub fn builder() -> CacheBuilder<K, V> {
-        CacheBuilder::new()
-    }
 }
 
 impl<K, V, S> Cache<K, V, S> {

@@ -106,6 +106,7 @@ pub struct Policy {
     pub shards: usize,
 }
 
+/// Capacity, and what the cache tells of itself.
 impl<K, V, S> Cache<K, V, S> {
     /// What the entries weigh, expired and not yet removed ones included: in the weigher's unit, or their number
     /// without one. Never more than the capacity, whoever looks and whenever. Exact while no writer runs.

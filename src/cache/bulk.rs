@@ -16,6 +16,7 @@ const TOGETHER: usize = 64;
 /// Entries of one shard that are stored together.
 const GROUP: usize = 64;
 
+/// Many keys at once.
 impl<K, V, S> Cache<K, V, S>
 where
     K: Hash + Eq + Send + Sync + 'static,

@@ -33,6 +33,7 @@ pub struct WithLife<'c, K, V, S = RandomState> {
     life: Life,
 }
 
+/// Write, and choose what becomes of the time to live.
 impl<K, V, S> Cache<K, V, S> {
     /// The cache, with writes that do this to the time to live. See [`WithLife`].
     ///

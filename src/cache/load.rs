@@ -14,6 +14,7 @@ use std::any::TypeId;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
+/// Load what is missing.
 impl<K, V, S> Cache<K, V, S>
 where
     K: Hash + Eq + Send + Sync + 'static,

@@ -19,6 +19,7 @@ use std::pin::pin;
 /// Of the caller's future, which is dropped before its call returns (as `served`), and not before.
 pub(super) const STILL_THERE: &str = "it is dropped at the end";
 
+/// Load in futures.
 impl<K, V, S> Cache<K, V, S>
 where
     K: Hash + Eq + Send + Sync + 'static,

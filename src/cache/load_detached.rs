@@ -141,6 +141,7 @@ fn lost<K, V, S>(mut turn: Turn<'_, K, V, S>) -> ! {
     panic!("a load that was to go on by itself has panicked, or its executor has dropped it")
 }
 
+/// Load on, whatever becomes of the call.
 impl<K, V, S> Cache<K, V, S>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,

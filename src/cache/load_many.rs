@@ -118,6 +118,7 @@ impl<K: Hash + Eq, V, I: Iterator<Item = (K, V)>> Brought<K, V, I> {
     }
 }
 
+/// Load many keys with one call.
 impl<K, V, S> Cache<K, V, S>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,

@@ -12,6 +12,7 @@ use std::hash::{BuildHasher, Hash};
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
+/// Load many keys, in a future.
 impl<K, V, S> Cache<K, V, S>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,

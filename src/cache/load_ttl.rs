@@ -24,6 +24,7 @@ fn lasting_or_failed<V, E: Send + Sync + 'static>(made: Result<(V, Duration), E>
     made.map_or_else(failed, lasting)
 }
 
+/// Load, and say how long the value lives.
 impl<K, V, S> Cache<K, V, S>
 where
     K: Hash + Eq + Send + Sync + 'static,

@@ -219,6 +219,7 @@ where
     }
 }
 
+/// Load anew.
 impl<K, V, S> Cache<K, V, S>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,

@@ -16,6 +16,7 @@ const fn is_large<V>() -> bool {
     size_of::<V>() > 4096
 }
 
+/// Remove one entry.
 impl<K, V, S> Cache<K, V, S>
 where
     K: Hash + Eq + Send + Sync + 'static,

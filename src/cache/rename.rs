@@ -8,6 +8,7 @@ use crate::table::{Node, Pin, same_as};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 
+/// Change a key.
 impl<K, V, S> Cache<K, V, S>
 where
     K: Hash + Eq + Send + Sync + 'static,

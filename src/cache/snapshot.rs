@@ -18,6 +18,7 @@ use std::hash::{BuildHasher, Hash};
 use std::io::{Read, Write};
 use std::time::Duration;
 
+/// Write all out, and read them back.
 impl<K, V, S> Cache<K, V, S>
 where
     K: Hash + Eq + Send + Sync + 'static,

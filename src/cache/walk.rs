@@ -22,6 +22,7 @@ impl Progress {
     pub(crate) const START: Self = Self { shard: 0, cursor: Cursor::START };
 }
 
+/// Iterate.
 impl<K, V, S> Cache<K, V, S>
 where
     K: Hash + Eq + Send + Sync + 'static,

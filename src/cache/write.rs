@@ -35,6 +35,7 @@ pub(super) fn is_plain<K: 'static, Q: ?Sized>() -> bool {
     is_primitive::<K>() && std::any::type_name::<Q>() == std::any::type_name::<K>()
 }
 
+/// Write.
 impl<K, V, S> Cache<K, V, S>
 where
     K: Hash + Eq + Send + Sync + 'static,
