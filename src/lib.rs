@@ -1,65 +1,133 @@
-//! A sharded concurrent in-process cache with **lock-free reads** and **expiry that happens on time, by
-//! itself**; and a session manager on top of it.
+//! A concurrent in-process cache with lock-free reads and expiry on time, and a session manager on top of it.
+//!
+//! - An expired entry is invisible from its deadline on, 10 ms late at most. Within two more seconds it is out of memory and its value is
+//!   dropped, without a call from anyone. One thread, the reaper, does that for all caches of a process.
+//! - A read takes no lock, with [three exceptions](#guarantees), and counts no reference. A write takes the mutex of one shard.
+//! - An update that returned success does not lose to the reaper, and nothing that was removed comes back.
 //!
 //! ```
 //! use std::time::Duration;
 //! use tidewheel::Cache;
 //!
-//! let cache = Cache::builder().time_to_live(Duration::from_secs(300)).build()?;
+//! let cache = Cache::builder()
+//!     .max_capacity(10_000)
+//!     .time_to_live(Duration::from_secs(300))
+//!     .build()?;
 //! cache.insert("answer".to_string(), 42);
 //! assert_eq!(cache.get("answer"), Some(42));
-//! assert!(cache.update("answer", |n| n + 1));      // atomic: no update is lost
-//! assert_eq!(cache.remaining_ttl("answer").is_some(), true);
+//! assert!(cache.update("answer", |n| n + 1));      // atomic; restarts the five minutes
+//! assert_eq!(cache.get_with("question".to_string(), || 6 * 9), 54);
 //! # Ok::<(), tidewheel::BuildError>(())
 //! ```
 //!
-//! Nobody has to call anything for an entry to go: it is invisible from its deadline on (10 ms late at
-//! most), and out of memory, its value dropped, within two seconds after it, traffic or none. One thread
-//! does that for all caches of a process, and sleeps while there is nothing to do.
+//! More to read: [examples by task](docs::guide), [whole programs](docs::examples), [coming from moka or quick_cache](docs::migration),
+//! [guarantees](docs::guarantees) and [limitations](docs::limitations) in full, [how it works inside](docs::architecture).
 //!
-//! # What is promised
+//! # I want to ...
 //!
-//! | | |
+//! | Task | Where |
 //! |---|---|
-//! | **Reads scale** | A read takes no lock, counts no reference, and writes to no memory that other threads read, but for its own thread's epoch slot. In a bounded cache it raises its entry's counter of hits, until that is three. A time to idle adds a compare-and-swap for each entry and clock step; where something else can end the entry too, the lock of its shard, as rarely. |
-//! | **Never early** | An entry whose last successful write or touch was less than its time to live ago is visible, unless it was removed, replaced or evicted. (With a time to idle: whose last use was less than that ago. With a jitter: the time to live that was drawn.) |
-//! | **Never late** | From its deadline on it is invisible, 10 ms at most behind, whether or not the reaper runs. While a process reads much, a thread keeps the time for all readers; should the system not let that run, each reading thread finds out by its 64th read and tells the others. A [`StrictClock`] checks every read, and [`SessionManager`] uses it. |
-//! | **Gone on time** | At most two seconds after its deadline, its removal or its replacement a value is dropped, without a call from anyone. A read guard that is held delays that; so do user code on the reaper that does not return, and a system that does not let the reaper run, where nobody writes: a shard that is half a second late is cleared by its writers, 64 entries with each write. |
-//! | **A success is never undone** | An update or touch that returned success does not lose to the reaper or to a replacement under way. |
-//! | **Nothing comes back** | What was removed, or was seen expired by anybody, is never revived by a late update. Only an insert makes an entry. |
-//! | **Exactly once** | An [iteration](Cache::iter) yields every key that is there all the time exactly once, while the table grows and shrinks; never an expired entry. |
-//! | **No deadlock** | No user code but `Hash` and `Eq` (which must not call the cache) runs under a lock. |
-//! | **Panic-safe** | A panic in user code leaves the cache whole and the reaper alive, and never surfaces in somebody else's call. |
-//! | **Bounded means bounded** | At no instant does anyone see a cache with a [`max_capacity`](CacheBuilder::max_capacity) hold more. What is evicted and not yet dropped is bounded too, while no guard is held; while readers hold it up, [writers slow down](Cache#memory). |
-//! | **One loader per key** | Of all who want a key that is not there, one runs its loader at a time; one that panics or is dropped hands over to the next. What is written or removed meanwhile wins over what it brings. |
-//! | **No lost update** | Computations of one key ([`Cache::entry`]) take turns; plain writes wait for nobody, and are not overwritten. |
-//! | **One thread** | Any number of caches share one reaper. It ends by itself after the last cache. Dropping a cache waits for nobody. A second thread, the timekeeper, runs only while a process reads so much that it pays, from half a million reads a second on, and is parked otherwise. |
-//! | **Proven** | The concurrent core is checked by loom, on this very source, and each check is known to fail on a planted bug. |
+//! | **make a cache** | |
+//! | of at most so many entries | [`Cache::new`] |
+//! | with everything else that can be chosen | [`Cache::builder`], [`CacheBuilder`] |
+//! | hand it to another thread | clone it: a [`Cache`] is a handle |
+//! | refer to it from its own listener or values | [`downgrade`](Cache::downgrade) |
+//! | **read** | |
+//! | get a clone of a value | [`get`](Cache::get), [`get_many`](Cache::get_many) |
+//! | look at a value without a clone | [`read`](Cache::read), [`read_guard`](Cache::read_guard) |
+//! | look without counting as a use | [`peek`](Cache::peek), [`peek_with`](Cache::peek_with), [`contains_key`](Cache::contains_key) |
+//! | know how long an entry has left, or how old it is | [`remaining_ttl`](Cache::remaining_ttl), [`ReadGuard::entry`] |
+//! | look a key up by another type | [`Equivalent`](https://docs.rs/equivalent/1/equivalent/trait.Equivalent.html) |
+//! | **write** | |
+//! | store, whatever is there | [`insert`](Cache::insert), [`insert_many`](Cache::insert_many), [`swap`](Cache::swap) |
+//! | store only if there is nothing | [`try_insert`](Cache::try_insert) |
+//! | store only if there is something | [`replace`](Cache::replace) |
+//! | change a value | [`update`](Cache::update), [`update_with`](Cache::update_with), [`try_update_with`](Cache::try_update_with), [`modify`](Cache::modify) |
+//! | change a key | [`rename`](Cache::rename), [`rename_with`](Cache::rename_with) |
+//! | remove | [`remove`](Cache::remove), [`remove_if`](Cache::remove_if), [`invalidate`](Cache::invalidate) |
+//! | remove all | [`invalidate_all`](Cache::invalidate_all) |
+//! | **load what is missing** | |
+//! | run one loader, however many ask | [`get_with`](Cache::get_with), [`try_get_with`](Cache::try_get_with), [`optionally_get_with`](Cache::optionally_get_with) |
+//! | load many keys with one call | [`get_many_with`](Cache::get_many_with), [`try_get_many_with`](Cache::try_get_many_with) |
+//! | let the loader say how long its value lives | [`get_with_ttl`](Cache::get_with_ttl) |
+//! | wait no longer than so long | [`get_with_timeout`](Cache::get_with_timeout) |
+//! | have the load go on if I give up | [`get_with_detached`](Cache::get_with_detached) |
+//! | load in a future | the same names with `_async` (feature `async`) |
+//! | serve the old value while a new one is loaded | [`refresh_after_write`](CacheBuilder::refresh_after_write), [`refresh_with`](CacheBuilder::refresh_with), [`refresh`](Cache::refresh) |
+//! | **compute** | |
+//! | insert or change, in turn with others | [`entry`](Cache::entry), [`and_upsert_with`](EntrySelector::and_upsert_with) |
+//! | insert, change, remove or leave | [`and_compute_with`](EntrySelector::and_compute_with) with [`Op`] |
+//! | **iterate** | |
+//! | over all entries, while others write | [`iter`](Cache::iter), [`keys`](Cache::keys), [`ReadGuard::iter`] |
+//! | keep some, or take all out | [`retain`](Cache::retain), [`drain`](Cache::drain) |
+//! | write all to a file and read them back | `snapshot`, `restore` (feature `serde`) |
+//! | **expire** | |
+//! | all entries after the same time | [`time_to_live`](CacheBuilder::time_to_live), [`time_to_idle`](CacheBuilder::time_to_idle), [`max_age`](CacheBuilder::max_age) |
+//! | each entry at a time of its own | [`insert_with_ttl`](Cache::insert_with_ttl), [`set_ttl`](Cache::set_ttl), [`expire_after`](CacheBuilder::expire_after) with [`Expiry`] |
+//! | not all at once | [`ttl_jitter`](CacheBuilder::ttl_jitter) |
+//! | extend a life, or end its limit | [`touch`](Cache::touch), [`persist`](Cache::persist) |
+//! | write without restarting the time to live | [`with_life`](Cache::with_life) with [`Life`] |
+//! | know what will expire | [`expiring_within`](Cache::expiring_within), [`expiration_warning_listener`](CacheBuilder::expiration_warning_listener) |
+//! | hear of what has left | [`eviction_listener`](CacheBuilder::eviction_listener), [`expiration_listener`](CacheBuilder::expiration_listener) |
+//! | have no read late, whatever stalls | [`StrictClock`] |
+//! | **bound the memory** | |
+//! | by entries, or by weight | [`max_capacity`](CacheBuilder::max_capacity), [`weigher`](CacheBuilder::weigher), [`set_max_capacity`](Cache::set_max_capacity) |
+//! | choose who is evicted | [`eviction_policy`](CacheBuilder::eviction_policy), [`pin_if`](CacheBuilder::pin_if) |
+//! | see what is in | [`entry_count`](Cache::entry_count), [`weighted_size`](Cache::weighted_size), [`policy`](Cache::policy) |
+//! | **run and watch it** | |
+//! | count hits, misses, loads and lateness | [`record_stats`](CacheBuilder::record_stats), [`stats`](Cache::stats) |
+//! | trace loads and what goes wrong | feature `tracing`, [described here](docs::guide#watch-a-cache) |
+//! | have no thread, or one for a cache alone | [`Reaper::manual`] with [`run_pending_tasks`](Cache::run_pending_tasks), [`Reaper::dedicated`] |
+//! | move the time by hand in a test | [`ManualClock`] |
+//! | **keep sessions** | |
+//! | for a log-in on the web | [`SessionManager`], [`for_logins`](SessionManagerBuilder::for_logins) |
+//! | log a user in, or out everywhere | [`rotate_with`](SessionManager::rotate_with), [`end_all`](SessionManager::end_all) |
 //!
-//! # What is not
+//! # Features
+//!
+//! None is on by default.
+//!
+//! - `async`: the `_async` forms of what loads and computes, for any executor.
+//! - `serde`: `snapshot` and `restore` of caches and session managers. The [`docs`] have the format.
+//! - `tracing`: a [span for each load, and events](docs::guide#watch-a-cache) for what should not be.
+//!
+//! # Guarantees
+//!
+//! In short. [Each one exactly](docs::guarantees), with its exceptions and with the checks that fail if it is broken.
+//!
+//! - **Reads take no lock**, with three exceptions: [`ReadGuard::entry`], which tells an entry's times; a time to idle beside another end, once for each entry and step of the clock; an
+//!   [`Expiry`] that changes the time at a read.
+//! - **Never early**: an entry is visible while its time to live is not over, unless it was removed, replaced or evicted.
+//! - **Never late**: it is invisible 10 ms after its deadline at most, whether or not the reaper runs. Should the system stop the thread that keeps the time for busy readers, each of
+//!   them finds out by its 64th read. With a [`StrictClock`] every read looks; [`SessionManager`] uses it.
+//! - **Gone on time**: a value is dropped at most two seconds after its deadline, its removal or its replacement.
+//! - **A success is never undone**: an update or touch that returned success does not lose to the reaper or to a replacement under way.
+//! - **Nothing comes back**: what was removed, or was seen expired by anybody, is never revived. Only an insert makes an entry.
+//! - **Exactly once**: an [iteration](Cache::iter) yields every key that is there all the time exactly once, and never an expired entry.
+//! - **One loader per key**: one that panics or is dropped hands over to the next who waits. What is written or removed meanwhile wins.
+//! - **No lost update**: computations of one key ([`Cache::entry`]) take turns; plain writes wait for nobody, and are not overwritten.
+//! - **Bounded means bounded**: at no instant does anyone see a cache with a [`max_capacity`](CacheBuilder::max_capacity) hold more.
+//! - **No deadlock**: no user code but `Hash` and `Eq`, which must not call the cache, runs under a lock.
+//! - **Panic-safe**: a panic in user code leaves the cache whole and the reaper alive, and never surfaces in somebody else's call.
+//! - **One thread**: any number of caches share one reaper. A second thread, the timekeeper, runs while a process reads half a million times a second or more.
+//! - **Model-checked**: the concurrent core is checked by loom on this source, up to a number of preemptions and runs, and each check is known to fail on a planted bug.
+//!
+//! # Limitations
+//!
+//! The most important ones; [here are all](docs::limitations).
 //!
 //! - A [`ReadGuard`] that is held for ever, or a closure that looks at a stored value and does not return
 //!   ([`read`](Cache::read), [`update`](Cache::update), [`remove_if`](Cache::remove_if), [`retain`](Cache::retain), or a value's `clone`), keeps
 //!   what is removed meanwhile in memory, in every cache of the process. Writers slow down then, to a millisecond each at worst: see [`Cache`](Cache#memory).
-//! - In a forked child caches are whole and work. It has no reaper until something of its own becomes due; then one starts there, for all that it
-//!   has inherited. What other threads had in hand stays in memory. See the [decisions](docs::decisions) for the rest.
-//! - Time that the machine is suspended does not count.
+//! - A cache without a [`max_capacity`](CacheBuilder::max_capacity) grows with what is put in.
+//! - Keys and values must be `Send + Sync + 'static`.
 //! - Loaders that wait for each other's keys, across threads, wait for ever; forms with a timeout are the way out.
 //! - A listener that captures its own cache keeps it alive; [`Cache::downgrade`] is the way out.
 //! - A listener hears of values, not of keys, and between threads in no order: see [how to keep an index](CacheBuilder::eviction_listener).
-//! - A cache without a [`max_capacity`](CacheBuilder::max_capacity) grows with what is put in.
-//! - Values must be `Send + Sync`, and `'static`.
-//!
-//! # Where to look
-//!
-//! [`Cache`] has the operations and [`CacheBuilder`] what can be chosen, capacity, times to live and to idle among it; [`Expiry`]
-//! decides them entry by entry. [`Cache::get_with`] loads what is missing, [`Cache::entry`] computes. [`ReadGuard`] is for many reads at
-//! once, [`Cache::get_many`] and [`Cache::insert_many`] for many keys, [`Cache::iter`] for all, and `Cache::snapshot` and `restore`
-//! (feature `serde`) for a restart. [`ManualClock`] makes time a toy for tests, [`StrictClock`] is for whom no read may be late whatever stalls. [`SessionManager`] keeps sessions, and says what to choose for a log-in.
-//! [`Cache::stats`] has what was counted. With the feature `tracing`, target `tidewheel`, each load is a span `load` at the level DEBUG, with the fields `cache` (the name) and
-//! `result` (as the fields of [`Loads`]); a WARN is a reaper that comes a second late or more (`lag_seconds`), and values that could not be dropped for two seconds, as a read guard is held
-//! (`cache`, `seconds`; once, until some are dropped again); an ERROR is a listener that panicked (`cache`, `told`: `removed`, `expired` or `expiring`). Hits and plain writes tell nothing. The [`docs`] tell how
-//! it works inside, which memory orderings there are, and what was decided, with the figures.
+//! - Time that the machine is suspended does not count.
+//! - In a forked child, caches are whole and work. It has no reaper until something of its own becomes due; then one starts there. What other threads had
+//!   in hand stays in memory.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 
 mod builder;

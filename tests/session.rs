@@ -636,7 +636,7 @@ fn a_read_does_not_hand_out_the_stored_data() {
 /// One thread updates at the last moment, another moves the clock across the deadline and cleans. If
 /// the update says that it was in time, the session is there, with the new data, for a full idle time.
 #[test]
-fn the_cleaner_never_removes_a_session_updated_just_before() {
+fn the_reaper_never_removes_a_session_updated_just_before() {
     type Renew = fn(&SessionManager<u32>, &SessionId, u32) -> Result<(), SessionError>;
     let ways: [Renew; 3] = [
         |sessions, id, new| sessions.update(id, new),

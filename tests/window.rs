@@ -328,7 +328,7 @@ fn write_without_a_pause(
                 Ok(()) => *last = written,
                 // Only if this thread was stopped for seconds; that session is replaced by another.
                 Err(SessionError::NotFound) => {
-                    assert!(written.after >= last.before + IDLE, "an update lost to the cleaner");
+                    assert!(written.after >= last.before + IDLE, "an update lost to the reaper");
                     (*id, *last) = create(sessions, &drops, Data::UNWATCHED);
                 }
                 Err(error) => panic!("{error}"),

@@ -1,15 +1,54 @@
-//! How it works inside: pages for those who change the crate, or want to know why to trust it.
+//! Pages to read: for those who use the crate, and for those who change it or want to know why to trust it.
 //!
-//! - [`architecture`]: the parts, who may know whom, and what happens in an operation.
+//! To use it:
+//!
+//! - [`guide`]: examples by task.
+//! - [`examples`]: whole programs.
+//! - [`migration`]: from moka and from quick_cache, name by name.
+//! - [`limitations`]: what is not promised, and what to mind.
+//! - `format`: snapshots, byte by byte (feature `serde`).
+//!
+//! How it works inside:
+//!
 //! - [`guarantees`]: each promise, exactly; its exceptions, and the checks that fail if it is broken.
+//! - [`architecture`]: the parts, who may know whom, and what happens in an operation.
 //! - [`orderings`]: every pair of atomic accesses, and the loom model that fails without it.
 //! - [`decisions`]: short records of what was decided and why, and of what lost.
-//!
-//! One for those who read or write snapshots (feature `serde`): `format`, byte by byte.
-//!
-//! And one for those who use another cache so far:
-//!
-//! - [`migration`]: from moka and from quick_cache, name by name.
+
+#[doc = include_str!("guide.md")]
+pub mod guide {}
+
+/// The short programs of the folder `examples/`. `cargo run --example NAME` runs one of them.
+///
+/// There is a longer one, too: `cargo run --release --example sessions` keeps a million sessions, and says how late each of them left.
+///
+/// # rate_limiter
+///
+/// ```ignore
+#[doc = include_str!("../../examples/rate_limiter.rs")]
+/// ```
+///
+/// # read_through
+///
+/// ```ignore
+#[doc = include_str!("../../examples/read_through.rs")]
+/// ```
+///
+/// # read_through_async, with the feature `async`
+///
+/// ```ignore
+#[doc = include_str!("../../examples/read_through_async.rs")]
+/// ```
+///
+/// # warm_restart, with the feature `serde`
+///
+/// ```ignore
+#[doc = include_str!("../../examples/warm_restart.rs")]
+/// ```
+pub mod examples {}
+
+#[doc = include_str!("limitations.md")]
+pub mod limitations {}
 
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}

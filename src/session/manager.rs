@@ -39,7 +39,7 @@ use crate::sync::Arc;
 /// most 2 seconds later, with no call from anyone.
 ///
 /// **A success is never undone.** An `update`, `modify` or `touch` that returned `Ok` cannot lose to
-/// the cleaner; one that came too late says [`NotFound`](SessionError::NotFound). A session that has
+/// the reaper; one that came too late says [`NotFound`](SessionError::NotFound). A session that has
 /// expired or was removed never comes back.
 ///
 /// **A log-in is a [`rotate_with`](Self::rotate_with)**: the session gets its user and a new id in one step, so that an id
