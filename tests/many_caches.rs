@@ -123,7 +123,8 @@ fn a_clock_that_stands_still_lets_go_of_caches_that_are_gone() {
     drop((0..COUNT).map(|_| build()).collect::<Vec<_>>());
     let at_once = ASKED.load(Relaxed) - before;
     println!("{in_turn} bytes are left of {COUNT} caches in turn, {at_once} of as many at once");
-    assert!(in_turn < 1_000, "{in_turn} bytes are left of {COUNT} caches that were there in turn");
+    // The harness asks for memory too, while a test ends. The bug was 380 bytes for each cache.
+    assert!(in_turn < COUNT as i64, "{in_turn} bytes are left of {COUNT} caches that were there in turn");
     // The numbers that they had: a word each with the clock, and one in the list of what a fork's child inherits. (A vector may
     // be twice as long as what is in it.)
     assert!(
