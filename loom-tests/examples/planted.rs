@@ -380,8 +380,8 @@ impl Field {
     /// Copies everything, sources as `change` makes them.
     fn sow(&self, package: &Path, change: impl Fn(&str, String) -> String) {
         let root = package.parent().expect("the package lies in the crate");
-        // What models and tests have in common is among the tests.
-        for part in ["src", "tests/common", "loom-tests/tests", "loom-tests/shuttle/tests"] {
+        // What models and tests have in common is among the tests; the docs show examples.
+        for part in ["src", "examples", "tests/common", "loom-tests/tests", "loom-tests/shuttle/tests"] {
             self.mirror(root, part, &change);
         }
         let shuttle = ["shuttle/Cargo.toml", "shuttle/Cargo.lock", "shuttle/build.rs"];
