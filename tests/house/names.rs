@@ -50,7 +50,11 @@ fn unsafe_code(file: &File) -> Vec<String> {
     let may_allow = may_be_unsafe(&file.path) || ["src/lib.rs", "src/time.rs"].contains(&file.path.as_str());
     for (at, token) in file.tokens.iter().enumerate() {
         if token.text == "unsafe_code"
-            && file.tokens[..at].iter().rev().take(6).any(|token| token.text == "allow")
+            && file.tokens[..at]
+                .iter()
+                .rev()
+                .take_while(|token| token.text != "[")
+                .any(|token| token.text == "allow")
             && !may_allow
         {
             found.push(file.breach(token.line, "unsafe code allowed outside of its rooms"));
