@@ -12,7 +12,7 @@ use crate::hash::RandomState;
 use crate::listener::Listener;
 use crate::policy::{Account, Border, EvictionPolicy, Policy};
 use crate::reaper::Reaper;
-use crate::shard::{Clearings, Lengths, OnUse, Shard, Terms};
+use crate::shard::{Clearings, Lengths, Shard, ShardParts, Terms};
 use crate::stats::{LoadCounters, Reads};
 use crate::sync::Arc;
 use crate::table::Routes;
@@ -477,31 +477,27 @@ impl<K, V> CacheBuilder<K, V> {
         self.check()?;
         let manual = self.timeline.manual().is_some();
         let shards = self.shard_count();
-        let each = self.initial_entries().div_ceil(shards);
+        let (capacity, counted) = (self.initial_entries().div_ceil(shards), self.counted);
         let reaper = self.reaper.unwrap_or_else(|| if manual { Reaper::manual() } else { Reaper::shared() });
-        let now = self.timeline.now();
         let (ruled, listened) = (self.expiry.is_some(), self.listener.is_listening());
         let mut terms = Terms::new(self.timeline, self.lengths, self.jitter, ruled, listened);
         let (kind, border) = (self.eviction_policy.unwrap_or_default(), Arc::new(Border::new()));
         let limit = self.max_capacity.filter(|_| self.weigher.is_some());
         let account = limit.map(|limit| Arc::new(Account::new(limit)));
-        terms.counted = self.max_capacity.is_some() && kind != EvictionPolicy::Fifo;
+        terms.effects.counts_hit = self.max_capacity.is_some() && kind != EvictionPolicy::Fifo;
         terms.weighed = self.weigher.is_some();
         terms.helped = self.helped || !reaper.is_manual();
         terms.lead = self.lead;
         terms.refresh = self.refresh;
-        terms.on_use = match terms.on_use {
-            OnUse::Nothing if self.counted => OnUse::More,
-            OnUse::Nothing if terms.counted => OnUse::CountHit,
-            otherwise => otherwise,
-        };
-        let routes = Routes::new(shards);
+        terms.effects.counts_in_stats = counted;
+        let (terms, routes) = (Arc::new(terms), Routes::new(shards));
         let shard = |number| {
             let policy = self.max_capacity.map(|capacity| {
                 let shared = (Arc::clone(&border), account.clone());
                 Policy::new(kind, Bound::part(capacity, number, shards), shards, shared)
             });
-            Shard::new((number, shards), (each, now), &terms, policy, self.counted, routes.end(number))
+            let (terms, route) = (Arc::clone(&terms), routes.end(number));
+            Shard::new(ShardParts { number, shards, capacity, terms, policy, counted, route })
         };
         let listener = Some(self.listener).filter(Listener::is_there);
         let parts = Parts {
@@ -510,12 +506,14 @@ impl<K, V> CacheBuilder<K, V> {
             shards: (0..shards).map(shard).collect(),
             routes,
             hasher,
+            clock: terms.clock.clone(),
+            on_use: terms.effects.on_use(),
             terms,
             expiry: self.expiry,
             bound: self.max_capacity.map(|capacity| Bound::new(capacity, kind, account.clone())),
             weigher: weighing(self.weigher, self.pins),
-            reads: self.counted.then(Reads::new),
-            loads: self.counted.then(LoadCounters::new),
+            reads: counted.then(Reads::new),
+            loads: counted.then(LoadCounters::new),
             refreshes: self.refresh.is_some(),
             background: self.background,
             clearings: Clearings::new(),

@@ -80,11 +80,11 @@ use crate::hash::{HashBits, RandomState};
 use crate::listener::Listener;
 use crate::process;
 use crate::reaper::{Reaper, Registration, Sweep};
-use crate::shard::{Clearings, Hears, OnUse, Shard, Terms, Times, Work};
+use crate::shard::{Clearings, Hears, Looked, Lookup, OnUse, Shard, Terms, Work};
 use crate::stats::{LoadCounters, Reads};
 use crate::sync::{Arc, Edge, OnceLock, thread};
 use crate::table::{Node, Pin, Route, Routes, push_on, same_as};
-use crate::time::{Advanced, Span, Tick, Watch};
+use crate::time::{Advanced, Span, Tick, Timeline, Watch};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
@@ -147,7 +147,10 @@ pub(crate) struct Parts<K, V, S> {
     /// To what the shards hold, for readers.
     pub(crate) routes: Routes<K, V>,
     pub(crate) hasher: S,
-    pub(crate) terms: Terms,
+    /// As in the terms, and as follows from them: copies, so that a read has less far to go.
+    pub(crate) clock: Timeline,
+    pub(crate) on_use: OnUse,
+    pub(crate) terms: Arc<Terms>,
     pub(crate) listener: Option<Listener<K, V>>,
     pub(crate) expiry: Option<Box<dyn Expiry<K, V>>>,
     pub(crate) bound: Option<Bound>,
@@ -252,8 +255,8 @@ impl<K, V, S> Cache<K, V, S> {
     /// ```
     #[must_use]
     pub fn expiring_within(&self, within: Duration) -> usize {
-        let (terms, within) = (&self.parts().terms, Span::from_duration(within));
-        self.parts().shards.iter().map(|shard| shard.expiring_within(terms, within)).sum()
+        let within = Span::from_duration(within);
+        self.parts().shards.iter().map(|shard| shard.expiring_within(within)).sum()
     }
 
     /// A guard for many reads under one pin, which lends references. See [`ReadGuard`].
@@ -364,12 +367,12 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let clock = &self.parts().terms.clock;
+        let clock = &self.parts().clock;
         if node.is_visible(|| pin.with_trust(|trust| clock.after_all(trust))) {
             return Some(node);
         }
         let (hash, shard) = self.locate(key);
-        shard.visible::<false>(clock, hash, same_as(key), pin)
+        shard.visible::<false, Q>(Lookup::new(hash, key), pin)
     }
 
     /// As `visible`, where a first look has found nothing out. Begins anew.
@@ -381,7 +384,7 @@ where
     {
         let (hash, route) = self.seek(key);
         let node = route.find_after_all(hash, same_as(key), counts, pin)?;
-        if node.is_plainly_visible(&self.parts().terms.clock, pin) {
+        if node.is_plainly_visible(&self.parts().clock, pin) {
             return Some(node);
         }
         self.visible_after_all(node, key, pin)
@@ -393,7 +396,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        match self.parts().terms.on_use {
+        match self.parts().on_use {
             OnUse::Nothing => self.visible(key, false, pin),
             OnUse::CountHit => self.visible(key, true, pin),
             OnUse::More => self.used_and_noted(key, pin),
@@ -401,12 +404,12 @@ where
     }
 
     /// The node of a live entry, the time, when the entry ends, and its times. Takes the lock.
-    pub(crate) fn look<'g, Q>(&'g self, key: &Q, pin: &'g Pin) -> Option<(&'g Node<K, V>, Tick, Tick, Times)>
+    pub(crate) fn look<'g, Q>(&'g self, key: &Q, pin: &'g Pin) -> Option<Looked<'g, K, V>>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let (hash, shard) = self.locate(key);
-        shard.look(&self.parts().terms, hash, same_as(key), pin)
+        shard.look(Lookup::new(hash, key), pin)
     }
 
     /// Removes what is due and drops what no guard protects, now and on this thread: for
@@ -463,8 +466,8 @@ impl<K, V, S> Inner<K, V, S> {
     }
 
     fn sweep_all(&self, now: Tick) -> Tick {
-        let Parts { shards, terms, .. } = &self.parts;
-        let due = shards.iter().map(|shard| shard.sweep(terms, now, self.ear())).min();
+        let shards = &self.parts.shards;
+        let due = shards.iter().map(|shard| shard.sweep(now, self.ear())).min();
         due.unwrap_or(Tick::NEVER)
     }
 
@@ -494,7 +497,7 @@ impl<K, V, S> Inner<K, V, S> {
     fn run_pending_tasks(&self) {
         let Parts { shards, terms, .. } = &self.parts;
         let now = terms.clock.now();
-        shards.iter().for_each(|shard| shard.sweep_at_once(terms, now, self.ear()));
+        shards.iter().for_each(|shard| shard.sweep_at_once(now, self.ear()));
         for attempt in 1..=PATIENCE {
             if !self.reclaim_all().waits || Pin::is_held() || attempt == PATIENCE {
                 break;

@@ -3,6 +3,7 @@
 use crate::cache::Cache;
 use crate::hash::RandomState;
 use crate::iter::GuardIter;
+use crate::shard::Looked;
 use crate::table::{Node, Pin};
 use crate::time::{Birth, Tick};
 use equivalent::Equivalent;
@@ -161,7 +162,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let (node, now, until, times) = self.cache.look(key, &self.pin)?;
+        let Looked { node, now, until, times } = self.cache.look(key, &self.pin)?;
         Some(EntryRef { node, now, until, born: times.born })
     }
 }

@@ -225,7 +225,7 @@ impl<K, V, S> Cache<K, V, S> {
     /// # Ok::<(), tidewheel::CapacityError>(())
     /// ```
     pub fn set_max_capacity(&self, capacity: u64) -> Result<(), CapacityError> {
-        let Parts { bound, shards, terms, .. } = self.parts();
+        let Parts { bound, shards, .. } = self.parts();
         let Some(bound) = bound else { return Err(CapacityError::Unbounded) };
         let least = shards.len() as u64;
         if bound.account.is_none() && capacity != 0 && capacity < least {
@@ -239,7 +239,7 @@ impl<K, V, S> Cache<K, V, S> {
             // ORDERING: Relaxed; see `Bound::begin`.
             let part = || Bound::part(bound.wanted.load(Ordering::Relaxed), number, shards.len());
             loop {
-                let (done, chores) = shard.set_capacity(terms, part);
+                let (done, chores) = shard.set_capacity(part);
                 self.conclude(shard, chores, RemovalCause::Size);
                 if done {
                     break;

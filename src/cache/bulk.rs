@@ -86,7 +86,7 @@ where
             route.fetch_first(*hash, pin);
         }
         for (&key, place) in keys.iter().zip(places.into_iter().flatten()) {
-            each(match self.parts().terms.on_use {
+            each(match self.parts().on_use {
                 OnUse::More => self.used_and_noted(key, pin),
                 OnUse::CountHit => self.visible_at(place, key, true, pin),
                 OnUse::Nothing => self.visible_at(place, key, false, pin),

@@ -2,7 +2,7 @@
 //!
 //! A computation looks at its key, runs the user's closure on clones, unpinned and outside every lock, for as long as it
 //! takes, and then does what the closure said, if the key is still as it was shown; else it begins anew. Here is the order
-//! of these steps; what is done under the lock is in `shard/turns.rs`, and who waits for whom in `flight.rs`.
+//! of these steps; what is done under the lock is in `shard/inflight.rs`, and who waits for whom in `flight.rs`.
 //!
 //! # Invariants
 //!
@@ -25,7 +25,7 @@
 //! | `Shard::land` (loads), `Shard::act` (computations) | of this key: come in turn. (Of another with the same hash: not this key) |
 //! | `Shard::remove` (`remove`, `invalidate`, `remove_if`, `rename`'s and `rename_with`'s first half) | overtakes |
 //! | `clear_some` (`invalidate_all`) | overtakes, in the same step in which it removes |
-//! | eviction (`room.rs`, `set_capacity`), expiry (the reaper, a read, a writer that comes across) | the entry is not there, or not alive, at the end; what is put there after it, overtakes |
+//! | eviction (`evict.rs`, `set_capacity`), expiry (the reaper, a read, a writer that comes across) | the entry is not there, or not alive, at the end; what is put there after it, overtakes |
 //! | `touch`, `set_ttl`, `persist`, a read with a time to idle, an `Expiry`'s ruling | the value stays: a computed one goes by the times that there are at the end |
 
 use super::load::{served, value};
@@ -38,10 +38,10 @@ use crate::flight::{Aim, Outcome};
 use crate::hash::HashBits;
 use crate::life::Life;
 use crate::listener::RemovalCause;
-use crate::shard::{Acted, Deed, Ruling, Shard};
+use crate::shard::{Acted, Deed, Lifespan, Lookup, Ruling, Shard};
 use crate::stats::LoadEnd;
 use crate::sync::Alarm;
-use crate::table::{Node, Pin, same_as};
+use crate::table::{Node, Pin};
 use std::hash::{BuildHasher, Hash};
 
 /// Why nothing is done: the key is not as it was when it was looked at.
@@ -193,7 +193,7 @@ where
         let (hash, shard) = self.place();
         self.run(|| {
             let pin = Pin::new();
-            let found = shard.look_in_turn(&self.cache.parts().terms, (hash, &self.hold, aim), &pin)?;
+            let found = shard.look_in_turn(hash, &self.hold, aim, &pin)?;
             Some(Entry::found(found.key().clone(), found.value().clone()))
         })
     }
@@ -216,12 +216,15 @@ where
         };
         let (puts, removes) = (matches!(plan.op, Op::Put(_)), matches!(plan.op, Op::Remove));
         deed = Some(match plan.op {
-            Op::Put(_) => Deed::Put { entry: plan.take_entry(), weight, life: (life.of_update(), ruling) },
+            Op::Put(_) => Deed::Put {
+                entry: plan.take_entry(),
+                weight,
+                lifespan: Lifespan { lasting: life.of_update(), ruling },
+            },
             Op::Remove => Deed::Remove,
             Op::Nop => Deed::Nothing,
         });
-        let place = (hash, &mut turn.hold);
-        let (acted, mut chores) = shard.act(cache, place, (was_there, &mut deed));
+        let (acted, mut chores) = shard.act(cache, hash, &mut turn.hold, was_there, &mut deed);
         // Whoever is next may be woken by code of the user's.
         cache.start(&mut chores);
         let (is_overtaken, by_own) = match acted {
@@ -260,8 +263,8 @@ where
         let (hash, shard) = self.place();
         let pin = Pin::new();
         // Another one than was looked at, perhaps: but then the flight is overtaken (C2).
-        let Parts { terms, expiry, .. } = self.cache.parts();
-        let found = shard.visible::<false>(&terms.clock, hash, same_as(self.key()), &pin);
+        let Parts { expiry, .. } = self.cache.parts();
+        let found = shard.visible::<false, K>(Lookup::new(hash, self.key()), &pin);
         let is_there = found.is_some();
         if was_there.is_some_and(|was_there| was_there != is_there) {
             return None;

@@ -6,7 +6,7 @@
 
 use super::Cache;
 use crate::listener::RemovalCause;
-use crate::shard::{Chores, Left, Shard, Work};
+use crate::shard::{Chores, Elsewhere, Gone, Left, Shard, Work};
 use crate::sync::catch;
 use crate::table::{Moment, Sealed, Unlinked};
 
@@ -81,7 +81,7 @@ impl<K, V, S> Cache<K, V, S> {
         seldom.is_heavy |= seldom.sealed.take().is_some_and(Sealed::start);
         // Of other shards, which gave up room.
         let elsewhere = seldom.left.iter_mut().flat_map(|left| &mut left.elsewhere);
-        elsewhere.for_each(|(_, chores)| self.start(chores));
+        elsewhere.for_each(|there| self.start(&mut there.chores));
     }
 
     /// Tells the listener of what did not stay.
@@ -90,14 +90,14 @@ impl<K, V, S> Cache<K, V, S> {
         let Left { evicted, refused, elsewhere } = left;
         let mut due = None;
         // Those went first.
-        for (number, chores) in elsewhere {
-            let shard = &self.parts().shards[number];
+        for Elsewhere { shard, chores } in elsewhere {
+            let shard = &self.parts().shards[shard];
             due = self.conclude_at_once(shard, chores, RemovalCause::Size).or(due);
         }
         let _work = Work::begin();
-        for (old, was_alive) in evicted {
+        for Gone { node, was_alive } in evicted {
             let cause = if was_alive { RemovalCause::Size } else { RemovalCause::Expired };
-            due = self.tell_at_once(shard, old, cause).or(due);
+            due = self.tell_at_once(shard, node, cause).or(due);
         }
         if let Some((key, value)) = refused {
             if let Some(listener) = &self.parts().listener {
@@ -124,7 +124,7 @@ impl<K, V, S> Cache<K, V, S> {
         if let Some(listener) = &self.parts().listener {
             listener.tell(removed.node().key(), removed.node().value(), cause);
         }
-        let chores = shard.retire(&self.parts().terms, removed);
+        let chores = shard.retire(removed);
         if chores.seldom.is_none() && chores.removed.is_none() {
             return None;
         }

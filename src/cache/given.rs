@@ -2,8 +2,8 @@
 
 use super::Cache;
 use crate::listener::RemovalCause;
-use crate::shard::{Lasting, Ruled, Ruling};
-use crate::table::{Pin, same_as};
+use crate::shard::{Lasting, Lifespan, Lookup, NewEntry, Ruled, Ruling};
+use crate::table::Pin;
 use crate::time::Span;
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -30,7 +30,9 @@ where
         let ruling = end.map_or(Ruling::NONE, |end| Ruling::After(Span::from_duration(end)));
         let weight = self.weigh(&key, &value);
         let mut offered = Some((key, value));
-        if let Some(chores) = shard.try_insert(self, hash, (&mut offered, weight), (lasting, ruling)) {
+        let lifespan = Lifespan { lasting, ruling };
+        let new = NewEntry { hash, entry: &mut offered, weight, lifespan };
+        if let Some(chores) = shard.try_insert(self, new) {
             self.conclude(shard, chores, RemovalCause::Replaced);
         }
         offered.map_or(Ok(()), Err)
@@ -42,13 +44,12 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let (hash, shard) = self.locate(key);
-        let terms = &self.parts().terms;
-        let is_key = same_as(key);
+        let at = Lookup::new(hash, key);
         loop {
             let pin = Pin::new();
-            let Some(node) = shard.visible::<false>(&terms.clock, hash, &is_key, &pin) else { return false };
-            let at = terms.clock.now().after(Span::from_duration(end));
-            if let Ruled::Done(wake) = shard.rule(terms, hash, is_key, (node, at)) {
+            let Some(node) = shard.visible::<false, Q>(at, &pin) else { return false };
+            let end = self.parts().clock.now().after(Span::from_duration(end));
+            if let Ruled::Done(wake) = shard.rule(at, node, end) {
                 if let (Some(at), Some(registration)) = (wake, self.inner.registration.get()) {
                     registration.wake(at);
                 }

@@ -3,7 +3,7 @@
 use super::Cache;
 use crate::entry::remaining;
 use crate::hash::HashBits;
-use crate::shard::OnUse;
+use crate::shard::{Lookup, OnUse};
 use crate::table::{Brief, Look, Node, Pin, Route, same_as};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -29,7 +29,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         match route.look(hash, same_as(key), counts, pin) {
-            Look::Here(node) if node.is_plainly_visible(&self.parts().terms.clock, pin) => Some(node),
+            Look::Here(node) if node.is_plainly_visible(&self.parts().clock, pin) => Some(node),
             Look::Here(node) => self.visible_after_all(node, key, pin),
             Look::Nowhere => None,
             Look::Unclear => self.visible_further(key, counts, pin),
@@ -79,7 +79,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        match self.parts().terms.on_use {
+        match self.parts().on_use {
             OnUse::Nothing => self.read_at_once(key, false, run),
             OnUse::CountHit => self.read_at_once(key, true, run),
             OnUse::More => self.read_and_note(key, run),
@@ -95,9 +95,7 @@ where
         let Some(pin) = Brief::new() else { return self.read_pinned(key, counts, run) };
         let (hash, route) = self.seek(key);
         match route.look(hash, same_as(key), counts, &pin) {
-            Look::Here(node) if node.is_plainly_visible(&self.parts().terms.clock, &pin) => {
-                Some(run(node.value()))
-            }
+            Look::Here(node) if node.is_plainly_visible(&self.parts().clock, &pin) => Some(run(node.value())),
             Look::Here(node) => self.read_after_all(node, key, run, &pin),
             Look::Nowhere => None,
             Look::Unclear => {
@@ -218,8 +216,8 @@ where
     {
         let (hash, shard) = self.locate(key);
         let pin = Pin::new();
-        let clock = &self.parts().terms.clock;
-        let (_, left) = shard.alive::<false, _>(hash, same_as(key), &pin, |node| {
+        let clock = &self.parts().clock;
+        let (_, left) = shard.alive::<false, Q, _>(Lookup::new(hash, key), &pin, |node| {
             let now = clock.now();
             Some(remaining(node.visible_until(now)?, now))
         })?;

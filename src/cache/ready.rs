@@ -4,7 +4,7 @@ use super::rule::created;
 use super::{Cache, Parts};
 use crate::life::Life;
 use crate::listener::RemovalCause;
-use crate::shard::{Expected, Ruling};
+use crate::shard::{Expected, Lifespan, NewEntry, Ruling};
 use std::hash::{BuildHasher, Hash};
 
 impl<K, V, S> Cache<K, V, S>
@@ -21,8 +21,9 @@ where
         let ruling = expiry.as_deref().map_or(Ruling::NONE, |expiry| created(expiry, &key, value));
         let weight = self.weigh(&key, value);
         let mut offered = Some((key, value.clone()));
-        let life = (life.of_insert(terms.ttl), ruling);
-        let chores = shard.insert_if(self, hash, (&mut offered, weight), life, &Expected::Untaken)?;
+        let lifespan = Lifespan { lasting: life.of_insert(terms.ttl), ruling };
+        let new = NewEntry { hash, entry: &mut offered, weight, lifespan };
+        let chores = shard.insert_if(self, new, &Expected::Untaken)?;
         let is_kept = !chores.has_refused();
         self.conclude(shard, chores, RemovalCause::Replaced);
         Some(is_kept)

@@ -1,6 +1,6 @@
 //! Loading anew what is old: while the old value is served.
 //!
-//! A hit that is old enough is claimed by one reader (`shard/fresh.rs`), who takes the key's turn, so that loads and
+//! A hit that is old enough is claimed by one reader (`shard/refresh.rs`), who takes the key's turn, so that loads and
 //! computations of the key do not run beside it, and loads: itself, or a job, or a task, that it hands to the user's executor. Nobody waits for
 //! what comes to the executor; what is written or removed meanwhile wins, as it does over any load. Knows no wheel.
 

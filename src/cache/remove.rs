@@ -5,9 +5,8 @@ use super::rounds::{Round, Rounds};
 use super::write::{is_plain, is_primitive};
 use crate::hash::HashBits;
 use crate::listener::RemovalCause;
-use crate::shard::{Removed, Shard, Times};
-use crate::table::{Node, Pin, same_as};
-use crate::time::Tick;
+use crate::shard::{Departed, Lookup, Removed, Shard};
+use crate::table::{Node, Pin};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 
@@ -60,7 +59,7 @@ where
             kept = Some(node.value().clone());
             true
         };
-        let (removed, chores) = shard.remove(&self.parts().terms, hash, same_as(key), is_expected);
+        let (removed, chores) = shard.remove(Lookup::new(hash, key), is_expected);
         self.conclude(shard, chores, RemovalCause::Explicit);
         kept.filter(|_| matches!(removed, Removed::Done(..)))
     }
@@ -82,7 +81,7 @@ where
                 return kept;
             }
             // If there is none, one may be under way, which is not to be kept.
-            if shard.is_gone(&self.parts().terms, hash, same_as(key)) {
+            if shard.is_gone(Lookup::new(hash, key)) {
                 return None;
             }
         }
@@ -146,7 +145,7 @@ where
 
     /// Takes a live entry out, if `keep` says so, which keeps what it wants of it where its caller finds that: it may be large.
     /// Returns the entry's times, and when its `Expiry` ends it.
-    pub(super) fn take<Q>(&self, key: &Q, mut keep: impl FnMut(&Node<K, V>) -> bool) -> Option<(Times, Tick)>
+    pub(super) fn take<Q>(&self, key: &Q, mut keep: impl FnMut(&Node<K, V>) -> bool) -> Option<Departed>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
@@ -165,7 +164,7 @@ where
         key: &Q,
         keep: &mut impl FnMut(&Node<K, V>) -> bool,
         mut rounds: Rounds,
-    ) -> Option<(Times, Tick)>
+    ) -> Option<Departed>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
@@ -185,20 +184,19 @@ where
         key: &Q,
         keep: &mut impl FnMut(&Node<K, V>) -> bool,
         rounds: Rounds,
-    ) -> Result<Option<(Times, Tick)>, Rounds>
+    ) -> Result<Option<Departed>, Rounds>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let is_key = same_as(key);
-        let terms = &self.parts().terms;
+        let at = Lookup::new(hash, key);
         let pin = Pin::new();
-        let Some(node) = shard.visible::<false>(&terms.clock, hash, is_key, &pin) else { return Ok(None) };
+        let Some(node) = shard.visible::<false, Q>(at, &pin) else { return Ok(None) };
         let mut round = rounds.begin((hash, shard), Some(node));
         if !keep(node) {
             return Ok(None);
         }
         Round::has_run(&mut round);
-        let (removed, chores) = shard.remove(terms, hash, is_key, |there| std::ptr::eq(node, there));
+        let (removed, chores) = shard.remove(at, |there| std::ptr::eq(node, there));
         // As in `update_once`.
         drop(pin);
         if let Removed::Changed = removed {
@@ -207,7 +205,7 @@ where
         drop(round);
         self.conclude(shard, chores, RemovalCause::Explicit);
         match removed {
-            Removed::Done(times, expires) => Ok(Some((times, expires))),
+            Removed::Done(departed) => Ok(Some(departed)),
             Removed::Gone | Removed::Changed => Ok(None),
         }
     }

@@ -3,8 +3,8 @@
 
 use super::Cache;
 use crate::listener::RemovalCause;
-use crate::shard::{Expected, Lasting, Ruling};
-use crate::table::{Node, Pin, same_as};
+use crate::shard::{Expected, Lasting, Lifespan, Lookup, NewEntry, Ruling};
+use crate::table::{Node, Pin};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 
@@ -127,21 +127,22 @@ where
     {
         let (new_hash, new_shard) = self.locate(&new_key);
         let mut made = None;
-        let (times, expires) = self.take(key, |node| {
+        let departed = self.take(key, |node| {
             let departure = self.parts().clearings.depart();
             // All of the user's code before anything is removed: a panic loses no entry.
-            let _ = new_shard.find::<false>(new_hash, same_as(&new_key), &Pin::new());
+            let _ = new_shard.find::<false, K>(Lookup::new(new_hash, &new_key), &Pin::new());
             let Some((value, ruling, answer)) = make(&new_key, node) else { return false };
             let weight = self.weigh(&new_key, &value);
             made = Some((value, weight, ruling, answer, departure));
             true
         })?;
         let (value, weight, ruling, answer, departure) = made?;
-        let life = (Lasting::Moved(times, expires), ruling);
-        let offered = &mut Some((new_key, value));
+        let lifespan = Lifespan { lasting: Lasting::Moved(departed), ruling };
+        let entry = &mut Some((new_key, value));
         // If everything was removed meanwhile, so was this one.
         let expected = Expected::Arrival(departure);
-        let chores = new_shard.insert_if(self, new_hash, (offered, weight), life, &expected)?;
+        let chores =
+            new_shard.insert_if(self, NewEntry { hash: new_hash, entry, weight, lifespan }, &expected)?;
         self.conclude(new_shard, chores, RemovalCause::Replaced);
         Some(answer)
     }

@@ -6,24 +6,19 @@
 use super::{Bound, Cache, Parts};
 use crate::listener::RemovalCause;
 use crate::policy::{Account, taken};
-use crate::shard::{Around, Evicted, Held, Own, Shard, Terms};
+use crate::shard::{Around, Elsewhere, Given, Held, Own, Shard};
 use crate::sync::thread;
 
 impl<K, V, S> Around<K, V> for Cache<K, V, S> {
-    #[inline]
-    fn terms(&self) -> &Terms {
-        &self.parts().terms
-    }
-
     fn account(&self) -> Option<&Account> {
         self.parts().bound.as_ref()?.account()
     }
 
     fn raise(&self, credit: &mut Held<'_, K, V>) {
-        let Parts { shards, terms, .. } = self.parts();
+        let Parts { shards, .. } = self.parts();
         let Some(account) = self.account() else { return };
         // What the operation has given up itself so far. It looks its key up again before it concludes, and may wait.
-        credit.evicted.iter_mut().for_each(|(_, chores)| self.start(chores));
+        credit.evicted.iter_mut().for_each(|there| self.start(&mut there.chores));
         loop {
             let free = account.take_up_to(credit.lacking);
             credit.room += free;
@@ -43,20 +38,20 @@ impl<K, V, S> Around<K, V> for Cache<K, V, S> {
                 credit.own_turn = Some(credit.lacking - gives);
                 return;
             }
-            let (given, bid, mut chores) = shards[number].give(terms, gives);
+            let Given { room, bid, mut chores } = shards[number].give(gives);
             if let Some(before) = credit.bids.get_mut(number) {
                 *before = bid;
             }
             self.start(&mut chores);
-            credit.room += given;
-            credit.lacking = credit.lacking.saturating_sub(given);
-            credit.evicted.push((number, chores));
+            credit.room += room;
+            credit.lacking = credit.lacking.saturating_sub(room);
+            credit.evicted.push(Elsewhere { shard: number, chores });
         }
     }
 
-    fn conclude(&self, evicted: Evicted<K, V>) {
-        for (number, chores) in evicted {
-            self.conclude(&self.parts().shards[number], chores, RemovalCause::Size);
+    fn conclude(&self, evicted: Vec<Elsewhere<K, V>>) {
+        for Elsewhere { shard, chores } in evicted {
+            self.conclude(&self.parts().shards[shard], chores, RemovalCause::Size);
         }
     }
 }
@@ -87,7 +82,7 @@ fn giver<K, V>(
 impl<K, V, S> Cache<K, V, S> {
     /// Has the account's limit be what is wanted: of what is too much, first the heaviest shard gives, then the limit is less.
     pub(super) fn fit(&self, bound: &Bound, account: &Account) {
-        let Parts { shards, terms, .. } = self.parts();
+        let Parts { shards, .. } = self.parts();
         loop {
             // So that nobody else keeps a credit, and waits for us.
             let turn = account.turn();
@@ -97,11 +92,11 @@ impl<K, V, S> Cache<K, V, S> {
             }
             let heaviest = shards.iter().max_by_key(|shard| shard.weight());
             let Some(shard) = heaviest else { return };
-            let (given, _, chores) = shard.give(terms, lacking);
-            let _ = bound.fit(account, given);
+            let Given { room, chores, .. } = shard.give(lacking);
+            let _ = bound.fit(account, room);
             drop(turn);
             self.conclude(shard, chores, RemovalCause::Size);
-            if given == 0 {
+            if room == 0 {
                 // As in `raise`.
                 thread::yield_now();
             }

@@ -6,8 +6,10 @@ use super::{Cache, Parts};
 use crate::expiry::Expiry;
 use crate::hash::HashBits;
 use crate::life::Life;
-use crate::shard::{Chores, Expected, Lasting, OFFERED, Replaced, Ruled, Ruling, Shard};
-use crate::table::{Node, Pin, same_as};
+use crate::shard::{
+    Chores, Expected, Lasting, Lifespan, Lookup, NewEntry, OFFERED, Replaced, Ruled, Ruling, Shard,
+};
+use crate::table::{Node, Pin};
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -72,13 +74,13 @@ where
         lasting: Lasting,
         mut see: impl FnMut(&V) -> R,
     ) -> (Option<R>, Chores<K, V>) {
-        let Parts { terms, expiry, .. } = self.parts();
+        let Parts { expiry, .. } = self.parts();
         let weight = self.weigh_offer(offered);
         let mut rounds = Rounds::new();
         loop {
             let pin = Pin::new();
             let (key, value) = offered.as_ref().expect(OFFERED);
-            let old = shard.visible::<false>(&terms.clock, hash, same_as(key), &pin);
+            let old = shard.visible::<false, K>(Lookup::new(hash, key), &pin);
             let mut round = rounds.begin((hash, shard), old);
             let seen = old.map(|node| see(node.value()));
             let ruling = match (expiry, old) {
@@ -89,7 +91,9 @@ where
             };
             Round::has_run(&mut round);
             let expected = old.map_or(Expected::Absent, Expected::This);
-            let inserted = shard.insert_if(self, hash, (offered, weight), (lasting, ruling), &expected);
+            let lifespan = Lifespan { lasting, ruling };
+            let inserted =
+                shard.insert_if(self, NewEntry { hash, entry: offered, weight, lifespan }, &expected);
             drop(pin);
             if let Some(chores) = inserted {
                 return (seen, chores);
@@ -108,13 +112,12 @@ where
         offered: &mut Option<(K, V)>,
         life: Life,
     ) -> (Replaced, Chores<K, V>) {
-        let terms = &self.parts().terms;
         let weight = self.weigh_offer(offered);
         let mut rounds = Rounds::new();
         loop {
             let pin = Pin::new();
             let (key, value) = offered.as_ref().expect(OFFERED);
-            let Some(node) = shard.visible::<false>(&terms.clock, hash, same_as(key), &pin) else {
+            let Some(node) = shard.visible::<false, K>(Lookup::new(hash, key), &pin) else {
                 return (Replaced::Gone, Chores::none());
             };
             let mut round = rounds.begin((hash, shard), Some(node));
@@ -123,8 +126,9 @@ where
                 _ => self.updated(expiry, (key, value), node),
             };
             Round::has_run(&mut round);
-            let how = (Some(node), (life.of_update(), ruling));
-            let (replaced, chores) = shard.replace_as(self, hash, (offered, weight), how);
+            let lifespan = Lifespan { lasting: life.of_update(), ruling };
+            let new = NewEntry { hash, entry: offered, weight, lifespan };
+            let (replaced, chores) = shard.replace_as(self, new, Some(node));
             drop(pin);
             if replaced != Replaced::Changed {
                 return (replaced, chores);
@@ -160,10 +164,10 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let Parts { terms, reads, .. } = self.parts();
-        let node = if terms.reads_count {
-            self.used_as_ruled(key, pin, terms.counted)
+        let node = if terms.effects.moves_deadline {
+            self.used_as_ruled(key, pin, terms.effects.counts_hit)
         } else {
-            self.visible(key, terms.counted, pin)
+            self.visible(key, terms.effects.counts_hit, pin)
         };
         if let Some(reads) = reads {
             reads.count(node.is_some());
@@ -177,7 +181,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        if self.parts().terms.reads_count {
+        if self.parts().terms.effects.moves_deadline {
             return self.used_as_ruled(key, pin, false);
         }
         self.visible(key, false, pin)
@@ -191,16 +195,16 @@ where
     {
         let terms = &self.parts().terms;
         let (hash, shard) = self.locate(key);
-        let is_key = same_as(key);
+        let at = Lookup::new(hash, key);
         let mut rounds = 0;
         loop {
             rounds += 1;
-            let node = if terms.idles {
-                shard.used(terms, hash, is_key, (pin, is_counted))?
+            let node = if terms.effects.restarts_idle {
+                shard.used(at, is_counted, pin)?
             } else if is_counted {
-                shard.visible::<true>(&terms.clock, hash, is_key, pin)?
+                shard.visible::<true, Q>(at, pin)?
             } else {
-                shard.visible::<false>(&terms.clock, hash, is_key, pin)?
+                shard.visible::<false, Q>(at, pin)?
             };
             let Some(expiry) = &self.parts().expiry else {
                 return Some(node);
@@ -210,11 +214,11 @@ where
             let left = left(until, now);
             let answer = expiry.expire_after_read(node.key(), node.value(), left);
             // By the readers' clock, which may lag: later by that, so as not to be early.
-            let at = now.after(terms.clock.lag()).after(span(answer));
-            if answer == left || at == until {
+            let end = now.after(terms.clock.lag()).after(span(answer));
+            if answer == left || end == until {
                 return Some(node);
             }
-            if let Ruled::Done(wake) = shard.rule(terms, hash, is_key, (node, at)) {
+            if let Ruled::Done(wake) = shard.rule(at, node, end) {
                 if let (Some(at), Some(registration)) = (wake, self.inner.registration.get()) {
                     registration.wake(at);
                 }

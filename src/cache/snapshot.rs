@@ -1,7 +1,7 @@
 //! Entries written out, and read back: `snapshot` and `restore`.
 //!
 //! Knows in which order things are looked at, written and stored; the bytes are up to `snapshot.rs`, the times to
-//! `shard/record.rs`.
+//! `shard/restore.rs`.
 
 use super::bulk::Owed;
 use super::{Cache, Progress};
@@ -94,7 +94,7 @@ where
         }
         // All of one shard.
         if let Some(&(hash, _)) = met.first() {
-            for (node, record) in self.shard_of(hash).records(&self.parts().terms, &met, &pin) {
+            for (node, record) in self.shard_of(hash).records(&met, &pin) {
                 chunks.add(&record, node.key(), node.value())?;
             }
         }

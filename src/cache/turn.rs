@@ -1,7 +1,7 @@
 //! Turns as their callers hold them: a call that waits, and one that leads.
 //!
 //! Both give back what they hold when they are dropped, so that a panic, or a future that is dropped, leaves nobody
-//! waiting. Here the user's closures run, and outcomes are told: outside every lock. What is under it: `shard/turns.rs`.
+//! waiting. Here the user's closures run, and outcomes are told: outside every lock. What is under it: `shard/inflight.rs`.
 
 use super::loading::Loading;
 use super::rule::created;
@@ -13,10 +13,10 @@ use crate::flight::{
 use crate::hash::HashBits;
 use crate::life::Life;
 use crate::listener::RemovalCause;
-use crate::shard::{self, Claim, Found, Landed, Onward, Ruling, Shard};
+use crate::shard::{self, Claim, Found, Landed, Loaded, Lookup, Onward, RuledLoad, Shard};
 use crate::stats::LoadEnd;
 use crate::sync::{Alarm, Arc, catch, thread};
-use crate::table::{Pin, same_as};
+use crate::table::Pin;
 use std::hash::{BuildHasher, Hash};
 
 /// What a call's own closure came to.
@@ -137,7 +137,7 @@ where
     pub(super) fn begin_load(&self, mut asked: Asked<K, V>, wants: Wants) -> Beginning<'_, K, V, S> {
         let (hash, shard) = self.locate(asked.key());
         loop {
-            match shard.begin_load(&self.parts().terms, hash, (asked, wants)) {
+            match shard.begin_load(hash, asked, wants) {
                 Found::Begun(begun) => return self.begun::<true>(hash, begun).unwrap_or_else(|| nested()),
                 Found::Over(back, chores) => {
                     asked = back;
@@ -161,7 +161,7 @@ where
     /// Begins a call that is to load a claimed value anew.
     pub(super) fn begin_anew(&self, asked: Asked<K, V>, aim: Aim, claim: &Claim) -> Anew<'_, K, V, S> {
         let (hash, shard) = self.locate(asked.key());
-        match shard.begin_anew(&self.parts().terms, hash, (asked, aim), claim) {
+        match shard.begin_anew(hash, asked, aim, claim) {
             shard::Anew::Leads(hold) => Anew::Leads(Turn::new(self, hash, hold)),
             // The key's destructor is user code, and what the call is served must not be lost by its panic.
             shard::Anew::Taken(asked) => {
@@ -354,7 +354,6 @@ where
         let mut seen = None;
         let mut turn = self;
         let (cache, hash, shard) = (turn.cache, turn.hash, turn.shard());
-        let terms = &cache.parts().terms;
         loop {
             let pin = Pin::new();
             let node = turn.run(|| {
@@ -363,7 +362,7 @@ where
                 Some(node)
             });
             if let Some(node) = node {
-                let ending = shard.end_look(terms, (hash, &mut turn.hold), node);
+                let ending = shard.end_look(hash, &mut turn.hold, node);
                 drop(pin);
                 let call = turn.hold.call.take();
                 let outcome = tell(ending, Outcome::Value(seen.expect("it was just seen")));
@@ -374,7 +373,7 @@ where
                 };
             }
             drop(pin);
-            match shard.go_on(terms, (hash, &mut turn.hold), wants) {
+            match shard.go_on(hash, &mut turn.hold, wants) {
                 Onward::Alive => {}
                 Onward::Leads => {
                     turn.loading = cache.begin_loading();
@@ -425,7 +424,7 @@ where
         let is_usual = matches!(life, Life::Restart) && expiry.is_none() && weigher.is_none();
         let Landed { ending, mut chores, is_stored } = if is_usual {
             drop(leading);
-            shard.land(cache, (turn.hash, &mut turn.hold), &mut kept)
+            shard.land(cache, turn.hash, &mut turn.hold, &mut kept)
         } else {
             turn.land_as(&mut kept, life, leading)
         };
@@ -447,17 +446,17 @@ where
 
     /// Lands where the value has a weight, or somebody says how long it lives.
     #[inline(never)]
-    fn land_as(&mut self, loaded: &mut Option<V>, life: Life, mut leading: Option<Leading>) -> Landed<K, V> {
+    fn land_as(&mut self, value: &mut Option<V>, life: Life, mut leading: Option<Leading>) -> Landed<K, V> {
         let (cache, shard) = (self.cache, self.shard());
         let Parts { expiry, weigher, .. } = cache.parts();
-        let weighed = weigher.as_ref().zip(loaded.as_ref());
-        let weight = weighed.map_or(1, |(weigher, loaded)| weigher(self.key(), loaded));
+        let weighed = weigher.as_ref().zip(value.as_ref());
+        let weight = weighed.map_or(1, |(weigher, value)| weigher(self.key(), value));
         loop {
-            let ruling = expiry.as_deref().zip(loaded.as_ref());
-            let ruling = ruling.map(|(expiry, loaded)| self.ruling(expiry, self.key(), loaded));
+            let ruled = expiry.as_deref().zip(value.as_ref());
+            let ruled = ruled.map(|(expiry, value)| self.ruled(expiry, self.key(), value));
             drop(leading);
-            let life = (life.of_update(), ruling);
-            match shard.land_as(cache, (self.hash, &mut self.hold), (loaded, weight), life) {
+            let loaded = Loaded { value: &mut *value, weight, lasting: life.of_update(), ruled };
+            match shard.land_as(cache, self.hash, &mut self.hold, loaded) {
                 Some(landed) => return landed,
                 // The entry that the `Expiry` was asked about has come to its end.
                 None => leading = self.lead(),
@@ -466,13 +465,12 @@ where
     }
 
     /// What the `Expiry` says of a loaded value, and whether of one in a live entry's place: where an old one is loaded anew.
-    fn ruling(&self, expiry: &dyn Expiry<K, V>, key: &K, value: &V) -> (Ruling, bool) {
+    fn ruled(&self, expiry: &dyn Expiry<K, V>, key: &K, value: &V) -> RuledLoad {
         let pin = Pin::new();
-        let clock = &self.cache.parts().terms.clock;
-        let old = self.shard().visible::<false>(clock, self.hash, same_as(key), &pin);
+        let old = self.shard().visible::<false, K>(Lookup::new(self.hash, key), &pin);
         match old.filter(|_| self.cache.parts().refreshes) {
-            None => (created(expiry, key, value), false),
-            Some(old) => (self.cache.updated(expiry, (key, value), old), true),
+            None => RuledLoad { ruling: created(expiry, key, value), over_live: false },
+            Some(old) => RuledLoad { ruling: self.cache.updated(expiry, (key, value), old), over_live: true },
         }
     }
 

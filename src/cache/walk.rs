@@ -7,8 +7,8 @@ use super::rounds::{Round, Rounds};
 use crate::hash::HashBits;
 use crate::iter::{Drain, Iter, Keys};
 use crate::listener::RemovalCause;
-use crate::shard::{Chores, Removed, Shard};
-use crate::table::{Cursor, Met, Node, Pin, same_as};
+use crate::shard::{Chores, Lookup, Removed, Shard};
+use crate::table::{Cursor, Met, Node, Pin};
 use std::hash::{BuildHasher, Hash};
 
 /// How far a walk through all shards has come. Holds nothing.
@@ -217,10 +217,9 @@ where
         if keep(alive.key(), alive.value()) {
             return None;
         }
-        let is_key = |other: &K| other == alive.key();
         Round::has_run(&mut round);
-        let (removed, chores) =
-            shard.remove(&self.parts().terms, hash, is_key, |there| std::ptr::eq(alive, there));
+        let at = Lookup::new(hash, alive.key());
+        let (removed, chores) = shard.remove(at, |there| std::ptr::eq(alive, there));
         gone.add(shard, chores);
         if !matches!(removed, Removed::Changed) {
             return None;
@@ -266,7 +265,7 @@ where
 
     /// The node of a live entry whose hash is known. Counts as no use.
     pub(crate) fn visible_now<'g>(&'g self, hash: HashBits, key: &K, pin: &'g Pin) -> Option<&'g Node<K, V>> {
-        self.shard(hash).visible::<false>(&self.parts().terms.clock, hash, same_as(key), pin)
+        self.shard(hash).visible::<false, _>(Lookup::new(hash, key), pin)
     }
 }
 

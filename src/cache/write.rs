@@ -7,8 +7,8 @@ use super::{Cache, Parts};
 use crate::hash::HashBits;
 use crate::life::Life;
 use crate::listener::RemovalCause;
-use crate::shard::{Cleared, Lasting, OFFERED, Removed, Replaced, Ruling, Shard};
-use crate::table::{Cursor, Pin, same_as};
+use crate::shard::{Cleared, Lasting, Lifespan, Lookup, NewEntry, OFFERED, Removed, Replaced, Ruling, Shard};
+use crate::table::{Cursor, Pin};
 use crate::time::Span;
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -88,8 +88,8 @@ where
             match lasting {
                 Lasting::New(ttl) if self.parts().weigher.is_none() => shard.insert(self, hash, offered, ttl),
                 _ => {
-                    let weight = self.weigh_offer(offered);
-                    shard.insert_as(self, hash, (offered, weight), (lasting, Ruling::NONE))
+                    let (weight, lifespan) = (self.weigh_offer(offered), Lifespan::of(lasting));
+                    shard.insert_as(self, NewEntry { hash, entry: offered, weight, lifespan })
                 }
             }
         };
@@ -119,7 +119,9 @@ where
         let ruling = expiry.as_deref().map_or(Ruling::NONE, |expiry| created(expiry, &key, &value));
         let weight = self.weigh(&key, &value);
         let mut offered = Some((key, value));
-        if let Some(chores) = shard.try_insert(self, hash, (&mut offered, weight), (lasting, ruling)) {
+        let lifespan = Lifespan { lasting, ruling };
+        let new = NewEntry { hash, entry: &mut offered, weight, lifespan };
+        if let Some(chores) = shard.try_insert(self, new) {
             self.conclude(shard, chores, RemovalCause::Replaced);
         }
         offered.map_or(Ok(()), Err)
@@ -153,15 +155,16 @@ where
         K: Clone,
     {
         let (hash, shard) = self.locate(key);
-        let Parts { terms, expiry, weigher, .. } = self.parts();
+        let Parts { expiry, weigher, .. } = self.parts();
+        let at = Lookup::new(hash, key);
         let is_usual = life == Life::Restart && expiry.is_none() && weigher.is_none();
         if is_usual && is_plain::<K, Q>() && size_of::<V>() <= SMALL {
-            let (done, chores) = shard.replace_plain(self, hash, same_as(key), value);
+            let (done, chores) = shard.replace_plain(at, value);
             self.conclude(shard, chores, RemovalCause::Replaced);
             return done;
         }
         let pin = Pin::new();
-        let Some(node) = shard.visible::<false>(&terms.clock, hash, same_as(key), &pin) else {
+        let Some(node) = shard.visible::<false, Q>(at, &pin) else {
             return Err(value);
         };
         let mut offered = Some((node.key().clone(), value));
@@ -169,9 +172,8 @@ where
         let (_, chores) = if let Some(expiry) = expiry {
             self.replace_as_ruled(&**expiry, (hash, shard), &mut offered, life)
         } else {
-            let weight = self.weigh_offer(&offered);
-            let life = (life.of_update(), Ruling::NONE);
-            shard.replace_for(self, hash, (&mut offered, weight), None, life)
+            let (weight, lifespan) = (self.weigh_offer(&offered), Lifespan::of(life.of_update()));
+            shard.replace(self, NewEntry { hash, entry: &mut offered, weight, lifespan }, None)
         };
         self.conclude(shard, chores, RemovalCause::Replaced);
         // What was not taken is there.
@@ -348,9 +350,9 @@ where
         K: Clone,
     {
         let (hash, shard) = self.locate(key);
-        let Parts { terms, expiry, .. } = self.parts();
+        let Parts { expiry, .. } = self.parts();
         let pin = Pin::new();
-        let Some(node) = shard.visible::<false>(&terms.clock, hash, same_as(key), &pin) else {
+        let Some(node) = shard.visible::<false, Q>(Lookup::new(hash, key), &pin) else {
             return Ok(None);
         };
         let mut round = rounds.begin((hash, shard), Some(node));
@@ -365,8 +367,9 @@ where
         };
         let weight = self.weigh(new_key, value);
         Round::has_run(&mut round);
-        let life = (life.of_update(), ruling);
-        let (replaced, chores) = shard.replace_for(self, hash, (&mut offered, weight), Some(node), life);
+        let lifespan = Lifespan { lasting: life.of_update(), ruling };
+        let new = NewEntry { hash, entry: &mut offered, weight, lifespan };
+        let (replaced, chores) = shard.replace(self, new, Some(node));
         // From here on user code runs that may take its time: nobody else's memory waits for it.
         drop(pin);
         if replaced == Replaced::Changed {
@@ -402,7 +405,7 @@ where
     {
         let (hash, shard) = self.locate(key);
         let pin = Pin::new();
-        shard.touch(&self.parts().terms, hash, same_as(key), &pin)
+        shard.touch(Lookup::new(hash, key), &pin)
     }
 
     /// Gives a live entry a new time to live, from now on, shorter or longer. False if there is none.
@@ -421,8 +424,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let (hash, shard) = self.locate(key);
-        let is_key = same_as(key);
-        let (done, chores) = shard.set_ttl(&self.parts().terms, hash, is_key, Span::from_duration(ttl));
+        let (done, chores) = shard.set_ttl(Lookup::new(hash, key), Span::from_duration(ttl));
         self.conclude(shard, chores, RemovalCause::Replaced);
         done
     }
@@ -459,8 +461,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let (hash, shard) = self.locate(key);
-        let is_key = same_as(key);
-        let (removed, chores) = shard.remove(&self.parts().terms, hash, is_key, |_| true);
+        let (removed, chores) = shard.remove(Lookup::new(hash, key), |_| true);
         self.conclude(shard, chores, RemovalCause::Explicit);
         matches!(removed, Removed::Done(..))
     }
@@ -493,7 +494,7 @@ where
         for shard in &self.parts().shards {
             let mut cursor = Cursor::START;
             while !cursor.is_at_end() {
-                let Cleared { removed, chores } = shard.clear_some(&self.parts().terms, &mut cursor);
+                let Cleared { removed, chores } = shard.clear_some(&mut cursor);
                 self.conclude(shard, chores, RemovalCause::Explicit);
                 for node in removed {
                     self.tell(shard, node, RemovalCause::Explicit);

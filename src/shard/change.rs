@@ -1,31 +1,26 @@
-//! How an entry comes, is replaced, and goes: in the table and in the books at once.
+//! How an entry comes, is replaced, and goes: in the table and in the ledger at once.
 //!
 //! What every path that changes a shard is made of. Knows neither why it is called nor what is done after the unlock.
 
-use super::bounds::Ends;
-use super::life::Written;
-use super::offer::Offer;
-use super::room::{fetch_for_insert, make_room, make_room_in_place};
-use super::write::Table;
-use super::{Ledger, Shard, Terms, Times, stays};
-use crate::hash::HashBits;
-use crate::table::{Place, Unlinked};
+use super::deadline::{Ends, Times, stays};
+use super::deferred::Gone;
+use super::lifespan::Written;
+use super::new_entry::NewEntry;
+use super::txn::Txn;
+use crate::table::{NewNode, Place, Unlinked};
 use crate::time::Tick;
 
-impl<K, V> Shard<K, V> {
-    /// A row and an entry for it, hit so often at least. Returns when the reaper has to come.
+impl<K, V> Txn<'_, '_, K, V> {
+    /// A row and a node for a new entry, hit so often at least. Its key must not be in the table. Returns when the reaper has to come.
     #[inline(always)]
-    pub(super) fn add(
-        &self,
-        terms: &Terms,
-        (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
-        hash: HashBits,
-        (entry, weight): Offer<'_, K, V>,
-        (now, ends, times, hits): (Tick, Ends, Times, u8),
-    ) -> Tick {
-        let named = table.new_node();
-        fetch_for_insert(table, ledger, (hash.home(), weight));
-        let row = match make_room(terms, (table, ledger), now, weight) {
+    pub(super) fn add(&mut self, new: NewEntry<'_, K, V>, ends: Ends, times: Times, hits: u8) -> Tick {
+        let NewEntry { hash, entry, weight, .. } = new;
+        let now = self.now();
+        let named = self.table.new_node();
+        self.fetch_for_insert(hash.home(), weight);
+        let reused = self.make_room(weight);
+        let Self { terms, table, ledger, .. } = self;
+        let row = match reused {
             Some(row) => ledger.book_over(row, hash.home(), times),
             None => ledger.book(hash.home(), times),
         };
@@ -37,107 +32,88 @@ impl<K, V> Shard<K, V> {
         if let Some(tally) = &mut ledger.tally {
             tally.inserts += 1;
         }
-        table.insert(hash, (named, row, hits), entry, ends.deadline);
+        table.insert(hash, NewNode { named, row, deadline: ends.deadline, hits }, entry);
         ledger.bind(terms, row, ends);
         let deadline = ends.deadline.tick();
         ledger.file_new(row, deadline, now);
         if table.is_moving() { deadline.min(ledger.tidy_later(now)) } else { deadline }
     }
-}
 
-/// Puts a new node in the place of another, whose deadline was `before`. The row stays, and is not looked at where nothing of it changes.
-#[inline(always)]
-pub(super) fn exchange<K, V>(
-    terms: &Terms,
-    (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
-    place: Place<K, V>,
-    (entry, weight): Offer<'_, K, V>,
-    (before, now, Written { ttl, ends, .. }): (Tick, Tick, Written),
-) -> Unlinked<K, V> {
-    let row = table.row(place);
-    // Before anything is changed.
-    let named = table.new_node();
-    make_room_in_place(terms, (table, ledger), now, (row, weight));
-    let weighed = ledger.weight_of(row);
-    ledger.rebook(row, ttl, weight);
-    if let Some(fresh) = &ledger.fresh {
-        fresh.start(named, now);
+    /// Puts a new node in the place of another, whose deadline was `before`. The row stays, and is not looked at where nothing of it changes.
+    #[inline(always)]
+    pub(super) fn exchange(
+        &mut self,
+        place: Place<K, V>,
+        entry: &mut Option<(K, V)>,
+        weight: u32,
+        before: Tick,
+        written: Written,
+    ) -> Unlinked<K, V> {
+        let Written { ttl, ends, .. } = written;
+        let now = self.now();
+        let row = self.table.row(place);
+        // Before anything is changed.
+        let named = self.table.new_node();
+        self.make_room_in_place(row, weight);
+        let Self { terms, table, ledger, .. } = self;
+        let weighed = ledger.weight_of(row);
+        ledger.rebook(row, ttl, weight);
+        if let Some(fresh) = &ledger.fresh {
+            fresh.start(named, now);
+        }
+        let old = table.replace(place, named, entry, ends.deadline).weighing(weighed);
+        ledger.bind(terms, row, ends);
+        let deadline = ends.deadline.tick();
+        // Of the same deadline nobody is warned again.
+        let is_renewed = before != deadline && ledger.renew(row);
+        // What could expire is in the wheel (S2).
+        let never_did = before == Tick::NEVER && deadline == Tick::NEVER;
+        if is_renewed || !(never_did || stays(before, deadline)) {
+            ledger.file_again(row, deadline, now);
+        }
+        debug_assert!(deadline == Tick::NEVER || ledger.wheel.is_filed(&ledger.rows, row), "S2");
+        old
     }
-    let old = table.replace(place, named, entry, ends.deadline).weighing(weighed);
-    ledger.bind(terms, row, ends);
-    let deadline = ends.deadline.tick();
-    // Of the same deadline nobody is warned again.
-    let is_renewed = before != deadline && ledger.renew(row);
-    // What could expire is in the wheel (S2).
-    let never_did = before == Tick::NEVER && deadline == Tick::NEVER;
-    if is_renewed || !(never_did || stays(before, deadline)) {
-        ledger.file_again(row, deadline, now);
+
+    /// An unlinked node that was alive: for the caller, who tells the listener, or else debris at once.
+    #[inline]
+    pub(super) fn hand_out(&mut self, old: Unlinked<K, V>) -> Option<Unlinked<K, V>> {
+        if self.terms.listened {
+            return Some(old);
+        }
+        self.table.retire(old);
+        None
     }
-    debug_assert!(deadline == Tick::NEVER || ledger.wheel.is_filed(&ledger.rows, row), "S2");
-    old
-}
 
-/// An unlinked node that was alive: for the caller, who tells the listener, or else debris at once.
-pub(super) fn hand_out<K, V>(
-    terms: &Terms,
-    table: &mut Table<'_, '_, K, V>,
-    old: Unlinked<K, V>,
-) -> Option<Unlinked<K, V>> {
-    if terms.listened {
-        return Some(old);
+    /// An unlinked node that had expired before a writer came across it: for the caller too, or else debris at once. He tells
+    /// before he returns, so that nobody hears later that a key has expired which was written meanwhile (S4).
+    pub(super) fn bury(&mut self, old: Unlinked<K, V>) {
+        if let Some(old) = self.hand_out(old) {
+            self.ledger.left().evicted.push(Gone { node: old, was_alive: false });
+        }
     }
-    table.retire(old);
-    None
-}
 
-/// An unlinked node that had expired before a writer came across it: for the caller too, or else debris at once. He tells
-/// before he returns, so that nobody hears later that a key has expired which was written meanwhile (S4).
-pub(super) fn bury<K, V>(
-    terms: &Terms,
-    table: &mut Table<'_, '_, K, V>,
-    ledger: &mut Ledger<K, V>,
-    old: Unlinked<K, V>,
-) {
-    if terms.listened {
-        ledger.left().evicted.push((old, false));
-    } else {
-        table.retire(old);
+    /// Takes out an entry that is over, and that a writer has come across.
+    pub(super) fn drop_expired(&mut self, place: Place<K, V>) {
+        let old = self.take_expired(place);
+        self.bury(old);
     }
-}
 
-/// Takes out an entry that is over, and that a writer has come across.
-pub(super) fn drop_expired<K, V>(
-    terms: &Terms,
-    table: &mut Table<'_, '_, K, V>,
-    ledger: &mut Ledger<K, V>,
-    place: Place<K, V>,
-) {
-    let old = take_expired(table, ledger, place);
-    bury(terms, table, ledger, old);
-}
-
-/// Takes out an entry that is over.
-pub(super) fn take_expired<K, V>(
-    table: &mut Table<'_, '_, K, V>,
-    ledger: &mut Ledger<K, V>,
-    place: Place<K, V>,
-) -> Unlinked<K, V> {
-    if let Some(tally) = &mut ledger.tally {
-        tally.expired += 1;
+    /// Takes out an entry that is over.
+    pub(super) fn take_expired(&mut self, place: Place<K, V>) -> Unlinked<K, V> {
+        if let Some(tally) = &mut self.ledger.tally {
+            tally.expired += 1;
+        }
+        self.take(place)
     }
-    take(table, ledger, place)
-}
 
-/// Takes out an entry, for whatever reason.
-#[inline(always)]
-pub(super) fn take<K, V>(
-    table: &mut Table<'_, '_, K, V>,
-    ledger: &mut Ledger<K, V>,
-    place: Place<K, V>,
-) -> Unlinked<K, V> {
-    let row = table.row(place);
-    let old = table.unlink(place).weighing(ledger.weight_of(row));
-    ledger.leave(row);
-    ledger.give_up(row);
-    old
+    /// Takes out an entry, for whatever reason.
+    #[inline(always)]
+    pub(super) fn take(&mut self, place: Place<K, V>) -> Unlinked<K, V> {
+        let row = self.table.row(place);
+        let old = self.table.unlink(place).weighing(self.ledger.weight_of(row));
+        self.ledger.leave(row);
+        self.ledger.give_up(row);
+        old
+    }
 }

@@ -4,11 +4,10 @@
 //! more, nor a flight that would make one: whatever was loaded or computed until then is overtaken. So nothing of what was
 //! there before, and nothing that was made of it in place, is there afterwards.
 
-use super::change::{drop_expired, hand_out, take};
-use super::{Chores, Shard, Terms};
+use super::Shard;
+use super::deferred::Chores;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::table::{Cursor, Unlinked};
-use crate::time::Tick;
 
 /// Entries that are taken out each time the lock is held, or some more; and handfuls of buckets that are looked at.
 const HOLD: usize = if cfg!(tidewheel_loom) { 2 } else { 128 };
@@ -84,34 +83,32 @@ impl Departure<'_> {
 
 impl<K, V> Shard<K, V> {
     /// Takes out the entries of the next few buckets, and overtakes the flights of their keys.
-    pub(crate) fn clear_some(&self, terms: &Terms, cursor: &mut Cursor) -> Cleared<K, V> {
+    pub(crate) fn clear_some(&self, cursor: &mut Cursor) -> Cleared<K, V> {
         let (mut removed, mut met) = (Vec::new(), Vec::new());
-        let mut locked = self.table.lock();
-        let (mut table, ledger) = locked.parts();
-        let now = terms.clock.now();
+        let mut lock = self.lock_and_read();
+        let mut txn = lock.txn();
         let mut gone = 0;
         for _ in 0..LOOKS {
-            let passed = table.walk(cursor, &mut met);
-            met.iter().for_each(|&row| ledger.rows.fetch(row));
-            ledger.flights.overtake_all(|home| passed.has_home(home));
+            let passed = txn.table.walk(cursor, &mut met);
+            met.iter().for_each(|&row| txn.ledger.rows.fetch(row));
+            txn.ledger.flights.overtake_all(|home| passed.has_home(home));
             gone += met.len();
             for row in met.drain(..) {
-                let place = table.find_row(ledger.home(row), row);
-                if table.node(place).kill(now) {
-                    let old = take(&mut table, ledger, place);
-                    if let Some(tally) = &mut ledger.tally {
+                let place = txn.table.find_row(txn.ledger.home(row), row);
+                if txn.table.node(place).kill(txn.now()) {
+                    let old = txn.take(place);
+                    if let Some(tally) = &mut txn.ledger.tally {
                         tally.explicit += 1;
                     }
-                    removed.extend(hand_out(terms, &mut table, old));
+                    removed.extend(txn.hand_out(old));
                 } else {
-                    drop_expired(terms, &mut table, ledger, place);
+                    txn.drop_expired(place);
                 }
             }
             if gone >= HOLD || cursor.is_at_end() {
                 break;
             }
         }
-        let chores = self.settle((&mut table, ledger), (now, Tick::NEVER), None);
-        Cleared { removed, chores }
+        Cleared { removed, chores: txn.settle_up() }
     }
 }

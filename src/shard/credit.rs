@@ -10,26 +10,22 @@
 //!
 //! Knows no other shard: whoever is [`Around`] does.
 
-use super::room::{HOLD, bid, evict_some};
-use super::write::Table;
-use super::{Chores, Ledger, Shard, Terms};
-use crate::policy::{Account, Bid, Policy};
+use super::Shard;
+use super::deferred::{Chores, Elsewhere};
+use super::evict::HOLD;
+use super::txn::Txn;
+use crate::policy::{Account, Bid};
 use crate::sync::MutexGuard;
 use crate::table::Place;
-use crate::time::Tick;
 
 /// The cache around a shard, as far as that may know it.
 pub(crate) trait Around<K, V> {
-    fn terms(&self) -> &Terms;
     fn account(&self) -> Option<&Account>;
     /// Adds to a credit what is free and what shards give that have more than the operation's own. Without a lock.
     fn raise(&self, credit: &mut Held<'_, K, V>);
     /// Does what evictions have left to do. Without a lock.
-    fn conclude(&self, evicted: Evicted<K, V>);
+    fn conclude(&self, evicted: Vec<Elsewhere<K, V>>);
 }
-
-/// What evictions have left to do, and in which shards.
-pub(crate) type Evicted<K, V> = Vec<(usize, Chores<K, V>)>;
 
 /// The credit of an operation, if it needs one.
 pub(super) struct Credit<'c, K, V, A: Around<K, V>> {
@@ -49,7 +45,7 @@ pub(crate) struct Held<'c, K, V> {
     pub(crate) is_large: bool,
     /// What each shard would give next, if that is so and they were asked. Others may change it meanwhile, and are not waited for.
     pub(crate) bids: Vec<Bid>,
-    pub(crate) evicted: Evicted<K, V>,
+    pub(crate) evicted: Vec<Elsewhere<K, V>>,
     _turn: MutexGuard<'c, ()>,
 }
 
@@ -88,7 +84,7 @@ impl<'c, K, V, A: Around<K, V>> Credit<'c, K, V, A> {
             Box::new(Held { room: 0, lacking, own, own_turn: None, is_large, bids, evicted, _turn })
         });
         (held.lacking, held.own, held.own_turn) = (lacking, own, None);
-        held.evicted.push((shard.number, chores));
+        held.evicted.push(shard.elsewhere(chores));
         self.around.raise(held);
     }
 
@@ -114,36 +110,30 @@ impl<K, V, A: Around<K, V>> Drop for Credit<'_, K, V, A> {
     }
 }
 
-impl<K, V> Shard<K, V> {
+impl<K, V> Txn<'_, '_, K, V> {
     /// Sees to it that there is room for an entry of this weight, in the place of what is there. Where entries have
     /// weights: if not, the operation raises what it is short of, without the lock, and begins anew.
     ///
     /// To be asked when it is clear that the entry will be stored, and before anything is changed for it.
     #[inline(always)]
     pub(super) fn pay<A: Around<K, V>>(
-        &self,
-        books: (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
-        (place, weight): (Option<Place<K, V>>, u32),
+        &mut self,
+        place: Option<Place<K, V>>,
+        weight: u32,
         credit: &mut Credit<'_, K, V, A>,
     ) -> Result<(), Box<Short<K, V>>> {
-        let terms = credit.around.terms();
-        if terms.weighed {
-            self.pay_for_weight(terms, books, (place, weight), &mut credit.held)
-        } else {
-            Ok(())
-        }
+        if self.terms.weighed { self.pay_for_weight(place, weight, &mut credit.held) } else { Ok(()) }
     }
 
     #[inline(never)]
     fn pay_for_weight(
-        &self,
-        terms: &Terms,
-        (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
-        (replaced, weight): (Option<Place<K, V>>, u32),
+        &mut self,
+        replaced: Option<Place<K, V>>,
+        weight: u32,
         held: &mut Option<Box<Held<'_, K, V>>>,
     ) -> Result<(), Box<Short<K, V>>> {
-        let replaced = replaced.map(|place| table.row(place));
-        let Some(policy) = &mut ledger.policy else { return Ok(()) };
+        let replaced = replaced.map(|place| self.table.row(place));
+        let Some(policy) = &mut self.ledger.policy else { return Ok(()) };
         if policy.refuses(weight) {
             return Ok(());
         }
@@ -160,21 +150,21 @@ impl<K, V> Shard<K, V> {
             policy.has_given();
             // So that it does not go itself. It comes back as a new one in its queue.
             let aside = replaced.filter(|&row| policy.set_aside(row));
-            let mut gives = |policy: &mut Policy| {
+            let went_by = self.go_by(self.terms.clock.now());
+            self.evict_some(HOLD, &mut |policy| {
                 !policy.affords(needed)
                     && own_turn.map_or_else(|| policy.is_due(0), |rest| policy.lacking(needed) > rest)
-            };
-            let gives: &mut dyn FnMut(&mut Policy) -> bool = &mut gives;
-            evict_some(terms, (table, ledger), terms.clock.now(), HOLD, gives);
-            if let (Some(policy), Some(row)) = (&mut ledger.policy, aside) {
+            });
+            self.go_by(went_by);
+            if let (Some(policy), Some(row)) = (&mut self.ledger.policy, aside) {
                 policy.put_back(row);
             }
         }
-        let Some(policy) = &mut ledger.policy else { return Ok(()) };
+        let Some(policy) = &mut self.ledger.policy else { return Ok(()) };
         let lacking = policy.lacking(needed);
         if lacking == 0 {
             if let Some(Held { evicted, .. }) = held.take().map(|held| *held) {
-                ledger.left().elsewhere.extend(evicted);
+                self.ledger.left().elsewhere.extend(evicted);
             }
             return Ok(());
         }
@@ -182,32 +172,42 @@ impl<K, V> Shard<K, V> {
         if let Some(held) = held {
             held.room = policy.take_credit();
         }
-        let bid = if is_large { bid(table, ledger, replaced) } else { Bid::default() };
-        let chores = self.settle((table, ledger), (terms.clock.now(), Tick::NEVER), None);
-        let own = Own { number: self.number, rest, bid };
-        Err(Box::new(Short { lacking, is_large, own, chores }))
+        let bid = if is_large { self.bid(replaced) } else { Bid::default() };
+        self.read_clock();
+        let own = Own { number: self.shard.number, rest, bid };
+        Err(Box::new(Short { lacking, is_large, own, chores: self.settle_up() }))
     }
+}
 
+/// What a shard gave for an operation on another one.
+pub(crate) struct Given<K, V> {
+    /// The caller's now.
+    pub(crate) room: u64,
+    /// What the shard would give next.
+    pub(crate) bid: Bid,
+    pub(crate) chores: Chores<K, V>,
+}
+
+impl<K, V> Shard<K, V> {
     /// What it would give next.
     pub(crate) fn bid(&self) -> Bid {
-        let mut locked = self.table.lock();
-        let (table, ledger) = locked.parts();
-        bid(&table, ledger, None)
+        self.lock().txn().bid(None)
     }
 
-    /// Evicts until so much room is had, or what may be evicted while the lock is held. It is the caller's then. And what it would give
-    /// next.
-    pub(crate) fn give(&self, terms: &Terms, lacking: u64) -> (u64, Bid, Chores<K, V>) {
-        let mut locked = self.table.lock();
-        let (mut table, ledger) = locked.parts();
-        let now = terms.clock.now();
-        let is_lacking: &mut dyn FnMut(&mut Policy) -> bool = &mut |policy| policy.lacking(lacking) != 0;
-        evict_some(terms, (&mut table, ledger), now, HOLD, is_lacking);
-        let given = ledger.policy.as_mut().map_or(0, |policy| {
+    /// Evicts until so much room is had, or what may be evicted while the lock is held.
+    pub(crate) fn give(&self, lacking: u64) -> Given<K, V> {
+        let mut lock = self.lock_and_read();
+        let mut txn = lock.txn();
+        txn.evict_some(HOLD, &mut |policy| policy.lacking(lacking) != 0);
+        let room = txn.ledger.policy.as_mut().map_or(0, |policy| {
             policy.has_given();
             policy.take_credit()
         });
-        let bid = bid(&table, ledger, None);
-        (given, bid, self.settle((&mut table, ledger), (now, Tick::NEVER), None))
+        Given { room, bid: txn.bid(None), chores: txn.settle_up() }
+    }
+
+    /// What it has left to do, for an operation that is not on its own lock any more.
+    pub(super) fn elsewhere(&self, chores: Chores<K, V>) -> Elsewhere<K, V> {
+        Elsewhere { shard: self.number, chores }
     }
 }

@@ -2,23 +2,12 @@
 //!
 //! Knows no process.
 
-use super::{Ledger, Shard};
+use super::Shard;
+use super::ledger::Ledger;
 use crate::process::fork::Held;
 use crate::sync::{Alarm, Arc};
 use crate::table::{HeldTable, Table};
 use crate::time::Tick;
-
-impl<K, V> Ledger<K, V> {
-    /// Something is due at `need`. When the reaper is to be woken, if it would come too late (S3).
-    pub(super) fn expect(&mut self, need: Tick) -> Option<Tick> {
-        if need >= self.due {
-            return None;
-        }
-        let due = need.min(std::mem::replace(&mut self.inherited, Tick::NEVER));
-        self.set_due(due);
-        Some(due)
-    }
-}
 
 struct HeldShard<A, K: 'static, V: 'static>(HeldTable<A, K, V, Ledger<K, V>>);
 

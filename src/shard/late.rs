@@ -2,10 +2,11 @@
 //!
 //! Always a bounded part of it, beside what they came for.
 
-use super::change::take_expired;
-use super::chores::is_helping;
-use super::write::Table;
-use super::{Ledger, Shard, Terms};
+use super::Shard;
+use super::config::Terms;
+use super::ledger::Ledger;
+use super::settle::is_helping;
+use super::txn::Txn;
 use crate::rows::RowId;
 use crate::sync::thread_local;
 use crate::table::{CATCH_UP, Moment, Pin};
@@ -45,9 +46,11 @@ fn is_at_work() -> bool {
     is_helping() || AT_WORK.try_with(Cell::get).unwrap_or(true)
 }
 
-/// How long after something was due writers wait for the reaper: for ever, where its owner calls for it.
-pub(super) fn patience(terms: &Terms) -> Span {
-    if terms.helped { LATE } else { Span::ENDLESS }
+impl Terms {
+    /// How long after something was due writers wait for the reaper: for ever, where its owner calls for it.
+    pub(super) fn patience(&self) -> Span {
+        if self.helped { LATE } else { Span::ENDLESS }
+    }
 }
 
 impl<K, V> Ledger<K, V> {
@@ -62,39 +65,6 @@ impl<K, V> Ledger<K, V> {
         (self.due, self.late_at) = (due, due.after(self.patience));
     }
 
-    /// A writer does some of what the reaper is late with. When it was to come stays as it is, so that it finds the rest, and
-    /// whatever else there is to do.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn catch_up(&mut self, table: &mut Table<'_, '_, K, V>, now: Tick) {
-        if is_at_work() {
-            return;
-        }
-        for _ in 0..HELPED {
-            let Some(row) = self.wheel.pop(&mut self.rows, now) else { return };
-            let place = table.find_row(self.home(row), row);
-            // As in a sweep.
-            let now = now.max(self.wheel.reached());
-            match table.node(place).reap(now) {
-                Ok(deadline) => {
-                    if let (Some(tally), true) = (&mut self.tally, deadline > Tick::LONG_AGO) {
-                        tally.lateness.note(now.since(deadline).as_duration());
-                    }
-                    let old = take_expired(table, self, place);
-                    if self.listened {
-                        self.left().evicted.push((old, false));
-                    } else {
-                        table.retire(old);
-                    }
-                }
-                Err(deadline) if self.is_to_be_warned_of(row, deadline, now) => {
-                    self.wheel.put_back(&mut self.rows, row);
-                }
-                Err(deadline) => self.file(row, deadline, now),
-            }
-        }
-    }
-
     /// As in a sweep; but to warn takes a pin, and is left to the reaper.
     fn is_to_be_warned_of(&mut self, row: RowId, deadline: Tick, now: Tick) -> bool {
         if self.lead == Span::NONE {
@@ -104,6 +74,38 @@ impl<K, V> Ledger<K, V> {
         let was_warned = self.rows[row].warned != 0;
         self.rows[row].warned = u16::from(is_soon && was_warned);
         is_soon && !was_warned
+    }
+}
+
+impl<K, V> Txn<'_, '_, K, V> {
+    /// A writer does some of what the reaper is late with. When it was to come stays as it is, so that it finds the rest, and
+    /// whatever else there is to do.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn catch_up(&mut self) {
+        if is_at_work() {
+            return;
+        }
+        for _ in 0..HELPED {
+            let now = self.now();
+            let Self { table, ledger, .. } = self;
+            let Some(row) = ledger.wheel.pop(&mut ledger.rows, now) else { return };
+            let place = table.find_row(ledger.home(row), row);
+            // As in a sweep.
+            let now = now.max(ledger.wheel.reached());
+            match table.node(place).reap(now) {
+                Ok(deadline) => {
+                    if let (Some(tally), true) = (&mut ledger.tally, deadline > Tick::LONG_AGO) {
+                        tally.lateness.note(now.since(deadline).as_duration());
+                    }
+                    self.drop_expired(place);
+                }
+                Err(deadline) if ledger.is_to_be_warned_of(row, deadline, now) => {
+                    ledger.wheel.put_back(&mut ledger.rows, row);
+                }
+                Err(deadline) => ledger.file(row, deadline, now),
+            }
+        }
     }
 }
 
@@ -125,10 +127,10 @@ impl<K, V> Shard<K, V> {
         }
         moment.wait();
         let ripe = {
-            let mut locked = self.table.lock();
-            let (mut table, ledger) = locked.parts();
-            let ripe = table.take_ripe(Some(CATCH_UP));
-            self.publish(&table, ledger);
+            let mut lock = self.lock();
+            let mut txn = lock.txn();
+            let ripe = txn.table.take_ripe(Some(CATCH_UP));
+            txn.publish();
             ripe
         };
         self.dispose(ripe);

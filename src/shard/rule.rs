@@ -2,10 +2,14 @@
 //!
 //! The user is asked without a lock, about a node that was looked at; what he said counts only for that one.
 
-use super::{Departure, Ledger, Shard, Terms};
-use crate::hash::HashBits;
+use super::Shard;
+use super::clear::Departure;
+use super::deadline::boundary;
+use super::lookup::Lookup;
+use super::txn::Txn;
 use crate::table::Node;
-use crate::time::{SECOND, Span, Tick};
+use crate::time::{Span, Tick};
+use equivalent::Equivalent;
 
 /// When an entry ends, as far as an `Expiry` is concerned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,23 +50,21 @@ pub(crate) enum Ruled {
 }
 
 impl<K, V> Shard<K, V> {
-    /// Has a read's ruling take effect on `expected`: the `Expiry` ends it at `at`, and it was used just now.
-    pub(crate) fn rule(
-        &self,
-        terms: &Terms,
-        hash: HashBits,
-        is_key: impl Fn(&K) -> bool,
-        (expected, at): (&Node<K, V>, Tick),
-    ) -> Ruled {
-        let mut locked = self.table.lock();
-        let (table, ledger) = locked.parts();
-        let place = table.find(hash, is_key).filter(|&place| std::ptr::eq(table.node(place), expected));
+    /// Has a read's ruling take effect on `expected`: the `Expiry` ends it at `end`, and it was used just now.
+    pub(crate) fn rule<Q>(&self, at: Lookup<'_, Q>, expected: &Node<K, V>, end: Tick) -> Ruled
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        let mut lock = self.lock();
+        let mut txn = lock.txn();
+        let place = txn.find(at).filter(|&place| std::ptr::eq(txn.table.node(place), expected));
         let Some(place) = place else {
             return Ruled::Stale;
         };
+        let now = txn.read_clock();
+        let Txn { terms, table, ledger, .. } = &mut txn;
         let (node, row) = (table.node(place), table.row(place));
-        let now = terms.clock.now();
-        let ends = terms.ends(now.after(terms.clock.lag()), ledger.limit(terms, row), at);
+        let ends = terms.ends(now.after(terms.clock.lag()), ledger.limit(terms, row), end);
         // In a cache with an `Expiry` nobody moves a deadline without the lock. (A seal on a deadline that
         // stays the same would stay too, and send every read here.)
         let deadline = ends.deadline.tick();
@@ -74,19 +76,20 @@ impl<K, V> Shard<K, V> {
             ledger.refile(row, seal.tick(), deadline, now);
         }
         ledger.bind(terms, row, ends);
-        Ruled::Done(self.expect(ledger, now, deadline))
+        Ruled::Done(txn.expect(deadline))
     }
+}
 
+impl<K, V> Txn<'_, '_, K, V> {
     /// Sees to it that the reaper comes in time for a deadline (S3), where nothing else was changed.
-    fn expect(&self, ledger: &mut Ledger<K, V>, now: Tick, deadline: Tick) -> Option<Tick> {
-        let soon = Tick::start_of(now.second() + 1);
-        let boundary = match ledger.first_due(deadline) {
+    fn expect(&mut self, deadline: Tick) -> Option<Tick> {
+        let soon = Tick::start_of(self.now().second() + 1);
+        let need = match boundary(self.ledger.first_due(deadline)) {
             Tick::NEVER => return None,
-            deadline => Tick::start_of(deadline.as_nanos().div_ceil(SECOND)),
+            boundary => boundary.max(soon),
         };
-        let need = boundary.max(soon);
-        let wake = ledger.expect(need)?;
-        self.publish_due(wake);
+        let wake = self.ledger.expect(need)?;
+        self.shard.gauges.set_due(wake);
         Some(wake)
     }
 }

@@ -93,7 +93,7 @@ pub(crate) use read::{Look, same_as};
 pub(crate) use reclaim::{CATCH_UP, Dropped, HELP, Ripe, Sealed, Unlinked};
 pub(crate) use route::{Route, RouteEnd, Routes};
 pub(crate) use walk::{Cursor, Met};
-pub(crate) use write::{Place, Writing};
+pub(crate) use write::{NewNode, Place, Writing};
 
 use crate::hash::HashBits;
 use crate::process::fork::Kept;

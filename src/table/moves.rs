@@ -25,7 +25,7 @@
 //! one at least. A table that has to become smaller than that does so in steps.
 //!
 //! To find an entry that has moved takes a reader twice as long, until the last one has. So a move does not wait for inserts that may
-//! never come: the reaper ends it (`shard/sweep.rs`).
+//! never come: the reaper ends it (`shard/maintain.rs`).
 
 use super::array::{Array, Pages, room};
 use super::bucket::SLOTS;
@@ -191,7 +191,7 @@ mod tests {
     use super::{MOVES, SMALL, STEP};
     use crate::hash::HashBits;
     use crate::rows::RowId;
-    use crate::table::{Routes, Table};
+    use crate::table::{NewNode, Routes, Table};
     use crate::time::Deadline;
     use proptest::prelude::*;
     use std::hash::{BuildHasherDefault, DefaultHasher};
@@ -235,12 +235,9 @@ mod tests {
                 self.homes.push(hash.home());
                 let entry = (key as u64, key as u64);
                 let named = table.new_node();
-                table.insert(
-                    hash,
-                    (named, RowId::from_index(key as u32), 0),
-                    &mut Some(entry),
-                    Deadline::NEVER,
-                );
+                let row = RowId::from_index(key as u32);
+                let new = NewNode { named, row, deadline: Deadline::NEVER, hits: 0 };
+                table.insert(hash, new, &mut Some(entry));
                 self.most_moved = self.most_moved.max(before.saturating_sub(left(&table)));
             }
         }

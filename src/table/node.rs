@@ -352,13 +352,13 @@ impl<K, V> Node<K, V> {
         self.conclude(&seal, now, later, stays)
     }
 
-    fn conclude(&self, seal: &Seal, now: Tick, deadline: Deadline, sealed: bool) -> bool {
+    fn conclude(&self, seal: &Seal, now: Tick, deadline: Deadline, stays: bool) -> bool {
         let Seal(before) = *seal;
         if before.is_over(now) {
             self.expire(before.sealed(), now);
             return false;
         }
-        let after = if sealed { deadline.sealed() } else { deadline };
+        let after = if stays { deadline.sealed() } else { deadline };
         self.exchange(before.sealed(), after).is_ok()
     }
 

@@ -184,7 +184,8 @@ impl<K, V> Nodes<K, V> {
         homes: &Homes<K, V>,
         named: Named,
         entry: &mut Option<(K, V)>,
-        (deadline, filed): (Deadline, Filed),
+        deadline: Deadline,
+        filed: Filed,
     ) {
         let mut zeroth = homes.zeroth(named);
         if zeroth == nowhere() {

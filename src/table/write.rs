@@ -64,7 +64,7 @@ impl<K, V> Place<K, V> {
     const BUCKET: u32 = 37;
 
     #[inline]
-    fn new((in_next, bucket, slot): (bool, usize, Slot), named: Named, node: NonNull<Node<K, V>>) -> Self {
+    fn new(in_next: bool, bucket: usize, slot: Slot, named: Named, node: NonNull<Node<K, V>>) -> Self {
         const { assert!(Self::BUCKET + Array::MOST_LOG2 <= u64::BITS) };
         let place = u64::from(slot.bits()) << Self::SLOT | u64::from(in_next) << Self::NEXT;
         Self { node, at: u64::from(named.bits()) | place | (bucket as u64) << Self::BUCKET }
@@ -202,7 +202,7 @@ impl<K, V> Writer<K, V> {
     fn search(&self, home: u32, mut is_it: impl FnMut(&Bucket) -> Option<Slot>) -> Option<Place<K, V>> {
         let mut look = |array: Array, in_next| {
             let (bucket, slot, named) = array.search(home, &mut is_it)?;
-            Some(Place::new((in_next, bucket, slot), named, self.node_of(named)))
+            Some(Place::new(in_next, bucket, slot, named, self.node_of(named)))
         };
         look(self.current, false).or_else(|| look(self.next?, true))
     }
@@ -236,6 +236,17 @@ impl<K, V> Writer<K, V> {
             unsafe { array.free() };
         }
     }
+}
+
+/// What a new entry's node is to be, beside its key and value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewNode {
+    /// Its number, from `Writing::new_node`.
+    pub(crate) named: Named,
+    pub(crate) row: RowId,
+    pub(crate) deadline: Deadline,
+    /// How often it counts as hit.
+    pub(crate) hits: u8,
 }
 
 /// The right to change a table: its lock is held.
@@ -286,7 +297,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     #[inline]
     fn place(&self, index: usize, bucket: &Bucket, slot: Slot) -> Place<K, V> {
         let named = bucket.own_named(slot);
-        Place::new((false, index, slot), named, self.writer.node_of(named))
+        Place::new(false, index, slot, named, self.writer.node_of(named))
     }
 
     /// The current array, and the next one if there is one.
@@ -408,13 +419,8 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
 
     /// Publishes a new entry for a row that has none, and takes it from where it is. Its key must not be in the table (`find` said so under this
     /// lock).
-    pub(crate) fn insert(
-        &mut self,
-        hash: HashBits,
-        (named, row, hits): (Named, RowId, u8),
-        entry: &mut Option<(K, V)>,
-        deadline: Deadline,
-    ) {
+    pub(crate) fn insert(&mut self, hash: HashBits, new: NewNode, entry: &mut Option<(K, V)>) {
+        let NewNode { named, row, deadline, hits } = new;
         self.make_room();
         let home = hash.home();
         // Readers of this key begin at its home: the mark must be on their way before the key is.
@@ -422,7 +428,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.writer.move_bucket(at);
         let filed = Filed { row, home };
         // SAFETY: T9: the number is new.
-        unsafe { self.writer.nodes.put(&self.route.homes, named, entry, (deadline, filed)) };
+        unsafe { self.writer.nodes.put(&self.route.homes, named, entry, deadline, filed) };
         self.writer.target().put(home, hash.tag(), named, hits);
         self.writer.len += 1;
     }
@@ -439,7 +445,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     ) -> Unlinked<K, V> {
         let filed = self.node(place).filed;
         // SAFETY: T9: the number is new.
-        unsafe { self.writer.nodes.put(&self.route.homes, named, entry, (deadline, filed)) };
+        unsafe { self.writer.nodes.put(&self.route.homes, named, entry, deadline, filed) };
         self.writer.array(place.in_next()).own(place.bucket()).set_named(place.slot(), named);
         Unlinked { named: place.named(), node: place.node, weight: 0 }
     }

@@ -2,13 +2,17 @@
 //!
 //! Times are told as what is left, and as an age, so that they mean the same on another clock's timeline.
 
-use super::bounds::Ends;
-use super::change::drop_expired;
+use super::Shard;
+use super::config::Terms;
 use super::credit::{Around, Credit};
-use super::{Chores, Ledger, Shard, Terms, Times};
+use super::deadline::{Ends, Times};
+use super::deferred::Chores;
+use super::lifespan::{Lasting, Lifespan};
+use super::lookup::Lookup;
+use super::new_entry::NewEntry;
+use super::txn::Txn;
 use crate::hash::HashBits;
-use crate::rows::RowId;
-use crate::table::{Met, Node, Pin, same_as};
+use crate::table::{Met, Node, Pin, Place};
 use crate::time::{Birth, Span, Tick};
 
 /// Entries that come back while the lock is held once, at most.
@@ -56,7 +60,8 @@ impl Record {
         let limit = now.after(self.limit).min(born.after(terms.max_age));
         let expiry = now.after(self.expiry);
         // Without columns for these, the deadline has to say all of it.
-        let limit = if terms.reads_count { limit } else { limit.min(expiry).min(now.after(self.left)) };
+        let limit =
+            if terms.effects.moves_deadline { limit } else { limit.min(expiry).min(now.after(self.left)) };
         let ends = terms.ends_if_idle_for(self.left.min(terms.tti), now, limit, expiry);
         (ends.deadline.tick() > now).then_some(ends)
     }
@@ -66,24 +71,25 @@ impl Terms {
     /// Under the lock, before an entry is bound by something else than its idleness.
     fn note_limit(&self, ttl: Span, limit: Tick) {
         self.note(ttl);
-        if self.idles && limit != Tick::NEVER {
+        if self.effects.restarts_idle && limit != Tick::NEVER {
             self.note_bound();
         }
     }
 }
 
-impl<K, V> Ledger<K, V> {
-    fn record(&self, terms: &Terms, row: RowId, (now, end, hits): (Tick, Tick, u8)) -> Record {
-        let Times { ttl, born } = self.times(row);
-        let limit = if terms.reads_count { self.limit(terms, row) } else { end };
-        let expiry = self.expiry(row);
+impl<K, V> Txn<'_, '_, K, V> {
+    /// What there is to know of the entry at a place, which ends at `end`.
+    fn record(&self, place: Place<K, V>, end: Tick) -> Record {
+        let (terms, row, now) = (self.terms, self.table.row(place), self.now());
+        let Times { ttl, born } = self.ledger.times(row);
+        let limit = if terms.effects.moves_deadline { self.ledger.limit(terms, row) } else { end };
         Record {
             left: until(end, now),
             limit: until(limit, now),
-            expiry: until(expiry, now),
+            expiry: until(self.ledger.expiry(row), now),
             age: born.age(now),
             ttl: (ttl != terms.ttl).then_some(ttl),
-            hits,
+            hits: if terms.effects.counts_hit { self.table.lower_hits(place, 0) } else { 0 },
         }
     }
 }
@@ -92,20 +98,17 @@ impl<K: Eq, V> Shard<K, V> {
     /// What stands where some nodes were met, if it is alive, and what there is to know of it.
     pub(crate) fn records<'g>(
         &'g self,
-        terms: &Terms,
         met: &[Met<'g, K, V>],
         pin: &'g Pin,
     ) -> Vec<(&'g Node<K, V>, Record)> {
         let mut records = Vec::with_capacity(met.len());
-        let mut locked = self.table.lock();
-        let (table, ledger) = locked.parts();
-        let now = terms.clock.now();
+        let mut lock = self.lock_and_read();
+        let txn = lock.txn();
         for &(hash, node) in met {
-            let Some(place) = table.find(hash, same_as(node.key())) else { continue };
-            let node = table.lend(place, pin);
-            let Some(end) = node.visible_until(now) else { continue };
-            let hits = if terms.counted { table.lower_hits(place, 0) } else { 0 };
-            records.push((node, ledger.record(terms, table.row(place), (now, end, hits))));
+            let Some(place) = txn.find(Lookup::new(hash, node.key())) else { continue };
+            let node = txn.table.lend(place, pin);
+            let Some(end) = node.visible_until(txn.now()) else { continue };
+            records.push((node, txn.record(place, end)));
         }
         records
     }
@@ -119,23 +122,24 @@ impl<K: Eq, V> Shard<K, V> {
         chores: &mut Vec<Chores<K, V>>,
         returned: &mut Returned<K, V>,
     ) {
-        let (terms, mut credit) = (around.terms(), Credit::none(around));
-        let mut locked = self.table.lock();
-        let (mut table, mut ledger) = locked.parts();
+        let (terms, mut credit) = (&*self.terms, Credit::none(around));
+        let mut lock = self.lock();
+        let mut txn = lock.txn();
         for _ in 0..HOLD {
             let Some(next) = waiting.last() else { return };
-            let place = table.find(next.hash, same_as(&next.entry.0));
-            let now = terms.clock.now();
-            let is_free = place.is_none_or(|place| table.node(place).reap(now).is_ok());
+            let at = Lookup::new(next.hash, &next.entry.0);
+            let place = txn.find(at);
+            let now = txn.read_clock();
+            let is_free = place.is_none_or(|place| txn.table.node(place).reap(now).is_ok());
             let born = Birth::before(now, next.record.age);
             let ends = next.record.ends(terms, now, born).filter(|_| is_free);
             if ends.is_some() {
-                ledger.overtake(&table, next.hash, place, same_as(&next.entry.0));
-                if let Err(short) = self.pay((&mut table, ledger), (place, next.weight), &mut credit) {
-                    drop(locked);
+                txn.overtake(at, place);
+                if let Err(short) = txn.pay(place, next.weight, &mut credit) {
+                    drop(lock);
                     credit.raise(self, *short);
-                    locked = self.table.lock();
-                    (table, ledger) = locked.parts();
+                    lock = self.lock();
+                    txn = lock.txn();
                     continue;
                 }
             }
@@ -145,18 +149,18 @@ impl<K: Eq, V> Shard<K, V> {
                 continue;
             };
             if let Some(place) = place {
-                drop_expired(terms, &mut table, ledger, place);
+                txn.drop_expired(place);
             }
-            let left = if ledger.is_too_heavy(weight) {
-                self.refuse(terms, (&mut table, ledger), &mut Some(entry), (None, now))
+            let entry = &mut Some(entry);
+            let left = if txn.ledger.is_too_heavy(weight) {
+                txn.refuse(entry, None)
             } else {
                 let times = Times { ttl: record.ttl.unwrap_or(terms.ttl), born };
-                terms.note_limit(times.ttl, ends.limit());
-                let entry = &mut Some(entry);
-                let known = (now, ends, times, record.hits);
-                let need = self.add(terms, (&mut table, ledger), hash, (entry, weight), known);
+                terms.note_limit(times.ttl, ends.limit);
+                let lifespan = Lifespan::of(Lasting::New(times.ttl));
+                let need = txn.add(NewEntry { hash, entry, weight, lifespan }, ends, times, record.hits);
                 returned.count += 1;
-                self.settle((&mut table, ledger), (now, need), None)
+                txn.settle(need, None)
             };
             let is_done = left.seldom.is_some();
             chores.extend((is_done || left.removed.is_some()).then_some(left));

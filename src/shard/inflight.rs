@@ -4,16 +4,22 @@
 //! flight ended, at once. So there is no moment at which a key is neither there nor loaded, and none at which a write
 //! comes between and is not noticed (`flight.rs`, F2). Knows no closures, and wakes nobody.
 
-use super::change::drop_expired;
+use super::Shard;
 use super::credit::{Around, Credit};
-use super::write::{Removed, Replaced, Table};
-use super::{Chores, Claim, Lasting, Ledger, Ruling, Shard, Terms};
+use super::deferred::Chores;
+use super::lifespan::{Lasting, Lifespan};
+use super::lookup::Lookup;
+use super::new_entry::NewEntry;
+use super::refresh::Claim;
+use super::rule::Ruling;
+use super::txn::Txn;
+use super::write::{Removed, Replaced};
 use crate::flight::{Aim, Asked, Begun, Call, Ending, Hold, Kind, Spot, Ticket, Wants, Watching};
 use crate::hash::HashBits;
-use crate::rows::RowId;
 use crate::sync::Arc;
 use crate::table::{Node, Pin, Place, same_as};
 use crate::time::Tick;
+use equivalent::Equivalent;
 
 /// What a call that wants a value finds.
 pub(crate) enum Found<K, V> {
@@ -44,6 +50,32 @@ pub(crate) struct Landed<K, V> {
     pub(crate) is_stored: bool,
 }
 
+/// What a load has made.
+pub(crate) struct Loaded<'v, V> {
+    /// Stays where the caller has it until it is stored.
+    pub(crate) value: &'v mut Option<V>,
+    pub(crate) weight: u32,
+    pub(crate) lasting: Lasting,
+    /// What an `Expiry` said.
+    pub(crate) ruled: Option<RuledLoad>,
+}
+
+/// What an `Expiry` said of a loaded value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RuledLoad {
+    pub(crate) ruling: Ruling,
+    /// It was asked about a value in a live entry's place. If that is not so any more, what it said does not count.
+    pub(crate) over_live: bool,
+}
+
+/// What a computation finds under its lock.
+struct Standing<K, V> {
+    /// Its key's entry, alive or not.
+    place: Option<Place<K, V>>,
+    /// The same, if it is alive.
+    alive: Option<Place<K, V>>,
+}
+
 /// How a call begins that loads a claimed value anew.
 pub(crate) enum Anew<K, V> {
     Leads(Hold<K, V>),
@@ -57,7 +89,7 @@ pub(crate) enum Anew<K, V> {
 pub(crate) enum Deed<K, V> {
     Nothing,
     Remove,
-    Put { entry: Option<(K, V)>, weight: u32, life: (Lasting, Ruling) },
+    Put { entry: Option<(K, V)>, weight: u32, lifespan: Lifespan },
 }
 
 /// What came of it.
@@ -70,65 +102,58 @@ pub(crate) enum Acted<K, V> {
     Gone,
 }
 
-impl<K, V> Ledger<K, V> {
+impl<K, V> Txn<'_, '_, K, V> {
     /// A key is being written or removed, which may have its entry at that place: what a flight brings for it is not to be
     /// kept. Nearly always there is none. Comes before any change, for it may run the user's `Eq`.
     #[inline(always)]
-    pub(super) fn overtake(
-        &mut self,
-        table: &Table<'_, '_, K, V>,
-        hash: HashBits,
-        over: Option<Place<K, V>>,
-        is_key: impl Fn(&K) -> bool,
-    ) {
-        if !self.flights.is_quiet() {
-            self.overtake_those(hash, over.map(|place| table.row(place)), &is_key);
+    pub(super) fn overtake<Q>(&mut self, at: Lookup<'_, Q>, over: Option<Place<K, V>>)
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        if !self.ledger.flights.is_quiet() {
+            self.overtake_those(at.hash, over, &same_as(at.key));
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn overtake_those(&mut self, hash: HashBits, over: Option<RowId>, is_key: &dyn Fn(&K) -> bool) {
-        self.flights.overtake(hash, is_key);
-        self.flights.note_write(hash, over);
+    fn overtake_those(&mut self, hash: HashBits, over: Option<Place<K, V>>, is_key: &dyn Fn(&K) -> bool) {
+        let over = over.map(|place| self.table.row(place));
+        self.ledger.flights.overtake(hash, is_key);
+        self.ledger.flights.note_write(hash, over);
     }
 
     /// A key is being written or removed, by a load or a computation, which come in turn.
     #[inline(always)]
-    fn note_write(&mut self, table: &Table<'_, '_, K, V>, hash: HashBits, over: Option<Place<K, V>>) {
-        if self.flights.is_watched() {
-            self.flights.note_write(hash, over.map(|place| table.row(place)));
+    fn note_write(&mut self, hash: HashBits, over: Option<Place<K, V>>) {
+        if self.ledger.flights.is_watched() {
+            self.ledger.flights.note_write(hash, over.map(|place| self.table.row(place)));
         }
     }
 }
 
 impl<K: Eq, V> Shard<K, V> {
     /// A call that wants a key's value leads its flight, or joins it, if there is no entry.
-    pub(crate) fn begin_load(
-        &self,
-        terms: &Terms,
-        hash: HashBits,
-        (asked, wants): (Asked<K, V>, Wants),
-    ) -> Found<K, V> {
-        let mut locked = self.table.lock();
-        let (mut table, ledger) = locked.parts();
-        let Some(place) = table.find(hash, same_as(asked.key())) else {
-            let known = ledger.flights.of_key(hash, asked.key());
-            return Found::Begun(ledger.flights.begin((hash, known), asked, wants, true));
+    pub(crate) fn begin_load(&self, hash: HashBits, asked: Asked<K, V>, wants: Wants) -> Found<K, V> {
+        let mut lock = self.lock();
+        let mut txn = lock.txn();
+        let Some(place) = txn.find(Lookup::new(hash, asked.key())) else {
+            let known = txn.ledger.flights.of_key(hash, asked.key());
+            return Found::Begun(txn.ledger.flights.begin((hash, known), asked, wants, true));
         };
-        let now = terms.clock.now();
+        let now = txn.read_clock();
         // What is over stays over: what is loaded now does not find it alive again.
-        if table.node(place).reap(now).is_err() {
+        if txn.table.node(place).reap(now).is_err() {
             return Found::Alive(asked);
         }
-        drop_expired(terms, &mut table, ledger, place);
-        Found::Over(asked, self.settle((&mut table, ledger), (now, Tick::NEVER), None))
+        txn.drop_expired(place);
+        Found::Over(asked, txn.settle_up())
     }
 
     /// A call that wants to run its own closure leads the key's flight, or joins it, whatever is there.
     pub(crate) fn begin_turn(&self, hash: HashBits, call: Arc<Call<K, V>>) -> Begun<K, V> {
-        let mut locked = self.table.lock();
-        let flights = &mut locked.parts().1.flights;
+        let mut lock = self.lock();
+        let flights = &mut lock.txn().ledger.flights;
         let known = flights.of_key(hash, &call.key);
         flights.begin((hash, known), Asked::Shared(call), Wants::Turn, false)
     }
@@ -136,57 +161,49 @@ impl<K: Eq, V> Shard<K, V> {
     /// A call that is to load a claimed value anew leads the key's flight, if that value is still there, and nobody has the turn.
     pub(crate) fn begin_anew(
         &self,
-        terms: &Terms,
         hash: HashBits,
-        (asked, aim): (Asked<K, V>, Aim),
+        asked: Asked<K, V>,
+        aim: Aim,
         claim: &Claim,
     ) -> Anew<K, V> {
-        let mut locked = self.table.lock();
-        let (table, ledger) = locked.parts();
-        let known = ledger.flights.of_key(hash, asked.key());
-        let is_it = |place: &Place<K, V>| {
-            claim.is_of(place.named()) && table.node(*place).visible_until(terms.clock.now()).is_some()
-        };
-        if !table.find(hash, same_as(asked.key())).as_ref().is_some_and(is_it) {
+        let mut lock = self.lock();
+        let txn = lock.txn();
+        let known = txn.ledger.flights.of_key(hash, asked.key());
+        let place = txn.find(Lookup::new(hash, asked.key()));
+        if txn.is_over(place.filter(|place| claim.is_of(place.named()))) {
             return Anew::Gone(asked);
         }
         if known.is_taken() {
             return Anew::Taken(asked);
         }
-        Anew::Leads(ledger.flights.lead((hash, known), asked, aim, false))
+        Anew::Leads(txn.ledger.flights.lead((hash, known), asked, aim, false))
     }
 
     /// A call that waited, and has its turn, tells a value to all who wait, if the node that it saw it in is still there: then it was there
     /// when each of them asked. Else the next one has the turn.
     pub(crate) fn end_look(
         &self,
-        terms: &Terms,
-        (hash, hold): (HashBits, &mut Hold<K, V>),
+        hash: HashBits,
+        hold: &mut Hold<K, V>,
         seen: &Node<K, V>,
     ) -> Option<Ending<K, V>> {
-        let mut locked = self.table.lock();
-        let (table, ledger) = locked.parts();
-        let place = table.find(hash, same_as(hold.key()));
-        let node = place.map(|place| table.node(place)).filter(|node| std::ptr::eq(*node, seen));
-        let is_alive = node.is_some_and(|node| node.visible_until(terms.clock.now()).is_some());
-        ledger.flights.end(hold, if is_alive { Kind::Value } else { Kind::Own })
+        let mut lock = self.lock();
+        let txn = lock.txn();
+        let place = txn.find(Lookup::new(hash, hold.key()));
+        let is_over = txn.is_over(place.filter(|&place| std::ptr::eq(txn.table.node(place), seen)));
+        txn.ledger.flights.end(hold, if is_over { Kind::Own } else { Kind::Value })
     }
 
     /// A call that waited, and has its turn, has seen no entry, and is about to load.
-    pub(crate) fn go_on(
-        &self,
-        terms: &Terms,
-        (hash, hold): (HashBits, &mut Hold<K, V>),
-        wants: Wants,
-    ) -> Onward {
-        let mut locked = self.table.lock();
-        let (table, ledger) = locked.parts();
-        let place = table.find(hash, same_as(hold.key()));
+    pub(crate) fn go_on(&self, hash: HashBits, hold: &mut Hold<K, V>, wants: Wants) -> Onward {
+        let mut lock = self.lock();
+        let txn = lock.txn();
+        let place = txn.find(Lookup::new(hash, hold.key()));
         // As in `begin_load`. What is over is left in its place, and goes when something is stored there.
-        if place.is_some_and(|place| table.node(place).reap(terms.clock.now()).is_err()) {
+        if place.is_some_and(|place| txn.table.node(place).reap(self.terms.clock.now()).is_err()) {
             return Onward::Alive;
         }
-        match ledger.flights.go_on(hold, wants, place.is_none()) {
+        match txn.ledger.flights.go_on(hold, wants, place.is_none()) {
             None => Onward::Leads,
             Some(spot) => Onward::Waits(spot),
         }
@@ -196,16 +213,16 @@ impl<K: Eq, V> Shard<K, V> {
     /// any more. What is not stored is left where it was, for the caller to drop, outside the lock and the turn.
     ///
     /// Over a live entry it is a replacement: no reload gives an entry a longer life than `replace` would, unless the loader said so.
-    /// The ruling: what an `Expiry` said, and whether of a value in a live entry's place. `None`, and nothing done, if that is not so any more.
+    /// `None`, and nothing done, if what an `Expiry` said does not count any more.
     #[inline(never)]
     pub(crate) fn land_as(
         &self,
         around: &impl Around<K, V>,
-        turn: (HashBits, &mut Hold<K, V>),
-        loaded: (&mut Option<V>, u32),
-        life: (Lasting, Option<(Ruling, bool)>),
+        hash: HashBits,
+        hold: &mut Hold<K, V>,
+        loaded: Loaded<'_, V>,
     ) -> Option<Landed<K, V>> {
-        self.land_inline(around, turn, loaded, life, false)
+        self.land_inline(around, hash, hold, loaded, false)
     }
 
     /// The same, where entries have no weights, and nobody says anything of the value's life. This is the usual case, and knows what
@@ -213,10 +230,12 @@ impl<K: Eq, V> Shard<K, V> {
     pub(crate) fn land(
         &self,
         around: &impl Around<K, V>,
-        turn: (HashBits, &mut Hold<K, V>),
-        loaded: &mut Option<V>,
+        hash: HashBits,
+        hold: &mut Hold<K, V>,
+        value: &mut Option<V>,
     ) -> Landed<K, V> {
-        let landed = self.land_inline(around, turn, (loaded, 1), (Lasting::Restarted, None), true);
+        let loaded = Loaded { value, weight: 1, lasting: Lasting::Restarted, ruled: None };
+        let landed = self.land_inline(around, hash, hold, loaded, true);
         landed.expect("there is no ruling that may not hold any more")
     }
 
@@ -224,50 +243,47 @@ impl<K: Eq, V> Shard<K, V> {
     fn land_inline(
         &self,
         around: &impl Around<K, V>,
-        (hash, hold): (HashBits, &mut Hold<K, V>),
-        (loaded, weight): (&mut Option<V>, u32),
-        (lasting, ruling): (Lasting, Option<(Ruling, bool)>),
+        hash: HashBits,
+        hold: &mut Hold<K, V>,
+        loaded: Loaded<'_, V>,
         is_usual: bool,
     ) -> Option<Landed<K, V>> {
-        let (terms, mut credit) = (around.terms(), Credit::none(around));
+        let Loaded { value, weight, lasting, ruled } = loaded;
+        let mut credit = Credit::none(around);
         loop {
-            let mut locked = self.table.lock();
-            let (mut table, ledger) = locked.parts();
-            let to_find = ledger.flights.key_to_find(hold);
-            let place = to_find.and_then(|asked| table.find(hash, same_as(asked)));
-            let sealed = place.map(|place| (place, table.node(place).seal()));
-            let now = terms.clock.now();
-            let is_over_live = sealed.as_ref().is_some_and(|(_, seal)| seal.was_alive(now));
-            if ruling.is_some_and(|(_, over_live)| over_live != is_over_live)
-                && !ledger.flights.is_overtaken(hold)
+            let mut lock = self.lock();
+            let mut txn = lock.txn();
+            let to_find = txn.ledger.flights.key_to_find(hold);
+            let place = to_find.and_then(|asked| txn.find(Lookup::new(hash, asked)));
+            let over = txn.seal(place);
+            let now = txn.read_clock();
+            let is_over_live = over.as_ref().is_some_and(|over| over.seal.was_alive(now));
+            if ruled.is_some_and(|ruled| ruled.over_live != is_over_live)
+                && !txn.ledger.flights.is_overtaken(hold)
             {
                 // What is over stays over.
-                let _ = place.map(|place| table.node(place).reap(now));
+                let _ = place.map(|place| txn.table.node(place).reap(now));
                 return None;
             }
-            if !is_usual && terms.weighed && !ledger.flights.is_overtaken(hold) {
-                if let Err(short) = self.pay((&mut table, ledger), (place, weight), &mut credit) {
-                    drop(locked);
+            if !is_usual && self.terms.weighed && !txn.ledger.flights.is_overtaken(hold) {
+                if let Err(short) = txn.pay(place, weight, &mut credit) {
+                    drop(lock);
                     credit.raise(self, *short);
                     continue;
                 }
             }
-            let mut ending = ledger.flights.end(hold, Kind::Value);
+            let mut ending = txn.ledger.flights.end(hold, Kind::Value);
             let kept = ending.as_mut().filter(|ending| !ending.is_overtaken);
             let key = kept.and_then(|ending| ending.take_key(hold));
-            let mut entry = key.and_then(|key| Some((key, loaded.take()?)));
+            let mut entry = key.and_then(|key| Some((key, value.take()?)));
             if entry.is_none() {
                 return Some(Landed { ending, chores: Chores::none(), is_stored: false });
             }
-            ledger.note_write(&table, hash, place);
-            let ruling = ruling.map_or(Ruling::NONE, |(ruling, _)| ruling);
-            let (books, offer) = ((&mut table, ledger), (&mut entry, weight));
-            let known = (sealed, now, (lasting, ruling));
-            let chores = if is_usual {
-                self.put(terms, books, hash, offer, known)
-            } else {
-                self.put_as(terms, books, hash, offer, known)
-            };
+            txn.note_write(hash, place);
+            let ruling = ruled.map_or(Ruling::NONE, |ruled| ruled.ruling);
+            let lifespan = Lifespan { lasting, ruling };
+            let new = NewEntry { hash, entry: &mut entry, weight, lifespan };
+            let chores = if is_usual { txn.put(over, new) } else { txn.put_as(over, new) };
             let is_stored = !chores.has_refused();
             return Some(Landed { ending, chores, is_stored });
         }
@@ -279,17 +295,18 @@ impl<K: Eq, V> Shard<K, V> {
     /// what it does next.
     pub(crate) fn look_in_turn<'g>(
         &'g self,
-        terms: &Terms,
-        (hash, hold, aim): (HashBits, &Hold<K, V>, Aim),
+        hash: HashBits,
+        hold: &Hold<K, V>,
+        aim: Aim,
         pin: &'g Pin,
     ) -> Option<&'g Node<K, V>> {
-        let mut locked = self.table.lock();
-        let (table, ledger) = locked.parts();
-        let place = table.find(hash, same_as(hold.key()));
-        ledger.flights.catch_up(hold, aim);
-        let node = table.lend(place?, pin);
+        let mut lock = self.lock();
+        let txn = lock.txn();
+        let place = txn.find(Lookup::new(hash, hold.key()));
+        txn.ledger.flights.catch_up(hold, aim);
+        let node = txn.table.lend(place?, pin);
         // What is over is over for everybody: nobody finds it alive after the closure was shown that it is not.
-        node.visible_until(terms.clock.now()).map(|_| node)
+        node.visible_until(self.terms.clock.now()).map(|_| node)
     }
 
     /// Does what a computation wants, if the key still is as it was when it looked, and ends the flight.
@@ -301,61 +318,65 @@ impl<K: Eq, V> Shard<K, V> {
     pub(crate) fn act(
         &self,
         around: &impl Around<K, V>,
-        (hash, hold): (HashBits, &mut Hold<K, V>),
-        (was_there, deed): (bool, &mut Option<Deed<K, V>>),
+        hash: HashBits,
+        hold: &mut Hold<K, V>,
+        was_there: bool,
+        deed: &mut Option<Deed<K, V>>,
     ) -> (Acted<K, V>, Chores<K, V>) {
-        let (terms, mut credit) = (around.terms(), Credit::none(around));
+        let mut credit = Credit::none(around);
         loop {
-            let mut locked = self.table.lock();
-            let (mut table, ledger) = locked.parts();
-            let place = table.find(hash, same_as(hold.key()));
-            if ledger.flights.is_overtaken(hold) {
-                let by_own = ledger.flights.is_overtaken_by_own(hold);
+            let mut lock = self.lock();
+            let mut txn = lock.txn();
+            let place = txn.find(Lookup::new(hash, hold.key()));
+            if txn.ledger.flights.is_overtaken(hold) {
+                let by_own = txn.ledger.flights.is_overtaken_by_own(hold);
                 return (Acted::Overtaken { by_own }, Chores::none());
             }
-            let now = terms.clock.now();
-            let alive = place.filter(|&place| table.node(place).visible_until(now).is_some());
+            let now = txn.read_clock();
+            let alive = place.filter(|&place| txn.table.node(place).visible_until(now).is_some());
             if alive.is_some() != was_there {
                 return (Acted::Gone, Chores::none());
             }
             if let Some(Deed::Put { weight, .. }) = deed {
-                if let Err(short) = self.pay((&mut table, ledger), (place, *weight), &mut credit) {
-                    drop(locked);
+                if let Err(short) = txn.pay(place, *weight, &mut credit) {
+                    drop(lock);
                     credit.raise(self, *short);
                     continue;
                 }
             }
-            return self.act_at(terms, (&mut table, ledger), ((hash, hold), now), [place, alive], deed);
+            return txn.act_at(hash, hold, Standing { place, alive }, deed);
         }
     }
+}
 
+impl<K, V> Txn<'_, '_, K, V> {
     /// Does it, where nothing has come between.
     #[inline(always)]
     fn act_at(
-        &self,
-        terms: &Terms,
-        (table, ledger): (&mut Table<'_, '_, K, V>, &mut Ledger<K, V>),
-        ((hash, hold), now): ((HashBits, &mut Hold<K, V>), Tick),
-        [place, alive]: [Option<Place<K, V>>; 2],
+        &mut self,
+        hash: HashBits,
+        hold: &mut Hold<K, V>,
+        standing: Standing<K, V>,
         deed: &mut Option<Deed<K, V>>,
     ) -> (Acted<K, V>, Chores<K, V>) {
+        let Standing { place, alive } = standing;
         if !matches!(deed, Some(Deed::Nothing) | None) {
-            ledger.note_write(table, hash, place);
+            self.note_write(hash, place);
         }
-        let books = (&mut *table, &mut *ledger);
         let (is_done, chores) = match (&mut *deed, alive) {
-            (Some(Deed::Put { entry, weight, life }), None) => {
+            (Some(Deed::Put { entry, weight, lifespan }), None) => {
                 // What is left of an entry that is over.
-                let sealed = place.map(|place| (place, books.0.node(place).seal()));
-                (true, self.put_as(terms, books, hash, (entry, *weight), (sealed, now, *life)))
+                let over = self.seal(place);
+                let new = NewEntry { hash, entry, weight: *weight, lifespan: *lifespan };
+                (true, self.put_as(over, new))
             }
-            (Some(Deed::Put { entry, weight, life }), Some(place)) => {
-                let (replaced, chores) =
-                    self.replace_at(terms, books, ((hash, place), now), (entry, *weight), *life);
+            (Some(Deed::Put { entry, weight, lifespan }), Some(place)) => {
+                let new = NewEntry { hash, entry, weight: *weight, lifespan: *lifespan };
+                let (replaced, chores) = self.replace_at(place, new);
                 (replaced == Replaced::Done, chores)
             }
             (Some(Deed::Remove), Some(place)) => {
-                let (removed, chores) = self.remove_at(terms, books, (place, now));
+                let (removed, chores) = self.remove_at(place);
                 (matches!(removed, Removed::Done(..)), chores)
             }
             (Some(Deed::Remove | Deed::Nothing) | None, _) => (true, Chores::none()),
@@ -365,54 +386,57 @@ impl<K: Eq, V> Shard<K, V> {
         }
         *deed = None;
         // Only now, so that a panic before leaves the turn with its caller.
-        (Acted::Done(ledger.flights.end(hold, Kind::Own)), chores)
+        (Acted::Done(self.ledger.flights.end(hold, Kind::Own)), chores)
     }
 }
 
 impl<K, V> Shard<K, V> {
     /// Ends a flight that stores nothing, or has stored it already.
     pub(crate) fn end_turn(&self, hold: &mut Hold<K, V>, kind: Kind) -> Option<Ending<K, V>> {
-        self.table.lock().parts().1.flights.end(hold, kind)
+        self.lock().txn().ledger.flights.end(hold, kind)
     }
 
     /// A call waits for one that leads on behalf of the same caller.
     pub(crate) fn accompany(&self, ticket: Ticket, call: Arc<Call<K, V>>, wants: Wants) -> Spot {
-        self.table.lock().parts().1.flights.accompany(ticket, call, wants)
+        self.lock().txn().ledger.flights.accompany(ticket, call, wants)
     }
 
     /// A call that waits comes for the turn that it was offered: the ticket, unless another one has it by now.
     pub(crate) fn claim_turn(&self, spot: Spot) -> Option<Ticket> {
-        self.table.lock().parts().1.flights.claim(spot)
+        self.lock().txn().ledger.flights.claim(spot)
     }
 
     /// A call waits no more. What is left to do then.
     pub(crate) fn leave(&self, spot: Spot) -> Option<Ending<K, V>> {
-        self.table.lock().parts().1.flights.forget(spot)
+        self.lock().txn().ledger.flights.forget(spot)
     }
 
     /// Whether a key has no live entry. If so, what is being loaded for it is not kept.
-    pub(crate) fn is_gone(&self, terms: &Terms, hash: HashBits, is_key: impl Fn(&K) -> bool + Copy) -> bool {
-        let mut locked = self.table.lock();
-        let (table, ledger) = locked.parts();
-        let place = table.find(hash, is_key);
-        let is_gone = place.is_none_or(|place| table.node(place).reap(terms.clock.now()).is_ok());
+    pub(crate) fn is_gone<Q>(&self, at: Lookup<'_, Q>) -> bool
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        let mut lock = self.lock();
+        let mut txn = lock.txn();
+        let place = txn.find(at);
+        let is_gone = place.is_none_or(|place| txn.table.node(place).reap(self.terms.clock.now()).is_ok());
         if is_gone {
-            ledger.overtake(&table, hash, place, is_key);
+            txn.overtake(at, place);
         }
         is_gone
     }
 
     /// A closure is about to run once more, on this thread, and is shown this node, or that there is none.
     pub(crate) fn watch(&self, hash: HashBits, shown: Option<&Node<K, V>>) -> Watching {
-        let mut locked = self.table.lock();
-        let (table, ledger) = locked.parts();
+        let mut lock = self.lock();
+        let txn = lock.txn();
         // What has been replaced already, is as good as gone: it was not the closure that did that.
-        ledger.flights.watch(hash, shown.and_then(|node| table.row_of(node)))
+        txn.ledger.flights.watch(hash, shown.and_then(|node| txn.table.row_of(node)))
     }
 
     /// It has run: whether what it was shown was written over by itself.
     pub(crate) fn end_watch(&self, ticket: Ticket) -> bool {
-        self.table.lock().parts().1.flights.end_watch(ticket)
+        self.lock().txn().ledger.flights.end_watch(ticket)
     }
 
     /// Claims a node's value, if it is old enough to be loaded anew and nobody is at it.
@@ -427,7 +451,7 @@ impl<K, V> Shard<K, V> {
 
     /// A value was loaded anew, or could not be.
     pub(crate) fn note_refresh(&self, is_done: bool) {
-        if let Some(tally) = &mut self.table.lock().parts().1.tally {
+        if let Some(tally) = &mut self.lock().txn().ledger.tally {
             tally.refreshes += u64::from(is_done);
             tally.refresh_failures += u64::from(!is_done);
         }

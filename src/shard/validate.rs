@@ -1,13 +1,15 @@
 //! Recounting: whether the books of a shard agree with each other and with its table. For tests.
 
-use super::{Shard, boundary};
+use super::Shard;
+use super::deadline::boundary;
+use super::txn::Txn;
 use crate::table::Pin;
 use crate::time::Tick;
 
 impl<K, V> Shard<K, V> {
     /// How many calls wait for another one of their key.
     pub(crate) fn waiting(&self) -> usize {
-        self.table.lock().parts().1.flights.waiting()
+        self.lock().txn().ledger.flights.waiting()
     }
 
     /// Recounts everything, and panics where two books disagree.
@@ -16,8 +18,8 @@ impl<K, V> Shard<K, V> {
         K: Eq,
     {
         let pin = Pin::new();
-        let mut locked = self.table.lock();
-        let (table, ledger) = locked.parts();
+        let mut lock = self.lock();
+        let Txn { table, ledger, .. } = lock.txn();
         let ledger = &*ledger;
         ledger.flights.check();
         ledger.rows.check();
@@ -58,7 +60,7 @@ impl<K, V> Shard<K, V> {
             let deadline = table.node(table.find_row(ledger.home(row), row)).deadline();
             if deadline <= Tick::LONG_AGO { Tick::NEVER } else { deadline }
         });
-        drop(locked);
+        drop(lock);
         drop(pin);
     }
 }

@@ -2,12 +2,15 @@
 //! way to memory are had once for all of them.
 //!
 //! An entry's times go by a clock reading from the moment when the lock was taken: at most a hold ago, and after
-//! the caller asked for it (see `Ledger::ends_over` for one that takes another's place).
+//! the caller asked for it (see `Txn::written_over` for one that takes another's place).
 
+use super::Shard;
 use super::credit::{Around, Credit};
-use super::{Chores, Lasting, Ruling, Shard};
+use super::deferred::Chores;
+use super::lifespan::{Lasting, Lifespan};
+use super::lookup::Lookup;
+use super::new_entry::NewEntry;
 use crate::hash::HashBits;
-use crate::table::same_as;
 
 /// Entries that are stored while the lock is held once, at most.
 const HOLD: usize = if cfg!(tidewheel_loom) { 2 } else { 64 };
@@ -29,30 +32,29 @@ impl<K: Eq, V> Shard<K, V> {
         chores: &mut Vec<Chores<K, V>>,
         are_near: bool,
     ) {
-        let (terms, mut credit) = (around.terms(), Credit::none(around));
-        let mut locked = self.table.lock();
-        let (mut table, mut ledger) = locked.parts();
+        let mut credit = Credit::none(around);
+        let mut lock = self.lock();
+        let mut txn = lock.txn();
         if !are_near {
-            waiting.iter().for_each(|next| table.fetch(next.hash.home()));
+            waiting.iter().for_each(|next| txn.table.fetch(next.hash.home()));
         }
-        let mut now = terms.clock.now();
+        txn.read_clock();
         for _ in 0..HOLD {
             let Some(next) = waiting.last() else { return };
-            let place = table.find(next.hash, same_as(&next.entry.0));
-            ledger.overtake(&table, next.hash, place, same_as(&next.entry.0));
-            if let Err(short) = self.pay((&mut table, ledger), (place, next.weight), &mut credit) {
-                drop(locked);
+            let at = Lookup::new(next.hash, &next.entry.0);
+            let place = txn.find(at);
+            txn.overtake(at, place);
+            if let Err(short) = txn.pay(place, next.weight, &mut credit) {
+                drop(lock);
                 credit.raise(self, *short);
-                locked = self.table.lock();
-                (table, ledger) = locked.parts();
-                now = terms.clock.now();
+                lock = self.lock_and_read();
+                txn = lock.txn();
                 continue;
             }
-            let seal = place.map(|place| table.node(place).seal());
+            let over = txn.seal(place);
             let Some(Waiting { hash, entry, weight }) = waiting.pop() else { return };
-            let mut entry = Some(entry);
-            let known = (place.zip(seal), now, (Lasting::New(terms.ttl), Ruling::NONE));
-            let left = self.put(terms, (&mut table, ledger), hash, (&mut entry, weight), known);
+            let (mut entry, lifespan) = (Some(entry), Lifespan::of(Lasting::New(self.terms.ttl)));
+            let left = txn.put(over, NewEntry { hash, entry: &mut entry, weight, lifespan });
             // What comes seldom should not wait for the rest.
             let is_done = left.seldom.is_some();
             if is_done || left.removed.is_some() {

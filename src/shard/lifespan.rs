@@ -1,6 +1,6 @@
 //! How long an entry lives whose value is written: one function answers, whoever asks.
 //!
-//! Every path that stores a value says what it means by a [`Lasting`] and a [`Ruling`], and [`Ledger::ends_of_write`] makes times
+//! Every path that stores a value says what it means by a [`Lifespan`], and [`Txn::written`] makes times
 //! and ends of that and of what it finds. No path reckons by itself.
 //!
 //! | path | over a live entry | else |
@@ -19,25 +19,53 @@
 //! What moves a deadline and stores no value (`touch`, `set_ttl`, `persist`, a read with a time to idle, an `Expiry`'s ruling
 //! about a read) asks `Terms::ends` at once, or `Terms::idle_deadline` where that is all there is.
 
-use super::bounds::Ends;
-use super::{Ledger, Ruling, Terms, Times, unpack};
+use super::deadline::{Ends, Times};
+use super::rule::Ruling;
+use super::txn::{SealedAt, Txn};
 use crate::rows::RowId;
-use crate::table::Seal;
 use crate::time::{Birth, Span, Tick};
+
+/// What is kept of an entry that was removed, for who stores it under another key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Departed {
+    /// Its own time to live; `ENDLESS` for none.
+    pub(crate) ttl: Span,
+    /// When it was created.
+    pub(crate) born: Birth,
+    /// When its `Expiry` ends it.
+    pub(crate) expires: Tick,
+}
 
 /// What a write does about time to live and age.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Lasting {
     /// This time to live, and a new age.
     New(Span),
-    /// The times of an entry that was under another key, its time to live from now on; and when its `Expiry` ended it.
-    Moved(Times, Tick),
+    /// The times of an entry that was under another key, its time to live from now on.
+    Moved(Departed),
     /// Over a live entry: its own time to live from now on, and its age. Else: the cache's time to live, and a new age.
     Restarted,
     /// Over a live entry: all that would have ended it, but idleness, ends it when it would have. Else as `Restarted`.
     Kept,
     /// Over a live entry: this time to live from now on, and its age. Else: this time to live, and a new age.
     Given(Span),
+}
+
+/// How long a written entry lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Lifespan {
+    /// By its time to live and its age.
+    pub(crate) lasting: Lasting,
+    /// By the cache's `Expiry`.
+    pub(crate) ruling: Ruling,
+}
+
+impl Lifespan {
+    /// Of an entry in a cache without an `Expiry`.
+    #[inline]
+    pub(crate) const fn of(lasting: Lasting) -> Self {
+        Self { lasting, ruling: Ruling::NONE }
+    }
 }
 
 /// The times and the ends of an entry whose value is written.
@@ -57,58 +85,60 @@ impl Written {
     }
 }
 
-impl<K, V> Ledger<K, V> {
-    /// As `ends_of_write`, over what is sealed, alive or not. `now` is a reading from within the call, and perhaps from before the seal and the
+/// The live entry that is written over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Over {
+    pub(super) row: RowId,
+    /// Its deadline before.
+    pub(super) deadline: Tick,
+}
+
+impl<K, V> Txn<'_, '_, K, V> {
+    /// As `written`, over what is sealed, alive or not. The time that counts is a reading from within the call, and perhaps from before the seal and the
     /// lock. Who moved the deadline by a later reading, with the lock or without, shows in the deadline: that is later, then, than the one
-    /// that would come. If so, what counts is a reading from after the seal, which is returned too.
+    /// that would come. If so, what counts is a reading from after the seal.
     #[inline(always)]
-    pub(super) fn ends_over(
-        &self,
-        terms: &Terms,
-        (now, home): (Tick, u32),
-        sealed: Option<(RowId, &Seal)>,
-        life: (Lasting, Ruling),
-    ) -> (Tick, Written) {
-        let alive = sealed.filter(|(_, seal)| seal.was_alive(now));
-        let over = alive.map(|(row, seal)| (row, seal.tick()));
-        let written = self.ends_of_write(terms, (now, home), over, life);
+    pub(super) fn written_over(
+        &mut self,
+        home: u32,
+        sealed: Option<&SealedAt<K, V>>,
+        lifespan: Lifespan,
+    ) -> Written {
+        let alive = sealed.filter(|sealed| sealed.seal.was_alive(self.now()));
+        let over = alive.map(|sealed| self.over(sealed));
+        let written = self.written(home, over, lifespan);
         match alive {
-            Some(sealed) if written.ends.deadline.tick() < sealed.1.tick() => {
-                self.ends_after_all(terms, home, sealed, life)
+            Some(sealed) if written.ends.deadline.tick() < sealed.seal.tick() => {
+                self.written_after_all(home, sealed, lifespan)
             }
-            _ => (now, written),
+            _ => written,
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn ends_after_all(
-        &self,
-        terms: &Terms,
-        home: u32,
-        (row, seal): (RowId, &Seal),
-        life: (Lasting, Ruling),
-    ) -> (Tick, Written) {
-        let now = terms.clock.now();
-        let over = seal.was_alive(now).then(|| (row, seal.tick()));
-        (now, self.ends_of_write(terms, (now, home), over, life))
+    fn written_after_all(&mut self, home: u32, sealed: &SealedAt<K, V>, lifespan: Lifespan) -> Written {
+        let now = self.read_clock();
+        let over = sealed.seal.was_alive(now).then(|| self.over(sealed));
+        self.written(home, over, lifespan)
     }
 
-    /// The times, and the ends, of an entry whose value is written at `now` under a key with this home: over a live one,
-    /// given by its row and its deadline before, or where there is none.
     #[inline(always)]
-    pub(super) fn ends_of_write(
-        &self,
-        terms: &Terms,
-        (now, home): (Tick, u32),
-        over: Option<(RowId, Tick)>,
-        (lasting, ruling): (Lasting, Ruling),
-    ) -> Written {
+    fn over(&self, sealed: &SealedAt<K, V>) -> Over {
+        Over { row: self.table.row(sealed.place), deadline: sealed.seal.tick() }
+    }
+
+    /// The times, and the ends, of an entry whose value is written now under a key with this home: over a live one, or where there
+    /// is none.
+    #[inline(always)]
+    pub(super) fn written(&self, home: u32, over: Option<Over>, lifespan: Lifespan) -> Written {
+        let Lifespan { lasting, ruling } = lifespan;
+        let (terms, ledger, now) = (self.terms, &*self.ledger, self.now());
         let new = Some(Birth::at(now));
         let (ttl, born) = match (lasting, over) {
             (Lasting::New(ttl), _) | (Lasting::Given(ttl), None) => (ttl, new),
-            (Lasting::Moved(times, _), _) => (times.ttl, Some(times.born)),
-            (Lasting::Restarted | Lasting::Kept, Some((row, _))) => (self.ttls.get(row), None),
+            (Lasting::Moved(departed), _) => (departed.ttl, Some(departed.born)),
+            (Lasting::Restarted | Lasting::Kept, Some(over)) => (ledger.ttls.get(over.row), None),
             (Lasting::Restarted | Lasting::Kept, None) => (terms.ttl, new),
             (Lasting::Given(ttl), Some(_)) => (ttl, None),
         };
@@ -117,12 +147,12 @@ impl<K, V> Ledger<K, V> {
             terms.note(ttl);
         }
         let limit = match (lasting, over) {
-            (Lasting::Kept, Some((_, before))) if !terms.reads_count => before,
-            (Lasting::Kept, Some((row, _))) => self.limit(terms, row),
+            (Lasting::Kept, Some(over)) if !terms.effects.moves_deadline => over.deadline,
+            (Lasting::Kept, Some(over)) => ledger.limit(terms, over.row),
             _ => {
                 let lasting = terms.jitter.shorten(ttl, home, now);
                 // Where age ends nothing, the row is not looked at for it: that is a miss.
-                let row_born = || over.map_or(Birth::at(now), |(row, _)| unpack(self.rows[row].born));
+                let row_born = || over.map_or(Birth::at(now), |over| ledger.born(over.row));
                 let aged = terms.ages().map_or(Tick::NEVER, |age| born.unwrap_or_else(row_born).after(age));
                 now.after(lasting).min(aged)
             }
@@ -130,8 +160,8 @@ impl<K, V> Ledger<K, V> {
         let expiry = match (ruling, lasting, over) {
             (Ruling::After(span), ..) => now.after(span),
             (Ruling::At(tick), ..) => tick,
-            (Ruling::Keep, Lasting::Moved(_, expires), _) => expires,
-            (Ruling::Keep, _, Some((row, _))) => self.expiry(row),
+            (Ruling::Keep, Lasting::Moved(departed), _) => departed.expires,
+            (Ruling::Keep, _, Some(over)) => ledger.expiry(over.row),
             // Does not come: what was said of a live entry counts for that one alone. There is nothing to keep: it is over.
             (Ruling::Keep, _, None) => now,
         };

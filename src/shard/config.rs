@@ -19,23 +19,29 @@ pub(crate) struct Terms {
     /// the new deadline without the books. Once false, false for ever.
     uniform: AtomicBool,
     pub(crate) jitter: Jitter,
-    /// Whether there is a time to idle.
-    pub(crate) idles: bool,
-    /// Whether a read that counts as use moves a deadline: there is a time to idle or an `Expiry`.
-    pub(crate) reads_count: bool,
-    /// What a read that counts as use does besides.
-    pub(crate) on_use: OnUse,
+    pub(crate) effects: ReadEffects,
     /// Whether somebody is to be told of expired entries.
     pub(crate) listened: bool,
     /// Whether writers do some of the reaper's work where that is late.
     pub(crate) helped: bool,
-    /// Whether hits are counted, for the policy.
-    pub(crate) counted: bool,
     /// Whether entries have weights, so that few of them may be much.
     pub(crate) weighed: bool,
 }
 
-/// What a read that counts as use does besides.
+/// What a read that counts as use does besides finding its entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ReadEffects {
+    /// It restarts the time to idle: there is one.
+    pub(crate) restarts_idle: bool,
+    /// It moves a deadline: there is a time to idle or an `Expiry`.
+    pub(crate) moves_deadline: bool,
+    /// It counts a hit, for the policy.
+    pub(crate) counts_hit: bool,
+    /// It counts in the statistics.
+    pub(crate) counts_in_stats: bool,
+}
+
+/// Which way a read goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum OnUse {
     Nothing,
@@ -43,6 +49,16 @@ pub(crate) enum OnUse {
     CountHit,
     /// There is a time to idle, an `Expiry`, or statistics.
     More,
+}
+
+impl ReadEffects {
+    pub(crate) const fn on_use(self) -> OnUse {
+        match self {
+            Self { moves_deadline: true, .. } | Self { counts_in_stats: true, .. } => OnUse::More,
+            Self { counts_hit: true, .. } => OnUse::CountHit,
+            _ => OnUse::Nothing,
+        }
+    }
 }
 
 /// How long entries live.
@@ -68,17 +84,20 @@ impl Terms {
             refresh: None,
             uniform: AtomicBool::new(!two_ends),
             jitter: Jitter::new(jitter),
-            idles,
-            reads_count: idles || ruled,
-            on_use: if idles || ruled { OnUse::More } else { OnUse::Nothing },
+            effects: ReadEffects {
+                restarts_idle: idles,
+                moves_deadline: idles || ruled,
+                counts_hit: false,
+                counts_in_stats: false,
+            },
             listened,
             helped: false,
-            counted: false,
             weighed: false,
         }
     }
 
     /// Whether every entry ends by the cache's time to live alone, or by its time to idle alone.
+    #[inline]
     pub(super) fn is_uniform(&self) -> bool {
         // ORDERING: Relaxed; a touch or a read has loaded the deadline with Acquire before, from a node that it
         // found with Acquire. An entry with a time to live of its own is published with Release after
@@ -87,6 +106,7 @@ impl Terms {
     }
 
     /// The deadline of a touch at `now`, where it does not depend on the entry.
+    #[inline]
     pub(super) fn uniform_deadline(&self, now: Tick) -> Option<Tick> {
         self.is_uniform().then_some(self.touched_at(now))
     }
@@ -94,10 +114,11 @@ impl Terms {
     /// The deadline that a touch at `now` sets where it does not depend on the entry. (A read that restarts a time to idle sets a later one.)
     #[inline]
     fn touched_at(&self, now: Tick) -> Tick {
-        now.after(if self.idles { self.tti } else { self.ttl })
+        now.after(if self.effects.restarts_idle { self.tti } else { self.ttl })
     }
 
     /// Under the lock, before an entry gets this time to live.
+    #[inline]
     pub(super) fn note(&self, ttl: Span) {
         if ttl != self.ttl {
             self.note_bound();

@@ -5,32 +5,36 @@
 //! by compare-and-swap. Otherwise what bounds it is in columns beside the rows, under the lock, and the
 //! deadline itself says (by a flag) that it has come to its bound. Knows no node.
 
-use super::{Ledger, Terms, Times};
+use super::config::Terms;
 use crate::column::Column;
 use crate::rows::RowId;
-use crate::time::{Deadline, SECOND, Span, Tick};
+use crate::time::{Birth, Deadline, SECOND, Span, Tick};
+
+/// The times of an entry that outlive a replacement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Times {
+    /// The entry's own time to live; `ENDLESS` for none.
+    pub(crate) ttl: Span,
+    /// When it was created.
+    pub(crate) born: Birth,
+}
 
 /// When an entry ends, and the parts of it that reads do not move.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ends {
     pub(super) deadline: Deadline,
     /// By its time to live and its age.
-    limit: Tick,
+    pub(super) limit: Tick,
     /// By the cache's `Expiry`.
-    expiry: Tick,
+    pub(super) expiry: Tick,
 }
 
 impl Ends {
-    #[cfg(feature = "serde")]
-    pub(super) const fn limit(&self) -> Tick {
-        self.limit
-    }
-
     /// The deadline of an entry that must not lose what it had.
     pub(super) fn not_before(self, before: Tick, terms: &Terms) -> Deadline {
         let tick = self.deadline.tick().max(before);
         // It had come to its bound, perhaps, and the bound has moved on: then reads may go on too.
-        let is_fixed = terms.reads_count && tick >= self.limit.min(self.expiry);
+        let is_fixed = terms.effects.moves_deadline && tick >= self.limit.min(self.expiry);
         if is_fixed { Deadline::fixed_at(tick) } else { Deadline::at(tick) }
     }
 }
@@ -38,8 +42,8 @@ impl Ends {
 /// What bounds each entry, where that can be something else than the deadline: in caches with a time to
 /// idle or an `Expiry`.
 pub(super) struct Bounds {
-    limits: Column<Tick>,
-    expiries: Column<Tick>,
+    pub(super) limits: Column<Tick>,
+    pub(super) expiries: Column<Tick>,
 }
 
 impl Bounds {
@@ -78,7 +82,7 @@ impl Terms {
     #[inline]
     pub(super) fn ends_if_idle_for(&self, idle: Span, now: Tick, limit: Tick, expiry: Tick) -> Ends {
         let mut deadline = Deadline::at(limit);
-        if self.reads_count {
+        if self.effects.moves_deadline {
             let (idle, bound) = (now.after(idle), limit.min(expiry));
             deadline = if bound <= idle { Deadline::fixed_at(bound) } else { Deadline::at(idle) };
         }
@@ -97,39 +101,15 @@ impl Terms {
     }
 }
 
-impl<K, V> Ledger<K, V> {
-    /// Notes what bounds a row's entry.
-    #[inline]
-    pub(super) fn bind(&mut self, terms: &Terms, row: RowId, ends: Ends) {
-        if terms.reads_count {
-            self.bounds.limits.set(row, ends.limit);
-            self.bounds.expiries.set(row, ends.expiry);
-        }
-    }
-
-    /// Where something else than idleness ends the entry.
-    pub(super) fn bound(&self, row: RowId) -> Tick {
-        self.bounds.limits.get(row).min(self.bounds.expiries.get(row))
-    }
-
-    /// Where time to live and age end the entry, if that is kept; else the deadline says it.
-    pub(super) fn limit(&self, terms: &Terms, row: RowId) -> Tick {
-        if terms.reads_count { self.bounds.limits.get(row) } else { Tick::LONG_AGO }
-    }
-
-    /// Where the `Expiry` ends the entry.
-    pub(super) fn expiry(&self, row: RowId) -> Tick {
-        self.bounds.expiries.get(row)
-    }
-}
-
 /// Whether a row that is filed stays where it is when its deadline moves. Later is nobody's business: the slot comes
 /// due, and the row is filed again then.
+#[inline]
 pub(super) fn stays(before: Tick, after: Tick) -> bool {
     before <= after && after < Tick::NEVER
 }
 
 /// The first start of a second at or after `tick`: what is due then can be drained.
+#[inline]
 pub(super) fn boundary(tick: Tick) -> Tick {
     if tick == Tick::NEVER { tick } else { Tick::start_of(tick.as_nanos().div_ceil(SECOND)) }
 }

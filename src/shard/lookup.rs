@@ -1,0 +1,227 @@
+//! Looking a key up: for readers, without the lock, and where they need the ledger, with it.
+//!
+//! A read that counts as use restarts a time to idle; a touch restarts a time to live. Both do so by compare-and-swap on the node's
+//! deadline, and take the lock only where the new deadline depends on what is in the ledger, or a writer is about to change it.
+
+use super::Shard;
+use super::deadline::Times;
+use crate::hash::HashBits;
+use crate::table::{Cursor, Met, Node, Pin, Touch, same_as};
+use crate::time::{Deadline, Tick};
+use equivalent::Equivalent;
+
+/// A key that is looked up.
+#[derive(Debug)]
+pub(crate) struct Lookup<'q, Q: ?Sized> {
+    pub(crate) hash: HashBits,
+    pub(crate) key: &'q Q,
+}
+
+impl<Q: ?Sized> Copy for Lookup<'_, Q> {}
+
+impl<Q: ?Sized> Clone for Lookup<'_, Q> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<'q, Q: ?Sized> Lookup<'q, Q> {
+    #[inline(always)]
+    pub(crate) const fn new(hash: HashBits, key: &'q Q) -> Self {
+        Self { hash, key }
+    }
+}
+
+/// A live entry, with what the ledger says of it.
+pub(crate) struct Looked<'g, K, V> {
+    pub(crate) node: &'g Node<K, V>,
+    /// When it was looked at.
+    pub(crate) now: Tick,
+    /// When it ends.
+    pub(crate) until: Tick,
+    pub(crate) times: Times,
+}
+
+impl<K, V> Shard<K, V> {
+    /// The node of a key. Whether it is visible is for the node to say.
+    #[inline]
+    pub(crate) fn find<'g, const COUNT: bool, Q>(
+        &'g self,
+        at: Lookup<'_, Q>,
+        pin: &'g Pin,
+    ) -> Option<&'g Node<K, V>>
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        self.table.route().find(at.hash, same_as(at.key), COUNT, pin)
+    }
+
+    /// The node of a live entry, and what `ask` makes of it: `None` if the node says that it is over.
+    #[inline(always)]
+    pub(crate) fn alive<'g, const COUNT: bool, Q, R>(
+        &'g self,
+        at: Lookup<'_, Q>,
+        pin: &'g Pin,
+        ask: impl Fn(&Node<K, V>) -> Option<R>,
+    ) -> Option<(&'g Node<K, V>, R)>
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        let node = self.find::<COUNT, Q>(at, pin)?;
+        match ask(node) {
+            Some(answer) => Some((node, answer)),
+            None => self.alive_after(node, at, pin, ask),
+        }
+    }
+
+    /// Goes on from a node that is over.
+    #[cold]
+    fn alive_after<'g, Q, R>(
+        &'g self,
+        mut node: &'g Node<K, V>,
+        at: Lookup<'_, Q>,
+        pin: &'g Pin,
+        ask: impl Fn(&Node<K, V>) -> Option<R>,
+    ) -> Option<(&'g Node<K, V>, R)>
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        loop {
+            // It is over; but a writer may have put another node in its place before that, which we were
+            // too slow to see. (A node that is over and still in the table stays over.)
+            let again = self.find::<false, Q>(at, pin)?;
+            if std::ptr::eq(again, node) {
+                return None;
+            }
+            if let Some(answer) = ask(again) {
+                return Some((again, answer));
+            }
+            node = again;
+        }
+    }
+
+    /// The node of a live entry, for readers. If it `counts`, it was hit once more.
+    #[inline(always)]
+    pub(crate) fn visible<'g, const COUNT: bool, Q>(
+        &'g self,
+        at: Lookup<'_, Q>,
+        pin: &'g Pin,
+    ) -> Option<&'g Node<K, V>>
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        self.alive::<COUNT, Q, _>(at, pin, |node| node.is_visible(|| self.terms.clock.recent()).then_some(()))
+            .map(|(node, ())| node)
+    }
+
+    /// Meets the nodes of the next few buckets, alive or not. See `table/walk.rs`.
+    pub(crate) fn walk<'g>(
+        &'g self,
+        cursor: &mut Cursor,
+        hash_of: &impl Fn(&K) -> HashBits,
+        met: &mut Vec<Met<'g, K, V>>,
+        pin: &'g Pin,
+    ) where
+        K: Eq,
+    {
+        self.table.walk(cursor, hash_of, met, pin);
+    }
+
+    /// The node of a live entry, for readers that count as use, in a cache with a time to idle. Takes the
+    /// lock only where the ledger must be asked how long the entry may live; once for each entry and step of
+    /// the readers' clock, since until the next step the deadline that was set will do.
+    pub(crate) fn used<'g, Q>(
+        &'g self,
+        at: Lookup<'_, Q>,
+        is_counted: bool,
+        pin: &'g Pin,
+    ) -> Option<&'g Node<K, V>>
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        let terms = &*self.terms;
+        let restart = |node: &Node<K, V>| {
+            // Whether it is uniform is asked after the deadline was loaded.
+            let restarted = node.restart(&terms.clock, |now| terms.idle_deadline(now), || terms.is_uniform());
+            (restarted != Touch::Gone).then_some(restarted)
+        };
+        let found = if is_counted {
+            self.alive::<true, Q, _>(at, pin, restart)?
+        } else {
+            self.alive::<false, Q, _>(at, pin, restart)?
+        };
+        match found {
+            (node, Touch::Done) => Some(node),
+            _ => self.used_in_turn(at, pin),
+        }
+    }
+
+    #[cold]
+    fn used_in_turn<'g, Q>(&'g self, at: Lookup<'_, Q>, pin: &'g Pin) -> Option<&'g Node<K, V>>
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        let mut lock = self.lock();
+        let txn = lock.txn();
+        let place = txn.find(at)?;
+        let bound = txn.ledger.bound(txn.table.row(place));
+        let node = txn.table.lend(place, pin);
+        // Later by the lag, although this clock is precise: so the next read has nothing to do until the
+        // readers' clock has passed this moment.
+        let until = |now: Tick, before: Deadline| match self.terms.idle_deadline(now) {
+            // Locked because of a seal alone: it has what this read would give it.
+            idle if idle <= before.tick() => before,
+            idle if idle < bound => Deadline::at(idle),
+            _ => Deadline::fixed_at(bound.max(before.tick())),
+        };
+        node.touch_in_turn(&self.terms.clock, until).then_some(node)
+    }
+
+    /// Restarts the time to live of a live entry, without the lock where that is possible.
+    pub(crate) fn touch<Q>(&self, at: Lookup<'_, Q>, pin: &Pin) -> bool
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        let terms = &*self.terms;
+        let touch = |node: &Node<K, V>| match node.touch(&terms.clock, |now| terms.uniform_deadline(now)) {
+            Touch::Gone => None,
+            touched => Some(touched),
+        };
+        match self.alive::<false, Q, _>(at, pin, touch) {
+            None => return false,
+            Some((_, Touch::Done)) => return true,
+            Some(_) => {}
+        }
+        let mut lock = self.lock();
+        let txn = lock.txn();
+        let Some(place) = txn.find(at) else {
+            return false;
+        };
+        let row = txn.table.row(place);
+        let (times, bound) = (txn.ledger.times(row), txn.ledger.limit(terms, row));
+        let mut ends = None;
+        let alive = txn.table.node(place).touch_in_turn(&terms.clock, |now, before| {
+            let limit = times.limit(now, terms).max(bound);
+            ends.insert(terms.ends(now, limit, txn.ledger.expiry(row))).not_before(before.tick(), terms)
+        });
+        if let Some(ends) = ends.filter(|_| alive) {
+            txn.ledger.bind(terms, row, ends);
+        }
+        alive
+    }
+
+    /// A live entry with what the ledger says of it.
+    pub(crate) fn look<'g, Q>(&'g self, at: Lookup<'_, Q>, pin: &'g Pin) -> Option<Looked<'g, K, V>>
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        let mut lock = self.lock();
+        let mut txn = lock.txn();
+        let place = txn.find(at)?;
+        let now = txn.read_clock();
+        let node = txn.table.lend(place, pin);
+        let times = txn.ledger.times(txn.table.row(place));
+        Some(Looked { node, now, until: node.visible_until(now)?, times })
+    }
+}
