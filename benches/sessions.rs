@@ -35,13 +35,13 @@ fn operations<O: SessionOwner>(criterion: &mut Criterion, title: &str, sessions:
     group.bench_function("modify", |bencher| {
         bencher.iter(|| sessions.modify(&next(), |visit| visit.clicks += 1).unwrap());
     });
-    group.bench_function("update", |bencher| {
+    group.bench_function("replace", |bencher| {
         bencher.iter_batched(
             || {
                 let id = next();
                 (id, sessions.get(&id).unwrap())
             },
-            |(id, visit)| sessions.update(&id, visit).unwrap(),
+            |(id, visit)| sessions.replace(&id, visit).unwrap(),
             BatchSize::SmallInput,
         );
     });

@@ -154,7 +154,7 @@ impl Judge<'_> {
         let version = track.writes.load(Ordering::Relaxed) + 1;
         let visit = Visit::new("https://example.org/basket", version, track);
         let began = now();
-        self.wrote(track, began, self.sessions.update(id, visit))
+        self.wrote(track, began, self.sessions.replace(id, visit))
     }
 
     /// Changes, whoever else does.

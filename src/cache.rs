@@ -12,6 +12,8 @@
 // In the order of use, which is the one that the documentation of `Cache` has its blocks in.
 mod make;
 mod read;
+
+mod guard;
 mod write;
 
 mod remove;
@@ -26,6 +28,7 @@ mod load_detached;
 mod load_many;
 #[cfg(feature = "async")]
 mod load_many_async;
+mod load_timeout;
 mod load_ttl;
 mod refresh;
 
@@ -56,6 +59,7 @@ mod weak;
 
 pub use bound::Policy;
 pub(crate) use bound::{Bound, Weigher};
+pub use guard::{EntryRef, ReadGuard};
 pub use life::WithLife;
 pub(crate) use load::{
     fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
@@ -63,6 +67,7 @@ pub(crate) use load::{
 pub use load_detached::LoadJob;
 #[cfg(feature = "async")]
 pub use load_detached::LoadTask;
+pub use load_timeout::WithTimeout;
 pub(crate) use refresh::Background;
 pub use refresh::RefreshJob;
 #[cfg(feature = "async")]
@@ -73,7 +78,6 @@ pub(crate) use turn::Made;
 pub(crate) use walk::Progress;
 pub use weak::WeakCache;
 
-use crate::entry::ReadGuard;
 use crate::error::BuildError;
 use crate::expiry::Expiry;
 use crate::hash::{HashBits, RandomState};
@@ -257,19 +261,6 @@ impl<K, V, S> Cache<K, V, S> {
     pub fn expiring_within(&self, within: Duration) -> usize {
         let within = Span::from_duration(within);
         self.parts().shards.iter().map(|shard| shard.expiring_within(within)).sum()
-    }
-
-    /// A guard for many reads under one pin, which lends references. See [`ReadGuard`].
-    ///
-    /// ```
-    /// let cache = tidewheel::Cache::builder().build()?;
-    /// cache.insert(1, 'a');
-    /// assert_eq!(cache.read_guard().get(&1), Some(&'a'));
-    /// # Ok::<(), tidewheel::BuildError>(())
-    /// ```
-    #[must_use]
-    pub fn read_guard(&self) -> ReadGuard<'_, K, V, S> {
-        ReadGuard::new(self)
     }
 
     /// A handle that does not keep the cache alive: for listeners and values that refer to their cache.

@@ -38,7 +38,7 @@ impl Error for NoRandomness {}
 /// ```
 /// use std::time::Duration;
 /// let cache = tidewheel::Cache::new(10);
-/// assert_eq!(cache.get_with_timeout("k", Duration::from_millis(5), || 7), Ok(7));
+/// assert_eq!(cache.timeout(Duration::from_millis(5)).get_with("k", || 7), Ok(7));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -61,7 +61,7 @@ impl Error for TimedOut {}
 /// use std::time::Duration;
 /// use tidewheel::{Cache, LoadError};
 /// let cache = Cache::<_, u32>::new(10);
-/// let loaded = cache.try_get_with_timeout("k", Duration::from_secs(1), || "seven".parse());
+/// let loaded = cache.timeout(Duration::from_secs(1)).try_get_with("k", || "seven".parse());
 /// assert!(matches!(loaded, Err(LoadError::Failed(error)) if error.to_string().contains("invalid digit")));
 /// ```
 #[derive(Debug)]

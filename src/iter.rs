@@ -3,8 +3,7 @@
 //! They know the cache by its walk and its look-ups alone: a few keys are fetched at a time, and each entry is looked
 //! up again when it is its turn, so that what is yielded is alive and what is stored at that moment.
 
-use crate::cache::{Cache, Progress};
-use crate::entry::ReadGuard;
+use crate::cache::{Cache, Progress, ReadGuard};
 use crate::hash::{HashBits, RandomState};
 use crate::table::{Met, Pin};
 use std::fmt;

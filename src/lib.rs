@@ -50,7 +50,7 @@
 //! | run one loader, however many ask | [`get_with`](Cache::get_with), [`try_get_with`](Cache::try_get_with), [`optionally_get_with`](Cache::optionally_get_with) |
 //! | load many keys with one call | [`get_many_with`](Cache::get_many_with), [`try_get_many_with`](Cache::try_get_many_with) |
 //! | let the loader say how long its value lives | [`get_with_ttl`](Cache::get_with_ttl) |
-//! | wait no longer than so long | [`get_with_timeout`](Cache::get_with_timeout) |
+//! | wait no longer than so long | [`timeout`](Cache::timeout), [`EntrySelector::timeout`] |
 //! | have the load go on if I give up | [`get_with_detached`](Cache::get_with_detached) |
 //! | load in a future | the same names with `_async` (feature `async`) |
 //! | serve the old value while a new one is loaded | [`refresh_after_write`](CacheBuilder::refresh_after_write), [`refresh_with`](CacheBuilder::refresh_with), [`refresh`](Cache::refresh) |
@@ -121,7 +121,7 @@
 //!   what is removed meanwhile in memory, in every cache of the process. Writers slow down then, to a millisecond each at worst: see [`Cache`](Cache#memory).
 //! - A cache without a [`max_capacity`](CacheBuilder::max_capacity) grows with what is put in.
 //! - Keys and values must be `Send + Sync + 'static`.
-//! - Loaders that wait for each other's keys, across threads, wait for ever; forms with a timeout are the way out.
+//! - Loaders that wait for each other's keys, across threads, wait for ever; [`Cache::timeout`] and [`EntrySelector::timeout`] are the way out.
 //! - A listener that captures its own cache keeps it alive; [`Cache::downgrade`] is the way out.
 //! - A listener hears of values, not of keys, and between threads in no order: see [how to keep an index](CacheBuilder::eviction_listener).
 //! - Time that the machine is suspended does not count.
@@ -133,7 +133,6 @@
 mod builder;
 mod cache;
 mod column;
-mod computed;
 mod entry;
 mod error;
 mod expiry;
@@ -150,7 +149,6 @@ mod process;
 mod reaper;
 mod roster;
 mod rows;
-mod select;
 mod session;
 mod shard;
 #[cfg(feature = "serde")]
@@ -165,11 +163,10 @@ mod wheel;
 pub mod docs;
 
 pub use builder::CacheBuilder;
-pub use cache::{Cache, LoadJob, Policy, RefreshJob, WeakCache, WithLife};
+pub use cache::{Cache, EntryRef, LoadJob, Policy, ReadGuard, RefreshJob, WeakCache, WithLife, WithTimeout};
 #[cfg(feature = "async")]
 pub use cache::{LoadTask, RefreshTask};
-pub use computed::{CompResult, Entry, Op};
-pub use entry::{EntryRef, ReadGuard};
+pub use entry::{CompResult, Entry, EntryKey, EntrySelector, LentKey, Op, OwnedKey, TimedEntrySelector};
 /// What a key is looked up by, where that is of another type: crate `equivalent`, as `hashbrown` and `indexmap` have it. Whatever a
 /// key [borrows](std::borrow::Borrow) as has it already; others say what is equal, and hash as the key does.
 #[doc(no_inline)]
@@ -182,7 +179,6 @@ pub use life::Life;
 pub use listener::RemovalCause;
 pub use policy::EvictionPolicy;
 pub use reaper::Reaper;
-pub use select::EntrySelector;
 pub use session::{
     EndCause, Lifetime, NoOwner, ParseSessionIdError, SessionError, SessionId, SessionInfo, SessionManager,
     SessionManagerBuilder, SessionOwner, SessionStats, Sessions, WhenCrowded,

@@ -113,7 +113,7 @@ fn a_change_that_comes_between_goes_along() {
             runs += 1;
             if runs == 1 {
                 // Somebody else is faster.
-                sessions.update(&id, Visit { user: None, clicks: 10 }).unwrap();
+                sessions.replace(&id, Visit { user: None, clicks: 10 }).unwrap();
             }
             visit.user = Some(1);
             visit.clicks += 1;

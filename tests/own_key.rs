@@ -90,8 +90,8 @@ const CALLS: &[(&str, Call)] = &[
             7
         });
     }),
-    ("and_upsert_with_timeout", |cache, write| {
-        let entry = cache.entry(1).and_upsert_with_timeout(LONG, |_| {
+    ("timeout, and_upsert_with", |cache, write| {
+        let entry = cache.entry(1).timeout(LONG).and_upsert_with(|_| {
             write();
             7
         });
@@ -115,8 +115,8 @@ const CALLS: &[(&str, Call)] = &[
             Op::Nop
         });
     }),
-    ("and_compute_with_timeout", |cache, write| {
-        let result = cache.entry(1).and_compute_with_timeout(LONG, |_| {
+    ("timeout, and_compute_with", |cache, write| {
+        let result = cache.entry(1).timeout(LONG).and_compute_with(|_| {
             write();
             Op::Put(7)
         });
@@ -129,8 +129,8 @@ const CALLS: &[(&str, Call)] = &[
         });
         assert!(result.is_ok());
     }),
-    ("and_try_compute_with_timeout", |cache, write| {
-        let result = cache.entry(1).and_try_compute_with_timeout(LONG, |_| {
+    ("timeout, and_try_compute_with", |cache, write| {
+        let result = cache.entry(1).timeout(LONG).and_try_compute_with(|_| {
             write();
             Ok::<_, ()>(Op::Put(7))
         });
@@ -211,10 +211,10 @@ fn assert_whole(cache: &Numbers, what: &str) {
     cache.validate();
     cache.insert(1, 1);
     assert!(cache.update(&1, |old| old + 1), "{what}");
-    let put = cache.entry(1).and_upsert_with_timeout(Duration::ZERO, |old| old.unwrap().into_value() + 1);
+    let put = cache.entry(1).timeout(Duration::ZERO).and_upsert_with(|old| old.unwrap().into_value() + 1);
     assert_eq!(put.map(|entry| *entry.value()), Ok(3), "{what}: the turn was not given back");
     assert_eq!(cache.remove(&1), Some(3), "{what}");
-    assert_eq!(cache.get_with_timeout(1, Duration::ZERO, || 4), Ok(4), "{what}");
+    assert_eq!(cache.timeout(Duration::ZERO).get_with(1, || 4), Ok(4), "{what}");
     cache.validate();
 }
 
@@ -328,7 +328,7 @@ fn modify_panics_too_and_the_session_stays() {
     let id = sessions.create(0).unwrap();
     let words = words(|| {
         let _ = sessions.modify(&id, |data| {
-            sessions.update(&id, 9).unwrap();
+            sessions.replace(&id, 9).unwrap();
             *data += 1;
         });
     });
@@ -338,7 +338,7 @@ fn modify_panics_too_and_the_session_stays() {
     assert_eq!(sessions.get(&id).unwrap(), 10);
     let words = self::words(|| {
         let _ = sessions.rotate_with(&id, |data| {
-            sessions.update(&id, 9).unwrap();
+            sessions.replace(&id, 9).unwrap();
             *data += 1;
         });
     });

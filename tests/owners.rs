@@ -78,7 +78,7 @@ fn a_session_follows_its_data_from_owner_to_owner() {
     assert!(ids(&sessions, ADA).is_empty());
     sessions.modify(&id, |visit| visit.user = Some(ADA)).unwrap();
     assert_eq!(ids(&sessions, ADA), [id]);
-    sessions.update(&id, of(BEN)).unwrap();
+    sessions.replace(&id, of(BEN)).unwrap();
     assert_eq!((ids(&sessions, ADA), ids(&sessions, BEN)), (vec![], vec![id]));
     let (id, ()) = sessions.rotate_with(&id, |visit| visit.user = Some(ADA)).unwrap();
     assert_eq!((ids(&sessions, ADA), ids(&sessions, BEN)), (vec![id], vec![]));
@@ -89,7 +89,7 @@ fn a_session_follows_its_data_from_owner_to_owner() {
     sessions.modify(&id, |visit| visit.user = None).unwrap();
     assert!(ids(&sessions, ADA).is_empty());
     sessions.validate();
-    sessions.update(&id, of(ADA)).unwrap();
+    sessions.replace(&id, of(ADA)).unwrap();
     sessions.remove(&id).unwrap();
     assert!(ids(&sessions, ADA).is_empty());
     sessions.validate();
@@ -190,7 +190,7 @@ fn a_limit_that_refuses_ends_nothing_and_changes_nothing() {
     let full = |id: Option<&SessionId>| {
         let answers = [
             sessions.create(of(ADA)).map(drop),
-            id.map_or(Err(SessionError::OwnerFull { max: 2 }), |id| sessions.update(id, of(ADA))),
+            id.map_or(Err(SessionError::OwnerFull { max: 2 }), |id| sessions.replace(id, of(ADA))),
             id.map_or(Err(SessionError::OwnerFull { max: 2 }), |id| {
                 sessions.modify(id, |visit| visit.user = Some(ADA))
             }),
@@ -209,7 +209,7 @@ fn a_limit_that_refuses_ends_nothing_and_changes_nothing() {
     full(Some(&nobody));
     assert_eq!(sessions.get(&nobody).unwrap(), Visit { user: None, clicks: 3 });
     // What is his already needs no room.
-    sessions.update(&first, of(ADA)).unwrap();
+    sessions.replace(&first, of(ADA)).unwrap();
     let first = sessions.rotate(&first).unwrap();
     full(None);
     sessions.remove(&first).unwrap();
@@ -253,7 +253,7 @@ fn an_update_of_a_session_that_is_gone_ends_nothing_and_is_not_refused() {
         let foreign = manager().1.create(of(ADA)).unwrap();
         let lives = sessions.create(of(ADA)).unwrap();
         for gone in [removed, expired, foreign] {
-            not_found(sessions.update(&gone, of(ADA)));
+            not_found(sessions.replace(&gone, of(ADA)));
             not_found(sessions.modify(&gone, |visit| visit.user = Some(ADA)));
             not_found(sessions.rotate_with(&gone, |visit| visit.user = Some(ADA)));
         }
@@ -274,7 +274,7 @@ fn a_session_that_went_through_owners_and_ids_is_one_session() {
         sessions.modify(&id, |visit| visit.user = user).unwrap();
         sessions.validate();
         id = sessions.rotate(&id).unwrap();
-        sessions.update(&id, Visit { user, clicks: 1 }).unwrap();
+        sessions.replace(&id, Visit { user, clicks: 1 }).unwrap();
         (id, ()) = sessions.rotate_with(&id, |visit| visit.clicks += 1).unwrap();
         sessions.validate();
         let lists = [ADA, BEN].map(|owner| ids(&sessions, owner));
@@ -474,7 +474,7 @@ fn an_owner_that_panics_leaves_all_whole() {
         FRAGILE.store(steps, Ordering::Relaxed);
         let broke = catch_unwind(AssertUnwindSafe(|| {
             sessions.create(ADA).unwrap();
-            sessions.update(&first, BEN).unwrap();
+            sessions.replace(&first, BEN).unwrap();
             sessions.modify(&nobody, |user| *user = ADA).unwrap();
             let moved = sessions.rotate_with(&second, |user| *user = ADA).unwrap().0;
             sessions.end_others(&moved).unwrap();

@@ -53,7 +53,7 @@ fn one_that_is_old_is_loaded_anew_by_who_finds_it() {
     clock.advance(11 * SECOND);
     assert_eq!(cache.optionally_get_with(1, || Some(5)), Some(5));
     clock.advance(11 * SECOND);
-    assert_eq!(cache.get_with_timeout(1, SECOND, || 6), Ok(6));
+    assert_eq!(cache.timeout(SECOND).get_with(1, || 6), Ok(6));
     assert_eq!((cache.stats().refreshes, cache.stats().refresh_failures), (5, 0));
     cache.validate();
 }
@@ -456,7 +456,7 @@ mod tasks {
         let mut task = next(&tasks);
         assert!(step(&mut task).is_pending());
         clock.advance(60 * SECOND);
-        assert_eq!(cache.get_with_timeout(1, Duration::ZERO, || 2), Ok(2));
+        assert_eq!(cache.timeout(Duration::ZERO).get_with(1, || 2), Ok(2));
         gates.lock().unwrap().pop_front().unwrap().send(Some(5)).unwrap();
         assert!(step(&mut task).is_ready());
         assert_eq!(cache.get(&1), Some(2));

@@ -40,7 +40,8 @@ fn not_found<T>(answer: Result<T, SessionError>) {
 fn gone<D: Clone + Default + Send + Sync + 'static>(sessions: &SessionManager<D>, id: &SessionId) {
     not_found(sessions.get(id));
     not_found(sessions.read(id, |_| panic!("nothing to look at")));
-    not_found(sessions.update(id, D::default()));
+    not_found(sessions.replace(id, D::default()));
+    not_found(sessions.update(id, |_| panic!("nothing to compute from")));
     not_found(sessions.modify(id, |_| panic!("nothing to change")));
     not_found(sessions.touch(id));
     not_found(sessions.rotate(id));
@@ -101,7 +102,7 @@ fn update_modify_touch_and_rotate_restart_the_idle_time() {
     type Act = fn(&SessionManager<u32>, SessionId) -> SessionId;
     let acts: [(&str, Act); 4] = [
         ("update", |sessions, id| {
-            sessions.update(&id, 2).unwrap();
+            sessions.replace(&id, 2).unwrap();
             id
         }),
         ("modify", |sessions, id| {
@@ -141,7 +142,7 @@ fn the_maximum_age_is_fixed_through_update_modify_touch_and_rotate() {
     for second in 1..12 {
         clock.advance(SECOND);
         match second % 4 {
-            0 => sessions.update(&id, Arc::clone(&data)).unwrap(),
+            0 => sessions.replace(&id, Arc::clone(&data)).unwrap(),
             1 => sessions.modify(&id, |_| ()).unwrap(),
             2 => sessions.touch(&id).unwrap(),
             _ => id = sessions.rotate(&id).unwrap(),
@@ -162,7 +163,7 @@ fn a_maximum_age_shorter_than_the_idle_time_rules() {
     let sessions = builder.idle(SECOND * 60).max_age(SECOND * 2).build().unwrap();
     let id = sessions.create(1).unwrap();
     clock.advance(SECOND * 2 - MILLI);
-    sessions.update(&id, 2).unwrap();
+    sessions.replace(&id, 2).unwrap();
     clock.advance(MILLI);
     not_found(sessions.get(&id));
 }
@@ -212,7 +213,7 @@ fn an_endless_idle_time_still_obeys_the_maximum_age() {
 fn update_overwrites_and_modify_computes() {
     let (_clock, sessions) = manager();
     let id = sessions.create(String::from("a")).unwrap();
-    sessions.update(&id, String::from("b")).unwrap();
+    sessions.replace(&id, String::from("b")).unwrap();
     let length = sessions.modify(&id, |data| {
         data.push('c');
         data.len()
@@ -247,7 +248,7 @@ fn modify_hands_out_the_result_of_the_run_that_counted() {
     let seen = sessions.modify(&id, |data| {
         runs += 1;
         if runs == 1 {
-            sessions.update(&id, 20).unwrap(); // somebody else is faster
+            sessions.replace(&id, 20).unwrap(); // somebody else is faster
         }
         *data += 1;
         *data
@@ -328,7 +329,7 @@ fn replaced_data_is_dropped_within_two_seconds() {
     let (clock, sessions) = manager();
     let (first, second) = (Arc::new(1), Arc::new(2));
     let id = sessions.create(Arc::clone(&first)).unwrap();
-    sessions.update(&id, Arc::clone(&second)).unwrap();
+    sessions.replace(&id, Arc::clone(&second)).unwrap();
     clock.advance(SWEPT);
     until_shared_by(1, &first, &sessions);
     assert_eq!(Arc::strong_count(&second), 2);
@@ -539,7 +540,7 @@ fn a_full_manager_refuses_and_ends_no_live_session() {
     }
 
     // Neither changes nor rotations need room.
-    sessions.update(&ids[0], Arc::new(10)).unwrap();
+    sessions.replace(&ids[0], Arc::new(10)).unwrap();
     sessions.modify(&ids[0], |data| *data = Arc::new(11)).unwrap();
     let rotated = sessions.rotate(&ids[0]).unwrap();
     not_found(sessions.rotate(&ids[0]));
@@ -608,7 +609,7 @@ fn an_update_changes_the_stored_session_not_a_copy() {
     let (_clock, sessions) = manager();
     let id = sessions.create(vec!["old"]).unwrap();
     let handle = sessions.clone();
-    handle.update(&id, vec!["new"]).unwrap();
+    handle.replace(&id, vec!["new"]).unwrap();
     assert_eq!(sessions.get(&id).unwrap(), ["new"]);
     handle.modify(&id, |data| data.push("newer")).unwrap();
     assert_eq!(sessions.get(&id).unwrap(), ["new", "newer"]);
@@ -627,7 +628,7 @@ fn a_read_does_not_hand_out_the_stored_data() {
 
     // Nor does the copy follow what happens to the session.
     let copy = sessions.get(&id).unwrap();
-    sessions.update(&id, vec![4]).unwrap();
+    sessions.replace(&id, vec![4]).unwrap();
     assert_eq!(copy, [1, 2, 3]);
     sessions.remove(&id).unwrap();
     assert_eq!(copy, [1, 2, 3]);
@@ -638,15 +639,16 @@ fn a_read_does_not_hand_out_the_stored_data() {
 #[test]
 fn the_reaper_never_removes_a_session_updated_just_before() {
     type Renew = fn(&SessionManager<u32>, &SessionId, u32) -> Result<(), SessionError>;
-    let ways: [Renew; 3] = [
-        |sessions, id, new| sessions.update(id, new),
+    let ways: [Renew; 4] = [
+        |sessions, id, new| sessions.replace(id, new),
+        |sessions, id, new| sessions.update(id, |_| new),
         |sessions, id, new| sessions.modify(id, |data| *data = new),
         |sessions, id, _| sessions.touch(id),
     ];
     let mut in_time = 0;
     const ROUNDS: u32 = 3_000;
     for round in 0..ROUNDS {
-        let way = (round % 3) as usize;
+        let way = (round % 4) as usize;
         let (clock, builder) = on_clock();
         let sessions = builder.shards(1).build().unwrap();
         let id = sessions.create(0).unwrap();
@@ -667,7 +669,7 @@ fn the_reaper_never_removes_a_session_updated_just_before() {
                 in_time += 1;
                 // 2 s of the new idle time may have passed, and the millisecond before.
                 clock.advance(IDLE - SWEPT - 2 * MILLI);
-                let expected = if way == 2 { 0 } else { round + 1 };
+                let expected = if way == 3 { 0 } else { round + 1 };
                 assert_eq!(sessions.get(&id).unwrap(), expected, "round {round}");
                 clock.advance(2 * SWEPT);
                 assert_eq!(sessions.len(), 0, "round {round}");
@@ -694,8 +696,11 @@ fn wait_a_little(round: u32) {
 #[test]
 fn an_update_never_answers_success_for_a_session_just_removed() {
     type Renew = fn(&SessionManager<u32>, &SessionId) -> Result<(), SessionError>;
-    let ways: [Renew; 2] =
-        [|sessions, id| sessions.update(id, 1), |sessions, id| sessions.modify(id, |data| *data = 1)];
+    let ways: [Renew; 3] = [
+        |sessions, id| sessions.replace(id, 1),
+        |sessions, id| sessions.update(id, |_| 1),
+        |sessions, id| sessions.modify(id, |data| *data = 1),
+    ];
     let (_clock, sessions) = manager();
     let mut in_time = 0;
     const ROUNDS: u32 = 3_000;
@@ -710,7 +715,7 @@ fn an_update_never_answers_success_for_a_session_just_removed() {
             });
             start.wait();
             wait_a_little(ROUNDS - round);
-            let updated = ways[(round % 2) as usize](&sessions, &id);
+            let updated = ways[(round % 3) as usize](&sessions, &id);
             (updated, remover.join().unwrap())
         });
         // Only the remover ends the session, so it always finds it, updated or not.

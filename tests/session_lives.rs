@@ -25,8 +25,9 @@ fn not_found<T>(answer: Result<T, SessionError>) {
 #[test]
 fn an_idle_time_of_its_own_holds_through_every_call() {
     type Act = fn(&Sessions, SessionId) -> SessionId;
-    let acts: [(&str, Act); 5] = [
-        ("update", |sessions, id| sessions.update(&id, 2).map(|()| id).unwrap()),
+    let acts: [(&str, Act); 6] = [
+        ("replace", |sessions, id| sessions.replace(&id, 2).map(|()| id).unwrap()),
+        ("update", |sessions, id| sessions.update(&id, |data| data + 1).map(|()| id).unwrap()),
         ("modify", |sessions, id| sessions.modify(&id, |data| *data += 1).map(|()| id).unwrap()),
         ("touch", |sessions, id| sessions.touch(&id).map(|()| id).unwrap()),
         ("rotate", |sessions, id| sessions.rotate(&id).unwrap()),
@@ -91,7 +92,7 @@ fn a_maximal_age_of_its_own_is_moved_by_nothing_and_goes_along() {
                 continue;
             }
             match second % 4 {
-                0 => sessions.update(id, second).unwrap(),
+                0 => sessions.replace(id, second).unwrap(),
                 1 => sessions.modify(id, |data| *data += 1).unwrap(),
                 2 => sessions.touch(id).unwrap(),
                 _ => *id = sessions.rotate(id).unwrap(),

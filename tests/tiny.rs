@@ -141,7 +141,7 @@ fn times_and_sessions() {
     let reaper = Reaper::dedicated();
     let sessions = SessionManager::builder().reaper(reaper.clone()).build().unwrap();
     let id = sessions.create("anonymous".to_string()).unwrap();
-    sessions.update(&id, "Ada".to_string()).unwrap();
+    sessions.replace(&id, "Ada".to_string()).unwrap();
     let id = sessions.rotate(&id).unwrap();
     assert_eq!(sessions.remove(&id).unwrap(), "Ada");
     drop(sessions);

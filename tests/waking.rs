@@ -208,8 +208,8 @@ const DUE: &[Path] = &[
     path("get_with_by_ref", short, nothing, |cache, counts| {
         cache.get_with_by_ref(&1, || counts.goes());
     }),
-    path("get_with_timeout", short, nothing, |cache, counts| {
-        assert!(cache.get_with_timeout(1, HOUR, || counts.goes()).is_ok());
+    path("timeout, get_with", short, nothing, |cache, counts| {
+        assert!(cache.timeout(HOUR).get_with(1, || counts.goes()).is_ok());
     }),
     path("try_get_with", short, nothing, |cache, counts| {
         assert!(cache.try_get_with(1, || Ok::<_, ()>(counts.goes())).is_ok());
@@ -544,7 +544,7 @@ fn others() -> Vec<Run> {
     });
     session("a session's update", HOUR, |sessions, goes, stays| {
         let id = sessions.create(goes.value(0)).unwrap();
-        sessions.update(&id, stays.value(1)).unwrap();
+        sessions.replace(&id, stays.value(1)).unwrap();
     });
     session("a session's change", HOUR, |sessions, goes, stays| {
         let id = sessions.create(goes.value(0)).unwrap();

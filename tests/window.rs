@@ -323,7 +323,7 @@ fn write_without_a_pause(
     let mut alone = LeftAlone { ids: Vec::new(), written: Vec::new() };
     while !stop.load(Ordering::Relaxed) {
         for (step, (id, last)) in busy.iter_mut().enumerate() {
-            let (answer, written) = timed(|| sessions.update(id, unwatched()));
+            let (answer, written) = timed(|| sessions.replace(id, unwatched()));
             match answer {
                 Ok(()) => *last = written,
                 // Only if this thread was stopped for seconds; that session is replaced by another.
@@ -382,7 +382,7 @@ fn updated_at_three_seconds() {
     let (id, created) = create(&sessions, &drops, 0);
     sleep_until(created.before + 3 * SECOND);
     let second = Data { drops: Arc::clone(&drops), value: 1 };
-    let (answer, updated) = timed(|| sessions.update(&id, second));
+    let (answer, updated) = timed(|| sessions.replace(&id, second));
     // Nothing but this thread being stopped for two seconds excuses a refusal.
     assert!(answer.is_ok() || updated.after >= created.before + IDLE, "refused at 3 s");
     answer.expect("this machine stood still for two seconds: nothing can be said");

@@ -15,7 +15,7 @@ impl<K, V> CacheBuilder<K, V> {
     /// [`build`](Self::build), as values would be gone before they are old. (Some may be so all the same: where a
     /// [`ttl_jitter`](Self::ttl_jitter) shortens their time to live, or they have a shorter one of their own.)
     ///
-    /// A call of [`get_with`](crate::Cache::get_with) or its like, by value, by reference, with a timeout or async, that finds a value older than that is
+    /// A call of [`get_with`](crate::Cache::get_with) or its like, by value, by reference, with a [timeout](crate::Cache::timeout) or async, that finds a value older than that is
     /// the one that loads, with its own closure, and returns what it loaded. All others are served the old one until then, and wait for nothing. One
     /// call at a time does so for a key. A closure that fails, says that there is none, panics or is dropped, keeps the old value, which
     /// the caller gets if it gets one, and the next attempt comes after a tenth of this time. The entry's deadline remains what it was until the new value is there: none

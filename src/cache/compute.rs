@@ -33,7 +33,7 @@ use super::rounds::Rounds;
 use super::rule::created;
 use super::turn::{Beginning, Heard, Origin, Turn};
 use super::{Cache, Parts};
-use crate::computed::{CompResult, Entry, Op};
+use crate::entry::{CompResult, Entry, Op};
 use crate::flight::{Aim, Outcome};
 use crate::hash::HashBits;
 use crate::life::Life;
@@ -138,20 +138,20 @@ where
         Some(served(result, closure))
     }
 
-    /// A key's entry, unless it is out of date; else the closure makes its value anew.
+    /// A key's entry, unless it is out of date; else the closure makes its value anew. `None` if the alarm goes off before it is this call's turn.
     pub(crate) fn load_unless(
         &self,
         (key, life): (K, Life),
+        alarm: &Alarm,
         init: impl FnOnce() -> V,
         mut is_out_of_date: impl FnMut(&V) -> bool,
-    ) -> Entry<K, V> {
+    ) -> Option<Entry<K, V>> {
         // Before the turn, so that it is dropped after it if user code panics.
         let found;
-        let mut turn =
-            self.await_turn(key, &Alarm::NEVER).expect("an alarm that was never set does not go off");
+        let mut turn = self.await_turn(key, alarm)?;
         found = turn.view(Aim::Load);
         let is_good = turn.run(|| found.as_ref().is_some_and(|found| !is_out_of_date(found.value())));
-        match found {
+        Some(match found {
             Some(found) if is_good => {
                 drop(turn);
                 served(found, (init, is_out_of_date))
@@ -162,7 +162,7 @@ where
                 let mut plan = Plan::new(Op::Put(turn.run(init)));
                 served(turn.land_over(&mut plan, life), is_out_of_date)
             }
-        }
+        })
     }
 
     fn await_turn(&self, key: K, alarm: &Alarm) -> Option<Turn<'_, K, V, S>> {

@@ -9,7 +9,7 @@ use super::load::served;
 use super::load_async::STILL_THERE;
 use super::rounds::Rounds;
 use super::turn::{Beginning, Heard, Turn};
-use crate::computed::{CompResult, Entry, Op};
+use crate::entry::{CompResult, Entry, Op};
 use crate::flight::Aim;
 use crate::life::Life;
 use std::future::Future;

@@ -5,14 +5,12 @@
 use super::Cache;
 use super::refresh::Stale;
 use super::turn::{Beginning, Made, Origin};
-use crate::error::{LoadError, TimedOut};
 use crate::flight::{Failure, Outcome, Wants};
 use crate::sync::{Alarm, Arc};
 use crate::table::Pin;
 use equivalent::Equivalent;
 use std::any::TypeId;
 use std::hash::{BuildHasher, Hash};
-use std::time::Duration;
 
 /// Load what is missing.
 impl<K, V, S> Cache<K, V, S>
@@ -35,7 +33,7 @@ where
     ///
     /// A hit is lock-free. The closure runs outside every lock and may use the cache, other keys that are to be loaded
     /// included; two that wait for each other's keys wait for ever, and
-    /// [`get_with_timeout`](Self::get_with_timeout) is the way out. What is written or removed by
+    /// [`timeout`](Self::timeout) is the way out. What is written or removed by
     /// [`insert`](Self::insert), [`remove`](Self::remove), [`invalidate`](Self::invalidate) or
     /// [`invalidate_all`](Self::invalidate_all) while the closure runs, wins: what the closure makes is
     /// returned to those who waited for it by then, and is not stored. Who asks after that write gets what it wrote, or loads it anew: at
@@ -73,38 +71,6 @@ where
         match self.hit(key) {
             Ok(value) => served(value, init),
             Err(stale) => self.load_value(key.to_owned(), stale, init),
-        }
-    }
-
-    /// As [`get_with`](Self::get_with), but waits at most so long for another one's closure. (Its own may take what time it
-    /// takes.)
-    ///
-    /// # Errors
-    ///
-    /// [`TimedOut`] if another call for the same key was not done by then.
-    ///
-    /// # Panics
-    ///
-    /// As [`get_with`](Self::get_with).
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// let cache = tidewheel::Cache::new(100);
-    /// assert_eq!(cache.get_with_timeout("k", Duration::from_secs(1), || 7), Ok(7));
-    /// ```
-    pub fn get_with_timeout(
-        &self,
-        key: K,
-        timeout: Duration,
-        init: impl FnOnce() -> V,
-    ) -> Result<V, TimedOut> {
-        let stale = match self.hit(&key) {
-            Ok(value) => return Ok(served(value, (key, init))),
-            Err(stale) => stale,
-        };
-        match self.load((key, stale), wants_value(), &Alarm::after(timeout), || Made::value(init())) {
-            Some((outcome, _)) => Ok(value(outcome)),
-            None => Err(TimedOut { timeout }),
         }
     }
 
@@ -164,42 +130,6 @@ where
         }
     }
 
-    /// As [`try_get_with`](Self::try_get_with), but waits at most so long for another one's closure.
-    ///
-    /// # Errors
-    ///
-    /// [`LoadError::Failed`] with the closure's error; [`LoadError::TimedOut`] if another call for the same key was not
-    /// done by then.
-    ///
-    /// # Panics
-    ///
-    /// As [`get_with`](Self::get_with).
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// let cache = tidewheel::Cache::new(100);
-    /// let loaded = cache.try_get_with_timeout("k", Duration::from_secs(1), || "7".parse::<u32>());
-    /// assert_eq!(loaded.unwrap(), 7);
-    /// ```
-    pub fn try_get_with_timeout<E>(
-        &self,
-        key: K,
-        timeout: Duration,
-        init: impl FnOnce() -> Result<V, E>,
-    ) -> Result<V, LoadError<E>>
-    where
-        E: Send + Sync + 'static,
-    {
-        let stale = match self.hit(&key) {
-            Ok(value) => return Ok(served(value, (key, init))),
-            Err(stale) => stale,
-        };
-        match self.load((key, stale), wants_result::<E>(), &Alarm::after(timeout), || fallible(init())) {
-            Some((outcome, _)) => result(outcome).map_err(LoadError::Failed),
-            None => Err(LoadError::TimedOut(TimedOut { timeout })),
-        }
-    }
-
     /// A clone of a key's value; if there is none, the closure makes it, or says that there is none.
     ///
     /// As [`get_with`](Self::get_with) otherwise. That there is none is not stored: all who waited for it are told so, and who
@@ -244,37 +174,6 @@ where
         }
     }
 
-    /// As [`optionally_get_with`](Self::optionally_get_with), but waits at most so long for another one's closure.
-    ///
-    /// # Errors
-    ///
-    /// [`TimedOut`] if another call for the same key was not done by then.
-    ///
-    /// # Panics
-    ///
-    /// As [`get_with`](Self::get_with).
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// let cache = tidewheel::Cache::new(100);
-    /// assert_eq!(cache.optionally_get_with_timeout("k", Duration::from_secs(1), || Some(7)), Ok(Some(7)));
-    /// ```
-    pub fn optionally_get_with_timeout(
-        &self,
-        key: K,
-        timeout: Duration,
-        init: impl FnOnce() -> Option<V>,
-    ) -> Result<Option<V>, TimedOut> {
-        let stale = match self.hit(&key) {
-            Ok(value) => return Ok(Some(served(value, (key, init)))),
-            Err(stale) => stale,
-        };
-        match self.load((key, stale), wants_option(), &Alarm::after(timeout), || optional(init())) {
-            Some((outcome, _)) => Ok(option(outcome)),
-            None => Err(TimedOut { timeout }),
-        }
-    }
-
     #[cold]
     pub(crate) fn load_value(&self, key: K, stale: Option<Stale<V>>, init: impl FnOnce() -> V) -> V {
         let outcome = self.load((key, stale), wants_value(), &Alarm::NEVER, || Made::value(init()));
@@ -307,25 +206,26 @@ where
     }
 
     /// What an entry's call comes to, and whether that is what this call made, and stored. What it made while another value was
-    /// written is left for that one: so all who ask in this way share what is stored.
+    /// written is left for that one: so all who ask in this way share what is stored. `None` if the alarm goes off first.
     pub(crate) fn load_entry<Q>(
         &self,
         (lent, owned): (&Q, impl Fn() -> K),
         wants: Wants,
+        alarm: &Alarm,
         init: impl FnOnce() -> Made<V>,
-    ) -> (Outcome<V>, bool)
+    ) -> Option<(Outcome<V>, bool)>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let mut init = Some(init);
         let loaded = loop {
             let run = || init.take().expect("who has run it does not ask again")();
-            let (outcome, origin) = self.load((owned(), None), wants, &Alarm::NEVER, run).expect(NO_ALARM);
+            let (outcome, origin) = self.load((owned(), None), wants, alarm, run)?;
             if let Some(done) = self.shared(lent, outcome, origin) {
                 break done;
             }
         };
-        served(loaded, init)
+        Some(served(loaded, init))
     }
 
     /// What an entry's call makes of what it came to. `None`: it is to ask again, as it was told what was not stored.

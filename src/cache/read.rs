@@ -1,7 +1,7 @@
 //! Reads: no lock, no reference count. A read restarts nothing but a time to idle.
 
 use super::Cache;
-use crate::entry::remaining;
+use super::guard::remaining;
 use crate::hash::HashBits;
 use crate::shard::{Lookup, OnUse};
 use crate::table::{Brief, Look, Node, Pin, Route, same_as};

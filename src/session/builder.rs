@@ -89,7 +89,7 @@ impl<D: Send + Sync + 'static> SessionManagerBuilder<D> {
     /// # Complexity
     ///
     /// Reads cost nothing more. A call that gives a session an owner, or takes it from him, takes the lock of a part of an index, for a moment; one that
-    /// leaves it with its owner takes none but for `update` and rotations. With numbers for owners a session takes
+    /// leaves it with its owner takes none but for `replace` and rotations. With numbers for owners a session takes
     /// some 330 bytes more where each owner has one, and 100 where each has twenty.
     ///
     /// # Concurrency
@@ -157,7 +157,7 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManagerBuilder<D, O> {
     ///
     /// | | restarts the idle time |
     /// |---|---|
-    /// | `create`, `update`, `modify`, `touch`, `rotate`, `rotate_with`, `set_idle`, `get_and_touch`, `read_and_touch` | always |
+    /// | `create`, `replace`, `update`, `modify`, `touch`, `rotate`, `rotate_with`, `set_idle`, `get_and_touch`, `read_and_touch` | always |
     /// | `get`, `read` | with `reads_count` |
     /// | `set_max_age`, `remaining`, `iter`, `retain`, `sessions_of`, `end_others`, `len`, `snapshot` | never |
     ///
@@ -291,7 +291,7 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManagerBuilder<D, O> {
     }
 
     /// How long a session may be silent: from this long after its last successful
-    /// [`create`](SessionManager::create), [`update`](SessionManager::update),
+    /// [`create`](SessionManager::create), [`replace`](SessionManager::replace), [`update`](SessionManager::update),
     /// [`modify`](SessionManager::modify), [`touch`](SessionManager::touch),
     /// [`rotate`](SessionManager::rotate) or [`rotate_with`](SessionManager::rotate_with), it is refused. The default is 5 seconds.
     ///

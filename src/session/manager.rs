@@ -32,15 +32,19 @@ use crate::sync::Arc;
 ///
 /// # What is promised
 ///
-/// **Silence** counts from the last successful [`create`](Self::create), [`update`](Self::update),
+/// **Silence** counts from the last successful [`create`](Self::create), [`replace`](Self::replace), [`update`](Self::update),
 /// [`modify`](Self::modify), [`touch`](Self::touch), [`rotate`](Self::rotate) or [`rotate_with`](Self::rotate_with).
 /// [`get`](Self::get) and [`read`](Self::read) do not break it, but where [reads count](SessionManagerBuilder::reads_count). A session is readable until its idle
 /// time is over, refused from then on (10 ms at most late), and out of memory, its data dropped, at
 /// most 2 seconds later, with no call from anyone.
 ///
-/// **A success is never undone.** An `update`, `modify` or `touch` that returned `Ok` cannot lose to
+/// **A success is never undone.** A `replace`, `update`, `modify` or `touch` that returned `Ok` cannot lose to
 /// the reaper; one that came too late says [`NotFound`](SessionError::NotFound). A session that has
 /// expired or was removed never comes back.
+///
+/// **Names mean what they mean in a [`Cache`](crate::Cache).** Each of these calls restarts the idle time, and answers whether the session lives: [`replace`](Self::replace)
+/// brings the new data, [`update`](Self::update) computes it from the old, [`modify`](Self::modify) changes a copy in place, and [`touch`](Self::touch) leaves the data
+/// alone. What other session stores call `update(id, data)` is `replace`.
 ///
 /// **A log-in is a [`rotate_with`](Self::rotate_with)**: the session gets its user and a new id in one step, so that an id
 /// that somebody planted or saw before never has the user's data.
@@ -209,26 +213,26 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
         self.cache.read(id, |stored| look(&stored.data)).ok_or(SessionError::NotFound)
     }
 
-    /// Overwrites a session's data and restarts its idle time.
+    /// Stores other data for a session and restarts its idle time.
     ///
-    /// Of two that happen at once the later wins; what depends on the old data belongs into
+    /// Of two that happen at once the later wins; what depends on the old data belongs into [`update`](Self::update) or
     /// [`modify`](Self::modify).
     ///
     /// # Errors
     ///
     /// [`NotFound`](SessionError::NotFound) when there is no such session (any more). `data` is
-    /// dropped then: a late update does not bring a session back. [`OwnerFull`](SessionError::OwnerFull) when the data belongs to another owner
+    /// dropped then: a late call does not bring a session back. [`OwnerFull`](SessionError::OwnerFull) when the data belongs to another owner
     /// than before, who has as many sessions as he may.
     ///
     /// ```
     /// # use tidewheel::SessionManager;
     /// let sessions = SessionManager::new();
     /// let id = sessions.create("old")?;
-    /// sessions.update(&id, "new")?;
+    /// sessions.replace(&id, "new")?;
     /// assert_eq!(sessions.get(&id)?, "new");
     /// # Ok::<(), tidewheel::SessionError>(())
     /// ```
-    pub fn update(&self, id: &SessionId, data: D) -> Result<(), SessionError> {
+    pub fn replace(&self, id: &SessionId, data: D) -> Result<(), SessionError> {
         let mut claims = Claims::none(self);
         let whose = match &self.shared.owners {
             None => None,
@@ -242,6 +246,53 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
             }
         };
         self.cache.replace(id, Stored { data, whose }).map_err(|_| SessionError::NotFound)
+    }
+
+    /// Computes a session's new data from the old, stores it in one step, and restarts the idle time.
+    ///
+    /// When somebody else changed the session while `compute` ran, it runs again, on what they left: nobody's change is lost, and what else
+    /// `compute` does must be harmless when repeated. No lock is held while it runs, so it may call the manager. If it panics, the session stays as it
+    /// was. For an answer from the closure, and for a change in place of a copy, there is [`modify`](Self::modify).
+    ///
+    /// The session keeps its id. What makes it worth more than before (a log-in, a change of rights) belongs into
+    /// [`rotate_with`](Self::rotate_with).
+    ///
+    /// # Panics
+    ///
+    /// If `compute` does, or if it itself writes the same session, each time that it runs: that would never end.
+    ///
+    /// # Errors
+    ///
+    /// As [`modify`](Self::modify).
+    ///
+    /// ```
+    /// # use tidewheel::SessionManager;
+    /// let sessions = SessionManager::new();
+    /// let id = sessions.create(41)?;
+    /// sessions.update(&id, |clicks| clicks + 1)?;
+    /// assert_eq!(sessions.get(&id)?, 42);
+    /// # Ok::<(), tidewheel::SessionError>(())
+    /// ```
+    pub fn update(&self, id: &SessionId, mut compute: impl FnMut(&D) -> D) -> Result<(), SessionError> {
+        self.change(id, |old| (compute(old), ()))
+    }
+
+    /// Stores what a closure makes of a session's data, and returns what it says beside that.
+    fn change<R>(&self, id: &SessionId, mut compute: impl FnMut(&D) -> (D, R)) -> Result<R, SessionError> {
+        let (mut claims, mut denied) = (Claims::none(self), None);
+        let changed = self.cache.try_update_with(id, |old| {
+            let (data, result) = compute(&old.data);
+            let before = old.whose.as_ref();
+            let step = Step { from: *id, to: *id, before, is_compared: true, arrival: Arrival::New };
+            let whose = claims.renew(&step, &data).map_err(|no| denied = Some(no)).ok()?;
+            Some((Stored { data, whose }, result))
+        });
+        changed.ok_or_else(|| self.refusal(id, denied))
+    }
+
+    /// Why a change was not made: for this reason, or because there is no such session.
+    fn refusal(&self, id: &SessionId, denied: Option<Denied>) -> SessionError {
+        denied.map_or(SessionError::NotFound, |denied| self.denied(id, denied))
     }
 
     /// Restarts a session's idle time and leaves its data alone.
@@ -286,7 +337,7 @@ impl<D: Clone + Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
     /// A copy of a session's data. Does not restart the idle time, but where [reads count](SessionManagerBuilder::reads_count).
     ///
     /// It is a copy: changing it does not change the session. That is what
-    /// [`update`](Self::update) and [`modify`](Self::modify) are for.
+    /// [`replace`](Self::replace), [`update`](Self::update) and [`modify`](Self::modify) are for.
     ///
     /// # Errors
     ///
@@ -341,16 +392,11 @@ impl<D: Clone + Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
     /// # Ok::<(), tidewheel::SessionError>(())
     /// ```
     pub fn modify<R>(&self, id: &SessionId, mut change: impl FnMut(&mut D) -> R) -> Result<R, SessionError> {
-        let (mut claims, mut denied) = (Claims::none(self), None);
-        let changed = self.cache.try_update_with(id, |old| {
-            let mut data = old.data.clone();
+        self.change(id, |old| {
+            let mut data = old.clone();
             let result = change(&mut data);
-            let before = old.whose.as_ref();
-            let step = Step { from: *id, to: *id, before, is_compared: true, arrival: Arrival::New };
-            let whose = claims.renew(&step, &data).map_err(|no| denied = Some(no)).ok()?;
-            Some((Stored { data, whose }, result))
-        });
-        changed.ok_or_else(|| self.refusal(id, denied))
+            (data, result)
+        })
     }
 
     /// Ends a session (a log-out) and returns its data. The id is worthless from then on.
@@ -484,11 +530,6 @@ impl<D: Clone + Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
             seat.keep();
         }
         Ok((new, result))
-    }
-
-    /// Why a change was not made: for this reason, or because there is no such session.
-    fn refusal(&self, id: &SessionId, denied: Option<Denied>) -> SessionError {
-        denied.map_or(SessionError::NotFound, |denied| self.denied(id, denied))
     }
 }
 

@@ -8,7 +8,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-use tidewheel::{Cache, CompResult, Entry, Expiry, ManualClock, Op, Reaper, RemovalCause, TimedOut};
+use tidewheel::{
+    Cache, CompResult, Entry, Expiry, Life, LoadError, ManualClock, Op, Reaper, RemovalCause, TimedOut,
+};
 
 type Numbers = Cache<u32, u64>;
 
@@ -742,7 +744,7 @@ fn who_waits_too_long_for_a_turn_is_told_so() {
                     cache.entry(mine).and_upsert_with(|_| {
                         meeting.wait();
                         let began = Instant::now();
-                        let result = cache.entry(other).and_upsert_with_timeout(timeout, |_| 5);
+                        let result = cache.entry(other).timeout(timeout).and_upsert_with(|_| 5);
                         assert!(result.is_ok() || began.elapsed() >= timeout);
                         outcome = Some(result.map(Entry::into_value));
                         meeting.wait();
@@ -759,15 +761,50 @@ fn who_waits_too_long_for_a_turn_is_told_so() {
     }
     assert_eq!((cache.get(&1), cache.get(&2)), (Some(7), Some(7)));
     let late = |cache: &Numbers| {
-        assert!(cache.entry(1).and_compute_with_timeout(timeout, |_| Op::Put(1)).is_err());
-        assert!(cache.entry(1).and_try_compute_with_timeout(timeout, |_| Ok::<_, ()>(Op::Put(1))).is_err());
+        assert!(cache.entry(1).timeout(timeout).and_compute_with(|_| Op::Put(1)).is_err());
+        assert!(cache.entry(1).timeout(timeout).and_try_compute_with(|_| Ok::<_, ()>(Op::Put(1))).is_err());
     };
     cache.entry(1).and_upsert_with(|_| {
         thread::scope(|scope| scope.spawn(|| late(&cache)).join().unwrap());
         8
     });
     assert_eq!(cache.get(&1), Some(8));
-    assert!(cache.entry(1).and_compute_with_timeout(timeout, |_| Op::Nop).is_ok());
+    assert!(cache.entry(1).timeout(timeout).and_compute_with(|_| Op::Nop).is_ok());
+    cache.validate();
+}
+
+#[test]
+fn who_waits_too_long_for_a_value_is_told_so() {
+    let cache = Numbers::new(10);
+    let timeout = Duration::from_millis(20);
+    let of_other = || -> u64 { unreachable!("it is not its turn") };
+    let late = || {
+        let entry = || cache.entry(1).timeout(timeout);
+        let began = Instant::now();
+        assert!(matches!(entry().or_insert(1), Err(TimedOut { timeout: told, .. }) if told == timeout));
+        assert!(entry().or_default().is_err());
+        assert!(entry().with_life(Life::Keep).or_insert_with(of_other).is_err());
+        assert!(entry().or_insert_with_if(of_other, |_| true).is_err());
+        assert!(entry().or_optionally_insert_with(|| Some(of_other())).is_err());
+        let loaded: Result<_, LoadError<()>> = entry().or_try_insert_with(|| Ok(of_other()));
+        assert!(matches!(loaded, Err(LoadError::TimedOut(told)) if told.timeout == timeout));
+        assert!(cache.entry_by_ref(&1).timeout(timeout).or_insert_with(of_other).is_err());
+        assert!(began.elapsed() >= 7 * timeout);
+    };
+    let loaded = cache.entry(1).or_insert_with(|| {
+        thread::scope(|scope| scope.spawn(late).join().unwrap());
+        7
+    });
+    assert!(loaded.is_fresh());
+    // Who has nobody to wait for is not told so, however short the time.
+    let entry = |key| cache.entry(key).timeout(Duration::ZERO);
+    assert_eq!(entry(1).or_insert_with(of_other).map(Entry::into_value), Ok(7));
+    assert_eq!(entry(2).or_insert(8).map(Entry::into_value), Ok(8));
+    assert_eq!(entry(3).or_insert_with(|| 9).map(Entry::into_value), Ok(9));
+    assert_eq!(entry(3).or_insert_with_if(|| 10, |old| *old < 10).map(Entry::into_value), Ok(10));
+    assert_eq!(entry(4).or_optionally_insert_with(|| None), Ok(None));
+    let failed = entry(4).or_try_insert_with(|| Err("none"));
+    assert!(matches!(failed, Err(LoadError::Failed(error)) if *error == "none"));
     cache.validate();
 }
 

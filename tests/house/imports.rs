@@ -9,7 +9,7 @@ const FLOORS: [&[&str]; 5] = [
     &["process", "sync", "time", "trace", "hash", "error", "stats", "rows", "column", "roster"],
     &["wheel", "policy", "flight", "reaper", "table"],
     &["shard"],
-    &["cache", "builder", "entry", "computed", "select", "expiry", "life", "listener", "iter", "snapshot"],
+    &["cache", "builder", "entry", "expiry", "life", "listener", "iter", "snapshot"],
     &["session"],
 ];
 

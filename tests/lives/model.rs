@@ -453,11 +453,11 @@ impl Pair {
                 assert_eq!(cache.modify(&key, |there| std::mem::replace(there, value)), old);
             }
             Write::Upsert => done(entry.and_upsert_with(|_| value)),
-            Write::UpsertTimeout => done(entry.and_upsert_with_timeout(SOON, |_| value).unwrap()),
+            Write::UpsertTimeout => done(entry.timeout(SOON).and_upsert_with(|_| value).unwrap()),
             Write::UpsertAsync => done(block_on(entry.and_upsert_with_async(async |_| value))),
             Write::Compute => done(by_ref().and_compute_with(|_| Deed::Put(value))),
             Write::ComputeTimeout => {
-                done(entry.and_compute_with_timeout(SOON, |_| Deed::Put(value)).unwrap());
+                done(entry.timeout(SOON).and_compute_with(|_| Deed::Put(value)).unwrap());
             }
             Write::ComputeAsync => done(block_on(entry.and_compute_with_async(async |_| Deed::Put(value)))),
             Write::TryCompute => done(entry.and_try_compute_with(|_| Ok::<_, ()>(Deed::Put(value)))),

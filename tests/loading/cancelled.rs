@@ -23,9 +23,9 @@ fn small() -> Numbers {
 
 /// Nobody loads this key, nor waits for it: whoever asks, loads.
 fn is_free(cache: &Numbers, key: u64) {
-    assert!(cache.get_with_timeout(key, Duration::ZERO, || 60).is_ok());
+    assert!(cache.timeout(Duration::ZERO).get_with(key, || 60).is_ok());
     cache.invalidate(&key);
-    assert_eq!(cache.get_with_timeout(key, Duration::ZERO, || 61), Ok(61));
+    assert_eq!(cache.timeout(Duration::ZERO).get_with(key, || 61), Ok(61));
     assert_eq!(block_on(cache.get_with_async(key, async { unreachable!("it is there") })), 61);
     cache.validate();
 }
@@ -117,7 +117,7 @@ impl Drop for Noisy {
             Deed::Insert => self.cache.insert(1, 30),
             Deed::Remove => drop(self.cache.remove(&1)),
             Deed::Load => {
-                let loaded = self.cache.get_with_timeout(1, Duration::ZERO, || 31);
+                let loaded = self.cache.timeout(Duration::ZERO).get_with(1, || 31);
                 *self.has_loaded.lock().unwrap() = Some(loaded.is_ok());
             }
         }
@@ -381,7 +381,7 @@ impl Play {
             _ => {
                 let stage = &self.stage;
                 let asked = stage.loaders[key as usize].ask();
-                let loaded = self.cache.get_with_timeout(key, Duration::ZERO, || {
+                let loaded = self.cache.timeout(Duration::ZERO).get_with(key, || {
                     let _loading = Loading::new(stage, key, asked);
                     stage.next()
                 });

@@ -526,5 +526,5 @@ fn a_waker_that_panics_takes_no_turn_along() {
         drop(first);
         assert_eq!(second.as_mut().poll(&mut context), Poll::Ready(2));
     }
-    assert_eq!(cache.get_with_timeout(1, Duration::ZERO, || 3), Ok(2));
+    assert_eq!(cache.timeout(Duration::ZERO).get_with(1, || 3), Ok(2));
 }

@@ -228,7 +228,7 @@ fn the_destructor_of_a_loader_may_ask_for_the_key() {
 
     impl Drop for Asks {
         fn drop(&mut self) {
-            assert_eq!(self.0.get_with_timeout(1, SECOND, || 5), Ok(5));
+            assert_eq!(self.0.timeout(SECOND).get_with(1, || 5), Ok(5));
         }
     }
 

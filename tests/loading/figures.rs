@@ -66,11 +66,11 @@ type Form = fn(&Numbers, &dyn Fn() -> u32);
 const FORMS: [(&str, Form); 12] = [
     ("get_with", |cache, load| done(cache.get_with(1, load))),
     ("get_with_by_ref", |cache, load| done(cache.get_with_by_ref(&1, load))),
-    ("get_with_timeout", |cache, load| done(cache.get_with_timeout(1, LONG, load))),
+    ("timeout, get_with", |cache, load| done(cache.timeout(LONG).get_with(1, load))),
     ("get_with_ttl", |cache, load| done(cache.get_with_ttl(1, || (load(), LONG)))),
     ("try_get_with", |cache, load| done(cache.try_get_with(1, || Ok::<_, ()>(load())))),
-    ("try_get_with_timeout", |cache, load| {
-        done(cache.try_get_with_timeout(1, LONG, || Ok::<_, ()>(load())));
+    ("timeout, try_get_with", |cache, load| {
+        done(cache.timeout(LONG).try_get_with(1, || Ok::<_, ()>(load())));
     }),
     ("optionally_get_with", |cache, load| done(cache.optionally_get_with(1, || Some(load())))),
     ("or_insert_with", |cache, load| done(cache.entry(1).or_insert_with(load))),
@@ -291,7 +291,7 @@ fn who_waits_and_is_told_has_joined_and_who_gives_up_has_not() {
     let waiters: Vec<_> = (0..3).map(waiter).collect();
     let gives_up = waiter(3);
     drop(gives_up);
-    assert!(cache.get_with_timeout(1, Duration::from_millis(1), || unreachable!("it waits")).is_err());
+    assert!(cache.timeout(Duration::from_millis(1)).get_with(1, || unreachable!("it waits")).is_err());
     let many = cache.clone();
     let many = Running::begun(async move { many.get_many_with_async([1, 2], |_| async { [(2, 2)] }).await });
     assert_eq!(ends(&cache), Ends { success: 1, ..NONE }, "that of key 2");

@@ -411,7 +411,7 @@ fn a_loader_may_load_other_keys_and_not_its_own() {
         cache.invalidate(&1);
         under_way(&cache)
     };
-    assert!(cache.get_with_timeout(1, Duration::from_millis(1), || 8).is_err());
+    assert!(cache.timeout(Duration::from_millis(1)).get_with(1, || 8).is_err());
     go_on.send(7).unwrap();
     assert_eq!(load.step(), Poll::Ready(7));
 }
@@ -439,7 +439,7 @@ fn a_load_may_be_polled_by_one_thread_after_the_other() {
         match thread::scope(|scope| scope.spawn(|| load.step()).join().unwrap()) {
             Poll::Ready(threads) => break threads,
             // Where it was polled before, it is not running now.
-            Poll::Pending => assert!(cache.get_with_timeout(1, Duration::ZERO, || 8).is_err()),
+            Poll::Pending => assert!(cache.timeout(Duration::ZERO).get_with(1, || 8).is_err()),
         }
     };
     assert_eq!(threads, 6);

@@ -316,7 +316,7 @@ mod futures {
                     assert_eq!(other.finish(), [Some(30), Some(10)]);
                 }
                 cache.validate();
-                assert_eq!(cache.get_with_timeout(2, Duration::ZERO, || 20), Ok(20));
+                assert_eq!(cache.timeout(Duration::ZERO).get_with(2, || 20), Ok(20));
             }
         }
     }
@@ -362,7 +362,7 @@ mod futures {
         };
         let call = catch_unwind(AssertUnwindSafe(|| block_on(cache.get_many_with_async([1, 2], nested))));
         assert!(call.is_err(), "it would wait for itself");
-        assert_eq!(cache.get_with_timeout(2, Duration::ZERO, || 20), Ok(20));
+        assert_eq!(cache.timeout(Duration::ZERO).get_with(2, || 20), Ok(20));
         cache.validate();
     }
 }

@@ -36,7 +36,7 @@ fn waiting(cache: &Numbers, value: u32, runs: &Arc<AtomicU32>) -> Running<u32> {
 
 /// Loads at once, or says that it would have to wait.
 fn at_once(cache: &Numbers, value: u32) -> u32 {
-    cache.get_with_timeout(1, Duration::ZERO, || value).expect("it waits for a loader that hangs")
+    cache.timeout(Duration::ZERO).get_with(1, || value).expect("it waits for a loader that hangs")
 }
 
 /// A write or a removal, after which there is no entry.
@@ -78,7 +78,7 @@ fn a_loader_that_hangs_does_not_take_its_key_along() {
         for (name, overtake) in OVERTAKES {
             let cache = Numbers::new(10);
             let hung = load(cache.clone());
-            assert!(cache.get_with_timeout(1, Duration::ZERO, || 2).is_err(), "it is being loaded");
+            assert!(cache.timeout(Duration::ZERO).get_with(1, || 2).is_err(), "it is being loaded");
             overtake(&cache);
             assert_eq!((at_once(&cache, 2), cache.get(&1)), (2, Some(2)), "{name}");
             assert_eq!(cache.entry(1).and_upsert_with(|old| old.unwrap().into_value() + 1).into_value(), 3);
@@ -224,7 +224,7 @@ fn computations_still_take_turns() {
     });
     cache.invalidate(&1);
     let other =
-        cache.entry(1).and_upsert_with_timeout(Duration::ZERO, |_| unreachable!("it is not its turn"));
+        cache.entry(1).timeout(Duration::ZERO).and_upsert_with(|_| unreachable!("it is not its turn"));
     assert!(other.is_err());
     cache.insert(1, 20);
     end.send(()).unwrap();
@@ -298,7 +298,7 @@ fn a_reload_in_the_background_is_never_waited_for() {
             assert_eq!(at_once(&cache, 2), 2);
         } else {
             let count = |old: Option<tidewheel::Entry<u32, u32>>| old.unwrap().into_value() + 1;
-            let counted = cache.entry(1).and_upsert_with_timeout(Duration::ZERO, count);
+            let counted = cache.entry(1).timeout(Duration::ZERO).and_upsert_with(count);
             assert_eq!(counted.expect("it waits for a job").into_value(), 2);
         }
         end.send(3).unwrap();

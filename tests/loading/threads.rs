@@ -228,16 +228,16 @@ fn who_waits_too_long_is_told_so() {
     let cache = Numbers::new(10);
     let load = under_way(&cache);
     let timeout = Duration::from_millis(20);
-    let error = cache.get_with_timeout(1, timeout, || 8).unwrap_err();
+    let error = cache.timeout(timeout).get_with(1, || 8).unwrap_err();
     assert_eq!(error.timeout, timeout);
     assert_eq!(error.to_string(), "another call for the same key was not done after 20ms");
-    assert!(cache.optionally_get_with_timeout(1, timeout, || Some(8)).is_err());
-    let failed: Result<_, LoadError<u8>> = cache.try_get_with_timeout(1, timeout, || Ok(8));
+    assert!(cache.timeout(timeout).optionally_get_with(1, || Some(8)).is_err());
+    let failed: Result<_, LoadError<u8>> = cache.timeout(timeout).try_get_with(1, || Ok(8));
     assert!(matches!(failed, Err(LoadError::TimedOut(TimedOut { .. }))));
     cache.validate();
     load.go_on.send(7).unwrap();
     assert_eq!(load.thread.join().unwrap(), 7);
-    assert_eq!(cache.get_with_timeout(1, timeout, || 8), Ok(7));
+    assert_eq!(cache.timeout(timeout).get_with(1, || 8), Ok(7));
 }
 
 /// Keys of which all have the same hash.
@@ -322,8 +322,8 @@ fn who_leaves_takes_all_of_it_along() {
         let keys = Arc::strong_count(&key.0);
         for _ in 0..10 {
             let timeout = Duration::from_millis(1);
-            assert!(cache.get_with_timeout(key.clone(), timeout, || 8).is_err());
-            assert!(cache.entry(key.clone()).and_upsert_with_timeout(timeout, |_| 8).is_err());
+            assert!(cache.timeout(timeout).get_with(key.clone(), || 8).is_err());
+            assert!(cache.entry(key.clone()).timeout(timeout).and_upsert_with(|_| 8).is_err());
             #[cfg(feature = "async")]
             for _ in 0..2 {
                 drop(crate::bare::Running::begun({

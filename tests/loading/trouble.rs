@@ -117,7 +117,7 @@ fn make_trouble(place: Place, deed: Deed, after: u64, write: fn(&Arc<Plot>, &Tro
     let fired = plot.fired();
     plot.disarm();
     cache.validate();
-    let next = cache.get_with_timeout(plot.key(1), Duration::ZERO, || plot.value(1));
+    let next = cache.timeout(Duration::ZERO).get_with(plot.key(1), || plot.value(1));
     assert!(next.is_ok(), "{place:?}, {deed:?} after {after}: somebody still loads");
     drop(next);
     cache.validate();

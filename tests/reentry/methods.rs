@@ -119,8 +119,14 @@ pub(crate) const METHODS: &[Method] = &[
     in_turn("entry, and_try_compute_with", |c, _, k| {
         done(c.entry(key(k)).and_try_compute_with(|_| Err(())));
     }),
-    in_turn("entry, and_compute_with_timeout", |c, _, k| {
-        done(c.entry(key(k)).and_compute_with_timeout(LONG, |_| Op::Nop));
+    in_turn("entry, timeout, or_insert_with", |c, _, k| {
+        done(c.entry(key(k)).timeout(LONG).or_insert_with(|| value(k)));
+    }),
+    in_turn("entry, timeout, or_insert_with_if", |c, _, k| {
+        done(c.entry(key(k)).timeout(LONG).or_insert_with_if(|| value(k), |_| true));
+    }),
+    in_turn("entry, timeout, and_compute_with", |c, _, k| {
+        done(c.entry(key(k)).timeout(LONG).and_compute_with(|_| Op::Nop));
     }),
     #[cfg(feature = "async")]
     in_turn("entry, or_insert_with_async", |c, _, k| {
@@ -132,11 +138,11 @@ pub(crate) const METHODS: &[Method] = &[
     }),
     in_turn("get_with", |c, _, k| done(c.get_with(key(k), || value(k)))),
     in_turn("get_with_by_ref", |c, _, k| done(c.get_with_by_ref(&Id(k), || value(k)))),
-    in_turn("get_with_timeout", |c, _, k| done(c.get_with_timeout(key(k), LONG, || value(k)))),
+    in_turn("timeout, get_with", |c, _, k| done(c.timeout(LONG).get_with(key(k), || value(k)))),
     in_turn("try_get_with", |c, _, k| done(c.try_get_with(key(k), || Ok::<_, ()>(value(k))))),
     in_turn("try_get_with, in vain", |c, _, k| done(c.try_get_with(key(k), || Err(())))),
     in_turn("try_get_with_by_ref", |c, _, k| done(c.try_get_with_by_ref(&Id(k), || Err(())))),
-    in_turn("try_get_with_timeout", |c, _, k| done(c.try_get_with_timeout(key(k), LONG, || Err(())))),
+    in_turn("timeout, try_get_with", |c, _, k| done(c.timeout(LONG).try_get_with(key(k), || Err(())))),
     in_turn("optionally_get_with", |c, _, k| done(c.optionally_get_with(key(k), || Some(value(k))))),
     in_turn("optionally_get_with, none", |c, _, k| done(c.optionally_get_with(key(k), || None))),
     in_turn("optionally_get_with_by_ref", |c, _, k| done(c.optionally_get_with_by_ref(&Id(k), || None))),
@@ -166,8 +172,8 @@ pub(crate) const METHODS: &[Method] = &[
     in_turn("optionally_get_with_ttl", |c, _, k| {
         done(c.optionally_get_with_ttl(key(k), || Some((value(k), LONG))));
     }),
-    in_turn("optionally_get_with_timeout", |c, _, k| {
-        done(c.optionally_get_with_timeout(key(k), LONG, || None));
+    in_turn("timeout, optionally_get_with", |c, _, k| {
+        done(c.timeout(LONG).optionally_get_with(key(k), || None));
     }),
     #[cfg(feature = "async")]
     in_turn("get_with_async", |c, _, k| done(on(c.get_with_async(key(k), async { value(k) })))),

@@ -74,7 +74,7 @@ pub(crate) const PLACES: &[Place] = &[
     }),
     turn(plain("get_with", Code::Closure, |w| done(w.cache.get_with(key(1), load)))),
     turn(plain("get_with_by_ref", Code::Closure, |w| done(w.cache.get_with_by_ref(&Id(1), load)))),
-    turn(plain("get_with_timeout", Code::Closure, |w| done(w.cache.get_with_timeout(key(1), LONG, load)))),
+    turn(plain("timeout, get_with", Code::Closure, |w| done(w.cache.timeout(LONG).get_with(key(1), load)))),
     turn(plain("try_get_with", Code::Closure, |w| {
         done(w.cache.try_get_with(key(1), || Ok::<_, ()>(load())));
     })),
@@ -84,8 +84,8 @@ pub(crate) const PLACES: &[Place] = &[
             Err(())
         }));
     })),
-    turn(plain("try_get_with_timeout", Code::Closure, |w| {
-        done(w.cache.try_get_with_timeout(key(1), LONG, || Ok::<_, ()>(load())));
+    turn(plain("timeout, try_get_with", Code::Closure, |w| {
+        done(w.cache.timeout(LONG).try_get_with(key(1), || Ok::<_, ()>(load())));
     })),
     turn(plain("optionally_get_with", Code::Closure, |w| {
         done(w.cache.optionally_get_with(key(1), || Some(load())));
@@ -96,8 +96,8 @@ pub(crate) const PLACES: &[Place] = &[
             None
         }));
     })),
-    turn(plain("optionally_get_with_timeout", Code::Closure, |w| {
-        done(w.cache.optionally_get_with_timeout(key(1), LONG, || Some(load())));
+    turn(plain("timeout, optionally_get_with", Code::Closure, |w| {
+        done(w.cache.timeout(LONG).optionally_get_with(key(1), || Some(load())));
     })),
     turn(plain("get_with, over what has expired", Code::Closure, |w| {
         w.cache.insert_with_ttl(key(1), value(1), SHORT);

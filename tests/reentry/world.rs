@@ -279,7 +279,7 @@ impl World {
     /// Nobody leads or waits any more, and the books agree.
     pub(crate) fn end(self, what: &str) {
         for number in 1..=5 {
-            let loaded = self.cache.get_with_timeout(key(number), Duration::from_millis(1), || value(number));
+            let loaded = self.cache.timeout(Duration::from_millis(1)).get_with(key(number), || value(number));
             assert!(loaded.is_ok(), "{what}: a flight of key {number} is left");
         }
         self.cache.validate();

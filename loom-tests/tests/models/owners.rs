@@ -177,8 +177,8 @@ fn a_change_of_owner_against_another() {
     explore(|| {
         let model = Model::new();
         let id = model.sessions.create(ADA).unwrap();
-        let other = spawn(&model, move |model| model.sessions.update(&id, BEN).unwrap());
-        model.sessions.update(&id, ADA).unwrap();
+        let other = spawn(&model, move |model| model.sessions.replace(&id, BEN).unwrap());
+        model.sessions.replace(&id, ADA).unwrap();
         other.join().unwrap();
         let user = model.sessions.get(&id).unwrap();
         assert_eq!(model.list(user), [id]);
@@ -193,7 +193,7 @@ fn update_against_expiry() {
     explore(|| {
         let model = Model::new();
         let id = model.sessions.create(ADA).unwrap();
-        let writer = spawn(&model, move |model| model.sessions.update(&id, ADA).is_ok());
+        let writer = spawn(&model, move |model| model.sessions.replace(&id, ADA).is_ok());
         model.clock.advance(IDLE);
         model.clock.advance(Duration::from_secs(2));
         let in_time = writer.join().unwrap();
@@ -361,7 +361,7 @@ fn rotations_and_an_update_against_end_others() {
         let kept = model.sessions.create(ADA).unwrap();
         let mover = spawn(&model, move |model| {
             let second = model.sessions.rotate(&kept).unwrap();
-            model.sessions.update(&second, ADA).unwrap();
+            model.sessions.replace(&second, ADA).unwrap();
             model.sessions.rotate(&second).unwrap()
         });
         let ended = model.sessions.end_others(&kept).unwrap_or(0);

@@ -202,7 +202,7 @@ impl World {
 
     pub(crate) fn get_out_of_time(&self, key: u64, meanwhile: impl FnOnce(&Self)) -> Option<u64> {
         let asked = self.asked(key);
-        let ask = || self.cache.get_with_timeout(key, TTL, || self.load(asked, meanwhile)).ok();
+        let ask = || self.cache.timeout(TTL).get_with(key, || self.load(asked, meanwhile)).ok();
         let value = self.ask(key, ask, |value| value.as_ref().map(|value| value.version));
         value.map(|value| value.version)
     }

@@ -103,7 +103,7 @@ impl Loads {
     /// Waits for others no longer than an instant.
     pub fn get_at_once(&self, key: u64) -> Option<u64> {
         let asked = self.ask(key);
-        self.cache.get_with_timeout(key, Duration::from_secs(1), || self.load(key, asked)).ok()
+        self.cache.timeout(Duration::from_secs(1)).get_with(key, || self.load(key, asked)).ok()
     }
 
     /// A call that is polled by hand, with a loader as above.

@@ -1,6 +1,6 @@
 //! Looking at entries in place: a guard for many reads under one pin, and an entry with its times.
 
-use crate::cache::Cache;
+use super::Cache;
 use crate::hash::RandomState;
 use crate::iter::GuardIter;
 use crate::shard::Looked;
@@ -36,11 +36,23 @@ pub struct ReadGuard<'c, K, V, S = RandomState> {
     cache: &'c Cache<K, V, S>,
 }
 
-impl<'c, K, V, S> ReadGuard<'c, K, V, S> {
-    pub(crate) fn new(cache: &'c Cache<K, V, S>) -> Self {
-        Self { pin: Pin::new(), cache }
+/// Read many times under one guard.
+impl<K, V, S> Cache<K, V, S> {
+    /// A guard for many reads under one pin, which lends references. See [`ReadGuard`].
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::builder().build()?;
+    /// cache.insert(1, 'a');
+    /// assert_eq!(cache.read_guard().get(&1), Some(&'a'));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn read_guard(&self) -> ReadGuard<'_, K, V, S> {
+        ReadGuard { pin: Pin::new(), cache: self }
     }
+}
 
+impl<K, V, S> ReadGuard<'_, K, V, S> {
     /// Lets go of what was removed since, so that it can be dropped. No reference outlives it.
     ///
     /// ```
@@ -261,6 +273,6 @@ impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for EntryRef<'_, K, V> {
 }
 
 /// The time from `now` to `until`; `Duration::MAX` if that is never.
-pub(crate) fn remaining(until: Tick, now: Tick) -> Duration {
+pub(super) fn remaining(until: Tick, now: Tick) -> Duration {
     if until == Tick::NEVER { Duration::MAX } else { until.since(now).as_duration() }
 }

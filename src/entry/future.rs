@@ -3,19 +3,20 @@
 //! Callers that are threads and callers that are futures take turns with each other. No runtime is needed, and none is
 //! known.
 
-use super::{EntrySelector, Given, sure};
+use super::key::EntryKey;
+use super::selector::{EntrySelector, sure};
+use super::{CompResult, Entry, Op};
 use crate::cache::{
     Made, fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
 };
-use crate::computed::{CompResult, Entry, Op};
 use crate::flight::{Outcome, Wants};
 use crate::sync::Arc;
 use std::future::Future;
 use std::hash::{BuildHasher, Hash};
 
-impl<G, K, V, S> EntrySelector<'_, G, K, V, S>
+impl<K, V, S, G> EntrySelector<'_, K, V, S, G>
 where
-    G: Given<K>,
+    G: EntryKey<K>,
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
     S: BuildHasher + Send + Sync + 'static,

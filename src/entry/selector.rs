@@ -1,15 +1,13 @@
-//! An entry to be: a key of a cache, and what its caller wants to become of it.
+//! A key of a cache, selected, and what its caller wants to become of its entry.
 //!
 //! Says what each of these means, and in which form the key is had; a hit is a `get`, and everything else is the cache's to
 //! do: `cache/load.rs` for what is missing, `cache/compute.rs` for what depends on what is there.
 
-#[cfg(feature = "async")]
-mod futures;
-
+use super::key::{EntryKey, LentKey, OwnedKey};
+use super::{CompResult, Entry, Op};
 use crate::cache::{
     Cache, Made, fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
 };
-use crate::computed::{CompResult, Entry, Op};
 use crate::error::TimedOut;
 use crate::flight::{Outcome, Wants};
 use crate::hash::RandomState;
@@ -20,64 +18,6 @@ use std::convert::Infallible;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
-
-/// A key that an entry is asked for by: owned, or lent. Nobody else's to implement.
-pub trait Given<K> {
-    /// What it is looked up by.
-    type Lent: ?Sized + Hash + Equivalent<K>;
-
-    /// The same, as it is looked up by.
-    fn lent(&self) -> &Self::Lent;
-
-    /// An owned one, and this one stays.
-    fn owned(&self) -> K;
-
-    /// An owned one.
-    fn into_owned(self) -> K;
-}
-
-/// A key by value.
-#[derive(Debug)]
-pub struct ByValue<K>(pub(crate) K);
-
-/// A key by reference, made into an owned one where it has to be.
-#[derive(Debug)]
-pub struct ByRef<'k, Q: ?Sized>(pub(crate) &'k Q);
-
-impl<K: Hash + Eq + Clone> Given<K> for ByValue<K> {
-    type Lent = K;
-
-    fn lent(&self) -> &K {
-        &self.0
-    }
-
-    fn owned(&self) -> K {
-        self.0.clone()
-    }
-
-    fn into_owned(self) -> K {
-        self.0
-    }
-}
-
-impl<K, Q> Given<K> for ByRef<'_, Q>
-where
-    Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
-{
-    type Lent = Q;
-
-    fn lent(&self) -> &Q {
-        self.0
-    }
-
-    fn owned(&self) -> K {
-        self.0.to_owned()
-    }
-
-    fn into_owned(self) -> K {
-        self.0.to_owned()
-    }
-}
 
 impl<K, V, S> Cache<K, V, S>
 where
@@ -95,8 +35,8 @@ where
     /// count("a");
     /// assert_eq!(count("a").into_value(), 2);
     /// ```
-    pub fn entry(&self, key: K) -> EntrySelector<'_, ByValue<K>, K, V, S> {
-        EntrySelector { cache: self, key: ByValue(key), life: Life::Restart }
+    pub fn entry(&self, key: K) -> EntrySelector<'_, K, V, S> {
+        EntrySelector { cache: self, key: OwnedKey(key), life: Life::Restart, limit: None }
     }
 
     /// As [`entry`](Self::entry), with a key that is made into an owned one only where it has to be.
@@ -105,11 +45,11 @@ where
     /// let cache: tidewheel::Cache<String, usize> = tidewheel::Cache::new(100);
     /// assert_eq!(cache.entry_by_ref("seven").or_insert_with(|| 5).into_value(), 5);
     /// ```
-    pub fn entry_by_ref<'k, Q>(&self, key: &'k Q) -> EntrySelector<'_, ByRef<'k, Q>, K, V, S>
+    pub fn entry_by_ref<'k, Q>(&self, key: &'k Q) -> EntrySelector<'_, K, V, S, LentKey<'k, Q>>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
-        EntrySelector { cache: self, key: ByRef(key), life: Life::Restart }
+        EntrySelector { cache: self, key: LentKey(key), life: Life::Restart, limit: None }
     }
 }
 
@@ -126,7 +66,7 @@ where
 /// while that call's thread or task wakes up may run first, for a millisecond at most. (A load that was overtaken by
 /// a write or a removal is waited for by nobody who comes after that.) Calls for other
 /// keys, reads, and plain writes to the same key wait for none of them. A computation that never ends holds up those that come after it, and loads of its key. Closures run outside every lock and may use the
-/// cache; but two that compute, and wait for each other's keys, wait for ever, and the forms with a timeout are the way out.
+/// cache; but two that compute, and wait for each other's keys, wait for ever, and [`timeout`](Self::timeout) is the way out.
 ///
 /// A plain write to the key while a closure of `and_...` runs ([`insert`](Cache::insert), [`update`](Cache::update),
 /// [`remove`](Cache::remove) and all the others; an eviction, or its time has come): then what the closure came to is not done, and it
@@ -148,13 +88,15 @@ where
 /// assert!(matches!(result, CompResult::Removed(old) if *old.value() == 3));
 /// ```
 #[must_use = "to select a key does nothing yet"]
-pub struct EntrySelector<'c, G, K, V, S = RandomState> {
-    cache: &'c Cache<K, V, S>,
-    key: G,
-    life: Life,
+pub struct EntrySelector<'c, K, V, S = RandomState, G = OwnedKey<K>> {
+    pub(super) cache: &'c Cache<K, V, S>,
+    pub(super) key: G,
+    pub(super) life: Life,
+    /// How long it waits for others, if not until they are done.
+    pub(super) limit: Option<Duration>,
 }
 
-impl<G, K, V, S> EntrySelector<'_, G, K, V, S> {
+impl<K, V, S, G> EntrySelector<'_, K, V, S, G> {
     /// What becomes of the entry's time to live where this call stores a value. Without it, [`Life::Restart`].
     ///
     /// Where an `or_...` waits for another call's closure, that call says.
@@ -175,9 +117,9 @@ impl<G, K, V, S> EntrySelector<'_, G, K, V, S> {
     }
 }
 
-impl<G, K, V, S> EntrySelector<'_, G, K, V, S>
+impl<K, V, S, G> EntrySelector<'_, K, V, S, G>
 where
-    G: Given<K>,
+    G: EntryKey<K>,
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
     S: BuildHasher + Send + Sync + 'static,
@@ -194,22 +136,7 @@ where
     /// assert_eq!(cache.entry("k").or_insert(8).into_value(), 7);
     /// ```
     pub fn or_insert(self, value: V) -> Entry<K, V> {
-        if let Some(found) = self.cache.get(self.key.lent()) {
-            return served(Entry::found(self.key.into_owned(), found), value);
-        }
-        // Nobody has to wait for what is ready.
-        match self.cache.store_ready(self.key.owned(), &value, self.life) {
-            Some(is_fresh) => self.told(value, is_fresh),
-            None => self.or_insert_in_turn(value),
-        }
-    }
-
-    /// The same, where another call makes the value, or has made it by now.
-    #[cold]
-    #[inline(never)]
-    fn or_insert_in_turn(self, made: V) -> Entry<K, V> {
-        let (outcome, is_fresh) = self.load(wants_value(), || Made::value(made));
-        self.told(value(outcome), is_fresh)
+        self.or_insert_in_time(value).expect(NO_LIMIT)
     }
 
     /// The key's entry; if there is none, with the default value.
@@ -231,7 +158,7 @@ where
 
     /// The key's entry; if there is none, the closure makes its value.
     ///
-    /// As [`Cache::get_with`] in everything else, timeouts included ([`Cache::get_with_timeout`]).
+    /// As [`Cache::get_with`] in everything else, [`timeout`](Self::timeout) included.
     ///
     /// # Panics
     ///
@@ -253,11 +180,7 @@ where
     /// assert!(!entry.is_fresh());
     /// ```
     pub fn or_insert_with(self, init: impl FnOnce() -> V) -> Entry<K, V> {
-        if let Some(value) = self.cache.get(self.key.lent()) {
-            return served(Entry::found(self.key.into_owned(), value), init);
-        }
-        let (outcome, is_fresh) = self.load(wants_value(), || Made::value(init()));
-        self.told(value(outcome), is_fresh)
+        self.or_insert_with_in_time(init).expect(NO_LIMIT)
     }
 
     /// The key's entry, unless it is out of date by `replace_if`; if it is, or if there is none, `init` makes its value anew.
@@ -283,14 +206,9 @@ where
     pub fn or_insert_with_if(
         self,
         init: impl FnOnce() -> V,
-        mut replace_if: impl FnMut(&V) -> bool,
+        replace_if: impl FnMut(&V) -> bool,
     ) -> Entry<K, V> {
-        if let Some(value) = self.cache.get(self.key.lent()) {
-            if !replace_if(&value) {
-                return served(Entry::found(self.key.into_owned(), value), (init, replace_if));
-            }
-        }
-        self.cache.load_unless((self.key.into_owned(), self.life), init, replace_if)
+        self.or_insert_with_if_in_time(init, replace_if).expect(NO_LIMIT)
     }
 
     /// The key's entry; if there is none, the closure makes its value, or says that there is none.
@@ -307,11 +225,7 @@ where
     /// assert!(cache.entry("k").or_optionally_insert_with(|| Some(7)).is_some());
     /// ```
     pub fn or_optionally_insert_with(self, init: impl FnOnce() -> Option<V>) -> Option<Entry<K, V>> {
-        if let Some(value) = self.cache.get(self.key.lent()) {
-            return Some(served(Entry::found(self.key.into_owned(), value), init));
-        }
-        let (outcome, is_fresh) = self.load(wants_option(), || optional(init()));
-        Some(self.told(option(outcome)?, is_fresh))
+        self.or_optionally_insert_with_in_time(init).expect(NO_LIMIT)
     }
 
     /// The key's entry; if there is none, the closure makes its value, and may fail.
@@ -336,14 +250,7 @@ where
     where
         E: Send + Sync + 'static,
     {
-        if let Some(value) = self.cache.get(self.key.lent()) {
-            return Ok(served(Entry::found(self.key.into_owned(), value), init));
-        }
-        let (outcome, is_fresh) = self.load(wants_result::<E>(), || fallible(init()));
-        match result(outcome) {
-            Ok(value) => Ok(self.told(value, is_fresh)),
-            Err(error) => Err(served(error, self)),
-        }
+        self.or_try_insert_with_in_time(init).expect(NO_LIMIT)
     }
 
     /// Stores what the closure makes of the key's entry, or of there being none. (Upsert: update, or insert.)
@@ -372,35 +279,7 @@ where
     /// assert_eq!(count().into_value(), 2);
     /// ```
     pub fn and_upsert_with(self, compute: impl FnMut(Option<Entry<K, V>>) -> V) -> Entry<K, V> {
-        let result = self.compute(&Alarm::NEVER, upserting(compute));
-        sure(result.expect(NO_ALARM)).unwrap()
-    }
-
-    /// As [`and_upsert_with`](Self::and_upsert_with), but waits for its turn so long at most. (Its own closure may take what time it
-    /// takes.)
-    ///
-    /// # Errors
-    ///
-    /// [`TimedOut`] if another call for the same key was not done by then: the closure has not run.
-    ///
-    /// # Panics
-    ///
-    /// As [`and_upsert_with`](Self::and_upsert_with).
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// let cache = tidewheel::Cache::new(100);
-    /// let entry = cache.entry("k").and_upsert_with_timeout(Duration::from_secs(1), |_| 7)?;
-    /// assert_eq!(entry.into_value(), 7);
-    /// # Ok::<(), tidewheel::TimedOut>(())
-    /// ```
-    pub fn and_upsert_with_timeout(
-        self,
-        timeout: Duration,
-        compute: impl FnMut(Option<Entry<K, V>>) -> V,
-    ) -> Result<Entry<K, V>, TimedOut> {
-        let result = self.compute(&Alarm::after(timeout), upserting(compute)).ok_or(TimedOut { timeout })?;
-        Ok(sure(result).unwrap())
+        self.and_upsert_with_in_time(compute).expect(NO_LIMIT)
     }
 
     /// Does what the closure makes of the key's entry, or of there being none: to store a value, to remove it, or nothing.
@@ -433,36 +312,8 @@ where
     /// assert!(matches!(lose(), CompResult::Removed(_)));
     /// assert!(matches!(lose(), CompResult::StillNone("cat")));
     /// ```
-    pub fn and_compute_with(self, mut compute: impl FnMut(Option<Entry<K, V>>) -> Op<V>) -> CompResult<K, V> {
-        sure(self.compute(&Alarm::NEVER, move |found| Ok(compute(found))).expect(NO_ALARM))
-    }
-
-    /// As [`and_compute_with`](Self::and_compute_with), but waits for its turn so long at most. (Its own closure may take what time it
-    /// takes.)
-    ///
-    /// # Errors
-    ///
-    /// [`TimedOut`] if another call for the same key was not done by then: the closure has not run.
-    ///
-    /// # Panics
-    ///
-    /// As [`and_upsert_with`](Self::and_upsert_with).
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tidewheel::{Cache, Op};
-    /// let cache = Cache::new(100);
-    /// let result = cache.entry("k").and_compute_with_timeout(Duration::from_secs(1), |_| Op::Put(7))?;
-    /// assert_eq!(result.unwrap().into_value(), 7);
-    /// # Ok::<(), tidewheel::TimedOut>(())
-    /// ```
-    pub fn and_compute_with_timeout(
-        self,
-        timeout: Duration,
-        mut compute: impl FnMut(Option<Entry<K, V>>) -> Op<V>,
-    ) -> Result<CompResult<K, V>, TimedOut> {
-        let result = self.compute(&Alarm::after(timeout), move |found| Ok(compute(found)));
-        result.map(sure).ok_or(TimedOut { timeout })
+    pub fn and_compute_with(self, compute: impl FnMut(Option<Entry<K, V>>) -> Op<V>) -> CompResult<K, V> {
+        self.and_compute_with_in_time(compute).expect(NO_LIMIT)
     }
 
     /// As [`and_compute_with`](Self::and_compute_with), with a closure that may fail.
@@ -498,79 +349,165 @@ where
         self,
         compute: impl FnMut(Option<Entry<K, V>>) -> Result<Op<V>, E>,
     ) -> Result<CompResult<K, V>, E> {
-        self.compute(&Alarm::NEVER, compute).expect(NO_ALARM)
+        self.and_try_compute_with_in_time(compute).expect(NO_LIMIT)
+    }
+}
+
+/// What the calls with a limit and those without have in common.
+impl<K, V, S, G> EntrySelector<'_, K, V, S, G>
+where
+    G: EntryKey<K>,
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    pub(super) fn or_insert_in_time(self, value: V) -> Result<Entry<K, V>, TimedOut> {
+        if let Some(found) = self.there() {
+            return Ok(served(Entry::found(self.key.into_owned(), found), value));
+        }
+        // Nobody has to wait for what is ready.
+        match self.cache.store_ready(self.key.owned(), &value, self.life) {
+            Some(is_fresh) => Ok(self.told(value, is_fresh)),
+            None => self.or_insert_in_turn(value),
+        }
     }
 
-    /// As [`and_try_compute_with`](Self::and_try_compute_with), but waits for its turn so long at most. (Its own closure may take what
-    /// time it takes.)
-    ///
-    /// # Errors
-    ///
-    /// [`TimedOut`] if another call for the same key was not done by then: the closure has not run. Else what it came to, which
-    /// may be its own error.
-    ///
-    /// # Panics
-    ///
-    /// As [`and_upsert_with`](Self::and_upsert_with).
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tidewheel::{Cache, Op, TimedOut};
-    /// let cache: Cache<_, u32> = Cache::new(100);
-    /// let result = cache.entry("k").and_try_compute_with_timeout(Duration::from_secs(1), |_| "7".parse().map(Op::Put));
-    /// assert!(matches!(result, Ok(Ok(_))));
-    /// # Ok::<(), TimedOut>(())
-    /// ```
-    pub fn and_try_compute_with_timeout<E>(
+    /// The same, where another call makes the value, or has made it by now.
+    #[cold]
+    #[inline(never)]
+    fn or_insert_in_turn(self, made: V) -> Result<Entry<K, V>, TimedOut> {
+        let (outcome, is_fresh) = self.load(wants_value(), || Made::value(made))?;
+        Ok(self.told(value(outcome), is_fresh))
+    }
+
+    #[inline]
+    pub(super) fn or_insert_with_in_time(self, init: impl FnOnce() -> V) -> Result<Entry<K, V>, TimedOut> {
+        if let Some(value) = self.there() {
+            return Ok(served(Entry::found(self.key.into_owned(), value), init));
+        }
+        let (outcome, is_fresh) = self.load(wants_value(), || Made::value(init()))?;
+        Ok(self.told(value(outcome), is_fresh))
+    }
+
+    #[inline]
+    pub(super) fn or_insert_with_if_in_time(
         self,
-        timeout: Duration,
+        init: impl FnOnce() -> V,
+        mut replace_if: impl FnMut(&V) -> bool,
+    ) -> Result<Entry<K, V>, TimedOut> {
+        if let Some(value) = self.there() {
+            if !replace_if(&value) {
+                return Ok(served(Entry::found(self.key.into_owned(), value), (init, replace_if)));
+            }
+        }
+        let (alarm, limit) = (self.alarm(), self.limit);
+        let loaded = self.cache.load_unless((self.key.into_owned(), self.life), &alarm, init, replace_if);
+        loaded.ok_or_else(|| timed_out(limit))
+    }
+
+    #[inline]
+    pub(super) fn or_optionally_insert_with_in_time(
+        self,
+        init: impl FnOnce() -> Option<V>,
+    ) -> Result<Option<Entry<K, V>>, TimedOut> {
+        if let Some(value) = self.there() {
+            return Ok(Some(served(Entry::found(self.key.into_owned(), value), init)));
+        }
+        let (outcome, is_fresh) = self.load(wants_option(), || optional(init()))?;
+        Ok(option(outcome).map(|value| self.told(value, is_fresh)))
+    }
+
+    #[inline]
+    pub(super) fn or_try_insert_with_in_time<E>(
+        self,
+        init: impl FnOnce() -> Result<V, E>,
+    ) -> Result<Result<Entry<K, V>, Arc<E>>, TimedOut>
+    where
+        E: Send + Sync + 'static,
+    {
+        if let Some(value) = self.there() {
+            return Ok(Ok(served(Entry::found(self.key.into_owned(), value), init)));
+        }
+        let (outcome, is_fresh) = self.load(wants_result::<E>(), || fallible(init()))?;
+        Ok(match result(outcome) {
+            Ok(value) => Ok(self.told(value, is_fresh)),
+            Err(error) => Err(served(error, self)),
+        })
+    }
+
+    #[inline]
+    pub(super) fn and_upsert_with_in_time(
+        self,
+        mut compute: impl FnMut(Option<Entry<K, V>>) -> V,
+    ) -> Result<Entry<K, V>, TimedOut> {
+        let result = self.and_try_compute_with_in_time(move |found| Ok(Op::Put(compute(found))))?;
+        Ok(sure(result).unwrap())
+    }
+
+    #[inline]
+    pub(super) fn and_compute_with_in_time(
+        self,
+        mut compute: impl FnMut(Option<Entry<K, V>>) -> Op<V>,
+    ) -> Result<CompResult<K, V>, TimedOut> {
+        self.and_try_compute_with_in_time(move |found| Ok(compute(found))).map(sure)
+    }
+
+    #[inline]
+    pub(super) fn and_try_compute_with_in_time<E>(
+        self,
         compute: impl FnMut(Option<Entry<K, V>>) -> Result<Op<V>, E>,
     ) -> Result<Result<CompResult<K, V>, E>, TimedOut> {
-        self.compute(&Alarm::after(timeout), compute).ok_or(TimedOut { timeout })
+        let (alarm, limit) = (self.alarm(), self.limit);
+        let computed = self.cache.compute((self.key.into_owned(), self.life), &alarm, compute);
+        computed.ok_or_else(|| timed_out(limit))
     }
 
-    fn compute<E>(
-        self,
-        alarm: &Alarm,
-        compute: impl FnMut(Option<Entry<K, V>>) -> Result<Op<V>, E>,
-    ) -> Option<Result<CompResult<K, V>, E>> {
-        self.cache.compute((self.key.into_owned(), self.life), alarm, compute)
+    #[inline]
+    fn there(&self) -> Option<V> {
+        self.cache.get(self.key.lent())
     }
 
     /// What a load came to, by this call's closure or another one's.
     #[inline]
-    fn load(&self, wants: Wants, init: impl FnOnce() -> Made<V>) -> (Outcome<V>, bool) {
+    fn load(&self, wants: Wants, init: impl FnOnce() -> Made<V>) -> Result<(Outcome<V>, bool), TimedOut> {
         let init = || {
             let mut made = init();
             made.set_life(self.life);
             made
         };
-        self.cache.load_entry((self.key.lent(), || self.key.owned()), wants, init)
+        let key = (self.key.lent(), || self.key.owned());
+        self.cache.load_entry(key, wants, &self.alarm(), init).ok_or_else(|| timed_out(self.limit))
     }
 
-    fn told(self, value: V, is_fresh: bool) -> Entry<K, V> {
+    /// When it has waited for long enough.
+    #[inline]
+    fn alarm(&self) -> Alarm {
+        self.limit.map_or(Alarm::NEVER, Alarm::after)
+    }
+
+    pub(super) fn told(self, value: V, is_fresh: bool) -> Entry<K, V> {
         let key = self.key.into_owned();
         if is_fresh { Entry::made(key, value, false) } else { Entry::found(key, value) }
     }
 }
 
-const NO_ALARM: &str = "an alarm that was never set does not go off";
+const NO_LIMIT: &str = "who waits without a limit is not told that it is over";
 
-fn upserting<K, V>(
-    mut compute: impl FnMut(Option<Entry<K, V>>) -> V,
-) -> impl FnMut(Option<Entry<K, V>>) -> Result<Op<V>, Infallible> {
-    move |found| Ok(Op::Put(compute(found)))
+/// The alarm has gone off.
+#[cold]
+fn timed_out(limit: Option<Duration>) -> TimedOut {
+    TimedOut { timeout: limit.expect("an alarm that was never set does not go off") }
 }
 
 /// What cannot fail.
-fn sure<T>(result: Result<T, Infallible>) -> T {
+pub(super) fn sure<T>(result: Result<T, Infallible>) -> T {
     match result {
         Ok(done) => done,
         Err(never) => match never {},
     }
 }
 
-impl<G, K, V, S> fmt::Debug for EntrySelector<'_, G, K, V, S> {
+impl<K, V, S, G> fmt::Debug for EntrySelector<'_, K, V, S, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EntrySelector").finish_non_exhaustive()
     }

@@ -1,0 +1,84 @@
+//! How the key of a selector is had: owned, or lent.
+
+use equivalent::Equivalent;
+use sealed::Given;
+use std::hash::Hash;
+
+/// How the key of an [`EntrySelector`](crate::EntrySelector) is had: [`OwnedKey`] or [`LentKey`]. For code that takes selectors of both kinds. Implemented for these two, and
+/// for nothing else.
+///
+/// ```
+/// use tidewheel::{Cache, EntryKey, EntrySelector};
+///
+/// fn count<'c, G: EntryKey<String>>(word: EntrySelector<'c, String, u32, tidewheel::RandomState, G>) -> u32 {
+///     word.and_upsert_with(|old| old.map_or(0, |old| old.into_value()) + 1).into_value()
+/// }
+/// let cache = Cache::new(100);
+/// assert_eq!(count(cache.entry("a".to_string())), 1);
+/// assert_eq!(count(cache.entry_by_ref("a")), 2);
+/// ```
+pub trait EntryKey<K>: Given<K> {}
+
+impl<K, G: Given<K>> EntryKey<K> for G {}
+
+mod sealed {
+    use std::hash::Hash;
+
+    /// What selectors do with a key.
+    pub trait Given<K> {
+        /// What it is looked up by.
+        type Lent: ?Sized + Hash + equivalent::Equivalent<K>;
+
+        /// The same, as it is looked up by.
+        fn lent(&self) -> &Self::Lent;
+
+        /// An owned one, and this one stays.
+        fn owned(&self) -> K;
+
+        /// An owned one.
+        fn into_owned(self) -> K;
+    }
+}
+
+/// A key that its selector owns: of [`Cache::entry`](crate::Cache::entry).
+#[derive(Debug)]
+pub struct OwnedKey<K>(pub(super) K);
+
+/// A key that its selector was lent, and that is made into an owned one where it has to be: of [`Cache::entry_by_ref`](crate::Cache::entry_by_ref).
+#[derive(Debug)]
+pub struct LentKey<'k, Q: ?Sized>(pub(super) &'k Q);
+
+impl<K: Hash + Eq + Clone> Given<K> for OwnedKey<K> {
+    type Lent = K;
+
+    fn lent(&self) -> &K {
+        &self.0
+    }
+
+    fn owned(&self) -> K {
+        self.0.clone()
+    }
+
+    fn into_owned(self) -> K {
+        self.0
+    }
+}
+
+impl<K, Q> Given<K> for LentKey<'_, Q>
+where
+    Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+{
+    type Lent = Q;
+
+    fn lent(&self) -> &Q {
+        self.0
+    }
+
+    fn owned(&self) -> K {
+        self.0.to_owned()
+    }
+
+    fn into_owned(self) -> K {
+        self.0.to_owned()
+    }
+}

@@ -1,0 +1,115 @@
+//! What an entry that was asked for comes back as; how it is asked for, and what a computation may want done about it, is in the files beside this one.
+//!
+//! An [`Entry`] is a plain value: nothing is lent, and nothing knows a cache.
+
+#[cfg(feature = "async")]
+mod future;
+mod key;
+mod ops;
+mod selector;
+mod timed;
+
+pub use key::{EntryKey, LentKey, OwnedKey};
+pub use ops::{CompResult, Op};
+pub use selector::EntrySelector;
+pub use timed::TimedEntrySelector;
+
+/// A key's entry as it came of a call: clones of key and value. Made by the methods of [`EntrySelector`](crate::EntrySelector).
+///
+/// What happens to the cache later does not change it. (For an entry that is lent, with its times, see
+/// [`ReadGuard::entry`](crate::ReadGuard::entry).)
+///
+/// ```
+/// let cache = tidewheel::Cache::new(100);
+/// let entry = cache.entry("k").or_insert(7);
+/// assert_eq!((entry.key(), entry.value(), entry.is_fresh()), (&"k", &7, true));
+/// assert!(!cache.entry("k").or_insert(8).is_fresh());
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry<K, V> {
+    key: K,
+    value: V,
+    is_fresh: bool,
+    is_old_value_replaced: bool,
+}
+
+impl<K, V> Entry<K, V> {
+    /// One that was there, that another call made, or that is not stored.
+    pub(crate) fn found(key: K, value: V) -> Self {
+        Self { key, value, is_fresh: false, is_old_value_replaced: false }
+    }
+
+    /// One whose value this call made, and stored.
+    pub(crate) fn made(key: K, value: V, is_old_value_replaced: bool) -> Self {
+        Self { key, value, is_fresh: true, is_old_value_replaced }
+    }
+
+    /// One whose value this call made, and that is too heavy to be kept; what it was to replace, if anything, is gone.
+    pub(crate) fn refused(key: K, value: V, is_old_value_replaced: bool) -> Self {
+        Self { key, value, is_fresh: false, is_old_value_replaced }
+    }
+
+    /// The key.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::new(100);
+    /// assert_eq!(cache.entry("k").or_insert(7).key(), &"k");
+    /// ```
+    #[must_use]
+    pub fn key(&self) -> &K {
+        &self.key
+    }
+
+    /// The value.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::new(100);
+    /// assert_eq!(cache.entry("k").or_insert(7).value(), &7);
+    /// ```
+    #[must_use]
+    pub fn value(&self) -> &V {
+        &self.value
+    }
+
+    /// The value, without the rest.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::new(100);
+    /// assert_eq!(cache.entry("k").or_insert(7).into_value(), 7);
+    /// ```
+    #[must_use]
+    pub fn into_value(self) -> V {
+        let Self { key, value, .. } = self;
+        // First: a destructor that panicked later would leak the value.
+        drop(key);
+        value
+    }
+
+    /// Whether this call made the value, and it is what the cache stored.
+    ///
+    /// Not so of a value that was there before, or that another call made or wrote. Nor of one that this call made in vain, and hands
+    /// out all the same: the key was removed meanwhile, so that the value may be older than the removal; or it is too heavy
+    /// to be kept.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::new(100);
+    /// assert!(cache.entry("k").or_insert(7).is_fresh());
+    /// assert!(!cache.entry("k").or_insert(8).is_fresh());
+    /// ```
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.is_fresh
+    }
+
+    /// Whether the value took the place of another one.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::new(100);
+    /// assert!(!cache.entry("k").and_upsert_with(|_| 7).is_old_value_replaced());
+    /// assert!(cache.entry("k").and_upsert_with(|_| 8).is_old_value_replaced());
+    /// ```
+    #[must_use]
+    pub fn is_old_value_replaced(&self) -> bool {
+        self.is_old_value_replaced
+    }
+}
