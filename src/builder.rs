@@ -9,6 +9,7 @@ use crate::cache::{Background, Bound, Cache, Parts, Weigher};
 use crate::error::BuildError;
 use crate::expiry::Expiry;
 use crate::hash::RandomState;
+use crate::key_value::{Key, Value};
 use crate::listener::Listener;
 use crate::policy::{Account, Border, EvictionPolicy, Policy};
 use crate::reaper::Reaper;
@@ -18,7 +19,7 @@ use crate::sync::Arc;
 use crate::table::Routes;
 use crate::time::{Clock, Span, Timeline};
 use std::fmt;
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 use std::num::NonZero;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -445,8 +446,8 @@ impl<K, V> CacheBuilder<K, V> {
     /// ```
     pub fn build(self) -> Result<Cache<K, V>, BuildError>
     where
-        K: Hash + Eq + Send + Sync + 'static,
-        V: Send + Sync + 'static,
+        K: Key,
+        V: Value,
     {
         self.check()?;
         let hasher = RandomState::new()?;
@@ -470,8 +471,8 @@ impl<K, V> CacheBuilder<K, V> {
     /// ```
     pub fn build_with_hasher<S>(self, hasher: S) -> Result<Cache<K, V, S>, BuildError>
     where
-        K: Hash + Eq + Send + Sync + 'static,
-        V: Send + Sync + 'static,
+        K: Key,
+        V: Value,
         S: BuildHasher + Send + Sync + 'static,
     {
         self.check()?;

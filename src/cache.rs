@@ -81,6 +81,7 @@ pub use weak::WeakCache;
 use crate::error::BuildError;
 use crate::expiry::Expiry;
 use crate::hash::{HashBits, RandomState};
+use crate::key_value::{Key, Value};
 use crate::listener::Listener;
 use crate::process;
 use crate::reaper::{Reaper, Registration, Sweep};
@@ -292,8 +293,8 @@ impl<K, V, S> Cache<K, V, S> {
 
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    K: Key,
+    V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
     pub(crate) fn assemble(parts: Parts<K, V, S>, reaper: &Reaper) -> Result<Self, BuildError> {
@@ -507,7 +508,7 @@ impl<K, V, S> Inner<K, V, S> {
 impl<K, V, S> Sweep for Inner<K, V, S>
 where
     K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    V: Value,
     S: Send + Sync + 'static,
 {
     fn sweep(&self, now: Tick) -> Tick {
@@ -530,7 +531,7 @@ where
 impl<K, V, S> Advanced for Inner<K, V, S>
 where
     K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    V: Value,
     S: Send + Sync + 'static,
 {
     fn advanced(&self) {

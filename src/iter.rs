@@ -5,9 +5,10 @@
 
 use crate::cache::{Cache, Progress, ReadGuard};
 use crate::hash::{HashBits, RandomState};
+use crate::key_value::{Key, Value};
 use crate::table::{Met, Pin};
 use std::fmt;
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 use std::iter::FusedIterator;
 
 /// Keys that are about to be looked up, with their hashes.
@@ -25,8 +26,8 @@ impl<'c, K, V, S> Ahead<'c, K, V, S> {
 
 impl<K, V, S> Ahead<'_, K, V, S>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    K: Key + Clone,
+    V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
     fn next(&mut self) -> Option<(HashBits, K)> {
@@ -132,8 +133,8 @@ impl<'g, K, V, S> GuardIter<'g, K, V, S> {
 
 impl<K, V, S> Iterator for Iter<'_, K, V, S>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key + Clone,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     type Item = (K, V);
@@ -152,8 +153,8 @@ where
 
 impl<K, V, S> Iterator for Keys<'_, K, V, S>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    K: Key + Clone,
+    V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
     type Item = K;
@@ -170,8 +171,8 @@ where
 
 impl<K, V, S> Iterator for Drain<'_, K, V, S>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key + Clone,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     type Item = (K, V);
@@ -188,8 +189,8 @@ where
 
 impl<'g, K, V, S> Iterator for GuardIter<'g, K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    K: Key,
+    V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
     type Item = (&'g K, &'g V);
@@ -215,8 +216,8 @@ impl<K, V, S> FusedIterator for GuardIter<'_, K, V, S> where Self: Iterator {}
 
 impl<'c, K, V, S> IntoIterator for &'c Cache<K, V, S>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key + Clone,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     type Item = (K, V);
@@ -229,8 +230,8 @@ where
 
 impl<'g, K, V, S> IntoIterator for &'g ReadGuard<'_, K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    K: Key,
+    V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
     type Item = (&'g K, &'g V);

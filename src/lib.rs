@@ -120,7 +120,7 @@
 //!   ([`read`](Cache::read), [`update`](Cache::update), [`remove_if`](Cache::remove_if), [`retain`](Cache::retain), or a value's `clone`), keeps
 //!   what is removed meanwhile in memory, in every cache of the process. Writers slow down then, to a millisecond each at worst: see [`Cache`](Cache#memory).
 //! - A cache without a [`max_capacity`](CacheBuilder::max_capacity) grows with what is put in.
-//! - Keys and values must be `Send + Sync + 'static`.
+//! - Keys and values must be `Send + Sync + 'static`: see [`Key`] and [`Value`].
 //! - Loaders that wait for each other's keys, across threads, wait for ever; [`Cache::timeout`] and [`EntrySelector::timeout`] are the way out.
 //! - A listener that captures its own cache keeps it alive; [`Cache::downgrade`] is the way out.
 //! - A listener hears of values, not of keys, and between threads in no order: see [how to keep an index](CacheBuilder::eviction_listener).
@@ -139,6 +139,7 @@ mod expiry;
 mod flight;
 mod hash;
 mod iter;
+mod key_value;
 mod life;
 mod listener;
 #[cfg(tidewheel_loom)]
@@ -175,6 +176,7 @@ pub use error::{BuildError, CapacityError, LoadError, NoRandomness, TimedOut};
 pub use expiry::Expiry;
 pub use hash::{DefaultHasher, RandomState};
 pub use iter::{Drain, GuardIter, Iter, Keys};
+pub use key_value::{Key, Value};
 pub use life::Life;
 pub use listener::RemovalCause;
 pub use policy::EvictionPolicy;

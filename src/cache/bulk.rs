@@ -5,6 +5,7 @@
 
 use super::Cache;
 use crate::hash::HashBits;
+use crate::key_value::{Key, Value};
 use crate::listener::RemovalCause;
 use crate::shard::{Chores, OnUse, Shard, Waiting};
 use crate::table::{Node, Pin, Route};
@@ -19,8 +20,8 @@ const GROUP: usize = 64;
 /// Many keys at once.
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    K: Key,
+    V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// Clones of the values of many keys, in the keys' order. Each counts as use, as with [`get`](Self::get).
@@ -180,8 +181,8 @@ impl<K, V, S> Drop for Owed<'_, K, V, S> {
 /// ```
 impl<K, V, S> Extend<(K, V)> for Cache<K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    K: Key,
+    V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
     fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {
@@ -192,8 +193,8 @@ where
 /// As [`Cache::insert_many`], through a reference, which is as good as the cache itself.
 impl<K, V, S> Extend<(K, V)> for &Cache<K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    K: Key,
+    V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
     fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {

@@ -36,13 +36,14 @@ use super::{Cache, Parts};
 use crate::entry::{CompResult, Entry, Op};
 use crate::flight::{Aim, Outcome};
 use crate::hash::HashBits;
+use crate::key_value::{Key, Value};
 use crate::life::Life;
 use crate::listener::RemovalCause;
 use crate::shard::{Acted, Deed, Lifespan, Lookup, Ruling, Shard};
 use crate::stats::LoadEnd;
 use crate::sync::Alarm;
 use crate::table::{Node, Pin};
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 
 /// Why nothing is done: the key is not as it was when it was looked at.
 #[derive(Clone, Copy)]
@@ -103,8 +104,8 @@ pub(super) const TURN_ALONE: &str = "who wants a turn is told nothing else";
 
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key + Clone,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// Does what a closure makes of a key's entry. `None` if the alarm goes off before it is this call's turn.
@@ -179,8 +180,8 @@ where
 
 impl<'c, K, V, S> Turn<'c, K, V, S>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key + Clone,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     fn place(&self) -> (HashBits, &'c Shard<K, V>) {

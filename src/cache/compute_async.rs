@@ -11,15 +11,16 @@ use super::rounds::Rounds;
 use super::turn::{Beginning, Heard, Turn};
 use crate::entry::{CompResult, Entry, Op};
 use crate::flight::Aim;
+use crate::key_value::{Key, Value};
 use crate::life::Life;
 use std::future::Future;
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 use std::pin::pin;
 
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key + Clone,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// As `compute`.

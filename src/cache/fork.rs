@@ -1,6 +1,7 @@
 //! What a cache leaves to a fork's child: its shards; and with the first of them, what all caches have in common.
 
 use super::Inner;
+use crate::key_value::Value;
 use crate::process::fork::{self, Heir, Held, Registered};
 use crate::shard::Shard;
 use crate::stats;
@@ -14,7 +15,7 @@ pub(super) fn register(heir: Weak<dyn Heir>) -> Registered {
 impl<K, V, S> Heir for Inner<K, V, S>
 where
     K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    V: Value,
     S: Send + Sync + 'static,
 {
     fn hold(self: Arc<Self>, patience: &Alarm) -> Vec<Box<dyn Held>> {

@@ -1,6 +1,7 @@
 //! Entries whose end their caller says, in a cache with an `Expiry` or without: what it says counts as if the `Expiry` had said it.
 
 use super::Cache;
+use crate::key_value::{Key, Value};
 use crate::listener::RemovalCause;
 use crate::shard::{Lasting, Lifespan, Lookup, NewEntry, Ruled, Ruling};
 use crate::table::Pin;
@@ -11,8 +12,8 @@ use std::time::Duration;
 
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    K: Key,
+    V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// As [`try_insert`](Self::try_insert), with a time to live of its own, if there is one; and with an end that neither a touch nor an

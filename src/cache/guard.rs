@@ -3,6 +3,7 @@
 use super::Cache;
 use crate::hash::RandomState;
 use crate::iter::GuardIter;
+use crate::key_value::{Key, Value};
 use crate::shard::Looked;
 use crate::table::{Node, Pin};
 use crate::time::{Birth, Tick};
@@ -73,8 +74,8 @@ impl<K, V, S> ReadGuard<'_, K, V, S> {
 
 impl<K, V, S> ReadGuard<'_, K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    K: Key,
+    V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// A key's value, lent until the guard is refreshed or dropped. It stays good that long even if the

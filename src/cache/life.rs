@@ -2,6 +2,7 @@
 
 use super::Cache;
 use crate::hash::{HashBits, RandomState};
+use crate::key_value::{Key, Value};
 use crate::life::Life;
 use crate::listener::RemovalCause;
 use crate::shard::Shard;
@@ -54,8 +55,8 @@ impl<K, V, S> Cache<K, V, S> {
 
 impl<K, V, S> WithLife<'_, K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    K: Key,
+    V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// As [`Cache::insert`].
@@ -203,8 +204,8 @@ where
 
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    K: Key,
+    V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// As [`insert`](Self::insert), and gives a clone of the live value back that it replaced, if there was one. Of all who

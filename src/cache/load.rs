@@ -6,6 +6,7 @@ use super::Cache;
 use super::refresh::Stale;
 use super::turn::{Beginning, Made, Origin};
 use crate::flight::{Failure, Outcome, Wants};
+use crate::key_value::{Key, Value};
 use crate::sync::{Alarm, Arc};
 use crate::table::Pin;
 use equivalent::Equivalent;
@@ -15,8 +16,8 @@ use std::hash::{BuildHasher, Hash};
 /// Load what is missing.
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// A clone of a key's value; if there is none, the closure makes it, and it is stored as [`insert`](Self::insert)

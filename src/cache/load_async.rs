@@ -10,6 +10,7 @@ use super::load::{
 use super::refresh::Stale;
 use super::turn::{Made, Origin};
 use crate::flight::{Outcome, Wants};
+use crate::key_value::{Key, Value};
 use crate::sync::Arc;
 use equivalent::Equivalent;
 use std::future::Future;
@@ -22,8 +23,8 @@ pub(super) const STILL_THERE: &str = "it is dropped at the end";
 /// Load in futures.
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// As [`get_with`](Self::get_with), for async code: the future makes the value, if there is none.

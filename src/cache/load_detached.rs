@@ -13,8 +13,9 @@ use super::turn::{Beginning, Made, Turn, Wait};
 use crate::error::{LoadError, TimedOut};
 use crate::flight::{Asked, Call, Hold, Outcome, Wants};
 use crate::hash::HashBits;
+use crate::key_value::{Key, Value};
 use crate::sync::{Alarm, catch};
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 use std::time::Duration;
 
 /// A job for an executor: it loads one key.
@@ -27,8 +28,8 @@ pub type LoadTask = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 /// A load on its way to the executor, or there.
 struct Job<K, V, S, I>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     cache: Cache<K, V, S>,
@@ -44,8 +45,8 @@ where
 
 impl<K, V, S, I> Drop for Job<K, V, S, I>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     fn drop(&mut self) {
@@ -57,8 +58,8 @@ where
 
 impl<K, V, S, I> Job<K, V, S, I>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     fn new(turn: &mut Turn<'_, K, V, S>, stale: Option<Stale<V>>, init: I) -> Self {
@@ -102,8 +103,8 @@ where
 
 fn land<K, V, S>((turn, stale): Lead<'_, K, V, S>, made: Made<V>)
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     match stale {
@@ -144,8 +145,8 @@ fn lost<K, V, S>(mut turn: Turn<'_, K, V, S>) -> ! {
 /// Load on, whatever becomes of the call.
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key + Clone,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// As [`get_with`](Self::get_with), but the closure runs as a job on an executor, and goes on if this call gives up: this one waits at most
@@ -333,13 +334,14 @@ mod tasks {
     use super::super::load::{fallible, option, optional, result, value};
     use super::super::load::{wants_option, wants_result, wants_value};
     use super::{Beginning, Begun, Cache, LoadTask, Made, Outcome, Start, Wants, lost, served};
+    use crate::key_value::{Key, Value};
     use crate::sync::Arc;
-    use std::hash::{BuildHasher, Hash};
+    use std::hash::BuildHasher;
 
     impl<K, V, S> Cache<K, V, S>
     where
-        K: Hash + Eq + Clone + Send + Sync + 'static,
-        V: Clone + Send + Sync + 'static,
+        K: Key + Clone,
+        V: Value + Clone,
         S: BuildHasher + Send + Sync + 'static,
     {
         /// As [`get_with_async`](Self::get_with_async), but the future runs as a task on an executor, and goes on if this call is dropped: in a

@@ -9,6 +9,7 @@ use super::Cache;
 use super::load::{NOT_ASKED, option, optional, served, wants_option};
 use super::turn::{Beginning, Made, Turn, Wait};
 use crate::flight::{Asked, Call, Ending, Failure, Leading, Outcome, Wants};
+use crate::key_value::{Key, Value};
 use crate::sync::{Alarm, Arc};
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -21,8 +22,8 @@ pub(super) struct Hand<'c, K, V, S> {
 
 impl<K, V, S> Hand<'_, K, V, S>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key + Clone,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// As long as these are there, whoever waits for one of the turns on this thread panics. As many as turns, in their order.
@@ -121,8 +122,8 @@ impl<K: Hash + Eq, V, I: Iterator<Item = (K, V)>> Brought<K, V, I> {
 /// Load many keys with one call.
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key + Clone,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// Clones of the values of many keys, in the keys' order. Those that are missing are loaded, with one call of the

@@ -6,17 +6,18 @@ use super::Cache;
 use super::load::{NOT_ASKED, option, served, wants_option};
 use super::load_many::{BegunMany, Brought, Hand, Many, Waits, the_error, wants_many};
 use crate::flight::{Failure, Outcome, Wants};
+use crate::key_value::{Key, Value};
 use crate::sync::Arc;
 use std::future::poll_fn;
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
 /// Load many keys, in a future.
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key + Clone,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// As [`get_many_with`](Self::get_many_with), for async code: the closure is given clones of the keys that it has to bring, and
@@ -169,8 +170,8 @@ where
 
 impl<K, V, S> Hand<'_, K, V, S>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key + Clone,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// As `load`.

@@ -9,6 +9,7 @@ use super::turn::Made;
 use crate::error::{LoadError, TimedOut};
 use crate::flight::{Outcome, Wants};
 use crate::hash::RandomState;
+use crate::key_value::{Key, Value};
 use crate::sync::Alarm;
 use equivalent::Equivalent;
 use std::fmt;
@@ -59,8 +60,8 @@ impl<K, V, S> Cache<K, V, S> {
 
 impl<K, V, S> WithTimeout<'_, K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// As [`Cache::get_with`].

@@ -6,9 +6,10 @@ use super::Cache;
 use super::load::{NO_ALARM, failed, option, result, served, value, wants_option, wants_result, wants_value};
 use super::turn::Made;
 use crate::flight::Outcome;
+use crate::key_value::{Key, Value};
 use crate::life::Life;
 use crate::sync::{Alarm, Arc};
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 use std::time::Duration;
 
 /// A value, and how long it lives.
@@ -27,8 +28,8 @@ fn lasting_or_failed<V, E: Send + Sync + 'static>(made: Result<(V, Duration), E>
 /// Load, and say how long the value lives.
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// A clone of a key's value; if there is none, the closure makes it, and says how long it lives: it is stored as
@@ -124,8 +125,8 @@ where
 #[cfg(feature = "async")]
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// As [`get_with_ttl`](Self::get_with_ttl), for async code.

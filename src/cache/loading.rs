@@ -7,10 +7,11 @@
 use super::Cache;
 use super::turn::Turn;
 use crate::flight::Outcome;
+use crate::key_value::{Key, Value};
 use crate::stats::LoadEnd;
 use crate::time::Tick;
 use crate::trace::Span;
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 
 /// What is known of it, in one word, as turns are handed around: whether it is counted, when it began, and whether code of the user's
 /// runs for it. If its turn is dropped while that runs, it has panicked; else it was given up.
@@ -95,8 +96,8 @@ impl<K, V, S> Turn<'_, K, V, S> {
 
 impl<K, V, S> Turn<'_, K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// As `run`, with the closure that is to bring the value.

@@ -3,7 +3,7 @@
 
 use super::Cache;
 use crate::builder::CacheBuilder;
-use std::hash::Hash;
+use crate::key_value::{Key, Value};
 
 /// Make a cache.
 impl<K, V> Cache<K, V> {
@@ -25,8 +25,8 @@ impl<K, V> Cache<K, V> {
     #[must_use]
     pub fn new(max_capacity: u64) -> Self
     where
-        K: Hash + Eq + Send + Sync + 'static,
-        V: Send + Sync + 'static,
+        K: Key,
+        V: Value,
     {
         match Self::builder().max_capacity(max_capacity).build() {
             Ok(cache) => cache,

@@ -3,6 +3,7 @@
 use super::Cache;
 use super::guard::remaining;
 use crate::hash::HashBits;
+use crate::key_value::{Key, Value};
 use crate::shard::{Lookup, OnUse};
 use crate::table::{Brief, Look, Node, Pin, Route, same_as};
 use equivalent::Equivalent;
@@ -12,8 +13,8 @@ use std::time::Duration;
 /// Read.
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    K: Key,
+    V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// As `visible`, where it is known already where the key belongs.

@@ -2,15 +2,16 @@
 
 use super::rule::created;
 use super::{Cache, Parts};
+use crate::key_value::{Key, Value};
 use crate::life::Life;
 use crate::listener::RemovalCause;
 use crate::shard::{Expected, Lifespan, NewEntry, Ruling};
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// Stores a clone of a value under a key that has no live entry, and whose turn nobody has: whether it is kept (it may be too

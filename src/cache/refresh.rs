@@ -8,6 +8,7 @@ use super::Cache;
 use super::load::{optional, served};
 use super::turn::{Anew, Made, Origin, Turn};
 use crate::flight::{Aim, Asked, Call, Outcome};
+use crate::key_value::{Key, Value};
 use crate::shard::Claim;
 use crate::sync::{Arc, catch};
 use crate::table::Pin;
@@ -57,8 +58,8 @@ type Renewal<'c, K, V, S> = (Stale<V>, Turn<'c, K, V, S>);
 
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// A clone of a key's value; or why it has to be loaded: there is none, or it is old and nobody else is at it.
@@ -222,8 +223,8 @@ where
 /// Load anew.
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key + Clone,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// Has a key's value loaded anew, as if it were old, by what the builder's [`refresh_with`](crate::CacheBuilder::refresh_with)

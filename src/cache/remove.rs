@@ -4,6 +4,7 @@ use super::Cache;
 use super::rounds::{Round, Rounds};
 use super::write::{is_plain, is_primitive};
 use crate::hash::HashBits;
+use crate::key_value::{Key, Value};
 use crate::listener::RemovalCause;
 use crate::shard::{Departed, Lookup, Removed, Shard};
 use crate::table::{Node, Pin};
@@ -18,8 +19,8 @@ const fn is_large<V>() -> bool {
 /// Remove one entry.
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    K: Key,
+    V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// Removes an entry and returns a clone of its value, if it was live. (A clone: readers may still be

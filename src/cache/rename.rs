@@ -2,6 +2,7 @@
 //! under the other then. So there is no moment at which both keys have it.
 
 use super::Cache;
+use crate::key_value::{Key, Value};
 use crate::listener::RemovalCause;
 use crate::shard::{Expected, Lasting, Lifespan, Lookup, NewEntry, Ruling};
 use crate::table::{Node, Pin};
@@ -11,8 +12,8 @@ use std::hash::{BuildHasher, Hash};
 /// Change a key.
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    K: Key,
+    V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// Moves a live entry to another key: removes it, and stores a clone of its value there, with its age

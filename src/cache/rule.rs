@@ -5,6 +5,7 @@ use super::rounds::{Round, Rounds};
 use super::{Cache, Parts};
 use crate::expiry::Expiry;
 use crate::hash::HashBits;
+use crate::key_value::{Key, Value};
 use crate::life::Life;
 use crate::shard::{
     Chores, Expected, Lasting, Lifespan, Lookup, NewEntry, OFFERED, Replaced, Ruled, Ruling, Shard,
@@ -35,8 +36,8 @@ fn left(until: Tick, now: Tick) -> Option<Duration> {
 
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    K: Key,
+    V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// What is said of a new value in the place of a node's.

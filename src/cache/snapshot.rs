@@ -6,6 +6,7 @@
 use super::bulk::Owed;
 use super::{Cache, Progress};
 use crate::hash::HashBits;
+use crate::key_value::{Key, Value};
 use crate::shard::{Comeback, Returned, Shard};
 use crate::snapshot::{Chunks, Entry, RestoreError, SnapshotError, read};
 use crate::sync::catch;
@@ -14,15 +15,15 @@ use crate::time::Span;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cmp::Reverse;
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 use std::io::{Read, Write};
 use std::time::Duration;
 
 /// Write all out, and read them back.
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    K: Key,
+    V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// Writes every live entry: key, value, what is left of its time, its age, its own time to live and its counter of hits.

@@ -11,13 +11,14 @@ use crate::flight::{
     Aim, Asked, Begun, Call, Ending, Hold, Kind, Leading, Outcome, Spoken, Spot, Told, Wants, Who,
 };
 use crate::hash::HashBits;
+use crate::key_value::{Key, Value};
 use crate::life::Life;
 use crate::listener::RemovalCause;
 use crate::shard::{self, Claim, Found, Landed, Loaded, Lookup, Onward, RuledLoad, Shard};
 use crate::stats::LoadEnd;
 use crate::sync::{Alarm, Arc, catch, thread};
 use crate::table::Pin;
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 
 /// What a call's own closure came to.
 pub(crate) struct Made<V> {
@@ -123,8 +124,8 @@ pub(super) enum Beginning<'c, K, V, S> {
 
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// A key that is to be loaded. It is given away where no user code wants to see it once it is.
@@ -213,8 +214,8 @@ fn nested() -> ! {
 
 impl<'c, K, V, S> Wait<'c, K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// What it was told so far, if anything. If not, this thread is unparked once it is.
@@ -319,8 +320,8 @@ impl<'c, K, V, S> Turn<'c, K, V, S> {
 
 impl<'c, K, V, S> Turn<'c, K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// Runs a closure of the call, polls its future, or does whatever else is the user's code while it has its turn: what
@@ -506,8 +507,8 @@ impl<K, V, S> Drop for Turn<'_, K, V, S> {
 
 impl<'c, K, V, S> Beginning<'c, K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// Waits, if it has to, and looks again if it comes to have the turn after that. `None` if the alarm goes off first.
@@ -528,8 +529,8 @@ where
 
 impl<'c, K, V, S> Heard<'c, K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// Looks again, if it is this call's turn. It may have to wait once more.

@@ -2,15 +2,16 @@
 
 use super::turn::{Beginning, Heard, Origin, Settled, Turn, Wait};
 use crate::flight::{Outcome, Wants, Who};
+use crate::key_value::{Key, Value};
 use std::future::{Future, poll_fn};
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 impl<'c, K, V, S> Future for Wait<'c, K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     type Output = Heard<'c, K, V, S>;
@@ -23,8 +24,8 @@ where
 
 impl<K, V, S> Turn<'_, K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// As `run`, with the call's future, however often it is polled, and on whatever threads.
@@ -43,8 +44,8 @@ where
 
 impl<'c, K, V, S> Beginning<'c, K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// As `settle`.

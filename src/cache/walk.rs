@@ -6,10 +6,11 @@ use super::Cache;
 use super::rounds::{Round, Rounds};
 use crate::hash::HashBits;
 use crate::iter::{Drain, Iter, Keys};
+use crate::key_value::{Key, Value};
 use crate::listener::RemovalCause;
 use crate::shard::{Chores, Lookup, Removed, Shard};
 use crate::table::{Cursor, Met, Node, Pin};
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 
 /// How far a walk through all shards has come. Holds nothing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -25,8 +26,8 @@ impl Progress {
 /// Iterate.
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    K: Key,
+    V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// Iterates over clones of all keys and values.

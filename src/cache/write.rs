@@ -5,6 +5,7 @@ use super::rounds::{Round, Rounds};
 use super::rule::created;
 use super::{Cache, Parts};
 use crate::hash::HashBits;
+use crate::key_value::{Key, Value};
 use crate::life::Life;
 use crate::listener::RemovalCause;
 use crate::shard::{Cleared, Lasting, Lifespan, Lookup, NewEntry, OFFERED, Removed, Replaced, Ruling, Shard};
@@ -38,8 +39,8 @@ pub(super) fn is_plain<K: 'static, Q: ?Sized>() -> bool {
 /// Write.
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    K: Key,
+    V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// Stores an entry, with the cache's time to live and a new age. Over an equal key, key and value are

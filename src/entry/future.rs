@@ -10,15 +10,16 @@ use crate::cache::{
     Made, fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
 };
 use crate::flight::{Outcome, Wants};
+use crate::key_value::{Key, Value};
 use crate::sync::Arc;
 use std::future::Future;
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 
 impl<K, V, S, G> EntrySelector<'_, K, V, S, G>
 where
     G: EntryKey<K>,
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key + Clone,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// As [`or_insert`](Self::or_insert), for async code: it waits for others without a thread.

@@ -11,6 +11,7 @@ use crate::cache::{
 use crate::error::TimedOut;
 use crate::flight::{Outcome, Wants};
 use crate::hash::RandomState;
+use crate::key_value::{Key, Value};
 use crate::life::Life;
 use crate::sync::{Alarm, Arc};
 use equivalent::Equivalent;
@@ -21,8 +22,8 @@ use std::time::Duration;
 
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key + Clone,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// Selects a key, for an entry to be made, changed or removed, whatever depends on what is there. See [`EntrySelector`].
@@ -120,8 +121,8 @@ impl<K, V, S, G> EntrySelector<'_, K, V, S, G> {
 impl<K, V, S, G> EntrySelector<'_, K, V, S, G>
 where
     G: EntryKey<K>,
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key + Clone,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// The key's entry; if there is none, with this value.
@@ -357,8 +358,8 @@ where
 impl<K, V, S, G> EntrySelector<'_, K, V, S, G>
 where
     G: EntryKey<K>,
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key + Clone,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     pub(super) fn or_insert_in_time(self, value: V) -> Result<Entry<K, V>, TimedOut> {

@@ -5,9 +5,10 @@ use super::selector::EntrySelector;
 use super::{CompResult, Entry, Op};
 use crate::error::{LoadError, TimedOut};
 use crate::hash::RandomState;
+use crate::key_value::{Key, Value};
 use crate::life::Life;
 use std::fmt;
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 use std::time::Duration;
 
 impl<'c, K, V, S, G> EntrySelector<'c, K, V, S, G> {
@@ -73,8 +74,8 @@ impl<K, V, S, G> TimedEntrySelector<'_, K, V, S, G> {
 impl<K, V, S, G> TimedEntrySelector<'_, K, V, S, G>
 where
     G: EntryKey<K>,
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
+    K: Key + Clone,
+    V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// As [`EntrySelector::or_insert`].

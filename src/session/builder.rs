@@ -20,6 +20,7 @@ use crate::RandomState;
 use crate::builder::CacheBuilder;
 use crate::cache::Cache;
 use crate::error::BuildError;
+use crate::key_value::Value;
 use crate::reaper::Reaper;
 use crate::sync::{Arc, OnceLock};
 use crate::time::{Clock, StrictClock};
@@ -62,7 +63,7 @@ pub struct SessionManagerBuilder<D, O = NoOwner> {
     counted: bool,
 }
 
-impl<D: Send + Sync + 'static> SessionManagerBuilder<D> {
+impl<D: Value> SessionManagerBuilder<D> {
     pub(super) fn new() -> Self {
         Self {
             cache: Cache::builder().clock(StrictClock),
@@ -133,7 +134,7 @@ impl<D: Send + Sync + 'static> SessionManagerBuilder<D> {
     }
 }
 
-impl<D: Send + Sync + 'static, O: SessionOwner> SessionManagerBuilder<D, O> {
+impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
     /// What suits a log-in on the web: an idle time of 30 minutes and a maximal age of 8 hours, as the
     /// [OWASP cheat sheet on sessions](https://cheatsheetseries.owasp.org/cheatsheets/Session_Management_Cheat_Sheet.html) has them for applications
     /// of low risk. (For a bank: 2 to 5 minutes.) A request that counts as use ends with [`touch`](SessionManager::touch) or

@@ -7,6 +7,7 @@ use super::id::SessionId;
 use super::manager::SessionManager;
 use super::stored::SessionOwner;
 use crate::expiry::Expiry;
+use crate::key_value::Value;
 use std::time::Duration;
 
 /// How long one session lives: an idle time and a maximal age of its own, in place of the manager's. For
@@ -94,7 +95,7 @@ pub(super) struct NoOpinion;
 
 impl<K: 'static, V: 'static> Expiry<K, V> for NoOpinion {}
 
-impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
+impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// Gives a session another idle time, which begins now.
     ///
     /// # Errors

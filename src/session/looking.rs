@@ -7,13 +7,14 @@ use super::manager::SessionManager;
 use super::stats::SessionStats;
 use super::stored::{NoOwner, SessionOwner, Stored};
 use crate::iter;
+use crate::key_value::Value;
 use crate::sync::Arc;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::iter::FusedIterator;
 use std::time::Duration;
 
-impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
+impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// How long a session lives on if nobody uses it, by its idle time and its maximal age: for a cookie's `Max-Age`. `Duration::MAX` for ever.
     /// Does not restart the idle time.
     ///
@@ -163,7 +164,7 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
     }
 }
 
-impl<D: Clone + Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
+impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
     /// As [`get`](Self::get), of a session whose idle time begins again: in one call, what a request does that counts as use.
     ///
     /// # Errors
@@ -226,7 +227,7 @@ impl<D: Clone + Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
 #[must_use = "iterators do nothing unless they are consumed"]
 pub struct Sessions<'m, D, O = NoOwner>(iter::Iter<'m, SessionId, Stored<D, O>>);
 
-impl<D: Clone + Send + Sync + 'static, O: SessionOwner> Iterator for Sessions<'_, D, O> {
+impl<D: Value + Clone, O: SessionOwner> Iterator for Sessions<'_, D, O> {
     type Item = (SessionId, D);
 
     fn next(&mut self) -> Option<(SessionId, D)> {
@@ -234,9 +235,9 @@ impl<D: Clone + Send + Sync + 'static, O: SessionOwner> Iterator for Sessions<'_
     }
 }
 
-impl<D: Clone + Send + Sync + 'static, O: SessionOwner> FusedIterator for Sessions<'_, D, O> {}
+impl<D: Value + Clone, O: SessionOwner> FusedIterator for Sessions<'_, D, O> {}
 
-impl<'m, D: Clone + Send + Sync + 'static, O: SessionOwner> IntoIterator for &'m SessionManager<D, O> {
+impl<'m, D: Value + Clone, O: SessionOwner> IntoIterator for &'m SessionManager<D, O> {
     type Item = (SessionId, D);
     type IntoIter = Sessions<'m, D, O>;
 
@@ -292,7 +293,7 @@ impl<D, O> SessionManager<D, O> {
     }
 }
 
-impl<D: Send + Sync + 'static> Default for SessionManager<D> {
+impl<D: Value> Default for SessionManager<D> {
     /// As [`new`](Self::new), panics included.
     fn default() -> Self {
         Self::new()

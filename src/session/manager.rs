@@ -14,6 +14,7 @@ use super::shared::Shared;
 use super::stored::{NoOwner, SessionOwner, Stored};
 use crate::cache::Cache;
 use crate::error::NoRandomness;
+use crate::key_value::Value;
 use crate::sync::Arc;
 
 /// Keeps sessions: data of type `D` under an unguessable [`SessionId`], until the session has been
@@ -83,7 +84,7 @@ pub struct SessionManager<D, O = NoOwner> {
     pub(super) random: RandomSource,
 }
 
-impl<D: Send + Sync + 'static> SessionManager<D> {
+impl<D: Value> SessionManager<D> {
     /// A manager with an idle time of 5 seconds and no limits.
     ///
     /// # Panics
@@ -120,7 +121,7 @@ impl<D: Send + Sync + 'static> SessionManager<D> {
     }
 }
 
-impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
+impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// Opens a session and returns its id, fresh from the operating system's random generator.
     ///
     /// # Errors
@@ -333,7 +334,7 @@ impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
     }
 }
 
-impl<D: Clone + Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
+impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
     /// A copy of a session's data. Does not restart the idle time, but where [reads count](SessionManagerBuilder::reads_count).
     ///
     /// It is a copy: changing it does not change the session. That is what

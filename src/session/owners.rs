@@ -23,6 +23,7 @@ use super::manager::SessionManager;
 use super::stored::{SessionOwner, Stored};
 use crate::RandomState;
 use crate::cache::Cache;
+use crate::key_value::Value;
 use crate::process::fork;
 use crate::sync::{Arc, Weak};
 use index::Index;
@@ -39,7 +40,7 @@ pub(super) struct Owners<D, O> {
     _heir: fork::Registered,
 }
 
-impl<D: Send + Sync + 'static, O: SessionOwner> Owners<D, O> {
+impl<D: Value, O: SessionOwner> Owners<D, O> {
     pub(super) fn new(of: Box<OwnerOf<D, O>>, hasher: &RandomState, most: Option<Most>) -> Self {
         let index = Arc::new(Index::new(hasher, most));
         let weak: Weak<Index<O>> = Arc::downgrade(&index);
@@ -72,7 +73,7 @@ impl<D: Send + Sync + 'static, O: SessionOwner> Owners<D, O> {
 }
 
 /// Whether a session can be found in an owner's group. Takes no lock, and runs no code of the user's.
-fn has<D: Send + Sync + 'static, O: SessionOwner>(
+fn has<D: Value, O: SessionOwner>(
     cache: &Cache<SessionId, Stored<D, O>>,
     id: &SessionId,
     group: GroupId,
@@ -147,7 +148,7 @@ impl SessionInfo {
     }
 }
 
-impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
+impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// An owner's sessions, in the order in which they became his: with their ids, ages and remaining times. Does not restart their idle times.
     ///
     /// # Complexity

@@ -10,6 +10,7 @@ use super::seats::Seats;
 use super::stats::Tally;
 use super::stored::{SessionOwner, Stored};
 use crate::cache::WeakCache;
+use crate::key_value::Value;
 use crate::listener::RemovalCause;
 use crate::sync::OnceLock;
 
@@ -27,7 +28,7 @@ pub(super) struct Shared<D, O> {
     pub(super) cache: OnceLock<WeakCache<SessionId, Stored<D, O>>>,
 }
 
-impl<D: Send + Sync + 'static, O: SessionOwner> Shared<D, O> {
+impl<D: Value, O: SessionOwner> Shared<D, O> {
     /// Whether anybody wants to hear of values that have gone.
     pub(super) fn listens(&self) -> bool {
         self.seats.is_some() || self.owners.is_some() || self.end_listener.is_some() || self.tally.is_some()

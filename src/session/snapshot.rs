@@ -7,6 +7,7 @@ use super::manager::SessionManager;
 use super::owners::{Arrival, Claims, Owners, Step};
 use super::seats::Seat;
 use super::stored::{SessionOwner, Stored};
+use crate::key_value::Value;
 use crate::snapshot::{RestoreError, SnapshotError};
 use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
@@ -20,7 +21,7 @@ impl<D: Serialize, O> Serialize for Stored<D, O> {
     }
 }
 
-impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
+impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// Writes every live session: its id, its data, its age and what is left of its time, with an idle time and a maximal age of its own, if it has
     /// them. How many there are. [`restore`](Self::restore) reads them back, in this process or another: so nobody has to log in again because of
     /// a deploy. It needs the feature `serde`.

@@ -6,7 +6,7 @@
 use super::source::File;
 
 const FLOORS: [&[&str]; 5] = [
-    &["process", "sync", "time", "trace", "hash", "error", "stats", "rows", "column", "roster"],
+    &["process", "sync", "time", "trace", "key_value", "hash", "error", "stats", "rows", "column", "roster"],
     &["wheel", "policy", "flight", "reaper", "table"],
     &["shard"],
     &["cache", "builder", "entry", "expiry", "life", "listener", "iter", "snapshot"],

@@ -4,6 +4,7 @@ use super::groups::{GroupId, PlaceId};
 use super::index::{Arrival, Denied, Ending};
 use super::tracks::Doomed;
 use super::{Owners, has};
+use crate::key_value::Value;
 use crate::session::id::SessionId;
 use crate::session::manager::SessionManager;
 use crate::session::stored::{Belongs, SessionOwner, Whose};
@@ -31,12 +32,12 @@ struct Claim {
 }
 
 /// The claims of a call. Released when it is done, or panics.
-pub(in crate::session) struct Claims<'m, D: Send + Sync + 'static, O: SessionOwner> {
+pub(in crate::session) struct Claims<'m, D: Value, O: SessionOwner> {
     sessions: &'m SessionManager<D, O>,
     made: Vec<Claim>,
 }
 
-impl<'m, D: Send + Sync + 'static, O: SessionOwner> Claims<'m, D, O> {
+impl<'m, D: Value, O: SessionOwner> Claims<'m, D, O> {
     pub(in crate::session) fn none(sessions: &'m SessionManager<D, O>) -> Self {
         Self { sessions, made: Vec::new() }
     }
@@ -134,13 +135,13 @@ impl<'m, D: Send + Sync + 'static, O: SessionOwner> Claims<'m, D, O> {
     }
 }
 
-impl<D: Send + Sync + 'static, O: SessionOwner> Drop for Claims<'_, D, O> {
+impl<D: Value, O: SessionOwner> Drop for Claims<'_, D, O> {
     fn drop(&mut self) {
         self.release();
     }
 }
 
-impl<D: Send + Sync + 'static, O: SessionOwner> SessionManager<D, O> {
+impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// Ends these sessions; how many there were.
     pub(super) fn end_each(&self, endings: Vec<Ending>) -> usize {
         let Some(owners) = &self.shared.owners else { return 0 };

@@ -1,0 +1,51 @@
+//! What keys and values have to be, said once.
+
+use std::hash::Hash;
+
+/// What can be the key of a cache: whatever is `Hash + Eq + Send + Sync + 'static`. Nothing has to be implemented for it.
+///
+/// A short name for these bounds, in the documentation and in code that is generic over keys:
+///
+/// ```
+/// use std::hash::BuildHasher;
+/// use tidewheel::{Cache, Key, Value};
+///
+/// fn first<K: Key + Clone, V: Value + Clone, S>(cache: &Cache<K, V, S>) -> Option<(K, V)>
+/// where
+///     S: BuildHasher + Send + Sync + 'static,
+/// {
+///     cache.iter().next()
+/// }
+/// let cache = Cache::new(10);
+/// cache.insert("k", 7);
+/// assert_eq!(first(&cache), Some(("k", 7)));
+/// ```
+///
+/// `Hash` and `Eq` must agree, as for a map. They run while a shard is locked, and must not call the cache. Two keys that are equal have equal hashes, and what a
+/// key is [looked up by](crate::Equivalent) hashes as the key does.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the key of a cache",
+    label = "a key has to be `Hash + Eq + Send + Sync + 'static`",
+    note = "`Hash` and `Eq` come by `#[derive(PartialEq, Eq, Hash)]`"
+)]
+pub trait Key: Hash + Eq + Send + Sync + 'static {}
+
+impl<K: Hash + Eq + Send + Sync + 'static> Key for K {}
+
+/// What can be a value of a cache, or the data of a session: whatever is `Send + Sync + 'static`. Nothing has to be implemented for it.
+///
+/// Many threads may look at a value at once, and another one than stored it may drop it. [`Key`] has an example.
+///
+/// ```
+/// fn is_value<V: tidewheel::Value>() {}
+/// is_value::<String>();
+/// is_value::<std::sync::Arc<std::sync::Mutex<Vec<u8>>>>();
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a value of a cache or the data of a session",
+    label = "a value has to be `Send + Sync + 'static`",
+    note = "threads share it: take an `Arc` in place of an `Rc`, and a lock or an atomic in place of a `Cell`"
+)]
+pub trait Value: Send + Sync + 'static {}
+
+impl<V: Send + Sync + 'static> Value for V {}
