@@ -14,7 +14,7 @@ pub use ops::{CompResult, Op};
 pub use selector::EntrySelector;
 pub use timed::TimedEntrySelector;
 
-/// A key's entry as it came of a call: clones of key and value. Made by the methods of [`EntrySelector`](crate::EntrySelector).
+/// A key's entry as it came of a call: clones of key and value. Made by the methods of [`EntrySelector`].
 ///
 /// What happens to the cache later does not change it. (For an entry that is lent, with its times, see
 /// [`ReadGuard::entry`](crate::ReadGuard::entry).)

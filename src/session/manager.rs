@@ -43,7 +43,7 @@ use crate::sync::Arc;
 /// the reaper; one that came too late says [`NotFound`](SessionError::NotFound). A session that has
 /// expired or was removed never comes back.
 ///
-/// **Names mean what they mean in a [`Cache`](crate::Cache).** Each of these calls restarts the idle time, and answers whether the session lives: [`replace`](Self::replace)
+/// **Names mean what they mean in a [`Cache`].** Each of these calls restarts the idle time, and answers whether the session lives: [`replace`](Self::replace)
 /// brings the new data, [`update`](Self::update) computes it from the old, [`modify`](Self::modify) changes a copy in place, and [`touch`](Self::touch) leaves the data
 /// alone. What other session stores call `update(id, data)` is `replace`.
 ///
