@@ -11,9 +11,9 @@ use crate::expiry::Expiry;
 use crate::hash::RandomState;
 use crate::key_value::{Key, Value};
 use crate::listener::Listener;
-use crate::policy::{Account, Border, EvictionPolicy, Policy};
+use crate::policy::{Account, EvictionPolicy, Policy, Target};
 use crate::reaper::Reaper;
-use crate::shard::{Clearings, Lengths, Shard, ShardParts, Terms};
+use crate::shard::{Clearings, Config, Lengths, Shard, ShardParts};
 use crate::stats::{LoadCounters, Reads};
 use crate::sync::Arc;
 use crate::table::Routes;
@@ -68,7 +68,7 @@ pub struct CacheBuilder<K, V> {
     jitter: f64,
     expiry: Option<Box<dyn Expiry<K, V>>>,
     listener: Listener<K, V>,
-    lead: Span,
+    warn_before: Span,
     refresh: Option<Span>,
     background: Option<Background<K, V>>,
     timeline: Timeline,
@@ -91,7 +91,7 @@ impl<K, V> CacheBuilder<K, V> {
             jitter: 0.0,
             expiry: None,
             listener: Listener::new(),
-            lead: Span::NONE,
+            warn_before: Span::NONE,
             refresh: None,
             background: None,
             timeline: Timeline::system(),
@@ -481,24 +481,24 @@ impl<K, V> CacheBuilder<K, V> {
         let (capacity, counted) = (self.initial_entries().div_ceil(shards), self.counted);
         let reaper = self.reaper.unwrap_or_else(|| if manual { Reaper::manual() } else { Reaper::shared() });
         let (ruled, listened) = (self.expiry.is_some(), self.listener.is_listening());
-        let mut terms = Terms::new(self.timeline, self.lengths, self.jitter, ruled, listened);
-        let (kind, border) = (self.eviction_policy.unwrap_or_default(), Arc::new(Border::new()));
+        let mut config = Config::new(self.timeline, self.lengths, self.jitter, ruled, listened);
+        let (kind, target) = (self.eviction_policy.unwrap_or_default(), Arc::new(Target::new()));
         let limit = self.max_capacity.filter(|_| self.weigher.is_some());
         let account = limit.map(|limit| Arc::new(Account::new(limit)));
-        terms.effects.counts_hit = self.max_capacity.is_some() && kind != EvictionPolicy::Fifo;
-        terms.weighed = self.weigher.is_some();
-        terms.helped = self.helped || !reaper.is_manual();
-        terms.lead = self.lead;
-        terms.refresh = self.refresh;
-        terms.effects.counts_in_stats = counted;
-        let (terms, routes) = (Arc::new(terms), Routes::new(shards));
+        config.effects.counts_hit = self.max_capacity.is_some() && kind != EvictionPolicy::Fifo;
+        config.weighed = self.weigher.is_some();
+        config.helped = self.helped || !reaper.is_manual();
+        config.warn_before = self.warn_before;
+        config.refresh = self.refresh;
+        config.effects.counts_in_stats = counted;
+        let (config, routes) = (Arc::new(config), Routes::new(shards));
         let shard = |number| {
             let policy = self.max_capacity.map(|capacity| {
-                let shared = (Arc::clone(&border), account.clone());
+                let shared = (Arc::clone(&target), account.clone());
                 Policy::new(kind, Bound::part(capacity, number, shards), shards, shared)
             });
-            let (terms, route) = (Arc::clone(&terms), routes.end(number));
-            Shard::new(ShardParts { number, shards, capacity, terms, policy, counted, route })
+            let (config, route) = (Arc::clone(&config), routes.end(number));
+            Shard::new(ShardParts { number, shards, capacity, config, policy, counted, route })
         };
         let listener = Some(self.listener).filter(Listener::is_there);
         let parts = Parts {
@@ -507,9 +507,9 @@ impl<K, V> CacheBuilder<K, V> {
             shards: (0..shards).map(shard).collect(),
             routes,
             hasher,
-            clock: terms.clock.clone(),
-            on_use: terms.effects.on_use(),
-            terms,
+            clock: config.clock.clone(),
+            on_use: config.effects.on_use(),
+            config,
             expiry: self.expiry,
             bound: self.max_capacity.map(|capacity| Bound::new(capacity, kind, account.clone())),
             weigher: weighing(self.weigher, self.pins),

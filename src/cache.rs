@@ -6,7 +6,7 @@
 //! # The order of things around a lock
 //!
 //! Lock, change, unlock (in the shard); wake the reaper if it has to come earlier than it knew; let
-//! sealed debris ripen; then whatever may run code of the user's: tell calls that wait, tell the listener, drop what is ripe.
+//! sealed garbage become reclaimable; then whatever may run code of the user's: tell calls that wait, tell the listener, drop what is reclaimable.
 //! User code runs after the unlock, but for `Eq`, and unpinned, but for closures and clones that look at a stored value.
 
 // In the order of use, which is the one that the documentation of `Cache` has its blocks in.
@@ -85,10 +85,10 @@ use crate::key_value::{Key, Value};
 use crate::listener::Listener;
 use crate::process;
 use crate::reaper::{Reaper, Registration, Sweep};
-use crate::shard::{Clearings, Hears, Looked, Lookup, OnUse, Shard, Terms, Work};
+use crate::shard::{Clearings, Config, Listens, Looked, Lookup, OnUse, Shard, Work};
 use crate::stats::{LoadCounters, Reads};
 use crate::sync::{Arc, Edge, OnceLock, thread};
-use crate::table::{Node, Pin, Route, Routes, push_on, same_as};
+use crate::table::{Node, Pin, Route, Routes, advance_fully, same_as};
 use crate::time::{Advanced, Span, Tick, Timeline, Watch};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -152,10 +152,10 @@ pub(crate) struct Parts<K, V, S> {
     /// To what the shards hold, for readers.
     pub(crate) routes: Routes<K, V>,
     pub(crate) hasher: S,
-    /// As in the terms, and as follows from them: copies, so that a read has less far to go.
+    /// As in the config, and as follows from them: copies, so that a read has less far to go.
     pub(crate) clock: Timeline,
     pub(crate) on_use: OnUse,
-    pub(crate) terms: Arc<Terms>,
+    pub(crate) config: Arc<Config>,
     pub(crate) listener: Option<Listener<K, V>>,
     pub(crate) expiry: Option<Box<dyn Expiry<K, V>>>,
     pub(crate) bound: Option<Bound>,
@@ -171,7 +171,7 @@ pub(crate) struct Parts<K, V, S> {
 
 /// What came of reclaiming.
 struct Reclaimed {
-    /// Debris waits still.
+    /// Garbage waits still.
     waits: bool,
     /// Some of it was dropped.
     moves: bool,
@@ -312,7 +312,7 @@ where
         // It was just made, so it is not set.
         let _ = inner.registration.set(registration);
         let _ = inner.heir.set(fork::register(weak.clone()));
-        if let Some(clock) = inner.parts.terms.clock.manual() {
+        if let Some(clock) = inner.parts.config.clock.manual() {
             let _ = inner.watch.set(clock.watch(weak));
         }
         Ok(Self { inner })
@@ -430,7 +430,7 @@ where
     ///
     /// # Panics
     ///
-    /// Panics where two books disagree.
+    /// Panics where two ledger disagree.
     #[doc(hidden)]
     pub fn validate(&self) {
         self.parts().shards.iter().for_each(Shard::validate);
@@ -448,22 +448,22 @@ where
 
 /// How often shards are asked for what has ripened in one visit.
 const ROUNDS: usize = if cfg!(tidewheel_loom) { 1 } else { 32 };
-/// How often a manual sweep looks again for debris that other threads' guards may hold up.
-const PATIENCE: u32 = if cfg!(tidewheel_loom) { 1 } else { 160 };
+/// How often a manual sweep looks again for garbage that other threads' guards may hold up.
+const RECLAIM_ATTEMPTS: u32 = if cfg!(tidewheel_loom) { 1 } else { 160 };
 
 impl<K, V, S> Inner<K, V, S> {
     /// Who hears what sweeps do.
-    fn ear(&self) -> Option<&dyn Hears<K, V>> {
+    fn listener(&self) -> Option<&dyn Listens<K, V>> {
         self.parts.listener.as_ref().map(|listener| listener as _)
     }
 
     fn sweep_all(&self, now: Tick) -> Tick {
         let shards = &self.parts.shards;
-        let due = shards.iter().map(|shard| shard.sweep(now, self.ear())).min();
+        let due = shards.iter().map(|shard| shard.sweep(now, self.listener())).min();
         due.unwrap_or(Tick::NEVER)
     }
 
-    /// Whether debris still waits, and whether any went.
+    /// Whether garbage still waits, and whether any went.
     fn reclaim_all(&self) -> Reclaimed {
         let mut done = Reclaimed { waits: false, moves: false };
         if !self.parts.shards.iter().any(Shard::is_waiting) {
@@ -471,7 +471,7 @@ impl<K, V, S> Inner<K, V, S> {
         }
         // On as long as that brings something, but not for ever: others wait.
         for _ in 0..ROUNDS {
-            push_on();
+            advance_fully();
             let (mut any, mut waiting) = (false, false);
             for shard in &self.parts.shards {
                 let (dropped, left) = shard.reclaim();
@@ -487,19 +487,19 @@ impl<K, V, S> Inner<K, V, S> {
     }
 
     fn run_pending_tasks(&self) {
-        let Parts { shards, terms, .. } = &self.parts;
-        let now = terms.clock.now();
-        shards.iter().for_each(|shard| shard.sweep_at_once(now, self.ear()));
-        for attempt in 1..=PATIENCE {
-            if !self.reclaim_all().waits || Pin::is_held() || attempt == PATIENCE {
+        let Parts { shards, config, .. } = &self.parts;
+        let now = config.clock.now();
+        shards.iter().for_each(|shard| shard.sweep_at_once(now, self.listener()));
+        for attempt in 1..=RECLAIM_ATTEMPTS {
+            if !self.reclaim_all().waits || Pin::is_held() || attempt == RECLAIM_ATTEMPTS {
                 break;
             }
-            if attempt <= PATIENCE / 2 { thread::yield_now() } else { crate::sync::nap() }
+            if attempt <= RECLAIM_ATTEMPTS / 2 { thread::yield_now() } else { crate::sync::nap() }
         }
         if shards.iter().any(Shard::is_waiting) {
             // The reaper may have come by meanwhile, and have seen nothing to come back for.
             if let Some(registration) = self.registration.get() {
-                registration.wake(Tick::start_of(terms.clock.now().second() + 1));
+                registration.wake(Tick::start_of(config.clock.now().second() + 1));
             }
         }
     }
@@ -521,7 +521,7 @@ where
         let done = self.reclaim_all();
         #[cfg(feature = "tracing")]
         {
-            let now = self.parts.terms.clock.now();
+            let now = self.parts.config.clock.now();
             self.held_up.note(done.waits && !done.moves, now, self.parts.name.as_deref());
         }
         done.waits

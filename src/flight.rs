@@ -1,6 +1,6 @@
 //! Flights: of all who ask for a key, one runs its closure; who comes meanwhile waits, without spinning.
 //!
-//! A flight is a key's call whose closure runs (it *leads*), and those that wait. It lies in the books of the key's
+//! A flight is a key's call whose closure runs (it *leads*), and those that wait. It lies in the ledger of the key's
 //! shard, under the lock, so that "is it there, and if not, who is about to bring it" is one question, and a removal
 //! meets either the entry or the flight that would make it. Knows keys, and what calls want to hear; knows no table,
 //! no clock and no cache, and runs nobody's closure.
@@ -22,7 +22,7 @@
 //! - **F1** A key has one *present* flight at most, which is the one that others join and whose outcome is kept; and a flight has
 //!   one call that leads, or, while it is *free*, an *heir*: one of those that wait, to which the turn was offered. Which that is changes under
 //!   the lock alone. A flight that is free computes next, so it is present.
-//! - **F2** A write to the key, or a removal, *overtakes* its flight. One that loads is left behind then: what comes of it
+//! - **F2** A write to the key, or a removal, *invalidates* its flight. One that loads is left behind then: what comes of it
 //!   is told to those that had joined, and is not kept, and who comes after that begins a flight of its own at once, however
 //!   long the old one takes. One that computes stays present, since computations of a key take turns: it goes by what it sees,
 //!   takes the mark off each time it looks at the key, and tells nobody what it came to. One that loads anew in the background, which nobody
@@ -30,9 +30,9 @@
 //! - **F3** A call that waits is told once: an outcome, or that it has the turn; and the turn is for whoever waits longest. If that one is to
 //!   compute, the turn is offered to it: it is woken, and claims the turn, unless a call that computes and happens to run has taken it. Then it waits
 //!   on in its place. One that has been passed over for a millisecond is told that it has the turn. One that leaves with the turn in hand, or as an heir, passes it on.
-//! - **F4** The key of a call that leads is the books' alone, or theirs and its caller's, if that has use for it: so it can be
+//! - **F4** The key of a call that leads is the ledger' alone, or theirs and its caller's, if that has use for it: so it can be
 //!   taken out. (A turn is told under the lock, so that nobody needs a handle to do it later.)
-//! - **F5** The shard's lock comes before a seat's. Under either runs no user code but `Eq`; wakers are called, cloned and
+//! - **F5** The shard's lock comes before a inbox's. Under either runs no user code but `Eq`; wakers are called, cloned and
 //!   dropped outside.
 //! - **F6** A flight that was left behind is not passed on beside another one: those that it leaves waiting move on to the present
 //!   flight, if there is one; if there is none, the next of them leads, and it is the present one again.
@@ -56,7 +56,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use watch::Watches;
 
-/// Which flight it is: the key's hash, a number, and the address of the books, for a thread that leads in several.
+/// Which flight it is: the key's hash, a number, and the address of the ledger, for a thread that leads in several.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Ticket {
     hash: u64,
@@ -175,7 +175,7 @@ struct Flight<K, V> {
     /// There was no entry when the leader began.
     was_absent: bool,
     /// The key was written or removed since the leader began (F2).
-    is_overtaken: bool,
+    is_invalidated: bool,
     /// The leader's closure did that itself.
     by_own: bool,
     /// `None` as long as nobody waits, which is most of the time.
@@ -185,13 +185,13 @@ struct Flight<K, V> {
 impl<K, V> Flight<K, V> {
     /// Whether calls may join it, and what comes of it is kept (F1).
     fn is_present(&self) -> bool {
-        !self.is_overtaken || self.aim == Aim::Compute
+        !self.is_invalidated || self.aim == Aim::Compute
     }
 
     /// Who comes first counts: what others write after that, or the closure itself after others, does no more harm.
-    fn overtake(&mut self, ticket: Ticket) {
-        if !self.is_overtaken {
-            (self.is_overtaken, self.by_own) = (true, ticket.leads_here());
+    fn invalidate(&mut self, ticket: Ticket) {
+        if !self.is_invalidated {
+            (self.is_invalidated, self.by_own) = (true, ticket.leads_here());
         }
     }
 
@@ -202,12 +202,12 @@ impl<K, V> Flight<K, V> {
     /// Another call leads, and what overtook the one before is no concern of it; or it is the heir from now on. The key of the one
     /// before.
     fn change_hands(&mut self, call: Arc<Call<K, V>>, aim: Aim, heir: Option<u64>) -> Asked<K, V> {
-        (self.aim, self.was_absent, self.is_overtaken, self.heir) = (aim, false, false, heir);
+        (self.aim, self.was_absent, self.is_invalidated, self.heir) = (aim, false, false, heir);
         std::mem::replace(&mut self.leader, Asked::Shared(call))
     }
 
     fn ended(self, crowd: Option<Box<Crowd<K, V>>>) -> Ending<K, V> {
-        Ending { leader: Some(self.leader), is_overtaken: self.is_overtaken, crowd }
+        Ending { leader: Some(self.leader), is_invalidated: self.is_invalidated, crowd }
     }
 }
 
@@ -281,21 +281,21 @@ impl<K, V> Flights<K, V> {
     }
 
     /// A key is being written or removed: what its flight brings is not to be kept.
-    pub(crate) fn overtake(&mut self, hash: HashBits, is_key: &dyn Fn(&K) -> bool) {
+    pub(crate) fn invalidate(&mut self, hash: HashBits, is_key: &dyn Fn(&K) -> bool) {
         let those = self.of_hash(hash.whole()).filter(|(_, flight)| is_key(flight.leader.key()));
-        those.for_each(|(ticket, flight)| flight.overtake(ticket));
+        those.for_each(|(ticket, flight)| flight.invalidate(ticket));
     }
 
     /// The same of all keys whose home is one of those.
     #[inline]
-    pub(crate) fn overtake_all(&mut self, is_one: impl Fn(u32) -> bool) {
+    pub(crate) fn invalidate_all_of(&mut self, is_one: impl Fn(u32) -> bool) {
         if self.is_quiet() {
             return;
         }
         let one = self.one.iter_mut().map(|(ticket, flight)| (&*ticket, flight));
         for (ticket, flight) in one.chain(&mut self.others) {
             if is_one(HashBits::again(ticket.hash).home()) {
-                flight.overtake(*ticket);
+                flight.invalidate(*ticket);
             }
         }
         self.watches.note_all(is_one);
@@ -331,7 +331,7 @@ impl<K, V> Flights<K, V> {
         Ticket { hash: hash.whole(), number: self.begun, books: std::ptr::from_ref(self).addr() }
     }
 
-    /// What there is of a key's flights. Asks the user's `Eq`, and so before the books have the key that is asked for: if
+    /// What there is of a key's flights. Asks the user's `Eq`, and so before the ledger have the key that is asked for: if
     /// that panics, its caller drops it, outside the lock.
     #[inline]
     pub(crate) fn of_key(&mut self, hash: HashBits, asked: &K) -> Known
@@ -359,7 +359,7 @@ impl<K, V> Flights<K, V> {
         let one = self.one.iter_mut().map(|(ticket, flight)| (&*ticket, flight));
         for (ticket, flight) in one.chain(&mut self.others) {
             if !ticket.leads_here() {
-                (flight.aim, flight.is_overtaken) = (Aim::Load, true);
+                (flight.aim, flight.is_invalidated) = (Aim::Load, true);
             }
         }
     }
@@ -386,7 +386,7 @@ impl<K, V> Flights<K, V> {
                 }
                 return Begun::Waits(self.join(ticket, wants, call.clone()), call);
             }
-            flight.is_overtaken = true;
+            flight.is_invalidated = true;
         }
         Begun::Leads(self.lead((hash, known), asked, wants.aim(), was_absent))
     }
@@ -413,7 +413,7 @@ impl<K, V> Flights<K, V> {
             line,
             heir: None,
             was_absent,
-            is_overtaken: false,
+            is_invalidated: false,
             by_own: false,
             waiting: None,
         };
@@ -455,26 +455,26 @@ impl<K, V> Flights<K, V> {
         let flight = hold.ticket.and_then(|ticket| self.get_mut(ticket));
         if let Some(flight) = flight.filter(|flight| flight.is_present()) {
             flight.aim = aim;
-            if flight.is_overtaken {
-                (flight.was_absent, flight.is_overtaken) = (false, false);
+            if flight.is_invalidated {
+                (flight.was_absent, flight.is_invalidated) = (false, false);
             }
         }
     }
 
-    pub(crate) fn is_overtaken(&self, hold: &Hold<K, V>) -> bool {
-        hold.ticket.and_then(|ticket| self.get(ticket)).is_none_or(|flight| flight.is_overtaken)
+    pub(crate) fn is_invalidated(&self, hold: &Hold<K, V>) -> bool {
+        hold.ticket.and_then(|ticket| self.get(ticket)).is_none_or(|flight| flight.is_invalidated)
     }
 
     /// Whether it was the leader's own closure that overtook it.
-    pub(crate) fn is_overtaken_by_own(&self, hold: &Hold<K, V>) -> bool {
+    pub(crate) fn is_invalidated_by_own(&self, hold: &Hold<K, V>) -> bool {
         hold.ticket.and_then(|ticket| self.get(ticket)).is_some_and(|flight| flight.by_own)
     }
 
     /// The key of a leader whose value is to be kept, if there may be an entry: there is none if there was none when it began,
-    /// for whatever writes one overtakes the flight (F2).
+    /// for whatever writes one invalidates the flight (F2).
     pub(crate) fn key_to_find(&self, hold: &Hold<K, V>) -> Option<&K> {
         let flight = self.get(hold.ticket?)?;
-        (!flight.was_absent && !flight.is_overtaken).then(|| flight.leader.key())
+        (!flight.was_absent && !flight.is_invalidated).then(|| flight.leader.key())
     }
 
     /// How many calls wait.

@@ -3,7 +3,7 @@
 //! A listener's panic is the listener's own: it is caught, the listener stays installed, and the call or
 //! the reaper that told it goes on.
 
-use crate::shard::Hears;
+use crate::shard::Listens;
 use crate::sync::catch;
 use crate::table::Unlinked;
 use crate::trace::{self, Named};
@@ -109,7 +109,7 @@ impl<K, V> Listener<K, V> {
     }
 }
 
-impl<K, V> Hears<K, V> for Listener<K, V> {
+impl<K, V> Listens<K, V> for Listener<K, V> {
     fn expired(&self, nodes: &[Unlinked<K, V>]) {
         let pairs = || nodes.iter().map(|old| (old.node().key(), old.node().value()));
         for (key, value) in pairs() {

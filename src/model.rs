@@ -4,7 +4,7 @@
 use crate::reaper::{self, Reaper, Sweep};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Arc, Weak};
-use crate::table::{self, Grace};
+use crate::table::{self, GracePeriod};
 use crate::time::{Deadline, Keeper, Tick, Trust};
 
 /// When a toy cache wants to be visited next.
@@ -33,7 +33,7 @@ pub trait Toy: Send + Sync + 'static {
     /// Does what is due.
     fn sweep(&self) -> Next;
 
-    /// True while debris waits.
+    /// True while garbage waits.
     fn reclaim(&self) -> bool;
 }
 
@@ -116,20 +116,20 @@ impl Default for Pinned {
 
 /// A wait for the pins that are there.
 #[derive(Debug)]
-pub struct Waiting(Grace);
+pub struct Waiting(GracePeriod);
 
 impl Waiting {
     /// Begins and starts one.
     #[must_use]
     pub fn begin() -> Self {
-        let grace = Grace::begin();
+        let grace = GracePeriod::begin();
         grace.start();
         Self(grace)
     }
 
     /// Looks whether graces are over.
-    pub fn push() {
-        table::push();
+    pub fn advance() {
+        table::advance();
     }
 
     /// Whether this one is known to be over.

@@ -1,6 +1,6 @@
 //! The reaper: one thread that visits caches when something in them is due, and sleeps otherwise.
 //!
-//! It knows caches only as [`Sweep`]: when to come again, and whether debris still waits. It never
+//! It knows caches only as [`Sweep`]: when to come again, and whether garbage still waits. It never
 //! knows shards, entries or values, and it holds no cache alive while it sleeps.
 //!
 //! # How a wake-up is never lost
@@ -34,7 +34,7 @@ pub(crate) trait Sweep: Send + Sync {
     /// (`Tick::NEVER`: nothing).
     fn sweep(&self, now: Tick) -> Tick;
 
-    /// Pushes reclamation on and drops what is ripe; true while debris still waits.
+    /// Pushes reclamation on and drops what is reclaimable; true while garbage still waits.
     fn reclaim(&self) -> bool;
 }
 
@@ -211,7 +211,7 @@ impl Registration {
     /// There is something to do at `at`, or before. A fence and a load if the thread comes by then
     /// anyway; else it is told.
     ///
-    /// A tick at the start of a second is best: then many calls become one visit, debris included.
+    /// A tick at the start of a second is best: then many calls become one visit, garbage included.
     /// Call it after the thing is where `sweep` and `reclaim` look, and before any user code, since
     /// others may rely on the call having been made. May be called under a shard's lock.
     pub(crate) fn wake(&self, at: Tick) {
@@ -513,17 +513,17 @@ impl Held for Kept<Core, State> {
 enum Work {
     /// Something is due, since then: visit every cache.
     Sweep(Tick, Tick),
-    /// Nothing is due, but debris waits: push it on where it does.
+    /// Nothing is due, but garbage waits: advance it on where it does.
     Reclaim(Tick),
 }
 
-/// The first pause before the thread looks after debris again. Doubled while nothing gets better.
+/// The first pause before the thread looks after garbage again. Doubled while nothing gets better.
 const PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(64);
 
 /// What the thread itself remembers from one visit to the next.
 struct Round {
-    /// The caches of this round; while the thread sleeps, those in which debris waits.
+    /// The caches of this round; while the thread sleeps, those in which garbage waits.
     visits: Vec<Visit>,
     /// The earliest answer of the last sweep.
     next: Tick,
@@ -535,7 +535,7 @@ struct Visit {
     /// The answer of `sweep`.
     next: Tick,
     /// The answer of `reclaim`.
-    debris: bool,
+    garbage: bool,
 }
 
 impl Round {
@@ -544,7 +544,7 @@ impl Round {
         self.visits.clear();
         self.visits.extend(caches.iter().map(|member| {
             member.promise.make(Tick::NEVER);
-            Visit { member: member.clone(), next: Tick::NEVER, debris: false }
+            Visit { member: member.clone(), next: Tick::NEVER, garbage: false }
         }));
         // ORDERING: SeqCst fence; pairs with the fence in `Registration::wake`, see there.
         fence(Ordering::SeqCst);
@@ -557,7 +557,7 @@ impl Round {
                 member.promise.make(*next);
             }
         }
-        self.visits.retain(|visit| visit.debris);
+        self.visits.retain(|visit| visit.garbage);
     }
 
     /// Sweeps every cache.
@@ -571,21 +571,21 @@ impl Round {
                 let cache = visit.member.cache.upgrade();
                 cache.map_or((Tick::NEVER, false), |cache| (cache.sweep(now), cache.reclaim()))
             });
-            (visit.next, visit.debris) = answer.unwrap_or((next_second(now), false));
+            (visit.next, visit.garbage) = answer.unwrap_or((next_second(now), false));
             self.next = self.next.min(visit.next);
         }
     }
 
-    /// Looks after debris, and slows down if that helps nothing.
+    /// Looks after garbage, and slows down if that helps nothing.
     fn reclaim(&mut self, now: Tick) {
         let mut progress = false;
         for visit in &mut self.visits {
             let answer = catch(|| visit.member.cache.upgrade().is_some_and(|cache| cache.reclaim()));
-            visit.debris = answer.unwrap_or(false);
+            visit.garbage = answer.unwrap_or(false);
             if answer.is_none() {
                 self.next = self.next.min(next_second(now));
             }
-            progress |= !visit.debris;
+            progress |= !visit.garbage;
         }
         self.pause = if progress { PAUSE } else { (self.pause * 2).min(LONGEST_PAUSE) };
     }

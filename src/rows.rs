@@ -121,14 +121,14 @@ pub(crate) trait Memory<T> {
     /// Panics if there is no such chunk.
     fn get_mut(&mut self, row: RowId) -> &mut T;
     /// Asks the processor to bring a row near. A hint, and no access.
-    fn fetch(&self, _: RowId) {}
+    fn prefetch(&self, _: RowId) {}
 }
 
 /// A writer's book-keeping of an entry: what readers do not need, so that it is not in their way. Numbers
 /// throughout, so that it is one whatever its bytes are.
 #[derive(Debug)]
 #[repr(C)]
-pub(crate) struct Booked {
+pub(crate) struct Metadata {
     /// The home bucket in a table of any size.
     pub(crate) home: u32,
     pub(crate) wheel: Link,
@@ -204,10 +204,10 @@ impl<T: Row> Rows<T> {
         self.numbers.next()
     }
 
-    /// Has a row brought near, for whoever comes for it soon.
+    /// Has a row prefetched, for whoever comes for it soon.
     #[inline]
-    pub(crate) fn fetch(&self, id: RowId) {
-        self.memory.fetch(id);
+    pub(crate) fn prefetch(&self, id: RowId) {
+        self.memory.prefetch(id);
     }
 
     /// The row, if it is live.
@@ -236,8 +236,8 @@ impl<T: Row> Rows<T> {
     }
 
     /// Whether `trim` would give much back.
-    pub(crate) fn is_lean(&self) -> bool {
-        self.numbers.is_lean()
+    pub(crate) fn is_sparse(&self) -> bool {
+        self.numbers.is_sparse()
     }
 
     /// Gives memory back: whole chunks, or vacant stretches of them, at most so many rows at a time. Tells

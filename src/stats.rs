@@ -76,11 +76,11 @@ pub struct Stats {
     /// Closures and futures that were to bring values.
     pub loads: Loads,
     /// Values that are out of the cache, and not dropped yet.
-    pub debris: usize,
+    pub garbage: usize,
     /// How long after the time at which something was due the reaper came, the last time it did; the longest over the
     /// shards.
     pub reaper_lag: Duration,
-    /// How long after its deadline each expired entry was out of memory's books.
+    /// How long after its deadline each expired entry was out of memory's ledger.
     pub lateness: Lateness,
 }
 
@@ -101,7 +101,7 @@ impl Stats {
     }
 
     /// What was counted between an earlier moment and this one: each count, and each bucket of a histogram, less what it was
-    /// then, and nothing where that was more. What is no count ([`debris`](Self::debris) and [`reaper_lag`](Self::reaper_lag))
+    /// then, and nothing where that was more. What is no count ([`garbage`](Self::garbage) and [`reaper_lag`](Self::reaper_lag))
     /// is as it is now.
     ///
     /// ```
@@ -130,7 +130,7 @@ impl Stats {
             refreshes: self.refreshes.saturating_sub(earlier.refreshes),
             refresh_failures: self.refresh_failures.saturating_sub(earlier.refresh_failures),
             loads: self.loads.since(&earlier.loads),
-            debris: self.debris,
+            garbage: self.garbage,
             reaper_lag: self.reaper_lag,
             lateness: self.lateness.since(&earlier.lateness),
         }
@@ -141,7 +141,7 @@ impl Stats {
         self.misses += misses;
     }
 
-    pub(crate) fn add(&mut self, tally: &Tally, debris: usize) {
+    pub(crate) fn add(&mut self, tally: &Tally, garbage: usize) {
         self.inserts += tally.inserts;
         self.replacements += tally.replacements;
         self.expired += tally.expired;
@@ -151,7 +151,7 @@ impl Stats {
         self.evicted_weight += tally.evicted_weight;
         self.refreshes += tally.refreshes;
         self.refresh_failures += tally.refresh_failures;
-        self.debris += debris;
+        self.garbage += garbage;
         self.reaper_lag = self.reaper_lag.max(tally.lag);
         self.lateness.add(&tally.lateness);
     }

@@ -306,7 +306,7 @@ mod counter {
     struct Cached {
         /// The latest precise reading. Only ever grows.
         tick: AtomicU64,
-        /// A counter value read before a reading that is in `tick` or was overtaken there.
+        /// A counter value read before a reading that is in `tick` or was invalidated there.
         stamp: AtomicU64,
         /// How many counts a reading stays fresh; 0 while the rate or the kernel's word is missing.
         window: AtomicU64,

@@ -56,7 +56,7 @@ mod imp {
 
     /// So long after something was due is late: half of what is promised.
     const LATE: Time = Time::from_nanos(SECOND);
-    /// So long debris waits where nobody holds it up: as long as is promised.
+    /// So long garbage waits where nobody holds it up: as long as is promised.
     const LONG: Time = Time::from_nanos(2 * SECOND);
 
     /// The span of a load. `None` where nobody wants it, which is quickly found out; in a box, so that turns stay small.
@@ -128,7 +128,7 @@ mod imp {
         catch(|| tracing::error!(target: "tidewheel", cache, told, "a listener has panicked"));
     }
 
-    /// Since when debris of a cache has been held up.
+    /// Since when garbage of a cache has been held up.
     #[derive(Debug)]
     pub(crate) struct HeldUp(AtomicU64);
 
@@ -142,7 +142,7 @@ mod imp {
             Self(AtomicU64::new(NOT))
         }
 
-        /// The reaper has tried: whether there is debris that it could do nothing about.
+        /// The reaper has tried: whether there is garbage that it could do nothing about.
         pub(crate) fn note(&self, is_stuck: bool, now: Tick, cache: Option<&str>) {
             if let Some(long) = self.judge(is_stuck, now) {
                 let seconds = long.as_duration().as_secs_f64();

@@ -60,7 +60,7 @@ fn churn(policy: EvictionPolicy, listened: bool) -> (u64, usize) {
             let mut most = 0;
             while !stop.load(Ordering::Relaxed) {
                 assert!(cache.weighted_size() <= CAPACITY);
-                most = most.max(cache.stats().debris);
+                most = most.max(cache.stats().garbage);
                 thread::yield_now();
             }
             most
@@ -73,7 +73,7 @@ fn churn(policy: EvictionPolicy, listened: bool) -> (u64, usize) {
     (peak(), most)
 }
 
-/// Resident bytes before and at the peak, and values of debris at most.
+/// Resident bytes before and at the peak, and values of garbage at most.
 fn in_a_process(scenario: &str) -> [u64; 3] {
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "large_values_that_come_and_go_take_the_capacity_and_a_sixteenth", "--nocapture"])
@@ -93,21 +93,21 @@ fn in_a_process(scenario: &str) -> [u64; 3] {
 fn large_values_that_come_and_go_take_the_capacity_and_a_sixteenth() {
     if let Ok(scenario) = std::env::var(SCENARIO) {
         let before = peak();
-        let (after, debris) = match scenario.as_str() {
+        let (after, garbage) = match scenario.as_str() {
             "listener" => churn(EvictionPolicy::Adaptive, true),
             "fifo" => churn(EvictionPolicy::Fifo, false),
             _ => churn(EvictionPolicy::Adaptive, false),
         };
-        println!("\npeak: {before} {after} {debris}");
+        println!("\npeak: {before} {after} {garbage}");
         return;
     }
     let allowed = CAPACITY + CAPACITY / 16 + CONSTANT;
     for scenario in ["adaptive", "listener", "fifo"] {
         let mut least = u64::MAX;
         for _ in 0..TRIES {
-            let [before, after, debris] = in_a_process(scenario);
+            let [before, after, garbage] = in_a_process(scenario);
             println!(
-                "{scenario}: {} KiB resident at the peak, {} before; {debris} values of debris at most; {} allowed",
+                "{scenario}: {} KiB resident at the peak, {} before; {garbage} values of garbage at most; {} allowed",
                 after >> 10,
                 before >> 10,
                 allowed >> 10

@@ -142,7 +142,7 @@ fn a_sweep_that_is_overtaken_by_the_clock_files_nothing_too_late() {
     assert_eq!(cache.entry_count(), 1, "all but the one that the listener inserted");
 }
 
-/// Debris that had piled up behind a guard was dropped at 47,000 values a second, because each visit of the
+/// Garbage that had piled up behind a guard was dropped at 47,000 values a second, because each visit of the
 /// reaper ran two dozen of the epoch's closures and the visits became rarer.
 #[test]
 fn what_piled_up_behind_a_guard_is_dropped_at_once_when_it_goes() {
@@ -165,7 +165,7 @@ fn what_piled_up_behind_a_guard_is_dropped_at_once_when_it_goes() {
 /// A caller swept under its own guard. While its listener ran, the reaper came by, saw nothing to do, and
 /// went to sleep for ever; the caller could drop nothing, since it was pinned; and the value stayed.
 #[test]
-fn debris_of_a_caller_who_sweeps_under_a_guard_is_not_forgotten() {
+fn garbage_of_a_caller_who_sweeps_under_a_guard_is_not_forgotten() {
     let me = thread::current().id();
     for attempt in 0..10 {
         let dropped = Arc::new(AtomicUsize::new(0));

@@ -22,7 +22,7 @@ fn every_figure_is_exact() {
     let check = |expected: &Stats, what: &str| {
         let mut stats = cache.stats();
         // These have tests of their own.
-        (stats.debris, stats.reaper_lag, stats.lateness) = Default::default();
+        (stats.garbage, stats.reaper_lag, stats.lateness) = Default::default();
         assert_eq!(stats, *expected, "{what}");
     };
     check(&expected, "nothing");
@@ -145,7 +145,7 @@ fn what_was_counted_since_is_the_difference_of_each_count() {
         assert_eq!(of(&since), 3 * of(&first), "{name}");
     }
     let now = cache.stats();
-    assert_eq!((since.debris, since.reaper_lag), (now.debris, now.reaper_lag));
+    assert_eq!((since.garbage, since.reaper_lag), (now.garbage, now.reaper_lag));
     // Of another cache, that has counted more.
     let none = Stats::default().since(&now);
     assert_eq!(none, Stats::default());
@@ -261,33 +261,33 @@ fn several_threads_are_counted_in_sum() {
 }
 
 #[test]
-fn debris_falls_to_nothing() {
+fn garbage_falls_to_nothing() {
     let clock = ManualClock::new();
     let cache =
         Cache::builder().max_capacity(100).shards(1).record_stats().clock(clock.clone()).build().unwrap();
     let guard = cache.read_guard();
     (0..130).for_each(|key| cache.insert(key, Arc::new(key)));
-    assert_eq!(cache.stats().debris, 30);
+    assert_eq!(cache.stats().garbage, 30);
     assert!(cache.replace(&129, Arc::new(0)).is_ok());
-    assert_eq!(cache.stats().debris, 31);
+    assert_eq!(cache.stats().garbage, 31);
     clock.advance(SECOND);
-    assert_eq!(cache.stats().debris, 31, "a guard is held");
+    assert_eq!(cache.stats().garbage, 31, "a guard is held");
     drop(guard);
     // Guards of this process's other tests may hold it up.
     let start = Instant::now();
-    while cache.stats().debris != 0 {
+    while cache.stats().garbage != 0 {
         assert!(start.elapsed() < 10 * SECOND, "{:?}", cache.stats());
         cache.run_pending_tasks();
     }
 }
 
 #[test]
-fn debris_falls_to_nothing_by_itself() {
+fn garbage_falls_to_nothing_by_itself() {
     let cache =
         Cache::builder().max_capacity(1000).record_stats().reaper(Reaper::dedicated()).build().unwrap();
     (0..20_000u64).for_each(|key| cache.insert(key, key.to_string()));
     let start = Instant::now();
-    while cache.stats().debris != 0 {
+    while cache.stats().garbage != 0 {
         assert!(start.elapsed() < 10 * SECOND, "{:?}", cache.stats());
         thread::sleep(Duration::from_millis(20));
     }

@@ -590,10 +590,10 @@ fn what_was_filed_during_a_late_second_is_not_a_lap_behind() {
 #[test]
 fn a_sweep_may_be_overtaken_by_the_clock() {
     // Whichever shard it happens in, others come before it and after it.
-    (0..16).for_each(overtake);
+    (0..16).for_each(invalidate);
 }
 
-fn overtake(first: u64) {
+fn invalidate(first: u64) {
     let clock = ManualClock::new();
     let own = Arc::new(OnceLock::<WeakCache<u64, u64>>::new());
     let cache = Cache::<u64, u64>::builder()

@@ -165,7 +165,7 @@ fn each_load_has_a_span_that_says_what_it_came_to() {
         [(5, 5)]
     });
     assert_eq!(many, [Some(7), Some(5), None]);
-    let results = ["success", "absent", "failure", "panic", "overtaken", "success", "success"];
+    let results = ["success", "absent", "failure", "panic", "invalidated", "success", "success"];
     let results = results.into_iter().chain(["success", "absent"]);
     let spans = told.spans_of("loads");
     assert_eq!(spans.len(), 9);
@@ -278,7 +278,7 @@ fn a_reaper_that_lags_is_told_of() {
 }
 
 #[test]
-fn debris_that_a_guard_holds_up_is_told_of_once() {
+fn garbage_that_a_guard_holds_up_is_told_of_once() {
     let cache = named("held").build().unwrap();
     cache.insert(1, 1);
     let guard = cache.read_guard();

@@ -1,4 +1,4 @@
-//! A reaper that sleeps is woken by whatever makes something due earlier than it knew, and by debris: every path that
+//! A reaper that sleeps is woken by whatever makes something due earlier than it knew, and by garbage: every path that
 //! writes, on the real clock, with nobody calling afterwards.
 //!
 //! Each path has a cache and a reaper of its own: one visit serves all caches of a reaper, so that among many
@@ -367,7 +367,7 @@ struct Run {
 }
 
 fn run(path: &'static Path, is_listened: bool, is_anchored: bool) -> Run {
-    // With room for all: a table that grows would leave debris, and wake the reaper for that.
+    // With room for all: a table that grows would leave garbage, and wake the reaper for that.
     let builder = Cache::builder().shards(4).initial_capacity(4_000).reaper(Reaper::dedicated());
     let builder = (path.build)(builder);
     let builder = if is_listened { builder.eviction_listener(|_, _, _| {}) } else { builder };
@@ -453,7 +453,7 @@ fn others() -> Vec<Run> {
         Box::new(move || (cache.entry_count() != 0).then(|| "what came back is still there".to_string())),
     );
 
-    // What was reloaded by a job is debris, and lives on as its rules say.
+    // What was reloaded by a job is garbage, and lives on as its rules say.
     let goes = Count::default();
     let jobs = Arc::new(Mutex::new(Vec::new()));
     let cache = Cache::builder()

@@ -21,7 +21,7 @@ impl<K, V> CacheBuilder<K, V> {
             jitter: self.jitter,
             expiry: None,
             listener: Listener::new(),
-            lead: self.lead,
+            warn_before: self.warn_before,
             refresh: self.refresh,
             background: None,
             timeline: self.timeline,

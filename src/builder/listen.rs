@@ -170,7 +170,7 @@ impl<K, V> CacheBuilder<K, V> {
         warned: impl Fn(&K, &V) + Send + Sync + 'static,
     ) -> Self {
         // No lead at all would be no warning.
-        self.lead = Span::from_duration(lead.max(Duration::from_nanos(1)));
+        self.warn_before = Span::from_duration(lead.max(Duration::from_nanos(1)));
         self.listener.on_expiring(Box::new(warned));
         self
     }

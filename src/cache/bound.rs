@@ -153,14 +153,14 @@ impl<K, V, S> Cache<K, V, S> {
     /// ```
     #[must_use]
     pub fn policy(&self) -> Policy {
-        let Parts { terms, bound, shards, .. } = self.parts();
+        let Parts { config, bound, shards, .. } = self.parts();
         let length = |span: Span| (span != Span::ENDLESS).then(|| span.as_duration());
         Policy {
             max_capacity: bound.as_ref().map(Bound::capacity),
             eviction_policy: bound.as_ref().map(|bound| bound.policy),
-            time_to_live: length(terms.ttl),
-            time_to_idle: length(terms.tti),
-            max_age: length(terms.max_age),
+            time_to_live: length(config.ttl),
+            time_to_idle: length(config.tti),
+            max_age: length(config.max_age),
             shards: shards.len(),
         }
     }
@@ -239,8 +239,8 @@ impl<K, V, S> Cache<K, V, S> {
             // ORDERING: Relaxed; see `Bound::begin`.
             let part = || Bound::part(bound.wanted.load(Ordering::Relaxed), number, shards.len());
             loop {
-                let (done, chores) = shard.set_capacity(part);
-                self.conclude(shard, chores, RemovalCause::Size);
+                let (done, deferred) = shard.set_capacity(part);
+                self.conclude(shard, deferred, RemovalCause::Size);
                 if done {
                     break;
                 }

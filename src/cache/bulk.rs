@@ -1,18 +1,18 @@
 //! Many keys in one call: each as a single call would have it, but what they wait for, memory and locks, they wait
 //! for together.
 //!
-//! Knows in which order shards and keys are taken; knows nothing of what is fetched ahead.
+//! Knows in which order shards and keys are taken; knows nothing of what is prefetched ahead.
 
 use super::Cache;
 use crate::hash::HashBits;
 use crate::key_value::{Key, Value};
 use crate::listener::RemovalCause;
-use crate::shard::{Chores, OnUse, Shard, Waiting};
+use crate::shard::{Deferred, OnUse, PendingInsert, Shard};
 use crate::table::{Node, Pin, Route};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 
-/// Keys whose buckets and nodes are fetched together.
+/// Keys whose buckets and nodes are prefetched together.
 const TOGETHER: usize = 64;
 /// Entries of one shard that are stored together.
 const GROUP: usize = 64;
@@ -27,7 +27,7 @@ where
     /// Clones of the values of many keys, in the keys' order. Each counts as use, as with [`get`](Self::get).
     ///
     /// Where entries are far apart in memory this is some times as fast as many calls of `get`, since they are
-    /// fetched together.
+    /// prefetched together.
     ///
     /// # Complexity
     ///
@@ -80,11 +80,11 @@ where
     {
         let places: [Option<(HashBits, &Route<K, V>)>; TOGETHER] = std::array::from_fn(|at| {
             let (hash, route) = self.seek(*keys.get(at)?);
-            route.fetch_bucket(hash);
+            route.prefetch_bucket(hash);
             Some((hash, route))
         });
         for (hash, route) in places.iter().flatten() {
-            route.fetch_first(*hash, pin);
+            route.prefetch_first(*hash, pin);
         }
         for (&key, place) in keys.iter().zip(places.into_iter().flatten()) {
             each(match self.parts().on_use {
@@ -126,12 +126,12 @@ where
             return entries.into_iter().for_each(|(key, value)| self.insert(key, value));
         }
         let mask = parts.shards.len() - 1;
-        let mut groups: Vec<Vec<Waiting<K, V>>> = parts.shards.iter().map(|_| Vec::new()).collect();
+        let mut groups: Vec<Vec<PendingInsert<K, V>>> = parts.shards.iter().map(|_| Vec::new()).collect();
         for entry in entries {
             let hash = HashBits::of(&parts.hasher, &entry.0);
             let weight = self.weigh(&entry.0, &entry.1);
             let group = &mut groups[hash.shard(mask)];
-            group.push(Waiting { hash, entry, weight });
+            group.push(PendingInsert { hash, entry, weight });
             if group.len() == GROUP {
                 self.insert_group(&parts.shards[hash.shard(mask)], group);
             }
@@ -142,14 +142,14 @@ where
     }
 
     /// Stores what waits for a shard.
-    fn insert_group(&self, shard: &Shard<K, V>, group: &mut Vec<Waiting<K, V>>) {
+    fn insert_group(&self, shard: &Shard<K, V>, group: &mut Vec<PendingInsert<K, V>>) {
         // It is taken from the end.
         group.reverse();
-        let mut are_near = false;
+        let mut are_prefetched = false;
         while !group.is_empty() {
-            let mut owed = Owed { cache: self, shard, chores: Vec::new() };
-            shard.insert_some(self, group, &mut owed.chores, are_near);
-            are_near = true;
+            let mut owed = Owed { cache: self, shard, deferred: Vec::new() };
+            shard.insert_some(self, group, &mut owed.deferred, are_prefetched);
+            are_prefetched = true;
         }
     }
 }
@@ -158,15 +158,15 @@ where
 pub(super) struct Owed<'c, K, V, S> {
     pub(super) cache: &'c Cache<K, V, S>,
     pub(super) shard: &'c Shard<K, V>,
-    pub(super) chores: Vec<Chores<K, V>>,
+    pub(super) deferred: Vec<Deferred<K, V>>,
 }
 
 impl<K, V, S> Drop for Owed<'_, K, V, S> {
     fn drop(&mut self) {
         // The last of them may have to wake the reaper, and the first has a listener to be told.
-        self.chores.iter_mut().for_each(|chores| self.cache.start(chores));
-        for chores in self.chores.drain(..) {
-            self.cache.conclude(self.shard, chores, RemovalCause::Replaced);
+        self.deferred.iter_mut().for_each(|deferred| self.cache.start(deferred));
+        for deferred in self.deferred.drain(..) {
+            self.cache.conclude(self.shard, deferred, RemovalCause::Replaced);
         }
     }
 }

@@ -9,8 +9,8 @@
 //! - **C1** Of one key, one closure runs at a time: the turn is had from before the look until what came of it is stored. Who
 //!   waits, waits for the same key alone, and holds no lock and no pin meanwhile.
 //! - **C2** What a closure said is done to what it was shown, in one step, or not at all: an entry that is alive at the end
-//!   of a turn that nothing has overtaken since the look, is the one that was looked at; and a key without one then had none
-//!   at any time between. For whatever puts a value under a key overtakes its flight first, under the same lock. (One whose own
+//!   of a turn that nothing has invalidated since the look, is the one that was looked at; and a key without one then had none
+//!   at any time between. For whatever puts a value under a key invalidates its flight first, under the same lock. (One whose own
 //!   closure does so each time would begin anew for ever: it panics.)
 //! - **C3** The user's code (clones, closures, an `Expiry`, a weigher, destructors of what is not kept) runs with the turn in hand and
 //!   marked as such, so that it panics where it would wait for itself, and the turn is passed on. What is in hand when it panics is
@@ -20,12 +20,12 @@
 //!
 //! | path | how |
 //! |---|---|
-//! | `Shard::insert`, `insert_if`, `try_insert`, `insert_some` (`insert`, `insert_many`, `rename`'s and `rename_with`'s second half), `bring_back` (`restore`) | overtake, before they store |
+//! | `Shard::insert`, `insert_if`, `try_insert`, `insert_some` (`insert`, `insert_many`, `rename`'s and `rename_with`'s second half), `bring_back` (`restore`) | invalidate, before they store |
 //! | `Shard::replace` (`replace`, `update`) | the same; too heavy a value, with which the old one goes, included |
-//! | `Shard::land` (loads), `Shard::act` (computations) | of this key: come in turn. (Of another with the same hash: not this key) |
-//! | `Shard::remove` (`remove`, `invalidate`, `remove_if`, `rename`'s and `rename_with`'s first half) | overtakes |
-//! | `clear_some` (`invalidate_all`) | overtakes, in the same step in which it removes |
-//! | eviction (`evict.rs`, `set_capacity`), expiry (the reaper, a read, a writer that comes across) | the entry is not there, or not alive, at the end; what is put there after it, overtakes |
+//! | `Shard::complete` (loads), `Shard::act` (computations) | of this key: come in turn. (Of another with the same hash: not this key) |
+//! | `Shard::remove` (`remove`, `invalidate`, `remove_if`, `rename`'s and `rename_with`'s first half) | invalidates |
+//! | `clear_some` (`invalidate_all`) | invalidates, in the same step in which it removes |
+//! | eviction (`evict.rs`, `set_capacity`), expiry (the reaper, a read, a writer that comes across) | the entry is not there, or not alive, at the end; what is put there after it, invalidates |
 //! | `touch`, `set_ttl`, `persist`, a read with a time to idle, an `Expiry`'s ruling | the value stays: a computed one goes by the times that there are at the end |
 
 use super::load::{served, value};
@@ -39,7 +39,7 @@ use crate::hash::HashBits;
 use crate::key_value::{Key, Value};
 use crate::life::Life;
 use crate::listener::RemovalCause;
-use crate::shard::{Acted, Deed, Lifespan, Lookup, Ruling, Shard};
+use crate::shard::{Acted, Action, Lifespan, Lookup, Ruling, Shard};
 use crate::stats::LoadEnd;
 use crate::sync::Alarm;
 use crate::table::{Node, Pin};
@@ -47,9 +47,9 @@ use std::hash::BuildHasher;
 
 /// Why nothing is done: the key is not as it was when it was looked at.
 #[derive(Clone, Copy)]
-pub(super) struct Stale {
+pub(super) struct Superseded {
     /// It was written or removed. Else: it expired or was evicted.
-    is_overtaken: bool,
+    is_invalidated: bool,
     /// By the call's own closure.
     pub(super) by_own: bool,
 }
@@ -79,14 +79,14 @@ impl<K, V> Plan<K, V> {
     /// What was not done, back to where it came from.
     #[cold]
     #[inline(never)]
-    fn take_back(&mut self, deed: &mut Option<Deed<K, V>>) {
-        match deed.take() {
-            Some(Deed::Put { entry: Some((key, value)), .. }) => {
+    fn take_back(&mut self, action: &mut Option<Action<K, V>>) {
+        match action.take() {
+            Some(Action::Put { entry: Some((key, value)), .. }) => {
                 self.key = Some(key);
                 self.op = Op::Put(value);
             }
-            Some(Deed::Remove) => self.op = Op::Remove,
-            Some(Deed::Put { entry: None, .. } | Deed::Nothing) | None => {}
+            Some(Action::Remove) => self.op = Op::Remove,
+            Some(Action::Put { entry: None, .. } | Action::Nothing) | None => {}
         }
     }
 }
@@ -161,7 +161,7 @@ where
                 turn.run(|| drop(old));
                 turn.loading = self.begin_loading();
                 let mut plan = Plan::new(Op::Put(turn.run(init)));
-                served(turn.land_over(&mut plan, life), is_out_of_date)
+                served(turn.complete_over(&mut plan, life), is_out_of_date)
             }
         })
     }
@@ -206,51 +206,51 @@ where
         was_there: Option<bool>,
         plan: &mut Plan<K, V>,
         life: Life,
-    ) -> Result<Done<K>, (Stale, Self)> {
+    ) -> Result<Done<K>, (Superseded, Self)> {
         // Before the turn, as the plan.
-        let mut deed;
+        let mut action;
         let mut turn = self;
         let cache = turn.cache;
         let (hash, shard) = turn.place();
         let Some((was_there, weight, ruling)) = turn.run(|| turn.plan(was_there, plan, life)) else {
-            return Err((Stale { is_overtaken: false, by_own: false }, turn));
+            return Err((Superseded { is_invalidated: false, by_own: false }, turn));
         };
         let (puts, removes) = (matches!(plan.op, Op::Put(_)), matches!(plan.op, Op::Remove));
-        deed = Some(match plan.op {
-            Op::Put(_) => Deed::Put {
+        action = Some(match plan.op {
+            Op::Put(_) => Action::Put {
                 entry: plan.take_entry(),
                 weight,
                 lifespan: Lifespan { lasting: life.of_update(), ruling },
             },
-            Op::Remove => Deed::Remove,
-            Op::Nop => Deed::Nothing,
+            Op::Remove => Action::Remove,
+            Op::Nop => Action::Nothing,
         });
-        let (acted, mut chores) = shard.act(cache, hash, &mut turn.hold, was_there, &mut deed);
+        let (acted, mut deferred) = shard.act(cache, hash, &mut turn.hold, was_there, &mut action);
         // Whoever is next may be woken by code of the user's.
-        cache.start(&mut chores);
-        let (is_overtaken, by_own) = match acted {
+        cache.start(&mut deferred);
+        let (is_invalidated, by_own) = match acted {
             Acted::Done(ending) => {
                 turn.end_loading(LoadEnd::Success);
                 let mut ending = ending.expect("a flight is in the books until it ends");
                 let key = ending.take_key(&mut turn.hold).expect("nobody else has the call that leads");
                 ending.pass_on();
                 let cause = if removes { RemovalCause::Explicit } else { RemovalCause::Replaced };
-                let is_refused = chores.has_refused();
-                cache.conclude(shard, chores, cause);
+                let is_refused = deferred.has_refused();
+                cache.conclude(shard, deferred, cause);
                 return Ok(Done { key, puts, removes, was_there, is_refused });
             }
-            Acted::Overtaken { by_own } => (true, by_own),
+            Acted::Invalidated { by_own } => (true, by_own),
             Acted::Gone => (false, false),
         };
         // So that it is dropped after the turn if a destructor panics.
-        plan.take_back(&mut deed);
+        plan.take_back(&mut action);
         turn.run(|| {
             // Destructors of others may be among them.
-            cache.conclude(shard, chores, RemovalCause::Expired);
+            cache.conclude(shard, deferred, RemovalCause::Expired);
             drop(plan.kept.take());
             drop(plan.key.take());
         });
-        Err((Stale { is_overtaken, by_own }, turn))
+        Err((Superseded { is_invalidated, by_own }, turn))
     }
 
     /// All of the user's code that it takes, before anything is changed: whether there is an entry, and how to store what is put.
@@ -263,7 +263,7 @@ where
     ) -> Option<(bool, u32, Ruling)> {
         let (hash, shard) = self.place();
         let pin = Pin::new();
-        // Another one than was looked at, perhaps: but then the flight is overtaken (C2).
+        // Another one than was looked at, perhaps: but then the flight is invalidated (C2).
         let Parts { expiry, .. } = self.cache.parts();
         let found = shard.visible::<false, K>(Lookup::new(hash, self.key()), &pin);
         let is_there = found.is_some();
@@ -288,12 +288,12 @@ where
 
     /// Stores a value that was not computed from what is there: over it, too, unless that was written or removed meanwhile.
     /// Then what was written is told; if there is nothing, this value, and it is not stored, as what a load makes is not.
-    pub(super) fn land_over(self, plan: &mut Plan<K, V>, life: Life) -> Entry<K, V> {
+    pub(super) fn complete_over(self, plan: &mut Plan<K, V>, life: Life) -> Entry<K, V> {
         let mut turn = self;
         loop {
             match turn.act(None, plan, life) {
                 Ok(done) => return done.entry(plan.kept.take().expect("what was put is told of")),
-                Err((stale, again)) if stale.is_overtaken => return again.give_way(plan),
+                Err((stale, again)) if stale.is_invalidated => return again.give_way(plan),
                 Err((_, again)) => turn = again,
             }
         }
@@ -303,7 +303,7 @@ where
     #[cold]
     #[inline(never)]
     fn give_way(mut self, plan: &mut Plan<K, V>) -> Entry<K, V> {
-        self.end_loading(LoadEnd::Overtaken);
+        self.end_loading(LoadEnd::Invalidated);
         let key = self.run(|| self.key().clone());
         let cache = self.cache;
         drop(self);

@@ -86,7 +86,7 @@ where
                 turn.loading = self.begin_loading();
                 let running = init.as_mut().as_pin_mut().expect(STILL_THERE);
                 let mut plan = Plan::new(Op::Put(turn.drive(running).await));
-                turn.land_over(&mut plan, life)
+                turn.complete_over(&mut plan, life)
             }
         };
         // As `served`.

@@ -1,12 +1,12 @@
 //! What an operation leaves to be done after the unlock, and in which order: see `cache.rs`.
 //!
-//! First what others rely on: the reaper is woken, and graces begin. A writer that finds the books saying that the reaper is to come,
+//! First what others rely on: the reaper is woken, and grace periods begin. A writer that finds the ledger saying that the reaper is to come,
 //! does not wake it again. So that waits for no listener, no destructor, and no waker of somebody else's runtime: an operation that
-//! runs any code of the user's before it concludes, starts its chores itself.
+//! runs any code of the user's before it concludes, starts its deferred work itself.
 
 use super::Cache;
 use crate::listener::RemovalCause;
-use crate::shard::{Chores, Elsewhere, Gone, Left, Shard, Work};
+use crate::shard::{Deferred, Elsewhere, Gone, Left, Shard, Work};
 use crate::sync::catch;
 use crate::table::{Moment, Sealed, Unlinked};
 
@@ -17,15 +17,15 @@ impl<K, V, S> Cache<K, V, S> {
     /// After the unlock: what an operation left to do. Unpinned, unless the caller's own caller holds a
     /// guard, since user code runs here.
     #[inline]
-    pub(super) fn conclude(&self, shard: &Shard<K, V>, chores: Chores<K, V>, cause: RemovalCause) {
-        if chores.seldom.is_some() || chores.removed.is_some() {
-            self.conclude_with(shard, chores, cause);
+    pub(super) fn conclude(&self, shard: &Shard<K, V>, deferred: Deferred<K, V>, cause: RemovalCause) {
+        if deferred.seldom.is_some() || deferred.removed.is_some() {
+            self.conclude_with(shard, deferred, cause);
         }
     }
 
     #[inline(never)]
-    fn conclude_with(&self, shard: &Shard<K, V>, chores: Chores<K, V>, cause: RemovalCause) {
-        let due = self.conclude_at_once(shard, chores, cause);
+    fn conclude_with(&self, shard: &Shard<K, V>, deferred: Deferred<K, V>, cause: RemovalCause) {
+        let due = self.conclude_at_once(shard, deferred, cause);
         // Who takes something away makes no more of what waits than there was in all.
         if let (Some((shard, moment)), RemovalCause::Replaced) = (due, cause) {
             shard.hold_back(&moment);
@@ -36,21 +36,21 @@ impl<K, V, S> Cache<K, V, S> {
     fn conclude_at_once<'c>(
         &'c self,
         shard: &'c Shard<K, V>,
-        mut chores: Chores<K, V>,
+        mut deferred: Deferred<K, V>,
         cause: RemovalCause,
     ) -> Due<'c, K, V> {
-        self.start(&mut chores);
-        let Chores { seldom, removed } = chores;
+        self.start(&mut deferred);
+        let Deferred { seldom, removed } = deferred;
         let mut due = None;
         if let Some(removed) = removed {
-            due = self.tell_at_once(shard, removed, cause);
+            due = self.notify_at_once(shard, removed, cause);
         }
         let Some(seldom) = seldom else { return due };
         if let Some(left) = seldom.left {
-            due = self.tell_of_left(shard, *left).or(due);
+            due = self.notify_of_left(shard, *left).or(due);
         }
-        if let Some(ripe) = seldom.ripe {
-            shard.dispose(ripe);
+        if let Some(reclaimable) = seldom.reclaimable {
+            shard.dispose(reclaimable);
         }
         if seldom.is_heavy {
             self.help();
@@ -58,46 +58,46 @@ impl<K, V, S> Cache<K, V, S> {
         seldom.moment.map(|moment| (shard, moment)).or(due)
     }
 
-    /// Drops what is ripe, on a writer's thread that has just pushed.
+    /// Drops what is reclaimable, on a writer's thread that has just advanced.
     #[cold]
     fn help(&self) {
         self.parts().shards.iter().for_each(Shard::help);
     }
 
-    /// Wakes the reaper and begins graces, if that has not been done yet. Runs no code of the user's, and may be called while pinned.
+    /// Wakes the reaper and begins grace periods, if that has not been done yet. Runs no code of the user's, and may be called while pinned.
     #[inline]
-    pub(super) fn start(&self, chores: &mut Chores<K, V>) {
-        if chores.seldom.is_some() {
-            self.start_seldom(chores);
+    pub(super) fn start(&self, deferred: &mut Deferred<K, V>) {
+        if deferred.seldom.is_some() {
+            self.start_seldom(deferred);
         }
     }
 
     #[cold]
-    fn start_seldom(&self, chores: &mut Chores<K, V>) {
-        let Some(seldom) = &mut chores.seldom else { return };
+    fn start_seldom(&self, deferred: &mut Deferred<K, V>) {
+        let Some(seldom) = &mut deferred.seldom else { return };
         if let (Some(at), Some(registration)) = (seldom.wake.take(), self.inner.registration.get()) {
             registration.wake(at);
         }
         seldom.is_heavy |= seldom.sealed.take().is_some_and(Sealed::start);
         // Of other shards, which gave up room.
         let elsewhere = seldom.left.iter_mut().flat_map(|left| &mut left.elsewhere);
-        elsewhere.for_each(|there| self.start(&mut there.chores));
+        elsewhere.for_each(|there| self.start(&mut there.deferred));
     }
 
     /// Tells the listener of what did not stay.
     #[cold]
-    fn tell_of_left<'c>(&'c self, shard: &'c Shard<K, V>, left: Left<K, V>) -> Due<'c, K, V> {
+    fn notify_of_left<'c>(&'c self, shard: &'c Shard<K, V>, left: Left<K, V>) -> Due<'c, K, V> {
         let Left { evicted, refused, elsewhere } = left;
         let mut due = None;
         // Those went first.
-        for Elsewhere { shard, chores } in elsewhere {
+        for Elsewhere { shard, deferred } in elsewhere {
             let shard = &self.parts().shards[shard];
-            due = self.conclude_at_once(shard, chores, RemovalCause::Size).or(due);
+            due = self.conclude_at_once(shard, deferred, RemovalCause::Size).or(due);
         }
         let _work = Work::begin();
         for Gone { node, was_alive } in evicted {
             let cause = if was_alive { RemovalCause::Size } else { RemovalCause::Expired };
-            due = self.tell_at_once(shard, node, cause).or(due);
+            due = self.notify_at_once(shard, node, cause).or(due);
         }
         if let Some((key, value)) = refused {
             if let Some(listener) = &self.parts().listener {
@@ -112,10 +112,10 @@ impl<K, V, S> Cache<K, V, S> {
 
     /// Tells the listener of a removed value, and hands the value back to its shard.
     pub(super) fn tell(&self, shard: &Shard<K, V>, removed: Unlinked<K, V>, cause: RemovalCause) {
-        let _ = self.tell_at_once(shard, removed, cause);
+        let _ = self.notify_at_once(shard, removed, cause);
     }
 
-    fn tell_at_once<'c>(
+    fn notify_at_once<'c>(
         &'c self,
         shard: &'c Shard<K, V>,
         removed: Unlinked<K, V>,
@@ -124,10 +124,10 @@ impl<K, V, S> Cache<K, V, S> {
         if let Some(listener) = &self.parts().listener {
             listener.tell(removed.node().key(), removed.node().value(), cause);
         }
-        let chores = shard.retire(removed);
-        if chores.seldom.is_none() && chores.removed.is_none() {
+        let deferred = shard.retire(removed);
+        if deferred.seldom.is_none() && deferred.removed.is_none() {
             return None;
         }
-        self.conclude_at_once(shard, chores, cause)
+        self.conclude_at_once(shard, deferred, cause)
     }
 }

@@ -27,14 +27,14 @@ where
     ) -> Result<(), (K, V)> {
         let (hash, shard) = self.locate(&key);
         let parts = self.parts();
-        let lasting = Lasting::New(ttl.map_or(parts.terms.ttl, Span::from_duration));
+        let lasting = Lasting::New(ttl.map_or(parts.config.ttl, Span::from_duration));
         let ruling = end.map_or(Ruling::NONE, |end| Ruling::After(Span::from_duration(end)));
         let weight = self.weigh(&key, &value);
         let mut offered = Some((key, value));
         let lifespan = Lifespan { lasting, ruling };
         let new = NewEntry { hash, entry: &mut offered, weight, lifespan };
-        if let Some(chores) = shard.try_insert(self, new) {
-            self.conclude(shard, chores, RemovalCause::Replaced);
+        if let Some(deferred) = shard.try_insert(self, new) {
+            self.conclude(shard, deferred, RemovalCause::Replaced);
         }
         offered.map_or(Ok(()), Err)
     }

@@ -159,7 +159,7 @@ where
     ///
     /// # Concurrency
     ///
-    /// Takes the lock of the key's shard, once, since an entry's age is in the writers' books.
+    /// Takes the lock of the key's shard, once, since an entry's age is in the writers' metadata.
     ///
     /// ```
     /// use std::time::Duration;

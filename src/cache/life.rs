@@ -71,7 +71,7 @@ where
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn insert(&self, key: K, value: V) {
-        let lasting = self.life.of_insert(self.cache.parts().terms.ttl);
+        let lasting = self.life.of_insert(self.cache.parts().config.ttl);
         self.cache.store(self.cache.locate(&key), &mut Some((key, value)), lasting);
     }
 
@@ -105,7 +105,7 @@ where
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn try_insert(&self, key: K, value: V) -> Result<(), (K, V)> {
-        self.cache.try_store((key, value), self.life.of_insert(self.cache.parts().terms.ttl))
+        self.cache.try_store((key, value), self.life.of_insert(self.cache.parts().config.ttl))
     }
 
     /// As [`Cache::replace`].
@@ -242,9 +242,9 @@ where
     where
         V: Clone,
     {
-        let lasting = life.of_insert(self.parts().terms.ttl);
-        let (old, chores) = self.insert_seen((hash, shard), offered, lasting, V::clone);
-        self.conclude(shard, chores, RemovalCause::Replaced);
+        let lasting = life.of_insert(self.parts().config.ttl);
+        let (old, deferred) = self.insert_seen((hash, shard), offered, lasting, V::clone);
+        self.conclude(shard, deferred, RemovalCause::Replaced);
         old
     }
 }

@@ -235,7 +235,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         match (origin, &outcome) {
-            (Origin::Overtaken, Outcome::Value(_)) => None,
+            (Origin::Invalidated, Outcome::Value(_)) => None,
             (Origin::Unstored, Outcome::Value(_)) => {
                 let pin = Pin::new();
                 let stored = self.used_uncounted(key, &pin).map(|node| node.value().clone());

@@ -274,7 +274,7 @@ where
                 Ok(outcome) => outcome,
                 Err(mut turn) => {
                     let outcome = turn.drive(init.as_mut().as_pin_mut().expect(STILL_THERE)).await;
-                    turn.land(outcome)
+                    turn.complete(outcome)
                 }
             }
         };

@@ -83,7 +83,7 @@ where
         // After what else there is, so that it is dropped first.
         let mut turn = turn;
         let made = turn.call(init.expect("it has not run"));
-        land((turn, stale), made);
+        complete((turn, stale), made);
     }
 
     #[cfg(feature = "async")]
@@ -96,12 +96,12 @@ where
         // As in `run`.
         let mut turn = turn;
         let made = turn.drive(init.as_mut().as_pin_mut().expect("it has not run")).await;
-        land((turn, stale), made);
+        complete((turn, stale), made);
         init.set(None);
     }
 }
 
-fn land<K, V, S>((turn, stale): Lead<'_, K, V, S>, made: Made<V>)
+fn complete<K, V, S>((turn, stale): Lead<'_, K, V, S>, made: Made<V>)
 where
     K: Key,
     V: Value + Clone,
@@ -109,7 +109,7 @@ where
 {
     match stale {
         Some(stale) => drop(turn.cache.end_renewal((stale, turn), made)),
-        None => drop(turn.land(made)),
+        None => drop(turn.complete(made)),
     }
 }
 

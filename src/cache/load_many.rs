@@ -49,11 +49,11 @@ where
         // The user's iterator is his code as well.
         let call = || init(&keys).map(|pairs| brought.take(pairs.into_iter()));
         let made = self.turns[0].1.loading.span.within(call);
-        self.land(values, brought, (marks, made))
+        self.complete(values, brought, (marks, made))
     }
 
     /// Gives the turns back, each with what was brought for it, or with the failure.
-    pub(super) fn land<I>(
+    pub(super) fn complete<I>(
         &mut self,
         values: &mut [Option<V>],
         brought: &mut Brought<K, V, I>,
@@ -71,7 +71,7 @@ where
                 Err(failure) => Made::plain(Outcome::Error(Arc::clone(failure))),
             };
             drop(mark);
-            values[place] = option(turn.land(own).0);
+            values[place] = option(turn.complete(own).0);
         }
         // What nobody asked for is ignored, and the next call's keys are not answered with it.
         brought.forget();

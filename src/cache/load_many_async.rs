@@ -208,6 +208,6 @@ where
         .await;
         let marks = self.mark();
         let made = pairs.map(|pairs| brought.take(pairs.into_iter()));
-        self.land(values, brought, (marks, made))
+        self.complete(values, brought, (marks, made))
     }
 }

@@ -72,7 +72,7 @@ impl<K, V, S> Turn<'_, K, V, S> {
     fn count(&self, began: Tick, end: LoadEnd) {
         let parts = self.cache.parts();
         if let Some(loads) = &parts.loads {
-            loads.note(end, parts.terms.clock.now().since(began).as_duration());
+            loads.note(end, parts.config.clock.now().since(began).as_duration());
         }
     }
 
@@ -118,7 +118,7 @@ impl<K, V, S> Cache<K, V, S> {
 
     #[inline(never)]
     fn begin_counted(&self) -> u64 {
-        Loading::begun(self.parts().terms.clock.now())
+        Loading::begun(self.parts().config.clock.now())
     }
 
     /// A call was told what another one's load came to.

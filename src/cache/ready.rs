@@ -18,15 +18,15 @@ where
     /// heavy). `None`, and nothing is done, if another one has come, or is about to.
     pub(crate) fn store_ready(&self, key: K, value: &V, life: Life) -> Option<bool> {
         let (hash, shard) = self.locate(&key);
-        let Parts { terms, expiry, .. } = self.parts();
+        let Parts { config, expiry, .. } = self.parts();
         let ruling = expiry.as_deref().map_or(Ruling::NONE, |expiry| created(expiry, &key, value));
         let weight = self.weigh(&key, value);
         let mut offered = Some((key, value.clone()));
-        let lifespan = Lifespan { lasting: life.of_insert(terms.ttl), ruling };
+        let lifespan = Lifespan { lasting: life.of_insert(config.ttl), ruling };
         let new = NewEntry { hash, entry: &mut offered, weight, lifespan };
-        let chores = shard.insert_if(self, new, &Expected::Untaken)?;
-        let is_kept = !chores.has_refused();
-        self.conclude(shard, chores, RemovalCause::Replaced);
+        let deferred = shard.insert_if(self, new, &Expected::Untaken)?;
+        let is_kept = !deferred.has_refused();
+        self.conclude(shard, deferred, RemovalCause::Replaced);
         Some(is_kept)
     }
 }

@@ -83,7 +83,7 @@ where
         let (_, shard) = self.locate(key);
         let pin = Pin::new();
         let node = self.visible(key, false, &pin);
-        match node.and_then(|node| shard.claim(node, self.parts().terms.clock.recent(), &pin)) {
+        match node.and_then(|node| shard.claim(node, self.parts().config.clock.recent(), &pin)) {
             None => Ok(value),
             Some(claim) => Err(Some(Stale { value: Box::new(value), claim })),
         }
@@ -156,8 +156,8 @@ where
     pub(super) fn end_renewal(&self, (stale, mut turn): Renewal<'_, K, V, S>, made: Made<V>) -> V {
         let is_value = matches!(made.outcome, Outcome::Value(_));
         let (shard, Stale { value, claim }) = (turn.shard(), stale);
-        let (landed, origin) = if is_value {
-            turn.land(made)
+        let (completed, origin) = if is_value {
+            turn.complete(made)
         } else {
             turn.end_loading_without(&made.outcome);
             // An error's destructor may ask for the key.
@@ -169,7 +169,7 @@ where
         if origin == Origin::Stored {
             claim.done();
         }
-        match landed {
+        match completed {
             Outcome::Value(new) => served(new, value),
             failed => served(*value, failed),
         }
@@ -262,7 +262,7 @@ where
             return false;
         };
         let key = node.key().clone();
-        let Some(claim) = shard.claim_at_once(node, self.parts().terms.clock.recent(), &pin) else {
+        let Some(claim) = shard.claim_at_once(node, self.parts().config.clock.recent(), &pin) else {
             // No user code while it is pinned.
             drop(pin);
             return false;

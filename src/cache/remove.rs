@@ -60,8 +60,8 @@ where
             kept = Some(node.value().clone());
             true
         };
-        let (removed, chores) = shard.remove(Lookup::new(hash, key), is_expected);
-        self.conclude(shard, chores, RemovalCause::Explicit);
+        let (removed, deferred) = shard.remove(Lookup::new(hash, key), is_expected);
+        self.conclude(shard, deferred, RemovalCause::Explicit);
         kept.filter(|_| matches!(removed, Removed::Done(..)))
     }
 
@@ -197,14 +197,14 @@ where
             return Ok(None);
         }
         Round::has_run(&mut round);
-        let (removed, chores) = shard.remove(at, |there| std::ptr::eq(node, there));
+        let (removed, deferred) = shard.remove(at, |there| std::ptr::eq(node, there));
         // As in `update_once`.
         drop(pin);
         if let Removed::Changed = removed {
             return Err(rounds.lose(round));
         }
         drop(round);
-        self.conclude(shard, chores, RemovalCause::Explicit);
+        self.conclude(shard, deferred, RemovalCause::Explicit);
         match removed {
             Removed::Done(departed) => Ok(Some(departed)),
             Removed::Gone | Removed::Changed => Ok(None),

@@ -142,9 +142,9 @@ where
         let entry = &mut Some((new_key, value));
         // If everything was removed meanwhile, so was this one.
         let expected = Expected::Arrival(departure);
-        let chores =
+        let deferred =
             new_shard.insert_if(self, NewEntry { hash: new_hash, entry, weight, lifespan }, &expected)?;
-        self.conclude(new_shard, chores, RemovalCause::Replaced);
+        self.conclude(new_shard, deferred, RemovalCause::Replaced);
         Some(answer)
     }
 }

@@ -18,7 +18,7 @@ impl<K, V, S> Around<K, V> for Cache<K, V, S> {
         let Parts { shards, .. } = self.parts();
         let Some(account) = self.account() else { return };
         // What the operation has given up itself so far. It looks its key up again before it concludes, and may wait.
-        credit.evicted.iter_mut().for_each(|there| self.start(&mut there.chores));
+        credit.evicted.iter_mut().for_each(|there| self.start(&mut there.deferred));
         loop {
             let free = account.take_up_to(credit.lacking);
             credit.room += free;
@@ -38,20 +38,20 @@ impl<K, V, S> Around<K, V> for Cache<K, V, S> {
                 credit.own_turn = Some(credit.lacking - gives);
                 return;
             }
-            let Given { room, bid, mut chores } = shards[number].give(gives);
+            let Given { room, bid, mut deferred } = shards[number].give(gives);
             if let Some(before) = credit.bids.get_mut(number) {
                 *before = bid;
             }
-            self.start(&mut chores);
+            self.start(&mut deferred);
             credit.room += room;
             credit.lacking = credit.lacking.saturating_sub(room);
-            credit.evicted.push(Elsewhere { shard: number, chores });
+            credit.evicted.push(Elsewhere { shard: number, deferred });
         }
     }
 
     fn conclude(&self, evicted: Vec<Elsewhere<K, V>>) {
-        for Elsewhere { shard, chores } in evicted {
-            self.conclude(&self.parts().shards[shard], chores, RemovalCause::Size);
+        for Elsewhere { shard, deferred } in evicted {
+            self.conclude(&self.parts().shards[shard], deferred, RemovalCause::Size);
         }
     }
 }
@@ -92,10 +92,10 @@ impl<K, V, S> Cache<K, V, S> {
             }
             let heaviest = shards.iter().max_by_key(|shard| shard.weight());
             let Some(shard) = heaviest else { return };
-            let Given { room, chores, .. } = shard.give(lacking);
+            let Given { room, deferred, .. } = shard.give(lacking);
             let _ = bound.fit(account, room);
             drop(turn);
-            self.conclude(shard, chores, RemovalCause::Size);
+            self.conclude(shard, deferred, RemovalCause::Size);
             if room == 0 {
                 // As in `raise`.
                 thread::yield_now();

@@ -8,7 +8,7 @@ use crate::hash::HashBits;
 use crate::key_value::{Key, Value};
 use crate::life::Life;
 use crate::shard::{
-    Chores, Expected, Lasting, Lifespan, Lookup, NewEntry, OFFERED, Replaced, Ruled, Ruling, Shard,
+    Deferred, Expected, Lasting, Lifespan, Lookup, NewEntry, OFFERED, Replaced, Ruled, Ruling, Shard,
 };
 use crate::table::{Node, Pin};
 use crate::time::{Span, Tick};
@@ -48,7 +48,7 @@ where
         (key, value): (&K, &V),
         old: &Node<K, V>,
     ) -> Ruling {
-        let now = self.parts().terms.clock.now();
+        let now = self.parts().config.clock.now();
         // If it is over by now, whoever has the lock will find so.
         let left = left(old.visible_until(now).unwrap_or(now), now);
         let answer = expiry.expire_after_update(key, value, left);
@@ -62,7 +62,7 @@ where
         place: (HashBits, &Shard<K, V>),
         offered: &mut Option<(K, V)>,
         lasting: Lasting,
-    ) -> Chores<K, V> {
+    ) -> Deferred<K, V> {
         self.insert_seen(place, offered, lasting, |_| ()).1
     }
 
@@ -74,7 +74,7 @@ where
         offered: &mut Option<(K, V)>,
         lasting: Lasting,
         mut see: impl FnMut(&V) -> R,
-    ) -> (Option<R>, Chores<K, V>) {
+    ) -> (Option<R>, Deferred<K, V>) {
         let Parts { expiry, .. } = self.parts();
         let weight = self.weigh_offer(offered);
         let mut rounds = Rounds::new();
@@ -96,8 +96,8 @@ where
             let inserted =
                 shard.insert_if(self, NewEntry { hash, entry: offered, weight, lifespan }, &expected);
             drop(pin);
-            if let Some(chores) = inserted {
-                return (seen, chores);
+            if let Some(deferred) = inserted {
+                return (seen, deferred);
             }
             drop(seen);
             rounds = rounds.lose(round);
@@ -112,14 +112,14 @@ where
         (hash, shard): (HashBits, &Shard<K, V>),
         offered: &mut Option<(K, V)>,
         life: Life,
-    ) -> (Replaced, Chores<K, V>) {
+    ) -> (Replaced, Deferred<K, V>) {
         let weight = self.weigh_offer(offered);
         let mut rounds = Rounds::new();
         loop {
             let pin = Pin::new();
             let (key, value) = offered.as_ref().expect(OFFERED);
             let Some(node) = shard.visible::<false, K>(Lookup::new(hash, key), &pin) else {
-                return (Replaced::Gone, Chores::none());
+                return (Replaced::Gone, Deferred::none());
             };
             let mut round = rounds.begin((hash, shard), Some(node));
             let ruling = match life {
@@ -129,10 +129,10 @@ where
             Round::has_run(&mut round);
             let lifespan = Lifespan { lasting: life.of_update(), ruling };
             let new = NewEntry { hash, entry: offered, weight, lifespan };
-            let (replaced, chores) = shard.replace_as(self, new, Some(node));
+            let (replaced, deferred) = shard.replace_as(self, new, Some(node));
             drop(pin);
             if replaced != Replaced::Changed {
-                return (replaced, chores);
+                return (replaced, deferred);
             }
             rounds = rounds.lose(round);
         }
@@ -164,11 +164,11 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let Parts { terms, reads, .. } = self.parts();
-        let node = if terms.effects.moves_deadline {
-            self.used_as_ruled(key, pin, terms.effects.counts_hit)
+        let Parts { config, reads, .. } = self.parts();
+        let node = if config.effects.moves_deadline {
+            self.used_as_ruled(key, pin, config.effects.counts_hit)
         } else {
-            self.visible(key, terms.effects.counts_hit, pin)
+            self.visible(key, config.effects.counts_hit, pin)
         };
         if let Some(reads) = reads {
             reads.count(node.is_some());
@@ -182,7 +182,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        if self.parts().terms.effects.moves_deadline {
+        if self.parts().config.effects.moves_deadline {
             return self.used_as_ruled(key, pin, false);
         }
         self.visible(key, false, pin)
@@ -194,13 +194,13 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let terms = &self.parts().terms;
+        let config = &self.parts().config;
         let (hash, shard) = self.locate(key);
         let at = Lookup::new(hash, key);
         let mut rounds = 0;
         loop {
             rounds += 1;
-            let node = if terms.effects.restarts_idle {
+            let node = if config.effects.restarts_idle {
                 shard.used(at, is_counted, pin)?
             } else if is_counted {
                 shard.visible::<true, Q>(at, pin)?
@@ -210,12 +210,12 @@ where
             let Some(expiry) = &self.parts().expiry else {
                 return Some(node);
             };
-            let now = terms.clock.recent();
+            let now = config.clock.recent();
             let Some(until) = node.visible_until(now) else { continue };
             let left = left(until, now);
             let answer = expiry.expire_after_read(node.key(), node.value(), left);
             // By the readers' clock, which may lag: later by that, so as not to be early.
-            let end = now.after(terms.clock.lag()).after(span(answer));
+            let end = now.after(config.clock.lag()).after(span(answer));
             if answer == left || end == until {
                 return Some(node);
             }

@@ -7,7 +7,7 @@ use super::bulk::Owed;
 use super::{Cache, Progress};
 use crate::hash::HashBits;
 use crate::key_value::{Key, Value};
-use crate::shard::{Comeback, Returned, Shard};
+use crate::shard::{PendingRestore, Returned, Shard};
 use crate::snapshot::{Chunks, Entry, RestoreError, SnapshotError, read};
 use crate::sync::catch;
 use crate::table::Pin;
@@ -48,7 +48,7 @@ where
     ///
     /// # Concurrency
     ///
-    /// Holds up no writer for longer than it takes to look at the books of some forty entries, for which it takes their
+    /// Holds up no writer for longer than it takes to look at the ledger of some forty entries, for which it takes their
     /// shard's lock once. `Serialize` runs outside every lock, while this thread's epoch is pinned, for up to some forty
     /// entries at a time. The writer is called with no lock and no pin: one that stands still delays nobody.
     ///
@@ -113,7 +113,7 @@ where
     ///   asked: what it said before goes on. No jitter is drawn again. A `refresh_after_write` counts anew.
     /// - **What has no time left** is not stored.
     /// - **What is there already stays**: a live entry under the same key is newer than a snapshot. So a cache may be
-    ///   used while it is restored. A load or computation under way of a key that comes back is overtaken, as by
+    ///   used while it is restored. A load or computation under way of a key that comes back is invalidated, as by
     ///   an insert.
     /// - **Capacity** is respected as by inserts: where there is not room for all, some are evicted for others. Counters of hits
     ///   come back; the order in which entries came does not. The weigher is asked anew.
@@ -193,24 +193,24 @@ where
     fn come_back(&self, entries: Vec<Entry<K, V>>) -> u64 {
         let parts = self.parts();
         let mask = parts.shards.len() - 1;
-        let mut groups: Vec<Vec<Comeback<K, V>>> = parts.shards.iter().map(|_| Vec::new()).collect();
+        let mut groups: Vec<Vec<PendingRestore<K, V>>> = parts.shards.iter().map(|_| Vec::new()).collect();
         // All of the user's code before the first change, but for `Eq`.
         for (record, key, value) in entries {
             let hash = HashBits::of(&parts.hasher, &key);
             let weight = self.weigh(&key, &value);
-            groups[hash.shard(mask)].push(Comeback { hash, entry: (key, value), weight, record });
+            groups[hash.shard(mask)].push(PendingRestore { hash, entry: (key, value), weight, record });
         }
         let count = parts.shards.iter().zip(groups).map(|(shard, group)| self.bring_back(shard, group));
         count.sum()
     }
 
     /// Stores what waits for a shard. It is taken from the end: of a key that is there twice, what was written last comes back.
-    fn bring_back(&self, shard: &Shard<K, V>, mut group: Vec<Comeback<K, V>>) -> u64 {
+    fn bring_back(&self, shard: &Shard<K, V>, mut group: Vec<PendingRestore<K, V>>) -> u64 {
         let mut count = 0;
         while !group.is_empty() {
-            let mut owed = Owed { cache: self, shard, chores: Vec::new() };
+            let mut owed = Owed { cache: self, shard, deferred: Vec::new() };
             let mut returned = Returned { count: 0, unwanted: Vec::new() };
-            shard.bring_back(self, &mut group, &mut owed.chores, &mut returned);
+            shard.bring_back(self, &mut group, &mut owed.deferred, &mut returned);
             count += returned.count;
             drop(owed);
             for (key, value) in returned.unwanted {

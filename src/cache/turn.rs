@@ -14,7 +14,7 @@ use crate::hash::HashBits;
 use crate::key_value::{Key, Value};
 use crate::life::Life;
 use crate::listener::RemovalCause;
-use crate::shard::{self, Claim, Found, Landed, Loaded, Lookup, Onward, RuledLoad, Shard};
+use crate::shard::{self, Claim, Completed, Found, Loaded, Lookup, Onward, RuledLoad, Shard};
 use crate::stats::LoadEnd;
 use crate::sync::{Alarm, Arc, catch, thread};
 use crate::table::Pin;
@@ -61,7 +61,7 @@ pub(crate) enum Origin {
     /// It is there, or another one made it.
     There,
     /// Another one made it, and the key was written or removed meanwhile.
-    Overtaken,
+    Invalidated,
 }
 
 /// What a call that waited was told.
@@ -140,9 +140,9 @@ where
         loop {
             match shard.begin_load(hash, asked, wants) {
                 Found::Begun(begun) => return self.begun::<true>(hash, begun).unwrap_or_else(|| nested()),
-                Found::Over(back, chores) => {
+                Found::Over(back, deferred) => {
                     asked = back;
-                    self.conclude(shard, chores, RemovalCause::Expired);
+                    self.conclude(shard, deferred, RemovalCause::Expired);
                 }
                 Found::Alive(back) => {
                     asked = back;
@@ -249,14 +249,14 @@ where
     fn told(&mut self, told: Told<V>) -> Option<Heard<'c, K, V, S>> {
         let Self { cache, hash, spot, .. } = *self;
         let ticket = match told {
-            Told::Outcome { outcome, is_overtaken } => {
+            Told::Outcome { outcome, is_invalidated } => {
                 // First, and caught: a destructor that panics here would leak what is about to be returned.
                 let call = self.call.take()?;
                 catch(|| drop(call));
                 if !self.is_own {
                     cache.note_joined();
                 }
-                let origin = if is_overtaken { Origin::Overtaken } else { Origin::There };
+                let origin = if is_invalidated { Origin::Invalidated } else { Origin::There };
                 return Some(Heard::Told(Spoken::Shared(outcome).into_own(), origin));
             }
             Told::Turn(ticket) => ticket,
@@ -392,21 +392,21 @@ where
         }
     }
 
-    /// Runs a closure that loads, and lands with what it came to.
+    /// Runs a closure that loads, and completes with what it came to.
     pub(super) fn load(self, init: impl FnOnce() -> Made<V>) -> (Outcome<V>, Origin) {
         let leading = self.lead();
         let made = self.loading.span.within(init);
-        self.land_leading(made, leading)
+        self.complete_leading(made, leading)
     }
 
     /// What the closure came to: a value is stored, unless the key was written or removed meanwhile. Whoever asked for such an
     /// outcome is told, and this call, too.
-    pub(super) fn land(self, made: Made<V>) -> (Outcome<V>, Origin) {
+    pub(super) fn complete(self, made: Made<V>) -> (Outcome<V>, Origin) {
         let leading = self.lead();
-        self.land_leading(made, leading)
+        self.complete_leading(made, leading)
     }
 
-    fn land_leading(self, made: Made<V>, leading: Option<Leading>) -> (Outcome<V>, Origin) {
+    fn complete_leading(self, made: Made<V>, leading: Option<Leading>) -> (Outcome<V>, Origin) {
         let Made { outcome, life } = made;
         if !matches!(outcome, Outcome::Value(_)) {
             drop(leading);
@@ -423,20 +423,20 @@ where
             kept = Some(value.clone());
         }
         let is_usual = matches!(life, Life::Restart) && expiry.is_none() && weigher.is_none();
-        let Landed { ending, mut chores, is_stored } = if is_usual {
+        let Completed { ending, mut deferred, is_stored } = if is_usual {
             drop(leading);
-            shard.land(cache, turn.hash, &mut turn.hold, &mut kept)
+            shard.complete(cache, turn.hash, &mut turn.hold, &mut kept)
         } else {
-            turn.land_as(&mut kept, life, leading)
+            turn.complete_as(&mut kept, life, leading)
         };
-        let is_kept = is_stored || ending.as_ref().is_some_and(|ending| !ending.is_overtaken);
-        turn.end_loading(if is_kept { LoadEnd::Success } else { LoadEnd::Overtaken });
+        let is_kept = is_stored || ending.as_ref().is_some_and(|ending| !ending.is_invalidated);
+        turn.end_loading(if is_kept { LoadEnd::Success } else { LoadEnd::Invalidated });
         // Wakers come next, and keys' destructors.
-        cache.start(&mut chores);
+        cache.start(&mut deferred);
         // If it is still there. The flight is somebody else's by now.
         let call = turn.hold.call.take();
         let outcome = tell(ending, outcome);
-        cache.conclude(shard, chores, RemovalCause::Replaced);
+        cache.conclude(shard, deferred, RemovalCause::Replaced);
         // Each by itself, and their panics are not this call's: it has what it asked for.
         if kept.is_some() || call.is_some() {
             catch(|| drop(kept));
@@ -447,7 +447,12 @@ where
 
     /// Lands where the value has a weight, or somebody says how long it lives.
     #[inline(never)]
-    fn land_as(&mut self, value: &mut Option<V>, life: Life, mut leading: Option<Leading>) -> Landed<K, V> {
+    fn complete_as(
+        &mut self,
+        value: &mut Option<V>,
+        life: Life,
+        mut leading: Option<Leading>,
+    ) -> Completed<K, V> {
         let (cache, shard) = (self.cache, self.shard());
         let Parts { expiry, weigher, .. } = cache.parts();
         let weighed = weigher.as_ref().zip(value.as_ref());
@@ -457,8 +462,8 @@ where
             let ruled = ruled.map(|(expiry, value)| self.ruled(expiry, self.key(), value));
             drop(leading);
             let loaded = Loaded { value: &mut *value, weight, lasting: life.of_update(), ruled };
-            match shard.land_as(cache, self.hash, &mut self.hold, loaded) {
-                Some(landed) => return landed,
+            match shard.complete_as(cache, self.hash, &mut self.hold, loaded) {
+                Some(completed) => return completed,
                 // The entry that the `Expiry` was asked about has come to its end.
                 None => leading = self.lead(),
             }

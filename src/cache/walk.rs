@@ -8,7 +8,7 @@ use crate::hash::HashBits;
 use crate::iter::{Drain, Iter, Keys};
 use crate::key_value::{Key, Value};
 use crate::listener::RemovalCause;
-use crate::shard::{Chores, Lookup, Removed, Shard};
+use crate::shard::{Deferred, Lookup, Removed, Shard};
 use crate::table::{Cursor, Met, Node, Pin};
 use std::hash::BuildHasher;
 
@@ -220,8 +220,8 @@ where
         }
         Round::has_run(&mut round);
         let at = Lookup::new(hash, alive.key());
-        let (removed, chores) = shard.remove(at, |there| std::ptr::eq(alive, there));
-        gone.add(shard, chores);
+        let (removed, deferred) = shard.remove(at, |there| std::ptr::eq(alive, there));
+        gone.add(shard, deferred);
         if !matches!(removed, Removed::Changed) {
             return None;
         }
@@ -257,7 +257,7 @@ where
         node: &'g Node<K, V>,
         pin: &'g Pin,
     ) -> Option<&'g Node<K, V>> {
-        if node.is_visible(|| self.parts().terms.clock.recent()) {
+        if node.is_visible(|| self.parts().config.clock.recent()) {
             return Some(node);
         }
         // It is over; but it may have been replaced before that.
@@ -280,19 +280,19 @@ struct Gone<'c, K, V, S> {
 }
 
 /// What is left to do, and is started.
-type Rest<'c, K, V> = (&'c Shard<K, V>, Chores<K, V>);
+type Rest<'c, K, V> = (&'c Shard<K, V>, Deferred<K, V>);
 
 impl<'c, K, V, S> Gone<'c, K, V, S> {
-    fn add(&mut self, shard: &'c Shard<K, V>, mut chores: Chores<K, V>) {
-        self.cache.start(&mut chores);
-        self.rest.push((shard, chores));
+    fn add(&mut self, shard: &'c Shard<K, V>, mut deferred: Deferred<K, V>) {
+        self.cache.start(&mut deferred);
+        self.rest.push((shard, deferred));
     }
 }
 
 impl<K, V, S> Drop for Gone<'_, K, V, S> {
     fn drop(&mut self) {
-        for (shard, chores) in self.rest.drain(..) {
-            self.cache.conclude(shard, chores, RemovalCause::Explicit);
+        for (shard, deferred) in self.rest.drain(..) {
+            self.cache.conclude(shard, deferred, RemovalCause::Explicit);
         }
     }
 }

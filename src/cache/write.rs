@@ -58,7 +58,7 @@ where
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn insert(&self, key: K, value: V) {
-        self.store(self.locate(&key), &mut Some((key, value)), Lasting::New(self.parts().terms.ttl));
+        self.store(self.locate(&key), &mut Some((key, value)), Lasting::New(self.parts().config.ttl));
     }
 
     /// As [`insert`](Self::insert), with a time to live of its own, which touches and updates restart.
@@ -83,7 +83,7 @@ where
         offered: &mut Option<(K, V)>,
         lasting: Lasting,
     ) {
-        let chores = if self.parts().expiry.is_some() {
+        let deferred = if self.parts().expiry.is_some() {
             self.insert_as_ruled((hash, shard), offered, lasting)
         } else {
             match lasting {
@@ -94,7 +94,7 @@ where
                 }
             }
         };
-        self.conclude(shard, chores, RemovalCause::Replaced);
+        self.conclude(shard, deferred, RemovalCause::Replaced);
     }
 
     /// Stores an entry if the key has no live one.
@@ -110,7 +110,7 @@ where
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn try_insert(&self, key: K, value: V) -> Result<(), (K, V)> {
-        self.try_store((key, value), Lasting::New(self.parts().terms.ttl))
+        self.try_store((key, value), Lasting::New(self.parts().config.ttl))
     }
 
     #[inline]
@@ -122,8 +122,8 @@ where
         let mut offered = Some((key, value));
         let lifespan = Lifespan { lasting, ruling };
         let new = NewEntry { hash, entry: &mut offered, weight, lifespan };
-        if let Some(chores) = shard.try_insert(self, new) {
-            self.conclude(shard, chores, RemovalCause::Replaced);
+        if let Some(deferred) = shard.try_insert(self, new) {
+            self.conclude(shard, deferred, RemovalCause::Replaced);
         }
         offered.map_or(Ok(()), Err)
     }
@@ -160,8 +160,8 @@ where
         let at = Lookup::new(hash, key);
         let is_usual = life == Life::Restart && expiry.is_none() && weigher.is_none();
         if is_usual && is_plain::<K, Q>() && size_of::<V>() <= SMALL {
-            let (done, chores) = shard.replace_plain(at, value);
-            self.conclude(shard, chores, RemovalCause::Replaced);
+            let (done, deferred) = shard.replace_plain(at, value);
+            self.conclude(shard, deferred, RemovalCause::Replaced);
             return done;
         }
         let pin = Pin::new();
@@ -170,13 +170,13 @@ where
         };
         let mut offered = Some((node.key().clone(), value));
         drop(pin);
-        let (_, chores) = if let Some(expiry) = expiry {
+        let (_, deferred) = if let Some(expiry) = expiry {
             self.replace_as_ruled(&**expiry, (hash, shard), &mut offered, life)
         } else {
             let (weight, lifespan) = (self.weigh_offer(&offered), Lifespan::of(life.of_update()));
             shard.replace(self, NewEntry { hash, entry: &mut offered, weight, lifespan }, None)
         };
-        self.conclude(shard, chores, RemovalCause::Replaced);
+        self.conclude(shard, deferred, RemovalCause::Replaced);
         // What was not taken is there.
         offered.map_or(Ok(()), |(_, value)| Err(value))
     }
@@ -370,14 +370,14 @@ where
         Round::has_run(&mut round);
         let lifespan = Lifespan { lasting: life.of_update(), ruling };
         let new = NewEntry { hash, entry: &mut offered, weight, lifespan };
-        let (replaced, chores) = shard.replace(self, new, Some(node));
+        let (replaced, deferred) = shard.replace(self, new, Some(node));
         // From here on user code runs that may take its time: nobody else's memory waits for it.
         drop(pin);
         if replaced == Replaced::Changed {
             return Err(rounds.lose(round));
         }
         drop(round);
-        self.conclude(shard, chores, RemovalCause::Replaced);
+        self.conclude(shard, deferred, RemovalCause::Replaced);
         Ok(Some(answer).filter(|_| replaced == Replaced::Done))
     }
 
@@ -425,8 +425,8 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let (hash, shard) = self.locate(key);
-        let (done, chores) = shard.set_ttl(Lookup::new(hash, key), Span::from_duration(ttl));
-        self.conclude(shard, chores, RemovalCause::Replaced);
+        let (done, deferred) = shard.set_ttl(Lookup::new(hash, key), Span::from_duration(ttl));
+        self.conclude(shard, deferred, RemovalCause::Replaced);
         done
     }
 
@@ -462,8 +462,8 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let (hash, shard) = self.locate(key);
-        let (removed, chores) = shard.remove(Lookup::new(hash, key), |_| true);
-        self.conclude(shard, chores, RemovalCause::Explicit);
+        let (removed, deferred) = shard.remove(Lookup::new(hash, key), |_| true);
+        self.conclude(shard, deferred, RemovalCause::Explicit);
         matches!(removed, Removed::Done(..))
     }
 
@@ -495,8 +495,8 @@ where
         for shard in &self.parts().shards {
             let mut cursor = Cursor::START;
             while !cursor.is_at_end() {
-                let Cleared { removed, chores } = shard.clear_some(&mut cursor);
-                self.conclude(shard, chores, RemovalCause::Explicit);
+                let Cleared { removed, deferred } = shard.clear_some(&mut cursor);
+                self.conclude(shard, deferred, RemovalCause::Explicit);
                 for node in removed {
                     self.tell(shard, node, RemovalCause::Explicit);
                 }

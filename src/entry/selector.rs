@@ -64,7 +64,7 @@ where
 /// # Concurrency
 ///
 /// Loads and computations of one key run one after the other; who waits, sleeps. The turn is for who waits longest, but computations that come
-/// while that call's thread or task wakes up may run first, for a millisecond at most. (A load that was overtaken by
+/// while that call's thread or task wakes up may run first, for a millisecond at most. (A load that was invalidated by
 /// a write or a removal is waited for by nobody who comes after that.) Calls for other
 /// keys, reads, and plain writes to the same key wait for none of them. A computation that never ends holds up those that come after it, and loads of its key. Closures run outside every lock and may use the
 /// cache; but two that compute, and wait for each other's keys, wait for ever, and [`timeout`](Self::timeout) is the way out.

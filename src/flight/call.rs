@@ -1,6 +1,6 @@
-//! Calls for a key: what one wants to hear, and the seat on which it waits to be told.
+//! Calls for a key: what one wants to hear, and the inbox on which it waits to be told.
 //!
-//! A call that leads hears nothing and needs no seat: its key alone is enough (`Asked::Given`). Knows nothing of flights.
+//! A call that leads hears nothing and needs no inbox: its key alone is enough (`Asked::Given`). Knows nothing of flights.
 
 use super::{Aim, Ticket};
 use crate::sync::{Arc, Mutex, catch, thread};
@@ -76,10 +76,10 @@ impl Wants {
     }
 }
 
-/// One call for a key, as its caller and the books share it: it waits, or leads and may ask for its key again.
+/// One call for a key, as its caller and the ledger share it: it waits, or leads and may ask for its key again.
 pub(crate) struct Call<K, V> {
     pub(crate) key: K,
-    seat: Mutex<Seat<V>>,
+    inbox: Mutex<Inbox<V>>,
 }
 
 /// A key that is asked for.
@@ -106,7 +106,7 @@ impl<K, V> Asked<K, V> {
 }
 
 /// Where a call that waits is told.
-enum Seat<V> {
+enum Inbox<V> {
     Waiting(Option<Who>),
     /// The turn was offered to it, and whoever did so wakes it.
     Offered,
@@ -117,7 +117,7 @@ enum Seat<V> {
 
 pub(crate) enum Told<V> {
     /// Whether the key was written or removed before it was there, so that it was not kept.
-    Outcome { outcome: Arc<Outcome<V>>, is_overtaken: bool },
+    Outcome { outcome: Arc<Outcome<V>>, is_invalidated: bool },
     /// It leads that flight now.
     Turn(Ticket),
     /// The turn is free, for it to claim. Unless it gets it, it waits on, and is to ask again.
@@ -148,72 +148,72 @@ impl Who {
 
 impl<K, V> Call<K, V> {
     pub(crate) fn new(key: K) -> Arc<Self> {
-        Arc::new(Self { key, seat: Mutex::new(Seat::Waiting(None)) })
+        Arc::new(Self { key, inbox: Mutex::new(Inbox::Waiting(None)) })
     }
 
     /// What it was told, or else `who` is woken once it is. A waker's destructor is user code, and what it was told must not be
     /// lost by its panic.
     pub(crate) fn poll(&self, who: Who) -> Option<Told<V>> {
-        let mut seat = self.seat.lock();
-        let (told, who) = match std::mem::replace(&mut *seat, Seat::Left) {
-            Seat::Told(told) => (Some(told), Some(who)),
-            Seat::Waiting(before) => {
-                *seat = Seat::Waiting(Some(who));
+        let mut inbox = self.inbox.lock();
+        let (told, who) = match std::mem::replace(&mut *inbox, Inbox::Left) {
+            Inbox::Told(told) => (Some(told), Some(who)),
+            Inbox::Waiting(before) => {
+                *inbox = Inbox::Waiting(Some(who));
                 (None, before)
             }
-            Seat::Offered => {
-                *seat = Seat::Waiting(None);
+            Inbox::Offered => {
+                *inbox = Inbox::Waiting(None);
                 (Some(Told::Offer), Some(who))
             }
-            Seat::Left => unreachable!("a call asks no more once it was told"),
+            Inbox::Left => unreachable!("a call asks no more once it was told"),
         };
-        drop(seat);
+        drop(inbox);
         catch(|| drop(who));
         told
     }
 
     /// Waits no more. What it was told meanwhile.
     pub(crate) fn leave(&self) -> Option<Told<V>> {
-        let mut seat = self.seat.lock();
-        let before = std::mem::replace(&mut *seat, Seat::Left);
-        drop(seat);
+        let mut inbox = self.inbox.lock();
+        let before = std::mem::replace(&mut *inbox, Inbox::Left);
+        drop(inbox);
         match before {
-            Seat::Told(told) => Some(told),
-            Seat::Waiting(who) => {
+            Inbox::Told(told) => Some(told),
+            Inbox::Waiting(who) => {
                 catch(|| drop(who));
                 None
             }
-            Seat::Offered | Seat::Left => None,
+            Inbox::Offered | Inbox::Left => None,
         }
     }
 
     /// It was told that it has the turn, and waits once more.
     pub(super) fn wait_again(&self) {
-        *self.seat.lock() = Seat::Waiting(None);
+        *self.inbox.lock() = Inbox::Waiting(None);
     }
 
     /// Whoever is to be woken for it; nothing to be told if it has left.
     pub(super) fn told(&self, told: Told<V>) -> Result<Option<Who>, Told<V>> {
-        let mut seat = self.seat.lock();
-        let who = match &mut *seat {
-            Seat::Waiting(who) => who.take(),
+        let mut inbox = self.inbox.lock();
+        let who = match &mut *inbox {
+            Inbox::Waiting(who) => who.take(),
             // Whoever offered it the turn wakes it.
-            Seat::Offered => None,
-            Seat::Told(_) | Seat::Left => return Err(told),
+            Inbox::Offered => None,
+            Inbox::Told(_) | Inbox::Left => return Err(told),
         };
-        *seat = Seat::Told(told);
+        *inbox = Inbox::Told(told);
         Ok(who)
     }
 
     /// Offers it the turn. Whoever is to be woken for that; `None` if it has left.
     pub(super) fn offer(&self) -> Option<Option<Who>> {
-        let mut seat = self.seat.lock();
-        let who = match &mut *seat {
-            Seat::Waiting(who) => who.take(),
-            Seat::Offered => None,
-            Seat::Told(_) | Seat::Left => return None,
+        let mut inbox = self.inbox.lock();
+        let who = match &mut *inbox {
+            Inbox::Waiting(who) => who.take(),
+            Inbox::Offered => None,
+            Inbox::Told(_) | Inbox::Left => return None,
         };
-        *seat = Seat::Offered;
+        *inbox = Inbox::Offered;
         Some(who)
     }
 }

@@ -12,7 +12,7 @@ pub(crate) struct Ending<K, V> {
     /// The key of the call that led (F4).
     pub(super) leader: Option<Asked<K, V>>,
     /// The key was written or removed since the call that led began (F2).
-    pub(crate) is_overtaken: bool,
+    pub(crate) is_invalidated: bool,
     /// `None` if nobody waited.
     pub(super) crowd: Option<Box<Crowd<K, V>>>,
 }
@@ -42,7 +42,7 @@ impl<K, V> Ending<K, V> {
     pub(crate) fn tell(self, outcome: Outcome<V>) -> Spoken<V> {
         match self.crowd {
             None => let_go(self.leader),
-            Some(crowd) => return crowd.tell((outcome, self.is_overtaken), self.leader),
+            Some(crowd) => return crowd.tell((outcome, self.is_invalidated), self.leader),
         }
         Spoken::Alone(outcome)
     }
@@ -61,7 +61,7 @@ impl<K, V> Ending<K, V> {
 
 impl<K, V> Crowd<K, V> {
     #[inline(never)]
-    fn tell(self, (outcome, is_overtaken): (Outcome<V>, bool), leader: Option<Asked<K, V>>) -> Spoken<V> {
+    fn tell(self, (outcome, is_invalidated): (Outcome<V>, bool), leader: Option<Asked<K, V>>) -> Spoken<V> {
         let Self { told, next, mut left } = self;
         // Who leads next need not wait for the others to be told.
         if let Some(next) = next {
@@ -74,7 +74,7 @@ impl<K, V> Crowd<K, V> {
         }
         let outcome = Arc::new(outcome);
         for call in &told {
-            if let Ok(Some(who)) = call.told(Told::Outcome { outcome: outcome.clone(), is_overtaken }) {
+            if let Ok(Some(who)) = call.told(Told::Outcome { outcome: outcome.clone(), is_invalidated }) {
                 who.wake();
             }
         }

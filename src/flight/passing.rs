@@ -4,7 +4,7 @@
 //! turn is *offered*: it is woken, and the flight is free until somebody takes it, that call (the flight's *heir*) or another
 //! one that happens to run. For to wait until a thread is awake takes longer than most closures do; so where many threads
 //! compute one key, those that run go on, and those that sleep are not waited for. Nobody is passed over for longer than
-//! `PATIENCE` (`queue.rs`): then it gets the turn in its hand.
+//! `LONGEST_PASSED_OVER` (`queue.rs`): then it gets the turn in its hand.
 
 use super::ending::{Crowd, Ending};
 use super::queue::{First, Queue};
@@ -57,13 +57,13 @@ impl<K, V> Flights<K, V> {
     fn pass_on(&mut self, ticket: Ticket, told: Vec<Arc<Call<K, V>>>) -> Option<Ending<K, V>> {
         let mut crowd = Box::new(Crowd { told, next: None, left: Vec::new() });
         let flight = self.get_mut(ticket)?;
-        let is_overtaken = flight.is_overtaken;
+        let is_invalidated = flight.is_invalidated;
         let Some(next) = next(flight.queue(), ticket, &mut crowd.left) else {
             return Some(self.remove(ticket)?.ended(Some(crowd)));
         };
         crowd.next = next.who;
         let leader = Some(flight.change_hands(next.call, next.aim, next.heir));
-        Some(Ending { leader, is_overtaken, crowd: Some(crowd) })
+        Some(Ending { leader, is_invalidated, crowd: Some(crowd) })
     }
 
     /// A call that was offered the turn comes for it. If it has it now: the ticket. Else it waits on: another call came before.
@@ -89,7 +89,7 @@ impl<K, V> Flights<K, V> {
             .find(|(_, flight)| flight.waiting.as_ref().is_some_and(|queue| queue.contains(spot.number)))?;
         let own = flight.queue().remove(spot.number)?;
         if flight.heir != Some(spot.number) {
-            return Some(Ending { leader: Some(Asked::Shared(own)), is_overtaken: false, crowd: None });
+            return Some(Ending { leader: Some(Asked::Shared(own)), is_invalidated: false, crowd: None });
         }
         drop(of_hash);
         let ending = self.pass_on(ticket, vec![])?;
@@ -106,7 +106,7 @@ impl<K, V> Flights<K, V> {
         let present = if flight.is_present() { None } else { self.move_on(ticket) };
         let Some(present) = present else {
             let flight = self.get_mut(ticket)?;
-            (flight.was_absent, flight.is_overtaken) = (is_absent, false);
+            (flight.was_absent, flight.is_invalidated) = (is_absent, false);
             return None;
         };
         let call = self.remove(ticket)?.leader.into_call();
@@ -123,7 +123,7 @@ impl<K, V> Flights<K, V> {
         let mut of_hash = self.of_hash(hash);
         let (ticket, flight) = of_hash.find(|(_, flight)| flight.line == line && flight.is_present())?;
         if flight.aim == Aim::Reload {
-            flight.is_overtaken = true;
+            flight.is_invalidated = true;
             return None;
         }
         Some(ticket)

@@ -16,10 +16,10 @@ use std::time::Duration;
 
 /// How long others may take the turn before a call that it was offered to. Long enough that a thread which was just woken
 /// comes by itself, nearly always; short enough that nobody notices.
-const PATIENCE: Duration = Duration::from_millis(1);
+const LONGEST_PASSED_OVER: Duration = Duration::from_millis(1);
 
 /// A call that waits.
-pub(super) struct Waiting<K, V> {
+pub(super) struct QueuedCall<K, V> {
     pub(super) call: Arc<Call<K, V>>,
     /// When it has been passed over for long enough. `None`: its turn was not offered to it yet.
     patience: Option<Alarm>,
@@ -28,7 +28,7 @@ pub(super) struct Waiting<K, V> {
 /// Calls that want the same, by their numbers.
 struct Group<K, V> {
     wants: Wants,
-    calls: BTreeMap<u64, Waiting<K, V>>,
+    calls: BTreeMap<u64, QueuedCall<K, V>>,
 }
 
 pub(super) struct Queue<K, V> {
@@ -40,16 +40,16 @@ pub(super) struct Queue<K, V> {
 pub(super) struct First<'a, K, V> {
     pub(super) number: u64,
     pub(super) wants: Wants,
-    pub(super) waiting: &'a mut Waiting<K, V>,
+    pub(super) waiting: &'a mut QueuedCall<K, V>,
 }
 
-impl<K, V> Waiting<K, V> {
+impl<K, V> QueuedCall<K, V> {
     /// Whether it has been passed over for long enough, and gets the turn in its hand. Said each time that it is its turn.
     pub(super) fn is_out_of_patience(&mut self) -> bool {
         match &self.patience {
             Some(patience) => patience.is_over(),
             None => {
-                self.patience = Some(Alarm::after(PATIENCE));
+                self.patience = Some(Alarm::after(LONGEST_PASSED_OVER));
                 false
             }
         }
@@ -79,7 +79,7 @@ impl<K, V> Queue<K, V> {
     }
 
     pub(super) fn push(&mut self, number: u64, wants: Wants, call: Arc<Call<K, V>>) {
-        let before = self.group(wants).calls.insert(number, Waiting { call, patience: None });
+        let before = self.group(wants).calls.insert(number, QueuedCall { call, patience: None });
         debug_assert!(before.is_none(), "two calls of one number");
     }
 
@@ -197,7 +197,7 @@ mod tests {
         let mut queue = queue(&[(1, TURN)]);
         let first = queue.first().expect("somebody waits").waiting;
         assert!(!first.is_out_of_patience());
-        std::thread::sleep(2 * PATIENCE);
+        std::thread::sleep(2 * LONGEST_PASSED_OVER);
         assert!(first.is_out_of_patience());
     }
 }

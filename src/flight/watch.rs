@@ -1,7 +1,7 @@
 //! Watches: who overwrites what a closure was shown, while it runs.
 //!
 //! An update, and whatever else runs its closure again when its key was written meanwhile, would never come to an end if
-//! the closure itself writes the key each time. From the second run on it has a watch set: then the books tell whether the
+//! the closure itself writes the key each time. From the second run on it has a watch set: then the ledger tell whether the
 //! entry that it was shown was written over, or removed, by this very thread, from within the closure. The first run, which
 //! nearly always is the only one, sets none, and pays nothing.
 

@@ -42,7 +42,7 @@ impl Policy {
 
     /// What is to go next, if that row stays. It counts as passed over, until it has given.
     pub(crate) fn bid(&mut self, entries: &mut impl Entries, staying: Option<RowId>) -> Bid {
-        let is_mains = self.len[SMALL] == 0 || self.weight[SMALL] < self.border.part_of(self.room());
+        let is_mains = self.len[SMALL] == 0 || self.weight[SMALL] < self.target.part_of(self.room());
         let queues = if is_mains && self.len[MAIN] != 0 { [MAIN, SMALL] } else { [SMALL, MAIN] };
         let is_fifo = self.kind == EvictionPolicy::Fifo;
         let next = queues.into_iter().find_map(|queue| {

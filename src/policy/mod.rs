@@ -5,7 +5,7 @@
 //! nothing for it but raise the counter, up to three.
 //!
 //! Adaptive, the default, is S3-FIFO (J. Yang et al., "FIFO Queues are All You Need for Cache Eviction", SOSP 2023) with
-//! a border between its queues that moves, as in ARC (N. Megiddo and D. Modha, FAST 2003), and with an admission
+//! a target between its queues that moves, as in ARC (N. Megiddo and D. Modha, FAST 2003), and with an admission
 //! that compares reuse distances, as in LIRS (S. Jiang and X. Zhang, SIGMETRICS 2002).
 //!
 //! ```text
@@ -22,7 +22,7 @@
 //! - *Admission*: what comes again and went from small goes into main, as if hit once, if it was away for a shorter time than
 //!   main's next victim has lain idle; measured in misses, with a margin. Else into small like anything new. (What went
 //!   from main had lain there for a whole round before: it was away for longer than its age in the ghost says.)
-//! - *The border*: what comes again after no more evictions from the queue that it left than a tenth of the entries, would
+//! - *The target*: what comes again after no more evictions from the queue that it left than a tenth of the entries, would
 //!   have been a hit had that queue been larger. So small's part grows by an entry, less as it is larger, or
 //!   shrinks by one and a half.
 //! - *Weights*: where entries differ, one that is lighter than half the mean begins as hit once, and a
@@ -36,17 +36,17 @@
 //! 3. With an account, what was taken from it and not given back is the weight of all rows and the credit.
 
 mod account;
-mod ahead;
 mod bid;
-mod border;
 mod ghost;
 mod paid;
+mod prefetch;
+mod target;
 #[cfg(all(test, not(tidewheel_loom)))]
 mod tests;
 
 pub(crate) use account::Account;
 pub(crate) use bid::{Bid, taken};
-pub(crate) use border::Border;
+pub(crate) use target::Target;
 
 use crate::column::Column;
 use crate::rows::{Kept, Link, Linked, Lists, Memory, Queued, RowId};
@@ -70,7 +70,7 @@ use std::ops::{Index, IndexMut, Range};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum EvictionPolicy {
-    /// S3-FIFO with a moving border and an admission by reuse distance: the best hit ratio on most
+    /// S3-FIFO with a moving target and an admission by reuse distance: the best hit ratio on most
     /// traces, and resistant to scans and loops.
     #[default]
     Adaptive,
@@ -96,7 +96,7 @@ const MAIN: usize = 1;
 
 /// Rows that are passed over for one victim, at most: then the next one goes, hit or not. (A bound of 8 costs a quarter
 /// of a point of hit ratio, one of 128 nothing.)
-const PATIENCE: u32 = 64;
+const MOST_PASSED_OVER: u32 = 64;
 
 /// By how much a key must have been away for a shorter time than main's next victim has lain idle, in tenths.
 const MARGIN_TENTHS: u128 = 13;
@@ -170,7 +170,7 @@ pub(crate) struct Policy {
     /// The part of evictions that were from main, of late: of 2^32.
     from_main: u32,
     ghost: Ghost,
-    border: Arc<Border>,
+    target: Arc<Target>,
 }
 
 impl Policy {
@@ -179,7 +179,7 @@ impl Policy {
         kind: EvictionPolicy,
         capacity: u64,
         shards: usize,
-        (border, account): (Arc<Border>, Option<Arc<Account>>),
+        (target, account): (Arc<Target>, Option<Arc<Account>>),
     ) -> Self {
         Self {
             kind,
@@ -198,7 +198,7 @@ impl Policy {
             now: 0,
             from_main: 1 << 31,
             ghost: Ghost::new(),
-            border,
+            target,
         }
     }
 
@@ -260,7 +260,7 @@ impl Policy {
         let proven = self.is_proven(hash, weight);
         self.push(if proven { MAIN } else { SMALL }, row);
         if self.filling {
-            while self.weight[SMALL] > self.border.part_of(self.room()) {
+            while self.weight[SMALL] > self.target.part_of(self.room()) {
                 let Some(oldest) = self.queues.front(SMALL) else { break };
                 self.pull(oldest);
                 self.push(MAIN, oldest);
@@ -274,13 +274,13 @@ impl Policy {
         2 * u128::from(weight) * u128::from(self.len()) < u128::from(self.weight())
     }
 
-    /// Whether the ghost speaks for a key that comes. Moves the border.
+    /// Whether the ghost speaks for a key that comes. Moves the target.
     fn is_proven(&mut self, hash: u32, weight: u32) -> bool {
         let Some(ghost) = self.ghost.recall(hash, self.now) else { return false };
         let age = u64::from(ghost.age);
         let part = u64::from(if ghost.from_main { self.from_main } else { u32::MAX - self.from_main });
         if YOUNG * ((age * part) >> 32) < self.len() {
-            self.border.step(ghost.from_main, self.len() * self.shards);
+            self.target.step(ghost.from_main, self.len() * self.shards);
         }
         if ghost.from_main {
             return false;
@@ -346,7 +346,7 @@ impl Policy {
     pub(crate) fn victim(&mut self, entries: &mut impl Entries) -> Option<RowId> {
         self.filling = false;
         for passed in 0.. {
-            let too_much = self.weight[SMALL] >= self.border.part_of(self.room());
+            let too_much = self.weight[SMALL] >= self.target.part_of(self.room());
             let queue = if self.len[MAIN] == 0 || (too_much && self.len[SMALL] != 0) { SMALL } else { MAIN };
             let row = self.queues.front(queue)?;
             let lower_by = match (self.kind, queue) {
@@ -356,7 +356,7 @@ impl Policy {
             };
             let hits = if lower_by == 0 { 0 } else { entries.lower(row, lower_by) };
             self.pull(row);
-            if hits == 0 || passed == PATIENCE {
+            if hits == 0 || passed == MOST_PASSED_OVER {
                 self.remember(entries.hash(row), queue);
                 return Some(row);
             }

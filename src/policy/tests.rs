@@ -29,7 +29,7 @@ fn row(dense: u32) -> RowId {
 }
 
 fn policy(kind: EvictionPolicy, capacity: u64) -> Policy {
-    Policy::new(kind, capacity, 1, (Arc::new(Border::new()), None))
+    Policy::new(kind, capacity, 1, (Arc::new(Target::new()), None))
 }
 
 /// Puts rows in, evicting as a shard does. Returns those that went.
@@ -103,7 +103,7 @@ fn a_victim_is_found_in_bounded_time_though_all_were_hit() {
         kept.0.values_mut().for_each(|hits| *hits = MOST_HITS);
         let mut asked = Asked(&mut kept, 0);
         policy.victim(&mut asked).expect("one must go");
-        assert!(asked.1 <= PATIENCE + 1, "{kind:?} asked {} times", asked.1);
+        assert!(asked.1 <= MOST_PASSED_OVER + 1, "{kind:?} asked {} times", asked.1);
     }
 }
 
@@ -154,7 +154,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever comes, the books are right, what is kept fits, and only what weighs goes.
+    /// Whatever comes, the ledger are right, what is kept fits, and only what weighs goes.
     #[test]
     fn the_books_are_right_after_every_step(
         kind in prop_oneof![Just(EvictionPolicy::Adaptive), Just(EvictionPolicy::Clock), Just(EvictionPolicy::Fifo)],

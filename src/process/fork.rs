@@ -68,7 +68,7 @@ mod imp {
     }
 
     /// How long a fork waits for all locks together.
-    const PATIENCE: Duration = Duration::from_secs(1);
+    const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
     struct Registry {
         /// The process was told whom to call.
@@ -155,7 +155,7 @@ mod imp {
 
     extern "C" fn prepare() {
         catch(|| {
-            let patience = Alarm::after(PATIENCE);
+            let patience = Alarm::after(LOCK_TIMEOUT);
             let Some(registry) = REGISTRY.lock_within(&patience) else { return };
             let owners: Vec<_> =
                 registry.heirs.iter().flat_map(Roster::iter).filter_map(Weak::upgrade).collect();

@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::ThreadId;
 
 /// Long enough that only a thread that will never do it fails to.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Debug, PartialEq)]
 enum Event {
@@ -18,11 +18,11 @@ enum Event {
 
 enum Answer {
     Next(Tick),
-    Debris(bool),
+    Garbage(bool),
     Panic,
 }
 
-use Answer::{Debris, Next};
+use Answer::{Garbage, Next};
 use Event::{Reclaim, Sweep as Swept};
 
 /// A cache that does nothing but report and obey.
@@ -35,7 +35,7 @@ struct Toy {
 impl Toy {
     fn say(&self, event: Event) -> Answer {
         self.events.send(event).unwrap();
-        self.answers.lock().unwrap().recv_timeout(PATIENCE).unwrap()
+        self.answers.lock().unwrap().recv_timeout(TIMEOUT).unwrap()
     }
 }
 
@@ -43,14 +43,14 @@ impl Sweep for Toy {
     fn sweep(&self, _: Tick) -> Tick {
         match self.say(Swept) {
             Next(tick) => tick,
-            Debris(_) => panic!("asked to sweep"),
+            Garbage(_) => panic!("asked to sweep"),
             Answer::Panic => std::panic::panic_any(Bomb),
         }
     }
 
     fn reclaim(&self) -> bool {
         match self.say(Reclaim) {
-            Debris(debris) => debris,
+            Garbage(garbage) => garbage,
             _ => panic!("asked to reclaim"),
         }
     }
@@ -111,13 +111,13 @@ impl Handle {
     }
 
     fn event(&self) -> Event {
-        self.events.recv_timeout(PATIENCE).unwrap()
+        self.events.recv_timeout(TIMEOUT).unwrap()
     }
 
     /// The one visit that a wake-up leads to.
     fn expect_round(&self) {
         self.expect(Swept, Next(Tick::NEVER));
-        self.expect(Reclaim, Debris(false));
+        self.expect(Reclaim, Garbage(false));
     }
 }
 
@@ -176,7 +176,7 @@ fn a_wake_up_during_a_sweep_is_not_lost() {
     toy.answers.send(Next(Tick::NEVER)).unwrap();
     assert_eq!(toy.event(), Reclaim);
     toy.wake(now());
-    toy.answers.send(Debris(false)).unwrap();
+    toy.answers.send(Garbage(false)).unwrap();
     toy.expect_round(); // one round does for both
     toy.let_go();
     reaper.join();
@@ -190,13 +190,13 @@ fn it_comes_back_when_sweep_said_so_and_not_before() {
     toy.wake(now());
     let due = now().after(Span::from_duration(Duration::from_millis(30)));
     toy.expect(Swept, Next(due));
-    toy.expect(Reclaim, Debris(false));
+    toy.expect(Reclaim, Garbage(false));
     // Later than what was promised: nothing to tell the thread.
     toy.wake(due.after(Span::from_nanos(1)));
     assert_eq!(toy.event(), Swept);
     assert!(now() >= due);
     toy.answers.send(Next(Tick::NEVER)).unwrap();
-    toy.expect(Reclaim, Debris(false));
+    toy.expect(Reclaim, Garbage(false));
     toy.let_go();
     reaper.join();
     assert!(matches!(toy.event(), Event::Dropped(_)));
@@ -214,17 +214,17 @@ fn an_earlier_wake_up_overtakes_a_later_one() {
 }
 
 #[test]
-fn debris_is_looked_after_until_it_is_gone_and_nothing_else_is() {
+fn garbage_is_looked_after_until_it_is_gone_and_nothing_else_is() {
     let reaper = Reaper::dedicated();
     let (toy, clean) = (Handle::new(&reaper), Handle::new(&reaper));
     toy.wake(now());
     toy.expect(Swept, Next(Tick::NEVER));
-    toy.expect(Reclaim, Debris(true));
+    toy.expect(Reclaim, Garbage(true));
     clean.expect_round();
     for _ in 0..4 {
-        toy.expect(Reclaim, Debris(true));
+        toy.expect(Reclaim, Garbage(true));
     }
-    toy.expect(Reclaim, Debris(false));
+    toy.expect(Reclaim, Garbage(false));
     for handle in [toy, clean] {
         handle.let_go();
         assert!(matches!(handle.event(), Event::Dropped(_)));
@@ -234,17 +234,17 @@ fn debris_is_looked_after_until_it_is_gone_and_nothing_else_is() {
 
 /// However long somebody is in the way, the thread comes again before long: what waits is to be dropped soon after.
 #[test]
-fn debris_that_waits_for_long_is_looked_after_all_the_same() {
+fn garbage_that_waits_for_long_is_looked_after_all_the_same() {
     let reaper = Reaper::dedicated();
     let toy = Handle::new(&reaper);
     toy.wake(now());
     toy.expect(Swept, Next(Tick::NEVER));
     // Pauses that were doubled each time would come to a minute by then.
     for _ in 0..16 {
-        toy.expect(Reclaim, Debris(true));
+        toy.expect(Reclaim, Garbage(true));
     }
     let before = now();
-    toy.expect(Reclaim, Debris(false));
+    toy.expect(Reclaim, Garbage(false));
     let pause = now().since(before);
     assert!(pause < Span::from_duration(Duration::from_secs(1)), "{pause:?}");
     toy.let_go();
@@ -252,14 +252,14 @@ fn debris_that_waits_for_long_is_looked_after_all_the_same() {
 }
 
 #[test]
-fn a_wake_up_reaches_a_thread_that_waits_for_debris() {
+fn a_wake_up_reaches_a_thread_that_waits_for_garbage() {
     let reaper = Reaper::dedicated();
     let toy = Handle::new(&reaper);
     toy.wake(now());
     toy.expect(Swept, Next(Tick::NEVER));
     assert_eq!(toy.event(), Reclaim);
     toy.wake(now());
-    toy.answers.send(Debris(true)).unwrap();
+    toy.answers.send(Garbage(true)).unwrap();
     toy.expect_round();
     toy.let_go();
     reaper.join();
@@ -291,7 +291,7 @@ fn the_last_handle_may_be_the_reapers_own() {
     assert_eq!(toy.event(), Swept);
     toy.let_go(); // returns although the sweep has not
     toy.answers.send(Next(Tick::NEVER)).unwrap();
-    toy.expect(Reclaim, Debris(true));
+    toy.expect(Reclaim, Garbage(true));
     let Event::Dropped(thread) = toy.event() else { panic!("not dropped") };
     assert_ne!(thread, std::thread::current().id());
     reaper.join();
@@ -306,7 +306,7 @@ fn a_sleeping_reaper_holds_no_cache() {
     // The thread lets go of the cache before it sleeps; `promise` changes only after that.
     toy.wake(now());
     toy.expect(Swept, Next(now().after(Span::from_duration(Duration::from_secs(3600)))));
-    toy.expect(Reclaim, Debris(false));
+    toy.expect(Reclaim, Garbage(false));
     let promise = {
         let cache = toy.toy.borrow();
         let Registration(place) = cache.as_ref().unwrap().registration.get().unwrap();
@@ -339,7 +339,7 @@ fn joining_on_the_reapers_own_thread_returns() {
     let weak: Weak<Joiner> = Arc::downgrade(&joiner);
     let registration = reaper.register(weak).unwrap();
     registration.wake(now());
-    joined.recv_timeout(PATIENCE).unwrap();
+    joined.recv_timeout(TIMEOUT).unwrap();
     drop((registration, joiner));
     reaper.join();
 }
@@ -363,7 +363,7 @@ fn any_number_of_threads_may_join() {
     assert!(joined.try_recv().is_err(), "returned while a cache was left");
     toy.let_go();
     for joiner in joiners {
-        assert!(!joined.recv_timeout(PATIENCE).unwrap());
+        assert!(!joined.recv_timeout(TIMEOUT).unwrap());
         joiner.join().unwrap();
     }
     reaper.join();
@@ -382,7 +382,7 @@ fn of_a_shared_reaper_that_nobody_joins_nothing_is_kept() {
         toy.let_go();
         let start = now();
         while has_thread() {
-            assert!(now().since(start) < Span::from_duration(PATIENCE));
+            assert!(now().since(start) < Span::from_duration(TIMEOUT));
             std::thread::yield_now();
         }
         reaper.join(); // nothing to wait for

@@ -166,16 +166,16 @@ impl<C> Lists<C> {
         (prev == next && prev & LIST != 0).then_some((prev & !LIST) as usize)
     }
 
-    /// Has the neighbours of a row brought near.
+    /// Has the neighbours of a row prefetched.
     #[inline]
-    pub(crate) fn fetch<T: Row>(rows: &Rows<T>, row: RowId)
+    pub(crate) fn prefetch<T: Row>(rows: &Rows<T>, row: RowId)
     where
         C: Chain<T>,
     {
         let &Link { prev, next } = C::link(&rows[row]);
         for stop in [prev, next] {
             if stop & LIST == 0 {
-                rows.fetch(RowId::from_index(stop));
+                rows.prefetch(RowId::from_index(stop));
             }
         }
     }

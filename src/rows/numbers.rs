@@ -19,14 +19,14 @@ const BLOCK: usize = WORD * WORDS;
 const WORTH: usize = if cfg!(tidewheel_loom) { 1 } else { 4 };
 
 /// So many numbers are at hand at most. One under loom, so that what is given back is vacant.
-const AT_HAND: usize = if cfg!(tidewheel_loom) { 1 } else { 256 };
+const FREE_LIST: usize = if cfg!(tidewheel_loom) { 1 } else { 256 };
 /// So many are gathered at a time.
 const GATHERED: usize = if cfg!(tidewheel_loom) { 1 } else { WORD };
 
 /// Numbers by chunk.
 pub(crate) struct Numbers {
     /// Vacant numbers whose bits are set. The last one is the next to be taken.
-    at_hand: Vec<RowId>,
+    free_list: Vec<RowId>,
     chunks: Vec<Chunk>,
     /// No chunk before this one has a vacant number.
     lowest: usize,
@@ -161,25 +161,32 @@ impl Block {
 
 impl Numbers {
     pub(crate) fn new() -> Self {
-        Self { at_hand: Vec::new(), chunks: Vec::new(), lowest: 0, trimming: (CHUNKS, 0), taken: 0, idle: 0 }
+        Self {
+            free_list: Vec::new(),
+            chunks: Vec::new(),
+            lowest: 0,
+            trimming: (CHUNKS, 0),
+            taken: 0,
+            idle: 0,
+        }
     }
 
     /// A number that was at hand, if there is one.
     #[inline]
     pub(crate) fn take(&mut self) -> Option<RowId> {
-        self.at_hand.pop()
+        self.free_list.pop()
     }
 
     /// The number that is taken next, if one is at hand.
     #[inline]
     pub(crate) fn next(&self) -> Option<RowId> {
-        self.at_hand.last().copied()
+        self.free_list.last().copied()
     }
 
     /// Gathers the lowest vacant numbers, if none is at hand, and says which: none if all there can be are taken.
     #[cold]
     pub(crate) fn gather(&mut self) -> &[RowId] {
-        debug_assert!(self.at_hand.is_empty(), "there are some at hand");
+        debug_assert!(self.free_list.is_empty(), "there are some at hand");
         loop {
             let Some(chunk) = self.chunks.get_mut(self.lowest) else {
                 if self.chunks.len() == CHUNKS {
@@ -193,10 +200,10 @@ impl Numbers {
                 self.taken += vacant.count_ones() as usize;
                 while vacant != 0 {
                     let highest = vacant.ilog2();
-                    self.at_hand.push(RowId::new(self.lowest, offset + highest as usize));
+                    self.free_list.push(RowId::new(self.lowest, offset + highest as usize));
                     vacant &= !(1 << highest);
                 }
-                return &self.at_hand;
+                return &self.free_list;
             }
             self.lowest += 1;
         }
@@ -204,8 +211,8 @@ impl Numbers {
 
     #[inline]
     pub(crate) fn give(&mut self, id: RowId) {
-        if id.chunk() <= self.lowest && self.at_hand.len() < AT_HAND {
-            self.at_hand.push(id);
+        if id.chunk() <= self.lowest && self.free_list.len() < FREE_LIST {
+            self.free_list.push(id);
         } else {
             self.clear(id);
         }
@@ -249,7 +256,7 @@ impl Numbers {
     }
 
     /// Whether a trim would find much: 256 numbers at least, and half as many as are taken.
-    pub(crate) fn is_lean(&self) -> bool {
+    pub(crate) fn is_sparse(&self) -> bool {
         self.idle >= WORTH && self.idle * WORD > self.taken / 2
     }
 
@@ -258,7 +265,7 @@ impl Numbers {
     /// a multiple of pages whatever is kept there, can be given back without a rest). False when all have been
     /// looked at; the next call begins anew.
     pub(crate) fn trim(&mut self, most: usize, mut vacant: impl FnMut(usize, Range<usize>)) -> bool {
-        while let Some(id) = self.at_hand.pop() {
+        while let Some(id) = self.free_list.pop() {
             self.clear(id);
         }
         let mut left = most.div_ceil(BLOCK).max(1);
@@ -338,7 +345,7 @@ impl Numbers {
             all += taken;
         }
         assert_eq!((all, idle), (self.taken, self.idle), "taken numbers, and words that are idle");
-        assert!(self.at_hand.iter().all(|&id| self.is_taken(id)), "a number at hand without its bit");
+        assert!(self.free_list.iter().all(|&id| self.is_taken(id)), "a number at hand without its bit");
     }
 }
 
@@ -368,7 +375,7 @@ mod tests {
             numbers.check();
         }
         numbers.check();
-        while numbers.is_lean() && numbers.trim(4096, |chunk, range| told.push((chunk, range))) {}
+        while numbers.is_sparse() && numbers.trim(4096, |chunk, range| told.push((chunk, range))) {}
         numbers.check();
         assert!(told.contains(&(5, 0..2048)));
     }

@@ -12,7 +12,7 @@ use super::id::{RandomSource, SessionId};
 use super::lifetime::{Lives, NoOpinion};
 use super::manager::SessionManager;
 use super::owners::{Most, OwnerOf, Owners, WhenCrowded};
-use super::seats::Seats;
+use super::permits::Permits;
 use super::shared::{OnEnd, Shared};
 use super::stats::Tally;
 use super::stored::{NoOwner, SessionOwner, Stored};
@@ -480,7 +480,7 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
                 own_max_ages: self.own_max_ages,
                 max_age: max_age.filter(|_| self.own_max_ages),
             },
-            seats: self.max_sessions.map(Seats::new),
+            permits: self.max_sessions.map(Permits::new),
             owners,
             end_listener: self.end_listener,
             tally: self.counted.then(Tally::new),

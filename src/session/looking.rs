@@ -137,13 +137,13 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         self.cache.run_pending_tasks();
     }
 
-    /// Recounts everything; panics where two books disagree. For tests, after `run_pending_tasks`, while
+    /// Recounts everything; panics where two ledger disagree. For tests, after `run_pending_tasks`, while
     /// nobody else calls.
     #[doc(hidden)]
     pub fn validate(&self) {
         self.cache.validate();
-        if let Some(seats) = &self.shared.seats {
-            assert_eq!(seats.taken(), self.len(), "seats taken, sessions in memory");
+        if let Some(permits) = &self.shared.permits {
+            assert_eq!(permits.taken(), self.len(), "permits taken, sessions in memory");
         }
         if let Some(owners) = &self.shared.owners {
             let guard = self.cache.read_guard();
@@ -313,7 +313,7 @@ impl<D, O> fmt::Debug for SessionManager<D, O> {
         f.debug_struct("SessionManager")
             .field("name", &self.name())
             .field("sessions", &self.len())
-            .field("max_sessions", &self.shared.seats.as_ref().map(|seats| seats.max()))
+            .field("max_sessions", &self.shared.permits.as_ref().map(|permits| permits.max()))
             .finish_non_exhaustive()
     }
 }

@@ -165,11 +165,11 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// ```
     pub fn create_with(&self, data: D, lifetime: Lifetime) -> Result<SessionId, SessionError> {
         let (idle, end) = self.terms(lifetime)?;
-        let seat = match &self.shared.seats {
+        let permit = match &self.shared.permits {
             None => None,
-            Some(seats) => Some(seats.take().ok_or_else(|| {
+            Some(permits) => Some(permits.take().ok_or_else(|| {
                 self.refused();
-                SessionError::Full { max: seats.max() }
+                SessionError::Full { max: permits.max() }
             })?),
         };
         let id = self.mint()?;
@@ -181,8 +181,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         if self.cache.try_insert_until(id, stored, idle, end).is_err() {
             return Err(repeated());
         }
-        if let Some(seat) = seat {
-            seat.keep();
+        if let Some(permit) = permit {
+            permit.keep();
         }
         if let Some(tally) = &self.shared.tally {
             tally.created();
@@ -513,8 +513,8 @@ impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
         mut change: impl FnMut(&mut D) -> R,
     ) -> Result<(SessionId, R), SessionError> {
         let new = self.mint()?;
-        // Old and new are both counted for a moment: the old one's seat comes back by the listener.
-        let seat = self.shared.seats.as_ref().map(|seats| seats.take_regardless());
+        // Old and new are both counted for a moment: the old one's permit comes back by the listener.
+        let permit = self.shared.permits.as_ref().map(|permits| permits.take_regardless());
         let (mut claims, mut denied) = (Claims::none(self), None);
         let moved = during(Leaving::Move, || {
             self.cache.try_rename_with(id, new, |old| {
@@ -527,8 +527,8 @@ impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
             })
         });
         let result = moved.ok_or_else(|| self.refusal(id, denied))?;
-        if let Some(seat) = seat {
-            seat.keep();
+        if let Some(permit) = permit {
+            permit.keep();
         }
         Ok((new, result))
     }

@@ -13,7 +13,7 @@ mod lifetime;
 mod looking;
 mod manager;
 mod owners;
-mod seats;
+mod permits;
 mod shared;
 #[cfg(feature = "serde")]
 mod snapshot;

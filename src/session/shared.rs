@@ -6,7 +6,7 @@ use super::cause::{EndCause, Leaving, leaving};
 use super::id::SessionId;
 use super::lifetime::Lives;
 use super::owners::Owners;
-use super::seats::Seats;
+use super::permits::Permits;
 use super::stats::Tally;
 use super::stored::{SessionOwner, Stored};
 use crate::cache::WeakCache;
@@ -20,7 +20,7 @@ pub(super) type OnEnd<D> = dyn Fn(&SessionId, &D, EndCause) + Send + Sync;
 pub(super) struct Shared<D, O> {
     pub(super) lives: Lives,
     /// Only with a limit: without one, nobody pays for counting.
-    pub(super) seats: Option<Seats>,
+    pub(super) permits: Option<Permits>,
     pub(super) owners: Option<Owners<D, O>>,
     pub(super) end_listener: Option<Box<OnEnd<D>>>,
     pub(super) tally: Option<Tally>,
@@ -31,7 +31,7 @@ pub(super) struct Shared<D, O> {
 impl<D: Value, O: SessionOwner> Shared<D, O> {
     /// Whether anybody wants to hear of values that have gone.
     pub(super) fn listens(&self) -> bool {
-        self.seats.is_some() || self.owners.is_some() || self.end_listener.is_some() || self.tally.is_some()
+        self.permits.is_some() || self.owners.is_some() || self.end_listener.is_some() || self.tally.is_some()
     }
 
     /// A value has gone. Outside every lock.
@@ -39,13 +39,13 @@ impl<D: Value, O: SessionOwner> Shared<D, O> {
         let leaving = match cause {
             RemovalCause::Expired => Some(Leaving::End(EndCause::Expired)),
             RemovalCause::Explicit => Some(leaving()),
-            // Its session, and its seat, stay where they are.
+            // Its session, and its permit, stay where they are.
             RemovalCause::Replaced => None,
             // The cache has no capacity: a live session is never evicted.
             RemovalCause::Size => None,
         };
-        if let (Some(seats), Some(_)) = (&self.seats, leaving) {
-            seats.give_back();
+        if let (Some(permits), Some(_)) = (&self.permits, leaving) {
+            permits.give_back();
         }
         if let (Some(owners), Some(place)) = (&self.owners, stored.place()) {
             // If the cache is not there any more, nobody will ask.

@@ -1,11 +1,11 @@
 //! Sessions written out and read back.
 //!
-//! The cache does it; what is added is that a session comes back with its owner and its seat, or not at all.
+//! The cache does it; what is added is that a session comes back with its owner and its permit, or not at all.
 
 use super::id::SessionId;
 use super::manager::SessionManager;
 use super::owners::{Arrival, Claims, Owners, Step};
-use super::seats::Seat;
+use super::permits::Permit;
 use super::stored::{SessionOwner, Stored};
 use crate::key_value::Value;
 use crate::snapshot::{RestoreError, SnapshotError};
@@ -104,7 +104,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     where
         D: DeserializeOwned,
     {
-        let mut seats = Vec::new();
+        let mut permits = Vec::new();
         let mut claims = Claims::none(self);
         let adopt = |id: &SessionId, data: D| {
             // There already, or moved to another id since it was written down.
@@ -112,8 +112,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
             if self.cache.contains_key(id) || self.shared.owners.as_ref().is_some_and(knows) {
                 return None;
             }
-            if let Some(limit) = &self.shared.seats {
-                seats.push(limit.take()?);
+            if let Some(limit) = &self.shared.permits {
+                permits.push(limit.take()?);
             }
             let step = Step { from: *id, to: *id, before: None, is_compared: false, arrival: Arrival::Back };
             let whose = claims.add(&step, &data).ok()?;
@@ -121,7 +121,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         };
         let count = self.cache.restore_as(reader, away, adopt)?;
         // The rest of them is given back.
-        seats.drain(..).take(usize::try_from(count).unwrap_or(usize::MAX)).for_each(Seat::keep);
+        permits.drain(..).take(usize::try_from(count).unwrap_or(usize::MAX)).for_each(Permit::keep);
         Ok(count)
     }
 }

@@ -29,7 +29,7 @@ fn without_randomness_nothing_is_created_and_nothing_changes() {
     assert!(error.to_string().contains("random generator"), "{error}");
     assert!(error.source().is_some());
     assert_eq!(failing.len(), 0);
-    failing.validate(); // the seat was given back
+    failing.validate(); // the permit was given back
 
     let id = working.create("data").unwrap();
     assert!(matches!(failing.rotate(&id), Err(SessionError::NoRandomness(_))));

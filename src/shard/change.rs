@@ -17,15 +17,15 @@ impl<K, V> Txn<'_, '_, K, V> {
         let NewEntry { hash, entry, weight, .. } = new;
         let now = self.now();
         let named = self.table.new_node();
-        self.fetch_for_insert(hash.home(), weight);
-        let reused = self.make_room(weight);
-        let Self { terms, table, ledger, .. } = self;
+        self.prefetch_for_insert(hash.home(), weight);
+        let reused = self.evict_for(weight);
+        let Self { config, table, ledger, .. } = self;
         let row = match reused {
-            Some(row) => ledger.book_over(row, hash.home(), times),
-            None => ledger.book(hash.home(), times),
+            Some(row) => ledger.reuse_row(row, hash.home(), times),
+            None => ledger.add_row(hash.home(), times),
         };
-        if let Some(fresh) = &ledger.fresh {
-            fresh.start(named, now);
+        if let Some(refresh_times) = &ledger.refresh_times {
+            refresh_times.start(named, now);
         }
         let hits =
             ledger.policy.as_mut().map_or(0, |policy| policy.admit(row, hash.home(), weight).max(hits));
@@ -33,7 +33,7 @@ impl<K, V> Txn<'_, '_, K, V> {
             tally.inserts += 1;
         }
         table.insert(hash, NewNode { named, row, deadline: ends.deadline, hits }, entry);
-        ledger.bind(terms, row, ends);
+        ledger.bind(config, row, ends);
         let deadline = ends.deadline.tick();
         ledger.file_new(row, deadline, now);
         if table.is_moving() { deadline.min(ledger.tidy_later(now)) } else { deadline }
@@ -54,15 +54,15 @@ impl<K, V> Txn<'_, '_, K, V> {
         let row = self.table.row(place);
         // Before anything is changed.
         let named = self.table.new_node();
-        self.make_room_in_place(row, weight);
-        let Self { terms, table, ledger, .. } = self;
+        self.evict_for_replacement(row, weight);
+        let Self { config, table, ledger, .. } = self;
         let weighed = ledger.weight_of(row);
-        ledger.rebook(row, ttl, weight);
-        if let Some(fresh) = &ledger.fresh {
-            fresh.start(named, now);
+        ledger.update_row(row, ttl, weight);
+        if let Some(refresh_times) = &ledger.refresh_times {
+            refresh_times.start(named, now);
         }
         let old = table.replace(place, named, entry, ends.deadline).weighing(weighed);
-        ledger.bind(terms, row, ends);
+        ledger.bind(config, row, ends);
         let deadline = ends.deadline.tick();
         // Of the same deadline nobody is warned again.
         let is_renewed = before != deadline && ledger.renew(row);
@@ -75,17 +75,17 @@ impl<K, V> Txn<'_, '_, K, V> {
         old
     }
 
-    /// An unlinked node that was alive: for the caller, who tells the listener, or else debris at once.
+    /// An unlinked node that was alive: for the caller, who tells the listener, or else garbage at once.
     #[inline]
     pub(super) fn hand_out(&mut self, old: Unlinked<K, V>) -> Option<Unlinked<K, V>> {
-        if self.terms.listened {
+        if self.config.listened {
             return Some(old);
         }
         self.table.retire(old);
         None
     }
 
-    /// An unlinked node that had expired before a writer came across it: for the caller too, or else debris at once. He tells
+    /// An unlinked node that had expired before a writer came across it: for the caller too, or else garbage at once. He tells
     /// before he returns, so that nobody hears later that a key has expired which was written meanwhile (S4).
     pub(super) fn bury(&mut self, old: Unlinked<K, V>) {
         if let Some(old) = self.hand_out(old) {

@@ -1,23 +1,23 @@
 //! What `invalidate_all` does to a shard: takes out everything, a bounded number of entries each time the lock is held.
 //!
-//! It goes by turns (`table/walk.rs`). At the moment at which it passes a turn, there is neither an entry with that turn any
-//! more, nor a flight that would make one: whatever was loaded or computed until then is overtaken. So nothing of what was
+//! It goes by positions (`table/walk.rs`). At the moment at which it passes a position, there is neither an entry with that position any
+//! more, nor a flight that would make one: whatever was loaded or computed until then is invalidated. So nothing of what was
 //! there before, and nothing that was made of it in place, is there afterwards.
 
 use super::Shard;
-use super::deferred::Chores;
+use super::deferred::Deferred;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::table::{Cursor, Unlinked};
 
 /// Entries that are taken out each time the lock is held, or some more; and handfuls of buckets that are looked at.
-const HOLD: usize = if cfg!(tidewheel_loom) { 2 } else { 128 };
+const REMOVALS: usize = if cfg!(tidewheel_loom) { 2 } else { 128 };
 const LOOKS: usize = if cfg!(tidewheel_loom) { 1 } else { 64 };
 
 /// What became of some entries that had to go.
 pub(crate) struct Cleared<K, V> {
     /// Nodes that were alive, if somebody listens.
     pub(crate) removed: Vec<Unlinked<K, V>>,
-    pub(crate) chores: Chores<K, V>,
+    pub(crate) deferred: Deferred<K, V>,
 }
 
 /// How often everything was to be removed from a cache: begun, and done. For who takes an entry out under one key and stores
@@ -82,7 +82,7 @@ impl Departure<'_> {
 }
 
 impl<K, V> Shard<K, V> {
-    /// Takes out the entries of the next few buckets, and overtakes the flights of their keys.
+    /// Takes out the entries of the next few buckets, and invalidates the flights of their keys.
     pub(crate) fn clear_some(&self, cursor: &mut Cursor) -> Cleared<K, V> {
         let (mut removed, mut met) = (Vec::new(), Vec::new());
         let mut lock = self.lock_and_read();
@@ -90,8 +90,8 @@ impl<K, V> Shard<K, V> {
         let mut gone = 0;
         for _ in 0..LOOKS {
             let passed = txn.table.walk(cursor, &mut met);
-            met.iter().for_each(|&row| txn.ledger.rows.fetch(row));
-            txn.ledger.flights.overtake_all(|home| passed.has_home(home));
+            met.iter().for_each(|&row| txn.ledger.rows.prefetch(row));
+            txn.ledger.flights.invalidate_all_of(|home| passed.has_home(home));
             gone += met.len();
             for row in met.drain(..) {
                 let place = txn.table.find_row(txn.ledger.home(row), row);
@@ -105,10 +105,10 @@ impl<K, V> Shard<K, V> {
                     txn.drop_expired(place);
                 }
             }
-            if gone >= HOLD || cursor.is_at_end() {
+            if gone >= REMOVALS || cursor.is_at_end() {
                 break;
             }
         }
-        Cleared { removed, chores: txn.settle_up() }
+        Cleared { removed, deferred: txn.settle_up() }
     }
 }

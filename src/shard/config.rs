@@ -1,4 +1,4 @@
-//! The terms of a cache: what every operation on a shard needs to know of it, and does not change, but for one flag.
+//! The config of a cache: what every operation on a shard needs to know of it, and does not change, but for one flag.
 
 use super::jitter::Jitter;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -6,17 +6,17 @@ use crate::time::{Span, Tick, Timeline};
 
 /// What every operation needs to know of the cache.
 #[derive(Debug)]
-pub(crate) struct Terms {
+pub(crate) struct Config {
     pub(crate) clock: Timeline,
     pub(crate) ttl: Span,
     pub(crate) tti: Span,
     pub(crate) max_age: Span,
     /// How long before it expires somebody is to be warned of an entry; none if nobody is.
-    pub(crate) lead: Span,
+    pub(crate) warn_before: Span,
     /// From which age on a value is loaded anew, if it is.
     pub(crate) refresh: Option<Span>,
     /// Whether every entry has the same one of these and no other (or none), so that a touch or a read knows
-    /// the new deadline without the books. Once false, false for ever.
+    /// the new deadline without the ledger. Once false, false for ever.
     uniform: AtomicBool,
     pub(crate) jitter: Jitter,
     pub(crate) effects: ReadEffects,
@@ -69,7 +69,7 @@ pub(crate) struct Lengths {
     pub(crate) max_age: Span,
 }
 
-impl Terms {
+impl Config {
     /// `jitter` is from 0.0 to 1.0; `ruled` says that there is an `Expiry`.
     pub(crate) fn new(clock: Timeline, lengths: Lengths, jitter: f64, ruled: bool, listened: bool) -> Self {
         let Lengths { ttl, tti, max_age } = lengths;
@@ -80,7 +80,7 @@ impl Terms {
             ttl,
             tti,
             max_age,
-            lead: Span::NONE,
+            warn_before: Span::NONE,
             refresh: None,
             uniform: AtomicBool::new(!two_ends),
             jitter: Jitter::new(jitter),
@@ -101,7 +101,7 @@ impl Terms {
     pub(super) fn is_uniform(&self) -> bool {
         // ORDERING: Relaxed; a touch or a read has loaded the deadline with Acquire before, from a node that it
         // found with Acquire. An entry with a time to live of its own is published with Release after
-        // `Terms::note` (as a node by `Bucket::set_named`, as a deadline by `Node::exchange`).
+        // `Config::note` (as a node by `Bucket::set_named`, as a deadline by `Node::exchange`).
         self.uniform.load(Ordering::Relaxed)
     }
 

@@ -11,8 +11,8 @@
 //! Knows no other shard: whoever is [`Around`] does.
 
 use super::Shard;
-use super::deferred::{Chores, Elsewhere};
-use super::evict::HOLD;
+use super::deferred::{Deferred, Elsewhere};
+use super::evict::EVICTIONS;
 use super::txn::Txn;
 use crate::policy::{Account, Bid};
 use crate::sync::MutexGuard;
@@ -64,7 +64,7 @@ pub(super) struct Short<K, V> {
     lacking: u64,
     is_large: bool,
     own: Own,
-    chores: Chores<K, V>,
+    deferred: Deferred<K, V>,
 }
 
 impl<'c, K, V, A: Around<K, V>> Credit<'c, K, V, A> {
@@ -76,7 +76,7 @@ impl<'c, K, V, A: Around<K, V>> Credit<'c, K, V, A> {
     /// Raises what an operation was short of.
     #[cold]
     pub(super) fn raise(&mut self, shard: &Shard<K, V>, short: Short<K, V>) {
-        let Short { lacking, is_large, own, chores } = short;
+        let Short { lacking, is_large, own, deferred } = short;
         let Some(account) = self.around.account() else { return };
         let held = self.held.get_or_insert_with(|| {
             let _turn = account.turn();
@@ -84,7 +84,7 @@ impl<'c, K, V, A: Around<K, V>> Credit<'c, K, V, A> {
             Box::new(Held { room: 0, lacking, own, own_turn: None, is_large, bids, evicted, _turn })
         });
         (held.lacking, held.own, held.own_turn) = (lacking, own, None);
-        held.evicted.push(shard.elsewhere(chores));
+        held.evicted.push(shard.elsewhere(deferred));
         self.around.raise(held);
     }
 
@@ -122,7 +122,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         weight: u32,
         credit: &mut Credit<'_, K, V, A>,
     ) -> Result<(), Box<Short<K, V>>> {
-        if self.terms.weighed { self.pay_for_weight(place, weight, &mut credit.held) } else { Ok(()) }
+        if self.config.weighed { self.pay_for_weight(place, weight, &mut credit.held) } else { Ok(()) }
     }
 
     #[inline(never)]
@@ -150,8 +150,8 @@ impl<K, V> Txn<'_, '_, K, V> {
             policy.has_given();
             // So that it does not go itself. It comes back as a new one in its queue.
             let aside = replaced.filter(|&row| policy.set_aside(row));
-            let went_by = self.go_by(self.terms.clock.now());
-            self.evict_some(HOLD, &mut |policy| {
+            let went_by = self.go_by(self.config.clock.now());
+            self.evict_some(EVICTIONS, &mut |policy| {
                 !policy.affords(needed)
                     && own_turn.map_or_else(|| policy.is_due(0), |rest| policy.lacking(needed) > rest)
             });
@@ -175,7 +175,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         let bid = if is_large { self.bid(replaced) } else { Bid::default() };
         self.read_clock();
         let own = Own { number: self.shard.number, rest, bid };
-        Err(Box::new(Short { lacking, is_large, own, chores: self.settle_up() }))
+        Err(Box::new(Short { lacking, is_large, own, deferred: self.settle_up() }))
     }
 }
 
@@ -185,7 +185,7 @@ pub(crate) struct Given<K, V> {
     pub(crate) room: u64,
     /// What the shard would give next.
     pub(crate) bid: Bid,
-    pub(crate) chores: Chores<K, V>,
+    pub(crate) deferred: Deferred<K, V>,
 }
 
 impl<K, V> Shard<K, V> {
@@ -198,16 +198,16 @@ impl<K, V> Shard<K, V> {
     pub(crate) fn give(&self, lacking: u64) -> Given<K, V> {
         let mut lock = self.lock_and_read();
         let mut txn = lock.txn();
-        txn.evict_some(HOLD, &mut |policy| policy.lacking(lacking) != 0);
+        txn.evict_some(EVICTIONS, &mut |policy| policy.lacking(lacking) != 0);
         let room = txn.ledger.policy.as_mut().map_or(0, |policy| {
             policy.has_given();
             policy.take_credit()
         });
-        Given { room, bid: txn.bid(None), chores: txn.settle_up() }
+        Given { room, bid: txn.bid(None), deferred: txn.settle_up() }
     }
 
     /// What it has left to do, for an operation that is not on its own lock any more.
-    pub(super) fn elsewhere(&self, chores: Chores<K, V>) -> Elsewhere<K, V> {
-        Elsewhere { shard: self.number, chores }
+    pub(super) fn elsewhere(&self, deferred: Deferred<K, V>) -> Elsewhere<K, V> {
+        Elsewhere { shard: self.number, deferred }
     }
 }

@@ -5,7 +5,7 @@
 //! by compare-and-swap. Otherwise what bounds it is in columns beside the rows, under the lock, and the
 //! deadline itself says (by a flag) that it has come to its bound. Knows no node.
 
-use super::config::Terms;
+use super::config::Config;
 use crate::column::Column;
 use crate::rows::RowId;
 use crate::time::{Birth, Deadline, SECOND, Span, Tick};
@@ -31,10 +31,10 @@ pub(super) struct Ends {
 
 impl Ends {
     /// The deadline of an entry that must not lose what it had.
-    pub(super) fn not_before(self, before: Tick, terms: &Terms) -> Deadline {
+    pub(super) fn not_before(self, before: Tick, config: &Config) -> Deadline {
         let tick = self.deadline.tick().max(before);
         // It had come to its bound, perhaps, and the bound has moved on: then reads may go on too.
-        let is_fixed = terms.effects.moves_deadline && tick >= self.limit.min(self.expiry);
+        let is_fixed = config.effects.moves_deadline && tick >= self.limit.min(self.expiry);
         if is_fixed { Deadline::fixed_at(tick) } else { Deadline::at(tick) }
     }
 }
@@ -60,12 +60,12 @@ impl Bounds {
 
 impl Times {
     /// Where time to live and age end an entry that is touched at `now`.
-    pub(super) fn limit(self, now: Tick, terms: &Terms) -> Tick {
-        now.after(self.ttl).min(self.born.after(terms.max_age))
+    pub(super) fn limit(self, now: Tick, config: &Config) -> Tick {
+        now.after(self.ttl).min(self.born.after(config.max_age))
     }
 }
 
-impl Terms {
+impl Config {
     /// The age that ends an entry, if one does.
     #[inline]
     pub(super) fn ages(&self) -> Option<Span> {

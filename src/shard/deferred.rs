@@ -1,17 +1,17 @@
 //! What an operation leaves to be done after the unlock. Knows no order in which it is done: that is the cache's business.
 
-use crate::table::{Moment, Ripe, Sealed, Unlinked};
+use crate::table::{Moment, Reclaimable, Sealed, Unlinked};
 use crate::time::Tick;
 
 /// What an operation leaves to be done after the lock is released, in this order.
 #[must_use]
-pub(crate) struct Chores<K, V> {
+pub(crate) struct Deferred<K, V> {
     pub(crate) seldom: Option<Box<Seldom<K, V>>>,
     /// The listener is to be told, and then it is to be retired.
     pub(crate) removed: Option<Unlinked<K, V>>,
 }
 
-/// Of the chores, those that few operations leave.
+/// Of the deferred work, those that few operations leave.
 pub(crate) struct Seldom<K, V> {
     /// The reaper is to come at this tick, earlier than it knew.
     pub(crate) wake: Option<Tick>,
@@ -20,8 +20,8 @@ pub(crate) struct Seldom<K, V> {
     /// The listener is to be told of these too.
     pub(crate) left: Option<Box<Left<K, V>>>,
     /// To be disposed of, after the listener was told.
-    pub(crate) ripe: Option<Ripe<K, V>>,
-    /// What is ripe anywhere is to be dropped at once, as was seen when `sealed` was started.
+    pub(crate) reclaimable: Option<Reclaimable<K, V>>,
+    /// What is reclaimable anywhere is to be dropped at once, as was seen when `sealed` was started.
     pub(crate) is_heavy: bool,
     /// Last of all, if it stored something: readers hold up so much that it is to wait a moment.
     pub(crate) moment: Option<Moment>,
@@ -48,7 +48,7 @@ pub(crate) struct Gone<K, V> {
 pub(crate) struct Elsewhere<K, V> {
     /// The number of that shard.
     pub(crate) shard: usize,
-    pub(crate) chores: Chores<K, V>,
+    pub(crate) deferred: Deferred<K, V>,
 }
 
 impl<K, V> Default for Left<K, V> {
@@ -57,7 +57,7 @@ impl<K, V> Default for Left<K, V> {
     }
 }
 
-impl<K, V> Chores<K, V> {
+impl<K, V> Deferred<K, V> {
     /// Whether what was to be stored was too heavy for that.
     pub(crate) fn has_refused(&self) -> bool {
         let left = self.seldom.as_ref().and_then(|seldom| seldom.left.as_ref());

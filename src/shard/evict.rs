@@ -4,21 +4,21 @@
 //! no moment does the shard hold more than it may. Knows causes; knows no order of rows.
 
 use super::Shard;
-use super::deferred::{Chores, Gone, Left};
+use super::deferred::{Deferred, Gone, Left};
 use super::ledger::Ledger;
 use super::txn::Txn;
 use crate::policy::{Bid, Entries, Policy};
-use crate::rows::{Booked, RowId, Rows};
-use crate::table::{Place, Writing, fetch};
+use crate::rows::{Metadata, RowId, Rows};
+use crate::table::{Place, Writing, prefetch};
 use crate::time::Tick;
 
 /// Entries that are evicted each time the lock is held, when others than one new entry need their room.
-pub(super) const HOLD: usize = if cfg!(tidewheel_loom) { 1 } else { 128 };
+pub(super) const EVICTIONS: usize = if cfg!(tidewheel_loom) { 1 } else { 128 };
 
 /// What the policy may ask of the entries.
 struct InTable<'r, 'a, 't, K, V> {
     table: &'r Writing<'a, 't, K, V, Ledger<K, V>>,
-    rows: &'r Rows<Booked>,
+    rows: &'r Rows<Metadata>,
     /// The row that was asked about last, and where its entry is: nearly always the one that goes.
     last: Option<(RowId, Place<K, V>)>,
 }
@@ -57,16 +57,16 @@ impl<K, V> Txn<'_, '_, K, V> {
     /// Evicts until there is room for so much more. The row of the last one that went is for the newcomer: it is nobody's, and still in
     /// the wheel, where it need not move if that is where it would go again.
     #[inline(always)]
-    pub(super) fn make_room(&mut self, more: u32) -> Option<RowId> {
+    pub(super) fn evict_for(&mut self, more: u32) -> Option<RowId> {
         if self.ledger.policy.as_ref().is_some_and(|policy| policy.is_too_much(more)) {
-            self.make_room_now(more)
+            self.evict_for_now(more)
         } else {
             None
         }
     }
 
     #[inline(never)]
-    fn make_room_now(&mut self, more: u32) -> Option<RowId> {
+    fn evict_for_now(&mut self, more: u32) -> Option<RowId> {
         let mut left = None;
         while self.ledger.policy.as_ref().is_some_and(|policy| policy.is_too_much(more)) {
             let Some(row) = self.evict_one() else { break };
@@ -79,12 +79,12 @@ impl<K, V> Txn<'_, '_, K, V> {
 
     /// Makes room for another weight of an entry that is about to be replaced. The entry itself stays.
     #[inline(always)]
-    pub(super) fn make_room_in_place(&mut self, row: RowId, weight: u32) {
+    pub(super) fn evict_for_replacement(&mut self, row: RowId, weight: u32) {
         let Some(policy) = &self.ledger.policy else { return };
         // Without a weigher: if it was pinned and is not any more. So it is in no queue, and is not chosen.
         let more = weight.saturating_sub(policy.weight_of(row));
         if more != 0 && policy.is_too_much(more) {
-            if let Some(left) = self.make_room_now(more) {
+            if let Some(left) = self.evict_for_now(more) {
                 self.ledger.give_up(left);
             }
         }
@@ -130,7 +130,7 @@ impl<K, V> Txn<'_, '_, K, V> {
             _ => table.find_row(rows[row].home, row),
         };
         self.evict(row, place);
-        self.fetch_for_eviction();
+        self.prefetch_for_eviction();
         Some(row)
     }
 
@@ -153,47 +153,47 @@ impl<K, V> Txn<'_, '_, K, V> {
         }
     }
 
-    /// Has brought near what an insert will write to that is not near yet, apart from what an eviction before it leaves: each is a miss else,
+    /// Has prefetched what an insert will write to that is not near yet, apart from what an eviction before it leaves: each is a miss else,
     /// one after the other.
     #[inline]
-    pub(super) fn fetch_for_insert(&self, home: u32, weight: u32) {
+    pub(super) fn prefetch_for_insert(&self, home: u32, weight: u32) {
         let Self { table, ledger: Ledger { policy: Some(policy), rows, .. }, .. } = self else { return };
         if let Some(memory) = policy.memory_of(home) {
-            fetch(memory);
+            prefetch(memory);
         }
-        table.fetch_new_node();
+        table.prefetch_new_node();
         if let (false, Some(row)) = (policy.is_too_much(weight), rows.next_new()) {
-            rows.fetch(row);
-            policy.fetch(row);
+            rows.prefetch(row);
+            policy.prefetch(row);
         }
     }
 
     /// The same of the next three victims. Of the first it is what its bucket leads to, and that was asked for an eviction ago; of the second its
     /// bucket, to which its row leads; and the row of the third.
     #[inline]
-    fn fetch_for_eviction(&self) {
+    fn prefetch_for_eviction(&self) {
         let Self { table, ledger, .. } = self;
         let Ledger { policy: Some(policy), rows, .. } = &**ledger else { return };
         let Some(first) = policy.next_out() else { return };
         let home = rows[first].home;
-        table.fetch_node_at(home);
+        table.prefetch_node_at(home);
         if !ledger.stays {
-            ledger.fetch_neighbours(first);
+            ledger.prefetch_neighbours(first);
         }
         if let Some(memory) = policy.memory_of(home) {
-            fetch(memory);
+            prefetch(memory);
         }
         let Some(second) = policy.after(first) else { return };
-        table.fetch_bucket(rows[second].home);
+        table.prefetch_bucket(rows[second].home);
         if let Some(third) = policy.after(second) {
-            rows.fetch(third);
-            policy.fetch(third);
+            rows.prefetch(third);
+            policy.prefetch(third);
         }
     }
 
     /// An entry that is too heavy is not kept, and what it was to replace goes.
     #[cold]
-    pub(super) fn refuse(&mut self, entry: &mut Option<(K, V)>, over: Option<Place<K, V>>) -> Chores<K, V> {
+    pub(super) fn refuse(&mut self, entry: &mut Option<(K, V)>, over: Option<Place<K, V>>) -> Deferred<K, V> {
         let mut was_alive = false;
         let removed = over.and_then(|place| {
             if !self.table.node(place).kill(self.now()) {
@@ -216,17 +216,17 @@ impl<K, V> Txn<'_, '_, K, V> {
 impl<K, V> Shard<K, V> {
     /// Another capacity, asked for under the lock, or as much less as can be had at once: false if it is not all. Where there is
     /// an account, that holds, and this is the shard's part of it.
-    pub(crate) fn set_capacity(&self, capacity: impl Fn() -> u64) -> (bool, Chores<K, V>) {
+    pub(crate) fn set_capacity(&self, capacity: impl Fn() -> u64) -> (bool, Deferred<K, V>) {
         let mut lock = self.lock_and_read();
         let mut txn = lock.txn();
         let capacity = capacity();
         // Evicted first, then allowed no more than is left: so it only ever becomes less.
         let done =
-            txn.evict_some(HOLD, &mut |policy| policy.account().is_none() && policy.weight() > capacity);
+            txn.evict_some(EVICTIONS, &mut |policy| policy.account().is_none() && policy.weight() > capacity);
         if let Some(policy) = &mut txn.ledger.policy {
             policy.set_capacity(if done { capacity } else { policy.weight().max(capacity) });
             policy.trim();
-            if self.terms.weighed {
+            if self.config.weighed {
                 txn.table.set_batch_weight(batch_weight(policy.capacity()));
             }
         }
@@ -234,7 +234,7 @@ impl<K, V> Shard<K, V> {
     }
 }
 
-/// Debris of more than this weight makes a batch, which its writer drops at once unless somebody is pinned: so it is
+/// Garbage of more than this weight makes a batch, which its writer drops at once unless somebody is pinned: so it is
 /// half a sixteenth that waits in a shard, and a value.
 pub(super) const fn batch_weight(capacity: u64) -> u64 {
     capacity / 32

@@ -1,4 +1,4 @@
-//! What a shard leaves to a fork's child: its books, which nobody was writing to, less what other threads were about to bring.
+//! What a shard leaves to a fork's child: its ledger, which nobody was writing to, less what other threads were about to bring.
 //!
 //! Knows no process.
 
@@ -29,10 +29,10 @@ impl<A, K, V> Held for HeldShard<A, K, V> {
         // No reaper knows of it here; a write that has something due tells it of both.
         ledger.inherited = ledger.due.min(ledger.inherited);
         ledger.set_due(Tick::NEVER);
-        let Ledger { flights, fresh, .. } = ledger;
+        let Ledger { flights, refresh_times, .. } = ledger;
         flights.disown();
-        if let Some(fresh) = fresh {
-            fresh.disown();
+        if let Some(refresh_times) = refresh_times {
+            refresh_times.disown();
         }
     }
 }

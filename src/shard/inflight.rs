@@ -6,7 +6,7 @@
 
 use super::Shard;
 use super::credit::{Around, Credit};
-use super::deferred::Chores;
+use super::deferred::Deferred;
 use super::lifespan::{Lasting, Lifespan};
 use super::lookup::Lookup;
 use super::new_entry::NewEntry;
@@ -25,9 +25,9 @@ use equivalent::Equivalent;
 pub(crate) enum Found<K, V> {
     /// A live entry.
     Alive(Asked<K, V>),
-    /// One that was over. It is not there any more. To be asked again once the chores are done: user code among them may
+    /// One that was over. It is not there any more. To be asked again once the deferred work are done: user code among them may
     /// want the same key, and would wait for a call that cannot go on.
-    Over(Asked<K, V>, Chores<K, V>),
+    Over(Asked<K, V>, Deferred<K, V>),
     /// None.
     Begun(Begun<K, V>),
 }
@@ -42,10 +42,10 @@ pub(crate) enum Onward {
     Waits(Spot),
 }
 
-/// What came of a load: a flight that has ended, and what its landing leaves to do.
-pub(crate) struct Landed<K, V> {
+/// What came of a load: a flight that has ended, and what its completion leaves to do.
+pub(crate) struct Completed<K, V> {
     pub(crate) ending: Option<Ending<K, V>>,
-    pub(crate) chores: Chores<K, V>,
+    pub(crate) deferred: Deferred<K, V>,
     /// What was loaded is stored.
     pub(crate) is_stored: bool,
 }
@@ -86,7 +86,7 @@ pub(crate) enum Anew<K, V> {
 }
 
 /// What a computation wants done about its key.
-pub(crate) enum Deed<K, V> {
+pub(crate) enum Action<K, V> {
     Nothing,
     Remove,
     Put { entry: Option<(K, V)>, weight: u32, lifespan: Lifespan },
@@ -97,7 +97,7 @@ pub(crate) enum Acted<K, V> {
     /// It is done, and the turn is over.
     Done(Option<Ending<K, V>>),
     /// The key was written or removed since it was looked at, by the computation's own closure or not. Nothing was done.
-    Overtaken { by_own: bool },
+    Invalidated { by_own: bool },
     /// What was there has expired or was evicted. Nothing was done.
     Gone,
 }
@@ -106,20 +106,20 @@ impl<K, V> Txn<'_, '_, K, V> {
     /// A key is being written or removed, which may have its entry at that place: what a flight brings for it is not to be
     /// kept. Nearly always there is none. Comes before any change, for it may run the user's `Eq`.
     #[inline(always)]
-    pub(super) fn overtake<Q>(&mut self, at: Lookup<'_, Q>, over: Option<Place<K, V>>)
+    pub(super) fn invalidate<Q>(&mut self, at: Lookup<'_, Q>, over: Option<Place<K, V>>)
     where
         Q: ?Sized + Equivalent<K>,
     {
         if !self.ledger.flights.is_quiet() {
-            self.overtake_those(at.hash, over, &same_as(at.key));
+            self.invalidate_those(at.hash, over, &same_as(at.key));
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn overtake_those(&mut self, hash: HashBits, over: Option<Place<K, V>>, is_key: &dyn Fn(&K) -> bool) {
+    fn invalidate_those(&mut self, hash: HashBits, over: Option<Place<K, V>>, is_key: &dyn Fn(&K) -> bool) {
         let over = over.map(|place| self.table.row(place));
-        self.ledger.flights.overtake(hash, is_key);
+        self.ledger.flights.invalidate(hash, is_key);
         self.ledger.flights.note_write(hash, over);
     }
 
@@ -200,7 +200,7 @@ impl<K: Eq, V> Shard<K, V> {
         let txn = lock.txn();
         let place = txn.find(Lookup::new(hash, hold.key()));
         // As in `begin_load`. What is over is left in its place, and goes when something is stored there.
-        if place.is_some_and(|place| txn.table.node(place).reap(self.terms.clock.now()).is_err()) {
+        if place.is_some_and(|place| txn.table.node(place).reap(self.config.clock.now()).is_err()) {
             return Onward::Alive;
         }
         match txn.ledger.flights.go_on(hold, wants, place.is_none()) {
@@ -215,39 +215,39 @@ impl<K: Eq, V> Shard<K, V> {
     /// Over a live entry it is a replacement: no reload gives an entry a longer life than `replace` would, unless the loader said so.
     /// `None`, and nothing done, if what an `Expiry` said does not count any more.
     #[inline(never)]
-    pub(crate) fn land_as(
+    pub(crate) fn complete_as(
         &self,
         around: &impl Around<K, V>,
         hash: HashBits,
         hold: &mut Hold<K, V>,
         loaded: Loaded<'_, V>,
-    ) -> Option<Landed<K, V>> {
-        self.land_inline(around, hash, hold, loaded, false)
+    ) -> Option<Completed<K, V>> {
+        self.complete_inline(around, hash, hold, loaded, false)
     }
 
     /// The same, where entries have no weights, and nobody says anything of the value's life. This is the usual case, and knows what
     /// it is.
-    pub(crate) fn land(
+    pub(crate) fn complete(
         &self,
         around: &impl Around<K, V>,
         hash: HashBits,
         hold: &mut Hold<K, V>,
         value: &mut Option<V>,
-    ) -> Landed<K, V> {
+    ) -> Completed<K, V> {
         let loaded = Loaded { value, weight: 1, lasting: Lasting::Restarted, ruled: None };
-        let landed = self.land_inline(around, hash, hold, loaded, true);
-        landed.expect("there is no ruling that may not hold any more")
+        let completed = self.complete_inline(around, hash, hold, loaded, true);
+        completed.expect("there is no ruling that may not hold any more")
     }
 
     #[inline(always)]
-    fn land_inline(
+    fn complete_inline(
         &self,
         around: &impl Around<K, V>,
         hash: HashBits,
         hold: &mut Hold<K, V>,
         loaded: Loaded<'_, V>,
         is_usual: bool,
-    ) -> Option<Landed<K, V>> {
+    ) -> Option<Completed<K, V>> {
         let Loaded { value, weight, lasting, ruled } = loaded;
         let mut credit = Credit::none(around);
         loop {
@@ -255,17 +255,17 @@ impl<K: Eq, V> Shard<K, V> {
             let mut txn = lock.txn();
             let to_find = txn.ledger.flights.key_to_find(hold);
             let place = to_find.and_then(|asked| txn.find(Lookup::new(hash, asked)));
-            let over = txn.seal(place);
+            let over = txn.freeze(place);
             let now = txn.read_clock();
-            let is_over_live = over.as_ref().is_some_and(|over| over.seal.was_alive(now));
+            let is_over_live = over.as_ref().is_some_and(|over| over.frozen.was_alive(now));
             if ruled.is_some_and(|ruled| ruled.over_live != is_over_live)
-                && !txn.ledger.flights.is_overtaken(hold)
+                && !txn.ledger.flights.is_invalidated(hold)
             {
                 // What is over stays over.
                 let _ = place.map(|place| txn.table.node(place).reap(now));
                 return None;
             }
-            if !is_usual && self.terms.weighed && !txn.ledger.flights.is_overtaken(hold) {
+            if !is_usual && self.config.weighed && !txn.ledger.flights.is_invalidated(hold) {
                 if let Err(short) = txn.pay(place, weight, &mut credit) {
                     drop(lock);
                     credit.raise(self, *short);
@@ -273,19 +273,19 @@ impl<K: Eq, V> Shard<K, V> {
                 }
             }
             let mut ending = txn.ledger.flights.end(hold, Kind::Value);
-            let kept = ending.as_mut().filter(|ending| !ending.is_overtaken);
+            let kept = ending.as_mut().filter(|ending| !ending.is_invalidated);
             let key = kept.and_then(|ending| ending.take_key(hold));
             let mut entry = key.and_then(|key| Some((key, value.take()?)));
             if entry.is_none() {
-                return Some(Landed { ending, chores: Chores::none(), is_stored: false });
+                return Some(Completed { ending, deferred: Deferred::none(), is_stored: false });
             }
             txn.note_write(hash, place);
             let ruling = ruled.map_or(Ruling::NONE, |ruled| ruled.ruling);
             let lifespan = Lifespan { lasting, ruling };
             let new = NewEntry { hash, entry: &mut entry, weight, lifespan };
-            let chores = if is_usual { txn.put(over, new) } else { txn.put_as(over, new) };
-            let is_stored = !chores.has_refused();
-            return Some(Landed { ending, chores, is_stored });
+            let deferred = if is_usual { txn.put(over, new) } else { txn.put_as(over, new) };
+            let is_stored = !deferred.has_refused();
+            return Some(Completed { ending, deferred, is_stored });
         }
     }
 }
@@ -306,13 +306,13 @@ impl<K: Eq, V> Shard<K, V> {
         txn.ledger.flights.catch_up(hold, aim);
         let node = txn.table.lend(place?, pin);
         // What is over is over for everybody: nobody finds it alive after the closure was shown that it is not.
-        node.visible_until(self.terms.clock.now()).map(|_| node)
+        node.visible_until(self.config.clock.now()).map(|_| node)
     }
 
     /// Does what a computation wants, if the key still is as it was when it looked, and ends the flight.
     ///
-    /// That there was an entry, that there is one, alive, and that nothing has overtaken the flight: so it is the same one.
-    /// All that puts a value under a key overtakes its flight, under this lock (`flight.rs`, F2).
+    /// That there was an entry, that there is one, alive, and that nothing has invalidated the flight: so it is the same one.
+    /// All that puts a value under a key invalidates its flight, under this lock (`flight.rs`, F2).
     ///
     /// What is not done is left where it was: also if user code panics.
     pub(crate) fn act(
@@ -321,30 +321,30 @@ impl<K: Eq, V> Shard<K, V> {
         hash: HashBits,
         hold: &mut Hold<K, V>,
         was_there: bool,
-        deed: &mut Option<Deed<K, V>>,
-    ) -> (Acted<K, V>, Chores<K, V>) {
+        action: &mut Option<Action<K, V>>,
+    ) -> (Acted<K, V>, Deferred<K, V>) {
         let mut credit = Credit::none(around);
         loop {
             let mut lock = self.lock();
             let mut txn = lock.txn();
             let place = txn.find(Lookup::new(hash, hold.key()));
-            if txn.ledger.flights.is_overtaken(hold) {
-                let by_own = txn.ledger.flights.is_overtaken_by_own(hold);
-                return (Acted::Overtaken { by_own }, Chores::none());
+            if txn.ledger.flights.is_invalidated(hold) {
+                let by_own = txn.ledger.flights.is_invalidated_by_own(hold);
+                return (Acted::Invalidated { by_own }, Deferred::none());
             }
             let now = txn.read_clock();
             let alive = place.filter(|&place| txn.table.node(place).visible_until(now).is_some());
             if alive.is_some() != was_there {
-                return (Acted::Gone, Chores::none());
+                return (Acted::Gone, Deferred::none());
             }
-            if let Some(Deed::Put { weight, .. }) = deed {
+            if let Some(Action::Put { weight, .. }) = action {
                 if let Err(short) = txn.pay(place, *weight, &mut credit) {
                     drop(lock);
                     credit.raise(self, *short);
                     continue;
                 }
             }
-            return txn.act_at(hash, hold, Standing { place, alive }, deed);
+            return txn.act_at(hash, hold, Standing { place, alive }, action);
         }
     }
 }
@@ -357,36 +357,36 @@ impl<K, V> Txn<'_, '_, K, V> {
         hash: HashBits,
         hold: &mut Hold<K, V>,
         standing: Standing<K, V>,
-        deed: &mut Option<Deed<K, V>>,
-    ) -> (Acted<K, V>, Chores<K, V>) {
+        action: &mut Option<Action<K, V>>,
+    ) -> (Acted<K, V>, Deferred<K, V>) {
         let Standing { place, alive } = standing;
-        if !matches!(deed, Some(Deed::Nothing) | None) {
+        if !matches!(action, Some(Action::Nothing) | None) {
             self.note_write(hash, place);
         }
-        let (is_done, chores) = match (&mut *deed, alive) {
-            (Some(Deed::Put { entry, weight, lifespan }), None) => {
+        let (is_done, deferred) = match (&mut *action, alive) {
+            (Some(Action::Put { entry, weight, lifespan }), None) => {
                 // What is left of an entry that is over.
-                let over = self.seal(place);
+                let over = self.freeze(place);
                 let new = NewEntry { hash, entry, weight: *weight, lifespan: *lifespan };
                 (true, self.put_as(over, new))
             }
-            (Some(Deed::Put { entry, weight, lifespan }), Some(place)) => {
+            (Some(Action::Put { entry, weight, lifespan }), Some(place)) => {
                 let new = NewEntry { hash, entry, weight: *weight, lifespan: *lifespan };
-                let (replaced, chores) = self.replace_at(place, new);
-                (replaced == Replaced::Done, chores)
+                let (replaced, deferred) = self.replace_at(place, new);
+                (replaced == Replaced::Done, deferred)
             }
-            (Some(Deed::Remove), Some(place)) => {
-                let (removed, chores) = self.remove_at(place);
-                (matches!(removed, Removed::Done(..)), chores)
+            (Some(Action::Remove), Some(place)) => {
+                let (removed, deferred) = self.remove_at(place);
+                (matches!(removed, Removed::Done(..)), deferred)
             }
-            (Some(Deed::Remove | Deed::Nothing) | None, _) => (true, Chores::none()),
+            (Some(Action::Remove | Action::Nothing) | None, _) => (true, Deferred::none()),
         };
         if !is_done {
-            return (Acted::Gone, chores);
+            return (Acted::Gone, deferred);
         }
-        *deed = None;
+        *action = None;
         // Only now, so that a panic before leaves the turn with its caller.
-        (Acted::Done(self.ledger.flights.end(hold, Kind::Own)), chores)
+        (Acted::Done(self.ledger.flights.end(hold, Kind::Own)), deferred)
     }
 }
 
@@ -419,9 +419,9 @@ impl<K, V> Shard<K, V> {
         let mut lock = self.lock();
         let mut txn = lock.txn();
         let place = txn.find(at);
-        let is_gone = place.is_none_or(|place| txn.table.node(place).reap(self.terms.clock.now()).is_ok());
+        let is_gone = place.is_none_or(|place| txn.table.node(place).reap(self.config.clock.now()).is_ok());
         if is_gone {
-            txn.overtake(at, place);
+            txn.invalidate(at, place);
         }
         is_gone
     }
@@ -441,12 +441,12 @@ impl<K, V> Shard<K, V> {
 
     /// Claims a node's value, if it is old enough to be loaded anew and nobody is at it.
     pub(crate) fn claim(&self, node: &Node<K, V>, now: Tick, pin: &Pin) -> Option<Claim> {
-        self.fresh.as_ref()?.claim(self.table.route().number(node, pin)?, now)
+        self.refresh_times.as_ref()?.claim(self.table.route().number(node, pin)?, now)
     }
 
     /// The same, old enough or not.
     pub(crate) fn claim_at_once(&self, node: &Node<K, V>, now: Tick, pin: &Pin) -> Option<Claim> {
-        self.fresh.as_ref()?.claim_at_once(self.table.route().number(node, pin)?, now)
+        self.refresh_times.as_ref()?.claim_at_once(self.table.route().number(node, pin)?, now)
     }
 
     /// A value was loaded anew, or could not be.

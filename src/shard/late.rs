@@ -3,7 +3,7 @@
 //! Always a bounded part of it, beside what they came for.
 
 use super::Shard;
-use super::config::Terms;
+use super::config::Config;
 use super::ledger::Ledger;
 use super::settle::is_helping;
 use super::txn::Txn;
@@ -46,7 +46,7 @@ fn is_at_work() -> bool {
     is_helping() || AT_WORK.try_with(Cell::get).unwrap_or(true)
 }
 
-impl Terms {
+impl Config {
     /// How long after something was due writers wait for the reaper: for ever, where its owner calls for it.
     pub(super) fn patience(&self) -> Span {
         if self.helped { LATE } else { Span::ENDLESS }
@@ -67,7 +67,7 @@ impl<K, V> Ledger<K, V> {
 
     /// As in a sweep; but to warn takes a pin, and is left to the reaper.
     fn is_to_be_warned_of(&mut self, row: RowId, deadline: Tick, now: Tick) -> bool {
-        if self.lead == Span::NONE {
+        if self.warn_before == Span::NONE {
             return false;
         }
         let is_soon = self.first_due(deadline) <= now;
@@ -110,7 +110,7 @@ impl<K, V> Txn<'_, '_, K, V> {
 }
 
 impl<K, V> Shard<K, V> {
-    /// Drops what is ripe, on a writer's thread that has just made some.
+    /// Drops what is reclaimable, on a writer's thread that has just made some.
     #[cold]
     pub(crate) fn help(&self) {
         if !is_helping() {
@@ -126,13 +126,13 @@ impl<K, V> Shard<K, V> {
             return;
         }
         moment.wait();
-        let ripe = {
+        let reclaimable = {
             let mut lock = self.lock();
             let mut txn = lock.txn();
-            let ripe = txn.table.take_ripe(Some(CATCH_UP));
+            let reclaimable = txn.table.take_reclaimable(Some(CATCH_UP));
             txn.publish();
-            ripe
+            reclaimable
         };
-        self.dispose(ripe);
+        self.dispose(reclaimable);
     }
 }

@@ -2,14 +2,14 @@
 //!
 //! Knows neither keys nor values, but for what is on its way out ([`Left`]), and no node: the table has these.
 
-use super::config::Terms;
+use super::config::Config;
 use super::deadline::{Bounds, Ends, Times, stays};
 use super::deferred::Left;
-use super::refresh::Fresh;
+use super::refresh::RefreshTimes;
 use crate::column::Column;
 use crate::flight::Flights;
 use crate::policy::Policy;
-use crate::rows::{Booked, Chain, Link, Lists, RowId, Rows};
+use crate::rows::{Chain, Link, Lists, Metadata, RowId, Rows};
 use crate::stats::Tally;
 use crate::sync::Arc;
 use crate::time::{Birth, Span, Tick};
@@ -30,21 +30,21 @@ fn unpack([low, high]: [u32; 2]) -> Birth {
 #[derive(Debug)]
 pub(crate) struct InWheel;
 
-impl Chain<Booked> for InWheel {
+impl Chain<Metadata> for InWheel {
     #[inline]
-    fn link(row: &Booked) -> &Link {
+    fn link(row: &Metadata) -> &Link {
         &row.wheel
     }
 
     #[inline]
-    fn link_mut(row: &mut Booked) -> &mut Link {
+    fn link_mut(row: &mut Metadata) -> &mut Link {
         &mut row.wheel
     }
 }
 
-/// The writers' books, under the table's lock.
+/// The writers' metadata, under the table's lock.
 pub(super) struct Ledger<K, V> {
-    pub(super) rows: Rows<Booked>,
+    pub(super) rows: Rows<Metadata>,
     pub(super) wheel: Wheel<InWheel>,
     /// When the reaper is to come next.
     pub(super) due: Tick,
@@ -67,41 +67,41 @@ pub(super) struct Ledger<K, V> {
     /// Whether the row of the last new entry stayed in the slot where it was: then the next one will, too.
     pub(super) stays: bool,
     /// How long before it expires somebody is to be warned of an entry; none if nobody is.
-    pub(super) lead: Span,
+    pub(super) warn_before: Span,
     /// What did not stay, for the operation under way to hand out.
     pub(super) left: Option<Box<Left<K, V>>>,
     /// As `Shard::fresh`.
-    pub(super) fresh: Option<Arc<Fresh>>,
+    pub(super) refresh_times: Option<Arc<RefreshTimes>>,
     /// If there are statistics.
     pub(super) tally: Option<Box<Tally>>,
     /// Keys that are being loaded or computed. Whatever puts a value under a key, or removes one that is asked to go,
-    /// overtakes its flight.
+    /// invalidates its flight.
     pub(super) flights: Flights<K, V>,
 }
 
 impl<K, V> Ledger<K, V> {
     pub(super) fn new(
-        terms: &Terms,
+        config: &Config,
         policy: Option<Policy>,
-        fresh: Option<Arc<Fresh>>,
+        refresh_times: Option<Arc<RefreshTimes>>,
         counted: bool,
     ) -> Self {
         Self {
             rows: Rows::new(),
-            wheel: Wheel::new(terms.clock.now()),
+            wheel: Wheel::new(config.clock.now()),
             due: Tick::NEVER,
             inherited: Tick::NEVER,
             late_at: Tick::NEVER,
-            patience: terms.patience(),
+            patience: config.patience(),
             untidy_since: None,
             trimmed_rows: false,
-            ttls: Column::new(terms.ttl),
-            lead: terms.lead,
+            ttls: Column::new(config.ttl),
+            warn_before: config.warn_before,
             bounds: Bounds::new(),
             policy,
             stays: false,
             left: None,
-            fresh,
+            refresh_times,
             tally: counted.then(Box::default),
             flights: Flights::new(),
         }
@@ -112,10 +112,10 @@ impl<K, V> Ledger<K, V> {
         self.rows[row].home
     }
 
-    /// Has what is about to be written to brought near, where an entry is to go: its row's neighbours in the wheel.
+    /// Has what is about to be written to prefetched, where an entry is to go: its row's neighbours in the wheel.
     #[inline(always)]
-    pub(super) fn fetch_neighbours(&self, row: RowId) {
-        Lists::<InWheel>::fetch(&self.rows, row);
+    pub(super) fn prefetch_neighbours(&self, row: RowId) {
+        Lists::<InWheel>::prefetch(&self.rows, row);
     }
 
     #[inline]
@@ -161,8 +161,8 @@ impl<K, V> Ledger<K, V> {
     pub(super) fn slot_deadline(&mut self, row: RowId, deadline: Tick, now: Tick) -> Tick {
         // A hand that was left behind in a long silence would put the row into too coarse a slot.
         self.wheel.advance(&mut self.rows, now);
-        let warns = self.lead != Span::NONE && self.rows[row].warned == 0;
-        if warns { deadline.before(self.lead) } else { deadline }
+        let warns = self.warn_before != Span::NONE && self.rows[row].warned == 0;
+        if warns { deadline.before(self.warn_before) } else { deadline }
     }
 
     /// Files a row whose deadline moved from `before` to `after`, where the row is at hand.
@@ -181,36 +181,36 @@ impl<K, V> Ledger<K, V> {
     /// The row's entry has another deadline, which somebody is to be warned of. Whether the row was filed by the old one.
     #[inline]
     pub(super) fn renew(&mut self, row: RowId) -> bool {
-        self.lead != Span::NONE && std::mem::take(&mut self.rows[row].warned) != 0
+        self.warn_before != Span::NONE && std::mem::take(&mut self.rows[row].warned) != 0
     }
 
     /// When something is to be done about an entry.
     #[inline]
     pub(super) fn first_due(&self, deadline: Tick) -> Tick {
-        if deadline == Tick::NEVER { deadline } else { deadline.before(self.lead) }
+        if deadline == Tick::NEVER { deadline } else { deadline.before(self.warn_before) }
     }
 
     /// A row for an entry, which is in no slot yet.
     #[inline(always)]
-    pub(super) fn book(&mut self, home: u32, times: Times) -> RowId {
-        let booked = Booked { home, wheel: Link::LOOSE, born: pack(times.born), label: 0, warned: 0 };
-        let row = self.rows.insert(booked).expect("a shard holds at most 2^27 entries");
+    pub(super) fn add_row(&mut self, home: u32, times: Times) -> RowId {
+        let metadata = Metadata { home, wheel: Link::LOOSE, born: pack(times.born), label: 0, warned: 0 };
+        let row = self.rows.insert(metadata).expect("a shard holds at most 2^27 entries");
         self.ttls.set(row, times.ttl);
         row
     }
 
     /// The row of an entry that has just gone, for another one. It is in the slot that it was in.
     #[inline]
-    pub(super) fn book_over(&mut self, row: RowId, home: u32, times: Times) -> RowId {
-        let booked = &mut self.rows[row];
-        (booked.home, booked.born, booked.warned) = (home, pack(times.born), 0);
+    pub(super) fn reuse_row(&mut self, row: RowId, home: u32, times: Times) -> RowId {
+        let metadata = &mut self.rows[row];
+        (metadata.home, metadata.born, metadata.warned) = (home, pack(times.born), 0);
         self.ttls.set(row, times.ttl);
         row
     }
 
     /// A row's entry gets another node. The row keeps its places in lists, and what is in it, but for its time to live and its weight.
     #[inline]
-    pub(super) fn rebook(&mut self, row: RowId, ttl: Span, weight: u32) {
+    pub(super) fn update_row(&mut self, row: RowId, ttl: Span, weight: u32) {
         self.ttls.set(row, ttl);
         if let Some(policy) = &mut self.policy {
             policy.reweigh(row, weight);
@@ -247,8 +247,8 @@ impl<K, V> Ledger<K, V> {
 
     /// Notes what bounds a row's entry.
     #[inline]
-    pub(super) fn bind(&mut self, terms: &Terms, row: RowId, ends: Ends) {
-        if terms.effects.moves_deadline {
+    pub(super) fn bind(&mut self, config: &Config, row: RowId, ends: Ends) {
+        if config.effects.moves_deadline {
             self.bounds.limits.set(row, ends.limit);
             self.bounds.expiries.set(row, ends.expiry);
         }
@@ -262,8 +262,8 @@ impl<K, V> Ledger<K, V> {
 
     /// Where time to live and age end the entry, if that is kept; else the deadline says it.
     #[inline]
-    pub(super) fn limit(&self, terms: &Terms, row: RowId) -> Tick {
-        if terms.effects.moves_deadline { self.bounds.limits.get(row) } else { Tick::LONG_AGO }
+    pub(super) fn limit(&self, config: &Config, row: RowId) -> Tick {
+        if config.effects.moves_deadline { self.bounds.limits.get(row) } else { Tick::LONG_AGO }
     }
 
     /// Where the `Expiry` ends the entry.

@@ -12,16 +12,16 @@
 //! | `Shard::try_insert` | stores nothing | `New` |
 //! | `Shard::replace` (`replace`, `update`) | `Restarted`; with a `Life` `Kept` or `Given` | stores nothing |
 //! | `Shard::act` (`and_upsert_...`, `and_compute_...`, `or_insert_with_if`) | the same | the same, which is `New` there |
-//! | `Shard::land` (loads; reloads by `refresh_after_write`, `refresh_with`) | the same | the same, which is `New` there |
-//! | `Shard::land_as`, where the loader says how long (`get_with_ttl` and its like) | `Given` | `Given`, which is `New` there |
+//! | `Shard::complete` (loads; reloads by `refresh_after_write`, `refresh_with`) | the same | the same, which is `New` there |
+//! | `Shard::complete_as`, where the loader says how long (`get_with_ttl` and its like) | `Given` | `Given`, which is `New` there |
 //! | `Shard::bring_back` (`restore`) | stores nothing | what was recorded (`Record::ends`) |
 //!
 //! What moves a deadline and stores no value (`touch`, `set_ttl`, `persist`, a read with a time to idle, an `Expiry`'s ruling
-//! about a read) asks `Terms::ends` at once, or `Terms::idle_deadline` where that is all there is.
+//! about a read) asks `Config::ends` at once, or `Config::idle_deadline` where that is all there is.
 
 use super::deadline::{Ends, Times};
 use super::rule::Ruling;
-use super::txn::{SealedAt, Txn};
+use super::txn::{FrozenAt, Txn};
 use crate::rows::RowId;
 use crate::time::{Birth, Span, Tick};
 
@@ -94,22 +94,22 @@ pub(super) struct Over {
 }
 
 impl<K, V> Txn<'_, '_, K, V> {
-    /// As `written`, over what is sealed, alive or not. The time that counts is a reading from within the call, and perhaps from before the seal and the
+    /// As `written`, over what is frozen, alive or not. The time that counts is a reading from within the call, and perhaps from before the freeze and the
     /// lock. Who moved the deadline by a later reading, with the lock or without, shows in the deadline: that is later, then, than the one
-    /// that would come. If so, what counts is a reading from after the seal.
+    /// that would come. If so, what counts is a reading from after the freeze.
     #[inline(always)]
     pub(super) fn written_over(
         &mut self,
         home: u32,
-        sealed: Option<&SealedAt<K, V>>,
+        frozen: Option<&FrozenAt<K, V>>,
         lifespan: Lifespan,
     ) -> Written {
-        let alive = sealed.filter(|sealed| sealed.seal.was_alive(self.now()));
-        let over = alive.map(|sealed| self.over(sealed));
+        let alive = frozen.filter(|frozen| frozen.frozen.was_alive(self.now()));
+        let over = alive.map(|frozen| self.over(frozen));
         let written = self.written(home, over, lifespan);
         match alive {
-            Some(sealed) if written.ends.deadline.tick() < sealed.seal.tick() => {
-                self.written_after_all(home, sealed, lifespan)
+            Some(frozen) if written.ends.deadline.tick() < frozen.frozen.tick() => {
+                self.written_after_all(home, frozen, lifespan)
             }
             _ => written,
         }
@@ -117,15 +117,15 @@ impl<K, V> Txn<'_, '_, K, V> {
 
     #[cold]
     #[inline(never)]
-    fn written_after_all(&mut self, home: u32, sealed: &SealedAt<K, V>, lifespan: Lifespan) -> Written {
+    fn written_after_all(&mut self, home: u32, frozen: &FrozenAt<K, V>, lifespan: Lifespan) -> Written {
         let now = self.read_clock();
-        let over = sealed.seal.was_alive(now).then(|| self.over(sealed));
+        let over = frozen.frozen.was_alive(now).then(|| self.over(frozen));
         self.written(home, over, lifespan)
     }
 
     #[inline(always)]
-    fn over(&self, sealed: &SealedAt<K, V>) -> Over {
-        Over { row: self.table.row(sealed.place), deadline: sealed.seal.tick() }
+    fn over(&self, frozen: &FrozenAt<K, V>) -> Over {
+        Over { row: self.table.row(frozen.place), deadline: frozen.frozen.tick() }
     }
 
     /// The times, and the ends, of an entry whose value is written now under a key with this home: over a live one, or where there
@@ -133,27 +133,27 @@ impl<K, V> Txn<'_, '_, K, V> {
     #[inline(always)]
     pub(super) fn written(&self, home: u32, over: Option<Over>, lifespan: Lifespan) -> Written {
         let Lifespan { lasting, ruling } = lifespan;
-        let (terms, ledger, now) = (self.terms, &*self.ledger, self.now());
+        let (config, ledger, now) = (self.config, &*self.ledger, self.now());
         let new = Some(Birth::at(now));
         let (ttl, born) = match (lasting, over) {
             (Lasting::New(ttl), _) | (Lasting::Given(ttl), None) => (ttl, new),
             (Lasting::Moved(departed), _) => (departed.ttl, Some(departed.born)),
             (Lasting::Restarted | Lasting::Kept, Some(over)) => (ledger.ttls.get(over.row), None),
-            (Lasting::Restarted | Lasting::Kept, None) => (terms.ttl, new),
+            (Lasting::Restarted | Lasting::Kept, None) => (config.ttl, new),
             (Lasting::Given(ttl), Some(_)) => (ttl, None),
         };
         if !matches!((lasting, over), (Lasting::Restarted | Lasting::Kept, Some(_))) {
             // Before anybody can find it. (Of what is there it was noted.)
-            terms.note(ttl);
+            config.note(ttl);
         }
         let limit = match (lasting, over) {
-            (Lasting::Kept, Some(over)) if !terms.effects.moves_deadline => over.deadline,
-            (Lasting::Kept, Some(over)) => ledger.limit(terms, over.row),
+            (Lasting::Kept, Some(over)) if !config.effects.moves_deadline => over.deadline,
+            (Lasting::Kept, Some(over)) => ledger.limit(config, over.row),
             _ => {
-                let lasting = terms.jitter.shorten(ttl, home, now);
+                let lasting = config.jitter.shorten(ttl, home, now);
                 // Where age ends nothing, the row is not looked at for it: that is a miss.
                 let row_born = || over.map_or(Birth::at(now), |over| ledger.born(over.row));
-                let aged = terms.ages().map_or(Tick::NEVER, |age| born.unwrap_or_else(row_born).after(age));
+                let aged = config.ages().map_or(Tick::NEVER, |age| born.unwrap_or_else(row_born).after(age));
                 now.after(lasting).min(aged)
             }
         };
@@ -165,6 +165,6 @@ impl<K, V> Txn<'_, '_, K, V> {
             // Does not come: what was said of a live entry counts for that one alone. There is nothing to keep: it is over.
             (Ruling::Keep, _, None) => now,
         };
-        Written { ttl, born, ends: terms.ends(now, limit, expiry) }
+        Written { ttl, born, ends: config.ends(now, limit, expiry) }
     }
 }

@@ -111,8 +111,10 @@ impl<K, V> Shard<K, V> {
     where
         Q: ?Sized + Equivalent<K>,
     {
-        self.alive::<COUNT, Q, _>(at, pin, |node| node.is_visible(|| self.terms.clock.recent()).then_some(()))
-            .map(|(node, ())| node)
+        self.alive::<COUNT, Q, _>(at, pin, |node| {
+            node.is_visible(|| self.config.clock.recent()).then_some(())
+        })
+        .map(|(node, ())| node)
     }
 
     /// Meets the nodes of the next few buckets, alive or not. See `table/walk.rs`.
@@ -140,10 +142,11 @@ impl<K, V> Shard<K, V> {
     where
         Q: ?Sized + Equivalent<K>,
     {
-        let terms = &*self.terms;
+        let config = &*self.config;
         let restart = |node: &Node<K, V>| {
             // Whether it is uniform is asked after the deadline was loaded.
-            let restarted = node.restart(&terms.clock, |now| terms.idle_deadline(now), || terms.is_uniform());
+            let restarted =
+                node.restart(&config.clock, |now| config.idle_deadline(now), || config.is_uniform());
             (restarted != Touch::Gone).then_some(restarted)
         };
         let found = if is_counted {
@@ -169,13 +172,13 @@ impl<K, V> Shard<K, V> {
         let node = txn.table.lend(place, pin);
         // Later by the lag, although this clock is precise: so the next read has nothing to do until the
         // readers' clock has passed this moment.
-        let until = |now: Tick, before: Deadline| match self.terms.idle_deadline(now) {
-            // Locked because of a seal alone: it has what this read would give it.
+        let until = |now: Tick, before: Deadline| match self.config.idle_deadline(now) {
+            // Locked because of a freeze alone: it has what this read would give it.
             idle if idle <= before.tick() => before,
             idle if idle < bound => Deadline::at(idle),
             _ => Deadline::fixed_at(bound.max(before.tick())),
         };
-        node.touch_in_turn(&self.terms.clock, until).then_some(node)
+        node.touch_in_turn(&self.config.clock, until).then_some(node)
     }
 
     /// Restarts the time to live of a live entry, without the lock where that is possible.
@@ -183,8 +186,8 @@ impl<K, V> Shard<K, V> {
     where
         Q: ?Sized + Equivalent<K>,
     {
-        let terms = &*self.terms;
-        let touch = |node: &Node<K, V>| match node.touch(&terms.clock, |now| terms.uniform_deadline(now)) {
+        let config = &*self.config;
+        let touch = |node: &Node<K, V>| match node.touch(&config.clock, |now| config.uniform_deadline(now)) {
             Touch::Gone => None,
             touched => Some(touched),
         };
@@ -199,14 +202,14 @@ impl<K, V> Shard<K, V> {
             return false;
         };
         let row = txn.table.row(place);
-        let (times, bound) = (txn.ledger.times(row), txn.ledger.limit(terms, row));
+        let (times, bound) = (txn.ledger.times(row), txn.ledger.limit(config, row));
         let mut ends = None;
-        let alive = txn.table.node(place).touch_in_turn(&terms.clock, |now, before| {
-            let limit = times.limit(now, terms).max(bound);
-            ends.insert(terms.ends(now, limit, txn.ledger.expiry(row))).not_before(before.tick(), terms)
+        let alive = txn.table.node(place).touch_in_turn(&config.clock, |now, before| {
+            let limit = times.limit(now, config).max(bound);
+            ends.insert(config.ends(now, limit, txn.ledger.expiry(row))).not_before(before.tick(), config)
         });
         if let Some(ends) = ends.filter(|_| alive) {
-            txn.ledger.bind(terms, row, ends);
+            txn.ledger.bind(config, row, ends);
         }
         alive
     }

@@ -6,28 +6,28 @@ use super::ledger::Ledger;
 use super::txn::Txn;
 use crate::rows::RowId;
 use crate::sync::{nap, pause};
-use crate::table::{Node, Pin, Ripe, Sealed, Unlinked, Writing};
+use crate::table::{Node, Pin, Reclaimable, Sealed, Unlinked, Writing};
 use crate::time::{SECOND, Span, Tick};
 
 /// Rows that are handled the first time the lock is held, and at most.
-const HOLD: usize = if cfg!(tidewheel_loom) { 2 } else { 128 };
-const LONGEST_HOLD: usize = if cfg!(tidewheel_loom) { 2 } else { 1024 };
+const FIRST_DRAIN: usize = if cfg!(tidewheel_loom) { 2 } else { 128 };
+const LARGEST_DRAIN: usize = if cfg!(tidewheel_loom) { 2 } else { 1024 };
 
-/// For so long a shard must have been lean before its memory is given back, in ticks (2 s): it may fill again. And for so long a move
+/// For so long a shard must have been sparse before its memory is given back, in ticks (2 s): it may fill again. And for so long a move
 /// of its table may take.
-const PATIENCE: Span = Span::from_nanos(2 * SECOND);
+const UNTIDY_FOR: Span = Span::from_nanos(2 * SECOND);
 /// Buckets that move, and rows that are looked at, each time the lock is held for that.
 const MOVES: usize = if cfg!(tidewheel_loom) { 1 } else { 512 };
 const TRIMMED: usize = if cfg!(tidewheel_loom) { 64 } else { 16_384 };
 
-/// Rows whose buckets are fetched at once.
+/// Rows whose buckets are prefetched at once.
 const HANDFUL: usize = if cfg!(tidewheel_loom) { 1 } else { 16 };
 
 /// Expired nodes that are told of at once, at most: they wait for it in memory.
 const BATCH: usize = if cfg!(tidewheel_loom) { 2 } else { 4096 };
 
 /// Who is told of what the reaper does: outside every lock, and no panic comes back.
-pub(crate) trait Hears<K, V> {
+pub(crate) trait Listens<K, V> {
     /// These have expired. Unpinned.
     fn expired(&self, nodes: &[Unlinked<K, V>]);
     /// This one is about to. Pinned.
@@ -35,41 +35,41 @@ pub(crate) trait Hears<K, V> {
 }
 
 impl<K, V> Shard<K, V> {
-    /// Removes what is due at `now`, and seals debris so that it can be dropped. Returns when there is
+    /// Removes what is due at `now`, and seals garbage so that it can be dropped. Returns when there is
     /// next something to do. Takes no lock if there is nothing.
-    pub(crate) fn sweep(&self, now: Tick, ear: Option<&dyn Hears<K, V>>) -> Tick {
+    pub(crate) fn sweep(&self, now: Tick, listener: Option<&dyn Listens<K, V>>) -> Tick {
         if self.due() <= now {
-            self.sweep_at_once(now, ear);
+            self.sweep_at_once(now, listener);
         }
         self.due()
     }
 
-    /// The same, with the lock taken in any case, so that debris of the running second is sealed too.
-    pub(crate) fn sweep_at_once(&self, now: Tick, ear: Option<&dyn Hears<K, V>>) {
-        let mut sweep = Sweep { now, hold: HOLD, was_due: None, expired: Vec::new() };
+    /// The same, with the lock taken in any case, so that garbage of the running second is sealed too.
+    pub(crate) fn sweep_at_once(&self, now: Tick, listener: Option<&dyn Listens<K, V>>) {
+        let mut sweep = Sweep { now, hold: FIRST_DRAIN, was_due: None, expired: Vec::new() };
         loop {
             // What is about to expire is lent while it is told of.
-            let pin = ear.filter(|_| self.terms.lead != Span::NONE).map(|_| Pin::new());
-            let Swept { warned, ripe, sealed, is_done, is_over, is_late } =
+            let pin = listener.filter(|_| self.config.warn_before != Span::NONE).map(|_| Pin::new());
+            let Swept { warned, reclaimable, sealed, is_done, is_over, is_late } =
                 sweep.hold_once(self, pin.as_ref());
             if let Some(sealed) = sealed {
                 let _ = sealed.start();
             }
-            if let Some(ear) = ear {
-                warned.into_iter().for_each(|node| ear.expiring(node.key(), node.value()));
+            if let Some(listener) = listener {
+                warned.into_iter().for_each(|node| listener.expiring(node.key(), node.value()));
             }
             drop(pin);
             if is_done || sweep.expired.len() >= BATCH {
-                self.tell(std::mem::take(&mut sweep.expired), ear);
+                self.tell(std::mem::take(&mut sweep.expired), listener);
             }
-            self.dispose(ripe);
+            self.dispose(reclaimable);
             if is_over {
                 break;
             }
             // Against threads that take the lock as fast as they can: more rows each time it is ours. And a
             // moment for those who wait for it. Not a yield: on a busy machine that costs the reaper its
             // turn for milliseconds, a thousand times over.
-            sweep.hold = (2 * sweep.hold).min(LONGEST_HOLD);
+            sweep.hold = (2 * sweep.hold).min(LARGEST_DRAIN);
             // But where it is late, and may be so because the system does not let it run while it has the lock, it leaves the lock
             // to those who sleep for it: they do the rest.
             if is_late && self.table.is_wanted() { nap() } else { pause() }
@@ -77,19 +77,19 @@ impl<K, V> Shard<K, V> {
     }
 
     /// Tells of expired nodes, unpinned and without a lock: a listener that blocks keeps these nodes and
-    /// the reaper, and holds up nobody's reclamation. Then they are debris.
-    fn tell(&self, expired: Vec<Unlinked<K, V>>, ear: Option<&dyn Hears<K, V>>) {
+    /// the reaper, and holds up nobody's reclamation. Then they are garbage.
+    fn tell(&self, expired: Vec<Unlinked<K, V>>, listener: Option<&dyn Listens<K, V>>) {
         if expired.is_empty() {
             return;
         }
-        if let Some(ear) = ear {
-            ear.expired(&expired);
+        if let Some(listener) = listener {
+            listener.expired(&expired);
         }
         let mut expired = expired.into_iter();
         while expired.len() > 0 {
             let mut lock = self.lock();
             let mut txn = lock.txn();
-            for old in expired.by_ref().take(HOLD) {
+            for old in expired.by_ref().take(FIRST_DRAIN) {
                 txn.table.retire(old);
             }
             let sealed = txn.table.seal();
@@ -101,20 +101,20 @@ impl<K, V> Shard<K, V> {
         }
     }
 
-    /// Drops what is ripe: whether there was any, and whether debris still waits to ripen.
+    /// Drops what is reclaimable: whether there was any, and whether garbage still waits to become reclaimable.
     pub(crate) fn reclaim(&self) -> (bool, bool) {
         if !self.is_waiting() {
             return (false, false);
         }
-        let (ripe, waiting) = {
+        let (reclaimable, waiting) = {
             let mut lock = self.lock();
             let mut txn = lock.txn();
-            let ripe = txn.table.take_ripe(None);
+            let reclaimable = txn.table.take_reclaimable(None);
             txn.publish();
-            (ripe, txn.table.has_sealed_debris())
+            (reclaimable, txn.table.has_sealed_garbage())
         };
-        let any = !ripe.is_empty();
-        self.dispose(ripe);
+        let any = !reclaimable.is_empty();
+        self.dispose(reclaimable);
         (any, waiting)
     }
 
@@ -134,7 +134,7 @@ impl<K, V> Ledger<K, V> {
     /// here for it.
     #[cold]
     pub(super) fn tidy_later(&mut self, now: Tick) -> Tick {
-        boundary(self.untidy_since.get_or_insert(now).after(PATIENCE))
+        boundary(self.untidy_since.get_or_insert(now).after(UNTIDY_FOR))
     }
 
     /// Ends what move of the table has been under way for a while, and gives back some of the memory that nothing is in, once there
@@ -142,11 +142,11 @@ impl<K, V> Ledger<K, V> {
     fn tidy(&mut self, table: &mut Writing<'_, '_, K, V, Self>, now: Tick) -> Tick {
         let Some(since) = self.untidy_since else {
             let is_untidy =
-                table.is_moving() || table.is_lean() || table.has_lean_nodes() || self.rows.is_lean();
+                table.is_moving() || table.is_sparse() || table.has_sparse_nodes() || self.rows.is_sparse();
             return if is_untidy { self.tidy_later(now) } else { Tick::NEVER };
         };
-        if now.since(since) < PATIENCE {
-            return boundary(since.after(PATIENCE));
+        if now.since(since) < UNTIDY_FOR {
+            return boundary(since.after(UNTIDY_FOR));
         }
         if table.shrink(MOVES) {
             return now;
@@ -195,7 +195,7 @@ struct Sweep<K, V> {
 struct Swept<'g, K, V> {
     /// What is about to expire.
     warned: Vec<&'g Node<K, V>>,
-    ripe: Ripe<K, V>,
+    reclaimable: Reclaimable<K, V>,
     sealed: Option<Sealed>,
     /// Nothing is due by the sweep's time any more.
     is_done: bool,
@@ -219,7 +219,7 @@ impl<K, V> Sweep<K, V> {
         let is_done = txn.drain(self.hold, pin, &mut self.expired, &mut warned);
         let Txn { table, ledger, .. } = &mut txn;
         // What this same sweep unlinked a moment ago, mostly: so that it does not pile up.
-        let ripe = table.take_ripe(None);
+        let reclaimable = table.take_reclaimable(None);
         let sealed = if is_done { table.seal() } else { table.seal_full(now) };
         if is_done {
             let due = ledger.wheel.next_due().min(ledger.tidy(table, now));
@@ -228,10 +228,10 @@ impl<K, V> Sweep<K, V> {
         }
         txn.publish();
         let ledger = txn.ledger;
-        let is_late = !is_done && ledger.is_neglected(shard.terms.clock.now());
+        let is_late = !is_done && ledger.is_neglected(shard.config.clock.now());
         // As of here: whoever makes something due after the unlock wakes the reaper.
         let is_over = is_done && ledger.due > now;
-        Swept { warned, ripe, sealed, is_done, is_over, is_late }
+        Swept { warned, reclaimable, sealed, is_done, is_over, is_late }
     }
 }
 
@@ -248,14 +248,14 @@ impl<'s, K, V> Txn<'_, 's, K, V> {
     where
         's: 'g,
     {
-        // A handful at a time, so that their buckets, which are far from each other, are fetched at once.
+        // A handful at a time, so that their buckets, which are far from each other, are prefetched at once.
         let mut due = [RowId::FIRST; HANDFUL];
         for _ in 0..hold.div_ceil(HANDFUL) {
             let mut count = 0;
             while let Some(row) = due.get_mut(count) {
                 let now = self.now();
                 let Some(popped) = self.ledger.wheel.pop(&mut self.ledger.rows, now) else { break };
-                self.table.fetch(self.ledger.home(popped));
+                self.table.prefetch(self.ledger.home(popped));
                 *row = popped;
                 count += 1;
             }
@@ -284,7 +284,7 @@ impl<'s, K, V> Txn<'_, 's, K, V> {
         's: 'g,
     {
         let now = self.now();
-        let Self { terms, table, ledger, .. } = self;
+        let Self { config, table, ledger, .. } = self;
         let place = table.find_row(ledger.home(row), row);
         // A writer may have seen a later time than this sweep, and have made rows due by it: filed again
         // they would stay for a second too long.
@@ -292,15 +292,15 @@ impl<'s, K, V> Txn<'_, 's, K, V> {
         match table.node(place).reap(now) {
             Ok(deadline) => {
                 if let (Some(tally), true) = (&mut ledger.tally, deadline > Tick::LONG_AGO) {
-                    tally.lateness.note(terms.clock.now().since(deadline).as_duration());
+                    tally.lateness.note(config.clock.now().since(deadline).as_duration());
                 }
                 let old = self.take_expired(place);
                 return self.hand_out(old);
             }
             // It was touched since it was filed, or comes from a coarse slot.
             Err(deadline) => {
-                if terms.lead != Span::NONE {
-                    let is_soon = deadline != Tick::NEVER && deadline.before(terms.lead) <= now;
+                if config.warn_before != Span::NONE {
+                    let is_soon = deadline != Tick::NEVER && deadline.before(config.warn_before) <= now;
                     if let (true, 0, Some(pin)) = (is_soon, ledger.rows[row].warned, pin) {
                         warned.push(table.lend(place, pin));
                     }

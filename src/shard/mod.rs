@@ -39,7 +39,7 @@
 //! - **S2** A row whose entry can expire is in the wheel, in a slot that comes due no later than the entry's
 //!   deadline needs. (A touch moves the deadline later and tells nobody.)
 //! - **S3** `Ledger::due` is not later than the first start of a second at or after any deadline; nor than
-//!   the next second, if debris waits. When it moves earlier, the
+//!   the next second, if garbage waits. When it moves earlier, the
 //!   reaper is woken. (In a fork's child the reaper knows of nothing: there it is `Ledger::inherited` until something else
 //!   is due. A writer that does some of what is due leaves it as it is.)
 //! - **S4** A removed value is handed out once, to whoever has removed it, and he tells the listener before he returns: what
@@ -73,21 +73,21 @@ mod write;
 mod write_many;
 
 pub(crate) use clear::{Cleared, Clearings};
-pub(crate) use config::{Lengths, OnUse, Terms};
+pub(crate) use config::{Config, Lengths, OnUse};
 pub(crate) use credit::{Around, Given, Held, Own};
-pub(crate) use deferred::{Chores, Elsewhere, Gone, Left};
-pub(crate) use inflight::{Acted, Anew, Deed, Found, Landed, Loaded, Onward, RuledLoad};
+pub(crate) use deferred::{Deferred, Elsewhere, Gone, Left};
+pub(crate) use inflight::{Acted, Action, Anew, Completed, Found, Loaded, Onward, RuledLoad};
 pub(crate) use late::Work;
 pub(crate) use lifespan::{Departed, Lasting, Lifespan};
 pub(crate) use lookup::{Looked, Lookup};
-pub(crate) use maintain::Hears;
+pub(crate) use maintain::Listens;
 pub(crate) use new_entry::{NewEntry, OFFERED};
-pub(crate) use refresh::{Claim, Fresh};
+pub(crate) use refresh::{Claim, RefreshTimes};
 #[cfg(feature = "serde")]
-pub(crate) use restore::{Comeback, Record, Returned};
+pub(crate) use restore::{PendingRestore, Record, Returned};
 pub(crate) use rule::{Expected, Ruled, Ruling};
 pub(crate) use write::{Removed, Replaced};
-pub(crate) use write_many::Waiting;
+pub(crate) use write_many::PendingInsert;
 
 use crate::policy::Policy;
 use crate::stats::Stats;
@@ -103,10 +103,10 @@ pub(crate) struct Shard<K, V> {
     /// Which one it is.
     number: usize,
     table: Table<K, V, Ledger<K, V>>,
-    terms: Arc<Terms>,
+    config: Arc<Config>,
     gauges: CachePadded<Gauges>,
     /// When values are to be loaded anew, if they are.
-    fresh: Option<Arc<Fresh>>,
+    refresh_times: Option<Arc<RefreshTimes>>,
 }
 
 /// What can be seen of a shard without its lock. Written under it.
@@ -117,7 +117,7 @@ struct Gauges {
     len: AtomicUsize,
     /// What they weigh, if the shard is bounded.
     weight: AtomicU64,
-    /// Whether sealed debris waits to ripen or to be dropped.
+    /// Whether sealed garbage waits to become reclaimable or to be dropped.
     waiting: AtomicBool,
 }
 
@@ -129,7 +129,7 @@ pub(crate) struct ShardParts<K, V> {
     pub(crate) shards: usize,
     /// Entries for which there is room at once.
     pub(crate) capacity: usize,
-    pub(crate) terms: Arc<Terms>,
+    pub(crate) config: Arc<Config>,
     /// With one, the shard is bounded.
     pub(crate) policy: Option<Policy>,
     /// There are statistics.
@@ -139,11 +139,11 @@ pub(crate) struct ShardParts<K, V> {
 
 impl<K, V> Shard<K, V> {
     pub(crate) fn new(parts: ShardParts<K, V>) -> Self {
-        let ShardParts { number, shards, capacity, terms, policy, counted, route } = parts;
+        let ShardParts { number, shards, capacity, config, policy, counted, route } = parts;
         let batch_weight =
-            policy.as_ref().filter(|_| terms.weighed).map(|policy| evict::batch_weight(policy.capacity()));
-        let fresh = terms.refresh.map(|after| Arc::new(Fresh::new(after)));
-        let ledger = Ledger::new(&terms, policy, fresh.clone(), counted);
+            policy.as_ref().filter(|_| config.weighed).map(|policy| evict::batch_weight(policy.capacity()));
+        let refresh_times = config.refresh.map(|after| Arc::new(RefreshTimes::new(after)));
+        let ledger = Ledger::new(&config, policy, refresh_times.clone(), counted);
         let table = Table::new(capacity, ledger, route);
         {
             let mut locked = table.lock();
@@ -152,11 +152,11 @@ impl<K, V> Shard<K, V> {
                 writing.set_batch_weight(weight);
             }
             // A clock that is moved by hand stands still while large values are made.
-            if terms.clock.manual().is_none() {
+            if config.clock.manual().is_none() {
                 writing.be_prompt(shards);
             }
         }
-        Self { number, table, fresh, terms, gauges: CachePadded::new(Gauges::new()) }
+        Self { number, table, refresh_times, config, gauges: CachePadded::new(Gauges::new()) }
     }
 
     /// Entries in the table, expired and not yet removed ones included.
@@ -176,7 +176,7 @@ impl<K, V> Shard<K, V> {
         let mut lock = self.lock();
         let txn = lock.txn();
         if let Some(tally) = &txn.ledger.tally {
-            stats.add(tally, txn.table.debris());
+            stats.add(tally, txn.table.garbage());
         }
     }
 
@@ -187,7 +187,7 @@ impl<K, V> Shard<K, V> {
         Tick::from_nanos(self.gauges.due.load(Ordering::Relaxed))
     }
 
-    /// Whether sealed debris waits to ripen or to be dropped.
+    /// Whether sealed garbage waits to become reclaimable or to be dropped.
     pub(crate) fn is_waiting(&self) -> bool {
         // ORDERING: Relaxed; as `due`.
         self.gauges.waiting.load(Ordering::Relaxed)

@@ -15,7 +15,7 @@ use crate::table::Named;
 use crate::time::{Span, Tick};
 
 /// When values are due, and by which age.
-pub(crate) struct Fresh {
+pub(crate) struct RefreshTimes {
     after: Span,
     /// After a load that failed.
     again_after: Span,
@@ -25,7 +25,7 @@ pub(crate) struct Fresh {
 /// Somebody is at it.
 const CLAIMED: u64 = u64::MAX;
 
-impl Fresh {
+impl RefreshTimes {
     /// A value is due once it is so old. If it cannot be loaded then, it is due again after a tenth of that.
     pub(crate) fn new(after: Span) -> Self {
         Self {
@@ -82,13 +82,13 @@ impl Fresh {
         // ORDERING: Relaxed, both; who has the claim is decided by the word alone.
         let is_ours =
             is_due(due) && word.compare_exchange(due, CLAIMED, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        is_ours.then(|| Claim { fresh: Arc::clone(self), named, again: now.after(self.again_after) })
+        is_ours.then(|| Claim { refresh_times: Arc::clone(self), named, again: now.after(self.again_after) })
     }
 }
 
 /// The right to load a value anew. Dropped, it is due again some time later.
 pub(crate) struct Claim {
-    fresh: Arc<Fresh>,
+    refresh_times: Arc<RefreshTimes>,
     named: Named,
     again: Tick,
 }
@@ -99,7 +99,7 @@ impl Claim {
     pub(super) fn is_of(&self, named: Named) -> bool {
         // ORDERING: Relaxed; nothing but the word itself is read by it, and the lock orders it after `start`.
         named == self.named
-            && self.fresh.word(named).is_some_and(|word| word.load(Ordering::Relaxed) == CLAIMED)
+            && self.refresh_times.word(named).is_some_and(|word| word.load(Ordering::Relaxed) == CLAIMED)
     }
 
     /// Another value took its place, or it is gone.
@@ -115,7 +115,7 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if let (Some(word), true) = (self.fresh.word(self.named), self.again != Tick::NEVER) {
+        if let (Some(word), true) = (self.refresh_times.word(self.named), self.again != Tick::NEVER) {
             // ORDERING: Relaxed, both; as in `claim`. If there is another word by now, the number has been used again.
             let _ =
                 word.compare_exchange(CLAIMED, self.again.as_nanos(), Ordering::Relaxed, Ordering::Relaxed);

@@ -3,10 +3,10 @@
 //! Times are told as what is left, and as an age, so that they mean the same on another clock's timeline.
 
 use super::Shard;
-use super::config::Terms;
+use super::config::Config;
 use super::credit::{Around, Credit};
 use super::deadline::{Ends, Times};
-use super::deferred::Chores;
+use super::deferred::Deferred;
 use super::lifespan::{Lasting, Lifespan};
 use super::lookup::Lookup;
 use super::new_entry::NewEntry;
@@ -16,7 +16,7 @@ use crate::table::{Met, Node, Pin, Place};
 use crate::time::{Birth, Span, Tick};
 
 /// Entries that come back while the lock is held once, at most.
-const HOLD: usize = if cfg!(tidewheel_loom) { 2 } else { 64 };
+const RESTORES: usize = if cfg!(tidewheel_loom) { 2 } else { 64 };
 
 /// An entry's times and hits at one moment. What never comes is `ENDLESS` away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,7 +35,7 @@ pub(crate) struct Record {
 }
 
 /// An entry that waits for its shard, to come back.
-pub(crate) struct Comeback<K, V> {
+pub(crate) struct PendingRestore<K, V> {
     pub(crate) hash: HashBits,
     pub(crate) entry: (K, V),
     pub(crate) weight: u32,
@@ -55,19 +55,19 @@ fn until(end: Tick, now: Tick) -> Span {
 }
 
 impl Record {
-    /// When it ends an entry that comes back at `now`, under these terms; `None` if it is over.
-    fn ends(&self, terms: &Terms, now: Tick, born: Birth) -> Option<Ends> {
-        let limit = now.after(self.limit).min(born.after(terms.max_age));
+    /// When it ends an entry that comes back at `now`, under these config; `None` if it is over.
+    fn ends(&self, config: &Config, now: Tick, born: Birth) -> Option<Ends> {
+        let limit = now.after(self.limit).min(born.after(config.max_age));
         let expiry = now.after(self.expiry);
         // Without columns for these, the deadline has to say all of it.
         let limit =
-            if terms.effects.moves_deadline { limit } else { limit.min(expiry).min(now.after(self.left)) };
-        let ends = terms.ends_if_idle_for(self.left.min(terms.tti), now, limit, expiry);
+            if config.effects.moves_deadline { limit } else { limit.min(expiry).min(now.after(self.left)) };
+        let ends = config.ends_if_idle_for(self.left.min(config.tti), now, limit, expiry);
         (ends.deadline.tick() > now).then_some(ends)
     }
 }
 
-impl Terms {
+impl Config {
     /// Under the lock, before an entry is bound by something else than its idleness.
     fn note_limit(&self, ttl: Span, limit: Tick) {
         self.note(ttl);
@@ -80,16 +80,16 @@ impl Terms {
 impl<K, V> Txn<'_, '_, K, V> {
     /// What there is to know of the entry at a place, which ends at `end`.
     fn record(&self, place: Place<K, V>, end: Tick) -> Record {
-        let (terms, row, now) = (self.terms, self.table.row(place), self.now());
+        let (config, row, now) = (self.config, self.table.row(place), self.now());
         let Times { ttl, born } = self.ledger.times(row);
-        let limit = if terms.effects.moves_deadline { self.ledger.limit(terms, row) } else { end };
+        let limit = if config.effects.moves_deadline { self.ledger.limit(config, row) } else { end };
         Record {
             left: until(end, now),
             limit: until(limit, now),
             expiry: until(self.ledger.expiry(row), now),
             age: born.age(now),
-            ttl: (ttl != terms.ttl).then_some(ttl),
-            hits: if terms.effects.counts_hit { self.table.lower_hits(place, 0) } else { 0 },
+            ttl: (ttl != config.ttl).then_some(ttl),
+            hits: if config.effects.counts_hit { self.table.lower_hits(place, 0) } else { 0 },
         }
     }
 }
@@ -118,23 +118,23 @@ impl<K: Eq, V> Shard<K, V> {
     pub(crate) fn bring_back(
         &self,
         around: &impl Around<K, V>,
-        waiting: &mut Vec<Comeback<K, V>>,
-        chores: &mut Vec<Chores<K, V>>,
+        waiting: &mut Vec<PendingRestore<K, V>>,
+        deferred: &mut Vec<Deferred<K, V>>,
         returned: &mut Returned<K, V>,
     ) {
-        let (terms, mut credit) = (&*self.terms, Credit::none(around));
+        let (config, mut credit) = (&*self.config, Credit::none(around));
         let mut lock = self.lock();
         let mut txn = lock.txn();
-        for _ in 0..HOLD {
+        for _ in 0..RESTORES {
             let Some(next) = waiting.last() else { return };
             let at = Lookup::new(next.hash, &next.entry.0);
             let place = txn.find(at);
             let now = txn.read_clock();
             let is_free = place.is_none_or(|place| txn.table.node(place).reap(now).is_ok());
             let born = Birth::before(now, next.record.age);
-            let ends = next.record.ends(terms, now, born).filter(|_| is_free);
+            let ends = next.record.ends(config, now, born).filter(|_| is_free);
             if ends.is_some() {
-                txn.overtake(at, place);
+                txn.invalidate(at, place);
                 if let Err(short) = txn.pay(place, next.weight, &mut credit) {
                     drop(lock);
                     credit.raise(self, *short);
@@ -143,7 +143,7 @@ impl<K: Eq, V> Shard<K, V> {
                     continue;
                 }
             }
-            let Some(Comeback { hash, entry, weight, record }) = waiting.pop() else { return };
+            let Some(PendingRestore { hash, entry, weight, record }) = waiting.pop() else { return };
             let Some(ends) = ends else {
                 returned.unwanted.push(entry);
                 continue;
@@ -155,15 +155,15 @@ impl<K: Eq, V> Shard<K, V> {
             let left = if txn.ledger.is_too_heavy(weight) {
                 txn.refuse(entry, None)
             } else {
-                let times = Times { ttl: record.ttl.unwrap_or(terms.ttl), born };
-                terms.note_limit(times.ttl, ends.limit);
+                let times = Times { ttl: record.ttl.unwrap_or(config.ttl), born };
+                config.note_limit(times.ttl, ends.limit);
                 let lifespan = Lifespan::of(Lasting::New(times.ttl));
                 let need = txn.add(NewEntry { hash, entry, weight, lifespan }, ends, times, record.hits);
                 returned.count += 1;
                 txn.settle(need, None)
             };
             let is_done = left.seldom.is_some();
-            chores.extend((is_done || left.removed.is_some()).then_some(left));
+            deferred.extend((is_done || left.removed.is_some()).then_some(left));
             if is_done {
                 return;
             }

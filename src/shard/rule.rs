@@ -62,20 +62,20 @@ impl<K, V> Shard<K, V> {
             return Ruled::Stale;
         };
         let now = txn.read_clock();
-        let Txn { terms, table, ledger, .. } = &mut txn;
+        let Txn { config, table, ledger, .. } = &mut txn;
         let (node, row) = (table.node(place), table.row(place));
-        let ends = terms.ends(now.after(terms.clock.lag()), ledger.limit(terms, row), end);
-        // In a cache with an `Expiry` nobody moves a deadline without the lock. (A seal on a deadline that
+        let ends = config.ends(now.after(config.clock.lag()), ledger.limit(config, row), end);
+        // In a cache with an `Expiry` nobody moves a deadline without the lock. (A freeze on a deadline that
         // stays the same would stay too, and send every read here.)
         let deadline = ends.deadline.tick();
         if !node.ends_at(ends.deadline) {
-            let seal = node.seal();
-            if !node.reset(&seal, now, ends.deadline) {
+            let frozen = node.freeze();
+            if !node.reset(&frozen, now, ends.deadline) {
                 return Ruled::Stale;
             }
-            ledger.refile(row, seal.tick(), deadline, now);
+            ledger.refile(row, frozen.tick(), deadline, now);
         }
-        ledger.bind(terms, row, ends);
+        ledger.bind(config, row, ends);
         Ruled::Done(txn.expect(deadline))
     }
 }

@@ -2,16 +2,16 @@
 
 use super::Shard;
 use super::deadline::boundary;
-use super::deferred::{Chores, Seldom};
+use super::deferred::{Deferred, Seldom};
 use super::txn::Txn;
 use crate::policy::Policy;
 use crate::sync::thread_local;
-use crate::table::{HELP, Ripe, Unlinked};
+use crate::table::{HELP, Reclaimable, Unlinked};
 use crate::time::{SECOND, Tick};
 use std::cell::Cell;
 
 thread_local! {
-    /// Whether this thread is dropping ripe values: their destructors may use the cache, but do not drop
+    /// Whether this thread is dropping reclaimable values: their destructors may use the cache, but do not drop
     /// further values from within, which could go on for ever.
     static HELPING: Cell<bool> = const { Cell::new(false) };
 }
@@ -21,22 +21,22 @@ pub(super) fn is_helping() -> bool {
 }
 
 impl<K, V> Txn<'_, '_, K, V> {
-    /// The end of a writer's operation under the lock: seals what is full, takes what is ripe, and sees
+    /// The end of a writer's operation under the lock: seals what is full, takes what is reclaimable, and sees
     /// to it that the reaper comes in time (S3), or does some of its work. `deadline` is that of the entry written, if any; `removed` is
     /// what the listener is to be told of first.
     #[inline]
-    pub(super) fn settle(&mut self, deadline: Tick, removed: Option<Unlinked<K, V>>) -> Chores<K, V> {
+    pub(super) fn settle(&mut self, deadline: Tick, removed: Option<Unlinked<K, V>>) -> Deferred<K, V> {
         self.settle_inline::<true>(deadline, removed)
     }
 
     /// The same, where nothing was stored.
     #[inline]
-    pub(super) fn settle_up(&mut self) -> Chores<K, V> {
+    pub(super) fn settle_up(&mut self) -> Deferred<K, V> {
         self.settle(Tick::NEVER, None)
     }
 
     /// The same, whatever the reaper is late with.
-    pub(super) fn settle_alone(&mut self) -> Chores<K, V> {
+    pub(super) fn settle_alone(&mut self) -> Deferred<K, V> {
         self.settle_inline::<false>(Tick::NEVER, None)
     }
 
@@ -45,19 +45,19 @@ impl<K, V> Txn<'_, '_, K, V> {
         &mut self,
         deadline: Tick,
         removed: Option<Unlinked<K, V>>,
-    ) -> Chores<K, V> {
+    ) -> Deferred<K, V> {
         let (now, ledger) = (self.now(), &mut *self.ledger);
         let deadline = ledger.first_due(deadline);
         // What `settle_further` would come to, without a division: `due` is the start of a second, or past, or `NEVER`.
         let by_next_second = ledger.due.as_nanos() <= now.as_nanos() + SECOND;
         let by_deadline = ledger.due.as_nanos() < deadline.as_nanos() + SECOND;
-        let in_time = by_next_second || by_deadline && !self.table.has_debris();
+        let in_time = by_next_second || by_deadline && !self.table.has_garbage();
         let helps = HELPS && ledger.is_neglected(now);
         if !helps && in_time && !self.table.is_at_stop(now) && ledger.left.is_none() {
             self.publish_size();
-            return Chores { seldom: None, removed };
+            return Deferred { seldom: None, removed };
         }
-        Chores { seldom: self.settle_further::<HELPS>(deadline), removed }
+        Deferred { seldom: self.settle_further::<HELPS>(deadline), removed }
     }
 
     #[cold]
@@ -70,26 +70,26 @@ impl<K, V> Txn<'_, '_, K, V> {
         let Self { table, ledger, .. } = self;
         let weight = ledger.policy.as_ref().map_or(0, Policy::weight);
         let (sealed, moment) = table.stop(now, weight);
-        let ripe = (sealed.is_some() && !is_helping())
-            .then(|| table.take_ripe(Some(HELP)))
-            .filter(|ripe| !ripe.is_empty());
+        let reclaimable = (sealed.is_some() && !is_helping())
+            .then(|| table.take_reclaimable(Some(HELP)))
+            .filter(|reclaimable| !reclaimable.is_empty());
         let soon = Tick::start_of(now.second() + 1);
         let mut need = boundary(deadline).max(soon);
-        if table.has_debris() {
+        if table.has_garbage() {
             need = soon;
         }
         let wake = ledger.expect(need);
         let left = ledger.left.take();
         self.publish();
-        (wake.is_some() || sealed.is_some() || left.is_some() || ripe.is_some() || moment.is_some())
-            .then(|| Box::new(Seldom { wake, sealed, left, ripe, is_heavy: false, moment }))
+        (wake.is_some() || sealed.is_some() || left.is_some() || reclaimable.is_some() || moment.is_some())
+            .then(|| Box::new(Seldom { wake, sealed, left, reclaimable, is_heavy: false, moment }))
     }
 
-    /// Shows the books' state outside. The last thing under the lock.
+    /// Shows the ledger' state outside. The last thing under the lock.
     pub(super) fn publish(&mut self) {
         let gauges = &self.shard.gauges;
         gauges.set_due(self.ledger.due.min(self.ledger.inherited));
-        gauges.set_waiting(self.table.has_sealed_debris());
+        gauges.set_waiting(self.table.has_sealed_garbage());
         self.publish_size();
     }
 
@@ -105,13 +105,13 @@ impl<K, V> Txn<'_, '_, K, V> {
 }
 
 impl<K, V> Shard<K, V> {
-    /// Drops ripe values, and makes room of them for the next inserts.
-    pub(crate) fn dispose(&self, ripe: Ripe<K, V>) {
-        if ripe.is_empty() {
+    /// Drops reclaimable values, and makes room of them for the next inserts.
+    pub(crate) fn dispose(&self, reclaimable: Reclaimable<K, V>) {
+        if reclaimable.is_empty() {
             return;
         }
         let nested = HELPING.try_with(|helping| helping.replace(true)).unwrap_or(true);
-        let dropped = self.table.dispose(ripe);
+        let dropped = self.table.dispose(reclaimable);
         let _ = HELPING.try_with(|helping| helping.set(nested));
         if !dropped.is_empty() {
             self.table.lock().parts().0.vacate(dropped);

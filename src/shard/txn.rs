@@ -2,17 +2,17 @@
 //!
 //! Every operation that takes the lock does so by [`Shard::lock`] or [`Shard::lock_at`], and works on the [`Txn`] that comes of
 //! it: the table, the ledger, the cache's configuration and the time that counts. What it leaves to be done after the
-//! unlock is one [`Chores`], which [`Txn::settle`] returns (`settle.rs`).
+//! unlock is one [`Deferred`], which [`Txn::settle`] returns (`settle.rs`).
 //!
 //! Knows no operation. The files beside this one add the methods that operations are made of: how an entry comes and goes
 //! (`change.rs`), what has to go for it (`evict.rs`), and how it ends (`settle.rs`).
 
 use super::Shard;
-use super::config::Terms;
+use super::config::Config;
 use super::ledger::Ledger;
 use super::lookup::Lookup;
 use crate::hash::HashBits;
-use crate::table::{self, Place, Seal, Writing, same_as};
+use crate::table::{self, Frozen, Place, Writing, same_as};
 use crate::time::Tick;
 use equivalent::Equivalent;
 
@@ -29,16 +29,16 @@ pub(super) struct Lock<'s, K, V> {
 /// What is under the lock, to be looked at and changed.
 pub(super) struct Txn<'l, 's, K, V> {
     pub(super) shard: &'s Shard<K, V>,
-    pub(super) terms: &'s Terms,
+    pub(super) config: &'s Config,
     pub(super) table: Writing<'l, 's, K, V, Ledger<K, V>>,
     pub(super) ledger: &'l mut Ledger<K, V>,
     now: Tick,
 }
 
-/// An entry whose deadline is sealed.
-pub(super) struct SealedAt<K, V> {
+/// An entry whose deadline is frozen.
+pub(super) struct FrozenAt<K, V> {
     pub(super) place: Place<K, V>,
-    pub(super) seal: Seal,
+    pub(super) frozen: Frozen,
 }
 
 impl<K, V> Shard<K, V> {
@@ -51,7 +51,7 @@ impl<K, V> Shard<K, V> {
     /// Takes the lock, with a reading of the clock from within this call: see `Table::lock_at`.
     #[inline(always)]
     pub(super) fn lock_at(&self, hash: HashBits) -> Lock<'_, K, V> {
-        let (locked, now) = self.table.lock_at(hash, &self.terms.clock);
+        let (locked, now) = self.table.lock_at(hash, &self.config.clock);
         Lock { shard: self, locked, now }
     }
 
@@ -59,7 +59,7 @@ impl<K, V> Shard<K, V> {
     #[inline(always)]
     pub(super) fn lock_and_read(&self) -> Lock<'_, K, V> {
         let locked = self.table.lock();
-        Lock { shard: self, locked, now: self.terms.clock.now() }
+        Lock { shard: self, locked, now: self.config.clock.now() }
     }
 }
 
@@ -68,7 +68,7 @@ impl<'s, K, V> Lock<'s, K, V> {
     pub(super) fn txn(&mut self) -> Txn<'_, 's, K, V> {
         let Self { shard, now, .. } = *self;
         let (table, ledger) = self.locked.parts();
-        Txn { shard, terms: &shard.terms, table, ledger, now }
+        Txn { shard, config: &shard.config, table, ledger, now }
     }
 }
 
@@ -83,7 +83,7 @@ impl<K, V> Txn<'_, '_, K, V> {
     /// Reads the clock. What comes later in the operation goes by that.
     #[inline(always)]
     pub(super) fn read_clock(&mut self) -> Tick {
-        self.now = self.terms.clock.now();
+        self.now = self.config.clock.now();
         self.now
     }
 
@@ -101,15 +101,15 @@ impl<K, V> Txn<'_, '_, K, V> {
         self.table.find(at.hash, same_as(at.key))
     }
 
-    /// Seals the deadline of an entry, if there is one.
+    /// Freezes the deadline of an entry, if there is one.
     #[inline(always)]
-    pub(super) fn seal(&self, place: Option<Place<K, V>>) -> Option<SealedAt<K, V>> {
-        place.map(|place| SealedAt { place, seal: self.table.node(place).seal() })
+    pub(super) fn freeze(&self, place: Option<Place<K, V>>) -> Option<FrozenAt<K, V>> {
+        place.map(|place| FrozenAt { place, frozen: self.table.node(place).freeze() })
     }
 
     /// Whether an entry is over, or there is none, by a reading of the clock from now. What is over stays over.
     #[inline]
     pub(super) fn is_over(&self, place: Option<Place<K, V>>) -> bool {
-        place.is_none_or(|place| self.table.node(place).visible_until(self.terms.clock.now()).is_none())
+        place.is_none_or(|place| self.table.node(place).visible_until(self.config.clock.now()).is_none())
     }
 }

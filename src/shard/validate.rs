@@ -1,4 +1,4 @@
-//! Recounting: whether the books of a shard agree with each other and with its table. For tests.
+//! Recounting: whether the ledger of a shard agrees with each other and with its table. For tests.
 
 use super::Shard;
 use super::deadline::boundary;
@@ -12,7 +12,7 @@ impl<K, V> Shard<K, V> {
         self.lock().txn().ledger.flights.waiting()
     }
 
-    /// Recounts everything, and panics where two books disagree.
+    /// Recounts everything, and panics where two ledger disagree.
     pub(crate) fn validate(&self)
     where
         K: Eq,

@@ -1,20 +1,20 @@
 //! The operations that writers call on a shard: each takes the lock once.
 //!
 //! Order within each, and why: the clock is read before the lock is taken, so that nobody waits for that (but in what is called
-//! seldom); the key is looked up (user's `Eq`, before any change); the old deadline is sealed; then the new state is published. A touch that
-//! succeeded without the lock came before the seal, and shows in the deadline: if that is no later than the one that comes, whatever was promised
-//! holds. If it is later, the clock is read again, after the seal, and so after the touch read it (`Txn::written_over`,
+//! seldom); the key is looked up (user's `Eq`, before any change); the old deadline is frozen; then the new state is published. A touch that
+//! succeeded without the lock came before the freeze, and shows in the deadline: if that is no later than the one that comes, whatever was promised
+//! holds. If it is later, the clock is read again, after the freeze, and so after the touch read it (`Txn::written_over`,
 //! `Node::claim_seen`). So nothing that is decided here undoes it.
 
 use super::Shard;
 use super::credit::{Around, Credit};
 use super::deadline::Times;
-use super::deferred::Chores;
+use super::deferred::Deferred;
 use super::lifespan::{Departed, Lasting, Lifespan, Over, Written};
 use super::lookup::Lookup;
 use super::new_entry::NewEntry;
 use super::rule::Expected;
-use super::txn::{SealedAt, Txn};
+use super::txn::{FrozenAt, Txn};
 use crate::hash::HashBits;
 use crate::table::{Node, Place, Unlinked};
 use crate::time::{Span, Tick};
@@ -23,7 +23,7 @@ use equivalent::Equivalent;
 /// What an attempt to replace a value came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Replaced {
-    /// The old value is in the chores, if somebody listens.
+    /// The old value is in the deferred work, if somebody listens.
     Done,
     /// There is no live entry.
     Gone,
@@ -34,7 +34,7 @@ pub(crate) enum Replaced {
 /// What an attempt to remove an entry came to.
 #[derive(Debug)]
 pub(crate) enum Removed {
-    /// The value is in the chores, if somebody listens.
+    /// The value is in the deferred work, if somebody listens.
     Done(Departed),
     /// There is no live entry.
     Gone,
@@ -50,14 +50,14 @@ impl<K: Eq, V> Shard<K, V> {
         hash: HashBits,
         entry: &mut Option<(K, V)>,
         ttl: Span,
-    ) -> Chores<K, V> {
+    ) -> Deferred<K, V> {
         let new = NewEntry { hash, entry, weight: 1, lifespan: Lifespan::of(Lasting::New(ttl)) };
         self.insert_inline(around, new, true)
     }
 
     /// The same, whatever it weighs and is said of its life. On its own, so that the usual case knows what it is.
     #[inline(never)]
-    pub(crate) fn insert_as(&self, around: &impl Around<K, V>, new: NewEntry<'_, K, V>) -> Chores<K, V> {
+    pub(crate) fn insert_as(&self, around: &impl Around<K, V>, new: NewEntry<'_, K, V>) -> Deferred<K, V> {
         self.insert_inline(around, new, false)
     }
 
@@ -67,14 +67,14 @@ impl<K: Eq, V> Shard<K, V> {
         around: &impl Around<K, V>,
         new: NewEntry<'_, K, V>,
         is_usual: bool,
-    ) -> Chores<K, V> {
+    ) -> Deferred<K, V> {
         let mut credit = Credit::none(around);
         loop {
             let mut lock = self.lock_at(new.hash);
             let mut txn = lock.txn();
             let at = new.lookup();
             let place = txn.find(at);
-            txn.overtake(at, place);
+            txn.invalidate(at, place);
             if !is_usual {
                 if let Err(short) = txn.pay(place, new.weight, &mut credit) {
                     drop(lock);
@@ -82,7 +82,7 @@ impl<K: Eq, V> Shard<K, V> {
                     continue;
                 }
             }
-            let over = txn.seal(place);
+            let over = txn.freeze(place);
             return txn.put(over, new);
         }
     }
@@ -93,7 +93,7 @@ impl<K: Eq, V> Shard<K, V> {
         around: &impl Around<K, V>,
         new: NewEntry<'_, K, V>,
         expected: &Expected<'_, K, V>,
-    ) -> Option<Chores<K, V>> {
+    ) -> Option<Deferred<K, V>> {
         let mut credit = Credit::none(around);
         loop {
             let mut lock = self.lock();
@@ -103,19 +103,19 @@ impl<K: Eq, V> Shard<K, V> {
             if !txn.is_as_expected(at, place, expected) {
                 return None;
             }
-            txn.overtake(at, place);
+            txn.invalidate(at, place);
             if let Err(short) = txn.pay(place, new.weight, &mut credit) {
                 drop(lock);
                 credit.raise(self, *short);
                 continue;
             }
-            let over = txn.seal(place);
+            let over = txn.freeze(place);
             let now = txn.read_clock();
-            if let (Expected::This(_), Some(SealedAt { seal, .. })) = (expected, &over) {
-                if !seal.was_alive(now) {
-                    let chores = txn.settle_up();
+            if let (Expected::This(_), Some(FrozenAt { frozen, .. })) = (expected, &over) {
+                if !frozen.was_alive(now) {
+                    let deferred = txn.settle_up();
                     drop(lock);
-                    around.conclude(vec![self.elsewhere(chores)]);
+                    around.conclude(vec![self.elsewhere(deferred)]);
                     return None;
                 }
             }
@@ -128,17 +128,17 @@ impl<K: Eq, V> Shard<K, V> {
         &self,
         around: &impl Around<K, V>,
         new: NewEntry<'_, K, V>,
-    ) -> Option<Chores<K, V>> {
+    ) -> Option<Deferred<K, V>> {
         let mut credit = Credit::none(around);
         loop {
             let mut lock = self.lock();
             let mut txn = lock.txn();
             let at = new.lookup();
             let place = txn.find(at);
-            if place.is_some_and(|place| txn.table.node(place).reap(txn.terms.clock.now()).is_err()) {
+            if place.is_some_and(|place| txn.table.node(place).reap(txn.config.clock.now()).is_err()) {
                 return None;
             }
-            txn.overtake(at, place);
+            txn.invalidate(at, place);
             if let Some(place) = place {
                 txn.drop_expired(place);
             }
@@ -159,7 +159,7 @@ impl<K: Eq, V> Shard<K, V> {
         around: &impl Around<K, V>,
         new: NewEntry<'_, K, V>,
         expected: Option<&Node<K, V>>,
-    ) -> (Replaced, Chores<K, V>) {
+    ) -> (Replaced, Deferred<K, V>) {
         match new.lifespan.lasting {
             Lasting::Restarted => self.replace_restarted(around, new, expected),
             _ => self.replace_as(around, new, expected),
@@ -168,7 +168,7 @@ impl<K: Eq, V> Shard<K, V> {
 
     /// As `replace`, where a clone of the key runs no code of the user's, so that it need not be looked up for that before the lock is
     /// taken; and where entries have neither weights nor an `Expiry`, and the time to live begins anew. Hands the value back if there is no live entry.
-    pub(crate) fn replace_plain<Q>(&self, at: Lookup<'_, Q>, value: V) -> (Result<(), V>, Chores<K, V>)
+    pub(crate) fn replace_plain<Q>(&self, at: Lookup<'_, Q>, value: V) -> (Result<(), V>, Deferred<K, V>)
     where
         Q: ?Sized + Equivalent<K>,
         K: Clone,
@@ -176,19 +176,19 @@ impl<K: Eq, V> Shard<K, V> {
         let mut lock = self.lock_at(at.hash);
         let mut txn = lock.txn();
         let Some(place) = txn.find(at) else {
-            return (Err(value), Chores::none());
+            return (Err(value), Deferred::none());
         };
         // What is over is not replaced: then nothing is written that a flight would have to give way to.
         if !txn.ledger.flights.is_quiet() && txn.is_over(Some(place)) {
-            return (Err(value), Chores::none());
+            return (Err(value), Deferred::none());
         }
-        txn.overtake(at, Some(place));
+        txn.invalidate(at, Some(place));
         let mut entry = Some((txn.table.node(place).key().clone(), value));
         let lifespan = Lifespan::of(Lasting::Restarted);
         let new = NewEntry { hash: at.hash, entry: &mut entry, weight: 1, lifespan };
-        let (_, chores) = txn.replace_at(place, new);
+        let (_, deferred) = txn.replace_at(place, new);
         // What was not taken is there.
-        (entry.map_or(Ok(()), |(_, value)| Err(value)), chores)
+        (entry.map_or(Ok(()), |(_, value)| Err(value)), deferred)
     }
 
     /// As `replace`; its own time to live begins anew.
@@ -197,7 +197,7 @@ impl<K: Eq, V> Shard<K, V> {
         around: &impl Around<K, V>,
         new: NewEntry<'_, K, V>,
         expected: Option<&Node<K, V>>,
-    ) -> (Replaced, Chores<K, V>) {
+    ) -> (Replaced, Deferred<K, V>) {
         let lifespan = Lifespan { lasting: Lasting::Restarted, ..new.lifespan };
         self.replace_inline(around, NewEntry { lifespan, ..new }, expected)
     }
@@ -209,7 +209,7 @@ impl<K: Eq, V> Shard<K, V> {
         around: &impl Around<K, V>,
         new: NewEntry<'_, K, V>,
         expected: Option<&Node<K, V>>,
-    ) -> (Replaced, Chores<K, V>) {
+    ) -> (Replaced, Deferred<K, V>) {
         self.replace_inline(around, new, expected)
     }
 
@@ -219,19 +219,19 @@ impl<K: Eq, V> Shard<K, V> {
         around: &impl Around<K, V>,
         new: NewEntry<'_, K, V>,
         expected: Option<&Node<K, V>>,
-    ) -> (Replaced, Chores<K, V>) {
+    ) -> (Replaced, Deferred<K, V>) {
         let mut credit = Credit::none(around);
         loop {
             let mut lock = self.lock_at(new.hash);
             let mut txn = lock.txn();
             let at = new.lookup();
             let Some(place) = txn.find(at) else {
-                return (Replaced::Gone, Chores::none());
+                return (Replaced::Gone, Deferred::none());
             };
             if expected.is_some_and(|expected| !std::ptr::eq(expected, txn.table.node(place))) {
-                return (Replaced::Changed, Chores::none());
+                return (Replaced::Changed, Deferred::none());
             }
-            txn.overtake(at, Some(place));
+            txn.invalidate(at, Some(place));
             if let Err(short) = txn.pay(Some(place), new.weight, &mut credit) {
                 drop(lock);
                 credit.raise(self, *short);
@@ -246,49 +246,49 @@ impl<K: Eq, V> Shard<K, V> {
         &self,
         at: Lookup<'_, Q>,
         is_expected: impl FnOnce(&Node<K, V>) -> bool,
-    ) -> (Removed, Chores<K, V>)
+    ) -> (Removed, Deferred<K, V>)
     where
         Q: ?Sized + Equivalent<K>,
     {
         let mut lock = self.lock_at(at.hash);
         let mut txn = lock.txn();
         let place = txn.find(at);
-        txn.overtake(at, place);
+        txn.invalidate(at, place);
         let Some(place) = place else {
-            return (Removed::Gone, Chores::none());
+            return (Removed::Gone, Deferred::none());
         };
-        txn.ledger.fetch_neighbours(txn.table.row(place));
+        txn.ledger.prefetch_neighbours(txn.table.row(place));
         if !is_expected(txn.table.node(place)) {
-            return (Removed::Changed, Chores::none());
+            return (Removed::Changed, Deferred::none());
         }
         txn.remove_at(place)
     }
 
     /// Gives a live entry another time to live, from now on.
-    pub(crate) fn set_ttl<Q>(&self, at: Lookup<'_, Q>, ttl: Span) -> (bool, Chores<K, V>)
+    pub(crate) fn set_ttl<Q>(&self, at: Lookup<'_, Q>, ttl: Span) -> (bool, Deferred<K, V>)
     where
         Q: ?Sized + Equivalent<K>,
     {
         let mut lock = self.lock();
         let mut txn = lock.txn();
-        let Some(SealedAt { place, seal }) = txn.seal(txn.find(at)) else {
-            return (false, Chores::none());
+        let Some(FrozenAt { place, frozen }) = txn.freeze(txn.find(at)) else {
+            return (false, Deferred::none());
         };
         let now = txn.read_clock();
-        let Txn { terms, table, ledger, .. } = &mut txn;
+        let Txn { config, table, ledger, .. } = &mut txn;
         let row = table.row(place);
         let times = Times { ttl, ..ledger.times(row) };
-        let ends = terms.ends(now, times.limit(now, terms), ledger.expiry(row));
+        let ends = config.ends(now, times.limit(now, config), ledger.expiry(row));
         let deadline = ends.deadline.tick();
-        terms.note(ttl);
-        if !table.node(place).reset(&seal, now, ends.deadline) {
+        config.note(ttl);
+        if !table.node(place).reset(&frozen, now, ends.deadline) {
             txn.drop_expired(place);
             return (false, txn.settle_up());
         }
         ledger.set_ttl(row, ttl);
-        ledger.bind(terms, row, ends);
+        ledger.bind(config, row, ends);
         // One of whom nobody need be warned any more stays nowhere.
-        let before = if ledger.renew(row) { Tick::NEVER } else { seal.tick() };
+        let before = if ledger.renew(row) { Tick::NEVER } else { frozen.tick() };
         ledger.refile(row, before, deadline, now);
         (true, txn.settle(deadline, None))
     }
@@ -296,7 +296,7 @@ impl<K: Eq, V> Shard<K, V> {
 
 impl<K, V> Shard<K, V> {
     /// Takes back what the listener was told of.
-    pub(crate) fn retire(&self, removed: Unlinked<K, V>) -> Chores<K, V> {
+    pub(crate) fn retire(&self, removed: Unlinked<K, V>) -> Deferred<K, V> {
         let mut lock = self.lock();
         let mut txn = lock.txn();
         txn.table.retire(removed);
@@ -330,18 +330,18 @@ impl<K: Eq, V> Txn<'_, '_, K, V> {
 impl<K, V> Txn<'_, '_, K, V> {
     /// As `put`, on its own: where it is rare.
     #[inline(never)]
-    pub(super) fn put_as(&mut self, over: Option<SealedAt<K, V>>, new: NewEntry<'_, K, V>) -> Chores<K, V> {
+    pub(super) fn put_as(&mut self, over: Option<FrozenAt<K, V>>, new: NewEntry<'_, K, V>) -> Deferred<K, V> {
         self.put(over, new)
     }
 
-    /// Stores an entry, in the place of a sealed one if there is one.
+    /// Stores an entry, in the place of a frozen one if there is one.
     #[inline(always)]
-    pub(super) fn put(&mut self, over: Option<SealedAt<K, V>>, new: NewEntry<'_, K, V>) -> Chores<K, V> {
+    pub(super) fn put(&mut self, over: Option<FrozenAt<K, V>>, new: NewEntry<'_, K, V>) -> Deferred<K, V> {
         let written = self.written_over(new.hash.home(), over.as_ref(), new.lifespan);
         if self.ledger.is_too_heavy(new.weight) {
             return self.refuse(new.entry, over.map(|over| over.place));
         }
-        let Some(SealedAt { place, seal }) = over else {
+        let Some(FrozenAt { place, frozen }) = over else {
             let times = written.times(self.now());
             let need = self.add(new, written.ends, times, 0);
             return self.settle(need, None);
@@ -349,8 +349,8 @@ impl<K, V> Txn<'_, '_, K, V> {
         if let Some(born) = written.born {
             self.ledger.set_born(self.table.row(place), born);
         }
-        let old = self.exchange(place, new.entry, new.weight, seal.tick(), written);
-        let was_alive = seal.was_alive(self.now());
+        let old = self.exchange(place, new.entry, new.weight, frozen.tick(), written);
+        let was_alive = frozen.was_alive(self.now());
         if let Some(tally) = &mut self.ledger.tally {
             tally.replacements += u64::from(was_alive);
             tally.inserts += u64::from(!was_alive);
@@ -371,7 +371,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         &mut self,
         place: Place<K, V>,
         new: NewEntry<'_, K, V>,
-    ) -> (Replaced, Chores<K, V>) {
+    ) -> (Replaced, Deferred<K, V>) {
         let NewEntry { hash, entry, weight, lifespan } = new;
         let (node, row) = (self.table.node(place), self.table.row(place));
         let seen = node.seen();
@@ -385,20 +385,24 @@ impl<K, V> Txn<'_, '_, K, V> {
         }
     }
 
-    /// The same where a look was not enough: the deadline has moved since, or would become earlier, or is over. The entry is sealed, then the clock
+    /// The same where a look was not enough: the deadline has moved since, or would become earlier, or is over. The entry is frozen, then the clock
     /// is read, then it is claimed.
     #[cold]
     #[inline(never)]
-    fn replace_after_all(&mut self, place: Place<K, V>, new: NewEntry<'_, K, V>) -> (Replaced, Chores<K, V>) {
-        let seal = self.table.node(place).seal();
+    fn replace_after_all(
+        &mut self,
+        place: Place<K, V>,
+        new: NewEntry<'_, K, V>,
+    ) -> (Replaced, Deferred<K, V>) {
+        let frozen = self.table.node(place).freeze();
         let now = self.read_clock();
-        let over = Some(Over { row: self.table.row(place), deadline: seal.tick() });
+        let over = Some(Over { row: self.table.row(place), deadline: frozen.tick() });
         let written = self.written(new.hash.home(), over, new.lifespan);
-        if !self.table.node(place).claim(&seal, now, written.ends.deadline.tick()) {
+        if !self.table.node(place).claim(&frozen, now, written.ends.deadline.tick()) {
             self.drop_expired(place);
             return (Replaced::Gone, self.settle_up());
         }
-        self.replace_claimed(place, new.entry, new.weight, seal.tick(), written)
+        self.replace_claimed(place, new.entry, new.weight, frozen.tick(), written)
     }
 
     /// Puts a new value in the place of an entry's that is claimed, and whose deadline was `before`.
@@ -410,7 +414,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         weight: u32,
         before: Tick,
         written: Written,
-    ) -> (Replaced, Chores<K, V>) {
+    ) -> (Replaced, Deferred<K, V>) {
         if self.ledger.is_too_heavy(weight) {
             return (Replaced::Done, self.refuse(entry, Some(place)));
         }
@@ -424,7 +428,7 @@ impl<K, V> Txn<'_, '_, K, V> {
 
     /// Takes out an entry, if it is alive.
     #[inline(always)]
-    pub(super) fn remove_at(&mut self, place: Place<K, V>) -> (Removed, Chores<K, V>) {
+    pub(super) fn remove_at(&mut self, place: Place<K, V>) -> (Removed, Deferred<K, V>) {
         if !self.table.node(place).kill(self.now()) {
             self.drop_expired(place);
             return (Removed::Gone, self.settle_up());

@@ -22,7 +22,7 @@ pub(crate) enum LoadEnd {
     Failure,
     Panic,
     Cancelled,
-    Overtaken,
+    Invalidated,
 }
 
 const ENDS: usize = 6;
@@ -37,7 +37,7 @@ impl LoadEnd {
             Self::Failure => "failure",
             Self::Panic => "panic",
             Self::Cancelled => "cancelled",
-            Self::Overtaken => "overtaken",
+            Self::Invalidated => "invalidated",
         }
     }
 }
@@ -76,7 +76,7 @@ pub struct Loads {
     /// Came to no end: the future was dropped before it was ready, or an executor dropped the job.
     pub cancelled: u64,
     /// Brought a value, and the key was written or removed meanwhile: so it was told to those who waited, and not stored.
-    pub overtaken: u64,
+    pub invalidated: u64,
     /// How often a call waited for another one's load and was told what that came to, so that it had to load nothing itself.
     pub joined: u64,
     /// How long loads took, whatever they came to: from when a call took the key's turn until what it brought was stored. By the
@@ -96,7 +96,7 @@ impl Loads {
     /// ```
     #[must_use]
     pub const fn count(&self) -> u64 {
-        self.success + self.absent + self.failure + self.panic + self.cancelled + self.overtaken
+        self.success + self.absent + self.failure + self.panic + self.cancelled + self.invalidated
     }
 
     pub(super) fn since(&self, earlier: &Self) -> Self {
@@ -106,7 +106,7 @@ impl Loads {
             failure: self.failure.saturating_sub(earlier.failure),
             panic: self.panic.saturating_sub(earlier.panic),
             cancelled: self.cancelled.saturating_sub(earlier.cancelled),
-            overtaken: self.overtaken.saturating_sub(earlier.overtaken),
+            invalidated: self.invalidated.saturating_sub(earlier.invalidated),
             joined: self.joined.saturating_sub(earlier.joined),
             times: self.times.since(&earlier.times),
         }
@@ -168,13 +168,13 @@ impl LoadCounters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let loads = &mut stats.loads;
         for set in self.0.iter() {
-            let [success, absent, failure, panic, cancelled, overtaken] = set.ends.each_ref().map(read);
+            let [success, absent, failure, panic, cancelled, invalidated] = set.ends.each_ref().map(read);
             loads.success += success;
             loads.absent += absent;
             loads.failure += failure;
             loads.panic += panic;
             loads.cancelled += cancelled;
-            loads.overtaken += overtaken;
+            loads.invalidated += invalidated;
             loads.joined += read(&set.joined);
             loads.times.add(set.times.each_ref().map(read), Duration::from_nanos(read(&set.nanos)));
         }
@@ -199,7 +199,7 @@ mod tests {
         const THREADS: u64 = 40;
         let counters = LoadCounters::new();
         let all = [LoadEnd::Success, LoadEnd::Absent, LoadEnd::Failure];
-        let all = all.into_iter().chain([LoadEnd::Panic, LoadEnd::Cancelled, LoadEnd::Overtaken]);
+        let all = all.into_iter().chain([LoadEnd::Panic, LoadEnd::Cancelled, LoadEnd::Invalidated]);
         std::thread::scope(|scope| {
             for _ in 0..THREADS {
                 let all = all.clone();
@@ -215,7 +215,7 @@ mod tests {
         counters.add_to(&mut stats);
         let loads = stats.loads;
         let ends =
-            [loads.success, loads.absent, loads.failure, loads.panic, loads.cancelled, loads.overtaken];
+            [loads.success, loads.absent, loads.failure, loads.panic, loads.cancelled, loads.invalidated];
         assert_eq!(ends, [1, 2, 3, 4, 5, 6].map(|times| times * EACH * THREADS));
         assert_eq!(loads.joined, THREADS);
         assert_eq!(loads.count(), 21 * EACH * THREADS);

@@ -150,7 +150,7 @@ impl Array {
 
     /// Asks the processor to bring a bucket near. A hint, and no access.
     #[inline]
-    pub(super) fn fetch(self, index: usize) {
+    pub(super) fn prefetch(self, index: usize) {
         #[cfg(all(target_arch = "x86_64", not(tidewheel_loom)))]
         {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

@@ -1,32 +1,32 @@
-//! Pins and graces: who looks, and when all who could have seen something have looked away.
+//! Pins and grace periods: who looks, and when all who could have seen something have looked away.
 //!
 //! A reader *pins* its thread while it looks at arrays and nodes of a table. Whoever has unlinked something begins
-//! a *grace*, which is over once every pin that was there at its beginning is gone. This file knows
-//! neither what is protected nor what happens after a grace.
+//! a *grace period*, which is over once every pin that was there at its beginning is gone. This file knows
+//! neither what is protected nor what happens after a grace period.
 //!
 //! # Two kinds
 //!
 //! The pin of crossbeam-epoch costs a locked instruction, which nothing else of a read needs. Where the
 //! kernel offers a process-wide barrier (Linux, `membarrier`), a pin is two loads and a store to a *slot*
-//! of the thread's own, and the price is paid by whoever ends graces, once for hundreds of values.
-//! Everywhere else, and where the kernel refuses, pins and graces are crossbeam-epoch's, with a collector
+//! of the thread's own, and the price is paid by whoever ends grace periods, once for hundreds of values.
+//! Everywhere else, and where the kernel refuses, pins and grace periods are crossbeam-epoch's, with a collector
 //! of the crate's own, so that other users of that crate can neither stall it nor run on our reaper.
 //!
 //! # Slots
 //!
-//! `EPOCH` counts graces. A pinned thread's slot holds the epoch that it read when it pinned, else 0. A
-//! grace takes a number, and the epoch moves on. To look whether graces are over, [`push`] reads the epoch,
-//! has the barrier, and then reads every slot: graces with smaller numbers than all that it has read are
-//! over. Why that is right, for a grace with number `g` and a pin with epoch `e`:
+//! `EPOCH` counts grace periods. A pinned thread's slot holds the epoch that it read when it pinned, else 0. A
+//! grace period takes a number, and the epoch moves on. To look whether grace periods are over, [`advance`] reads the epoch,
+//! has the barrier, and then reads every slot: grace periods with smaller numbers than all that it has read are
+//! over. Why that is right, for a grace period with number `g` and a pin with epoch `e`:
 //!
 //! - **E1** If `e > g`, the reader read an epoch that `g` was taken before (Acquire against Release): it
 //!   sees everything that was unlinked before `g` was taken, so it does not find it.
-//! - **E2** If `e <= g` and the push saw the slot, it does not count `g` as over.
-//! - **E3** If `e <= g` and the push saw the slot as it was before the pin, then the push's barrier comes before
+//! - **E2** If `e <= g` and the advance saw the slot, it does not count `g` as over.
+//! - **E3** If `e <= g` and the advance saw the slot as it was before the pin, then the advance's barrier comes before
 //!   the pin's (of two SeqCst fences one is first), and the reader sees everything that was unlinked before
-//!   the push, so it does not find it either.
+//!   the advance, so it does not find it either.
 //! - **E4** A slot is stored with Release and read with Acquire: what a reader did under an earlier pin is
-//!   done before the grace is over.
+//!   done before the grace period is over.
 //!
 //! The idea of an asymmetric barrier is that of the "memb" flavour of user-space RCU (Desnoyers et al.,
 //! "User-Level Implementations of Read-Copy Update", IEEE TPDS 23(2), 2012).
@@ -35,19 +35,19 @@
 //!
 //! A filter for system calls that a program puts on itself after the first cache may refuse the barrier that there was
 //! until then. Readers cannot be told to pay for a fence of their own from then on: who does not look, is not told, and to
-//! look would cost every pin. So time takes the barrier's place ([`instead`]): a push goes by the epoch that a push read
+//! look would cost every pin. So time takes the barrier's place ([`instead`]): an advance goes by the epoch that an advance read
 //! 100 ms before it, and by the slots as they are now.
 //!
 //! - **E5** What the barrier has to rule out for E3 is that a reader's look at the table comes before its slot is seen to be stored. Between
 //!   the two is no more than the time for which a processor holds back a store that it has executed: microseconds. A thread that is
-//!   interrupted between them passes a full barrier on the way. So if a push does not see the slot, the reader looked
-//!   less than 100 ms before the push, which is after the unlinking, and does not find what was unlinked.
+//!   interrupted between them passes a full barrier on the way. So if an advance does not see the slot, the reader looked
+//!   less than 100 ms before the advance, which is after the unlinking, and does not find what was unlinked.
 //!
 //! No language's memory model has such a bound, but every processor keeps it, and the kernel's clock interrupt would see to it if none did: "Temporally
 //! Bounding TSO for Fence-Free Asymmetric Synchronization" (Morrison and Afek, ASPLOS 2015) builds on it. Why no other system call
 //! does it: `src/docs/decisions.md`.
 //!
-//! Never pin for the first time, nor start or push a grace, under a lock.
+//! Never pin for the first time, nor start or advance a grace period, under a lock.
 
 use crate::process::fork::undisturbed;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
@@ -79,7 +79,7 @@ struct Slot {
 struct Next(AtomicPtr<CachePadded<Slot>>);
 
 lasting! {
-    /// The number of the next grace, from 1 on.
+    /// The number of the next grace period, from 1 on.
     static EPOCH: CachePadded<AtomicU64> = CachePadded::new(AtomicU64::new(1));
 }
 lasting! {
@@ -162,7 +162,7 @@ impl Pin {
         Self { on_this_thread: PhantomData }
     }
 
-    /// Whether this thread holds a pin: it then cannot see debris ripen.
+    /// Whether this thread holds a pin: it then cannot see garbage become reclaimable.
     pub(crate) fn is_held() -> bool {
         LOCAL.try_with(|local| local.pins.get() > 0).unwrap_or(false)
     }
@@ -309,17 +309,17 @@ fn too_many() -> ! {
 impl Slot {
     #[inline]
     fn pin(&self) {
-        // ORDERING: Acquire; pairs with Release in `Grace::begin` (E1).
+        // ORDERING: Acquire; pairs with Release in `GracePeriod::begin` (E1).
         let epoch = EPOCH.load(Ordering::Acquire);
-        // ORDERING: Release; pairs with Acquire in `push` (E4).
+        // ORDERING: Release; pairs with Acquire in `advance` (E4).
         self.pinned.store(epoch, Ordering::Release);
-        // Pairs with the heavy half in `push` (E3).
+        // Pairs with the heavy half in `advance` (E3).
         barrier::light();
     }
 
     #[inline]
     fn unpin(&self) {
-        // ORDERING: Release; pairs with Acquire in `push` (E4).
+        // ORDERING: Release; pairs with Acquire in `advance` (E4).
         self.pinned.store(0, Ordering::Release);
     }
 
@@ -378,20 +378,20 @@ impl Next {
 
 /// A wait for all pins that were there when it began.
 #[derive(Debug)]
-pub(crate) enum Grace {
+pub(crate) enum GracePeriod {
     /// Its number.
     Numbered(u64),
     /// Set by a deferred closure.
     Flagged(Arc<AtomicBool>),
 }
 
-impl Grace {
-    /// Begins a grace for what this thread has unlinked, or knows to be unlinked.
+impl GracePeriod {
+    /// Begins a grace period for what this thread has unlinked, or knows to be unlinked.
     pub(crate) fn begin() -> Self {
         if !barrier::is_available() {
             return Self::Flagged(Arc::new(AtomicBool::new(false)));
         }
-        // ORDERING: Release; pairs with Acquire in `Slot::pin` (E1) and in `push`: what was unlinked.
+        // ORDERING: Release; pairs with Acquire in `Slot::pin` (E1) and in `advance`: what was unlinked.
         Self::Numbered(EPOCH.fetch_add(1, Ordering::Release))
     }
 
@@ -408,7 +408,7 @@ impl Grace {
 
     pub(crate) fn is_over(&self) -> bool {
         match self {
-            // ORDERING: Acquire; pairs with Release in `push`: what readers did before they let go.
+            // ORDERING: Acquire; pairs with Release in `advance`: what readers did before they let go.
             Self::Numbered(number) => *number < OVER.load(Ordering::Acquire),
             // ORDERING: Acquire; pairs with Release in `start`: as above.
             Self::Flagged(over) => over.load(Ordering::Acquire),
@@ -416,9 +416,9 @@ impl Grace {
     }
 }
 
-/// Pushes of crossbeam's epochs that end a grace, if no pin is in the way, with some to spare: it takes two, and
+/// Pushes of crossbeam's epochs that end a grace period, if no pin is in the way, with some to spare: it takes two, and
 /// each runs eight closures at most.
-const PUSHES: usize = if cfg!(tidewheel_loom) { 1 } else { 16 };
+const ADVANCES: usize = if cfg!(tidewheel_loom) { 1 } else { 16 };
 
 /// In a fork's child: the pins of threads that are not there are over, and their slots are for others. (Those of crossbeam's kind
 /// cannot be told: they last for ever.)
@@ -453,36 +453,36 @@ pub(crate) fn settle() {
     }
 }
 
-/// As [`push`], as often as it takes for what was begun long enough ago.
-pub(crate) fn push_on() {
-    let pushes = if barrier::is_available() { 1 } else { PUSHES };
-    (0..pushes).for_each(|_| push());
+/// As [`advance`], as often as it takes for what was begun long enough ago.
+pub(crate) fn advance_fully() {
+    let advances = if barrier::is_available() { 1 } else { ADVANCES };
+    (0..advances).for_each(|_| advance());
 }
 
 lasting! {
-    /// When there was a push for what was there for long.
+    /// When there was an advance for what was there for long.
     static LAST: AtomicU64 = AtomicU64::new(0);
 }
 
 /// Whether there was none within this time, and it is the caller's turn.
-pub(super) fn is_time_to_push(now: Tick, every: Span) -> bool {
-    // ORDERING: Relaxed; whoever is first. One push more or less does not matter.
+pub(super) fn is_time_to_advance(now: Tick, every: Span) -> bool {
+    // ORDERING: Relaxed; whoever is first. One advance more or less does not matter.
     let last = LAST.load(Ordering::Relaxed);
     // ORDERING: Relaxed, both; as above.
     let begin = || LAST.compare_exchange(last, now.as_nanos(), Ordering::Relaxed, Ordering::Relaxed);
     now >= Tick::from_nanos(last).after(every) && begin().is_ok()
 }
 
-/// Looks whether graces are over, of all tables.
+/// Looks whether grace periods are over, of all tables.
 ///
-/// With slots one look suffices. Of crossbeam's epochs it takes several to end a grace; each runs a few of the
+/// With slots one look suffices. Of crossbeam's epochs it takes several to end a grace period; each runs a few of the
 /// crate's own closures.
-pub(crate) fn push() {
+pub(crate) fn advance() {
     if !barrier::is_available() {
         guard().flush();
         return;
     }
-    // ORDERING: Acquire; pairs with Release in `Grace::begin`: what was unlinked before any grace that may be
+    // ORDERING: Acquire; pairs with Release in `GracePeriod::begin`: what was unlinked before any grace period that may be
     // counted as over here comes before the barrier (E3).
     let mut over = EPOCH.load(Ordering::Acquire);
     if !barrier::heavy() {
@@ -498,8 +498,8 @@ pub(crate) fn push() {
         }
         place = &slot.next;
     }
-    // ORDERING: Release; pairs with Acquire in `Grace::is_over`. A read-modify-write, so that what other
-    // pushes published stays published.
+    // ORDERING: Release; pairs with Acquire in `GracePeriod::is_over`. A read-modify-write, so that what other
+    // advances published stays published.
     OVER.fetch_max(over, Ordering::Release);
 }
 

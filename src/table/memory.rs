@@ -6,7 +6,7 @@
 //! is given). Small ones, and all of them elsewhere, come from the global allocator. Knows nothing of what is
 //! kept there.
 
-use crate::rows::{Booked, CHUNKS, Kept, Link, Memory, Queued, Row, RowId, chunk_size};
+use crate::rows::{CHUNKS, Kept, Link, Memory, Metadata, Queued, Row, RowId, chunk_size};
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -176,7 +176,7 @@ mod system {
 
 /// Asks the processor to bring near what is at an address. A hint, and no access.
 #[inline]
-pub(super) fn fetch<T>(at: *const T) {
+pub(super) fn prefetch<T>(at: *const T) {
     #[cfg(all(target_arch = "x86_64", not(any(miri, tidewheel_loom))))]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -195,11 +195,11 @@ pub(super) fn fetch<T>(at: *const T) {
 pub(super) unsafe trait Plain {}
 
 // SAFETY: T8: numbers throughout.
-unsafe impl Plain for Booked {}
+unsafe impl Plain for Metadata {}
 // SAFETY: T8: as above.
 unsafe impl Plain for Queued {}
 
-impl Kept for Booked {
+impl Kept for Metadata {
     type Memory = Chunks<Self>;
 }
 
@@ -207,7 +207,7 @@ impl Kept for Queued {
     type Memory = Chunks<Self>;
 }
 
-impl Row for Booked {
+impl Row for Metadata {
     #[inline]
     fn link(&self) -> &Link {
         &self.wheel
@@ -300,9 +300,9 @@ impl<T: Plain> Memory<T> for Chunks<T> {
     }
 
     #[inline]
-    fn fetch(&self, row: RowId) {
+    fn prefetch(&self, row: RowId) {
         let (first, _) = self.chunks[row.chunk() % NAMES];
-        fetch(first.as_ptr().wrapping_add(row.offset()));
+        prefetch(first.as_ptr().wrapping_add(row.offset()));
     }
 
     #[inline]

@@ -32,13 +32,13 @@
 //!   the `Writer` are alive, because only a writer retires them.
 //! - **T2 Sharing.** Readers get `&K` and `&V` of nodes on any thread, and values are dropped on any
 //!   thread: a table is `Send` and `Sync` only if `K` and `V` are both.
-//! - **T3 Unlinked before retired.** A node becomes debris only when no bucket that a newly pinned reader
+//! - **T3 Unlinked before retired.** A node becomes garbage only when no bucket that a newly pinned reader
 //!   can look at names it: its number is taken away or overwritten; or its bucket is marked moved and has no tags,
-//!   and the bucket it moved to has let go of it. An array becomes debris only when the root names its
+//!   and the bucket it moved to has let go of it. An array becomes garbage only when the root names its
 //!   successor. A reader that is pinned when it loads a number or an address may therefore follow it until it unpins.
-//! - **T4 Freed last, and once.** Contents are dropped and memory is reused only when the batch is ripe,
+//! - **T4 Freed last, and once.** Contents are dropped and memory is reused only when the batch is reclaimable,
 //!   which is when every guard is gone that was pinned at the moment of unlinking; or in `Table::drop`,
-//!   whose `&mut self` proves that no reader is left. Taking an item out of the debris is by value.
+//!   whose `&mut self` proves that no reader is left. Taking an item out of the garbage is by value.
 //! - **T5 Slots.** A slot's number is that of a node of this table, or says that there is none. Under
 //!   the lock, in a bucket that has not moved, a slot has a number if and only if it has a tag; a number is stored after
 //!   its tag, and taken away before it. Of what a moved bucket's numbers name, T3 says who may still look at it. A `Slot` is one
@@ -49,7 +49,7 @@
 //! - **T8 Blocks.** A block of memory has one owner, which alone hands out what is in it. Blocks for rows begin as
 //!   zeros, and a row is a row whatever its bytes are.
 //! - **T9 Homes.** Where a node's number is taken, its chunk is there from when the node is put there, and stays there until all
-//!   numbers of the chunk are vacant. A number is taken from before its node is put there until the node is ripe and its
+//!   numbers of the chunk are vacant. A number is taken from before its node is put there until the node is reclaimable and its
 //!   contents are dropped; so at its place there is nobody to look when it is vacant. A node's number names one of `CHUNKS`
 //!   chunks.
 //! - **T10 Routes.** A cache's routes are made together, of a number that is a power of two, and stay as they are until the cache
@@ -84,13 +84,13 @@ mod write;
 
 pub(crate) use brief::Brief;
 #[cfg(tidewheel_loom)]
-pub(crate) use epoch::{Grace, push};
-pub(crate) use epoch::{Pin, inherit, push_on};
-pub(crate) use node::{Node, Seal, Touch};
+pub(crate) use epoch::{GracePeriod, advance};
+pub(crate) use epoch::{Pin, advance_fully, inherit};
+pub(crate) use node::{Frozen, Node, Touch};
 pub(crate) use nodes::Named;
 pub(crate) use pace::Moment;
 pub(crate) use read::{Look, same_as};
-pub(crate) use reclaim::{CATCH_UP, Dropped, HELP, Ripe, Sealed, Unlinked};
+pub(crate) use reclaim::{CATCH_UP, Dropped, HELP, Reclaimable, Sealed, Unlinked};
 pub(crate) use route::{Route, RouteEnd, Routes};
 pub(crate) use walk::{Cursor, Met};
 pub(crate) use write::{NewNode, Place, Writing};
@@ -103,10 +103,10 @@ use std::fmt;
 use std::marker::PhantomData;
 use write::Writer;
 
-/// Has a value brought near, for whoever comes for it soon.
+/// Has a value prefetched, for whoever comes for it soon.
 #[inline]
-pub(crate) fn fetch<T>(at: &T) {
-    memory::fetch(at);
+pub(crate) fn prefetch<T>(at: &T) {
+    memory::prefetch(at);
 }
 
 /// Nodes for readers, and behind a mutex the means to change them.
@@ -164,7 +164,7 @@ impl<K, V, L> Table<K, V, L> {
     /// what is at `hash` comes near meanwhile. From under the lock, if somebody had that, who may have had it for long.
     #[inline(always)]
     pub(crate) fn lock_at(&self, hash: HashBits, clock: &Timeline) -> (Locked<'_, K, V, L>, Tick) {
-        self.route().fetch_bucket(hash);
+        self.route().prefetch_bucket(hash);
         let before = clock.now();
         // The models are to see the earlier reading, which is the one that has less to rely on.
         if cfg!(tidewheel_loom) {
@@ -224,9 +224,9 @@ impl<'t, K, V, L> Locked<'t, K, V, L> {
 }
 
 impl<K, V, L> Table<K, V, L> {
-    /// Drops ripe debris, whose numbers are to be vacated then. Runs destructors: never under a lock.
-    pub(crate) fn dispose(&self, ripe: Ripe<K, V>) -> Dropped {
-        ripe.dispose(&self.route.at.homes)
+    /// Drops reclaimable garbage, whose numbers are to be vacated then. Runs destructors: never under a lock.
+    pub(crate) fn dispose(&self, reclaimable: Reclaimable<K, V>) -> Dropped {
+        reclaimable.dispose(&self.route.at.homes)
     }
 }
 

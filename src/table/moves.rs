@@ -82,7 +82,7 @@ impl<K, V> Writer<K, V> {
                 next.own(target).touch();
             }
         }
-        // All homes first: the nodes are far from each other, and so are fetched at once.
+        // All homes first: the nodes are far from each other, and so are prefetched at once.
         let mut entries = [(Named::of(RowId::FIRST), 0, NonZeroU8::MIN, 0); SLOTS];
         let mut count = 0;
         for ((slot, tag), entry) in bucket.occupied().zip(&mut entries) {
@@ -102,7 +102,7 @@ impl<K, V> Writer<K, V> {
     }
 
     /// The size that would do, as a power of two; with room for another entry in any case (M2).
-    fn lean_log2(&self) -> u32 {
+    fn sparse_log2(&self) -> u32 {
         log2_for(self.len + self.len / 8 + 1).max(self.least)
     }
 }
@@ -110,7 +110,7 @@ impl<K, V> Writer<K, V> {
 impl<K, V, L> Writing<'_, '_, K, V, L> {
     /// Begins or goes on with a move, if one is due or under way: before an entry is put into the target.
     #[inline]
-    pub(super) fn make_room(&mut self) {
+    pub(super) fn grow_if_full(&mut self) {
         let writer = &*self.writer;
         if writer.next.is_some() || writer.len >= writer.current.room() {
             self.go_on_moving();
@@ -155,13 +155,13 @@ impl<K, V, L> Writing<'_, '_, K, V, L> {
             self.route.set_root(next);
             let old = std::mem::replace(&mut writer.current, next);
             // SAFETY: T3: the root names its successor, and all its buckets are marked moved.
-            unsafe { writer.debris.add_array(old) };
+            unsafe { writer.garbage.add_array(old) };
         }
     }
 
     /// Whether the table is so empty that a much smaller array would do than it has, or is about to have.
-    pub(crate) fn is_lean(&self) -> bool {
-        self.writer.lean_log2() + 1 < self.writer.target().log2()
+    pub(crate) fn is_sparse(&self) -> bool {
+        self.writer.sparse_log2() + 1 < self.writer.target().log2()
     }
 
     /// Whether a move is under way.
@@ -174,12 +174,12 @@ impl<K, V, L> Writing<'_, '_, K, V, L> {
     /// `count` buckets. False when there is nothing to do.
     pub(crate) fn shrink(&mut self, count: usize) -> bool {
         if self.writer.next.is_none() {
-            if !self.is_lean() {
-                self.writer.debris.shrink();
+            if !self.is_sparse() {
+                self.writer.garbage.shrink();
                 return false;
             }
             let least = self.writer.current.log2().saturating_sub(STEP);
-            self.begin_move(self.writer.lean_log2().max(least));
+            self.begin_move(self.writer.sparse_log2().max(least));
         }
         self.advance(count);
         true

@@ -3,7 +3,7 @@
 //! Key, value and time of birth never change once the node is published; the deadline is the one truth
 //! about whether the entry is alive, and every change of it is a compare-and-swap or happens once, at
 //! the end. Beside that it says, for writers alone, under which home and row its entry is filed: so they come from what is found to
-//! the books, and a node that takes another's place leaves these as they are. A node never knows its bucket.
+//! the ledger, and a node that takes another's place leaves these as they are. A node never knows its bucket.
 //!
 //! # The life of a deadline
 //!
@@ -11,7 +11,7 @@
 //!        touch, read (no lock): d -> later d
 //!            +--------------------------------+
 //!            v                                |
-//!   d ---> sealed d ---> sealed later d ---> (node replaced)        a writer, under the lock
+//!   d ---> frozen d ---> frozen later d ---> (node replaced)        a writer, under the lock
 //!   |         |  \
 //!   |         |   +---> other d (set_ttl, persist)
 //!   |         v
@@ -26,7 +26,7 @@
 //! lock where a touch does, and where it cannot know what else ends the entry. A deadline that has come to
 //! that end says so by a flag, and reads leave it alone.
 //!
-//! A seal goes with the critical section that set it, except where a new time to live comes to the very
+//! A freeze goes with the critical section that set it, except where a new time to live comes to the very
 //! deadline that was there: then it stays, and touches take the lock, until the deadline moves.
 
 use super::epoch::Pin;
@@ -44,18 +44,18 @@ pub(crate) enum Touch {
     Done,
     /// It is over.
     Gone,
-    /// A writer is about to replace or move the deadline, or the entry's time to live is in the books:
+    /// A writer is about to replace or move the deadline, or the entry's time to live is in the ledger:
     /// take the lock and look again.
     Locked,
 }
 
-/// Proof that a writer sealed a node's deadline, and what it was.
+/// Proof that a writer frozen a node's deadline, and what it was.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Seal(Deadline);
+pub(crate) struct Frozen(Deadline);
 
-impl Seal {
-    /// Whether the entry was alive at `now`, a clock reading that follows the seal, or is not before that of any touch that it shows.
+impl Frozen {
+    /// Whether the entry was alive at `now`, a clock reading that follows the freeze, or is not before that of any touch that it shows.
     pub(crate) fn was_alive(&self, now: Tick) -> bool {
         !self.0.is_over(now)
     }
@@ -66,7 +66,7 @@ impl Seal {
     }
 }
 
-/// A deadline that a writer has seen, and not sealed.
+/// A deadline that a writer has seen, and not frozen.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen(Deadline);
 
@@ -142,7 +142,7 @@ impl<K, V> Node<K, V> {
     #[inline]
     fn exchange(&self, seen: Deadline, new: Deadline) -> Result<(), Deadline> {
         // ORDERING: AcqRel; pairs with Acquire in `Node::load` and with itself: orders a touch's clock
-        // reading before that which follows a seal. Acquire on failure; as `load`.
+        // reading before that which follows a freeze. Acquire on failure; as `load`.
         match self.deadline.compare_exchange(
             seen.to_bits(),
             new.to_bits(),
@@ -211,7 +211,7 @@ impl<K, V> Node<K, V> {
             if seen.is_dead() {
                 return Touch::Gone;
             }
-            if seen.is_sealed() {
+            if seen.is_frozen() {
                 return Touch::Locked;
             }
             if seen.is_never() {
@@ -260,7 +260,7 @@ impl<K, V> Node<K, V> {
                 seen = self.load();
                 continue;
             }
-            if seen.is_sealed() {
+            if seen.is_frozen() {
                 // Even where the deadline will do: the node that replaces this one may have an earlier one,
                 // from a clock reading before ours.
                 return Touch::Locked;
@@ -281,10 +281,12 @@ impl<K, V> Node<K, V> {
 
     /// Under the lock: from here on no touch succeeds without the lock, so a clock reading that follows
     /// is not before that of any touch that did.
-    pub(crate) fn seal(&self) -> Seal {
+    pub(crate) fn freeze(&self) -> Frozen {
         // ORDERING: AcqRel; pairs with AcqRel in `Node::exchange`: a touch that succeeded read its clock
-        // before; one that fails from now on sees the seal.
-        Seal(Deadline::from_bits(self.deadline.fetch_or(Deadline::DEAD.sealed().to_bits(), Ordering::AcqRel)))
+        // before; one that fails from now on sees the freeze.
+        Frozen(Deadline::from_bits(
+            self.deadline.fetch_or(Deadline::DEAD.frozen().to_bits(), Ordering::AcqRel),
+        ))
     }
 
     /// Under the lock: the deadline as it is now, for `claim_seen`.
@@ -303,7 +305,7 @@ impl<K, V> Node<K, V> {
         self.deadline.fetch_or(0, Ordering::Relaxed);
     }
 
-    /// Under the lock: `seal` and `claim` in one step, where the entry was alive at `now`, its deadline is still what was seen, and the one that
+    /// Under the lock: `freeze` and `claim` in one step, where the entry was alive at `now`, its deadline is still what was seen, and the one that
     /// comes is no earlier. False if not: then nothing is done.
     ///
     /// `now` may be a reading from before the look, and a touch that succeeded may have gone by a later one: what it was promised is not
@@ -311,29 +313,29 @@ impl<K, V> Node<K, V> {
     #[inline]
     pub(crate) fn claim_seen(&self, Seen(seen): Seen, now: Tick, deadline: Tick) -> bool {
         let is_later = deadline >= seen.tick();
-        is_later && !seen.is_over(now) && self.exchange(seen, Deadline::at(deadline).sealed()).is_ok()
+        is_later && !seen.is_over(now) && self.exchange(seen, Deadline::at(deadline).frozen()).is_ok()
     }
 
-    /// Under the lock, after a seal: the entry lives until `deadline` at least, and stays sealed, because
+    /// Under the lock, after a freeze: the entry lives until `deadline` at least, and stays frozen, because
     /// a replacement is about to take over. False, and the entry is over, if its time had come by `now`
     /// or a reader saw it come since.
-    pub(crate) fn claim(&self, seal: &Seal, now: Tick, deadline: Tick) -> bool {
-        let Seal(before) = *seal;
+    pub(crate) fn claim(&self, frozen: &Frozen, now: Tick, deadline: Tick) -> bool {
+        let Frozen(before) = *frozen;
         if before.is_over(now) {
-            self.expire(before.sealed(), now);
+            self.expire(before.frozen(), now);
             return false;
         }
         let until = Deadline::at(deadline.max(before.tick()));
-        self.exchange(before.sealed(), until.sealed()).is_ok()
+        self.exchange(before.frozen(), until.frozen()).is_ok()
     }
 
-    /// Under the lock, after a seal: another deadline, shorter or longer; takes the seal off, unless only
-    /// the seal can tell the two apart. False as in `claim`.
-    pub(crate) fn reset(&self, seal: &Seal, now: Tick, deadline: Deadline) -> bool {
+    /// Under the lock, after a freeze: another deadline, shorter or longer; takes the freeze off, unless only
+    /// the freeze can tell the two apart. False as in `claim`.
+    pub(crate) fn reset(&self, frozen: &Frozen, now: Tick, deadline: Deadline) -> bool {
         // A touch that loaded the old deadline, and reckons with the old time to live, must not find its
-        // comparison true. Where the deadline is the same, the seal stays until it moves.
-        let looks_the_same = deadline == seal.0.unsealed() && !deadline.is_never();
-        self.conclude(seal, now, deadline, looks_the_same)
+        // comparison true. Where the deadline is the same, the freeze stays until it moves.
+        let looks_the_same = deadline == frozen.0.unfrozen() && !deadline.is_never();
+        self.conclude(frozen, now, deadline, looks_the_same)
     }
 
     /// Under the lock: the touch that could not be done without. `deadline_at` gives the deadline for a clock
@@ -343,23 +345,23 @@ impl<K, V> Node<K, V> {
         clock: &Timeline,
         deadline_at: impl FnOnce(Tick, Deadline) -> Deadline,
     ) -> bool {
-        let seal = self.seal();
+        let frozen = self.freeze();
         let now = clock.now();
-        let before = seal.0.unsealed();
+        let before = frozen.0.unfrozen();
         let later = deadline_at(now, before);
         debug_assert!(later.tick() >= before.tick(), "a touch does not shorten");
-        let stays = seal.0.is_sealed() && later == before;
-        self.conclude(&seal, now, later, stays)
+        let stays = frozen.0.is_frozen() && later == before;
+        self.conclude(&frozen, now, later, stays)
     }
 
-    fn conclude(&self, seal: &Seal, now: Tick, deadline: Deadline, stays: bool) -> bool {
-        let Seal(before) = *seal;
+    fn conclude(&self, frozen: &Frozen, now: Tick, deadline: Deadline, stays: bool) -> bool {
+        let Frozen(before) = *frozen;
         if before.is_over(now) {
-            self.expire(before.sealed(), now);
+            self.expire(before.frozen(), now);
             return false;
         }
-        let after = if stays { deadline.sealed() } else { deadline };
-        self.exchange(before.sealed(), after).is_ok()
+        let after = if stays { deadline.frozen() } else { deadline };
+        self.exchange(before.frozen(), after).is_ok()
     }
 
     /// Under the lock: ends the entry. Whether it was still alive at `now`, which the caller reads before.
@@ -393,9 +395,9 @@ impl<K, V> Node<K, V> {
         self.load().tick()
     }
 
-    /// Whether the deadline is this one, sealed or not.
+    /// Whether the deadline is this one, frozen or not.
     pub(crate) fn ends_at(&self, deadline: Deadline) -> bool {
-        self.load().unsealed() == deadline
+        self.load().unfrozen() == deadline
     }
 }
 

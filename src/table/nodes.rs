@@ -160,8 +160,8 @@ impl<K, V> Nodes<K, V> {
     }
 
     /// Whether `trim` would give much back.
-    pub(super) fn is_lean(&self) -> bool {
-        self.numbers.is_lean()
+    pub(super) fn is_sparse(&self) -> bool {
+        self.numbers.is_sparse()
     }
 
     /// Gives memory back, of so many numbers at a time, as far as they are vacant. False when there is no more to give.

@@ -2,14 +2,14 @@
 //!
 //! Everything that is unlinked while a thread is pinned waits for that thread, be it asleep in the middle of a read because the system
 //! runs others, or the holder of a guard. Nobody can tell the one from the other. So no writer waits *for* readers: each waits a
-//! *moment* now and then, which gives them the processor, and the more waits the more often. A moment ends early when something is ripe.
+//! *moment* now and then, which gives them the processor, and the more waits the more often. A moment ends early when something is reclaimable.
 //!
 //! What waits is counted in nodes, and by weight where entries have any. What the entries themselves took before does not count
 //! as more: where a shard has been emptied, its writers may fill it again.
 //!
 //! Knows neither nodes nor shards; [`Moment::wait`] is for outside every lock.
 
-use super::epoch::{self, Grace};
+use super::epoch::{self, GracePeriod};
 use crate::sync::{Alarm, Arc, nap, thread};
 use crate::time::{Span, Timeline};
 use std::time::Duration;
@@ -102,11 +102,11 @@ fn every(gauge: &mut Gauge, in_table: u64, batch: u64) -> Option<u64> {
 
 /// A writer is to wait a moment, unless this is over before.
 #[derive(Debug)]
-pub(crate) struct Moment(Option<Arc<Grace>>);
+pub(crate) struct Moment(Option<Arc<GracePeriod>>);
 
 impl Moment {
-    /// For the oldest that is not over; if all are, only to drop what is ripe.
-    pub(super) fn until(oldest: Option<&Arc<Grace>>) -> Self {
+    /// For the oldest that is not over; if all are, only to drop what is reclaimable.
+    pub(super) fn until(oldest: Option<&Arc<GracePeriod>>) -> Self {
         Self(oldest.map(Arc::clone))
     }
 
@@ -119,8 +119,8 @@ impl Moment {
             if oldest.is_over() {
                 return;
             }
-            if epoch::is_time_to_push(clock.now(), LOOK) {
-                epoch::push_on();
+            if epoch::is_time_to_advance(clock.now(), LOOK) {
+                epoch::advance_fully();
                 if oldest.is_over() {
                     return;
                 }

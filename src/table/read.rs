@@ -94,19 +94,19 @@ impl<K, V> Route<K, V> {
         self.homes.number(node)
     }
 
-    /// Has the bucket where a look-up begins brought near.
+    /// Has the bucket where a look-up begins prefetched.
     #[inline]
-    pub(crate) fn fetch_bucket(&self, hash: HashBits) {
-        self.root().fetch(self.root().start(hash.home()));
+    pub(crate) fn prefetch_bucket(&self, hash: HashBits) {
+        self.root().prefetch(self.root().start(hash.home()));
     }
 
-    /// Has the node brought near that a look-up looks at first.
+    /// Has the node prefetched that a look-up looks at first.
     #[inline]
-    pub(crate) fn fetch_first(&self, hash: HashBits, _pin: &Pin) {
+    pub(crate) fn prefetch_first(&self, hash: HashBits, _pin: &Pin) {
         // SAFETY: T1: we are pinned since before we loaded the array's address.
         let bucket = unsafe { self.root().first_of(hash.home()) };
         if let Some(named) = bucket.matches(hash.tag()).next().and_then(|slot| bucket.named(slot)) {
-            super::memory::fetch(self.homes.named(named));
+            super::memory::prefetch(self.homes.named(named));
         }
     }
 

@@ -1,8 +1,8 @@
 //! Reclamation: from unlinked to dropped.
 //!
 //! A node or array that has left the table may still be in the hands of readers. It is listed as
-//! *debris* by its shard; a *batch* of debris is *sealed*, which begins a grace; when that is over, the
-//! batch is *ripe*; the contents of a ripe batch are dropped one by one by the reaper or by a writer
+//! *garbage* by its shard; a *batch* of garbage is *sealed*, which begins a grace period; when that is over, the
+//! batch is *reclaimable*; the contents of a reclaimable batch are dropped one by one by the reaper or by a writer
 //! after it unlocked. Never by a reader, and no user code ever runs inside the epoch's machinery.
 //!
 //! A batch is full when there is much in it, by number, size or weight, or when it has been open for long: nobody knows what a value takes
@@ -10,7 +10,7 @@
 //! it all up, writers are told to wait a moment now and then (`pace.rs`).
 
 use super::array::Array;
-use super::epoch::{self, Grace};
+use super::epoch::{self, GracePeriod};
 use super::node::Node;
 use super::nodes::{Homes, Named};
 use super::pace::{Load, Moment, Pace};
@@ -24,29 +24,29 @@ use std::ptr::NonNull;
 
 /// A node of so many bytes, that has nothing elsewhere, is small.
 const SMALL: usize = 1024;
-/// Debris that makes a batch. Two under loom, so that small models get there.
+/// Garbage that makes a batch. Two under loom, so that small models get there.
 const BATCH: usize = if cfg!(tidewheel_loom) { 2 } else { 64 };
-/// So many bytes of nodes do, too; but never fewer than eight nodes, for a push takes time.
+/// So many bytes of nodes do, too; but never fewer than eight nodes, for an advance takes time.
 const BATCH_BYTES: usize = 256 * 1024;
 const BATCH_LEAST: usize = if cfg!(tidewheel_loom) { 2 } else { 8 };
-/// Ripe batches that a writer drops when it seals one: more than it makes, so that debris cannot pile up.
+/// Reclaimable batches that a writer drops when it seals one: more than it makes, so that garbage cannot pile up.
 pub(crate) const HELP: usize = 2;
-/// And when it was held back for what is ripe now.
+/// And when it was held back for what is reclaimable now.
 pub(crate) const CATCH_UP: usize = 8;
-/// For so long a batch stays open in any case, and so often one that was open for long is pushed, whosever it
-/// is: a push takes some four microseconds, and a moment of every thread that runs.
+/// For so long a batch stays open in any case, and so often one that was open for long is advanced, whosever it
+/// is: an advance takes some four microseconds, and a moment of every thread that runs.
 const LONG: Span = Span::from_nanos(200_000);
 /// And for so long besides for each value in it, at least and at most: to fill 200 or 400 KiB takes that.
 const EACH_LEAST: Span = Span::from_nanos(16_000);
 const EACH_MOST: Span = Span::from_nanos(32_000);
-/// Sealed batches that were found not to be ripe, after which a writer looks no further.
+/// Sealed batches that were found not to be reclaimable, after which a writer looks no further.
 const LOOKS: usize = 4;
-/// Sealed batches of which a push has ended none, for each that is sealed before the next push.
+/// Sealed batches of which an advance has ended none, for each that is sealed before the next advance.
 const IN_VAIN: usize = 8;
-/// Sealed batches from which on a writer looks whether some are ripe.
+/// Sealed batches from which on a writer looks whether some are reclaimable.
 const BACKLOG: usize = if cfg!(tidewheel_loom) { 1 } else { 4 };
 
-/// A node that is out of the table and not yet debris. Whoever holds it decides who is told; leaking it
+/// A node that is out of the table and not yet garbage. Whoever holds it decides who is told; leaking it
 /// leaks the node.
 #[must_use]
 pub(crate) struct Unlinked<K, V> {
@@ -68,7 +68,7 @@ impl<K, V> Unlinked<K, V> {
 
     /// The node's contents. They may be in the hands of readers at the same time.
     pub(crate) fn node(&self) -> &Node<K, V> {
-        // SAFETY: T4: a node is freed only after it was added to debris, which takes `self`.
+        // SAFETY: T4: a node is freed only after it was added to garbage, which takes `self`.
         let node = unsafe { self.node.as_ref() };
         node.canary.look();
         node
@@ -101,7 +101,7 @@ pub(super) unsafe fn drop_contents<K, V>(mut node: NonNull<Node<K, V>>) {
 }
 
 struct Batch {
-    grace: Arc<Grace>,
+    grace: Arc<GracePeriod>,
     nodes: Vec<Named>,
     weight: u64,
     arrays: Vec<Array>,
@@ -114,14 +114,14 @@ impl Batch {
 }
 
 /// What a shard has unlinked and not yet dropped.
-pub(super) struct Debris<K, V> {
+pub(super) struct Garbage<K, V> {
     open: Vec<Named>,
     open_weight: u64,
     /// From so much on, the open batch is full, however few are in it.
     batch_weight: u64,
     /// From when on the open batch is full, however little is in it; never, while it is empty.
     full_at: Tick,
-    /// The same for a batch that has just been opened. Never, if debris may wait as long as it likes.
+    /// The same for a batch that has just been opened. Never, if garbage may wait as long as it likes.
     next_full_at: Tick,
     /// And later by so much for each node.
     each: Span,
@@ -130,9 +130,9 @@ pub(super) struct Debris<K, V> {
     next_stop: usize,
     sealed: VecDeque<Batch>,
     pace: Pace,
-    /// So many more are sealed before one is pushed.
+    /// So many more are sealed before one is advanced.
     patience: usize,
-    /// How often it was looked whether a batch is ripe.
+    /// How often it was looked whether a batch is reclaimable.
     #[cfg(test)]
     looks: usize,
     /// An empty list with room, for the next batch.
@@ -140,8 +140,8 @@ pub(super) struct Debris<K, V> {
     of: PhantomData<(K, V)>,
 }
 
-impl<K, V> Debris<K, V> {
-    /// Whether nodes need nothing done to them: then their numbers are vacant as soon as they are ripe.
+impl<K, V> Garbage<K, V> {
+    /// Whether nodes need nothing done to them: then their numbers are vacant as soon as they are reclaimable.
     const PLAIN: bool = !std::mem::needs_drop::<K>() && !std::mem::needs_drop::<V>();
 
     /// Whether it matters how long it waits: what is in a node alone, and small, may.
@@ -287,12 +287,12 @@ impl<K, V> Debris<K, V> {
         (sealed, every.map(|_| Moment::until(self.sealed.get(oldest).map(|batch| &batch.grace))))
     }
 
-    /// Closes the open batch. The batch ripens after the result was started, outside the lock.
+    /// Closes the open batch. The batch becomes reclaimable after the result was started, outside the lock.
     pub(super) fn seal(&mut self) -> Option<Sealed> {
         if !self.has_open() {
             return None;
         }
-        let grace = Arc::new(Grace::begin());
+        let grace = Arc::new(GracePeriod::begin());
         let heavy = self.is_heavy();
         self.full_at = Tick::NEVER;
         let nodes = std::mem::replace(&mut self.open, std::mem::take(&mut self.spare));
@@ -305,19 +305,23 @@ impl<K, V> Debris<K, V> {
         // As many wait as that, and the first of them has not ripened yet: then none has.
         let backlog = self.sealed.len().checked_sub(BACKLOG);
         let is_due = backlog.is_some_and(|first| !self.sealed[first].grace.is_over());
-        let push = is_due && self.patience == 0;
-        // Somebody is pinned, the longer the more there is; and what a push costs, it costs all threads. So an eighth more may
+        let advance = is_due && self.patience == 0;
+        // Somebody is pinned, the longer the more there is; and what an advance costs, it costs all threads. So an eighth more may
         // come before the next. The reaper comes by anyway.
-        self.patience = if push { self.sealed.len() / IN_VAIN } else { self.patience.saturating_sub(1) };
-        Some(Sealed { grace, push: push || heavy, heavy, old_at: None })
+        self.patience = if advance { self.sealed.len() / IN_VAIN } else { self.patience.saturating_sub(1) };
+        Some(Sealed { grace, advance: advance || heavy, heavy, old_at: None })
     }
 
-    /// Takes out ripe batches: for a writer so many of the oldest, if they are no larger than what writers make;
+    /// Takes out reclaimable batches: for a writer so many of the oldest, if they are no larger than what writers make;
     /// for the reaper (`None`) all there are. Nodes that need nothing done to them are told to `vacate` at once.
     #[inline(never)]
-    pub(super) fn take_ripe(&mut self, most: Option<usize>, mut vacate: impl FnMut(Named)) -> Ripe<K, V> {
+    pub(super) fn take_reclaimable(
+        &mut self,
+        most: Option<usize>,
+        mut vacate: impl FnMut(Named),
+    ) -> Reclaimable<K, V> {
         let all = most.is_none();
-        let mut ripe = Ripe { batches: Vec::new(), arrays: Vec::new(), of: PhantomData };
+        let mut reclaimable = Reclaimable { batches: Vec::new(), arrays: Vec::new(), of: PhantomData };
         let (mut index, mut taken, mut green) = (0, 0, 0);
         while index < self.sealed.len() && most.is_none_or(|most| taken < most) && green < LOOKS {
             let batch = &self.sealed[index];
@@ -337,20 +341,20 @@ impl<K, V> Debris<K, V> {
             self.pace.taken(batch.load());
             let Batch { mut nodes, arrays, .. } = batch;
             taken += 1;
-            ripe.arrays.extend(arrays);
+            reclaimable.arrays.extend(arrays);
             if Self::PLAIN {
                 nodes.drain(..).for_each(&mut vacate);
                 if nodes.capacity() <= 2 * BATCH {
                     self.spare = nodes;
                 }
             } else if !nodes.is_empty() {
-                ripe.batches.push(nodes);
+                reclaimable.batches.push(nodes);
             }
         }
-        ripe
+        reclaimable
     }
 
-    /// Everything, ripe or not.
+    /// Everything, reclaimable or not.
     ///
     /// # Safety
     ///
@@ -358,14 +362,14 @@ impl<K, V> Debris<K, V> {
     pub(super) unsafe fn dispose_all(&mut self, homes: &Homes<K, V>) {
         let sealed = std::mem::take(&mut self.sealed);
         let open = Batch {
-            grace: Arc::new(Grace::begin()),
+            grace: Arc::new(GracePeriod::begin()),
             nodes: std::mem::take(&mut self.open),
             weight: 0,
             arrays: std::mem::take(&mut self.open_arrays),
         };
         for batch in sealed.into_iter().chain([open]) {
             for named in batch.nodes {
-                // SAFETY: T4, T9: debris has its nodes, by contract in nobody's hands.
+                // SAFETY: T4, T9: garbage has its nodes, by contract in nobody's hands.
                 unsafe { drop_contents(NonNull::new_unchecked(homes.named(named))) };
             }
             for array in batch.arrays {
@@ -376,13 +380,13 @@ impl<K, V> Debris<K, V> {
     }
 }
 
-/// A sealed batch whose grace has not been started yet.
+/// A sealed batch whose grace period has not been started yet.
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct Sealed {
-    grace: Arc<Grace>,
-    /// So much waits that it is time to look what is ripe.
-    push: bool,
+    grace: Arc<GracePeriod>,
+    /// So much waits that it is time to look what is reclaimable.
+    advance: bool,
     /// It was closed for its weight.
     heavy: bool,
     /// It was closed because it had been open for long, at this time.
@@ -390,30 +394,30 @@ pub(crate) struct Sealed {
 }
 
 impl Sealed {
-    /// Lets the batch ripen. Outside the lock: this may run other threads' closures (of this crate alone). Whether what is ripe should
-    /// be dropped at once, in all shards: what is in the batch is heavy, or was there for long, and is ripe now, unless somebody is pinned.
+    /// Lets the batch become reclaimable. Outside the lock: this may run other threads' closures (of this crate alone). Whether what is reclaimable should
+    /// be dropped at once, in all shards: what is in the batch is heavy, or was there for long, and is reclaimable now, unless somebody is pinned.
     pub(crate) fn start(self) -> bool {
         self.grace.start();
-        let is_pushed = self.old_at.is_some_and(|now| epoch::is_time_to_push(now, LONG));
-        if is_pushed {
-            epoch::push_on();
-        } else if self.push {
-            epoch::push();
+        let is_advanced = self.old_at.is_some_and(|now| epoch::is_time_to_advance(now, LONG));
+        if is_advanced {
+            epoch::advance_fully();
+        } else if self.advance {
+            epoch::advance();
         }
-        self.heavy || is_pushed
+        self.heavy || is_advanced
     }
 }
 
-/// Ripe batches, out of the lock.
+/// Reclaimable batches, out of the lock.
 #[must_use]
-pub(crate) struct Ripe<K, V> {
+pub(crate) struct Reclaimable<K, V> {
     batches: Vec<Vec<Named>>,
     arrays: Vec<Array>,
     of: PhantomData<(K, V)>,
 }
 
 // SAFETY: T2, T4. It owns what is in it.
-unsafe impl<K: Send + Sync, V: Send + Sync> Send for Ripe<K, V> {}
+unsafe impl<K: Send + Sync, V: Send + Sync> Send for Reclaimable<K, V> {}
 
 /// Nodes that were dropped, whose numbers are still taken.
 #[must_use]
@@ -425,7 +429,7 @@ impl Dropped {
     }
 }
 
-impl<K, V> Ripe<K, V> {
+impl<K, V> Reclaimable<K, V> {
     pub(crate) fn is_empty(&self) -> bool {
         self.batches.is_empty() && self.arrays.is_empty()
     }
@@ -433,7 +437,7 @@ impl<K, V> Ripe<K, V> {
     /// Drops what is in it. Runs destructors: never under a lock.
     pub(super) fn dispose(self, homes: &Homes<K, V>) -> Dropped {
         for array in self.arrays {
-            // SAFETY: T4: ripe, and taken out of the debris, so this happens once.
+            // SAFETY: T4: reclaimable, and taken out of the garbage, so this happens once.
             unsafe {
                 #[cfg(tidewheel_loom)]
                 array.spoil();
@@ -445,16 +449,16 @@ impl<K, V> Ripe<K, V> {
         let Some(mut nodes) = batches.next() else { return Dropped(Vec::new()) };
         nodes.extend(batches.flatten());
         for &named in &nodes {
-            // SAFETY: T4: ripe, and taken out of the debris, so this happens once. T9: debris has its nodes.
+            // SAFETY: T4: reclaimable, and taken out of the garbage, so this happens once. T9: garbage has its nodes.
             unsafe { drop_contents(NonNull::new_unchecked(homes.named(named))) };
         }
         Dropped(nodes)
     }
 }
 
-impl<K, V> fmt::Debug for Ripe<K, V> {
+impl<K, V> fmt::Debug for Reclaimable<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ripe").field("batches", &self.batches.len()).finish()
+        f.debug_struct("Reclaimable").field("batches", &self.batches.len()).finish()
     }
 }
 
@@ -465,29 +469,29 @@ mod tests {
     use crate::rows::RowId;
 
     /// However much waits already because somebody is pinned, one more batch takes as many steps as the first: so many looks, and
-    /// pushes ever more seldom. When nobody is, all of it goes.
+    /// advances ever more seldom. When nobody is, all of it goes.
     #[test]
     fn what_waits_under_a_guard_makes_no_seal_dearer() {
         const SEALS: usize = 10_000;
         let pin = Pin::new();
-        let mut debris = Debris::<u64, u64>::new();
-        let (mut pushes, mut vacated) = (0, 0);
+        let mut garbage = Garbage::<u64, u64>::new();
+        let (mut advances, mut vacated) = (0, 0);
         for _ in 0..SEALS {
-            debris.add(Unlinked { named: Named::of(RowId::FIRST), node: NonNull::dangling(), weight: 0 });
-            let sealed = debris.seal().expect("something is in it");
-            pushes += usize::from(sealed.push);
+            garbage.add(Unlinked { named: Named::of(RowId::FIRST), node: NonNull::dangling(), weight: 0 });
+            let sealed = garbage.seal().expect("something is in it");
+            advances += usize::from(sealed.advance);
             let _ = sealed.start();
-            assert!(debris.take_ripe(Some(HELP), |_| panic!("the guard protects it")).is_empty());
+            assert!(garbage.take_reclaimable(Some(HELP), |_| panic!("the guard protects it")).is_empty());
         }
-        assert!(debris.looks <= LOOKS * SEALS, "{} looks", debris.looks);
-        assert!(pushes <= SEALS / 50, "{pushes} pushes");
+        assert!(garbage.looks <= LOOKS * SEALS, "{} looks", garbage.looks);
+        assert!(advances <= SEALS / 50, "{advances} advances");
         drop(pin);
         // Other tests pin their threads, too, for a while.
         while vacated < SEALS {
-            epoch::push_on();
-            let _ = debris.take_ripe(None, |_| vacated += 1);
+            epoch::advance_fully();
+            let _ = garbage.take_reclaimable(None, |_| vacated += 1);
             std::thread::yield_now();
         }
-        assert!(!debris.has_sealed());
+        assert!(!garbage.has_sealed());
     }
 }

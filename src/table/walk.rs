@@ -5,31 +5,31 @@
 //! met is alive is the caller's question to its node. Between two calls a walk is a number, its [`Cursor`]; it
 //! holds no pin and remembers no array, so buckets may move as often as they like.
 //!
-//! # Turns
+//! # Positions
 //!
-//! An entry's *turn* is its home, whose highest bits choose the bucket. So
-//! the entries whose home is one bucket are a *stretch* of turns, in an array of any size, and in an array
+//! An entry's *position* is its home, whose highest bits choose the bucket. So
+//! the entries whose home is one bucket are a *stretch* of positions, in an array of any size, and in an array
 //! twice as large the same stretch is two buckets, which follow each other:
 //!
 //! ```text
-//! turns        0 ............................................ 2^32
+//! positions        0 ............................................ 2^32
 //! 2 buckets    |          0            |          1            |
 //! 4 buckets    |    0      |    1      |    2      |    3      |
 //! 8 buckets    |  0  |  1  |  2  |  3  |  4  |  5  |  6  |  7  |
 //! ```
 //!
-//! A walk goes by turns: it looks at a stretch, then at the one that follows, and how long a stretch is may be
+//! A walk goes by positions: it looks at a stretch, then at the one that follows, and how long a stretch is may be
 //! decided anew each time. (The idea is that of the cursor of `SCAN` in Redis, by Pieter Noordhuis; there the lowest bits choose, so
-//! that turns are homes with their bits in reverse order, and a table has no overflow and does not move under the eyes of the one who looks.)
+//! that positions are homes with their bits in reverse order, and a table has no overflow and does not move under the eyes of the one who looks.)
 //!
 //! # Why an entry that stays is met exactly once
 //!
 //! "Stays": is in the table from before the first call until after the last, replaced as often as you like.
 //!
-//! - **W1 Turns stay.** A turn comes from the key's hash alone. Neither a replacement nor a move changes it.
-//! - **W2 Stretches are adjacent.** A stretch begins at the cursor, and ends where the turns of the bucket end that
+//! - **W1 Positions stay.** A position comes from the key's hash alone. Neither a replacement nor a move changes it.
+//! - **W2 Stretches are adjacent.** A stretch begins at the cursor, and ends where the positions of the bucket end that
 //!   it begins in, in the array that was the root when it was looked at. Then the cursor is moved there. So each
-//!   turn is in one stretch, and whatever is met while a stretch is looked at and has another turn is passed over: by
+//!   position is in one stretch, and whatever is met while a stretch is looked at and has another position is passed over: by
 //!   W1, no entry is met in two stretches.
 //! - **W3 At least once.** An entry of the stretch is, at each moment, in a bucket on the way from its home in one
 //!   array, under a tag that stays until that bucket has moved; the way to it leads through buckets that count
@@ -46,8 +46,8 @@
 //!
 //! An entry that is removed and inserted again may be met in both slots, or in none.
 //!
-//! A writer's walk goes by the same turns, for the same reason: nothing that is done to an entry between two calls moves it
-//! from the turns that are still to come to those that have passed. While it looks, nothing moves; so an entry is in one slot, on the way from its home in one
+//! A writer's walk goes by the same positions, for the same reason: nothing that is done to an entry between two calls moves it
+//! from the positions that are still to come to those that have passed. While it looks, nothing moves; so an entry is in one slot, on the way from its home in one
 //! of the two arrays that there may be.
 
 use super::array::Array;
@@ -57,14 +57,14 @@ use super::{Node, Table, Writing, memory};
 use crate::hash::HashBits;
 use crate::rows::RowId;
 
-/// Buckets that one call looks at. The nodes of the next call are fetched meanwhile, and the buckets of the one after.
+/// Buckets that one call looks at. The nodes of the next call are prefetched meanwhile, and the buckets of the one after.
 const HANDFUL: usize = if cfg!(tidewheel_loom) { 1 } else { 4 };
 
-/// How far a walk has come: to the first turn that it has not looked at.
+/// How far a walk has come: to the first position that it has not looked at.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Cursor(u64);
 
-/// One more than the last turn.
+/// One more than the last position.
 const END: u64 = 1 << 32;
 
 impl Cursor {
@@ -75,7 +75,7 @@ impl Cursor {
     }
 }
 
-/// Turns, from one on and up to another. Cut, they are all of one home in the array that they were cut for.
+/// Positions, from one on and up to another. Cut, they are all of one home in the array that they were cut for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Stretch {
     from: u64,
@@ -83,7 +83,7 @@ pub(crate) struct Stretch {
 }
 
 impl Stretch {
-    /// From a turn to the end of its home in an array of 2^`log2` buckets.
+    /// From a position to the end of its home in an array of 2^`log2` buckets.
     fn cut(from: u64, log2: u32) -> Self {
         let length = 32 - log2;
         Self { from, to: ((from >> length) + 1) << length }
@@ -132,24 +132,24 @@ impl<K, V, L> Table<K, V, L> {
         let next = |from: u64| Stretch::cut_all(from, END, root.log2()).take(HANDFUL);
         let behind = |from: u64| next(from).last().map_or(END, |stretch| stretch.to);
         let end = behind(cursor.0);
-        // The buckets of the call after the next, whose numbers the next one goes by to fetch nodes.
-        next(behind(end)).for_each(|stretch| root.fetch(root.start(stretch.home())));
-        next(end).for_each(|stretch| self.fetch_nodes(root, stretch));
+        // The buckets of the call after the next, whose numbers the next one goes by to prefetch nodes.
+        next(behind(end)).for_each(|stretch| root.prefetch(root.start(stretch.home())));
+        next(end).for_each(|stretch| self.prefetch_nodes(root, stretch));
         for stretch in next(cursor.0) {
             self.walk_stretch(root, stretch, hash_of, met);
         }
         *cursor = Cursor(end);
     }
 
-    /// Has the nodes of a bucket brought near: they are far from each other, and so are fetched at once.
-    fn fetch_nodes(&self, array: Array, stretch: Stretch) {
+    /// Has the nodes of a bucket prefetched: they are far from each other, and so are prefetched at once.
+    fn prefetch_nodes(&self, array: Array, stretch: Stretch) {
         if cfg!(tidewheel_loom) {
             return;
         }
         // SAFETY: T1: the caller is pinned since before it loaded the array's address.
         let bucket = unsafe { array.first_of(stretch.home()) };
         for named in bucket.tagged().filter_map(|slot| bucket.named(slot)) {
-            memory::fetch(self.route.at.homes.named(named));
+            memory::prefetch(self.route.at.homes.named(named));
         }
     }
 
@@ -210,7 +210,7 @@ impl<K, V, L> Table<K, V, L> {
 }
 
 impl<K, V, L> Writing<'_, '_, K, V, L> {
-    /// Meets the rows of the entries of the next few buckets, and moves the cursor on. Returns the turns that it passed:
+    /// Meets the rows of the entries of the next few buckets, and moves the cursor on. Returns the positions that it passed:
     /// whatever is in the table and has one of them, was met.
     pub(crate) fn walk(&self, cursor: &mut Cursor, met: &mut Vec<RowId>) -> Stretch {
         // Cut for the larger array, so that it is not many buckets of that.
@@ -220,11 +220,11 @@ impl<K, V, L> Writing<'_, '_, K, V, L> {
         let end = next(from).last().filter(|_| self.len() != 0).map_or(END, |last| last.to);
         cursor.0 = end;
         if self.len() != 0 {
-            next(end).for_each(|stretch| self.fetch(stretch.home()));
+            next(end).for_each(|stretch| self.prefetch(stretch.home()));
             let homes = || next(from).flat_map(|home| self.arrays().map(move |array| (array, home)));
             for (array, home) in homes() {
                 let bucket = array.own(array.start(home.home()));
-                bucket.occupied().for_each(|(slot, _)| self.fetch_node(bucket.own_named(slot)));
+                bucket.occupied().for_each(|(slot, _)| self.prefetch_node(bucket.own_named(slot)));
             }
             homes().for_each(|(array, home)| self.meet_all(array, home, met));
         }
@@ -265,7 +265,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Whatever the size of the table at each step, each home has its turn in one stretch, and that is cut for
+        /// Whatever the size of the table at each step, each home has its position in one stretch, and that is cut for
         /// the bucket where the home is.
         #[test]
         fn each_home_is_in_one_stretch(homes in proptest::collection::vec(any::<u32>(), 1..20),
@@ -276,8 +276,8 @@ mod tests {
                 let log2 = sizes.next().unwrap();
                 let stretch = Stretch::cut(cursor.0, log2);
                 for (&home, seen) in homes.iter().zip(&mut seen) {
-                    let turn = u64::from(home);
-                    if stretch.from <= turn && turn < stretch.to {
+                    let position = u64::from(home);
+                    if stretch.from <= position && position < stretch.to {
                         *seen += 1;
                         let bucket = |home| u64::from(home) >> (32 - log2);
                         prop_assert_eq!(bucket(home), bucket(stretch.home()));
@@ -288,7 +288,7 @@ mod tests {
             prop_assert!(seen.iter().all(|&seen| seen == 1), "{:?}", seen);
         }
 
-        /// A stretch that is cut for a larger array is the same turns; for a smaller one it stays whole.
+        /// A stretch that is cut for a larger array is the same positions; for a smaller one it stays whole.
         #[test]
         fn parts_are_the_whole(from in 0..END, small in 0u32..12, large in 0u32..12) {
             let whole = Stretch::cut(from, small);

@@ -10,7 +10,7 @@ use super::moves::log2_for;
 use super::node::{Filed, Node};
 use super::nodes::{Homes, Named, Nodes};
 use super::pace::{Load, Moment};
-use super::reclaim::{Debris, Dropped, Ripe, Sealed, Unlinked, drop_contents};
+use super::reclaim::{Dropped, Garbage, Reclaimable, Sealed, Unlinked, drop_contents};
 use super::route::At;
 use crate::hash::{HashBits, tag_of};
 use crate::rows::RowId;
@@ -36,7 +36,7 @@ pub(super) struct Writer<K, V> {
     pub(super) least: u32,
     pub(super) len: usize,
     pub(super) nodes: Nodes<K, V>,
-    pub(super) debris: Debris<K, V>,
+    pub(super) garbage: Garbage<K, V>,
 }
 
 // SAFETY: T2, T6. The addresses in it are followed only under the lock that guards it.
@@ -184,7 +184,7 @@ impl<K, V> Writer<K, V> {
             least,
             len: 0,
             nodes: Nodes::new(),
-            debris: Debris::new(),
+            garbage: Garbage::new(),
         }
     }
 
@@ -220,7 +220,7 @@ impl<K, V> Writer<K, V> {
     /// T4: no reader of this table is left, nor will there be one; called once.
     pub(super) unsafe fn dispose_all(&mut self, homes: &Homes<K, V>) {
         // SAFETY: T4, by contract.
-        unsafe { self.debris.dispose_all(homes) };
+        unsafe { self.garbage.dispose_all(homes) };
         for array in std::iter::once(self.current).chain(self.next) {
             for index in 0..array.buckets() {
                 let bucket = array.own(index);
@@ -306,40 +306,40 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         std::iter::once(self.writer.current).chain(self.writer.next)
     }
 
-    /// Has the bucket where an entry of this home begins its way brought near, for whoever comes for it soon.
+    /// Has the bucket where an entry of this home begins its way prefetched, for whoever comes for it soon.
     #[inline]
-    pub(crate) fn fetch(&self, home: u32) {
+    pub(crate) fn prefetch(&self, home: u32) {
         for array in self.arrays() {
-            array.fetch(array.start(home));
+            array.prefetch(array.start(home));
         }
     }
 
     /// As `fetch`, in the array where nearly all of them are.
     #[inline]
-    pub(crate) fn fetch_bucket(&self, home: u32) {
-        self.writer.current.fetch(self.writer.current.start(home));
+    pub(crate) fn prefetch_bucket(&self, home: u32) {
+        self.writer.current.prefetch(self.writer.current.start(home));
     }
 
-    /// Has a node brought near: a hint.
+    /// Has a node prefetched: a hint.
     #[inline]
-    pub(super) fn fetch_node(&self, named: Named) {
-        super::memory::fetch(self.route.homes.named(named));
+    pub(super) fn prefetch_node(&self, named: Named) {
+        super::memory::prefetch(self.route.homes.named(named));
     }
 
-    /// Has the node of an entry of this home brought near, whose bucket is: most likely the one that is meant.
+    /// Has the node of an entry of this home prefetched, whose bucket is: most likely the one that is meant.
     #[inline]
-    pub(crate) fn fetch_node_at(&self, home: u32) {
+    pub(crate) fn prefetch_node_at(&self, home: u32) {
         let bucket = self.writer.current.own_first(home);
         if let Some(slot) = bucket.own_matches(tag_of(home)).next() {
-            self.fetch_node(bucket.own_named(slot));
+            self.prefetch_node(bucket.own_named(slot));
         }
     }
 
-    /// Has the place of the next node brought near.
+    /// Has the place of the next node prefetched.
     #[inline]
-    pub(crate) fn fetch_new_node(&self) {
+    pub(crate) fn prefetch_new_node(&self) {
         if let Some(named) = self.writer.nodes.next() {
-            self.fetch_node(named);
+            self.prefetch_node(named);
         }
     }
 
@@ -421,7 +421,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     /// lock).
     pub(crate) fn insert(&mut self, hash: HashBits, new: NewNode, entry: &mut Option<(K, V)>) {
         let NewNode { named, row, deadline, hits } = new;
-        self.make_room();
+        self.grow_if_full();
         let home = hash.home();
         // Readers of this key begin at its home: the mark must be on their way before the key is.
         let at = self.writer.current.start(home);
@@ -466,62 +466,62 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.writer.array(place.in_next()).own(place.bucket()).lower_hits(place.slot(), by)
     }
 
-    /// From which weight on a batch of debris is full, however few nodes are in it.
+    /// From which weight on a batch of garbage is full, however few nodes are in it.
     pub(crate) fn set_batch_weight(&mut self, weight: u64) {
-        self.writer.debris.set_batch_weight(weight);
+        self.writer.garbage.set_batch_weight(weight);
     }
 
-    /// Has debris wait for a moment at most, while others write.
+    /// Has garbage wait for a moment at most, while others write.
     pub(crate) fn be_prompt(&mut self, shards: usize) {
-        self.writer.debris.be_prompt(shards);
+        self.writer.garbage.be_prompt(shards);
     }
 
-    /// How many nodes are debris.
-    pub(crate) fn debris(&self) -> usize {
-        self.writer.debris.len()
+    /// How many nodes are garbage.
+    pub(crate) fn garbage(&self) -> usize {
+        self.writer.garbage.len()
     }
 
-    /// Lists an unlinked node as debris.
+    /// Lists an unlinked node as garbage.
     pub(crate) fn retire(&mut self, node: Unlinked<K, V>) {
-        self.writer.debris.add(node);
+        self.writer.garbage.add(node);
     }
 
-    /// Whether something waits to be sealed, to ripen or to be dropped.
-    pub(crate) fn has_debris(&self) -> bool {
-        self.writer.debris.has_open() || self.writer.debris.has_sealed()
+    /// Whether something waits to be sealed, to become reclaimable or to be dropped.
+    pub(crate) fn has_garbage(&self) -> bool {
+        self.writer.garbage.has_open() || self.writer.garbage.has_sealed()
     }
 
-    /// Whether a writer has to do something about debris: there is a batch of it, or so much that writers wait.
+    /// Whether a writer has to do something about garbage: there is a batch of it, or so much that writers wait.
     #[inline]
     pub(crate) fn is_at_stop(&self, now: Tick) -> bool {
-        self.writer.debris.is_at_stop(now)
+        self.writer.garbage.is_at_stop(now)
     }
 
-    pub(crate) fn has_sealed_debris(&self) -> bool {
-        self.writer.debris.has_sealed()
+    pub(crate) fn has_sealed_garbage(&self) -> bool {
+        self.writer.garbage.has_sealed()
     }
 
     /// Seals the open batch if it is full.
     pub(crate) fn seal_full(&mut self, now: Tick) -> Option<Sealed> {
-        self.writer.debris.seal_full(now)
+        self.writer.garbage.seal_full(now)
     }
 
-    /// What a writer has to do about debris, where the entries weigh so much: seals the open batch if it is full, and perhaps has him wait.
+    /// What a writer has to do about garbage, where the entries weigh so much: seals the open batch if it is full, and perhaps has him wait.
     pub(crate) fn stop(&mut self, now: Tick, weight: u64) -> (Option<Sealed>, Option<Moment>) {
         let entries = Load { nodes: self.writer.len as u64, weight };
-        self.writer.debris.stop(now, entries)
+        self.writer.garbage.stop(now, entries)
     }
 
     /// Seals the open batch in any case.
     pub(crate) fn seal(&mut self) -> Option<Sealed> {
-        self.writer.debris.seal()
+        self.writer.garbage.seal()
     }
 
-    /// Takes ripe debris off the list: all of it, or so many of the oldest batches. Nodes that need no destructor are not in it: their
+    /// Takes reclaimable garbage off the list: all of it, or so many of the oldest batches. Nodes that need no destructor are not in it: their
     /// numbers are vacant.
-    pub(crate) fn take_ripe(&mut self, most: Option<usize>) -> Ripe<K, V> {
-        let Writer { debris, nodes, .. } = &mut *self.writer;
-        debris.take_ripe(most, |named| nodes.vacate(named))
+    pub(crate) fn take_reclaimable(&mut self, most: Option<usize>) -> Reclaimable<K, V> {
+        let Writer { garbage, nodes, .. } = &mut *self.writer;
+        garbage.take_reclaimable(most, |named| nodes.vacate(named))
     }
 
     /// These nodes were dropped: their numbers are vacant.
@@ -530,8 +530,8 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     }
 
     /// Whether `trim` would give much back.
-    pub(crate) fn has_lean_nodes(&self) -> bool {
-        self.writer.nodes.is_lean()
+    pub(crate) fn has_sparse_nodes(&self) -> bool {
+        self.writer.nodes.is_sparse()
     }
 
     /// Gives back the memory of nodes that are gone, of so many numbers at a time. False when there is no more to give.

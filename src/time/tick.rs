@@ -129,14 +129,14 @@ impl Birth {
 
 /// The word in a node that decides whether its entry is visible.
 ///
-/// Either a tick, or `NEVER`, or `DEAD`, and two flags, which the comparison with the clock ignores. `SEALED` tells those who
+/// Either a tick, or `NEVER`, or `DEAD`, and two flags, which the comparison with the clock ignores. `FROZEN` tells those who
 /// would move the deadline without the shard's lock to take the lock instead. `FIXED` stands in caches with a time to
 /// idle: something else than idleness ends the entry at this tick, so that a read need not try to move it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Deadline(u64);
 
 impl Deadline {
-    const SEALED: u64 = 1 << 63;
+    const FROZEN: u64 = 1 << 63;
     const FIXED: u64 = 1 << 62;
     /// What is left without the flags. The same number as `NEVER`, so that a read loads one constant for both.
     const TICK: u64 = Tick::NEVER.0;
@@ -175,8 +175,8 @@ impl Deadline {
         self.0 & Self::TICK == Self::NEVER.0
     }
 
-    pub(crate) const fn is_sealed(self) -> bool {
-        self.0 & Self::SEALED != 0
+    pub(crate) const fn is_frozen(self) -> bool {
+        self.0 & Self::FROZEN != 0
     }
 
     /// Whether no read may move it, in a cache with a time to idle.
@@ -184,12 +184,12 @@ impl Deadline {
         self.0 & Self::FIXED != 0
     }
 
-    pub(crate) const fn sealed(self) -> Self {
-        Self(self.0 | Self::SEALED)
+    pub(crate) const fn frozen(self) -> Self {
+        Self(self.0 | Self::FROZEN)
     }
 
-    pub(crate) const fn unsealed(self) -> Self {
-        Self(self.0 & !Self::SEALED)
+    pub(crate) const fn unfrozen(self) -> Self {
+        Self(self.0 & !Self::FROZEN)
     }
 
     /// The tick from which the entry is invisible, whatever the flags: `NEVER` for never, 0 for `DEAD`.
@@ -211,10 +211,10 @@ mod tests {
     fn what_no_read_may_move_ends_on_the_same_nanosecond() {
         for tick in [Tick::from_nanos(6), Tick::from_nanos(7), Tick::NEVER] {
             let (fixed, free) = (Deadline::fixed_at(tick), Deadline::at(tick));
-            assert!(fixed.is_fixed() && fixed.sealed().is_fixed());
-            assert!(!free.is_fixed() && !free.sealed().is_fixed());
-            assert_eq!((fixed.tick(), fixed.sealed().tick()), (tick, tick));
-            assert_eq!(fixed.sealed().unsealed(), fixed);
+            assert!(fixed.is_fixed() && fixed.frozen().is_fixed());
+            assert!(!free.is_fixed() && !free.frozen().is_fixed());
+            assert_eq!((fixed.tick(), fixed.frozen().tick()), (tick, tick));
+            assert_eq!(fixed.frozen().unfrozen(), fixed);
             assert!(!fixed.is_dead() && fixed.is_never() == (tick == Tick::NEVER));
             assert!(fixed.is_over(tick) && free.is_over(tick));
         }
@@ -240,10 +240,10 @@ mod tests {
         let at = Deadline::at(Tick::from_nanos(100));
         assert!(!at.is_over(Tick::from_nanos(99)));
         assert!(at.is_over(Tick::from_nanos(100)));
-        assert!(!at.sealed().is_over(Tick::from_nanos(99)));
-        assert!(at.sealed().is_over(Tick::from_nanos(100)));
-        assert_eq!(at.sealed().tick(), at.tick());
-        assert!(Deadline::NEVER.is_never() && Deadline::NEVER.sealed().is_never());
+        assert!(!at.frozen().is_over(Tick::from_nanos(99)));
+        assert!(at.frozen().is_over(Tick::from_nanos(100)));
+        assert_eq!(at.frozen().tick(), at.tick());
+        assert!(Deadline::NEVER.is_never() && Deadline::NEVER.frozen().is_never());
         assert!(Deadline::DEAD.is_over(Tick::from_nanos(1)));
         assert!(!Deadline::NEVER.is_over(Tick::from_nanos(u64::MAX >> 3)));
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// The loaders of a key that run, and what may overtake them.
+/// The loaders of a key that run, and what may invalidate them.
 #[derive(Debug, Default)]
 pub(crate) struct Alone {
     /// Those that run, each with what `ask` answered when it was asked for.
@@ -19,7 +19,7 @@ impl Alone {
         self.ended.load(Ordering::SeqCst)
     }
 
-    /// A loader begins. Each that runs must have been overtaken since its call began.
+    /// A loader begins. Each that runs must have been invalidated since its call began.
     pub(crate) fn enter(&self, asked: u64) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = self.begun.load(Ordering::SeqCst);
@@ -28,7 +28,7 @@ impl Alone {
     }
 
     /// As `enter`, for a loader on a thread of the system's, which may be stopped when it has the turn and has not begun to load: if
-    /// its key is written there, it loads beside whoever asks after that. So it may be either of the two that was overtaken.
+    /// its key is written there, it loads beside whoever asks after that. So it may be either of the two that was invalidated.
     #[allow(dead_code, reason = "not every user has threads of the system's")]
     pub(crate) fn enter_late(&self, asked: u64) {
         if asked < self.begun.load(Ordering::SeqCst) {
@@ -45,7 +45,7 @@ impl Alone {
     }
 
     /// Runs a write or a removal of the key.
-    pub(crate) fn overtake<R>(&self, write: impl FnOnce() -> R) -> R {
+    pub(crate) fn invalidate<R>(&self, write: impl FnOnce() -> R) -> R {
         self.begin();
         let result = write();
         self.end();

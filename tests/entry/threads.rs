@@ -189,7 +189,7 @@ fn closures_of_one_key_run_one_at_a_time_and_those_of_others_beside() {
                                 .and_compute_with(|_| [Op::Nop, Op::Remove][alone(0) as usize].clone()),
                         ),
                         2 => drop(cache.entry(1).and_try_compute_with(|_| Err::<Op<u64>, _>(alone(1)))),
-                        // What loads may run beside them, once it was overtaken.
+                        // What loads may run beside them, once it was invalidated.
                         3 => drop(cache.entry(1).or_insert_with_if(|| 1, |_| true)),
                         _ => {
                             cache.invalidate(&1);

@@ -367,15 +367,15 @@ impl Play {
             17 => {
                 self.written[key as usize] = self.stage.next();
                 let insert = || self.cache.insert(key, self.written[key as usize]);
-                self.stage.loaders[key as usize].overtake(insert);
+                self.stage.loaders[key as usize].invalidate(insert);
             }
             18 => {
                 self.written[key as usize] = self.stage.next();
-                self.stage.loaders[key as usize].overtake(|| self.cache.remove(&key));
+                self.stage.loaders[key as usize].invalidate(|| self.cache.remove(&key));
             }
             19 => {
                 self.written = [self.stage.next(); KEYS as usize];
-                self.stage.loaders.iter().for_each(|key| key.overtake(|| {}));
+                self.stage.loaders.iter().for_each(|key| key.invalidate(|| {}));
                 self.cache.invalidate_all();
             }
             _ => {
@@ -478,12 +478,12 @@ fn tasks_that_are_aborted_on_other_threads_leave_nothing_behind() {
                 }
                 if dice.below(2) == 0 {
                     // Its turn is passed on before its locals are dropped, on purpose: they may be there beside the next one.
-                    stage.loaders[key as usize].overtake(|| task.abort());
+                    stage.loaders[key as usize].invalidate(|| task.abort());
                 }
                 let ended = task.await;
                 assert!(ended.is_ok() || ended.is_err_and(|error| error.is_cancelled()));
                 if dice.below(3) == 0 {
-                    stage.loaders[key as usize].overtake(|| cache.invalidate(&key));
+                    stage.loaders[key as usize].invalidate(|| cache.invalidate(&key));
                 }
             }
         })
@@ -501,7 +501,7 @@ fn tasks_that_are_aborted_on_other_threads_leave_nothing_behind() {
                         thread::yield_now();
                         stage.next()
                     });
-                    stage.loaders[key as usize].overtake(|| cache.remove(&key));
+                    stage.loaders[key as usize].invalidate(|| cache.remove(&key));
                 }
             });
         }

@@ -301,7 +301,7 @@ fn a_refresh_fails_and_its_error_asks_for_the_key() {
     world.has_answered();
 }
 
-/// What a computation would have stored is overtaken, and its clone panics when it goes.
+/// What a computation would have stored is invalidated, and its clone panics when it goes.
 #[test]
 fn what_was_computed_in_vain_asks_for_the_key() {
     let _watchdog = Watchdog::over("a destructor that asks", 20);
@@ -399,12 +399,12 @@ fn a_key_that_is_not_stored_panics_for_nobody() {
         let key = || Bomb(1, Some(armed.clone()));
         assert_eq!(cache.optionally_get_with(key(), || None), None);
         assert_eq!(*cache.try_get_with(key(), || Err::<u32, _>("no")).unwrap_err(), "no");
-        let overtaken = cache.get_with(key(), || {
+        let invalidated = cache.get_with(key(), || {
             cache.insert(Bomb(1, None), 5);
             cache.invalidate(&Bomb(1, None));
             7
         });
-        assert_eq!((overtaken, cache.entry_count()), (7, 0));
+        assert_eq!((invalidated, cache.entry_count()), (7, 0));
         cache.validate();
     }
 }

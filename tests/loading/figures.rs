@@ -29,19 +29,19 @@ struct Ends {
     failure: u64,
     panic: u64,
     cancelled: u64,
-    overtaken: u64,
+    invalidated: u64,
     joined: u64,
 }
 
 const NONE: Ends =
-    Ends { success: 0, absent: 0, failure: 0, panic: 0, cancelled: 0, overtaken: 0, joined: 0 };
+    Ends { success: 0, absent: 0, failure: 0, panic: 0, cancelled: 0, invalidated: 0, joined: 0 };
 
 /// The counts; and that each load has a time.
 fn ends(cache: &Numbers) -> Ends {
-    let Loads { success, absent, failure, panic, cancelled, overtaken, joined, times, .. } =
+    let Loads { success, absent, failure, panic, cancelled, invalidated, joined, times, .. } =
         cache.stats().loads;
     assert_eq!(times.count(), cache.stats().loads.count(), "each load has one time");
-    Ends { success, absent, failure, panic, cancelled, overtaken, joined }
+    Ends { success, absent, failure, panic, cancelled, invalidated, joined }
 }
 
 fn panics<R>(call: impl FnOnce() -> R) {
@@ -144,7 +144,7 @@ fn each_form_that_is_overtaken_is_told_so_once() {
             cache.insert(1, 5);
             7
         });
-        assert_eq!(ends(&cache), Ends { overtaken: 1, ..NONE }, "{name}");
+        assert_eq!(ends(&cache), Ends { invalidated: 1, ..NONE }, "{name}");
         assert_eq!(cache.get(&1), Some(5), "{name}");
     }
 }
@@ -391,7 +391,7 @@ fn loading_anew_is_loading() {
     assert_eq!(cache.get_with_detached(1, LONG, || 4, inline), Ok(9));
     assert_eq!(
         ends(&cache),
-        Ends { success: 3, failure: 1, absent: 1, panic: 1, cancelled: 1, overtaken: 1, joined: 0 }
+        Ends { success: 3, failure: 1, absent: 1, panic: 1, cancelled: 1, invalidated: 1, joined: 0 }
     );
     assert_eq!((cache.stats().refreshes, cache.stats().refresh_failures), (4, 2));
 }
@@ -500,7 +500,7 @@ fn under_threads_each_load_is_counted_once() {
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     assert_eq!(cache.stats().loads.count(), read(all));
     assert_eq!([ended.absent, ended.failure, ended.panic], [read(absent), read(failure), read(panic)]);
-    assert_eq!(ended.success + ended.overtaken, read(success));
+    assert_eq!(ended.success + ended.invalidated, read(success));
     // One that was told the turn when it was about to be dropped has begun nothing.
     assert_eq!(ended.cancelled, read(cancelled));
     assert!(read(cancelled) > 0 && read(panic) > 0, "{ended:?}");

@@ -13,7 +13,7 @@
 //! | `lasting.rs` | loaders that say how long their value lives |
 //! | `looks.rs` | what a call that waited finds in its turn |
 //! | `many.rs` | many keys at once |
-//! | `overtaken.rs` | loaders that hang, and keys that are removed while they are loaded |
+//! | `invalidated.rs` | loaders that hang, and keys that are removed while they are loaded |
 //! | `panics.rs` | keys, values and clones that panic while a load is told |
 //! | `trouble.rs` | user code that panics or calls back, wherever it is run |
 
@@ -36,12 +36,12 @@ mod figures;
 #[cfg(feature = "async")]
 mod futures;
 #[cfg(feature = "async")]
+mod invalidated;
+#[cfg(feature = "async")]
 mod lasting;
 #[cfg(feature = "async")]
 mod looks;
 mod many;
-#[cfg(feature = "async")]
-mod overtaken;
 mod panics;
 mod threads;
 #[cfg(feature = "async")]

@@ -250,7 +250,7 @@ impl Hash for Alike {
     }
 }
 
-/// A write overtakes the flights of all keys with its key's hash, whichever began first: it cannot tell, without asking
+/// A write invalidates the flights of all keys with its key's hash, whichever began first: it cannot tell, without asking
 /// the user, which of them is its own.
 #[test]
 fn of_two_loads_whose_keys_have_the_same_hash_each_is_overtaken() {

@@ -314,13 +314,13 @@ pub(crate) const PLACES: &[Place] = &[
     plain("a key's destructor, of a load that fails", Code::KeyDrop, |w| {
         done(w.cache.try_get_with(key(1), || Err(())));
     }),
-    plain("a key's destructor, of a load that is overtaken", Code::KeyDrop, |w| {
+    plain("a key's destructor, of a load that is invalidated", Code::KeyDrop, |w| {
         done(w.cache.get_with(key(1), || {
             w.cache.invalidate(&Id(1));
             value(1)
         }));
     }),
-    plain("a value's destructor, of a load that is overtaken", Code::ValueDrop, |w| {
+    plain("a value's destructor, of a load that is invalidated", Code::ValueDrop, |w| {
         std::mem::forget(w.cache.get_with(key(1), || {
             w.cache.invalidate(&Id(1));
             value(1)
@@ -410,7 +410,7 @@ fn write_a_lot(w: &World) {
     }
 }
 
-/// Loads of key 1 that find an expired entry: that is all there is of debris, so a batch is full just when a load has
+/// Loads of key 1 that find an expired entry: that is all there is of garbage, so a batch is full just when a load has
 /// taken out what it is about to load anew.
 fn load_what_has_expired(w: &World) {
     for _ in 0..2_000 {

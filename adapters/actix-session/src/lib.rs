@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 
-mod seats;
+mod permits;
 mod store;
 
 pub use store::{TidewheelStore, TidewheelStoreBuilder};

@@ -3,7 +3,7 @@
 //! Each call is one call on a cache under ids of 128 random bits, so that what the cache does in one step is one step here. It never
 //! knows cookies or requests.
 
-use crate::seats::Seats;
+use crate::permits::Permits;
 use actix_session::storage::{LoadError, SaveError, SessionKey, SessionStore, UpdateError};
 use actix_web::cookie::time;
 use anyhow::anyhow;
@@ -46,7 +46,7 @@ type State = HashMap<String, String>;
 pub struct TidewheelStore {
     cache: Cache<SessionId, State>,
     /// Only with a limit.
-    seats: Option<Arc<Seats>>,
+    permits: Option<Arc<Permits>>,
     late_updates: Arc<AtomicU64>,
 }
 
@@ -186,15 +186,15 @@ impl SessionStore for TidewheelStore {
     }
 
     async fn save(&self, state: State, ttl: &time::Duration) -> Result<SessionKey, SaveError> {
-        if let Some(seats) = self.seats.as_ref().filter(|seats| !seats.take()) {
-            let max = seats.max();
+        if let Some(permits) = self.permits.as_ref().filter(|permits| !permits.take()) {
+            let max = permits.max();
             return Err(SaveError::Other(anyhow!(
                 "no room for another session: {max} are allowed, and no live one is ended for it"
             )));
         }
         let stored = self.store_new(state, length(ttl)).inspect_err(|_| {
-            if let Some(seats) = &self.seats {
-                seats.give_back();
+            if let Some(permits) = &self.permits {
+                permits.give_back();
             }
         });
         let key = stored.and_then(|id| Ok(id.encode().try_into()?));
@@ -232,7 +232,7 @@ impl fmt::Debug for TidewheelStore {
         f.debug_struct("TidewheelStore")
             .field("name", &self.cache.name())
             .field("len", &self.len())
-            .field("max_sessions", &self.seats.as_ref().map(|seats| seats.max()))
+            .field("max_sessions", &self.permits.as_ref().map(|permits| permits.max()))
             .finish()
     }
 }
@@ -309,18 +309,18 @@ impl TidewheelStoreBuilder {
     /// ```
     pub fn build(self) -> Result<TidewheelStore, BuildError> {
         let Self { mut cache, max_sessions } = self;
-        let seats = max_sessions.map(|max| Arc::new(Seats::new(max)));
-        if let Some(seats) = &seats {
-            let seats = Arc::clone(seats);
-            // A session leaves by expiring or by being deleted. A state that is replaced leaves its session, and the seat, where
+        let permits = max_sessions.map(|max| Arc::new(Permits::new(max)));
+        if let Some(permits) = &permits {
+            let permits = Arc::clone(permits);
+            // A session leaves by expiring or by being deleted. A state that is replaced leaves its session, and the permit, where
             // they are; and the cache has no capacity that it would evict for.
             cache = cache.eviction_listener(move |_: &SessionId, _: &State, cause| {
                 if matches!(cause, RemovalCause::Expired | RemovalCause::Explicit) {
-                    seats.give_back();
+                    permits.give_back();
                 }
             });
         }
-        Ok(TidewheelStore { cache: cache.build()?, seats, late_updates: Arc::default() })
+        Ok(TidewheelStore { cache: cache.build()?, permits, late_updates: Arc::default() })
     }
 }
 

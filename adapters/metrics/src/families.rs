@@ -84,7 +84,7 @@ pub(crate) const COUNTERS: [Counters; 7] = [
                     ("failure", loads.failure),
                     ("panic", loads.panic),
                     ("cancelled", loads.cancelled),
-                    ("overtaken", loads.overtaken),
+                    ("invalidated", loads.invalidated),
                 ],
             )
         },
@@ -113,9 +113,9 @@ pub(crate) const GAUGES: [Gauge; 5] = [
         value: |seen| seen.capacity.map(|capacity| capacity as f64),
     },
     Gauge {
-        name: "tidewheel_debris",
+        name: "tidewheel_garbage",
         help: "Values that are out of the cache and not dropped yet",
-        value: |seen| Some(seen.stats.debris as f64),
+        value: |seen| Some(seen.stats.garbage as f64),
     },
     Gauge {
         name: "tidewheel_reaper_lag_seconds",

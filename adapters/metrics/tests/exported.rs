@@ -112,10 +112,10 @@ const FIGURES: [(&str, &str, f64); 19] = [
     ("tidewheel_loads", "failure", 4.0),
     ("tidewheel_loads", "panic", 5.0),
     ("tidewheel_loads", "cancelled", 6.0),
-    ("tidewheel_loads", "overtaken", 7.0),
+    ("tidewheel_loads", "invalidated", 7.0),
     ("tidewheel_loads_joined", "", 8.0),
     ("tidewheel_capacity", "", 100.0),
-    ("tidewheel_debris", "", 0.0),
+    ("tidewheel_garbage", "", 0.0),
     ("tidewheel_reaper_lag_seconds", "", 0.0),
 ];
 
@@ -128,7 +128,7 @@ fn all_figures(cache: &Cache<u64, u32>) -> Vec<(&'static str, &'static str, f64)
     all.push(("tidewheel_evicted_weight", "", cache.stats().evicted_weight as f64));
     for figure in &mut all {
         match figure.0 {
-            "tidewheel_debris" => figure.2 = cache.stats().debris as f64,
+            "tidewheel_garbage" => figure.2 = cache.stats().garbage as f64,
             "tidewheel_reaper_lag_seconds" => figure.2 = cache.stats().reaper_lag.as_secs_f64(),
             _ => {}
         }

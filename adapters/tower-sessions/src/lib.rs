@@ -7,7 +7,7 @@ compile_error!(
     "choose the tower-sessions that you have: the feature `core-0-15` (the default), `core-0-14`, or both"
 );
 
-mod seats;
+mod permits;
 mod wall;
 
 // One source for each release of tower-sessions-core: the two modules name the same files, in which `super::tower_sessions_core` is

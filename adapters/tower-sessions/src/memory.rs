@@ -6,7 +6,7 @@
 use super::tower_sessions_core::SessionStore;
 use super::tower_sessions_core::session::{Id, Record};
 use super::tower_sessions_core::session_store::{Error, Result};
-use crate::seats::Seats;
+use crate::permits::Permits;
 use crate::wall;
 use async_trait::async_trait;
 use std::fmt;
@@ -38,7 +38,7 @@ use tidewheel::{BuildError, Cache, CacheBuilder, Clock, Life, Reaper, RemovalCau
 pub struct TidewheelStore {
     cache: Cache<Id, Record>,
     /// Only with a limit.
-    seats: Option<Arc<Seats>>,
+    permits: Option<Arc<Permits>>,
     late_saves: Arc<AtomicU64>,
 }
 
@@ -152,8 +152,8 @@ impl TidewheelStore {
 impl SessionStore for TidewheelStore {
     async fn create(&self, record: &mut Record) -> Result<()> {
         let copy = record.clone();
-        if let Some(seats) = self.seats.as_ref().filter(|seats| !seats.take()) {
-            let max = seats.max();
+        if let Some(permits) = self.permits.as_ref().filter(|permits| !permits.take()) {
+            let max = permits.max();
             return Err(Error::Backend(format!(
                 "no room for another session: {max} are allowed, and no live one is ended for it"
             )));
@@ -195,7 +195,7 @@ impl fmt::Debug for TidewheelStore {
         f.debug_struct("TidewheelStore")
             .field("name", &self.cache.name())
             .field("len", &self.len())
-            .field("max_sessions", &self.seats.as_ref().map(|seats| seats.max()))
+            .field("max_sessions", &self.permits.as_ref().map(|permits| permits.max()))
             .finish()
     }
 }
@@ -272,18 +272,18 @@ impl TidewheelStoreBuilder {
     /// ```
     pub fn build(self) -> std::result::Result<TidewheelStore, BuildError> {
         let Self { mut cache, max_sessions } = self;
-        let seats = max_sessions.map(|max| Arc::new(Seats::new(max)));
-        if let Some(seats) = &seats {
-            let seats = Arc::clone(seats);
-            // A session leaves by expiring or by being deleted. A record that is replaced leaves its session, and the seat, where
+        let permits = max_sessions.map(|max| Arc::new(Permits::new(max)));
+        if let Some(permits) = &permits {
+            let permits = Arc::clone(permits);
+            // A session leaves by expiring or by being deleted. A record that is replaced leaves its session, and the permit, where
             // they are; and the cache has no capacity that it would evict for.
             cache = cache.eviction_listener(move |_: &Id, _: &Record, cause| {
                 if matches!(cause, RemovalCause::Expired | RemovalCause::Explicit) {
-                    seats.give_back();
+                    permits.give_back();
                 }
             });
         }
-        Ok(TidewheelStore { cache: cache.build()?, seats, late_saves: Arc::default() })
+        Ok(TidewheelStore { cache: cache.build()?, permits, late_saves: Arc::default() })
     }
 }
 

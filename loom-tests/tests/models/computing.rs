@@ -61,7 +61,7 @@ fn a_computation_against_an_insert() {
     explore(|| {
         let model = Loads::lasting();
         model.cache.insert(KEY, 1);
-        let other = spawn(&model, |model| model.overtake(KEY, |cache| cache.insert(KEY, 5)));
+        let other = spawn(&model, |model| model.invalidate(KEY, |cache| cache.insert(KEY, 5)));
         let counted = model.count(KEY);
         other.join().unwrap();
         assert_eq!(model.see(KEY), Some(if counted == 2 { 5 } else { 6 }));
@@ -75,7 +75,7 @@ fn a_computation_against_a_removal() {
     explore(|| {
         let model = Loads::lasting();
         model.cache.insert(KEY, 1);
-        let other = spawn(&model, |model| model.overtake(KEY, |cache| cache.remove(&KEY)));
+        let other = spawn(&model, |model| model.invalidate(KEY, |cache| cache.remove(&KEY)));
         let counted = model.count(KEY);
         match other.join().unwrap() {
             // Removed first.
@@ -190,7 +190,7 @@ fn a_refresh_against_a_removal() {
         let model = with_an_old_value();
         let other = spawn(&model, |model| {
             model.set_source(3);
-            model.overtake(KEY, |cache| cache.invalidate(&KEY));
+            model.invalidate(KEY, |cache| cache.invalidate(&KEY));
         });
         model.get_with(KEY);
         other.join().unwrap();
@@ -206,7 +206,7 @@ fn a_refresh_against_an_insert() {
         let model = with_an_old_value();
         let other = spawn(&model, |model| {
             model.set_source(3);
-            model.overtake(KEY, |cache| cache.insert(KEY, 5));
+            model.invalidate(KEY, |cache| cache.insert(KEY, 5));
         });
         model.get_with(KEY);
         other.join().unwrap();

@@ -24,7 +24,7 @@ fn swap_under_a_reader() {
     });
 }
 
-/// Many swaps: what is unlinked while an older batch of debris is already ripe, waits all the same.
+/// Many swaps: what is unlinked while an older batch of garbage is already reclaimable, waits all the same.
 #[test]
 fn swaps_under_a_reader() {
     explore(|| {

@@ -24,7 +24,7 @@ impl Thing {
         // Loom's statics begin with their first use, and whoever uses one later sees what came before that.
         // So they begin here, and not between the threads of a model.
         drop(Pinned::new());
-        Waiting::push();
+        Waiting::advance();
         let _ = Waiting::begin().is_over();
         Arc::new(Self { linked: AtomicBool::new(true), content: Cell::new(1) })
     }
@@ -60,7 +60,7 @@ fn a_grace_waits_for_the_pins_before_it() {
         });
         thing.unlink();
         let grace = Waiting::begin();
-        Waiting::push();
+        Waiting::advance();
         if grace.is_over() {
             thing.destroy();
         }
@@ -83,7 +83,7 @@ fn a_grace_may_end_under_a_later_pin() {
         });
         thing.unlink();
         let grace = Waiting::begin();
-        Waiting::push();
+        Waiting::advance();
         if grace.is_over() {
             thing.destroy();
         }
@@ -106,7 +106,7 @@ fn the_last_pin_of_a_thread_is_the_one_that_counts() {
         });
         thing.unlink();
         let grace = Waiting::begin();
-        Waiting::push();
+        Waiting::advance();
         if grace.is_over() {
             thing.destroy();
         }
@@ -125,7 +125,7 @@ fn whoever_hears_that_a_grace_is_over_may_rely_on_it() {
             let _pin = Pinned::new();
             thing.look();
         });
-        let pusher = spawn(&thing, |_| Waiting::push());
+        let pusher = spawn(&thing, |_| Waiting::advance());
         thing.unlink();
         let grace = Waiting::begin();
         if grace.is_over() {
@@ -152,13 +152,13 @@ fn a_push_is_no_answer_for_what_comes_during_it() {
                 thing.destroy();
             }
         });
-        Waiting::push();
+        Waiting::advance();
         reader.join().unwrap();
         pusher.join().unwrap();
     });
 }
 
-/// Two threads pin for the first time at once: each has a slot of its own, and whoever pushes finds both. Else the one
+/// Two threads pin for the first time at once: each has a slot of its own, and whoever advances finds both. Else the one
 /// that is done would say that the other is.
 #[test]
 fn threads_that_come_at_once_have_a_slot_each() {
@@ -171,7 +171,7 @@ fn threads_that_come_at_once_have_a_slot_each() {
         let other = spawn(&thing, |_| drop(Pinned::new()));
         thing.unlink();
         let grace = Waiting::begin();
-        Waiting::push();
+        Waiting::advance();
         if grace.is_over() {
             thing.destroy();
         }

@@ -1,7 +1,7 @@
 //! Models of loads: who leads, who waits, and what comes between.
 //!
 //! In each, a loader notices if another one runs for its key (`Loads::load`), every call returns (else loom finds that
-//! all threads are asleep), and at the end there is no flight left and the books agree (`Loads::end`).
+//! all threads are asleep), and at the end there is no flight left and the ledger agrees (`Loads::end`).
 //! A panic is the end of a model, so a loader that panics is played by one that is cancelled: the turn is dropped either way.
 
 use crate::common::cache::{HALF, TTL};
@@ -176,7 +176,7 @@ fn removal(remove: impl Fn(&Loads) + Send + Sync + 'static) {
         let model = Loads::lasting();
         let loader = spawn(&model, |model| model.get_with(KEY));
         model.set_source(2);
-        model.overtake(KEY, |_| remove(&model));
+        model.invalidate(KEY, |_| remove(&model));
         assert_eq!(model.get_with(KEY), 2, "older than the removal");
         assert!(matches!(loader.join().unwrap(), 1 | 2));
         assert_eq!(model.see(KEY), Some(2), "older than the removal");
@@ -229,7 +229,7 @@ fn a_removal_between_two_waiters() {
         let model = Loads::lasting();
         let early = [spawn(&model, |model| model.get_with(KEY)), spawn(&model, |model| model.get_with(KEY))];
         model.set_source(2);
-        model.overtake(KEY, |cache| cache.invalidate(&KEY));
+        model.invalidate(KEY, |cache| cache.invalidate(&KEY));
         assert_eq!(model.get_with(KEY), 2, "older than the removal");
         early.into_iter().for_each(|call| assert!(matches!(call.join().unwrap(), 1 | 2)));
         assert_eq!(model.see(KEY), Some(2), "older than the removal");
@@ -246,7 +246,7 @@ fn a_removal_against_the_end_of_a_loader_that_hangs() {
         let leader = model.endless_call(KEY).must_wait();
         let before = model.call(KEY).must_wait();
         let after = spawn(&model, |model| {
-            model.overtake(KEY, |cache| cache.invalidate(&KEY));
+            model.invalidate(KEY, |cache| cache.invalidate(&KEY));
             model.get_with(KEY)
         });
         drop(leader);
@@ -264,7 +264,7 @@ fn the_turn_on_its_way_against_a_late_call() {
         let model = Loads::lasting();
         let leader = model.endless_call(KEY).must_wait();
         let waiter = model.call(KEY).must_wait();
-        model.overtake(KEY, |cache| cache.invalidate(&KEY));
+        model.invalidate(KEY, |cache| cache.invalidate(&KEY));
         drop(leader);
         let late = spawn(&model, |model| model.get_with(KEY));
         assert_eq!(waiter.finish_at_once(), 1);
@@ -279,7 +279,7 @@ fn look(model: impl Fn() -> Loads + Send + Sync + 'static, go: impl Fn(&Loads) +
         let model = model();
         let leader = model.endless_call(KEY).must_wait();
         let waiter = model.call(KEY).must_wait();
-        model.overtake(KEY, |cache| cache.insert(KEY, 5));
+        model.invalidate(KEY, |cache| cache.insert(KEY, 5));
         drop(leader);
         let looking = spawn(&model, move |_| waiter.finish_at_once());
         go(&model);
@@ -312,13 +312,13 @@ fn a_look_against_what_is_put_in_its_place() {
         let model = Loads::lasting();
         let leader = model.endless_call(KEY).must_wait();
         let waiter = model.call(KEY).must_wait();
-        model.overtake(KEY, |cache| cache.insert(KEY, 5));
+        model.invalidate(KEY, |cache| cache.insert(KEY, 5));
         drop(leader);
         let looking = spawn(&model, move |_| waiter.finish_at_once());
         assert!(model.cache.set_ttl(&KEY, Duration::ZERO));
         let mut late = model.call(KEY);
         let at_once = late.poll();
-        model.overtake(KEY, |cache| cache.insert(KEY, 6));
+        model.invalidate(KEY, |cache| cache.insert(KEY, 6));
         assert!(matches!(looking.join().unwrap(), 1 | 5 | 6));
         let late = at_once.unwrap_or_else(|| late.finish());
         assert!(matches!(late, 1 | 6), "it was told {late}");
@@ -333,7 +333,7 @@ fn insert_against_a_load() {
     explore(|| {
         let model = Loads::lasting();
         let loader = spawn(&model, |model| model.get_with(KEY));
-        model.overtake(KEY, |cache| cache.insert(KEY, 5));
+        model.invalidate(KEY, |cache| cache.insert(KEY, 5));
         assert_eq!(model.get_with(KEY), 5);
         assert!(matches!(loader.join().unwrap(), 1 | 5));
         assert_eq!(model.see(KEY), Some(5));
@@ -347,7 +347,7 @@ fn try_insert_against_a_load() {
     explore(|| {
         let model = Loads::lasting();
         let loader = spawn(&model, |model| model.get_with(KEY));
-        let inserted = model.overtake(KEY, |cache| cache.try_insert(KEY, 5)).is_ok();
+        let inserted = model.invalidate(KEY, |cache| cache.try_insert(KEY, 5)).is_ok();
         assert!(matches!(loader.join().unwrap(), 1 | 5));
         assert_eq!(model.see(KEY), Some(if inserted { 5 } else { 1 }));
         assert_eq!(model.told(), []);
@@ -362,7 +362,7 @@ fn insert_before_the_turn() {
         let model = Loads::lasting();
         let leader = model.endless_call(KEY).must_wait();
         let waiter = spawn(&model, |model| model.get_with(KEY));
-        model.overtake(KEY, |cache| cache.insert(KEY, 5));
+        model.invalidate(KEY, |cache| cache.insert(KEY, 5));
         drop(leader);
         assert_eq!(waiter.join().unwrap(), 5);
         assert_eq!((model.runs(), model.see(KEY)), (0, Some(5)));
@@ -377,7 +377,7 @@ fn insert_that_is_over_before_the_turn() {
         let model = Loads::expiring();
         let leader = model.endless_call(KEY).must_wait();
         let waiter = spawn(&model, |model| model.get_with(KEY));
-        model.overtake(KEY, |cache| cache.insert(KEY, 5));
+        model.invalidate(KEY, |cache| cache.insert(KEY, 5));
         model.clock.advance_without_sweeping(TTL);
         drop(leader);
         // 5, if it came while that was alive.

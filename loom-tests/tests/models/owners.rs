@@ -47,7 +47,7 @@ impl Model {
         self.sessions.sessions_of(&user).iter().map(|info| info.id()).collect()
     }
 
-    /// So many sessions are left, and so many have ended; the books agree.
+    /// So many sessions are left, and so many have ended; the ledger agrees.
     #[track_caller]
     fn end(self, left: usize, ended: usize) {
         self.sessions.run_pending_tasks();

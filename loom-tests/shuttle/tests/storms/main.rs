@@ -1,7 +1,7 @@
 //! Storms: several threads that load a few keys, in all ways, while others remove, write, and let time pass, at random.
 //!
 //! Whatever happens: no two loaders of one key run at once, unless the key was written or removed in between; every call returns; a value that was loaded is no older than the
-//! last removal or write that had returned when it was asked for; and at the end the books agree, no flight is left,
+//! last removal or write that had returned when it was asked for; and at the end the ledger agrees, no flight is left,
 //! and every value is dropped. A schedule that fails is printed, and can be played again (`shuttle::replay`).
 
 mod world;
@@ -11,7 +11,7 @@ use shuttle::{Config, Runner};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
-use world::{Deed, TTL, World};
+use world::{Action, TTL, World};
 
 /// Runs a scenario for a few seconds: half of them with threads drawn at random, half with priorities that change seldom,
 /// which meets what takes few but particular switches.
@@ -42,27 +42,27 @@ fn storm(scenario: impl Fn() + Send + Sync + 'static) {
 /// As many as can come at once ask for one key, which is removed meanwhile.
 #[test]
 fn many_callers_of_one_key() {
-    storm(|| World::lasting().storm(1, 8, 1, &[Deed::Load, Deed::Load, Deed::Load, Deed::Invalidate]));
+    storm(|| World::lasting().storm(1, 8, 1, &[Action::Load, Action::Load, Action::Load, Action::Invalidate]));
 }
 
 /// Loaders that fail, panic, say that there is nothing; callers that are out of time, or cancelled.
 #[test]
 fn loaders_that_fail() {
-    const DEEDS: &[Deed] =
-        &[Deed::Load, Deed::Fail, Deed::Panic, Deed::Nothing, Deed::OutOfTime, Deed::Await, Deed::Cancel];
+    const DEEDS: &[Action] =
+        &[Action::Load, Action::Fail, Action::Panic, Action::Nothing, Action::OutOfTime, Action::Await, Action::Cancel];
     storm(|| World::lasting().storm(1, 5, 3, DEEDS));
 }
 
 /// As many as can come at once compute one key; some of them are cancelled, and the key is loaded, and removed meanwhile.
 #[test]
 fn many_who_compute_one_key() {
-    const DEEDS: &[Deed] = &[
-        Deed::Compute,
-        Deed::Compute,
-        Deed::AwaitCompute,
-        Deed::CancelCompute,
-        Deed::Load,
-        Deed::Invalidate,
+    const DEEDS: &[Action] = &[
+        Action::Compute,
+        Action::Compute,
+        Action::AwaitCompute,
+        Action::CancelCompute,
+        Action::Load,
+        Action::Invalidate,
     ];
     storm(|| World::lasting().storm(1, 5, 3, DEEDS));
 }
@@ -70,25 +70,25 @@ fn many_who_compute_one_key() {
 /// Everything at once, over two keys.
 #[test]
 fn loads_removals_and_writes() {
-    storm(|| World::lasting().storm(2, 4, 4, Deed::ALL));
+    storm(|| World::lasting().storm(2, 4, 4, Action::ALL));
 }
 
 /// The same where entries expire.
 #[test]
 fn what_expires() {
-    storm(|| World::build(|builder| builder.time_to_live(TTL)).storm(2, 4, 4, Deed::ALL));
+    storm(|| World::build(|builder| builder.time_to_live(TTL)).storm(2, 4, 4, Action::ALL));
 }
 
 /// The same where entries expire at once.
 #[test]
 fn what_expires_at_once() {
-    storm(|| World::build(|builder| builder.time_to_live(Duration::ZERO)).storm(2, 4, 3, Deed::ALL));
+    storm(|| World::build(|builder| builder.time_to_live(Duration::ZERO)).storm(2, 4, 3, Action::ALL));
 }
 
 /// The same with room for one entry, of three keys.
 #[test]
 fn what_is_evicted() {
-    storm(|| World::build(|builder| builder.max_capacity(1)).storm(3, 4, 4, Deed::ALL));
+    storm(|| World::build(|builder| builder.max_capacity(1)).storm(3, 4, 4, Action::ALL));
 }
 
 /// Loaders that load other keys, each of which may load the first: a cycle. Time limits are the way out of it.

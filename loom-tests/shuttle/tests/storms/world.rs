@@ -20,7 +20,7 @@ pub(crate) const TTL: Duration = Duration::from_secs(1);
 const WRITTEN: u64 = 1 << 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Deed {
+pub(crate) enum Action {
     Load,
     /// With a loader that loads the next key.
     LoadTwo,
@@ -52,7 +52,7 @@ pub(crate) enum Deed {
     Pass,
 }
 
-impl Deed {
+impl Action {
     pub(crate) const ALL: &[Self] = &[
         Self::Load,
         Self::Load,
@@ -137,14 +137,14 @@ impl World {
         thread::spawn(move || run(&world))
     }
 
-    /// So many keys, threads, and deeds of each thread, drawn from these.
-    pub(crate) fn storm(self, keys: u64, threads: usize, each: usize, deeds: &'static [Deed]) {
+    /// So many keys, threads, and actions of each thread, drawn from these.
+    pub(crate) fn storm(self, keys: u64, threads: usize, each: usize, actions: &'static [Action]) {
         let threads: Vec<_> = (0..threads)
             .map(|_| {
                 self.spawn(move |world| {
                     for _ in 0..each {
-                        let deed = deeds[thread_rng().gen_range(0..deeds.len())];
-                        world.act(thread_rng().gen_range(0..keys), deed, keys);
+                        let action = actions[thread_rng().gen_range(0..actions.len())];
+                        world.act(thread_rng().gen_range(0..keys), action, keys);
                         let most = world.cache.policy().max_capacity;
                         assert!(most.is_none_or(|most| world.cache.weighted_size() <= most));
                     }
@@ -207,27 +207,27 @@ impl World {
         value.map(|value| value.version)
     }
 
-    fn overtake<R>(&self, key: u64, write: impl FnOnce() -> R) -> R {
-        self.key(key).loaders.overtake(write)
+    fn invalidate<R>(&self, key: u64, write: impl FnOnce() -> R) -> R {
+        self.key(key).loaders.invalidate(write)
     }
 
     /// Something that loads of the key which began before are not to outlive.
     fn change(&self, key: u64, change: impl FnOnce(u64)) {
         let version = self.key(key).source.fetch_add(1, Relaxed) + 1;
-        self.overtake(key, || change(version));
+        self.invalidate(key, || change(version));
         self.key(key).floor.fetch_max(version, Relaxed);
     }
 
-    fn act(&self, key: u64, deed: Deed, keys: u64) {
+    fn act(&self, key: u64, action: Action, keys: u64) {
         let asked = self.asked(key);
-        match deed {
-            Deed::Load => self.get_with(key, |_| {}),
-            Deed::LoadTwo => self.get_with(key, |world| {
+        match action {
+            Action::Load => self.get_with(key, |_| {}),
+            Action::LoadTwo => self.get_with(key, |world| {
                 if key + 1 < keys {
                     world.get_with(key + 1, |_| {});
                 }
             }),
-            Deed::Fail => {
+            Action::Fail => {
                 let fail = || {
                     drop(self.load(asked, |_| {}));
                     Err("no")
@@ -235,7 +235,7 @@ impl World {
                 let ask = || self.cache.try_get_with(key, fail);
                 self.ask(key, ask, |value| value.as_ref().ok().map(|value| value.version)).ok();
             }
-            Deed::Nothing => {
+            Action::Nothing => {
                 let ask = || {
                     self.cache.optionally_get_with(key, || {
                         drop(self.load(asked, |_| {}));
@@ -244,7 +244,7 @@ impl World {
                 };
                 self.ask(key, ask, |value| value.as_ref().map(|value| value.version));
             }
-            Deed::Panic => {
+            Action::Panic => {
                 let ask = || {
                     self.cache.get_with(key, || {
                         drop(self.load(asked, |_| {}));
@@ -253,17 +253,17 @@ impl World {
                 };
                 drop(catch_unwind(AssertUnwindSafe(|| self.ask(key, ask, |value| Some(value.version)))));
             }
-            Deed::OutOfTime => drop(self.get_out_of_time(key, |_| {})),
-            Deed::Compute => {
+            Action::OutOfTime => drop(self.get_out_of_time(key, |_| {})),
+            Action::Compute => {
                 let compute = || self.cache.entry(key).and_upsert_with(|_| self.load(asked, |_| {}));
                 self.ask(key, compute, |entry| Some(entry.value().version));
             }
-            Deed::Await | Deed::AwaitCompute => {
-                let mut call = self.call(key, deed);
+            Action::Await | Action::AwaitCompute => {
+                let mut call = self.call(key, action);
                 self.ask(key, || call.finish(), |value| Some(value.version));
             }
-            Deed::Cancel | Deed::CancelCompute => {
-                let mut call = self.call(key, deed);
+            Action::Cancel | Action::CancelCompute => {
+                let mut call = self.call(key, action);
                 for _ in 0..thread_rng().gen_range(1..4) {
                     if call.poll().is_some() {
                         break;
@@ -275,12 +275,12 @@ impl World {
                     self.key(key).loaders.leave(call.asked);
                 }
             }
-            Deed::Invalidate => self.change(key, |_| {
+            Action::Invalidate => self.change(key, |_| {
                 let _ = self.cache.invalidate(&key);
             }),
-            Deed::Remove => self.change(key, |_| drop(self.cache.remove(&key))),
-            Deed::RemoveIf => drop(self.overtake(key, || self.cache.remove_if(&key, |_| true))),
-            Deed::InvalidateAll => {
+            Action::Remove => self.change(key, |_| drop(self.cache.remove(&key))),
+            Action::RemoveIf => drop(self.invalidate(key, || self.cache.remove_if(&key, |_| true))),
+            Action::InvalidateAll => {
                 let versions = self.keys.each_ref().map(|key| key.source.fetch_add(1, Relaxed) + 1);
                 self.keys.iter().for_each(|key| key.loaders.begin());
                 self.cache.invalidate_all();
@@ -289,21 +289,21 @@ impl World {
                     key.floor.fetch_max(version, Relaxed);
                 }
             }
-            Deed::Insert => {
+            Action::Insert => {
                 self.change(key, |version| self.cache.insert(key, self.value(version | WRITTEN)));
             }
-            Deed::TryInsert => {
-                drop(self.overtake(key, || self.cache.try_insert(key, self.value(WRITTEN))));
+            Action::TryInsert => {
+                drop(self.invalidate(key, || self.cache.try_insert(key, self.value(WRITTEN))));
             }
-            Deed::Update => drop(self.overtake(key, || self.cache.update(&key, Value::clone))),
-            Deed::Touch => drop(self.cache.touch(&key)),
-            Deed::Reap => self.clock.advance(TTL / 2),
-            Deed::Pass => self.clock.advance_without_sweeping(TTL / 2),
+            Action::Update => drop(self.invalidate(key, || self.cache.update(&key, Value::clone))),
+            Action::Touch => drop(self.cache.touch(&key)),
+            Action::Reap => self.clock.advance(TTL / 2),
+            Action::Pass => self.clock.advance_without_sweeping(TTL / 2),
         }
     }
 
     /// A load or a computation as a future, whose own one takes two polls.
-    fn call(&self, key: u64, deed: Deed) -> Call {
+    fn call(&self, key: u64, action: Action) -> Call {
         let world = self.clone();
         let (_, asked) = self.asked(key);
         let is_loading = Arc::new(AtomicBool::new(false));
@@ -324,7 +324,7 @@ impl World {
                 world.key(key).loaders.leave(asked);
                 world.value(version)
             };
-            if matches!(deed, Deed::Await | Deed::Cancel) {
+            if matches!(action, Action::Await | Action::Cancel) {
                 return world.cache.get_with_async(key, load()).await;
             }
             world.cache.entry(key).and_upsert_with_async(async |_| load().await).await.into_value()
@@ -332,7 +332,7 @@ impl World {
         Call { future: Box::pin(future), is_loading, asked, woken: Arc::default() }
     }
 
-    /// Nobody leads or waits, the books agree, what is stored is not older than it may be, and no value is left.
+    /// Nobody leads or waits, the ledger agrees, what is stored is not older than it may be, and no value is left.
     pub(crate) fn end(self) {
         for key in 0..self.keys.len() as u64 {
             let ask = || self.cache.peek(&key);

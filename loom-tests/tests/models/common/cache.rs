@@ -259,7 +259,7 @@ impl Model {
         self.clock.advance(time);
     }
 
-    /// The end of a model: the books agree, and with the cache every value goes.
+    /// The end of a model: the ledger agrees, and with the cache every value goes.
     pub fn end(self) {
         self.cache.validate();
         let census = self.census.clone();

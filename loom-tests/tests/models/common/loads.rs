@@ -1,5 +1,5 @@
 //! Caches for models of loading: values that are plain numbers, made from a *source* that changes, by loaders that
-//! notice when another one runs for the same key that was not overtaken; and futures that are polled by hand.
+//! notice when another one runs for the same key that was not invalidated; and futures that are polled by hand.
 //!
 //! The values are not in loom's sight: calls share what one of them made in an `Arc` of std's, which loom does not
 //! know. That nodes are not read after they were freed is for the other models.
@@ -75,8 +75,8 @@ impl Loads {
     }
 
     /// Runs a removal or a write of a key, after which it may be loaded beside an old loader.
-    pub fn overtake<R>(&self, key: u64, write: impl FnOnce(&Numbers) -> R) -> R {
-        self.shared.loaders[key as usize].overtake(|| write(&self.cache))
+    pub fn invalidate<R>(&self, key: u64, write: impl FnOnce(&Numbers) -> R) -> R {
+        self.shared.loaders[key as usize].invalidate(|| write(&self.cache))
     }
 
     /// For the loader of a call that begins.
@@ -164,7 +164,7 @@ impl Loads {
         told
     }
 
-    /// The end of a model: the books agree, and nobody leads or waits any more.
+    /// The end of a model: the ledger agrees, and nobody leads or waits any more.
     pub fn end(self) {
         for key in 1..=2 {
             assert!(self.get_at_once(key).is_some(), "a flight that nobody ends");

@@ -1,4 +1,4 @@
-//! The border between small and main: which part of the room is small's. One for all shards of a cache.
+//! The target between small and main: which part of the room is small's. One for all shards of a cache.
 //!
 //! Moved by what comes back soon after it went: out of small, then small is too small; out of main, then main is. Knows
 //! neither queues nor ghosts.
@@ -11,9 +11,9 @@ const START: u32 = (ALL / 20) as u32;
 const LEAST: u64 = ALL / 100;
 const MOST: u64 = ALL / 10 * 9;
 
-pub(crate) struct Border(AtomicU32);
+pub(crate) struct Target(AtomicU32);
 
-impl Border {
+impl Target {
     pub(crate) fn new() -> Self {
         Self(AtomicU32::new(START))
     }
@@ -48,21 +48,21 @@ mod tests {
 
     #[test]
     fn it_starts_at_a_twentieth_and_stays_within_its_limits() {
-        let border = Border::new();
-        assert_eq!(border.part_of(1000), 49);
-        assert_eq!(border.part_of(1), 1);
-        assert_eq!(border.part_of(u64::MAX) / (u64::MAX / 1000), 49);
-        border.step(false, 1000);
-        border.step(true, 1000);
-        assert_eq!(border.part_of(100_000), 4945, "5 % + 0.095 % - 0.15 %, rounded down");
-        (0..100).for_each(|_| border.step(true, 1000));
-        assert_eq!(border.part_of(10_000), 99);
-        (0..1_000).for_each(|_| border.step(false, 1000));
-        assert!((6300..6400).contains(&border.part_of(10_000)), "up ever more slowly");
-        (0..10_000).for_each(|_| border.step(false, 1000));
-        assert_eq!(border.part_of(10_000), 8999);
-        border.step(false, u64::MAX);
-        border.step(true, 0);
-        assert_eq!(border.part_of(10_000), 99);
+        let target = Target::new();
+        assert_eq!(target.part_of(1000), 49);
+        assert_eq!(target.part_of(1), 1);
+        assert_eq!(target.part_of(u64::MAX) / (u64::MAX / 1000), 49);
+        target.step(false, 1000);
+        target.step(true, 1000);
+        assert_eq!(target.part_of(100_000), 4945, "5 % + 0.095 % - 0.15 %, rounded down");
+        (0..100).for_each(|_| target.step(true, 1000));
+        assert_eq!(target.part_of(10_000), 99);
+        (0..1_000).for_each(|_| target.step(false, 1000));
+        assert!((6300..6400).contains(&target.part_of(10_000)), "up ever more slowly");
+        (0..10_000).for_each(|_| target.step(false, 1000));
+        assert_eq!(target.part_of(10_000), 8999);
+        target.step(false, u64::MAX);
+        target.step(true, 0);
+        assert_eq!(target.part_of(10_000), 99);
     }
 }

@@ -1,18 +1,18 @@
 //! A count that keeps a store from holding more sessions than it may.
 //!
-//! A seat is taken before a session is stored, and given back when it has left the cache. Counted before the store instead of asking
+//! A permit is taken before a session is stored, and given back when it has left the cache. Counted before the store instead of asking
 //! the cache for its size: that is what makes the limit hold between threads. It never knows a session or an id.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The seats of one store.
+/// The permits of one store.
 #[derive(Debug)]
-pub(crate) struct Seats {
+pub(crate) struct Permits {
     max: usize,
     taken: AtomicUsize,
 }
 
-impl Seats {
+impl Permits {
     pub(crate) const fn new(max: usize) -> Self {
         Self { max, taken: AtomicUsize::new(0) }
     }
@@ -21,20 +21,20 @@ impl Seats {
         self.max
     }
 
-    /// Takes a seat, if one is free.
+    /// Takes a permit, if one is free.
     pub(crate) fn take(&self) -> bool {
-        // ORDERING: Acquire; pairs with Release in `give_back`: who gets a seat comes after the removal that freed it.
+        // ORDERING: Acquire; pairs with Release in `give_back`: who gets a permit comes after the removal that freed it.
         let taken = self.taken.fetch_update(Ordering::Acquire, Ordering::Relaxed, |taken| {
             (taken < self.max).then_some(taken + 1)
         });
         taken.is_ok()
     }
 
-    /// Gives back the seat of a session that has left the cache.
+    /// Gives back the permit of a session that has left the cache.
     pub(crate) fn give_back(&self) {
         // ORDERING: Release; pairs with Acquire in `take`.
         let taken = self.taken.fetch_sub(1, Ordering::Release);
-        debug_assert!(taken > 0, "a seat given back twice");
+        debug_assert!(taken > 0, "a permit given back twice");
     }
 }
 
@@ -44,14 +44,14 @@ mod tests {
 
     #[test]
     fn threads_never_get_more_seats_than_there_are() {
-        let seats = Seats::new(100);
+        let permits = Permits::new(100);
         let taken: usize = std::thread::scope(|scope| {
-            let takers = [(); 4].map(|()| scope.spawn(|| (0..200).filter(|_| seats.take()).count()));
+            let takers = [(); 4].map(|()| scope.spawn(|| (0..200).filter(|_| permits.take()).count()));
             takers.into_iter().map(|taker| taker.join().unwrap()).sum()
         });
         assert_eq!(taken, 100);
-        assert!(!seats.take());
-        seats.give_back();
-        assert!(seats.take());
+        assert!(!permits.take());
+        permits.give_back();
+        assert!(permits.take());
     }
 }

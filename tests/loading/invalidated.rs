@@ -75,11 +75,11 @@ fn a_loader_that_hangs_does_not_take_its_key_along() {
         },
     ];
     for load in loads {
-        for (name, overtake) in OVERTAKES {
+        for (name, invalidate) in OVERTAKES {
             let cache = Numbers::new(10);
             let hung = load(cache.clone());
             assert!(cache.timeout(Duration::ZERO).get_with(1, || 2).is_err(), "it is being loaded");
-            overtake(&cache);
+            invalidate(&cache);
             assert_eq!((at_once(&cache, 2), cache.get(&1)), (2, Some(2)), "{name}");
             assert_eq!(cache.entry(1).and_upsert_with(|old| old.unwrap().into_value() + 1).into_value(), 3);
             cache.invalidate(&1);
@@ -303,7 +303,7 @@ fn a_reload_in_the_background_is_never_waited_for() {
         }
         end.send(3).unwrap();
         threads.lock().unwrap().pop().unwrap().join().unwrap();
-        assert_eq!(cache.get(&1), Some(2), "it was overtaken");
+        assert_eq!(cache.get(&1), Some(2), "it was invalidated");
         cache.validate();
     }
 }

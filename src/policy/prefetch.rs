@@ -1,4 +1,4 @@
-//! What the policy will look at soon, for whoever can have it brought near. A guess, and nothing depends on it.
+//! What the policy will look at soon, for whoever can have it prefetched. A guess, and nothing depends on it.
 
 use super::{MAIN, Policy, SMALL};
 use crate::rows::{Memory, RowId};
@@ -7,7 +7,7 @@ impl Policy {
     /// Which row is looked at first for the next victim.
     #[inline]
     pub(crate) fn next_out(&self) -> Option<RowId> {
-        let too_much = self.weight[SMALL] >= self.border.part_of(self.room());
+        let too_much = self.weight[SMALL] >= self.target.part_of(self.room());
         let queue = if self.len[MAIN] == 0 || too_much { SMALL } else { MAIN };
         self.queues.front(queue)
     }
@@ -18,10 +18,10 @@ impl Policy {
         self.queues.after(&self.rows, row)
     }
 
-    /// Has a row's place in its queue brought near.
+    /// Has a row's place in its queue prefetched.
     #[inline]
-    pub(crate) fn fetch(&self, row: RowId) {
-        self.rows.0.fetch(row);
+    pub(crate) fn prefetch(&self, row: RowId) {
+        self.rows.0.prefetch(row);
     }
 
     /// Where it is kept that a key of this hash went, if it is.
