@@ -8,6 +8,7 @@ mod comments;
 mod imports;
 mod named;
 mod names;
+mod paths;
 mod planted;
 #[path = "../common/quote.rs"]
 mod quote;
