@@ -446,7 +446,7 @@ where
     }
 }
 
-/// How often shards are asked for what has ripened in one visit.
+/// How often shards are asked for what has become reclaimable in one visit.
 const ROUNDS: usize = if cfg!(tidewheel_loom) { 1 } else { 32 };
 /// How often a manual sweep looks again for garbage that other threads' guards may hold up.
 const RECLAIM_ATTEMPTS: u32 = if cfg!(tidewheel_loom) { 1 } else { 160 };

@@ -61,7 +61,7 @@ use watch::Watches;
 pub(crate) struct Ticket {
     hash: u64,
     number: u64,
-    books: usize,
+    ledger: usize,
 }
 
 /// Where a call waits.
@@ -95,7 +95,7 @@ impl<K, V> Hold<K, V> {
     }
 
     pub(crate) fn key(&self) -> &K {
-        &self.call.as_ref().expect("who asks for its key shares it with the books").key
+        &self.call.as_ref().expect("who asks for its key shares it with the ledger").key
     }
 }
 
@@ -262,7 +262,7 @@ impl<K, V> Flights<K, V> {
     /// The flights of all keys with a hash.
     fn of_hash(&mut self, hash: u64) -> impl Iterator<Item = (Ticket, &mut Flight<K, V>)> {
         let one = self.one.iter_mut().map(|(ticket, flight)| (*ticket, flight));
-        let [first, last] = [0, u64::MAX].map(|number| Ticket { hash, number, books: 0 });
+        let [first, last] = [0, u64::MAX].map(|number| Ticket { hash, number, ledger: 0 });
         let others = self.others.range_mut(first..last);
         one.filter(move |(ticket, _)| ticket.hash == hash)
             .chain(others.map(|(ticket, flight)| (*ticket, flight)))
@@ -328,7 +328,7 @@ impl<K, V> Flights<K, V> {
     /// A new one.
     fn ticket(&mut self, hash: HashBits) -> Ticket {
         self.begun += 1;
-        Ticket { hash: hash.whole(), number: self.begun, books: std::ptr::from_ref(self).addr() }
+        Ticket { hash: hash.whole(), number: self.begun, ledger: std::ptr::from_ref(self).addr() }
     }
 
     /// What there is of a key's flights. Asks the user's `Eq`, and so before the ledger have the key that is asked for: if

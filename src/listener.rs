@@ -95,14 +95,14 @@ impl<K, V> Listener<K, V> {
     }
 
     /// Outside every lock.
-    pub(crate) fn tell(&self, key: &K, value: &V, cause: RemovalCause) {
-        self.tell_alone(key, value, cause);
+    pub(crate) fn notify(&self, key: &K, value: &V, cause: RemovalCause) {
+        self.notify_alone(key, value, cause);
         if let (Some(expired), RemovalCause::Expired) = (&self.expired, cause) {
             self.call("expired", || expired(&[(key, value)]));
         }
     }
 
-    fn tell_alone(&self, key: &K, value: &V, cause: RemovalCause) {
+    fn notify_alone(&self, key: &K, value: &V, cause: RemovalCause) {
         if let Some(removed) = &self.removed {
             self.call("removed", || removed(key, value, cause));
         }
@@ -113,7 +113,7 @@ impl<K, V> Listens<K, V> for Listener<K, V> {
     fn expired(&self, nodes: &[Unlinked<K, V>]) {
         let pairs = || nodes.iter().map(|old| (old.node().key(), old.node().value()));
         for (key, value) in pairs() {
-            self.tell_alone(key, value, RemovalCause::Expired);
+            self.notify_alone(key, value, RemovalCause::Expired);
         }
         if let Some(expired) = &self.expired {
             let batch: Vec<_> = pairs().collect();

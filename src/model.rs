@@ -96,7 +96,7 @@ impl<T: Toy> Sweep for Cared<T> {
     }
 }
 
-/// A pinned thread, for models of pins and graces alone.
+/// A pinned thread, for models of pins and grace periods alone.
 #[derive(Debug)]
 pub struct Pinned(#[allow(dead_code, reason = "held")] table::Pin);
 
@@ -127,7 +127,7 @@ impl Waiting {
         Self(grace)
     }
 
-    /// Looks whether graces are over.
+    /// Looks whether grace periods are over.
     pub fn advance() {
         table::advance();
     }

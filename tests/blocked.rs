@@ -1,7 +1,7 @@
 //! Code of the user's that blocks where a call runs it: whatever else that holds up, the reaper has been woken before.
 //!
 //! The bug: who landed a load told those who waited for it before it woke the reaper, and so did computations. A waker is code of
-//! somebody else's runtime. While one blocked, the books said that the reaper would come, so other writers did not wake it, and
+//! somebody else's runtime. While one blocked, the ledger said that the reaper would come, so other writers did not wake it, and
 //! nothing that they stored was ever removed.
 #![cfg(feature = "async")]
 

@@ -231,7 +231,7 @@ where
         let (is_invalidated, by_own) = match acted {
             Acted::Done(ending) => {
                 turn.end_loading(LoadEnd::Success);
-                let mut ending = ending.expect("a flight is in the books until it ends");
+                let mut ending = ending.expect("a flight is in the ledger until it ends");
                 let key = ending.take_key(&mut turn.hold).expect("nobody else has the call that leads");
                 ending.pass_on();
                 let cause = if removes { RemovalCause::Explicit } else { RemovalCause::Replaced };

@@ -101,7 +101,7 @@ impl<K, V, S> Cache<K, V, S> {
         }
         if let Some((key, value)) = refused {
             if let Some(listener) = &self.parts().listener {
-                listener.tell(&key, &value, RemovalCause::Size);
+                listener.notify(&key, &value, RemovalCause::Size);
             }
             // Each by itself: if one destructor panics the other still runs, and the panic is not this call's.
             catch(|| drop(key));
@@ -111,7 +111,7 @@ impl<K, V, S> Cache<K, V, S> {
     }
 
     /// Tells the listener of a removed value, and hands the value back to its shard.
-    pub(super) fn tell(&self, shard: &Shard<K, V>, removed: Unlinked<K, V>, cause: RemovalCause) {
+    pub(super) fn notify(&self, shard: &Shard<K, V>, removed: Unlinked<K, V>, cause: RemovalCause) {
         let _ = self.notify_at_once(shard, removed, cause);
     }
 
@@ -122,7 +122,7 @@ impl<K, V, S> Cache<K, V, S> {
         cause: RemovalCause,
     ) -> Due<'c, K, V> {
         if let Some(listener) = &self.parts().listener {
-            listener.tell(removed.node().key(), removed.node().value(), cause);
+            listener.notify(removed.node().key(), removed.node().value(), cause);
         }
         let deferred = shard.retire(removed);
         if deferred.seldom.is_none() && deferred.removed.is_none() {

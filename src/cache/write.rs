@@ -498,7 +498,7 @@ where
                 let Cleared { removed, deferred } = shard.clear_some(&mut cursor);
                 self.conclude(shard, deferred, RemovalCause::Explicit);
                 for node in removed {
-                    self.tell(shard, node, RemovalCause::Explicit);
+                    self.notify(shard, node, RemovalCause::Explicit);
                 }
             }
         }

@@ -1,11 +1,11 @@
 //! Which numbers are taken: bits, in blocks, in chunks.
 //!
-//! A few vacant numbers are *at hand*: in the bits they count as taken. Where there is none left, the lowest vacant
+//! A few vacant numbers are on the *free list*: in the bits they count as taken. Where there is none left, the lowest vacant
 //! ones are gathered, a word of bits at once. What is given back comes to hand too, and so is taken again while its
 //! memory is still near; unless there is a vacant number in a chunk before it, so that high chunks empty.
 //!
 //! Knows no rows. What it costs: a bit a number, two bytes for each block of 4,096 (a block without taken
-//! numbers has no bits at all), and four for each number at hand.
+//! numbers has no bits at all), and four for each number on the free list.
 
 use super::{CHUNKS, RowId, chunk_size};
 use std::ops::Range;
@@ -18,7 +18,7 @@ const BLOCK: usize = WORD * WORDS;
 /// smaller than a word.
 const WORTH: usize = if cfg!(tidewheel_loom) { 1 } else { 4 };
 
-/// So many numbers are at hand at most. One under loom, so that what is given back is vacant.
+/// So many numbers are on the free list at most. One under loom, so that what is given back is vacant.
 const FREE_LIST: usize = if cfg!(tidewheel_loom) { 1 } else { 256 };
 /// So many are gathered at a time.
 const GATHERED: usize = if cfg!(tidewheel_loom) { 1 } else { WORD };
@@ -171,22 +171,22 @@ impl Numbers {
         }
     }
 
-    /// A number that was at hand, if there is one.
+    /// A number from the free list, if there is one.
     #[inline]
     pub(crate) fn take(&mut self) -> Option<RowId> {
         self.free_list.pop()
     }
 
-    /// The number that is taken next, if one is at hand.
+    /// The number that is taken next, if one is on the free list.
     #[inline]
     pub(crate) fn next(&self) -> Option<RowId> {
         self.free_list.last().copied()
     }
 
-    /// Gathers the lowest vacant numbers, if none is at hand, and says which: none if all there can be are taken.
+    /// Gathers the lowest vacant numbers, if the free list is empty, and says which: none if all there can be are taken.
     #[cold]
     pub(crate) fn gather(&mut self) -> &[RowId] {
-        debug_assert!(self.free_list.is_empty(), "there are some at hand");
+        debug_assert!(self.free_list.is_empty(), "there are some on the free list");
         loop {
             let Some(chunk) = self.chunks.get_mut(self.lowest) else {
                 if self.chunks.len() == CHUNKS {
@@ -229,12 +229,12 @@ impl Numbers {
         self.lowest = self.lowest.min(id.chunk());
     }
 
-    /// Whether it is taken, or at hand.
+    /// Whether it is taken, or on the free list.
     pub(crate) fn is_taken(&self, id: RowId) -> bool {
         self.chunks.get(id.chunk()).is_some_and(|chunk| chunk.is_taken(id.offset()))
     }
 
-    /// The lowest number from `from` on that is taken, or at hand.
+    /// The lowest number from `from` on that is taken, or on the free list.
     pub(crate) fn next_taken(&self, from: RowId) -> Option<RowId> {
         let mut offset = from.offset();
         for (index, chunk) in self.chunks.iter().enumerate().skip(from.chunk()) {
@@ -345,7 +345,10 @@ impl Numbers {
             all += taken;
         }
         assert_eq!((all, idle), (self.taken, self.idle), "taken numbers, and words that are idle");
-        assert!(self.free_list.iter().all(|&id| self.is_taken(id)), "a number at hand without its bit");
+        assert!(
+            self.free_list.iter().all(|&id| self.is_taken(id)),
+            "a number on the free list without its bit"
+        );
     }
 }
 

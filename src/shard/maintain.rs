@@ -60,7 +60,7 @@ impl<K, V> Shard<K, V> {
             }
             drop(pin);
             if is_done || sweep.expired.len() >= BATCH {
-                self.tell(std::mem::take(&mut sweep.expired), listener);
+                self.notify(std::mem::take(&mut sweep.expired), listener);
             }
             self.dispose(reclaimable);
             if is_over {
@@ -78,7 +78,7 @@ impl<K, V> Shard<K, V> {
 
     /// Tells of expired nodes, unpinned and without a lock: a listener that blocks keeps these nodes and
     /// the reaper, and holds up nobody's reclamation. Then they are garbage.
-    fn tell(&self, expired: Vec<Unlinked<K, V>>, listener: Option<&dyn Listens<K, V>>) {
+    fn notify(&self, expired: Vec<Unlinked<K, V>>, listener: Option<&dyn Listens<K, V>>) {
         if expired.is_empty() {
             return;
         }

@@ -2,7 +2,7 @@
 //!
 //! Every operation that takes the lock does so by [`Shard::lock`] or [`Shard::lock_at`], and works on the [`Txn`] that comes of
 //! it: the table, the ledger, the cache's configuration and the time that counts. What it leaves to be done after the
-//! unlock is one [`Deferred`], which [`Txn::settle`] returns (`settle.rs`).
+//! unlock is one [`Deferred`](super::Deferred), which [`Txn::settle`] returns (`settle.rs`).
 //!
 //! Knows no operation. The files beside this one add the methods that operations are made of: how an entry comes and goes
 //! (`change.rs`), what has to go for it (`evict.rs`), and how it ends (`settle.rs`).

@@ -302,7 +302,7 @@ impl<K, V> Garbage<K, V> {
         let batch = Batch { grace: Arc::clone(&grace), nodes, weight, arrays };
         self.pace.sealed(batch.load());
         self.sealed.push_back(batch);
-        // As many wait as that, and the first of them has not ripened yet: then none has.
+        // As many wait as that, and the first of them is not reclaimable yet: then none has.
         let backlog = self.sealed.len().checked_sub(BACKLOG);
         let is_due = backlog.is_some_and(|first| !self.sealed[first].grace.is_over());
         let advance = is_due && self.patience == 0;

@@ -142,8 +142,8 @@ const RELOADS: [(&str, Reload); 4] = [
     ("by reference", |cache| cache.get_with_by_ref(&"k", || 2)),
 ];
 
-/// A reload was taken for a new entry by the books and for a replacement by the user's `Expiry`: that said "as before", and the
-/// books had nothing before. So the entry lived for ever, or as long as the cache's other times let it.
+/// A reload was taken for a new entry by the ledger and for a replacement by the user's `Expiry`: that said "as before", and the
+/// ledger had nothing before. So the entry lived for ever, or as long as the cache's other times let it.
 #[test]
 fn a_reload_keeps_what_the_expiry_said() {
     let beside: [Adjust; 3] = [

@@ -1,7 +1,7 @@
 //! Loads that are dropped: after every number of polls, in every role, whatever else happens meanwhile, and at random.
 //!
 //! Whatever was dropped, nobody waits in vain afterwards, nobody hears of something older than a write that came before
-//! his call, no two loaders of a key run at once, and the books are whole. `TIDEWHEEL_SEED` goes another way.
+//! his call, no two loaders of a key run at once, and the ledger is whole. `TIDEWHEEL_SEED` goes another way.
 
 use crate::alone::Alone;
 use crate::bare::{Running, block_on, pending};

@@ -400,7 +400,7 @@ fn load() -> super::world::Value {
     value(1)
 }
 
-/// Writers drop what is ripe when they seal a batch.
+/// Writers drop what is reclaimable when they seal a batch.
 fn write_a_lot(w: &World) {
     for number in 0..2_000 {
         w.cache.insert(key(100), value(number));

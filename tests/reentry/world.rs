@@ -276,7 +276,7 @@ impl World {
         Self { cache, clock }
     }
 
-    /// Nobody leads or waits any more, and the books agree.
+    /// Nobody leads or waits any more, and the ledger agrees.
     pub(crate) fn end(self, what: &str) {
         for number in 1..=5 {
             let loaded = self.cache.timeout(Duration::from_millis(1)).get_with(key(number), || value(number));

@@ -1,4 +1,4 @@
-//! Models of pins and graces alone: something that can be found until it is unlinked, and is destroyed when
+//! Models of pins and grace periods alone: something that can be found until it is unlinked, and is destroyed when
 //! the grace that began after that is over.
 
 use crate::common::explore;
@@ -29,7 +29,7 @@ impl Thing {
         Arc::new(Self { linked: AtomicBool::new(true), content: Cell::new(1) })
     }
 
-    /// Looks at it if it is linked. Without an ordering of its own: pins and graces have to do.
+    /// Looks at it if it is linked. Without an ordering of its own: pins and grace periods have to do.
     fn look(&self) {
         if self.linked.load(Ordering::Relaxed) {
             assert_eq!(self.content.get(), 1);
