@@ -5,7 +5,7 @@
 
 use super::Shard;
 use super::deferred::{Deferred, Gone, Left};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, batch_weight};
 use super::txn::Txn;
 use crate::policy::{Bid, Entries, Policy};
 use crate::rows::{Metadata, RowId, Rows};
@@ -232,10 +232,4 @@ impl<K, V> Shard<K, V> {
         }
         (done, txn.settle_up())
     }
-}
-
-/// Garbage of more than this weight makes a batch, which its writer drops at once unless somebody is pinned: so it is
-/// half a sixteenth that waits in a shard, and a value.
-pub(super) const fn batch_weight(capacity: u64) -> u64 {
-    capacity / 32
 }

@@ -272,3 +272,9 @@ impl<K, V> Ledger<K, V> {
         self.bounds.expiries.get(row)
     }
 }
+
+/// Garbage of more than this weight makes a batch, which its writer drops at once unless somebody is pinned: so it is
+/// half a sixteenth that waits in a shard, and a value.
+pub(super) const fn batch_weight(capacity: u64) -> u64 {
+    capacity / 32
+}

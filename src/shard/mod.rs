@@ -95,7 +95,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, CachePadded};
 use crate::table::{RouteEnd, Table};
 use crate::time::Tick;
-use ledger::Ledger;
+use ledger::{Ledger, batch_weight};
 use std::fmt;
 
 /// One slice of the key space.
@@ -141,7 +141,7 @@ impl<K, V> Shard<K, V> {
     pub(crate) fn new(parts: ShardParts<K, V>) -> Self {
         let ShardParts { number, shards, capacity, config, policy, counted, route } = parts;
         let batch_weight =
-            policy.as_ref().filter(|_| config.weighed).map(|policy| evict::batch_weight(policy.capacity()));
+            policy.as_ref().filter(|_| config.weighed).map(|policy| batch_weight(policy.capacity()));
         let refresh_times = config.refresh.map(|after| Arc::new(RefreshTimes::new(after)));
         let ledger = Ledger::new(&config, policy, refresh_times.clone(), counted);
         let table = Table::new(capacity, ledger, route);
