@@ -85,7 +85,7 @@ use crate::key_value::{Key, Value};
 use crate::listener::Listener;
 use crate::process;
 use crate::reaper::{Reaper, Registration, Sweep};
-use crate::shard::{Clearings, Config, Listens, Looked, Lookup, OnUse, Shard, Work};
+use crate::shard::{AtWork, Clearings, Config, Listens, Looked, Lookup, OnUse, Shard};
 use crate::stats::{LoadCounters, Reads};
 use crate::sync::{Arc, Edge, OnceLock, thread};
 use crate::table::{Node, Pin, Route, Routes, advance_fully, same_as};
@@ -512,12 +512,12 @@ where
     S: Send + Sync + 'static,
 {
     fn sweep(&self, now: Tick) -> Tick {
-        let _work = Work::begin();
+        let _work = AtWork::begin();
         self.sweep_all(now)
     }
 
     fn reclaim(&self) -> bool {
-        let _work = Work::begin();
+        let _work = AtWork::begin();
         let done = self.reclaim_all();
         #[cfg(feature = "tracing")]
         {

@@ -30,7 +30,7 @@
 //! - **F3** A call that waits is told once: an outcome, or that it has the turn; and the turn is for whoever waits longest. If that one is to
 //!   compute, the turn is offered to it: it is woken, and claims the turn, unless a call that computes and happens to run has taken it. Then it waits
 //!   on in its place. One that has been passed over for a millisecond is told that it has the turn. One that leaves with the turn in hand, or as an heir, passes it on.
-//! - **F4** The key of a call that leads is the ledger' alone, or theirs and its caller's, if that has use for it: so it can be
+//! - **F4** The key of a call that leads is the ledger's alone, or the ledger's and its caller's, if that has use for it: so it can be
 //!   taken out. (A turn is told under the lock, so that nobody needs a handle to do it later.)
 //! - **F5** The shard's lock comes before a inbox's. Under either runs no user code but `Eq`; wakers are called, cloned and
 //!   dropped outside.

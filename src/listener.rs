@@ -28,8 +28,8 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum RemovalCause {
-    /// Its deadline passed. The reaper tells of it, or a thread that came across it before: that wrote to its key, or wanted its
-    /// room. The key may have a new value by then, of another thread's: see
+    /// Its deadline passed. The reaper tells of it, or a thread that came across it before: that wrote to its key, wanted its
+    /// room, or wrote while the reaper was late. The key may have a new value by then, of another thread's: see
     /// [`eviction_listener`](crate::CacheBuilder::eviction_listener).
     Expired,
     /// It was removed, invalidated, or moved to another key. The caller's thread tells of it.

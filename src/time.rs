@@ -6,7 +6,7 @@
 //!
 //! Readers have two clocks:
 //!
-//! - *Today's* ([`Timeline::recent`]) answers every question anew, and is up to 5 ms behind. In the order in which a
+//! - *The checked clock* ([`Timeline::recent`]) answers every question anew, and is up to 5 ms behind. In the order in which a
 //!   machine qualifies for it (`src/docs/decisions.md` has the measurement): a precise reading cached in a static and
 //!   trusted only while the processor's time-stamp counter says that it is under 4 ms old; the kernel's coarse clock,
 //!   where two of its steps are 5 ms or less; the precise clock.
@@ -27,7 +27,7 @@ pub(crate) use manual::{Advanced, Watch};
 pub(crate) use tick::{Birth, Deadline, SECOND, Span, Tick};
 
 use std::fmt;
-/// How far today's clock may lag behind the precise one, in ticks (5 ms).
+/// How far the checked clock may lag behind the precise one, in ticks (5 ms).
 #[cfg(all(target_os = "linux", not(any(miri, tidewheel_loom))))]
 const MAX_LAG: u64 = 5_000_000;
 /// Elsewhere readers take the precise clock.
@@ -145,7 +145,7 @@ impl Timeline {
         self.manual.as_ref()
     }
 
-    /// The time, precisely: for writers, who read it after they have the lock.
+    /// The time, precisely: for writers.
     #[inline]
     pub(crate) fn now(&self) -> Tick {
         match &self.manual {

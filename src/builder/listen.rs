@@ -10,7 +10,7 @@ impl<K, V> CacheBuilder<K, V> {
     ///
     /// Who removes a value tells of it, before his call returns: who replaces, removes or evicts it, and also who writes to a key
     /// and comes across a value there that has expired. What nobody comes across, the reaper removes, and tells of as
-    /// [`Expired`](RemovalCause::Expired).
+    /// [`Expired`](RemovalCause::Expired). While the reaper is late, whoever writes removes some of it, and tells of that.
     ///
     /// # Concurrency
     ///

@@ -6,7 +6,7 @@
 
 use super::Cache;
 use crate::listener::RemovalCause;
-use crate::shard::{Deferred, Elsewhere, Gone, Left, Shard, Work};
+use crate::shard::{AtWork, Deferred, Departing, Elsewhere, Left, Shard};
 use crate::sync::catch;
 use crate::table::{Moment, Sealed, Unlinked};
 
@@ -87,15 +87,15 @@ impl<K, V, S> Cache<K, V, S> {
     /// Tells the listener of what did not stay.
     #[cold]
     fn notify_of_left<'c>(&'c self, shard: &'c Shard<K, V>, left: Left<K, V>) -> Due<'c, K, V> {
-        let Left { evicted, refused, elsewhere } = left;
+        let Left { unlinked, refused, elsewhere } = left;
         let mut due = None;
         // Those went first.
         for Elsewhere { shard, deferred } in elsewhere {
             let shard = &self.parts().shards[shard];
             due = self.conclude_at_once(shard, deferred, RemovalCause::Size).or(due);
         }
-        let _work = Work::begin();
-        for Gone { node, was_alive } in evicted {
+        let _work = AtWork::begin();
+        for Departing { node, was_alive } in unlinked {
             let cause = if was_alive { RemovalCause::Size } else { RemovalCause::Expired };
             due = self.notify_at_once(shard, node, cause).or(due);
         }

@@ -154,7 +154,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever comes, the ledger are right, what is kept fits, and only what weighs goes.
+    /// Whatever comes, the queues are right, what is kept fits, and only what weighs goes.
     #[test]
     fn the_books_are_right_after_every_step(
         kind in prop_oneof![Just(EvictionPolicy::Adaptive), Just(EvictionPolicy::Clock), Just(EvictionPolicy::Fifo)],

@@ -247,8 +247,8 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
     ///
     /// # Concurrency
     ///
-    /// Called outside every lock: by the call that ended the session, before that returns; of expired sessions by the reaper, up to 2 seconds after
-    /// the end. It may use the manager, but if it captures a handle to it, the manager never goes away: send what there is to do through a channel. A
+    /// Called outside every lock: by the call that ended the session, before that returns. Of an expired session by whoever takes it out, up to
+    /// 2 seconds after its end: the reaper, a call that comes across it, or any call that writes while the reaper is late. It may use the manager, but if it captures a handle to it, the manager never goes away: send what there is to do through a channel. A
     /// panic is caught, and the function stays. One that blocks delays memory, never a session's end.
     ///
     /// ```
@@ -460,6 +460,7 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
         if most.is_some() && self.owner.is_none() {
             return Err(BuildError::LimitWithoutOwner);
         }
+        // Without `reads_count` only writes and touches restart it: that is the cache's time to live.
         cache = if self.reads_count { cache.time_to_idle(idle) } else { cache.time_to_live(idle) };
         cache = match max_age {
             _ if self.own_max_ages => cache.expire_after(NoOpinion),

@@ -3,7 +3,7 @@
 //! What every path that changes a shard is made of. Knows neither why it is called nor what is done after the unlock.
 
 use super::deadline::{Ends, Times, stays};
-use super::deferred::Gone;
+use super::deferred::Departing;
 use super::lifespan::Written;
 use super::new_entry::NewEntry;
 use super::txn::Txn;
@@ -75,7 +75,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         old
     }
 
-    /// An unlinked node that was alive: for the caller, who tells the listener, or else garbage at once.
+    /// An unlinked node: for the caller, who tells the listener, if there is one; else it is garbage at once.
     #[inline]
     pub(super) fn hand_out(&mut self, old: Unlinked<K, V>) -> Option<Unlinked<K, V>> {
         if self.config.listened {
@@ -89,12 +89,12 @@ impl<K, V> Txn<'_, '_, K, V> {
     /// before he returns, so that nobody hears later that a key has expired which was written meanwhile (S4).
     pub(super) fn bury(&mut self, old: Unlinked<K, V>) {
         if let Some(old) = self.hand_out(old) {
-            self.ledger.left().evicted.push(Gone { node: old, was_alive: false });
+            self.ledger.left().unlinked.push(Departing { node: old, was_alive: false });
         }
     }
 
     /// Takes out an entry that is over, and that a writer has come across.
-    pub(super) fn drop_expired(&mut self, place: Place<K, V>) {
+    pub(super) fn bury_expired(&mut self, place: Place<K, V>) {
         let old = self.take_expired(place);
         self.bury(old);
     }

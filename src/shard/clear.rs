@@ -102,7 +102,7 @@ impl<K, V> Shard<K, V> {
                     }
                     removed.extend(txn.hand_out(old));
                 } else {
-                    txn.drop_expired(place);
+                    txn.bury_expired(place);
                 }
             }
             if gone >= REMOVALS || cursor.is_at_end() {

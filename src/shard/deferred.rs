@@ -30,7 +30,7 @@ pub(crate) struct Seldom<K, V> {
 /// What did not stay, for the caller, who tells the listener.
 pub(crate) struct Left<K, V> {
     /// Evicted, or expired before a writer came across them. If somebody listens.
-    pub(crate) evicted: Vec<Gone<K, V>>,
+    pub(crate) unlinked: Vec<Departing<K, V>>,
     /// Too heavy to be kept at all.
     pub(crate) refused: Option<(K, V)>,
     /// What evictions in other shards have left to do.
@@ -38,7 +38,7 @@ pub(crate) struct Left<K, V> {
 }
 
 /// An entry that had to go.
-pub(crate) struct Gone<K, V> {
+pub(crate) struct Departing<K, V> {
     pub(crate) node: Unlinked<K, V>,
     /// When it went. If not, it had expired before.
     pub(crate) was_alive: bool,
@@ -53,7 +53,7 @@ pub(crate) struct Elsewhere<K, V> {
 
 impl<K, V> Default for Left<K, V> {
     fn default() -> Self {
-        Self { evicted: Vec::new(), refused: None, elsewhere: Vec::new() }
+        Self { unlinked: Vec::new(), refused: None, elsewhere: Vec::new() }
     }
 }
 

@@ -4,7 +4,7 @@
 //! no moment does the shard hold more than it may. Knows causes; knows no order of rows.
 
 use super::Shard;
-use super::deferred::{Deferred, Gone, Left};
+use super::deferred::{Deferred, Departing, Left};
 use super::ledger::{Ledger, batch_weight};
 use super::txn::Txn;
 use crate::policy::{Bid, Entries, Policy};
@@ -149,7 +149,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         self.ledger.leave(row);
         // If it was over, it is told of here all the same: what waits for the reaper is not bounded.
         if let Some(node) = self.hand_out(old) {
-            self.ledger.left().evicted.push(Gone { node, was_alive });
+            self.ledger.left().unlinked.push(Departing { node, was_alive });
         }
     }
 
@@ -197,7 +197,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         let mut was_alive = false;
         let removed = over.and_then(|place| {
             if !self.table.node(place).kill(self.now()) {
-                self.drop_expired(place);
+                self.bury_expired(place);
                 return None;
             }
             was_alive = true;

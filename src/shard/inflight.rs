@@ -146,7 +146,7 @@ impl<K: Eq, V> Shard<K, V> {
         if txn.table.node(place).reap(now).is_err() {
             return Found::Alive(asked);
         }
-        txn.drop_expired(place);
+        txn.bury_expired(place);
         Found::Over(asked, txn.settle_up())
     }
 

@@ -26,17 +26,17 @@ thread_local! {
 
 /// As long as it is there, this thread is at a reaper's work.
 #[must_use]
-pub(crate) struct Work {
+pub(crate) struct AtWork {
     was_at_work: bool,
 }
 
-impl Work {
+impl AtWork {
     pub(crate) fn begin() -> Self {
         Self { was_at_work: AT_WORK.try_with(|at_work| at_work.replace(true)).unwrap_or(true) }
     }
 }
 
-impl Drop for Work {
+impl Drop for AtWork {
     fn drop(&mut self) {
         let _ = AT_WORK.try_with(|at_work| at_work.set(self.was_at_work));
     }
@@ -98,7 +98,7 @@ impl<K, V> Txn<'_, '_, K, V> {
                     if let (Some(tally), true) = (&mut ledger.tally, deadline > Tick::LONG_AGO) {
                         tally.lateness.note(now.since(deadline).as_duration());
                     }
-                    self.drop_expired(place);
+                    self.bury_expired(place);
                 }
                 Err(deadline) if ledger.is_to_be_warned_of(row, deadline, now) => {
                     ledger.wheel.put_back(&mut ledger.rows, row);

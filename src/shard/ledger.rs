@@ -235,8 +235,9 @@ impl<K, V> Ledger<K, V> {
         self.rows.remove(row);
     }
 
-    /// Something is due at `need`. When the reaper is to be woken, if it would come too late (S3).
-    pub(super) fn expect(&mut self, need: Tick) -> Option<Tick> {
+    /// Something is due at `need`. Moves `due` forward to that if it was later, and returns the tick for which the reaper must be
+    /// woken then (S3).
+    pub(super) fn require_reaper_by(&mut self, need: Tick) -> Option<Tick> {
         if need >= self.due {
             return None;
         }

@@ -46,11 +46,11 @@ impl<K, V> Shard<K, V> {
 
     /// The same, with the lock taken in any case, so that garbage of the running second is sealed too.
     pub(crate) fn sweep_at_once(&self, now: Tick, listener: Option<&dyn Listens<K, V>>) {
-        let mut sweep = Sweep { now, hold: FIRST_DRAIN, was_due: None, expired: Vec::new() };
+        let mut sweep = ShardSweep { now, hold: FIRST_DRAIN, was_due: None, expired: Vec::new() };
         loop {
             // What is about to expire is lent while it is told of.
             let pin = listener.filter(|_| self.config.warn_before != Span::NONE).map(|_| Pin::new());
-            let Swept { warned, reclaimable, sealed, is_done, is_over, is_late } =
+            let Swept { warned, reclaimable, sealed, is_drained, is_finished, is_late } =
                 sweep.hold_once(self, pin.as_ref());
             if let Some(sealed) = sealed {
                 let _ = sealed.start();
@@ -59,11 +59,12 @@ impl<K, V> Shard<K, V> {
                 warned.into_iter().for_each(|node| listener.expiring(node.key(), node.value()));
             }
             drop(pin);
-            if is_done || sweep.expired.len() >= BATCH {
+            // Told once for the whole visit, or for some thousands of entries.
+            if is_drained || sweep.expired.len() >= BATCH {
                 self.notify(std::mem::take(&mut sweep.expired), listener);
             }
             self.dispose(reclaimable);
-            if is_over {
+            if is_finished {
                 break;
             }
             // Against threads that take the lock as fast as they can: more rows each time it is ours. And a
@@ -180,7 +181,7 @@ impl<K, V> Ledger<K, V> {
 }
 
 /// A reaper's visit to a shard.
-struct Sweep<K, V> {
+struct ShardSweep<K, V> {
     /// When it began. It takes out what is due by then.
     now: Tick,
     /// Rows that it handles the next time that it holds the lock.
@@ -198,14 +199,14 @@ struct Swept<'g, K, V> {
     reclaimable: Reclaimable<K, V>,
     sealed: Option<Sealed>,
     /// Nothing is due by the sweep's time any more.
-    is_done: bool,
-    /// And there is nothing else to do at once.
-    is_over: bool,
+    is_drained: bool,
+    /// The visit is finished: there is nothing else to do at once.
+    is_finished: bool,
     /// There is more to do, and it should have been done long ago.
     is_late: bool,
 }
 
-impl<K, V> Sweep<K, V> {
+impl<K, V> ShardSweep<K, V> {
     fn hold_once<'g>(&mut self, shard: &'g Shard<K, V>, pin: Option<&'g Pin>) -> Swept<'g, K, V> {
         let now = self.now;
         let mut warned = Vec::new();
@@ -216,22 +217,22 @@ impl<K, V> Sweep<K, V> {
         if let (Some(tally), true) = (&mut txn.ledger.tally, due <= now) {
             tally.lag = now.since(due).as_duration();
         }
-        let is_done = txn.drain(self.hold, pin, &mut self.expired, &mut warned);
+        let is_drained = txn.drain(self.hold, pin, &mut self.expired, &mut warned);
         let Txn { table, ledger, .. } = &mut txn;
         // What this same sweep unlinked a moment ago, mostly: so that it does not pile up.
         let reclaimable = table.take_reclaimable(None);
-        let sealed = if is_done { table.seal() } else { table.seal_full(now) };
-        if is_done {
+        let sealed = if is_drained { table.seal() } else { table.seal_full(now) };
+        if is_drained {
             let due = ledger.wheel.next_due().min(ledger.tidy(table, now));
             ledger.set_due(due);
             ledger.inherited = Tick::NEVER;
         }
         txn.publish();
         let ledger = txn.ledger;
-        let is_late = !is_done && ledger.is_neglected(shard.config.clock.now());
+        let is_late = !is_drained && ledger.is_neglected(shard.config.clock.now());
         // As of here: whoever makes something due after the unlock wakes the reaper.
-        let is_over = is_done && ledger.due > now;
-        Swept { warned, reclaimable, sealed, is_done, is_over, is_late }
+        let is_finished = is_drained && ledger.due > now;
+        Swept { warned, reclaimable, sealed, is_drained, is_finished, is_late }
     }
 }
 

@@ -32,6 +32,19 @@
 //! | `fork.rs` | what a shard leaves to a fork's child |
 //! | `validate.rs` | recounts everything, for tests |
 //!
+//! # How an entry goes
+//!
+//! | verb | what it does |
+//! |---|---|
+//! | `expire`, `reap`, `kill` (`table/node.rs`) | the deadline becomes `DEAD`: for a reader, for the reaper, for a writer. From then on nobody finds it alive |
+//! | `unlink` (`table/write.rs`) | the node leaves its bucket |
+//! | `leave`, `give_up` (`ledger.rs`) | the row leaves the policy's queues; it leaves the wheel, and its number is free |
+//! | `take`, `take_expired` (`change.rs`) | `unlink`, `leave` and `give_up`, and the figure of the expired ones |
+//! | `hand_out` (`change.rs`) | the unlinked node goes to the caller, who tells the listener, or is garbage at once |
+//! | `bury`, `bury_expired` (`change.rs`) | the same for what had expired: the operation tells of it after the unlock |
+//! | `retire` (`table/write.rs`) | the node is garbage |
+//! | `dispose` (`settle.rs`) | key and value are dropped, without a lock; then `vacate` frees the node's number |
+//!
 //! # Invariants
 //!
 //! - **S1** Each row has one entry and each entry one row, with the same home bucket, however often it is replaced: an entry's row is
@@ -75,9 +88,9 @@ mod write_many;
 pub(crate) use clear::{Cleared, Clearings};
 pub(crate) use config::{Config, Lengths, OnUse};
 pub(crate) use credit::{Around, Given, Held, Own};
-pub(crate) use deferred::{Deferred, Elsewhere, Gone, Left};
+pub(crate) use deferred::{Deferred, Departing, Elsewhere, Left};
 pub(crate) use inflight::{Acted, Action, Anew, Completed, Found, Loaded, Onward, RuledLoad};
-pub(crate) use late::Work;
+pub(crate) use late::AtWork;
 pub(crate) use lifespan::{Departed, Lasting, Lifespan};
 pub(crate) use lookup::{Looked, Lookup};
 pub(crate) use maintain::Listens;

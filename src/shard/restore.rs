@@ -149,7 +149,7 @@ impl<K: Eq, V> Shard<K, V> {
                 continue;
             };
             if let Some(place) = place {
-                txn.drop_expired(place);
+                txn.bury_expired(place);
             }
             let entry = &mut Some(entry);
             let left = if txn.ledger.is_too_heavy(weight) {

@@ -76,19 +76,19 @@ impl<K, V> Shard<K, V> {
             ledger.refile(row, frozen.tick(), deadline, now);
         }
         ledger.bind(config, row, ends);
-        Ruled::Done(txn.expect(deadline))
+        Ruled::Done(txn.require_reaper_for(deadline))
     }
 }
 
 impl<K, V> Txn<'_, '_, K, V> {
     /// Sees to it that the reaper comes in time for a deadline (S3), where nothing else was changed.
-    fn expect(&mut self, deadline: Tick) -> Option<Tick> {
+    fn require_reaper_for(&mut self, deadline: Tick) -> Option<Tick> {
         let soon = Tick::start_of(self.now().second() + 1);
         let need = match boundary(self.ledger.first_due(deadline)) {
             Tick::NEVER => return None,
             boundary => boundary.max(soon),
         };
-        let wake = self.ledger.expect(need)?;
+        let wake = self.ledger.require_reaper_by(need)?;
         self.shard.gauges.set_due(wake);
         Some(wake)
     }

@@ -78,14 +78,14 @@ impl<K, V> Txn<'_, '_, K, V> {
         if table.has_garbage() {
             need = soon;
         }
-        let wake = ledger.expect(need);
+        let wake = ledger.require_reaper_by(need);
         let left = ledger.left.take();
         self.publish();
         (wake.is_some() || sealed.is_some() || left.is_some() || reclaimable.is_some() || moment.is_some())
             .then(|| Box::new(Seldom { wake, sealed, left, reclaimable, is_heavy: false, moment }))
     }
 
-    /// Shows the ledger' state outside. The last thing under the lock.
+    /// Shows the ledger's state outside. The last thing under the lock.
     pub(super) fn publish(&mut self) {
         let gauges = &self.shard.gauges;
         gauges.set_due(self.ledger.due.min(self.ledger.inherited));

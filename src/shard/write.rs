@@ -140,7 +140,7 @@ impl<K: Eq, V> Shard<K, V> {
             }
             txn.invalidate(at, place);
             if let Some(place) = place {
-                txn.drop_expired(place);
+                txn.bury_expired(place);
             }
             if let Err(short) = txn.pay(None, new.weight, &mut credit) {
                 drop(lock);
@@ -282,7 +282,7 @@ impl<K: Eq, V> Shard<K, V> {
         let deadline = ends.deadline.tick();
         config.note(ttl);
         if !table.node(place).reset(&frozen, now, ends.deadline) {
-            txn.drop_expired(place);
+            txn.bury_expired(place);
             return (false, txn.settle_up());
         }
         ledger.set_ttl(row, ttl);
@@ -399,7 +399,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         let over = Some(Over { row: self.table.row(place), deadline: frozen.tick() });
         let written = self.written(new.hash.home(), over, new.lifespan);
         if !self.table.node(place).claim(&frozen, now, written.ends.deadline.tick()) {
-            self.drop_expired(place);
+            self.bury_expired(place);
             return (Replaced::Gone, self.settle_up());
         }
         self.replace_claimed(place, new.entry, new.weight, frozen.tick(), written)
@@ -430,7 +430,7 @@ impl<K, V> Txn<'_, '_, K, V> {
     #[inline(always)]
     pub(super) fn remove_at(&mut self, place: Place<K, V>) -> (Removed, Deferred<K, V>) {
         if !self.table.node(place).kill(self.now()) {
-            self.drop_expired(place);
+            self.bury_expired(place);
             return (Removed::Gone, self.settle_up());
         }
         let row = self.table.row(place);

@@ -1,6 +1,6 @@
 //! A node: one entry as readers see it.
 //!
-//! Key, value and time of birth never change once the node is published; the deadline is the one truth
+//! Key and value never change once the node is published; the deadline is the one truth
 //! about whether the entry is alive, and every change of it is a compare-and-swap or happens once, at
 //! the end. Beside that it says, for writers alone, under which home and row its entry is filed: so they come from what is found to
 //! the ledger, and a node that takes another's place leaves these as they are. A node never knows its bucket.
@@ -49,7 +49,7 @@ pub(crate) enum Touch {
     Locked,
 }
 
-/// Proof that a writer frozen a node's deadline, and what it was.
+/// Proof that a writer has frozen a node's deadline, and what it was.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Frozen(Deadline);
@@ -134,7 +134,7 @@ impl<K, V> Node<K, V> {
     #[inline]
     fn load(&self) -> Deadline {
         // ORDERING: Acquire; pairs with AcqRel in `Node::exchange`: whoever sees a deadline that `reset`
-        // set sees that times to live are not all alike (`Terms::is_uniform`).
+        // set sees that times to live are not all alike (`Config::is_uniform`).
         Deadline::from_bits(self.deadline.load(Ordering::Acquire))
     }
 

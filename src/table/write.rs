@@ -314,7 +314,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         }
     }
 
-    /// As `fetch`, in the array where nearly all of them are.
+    /// As `prefetch`, in the array where nearly all of them are.
     #[inline]
     pub(crate) fn prefetch_bucket(&self, home: u32) {
         self.writer.current.prefetch(self.writer.current.start(home));

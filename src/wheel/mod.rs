@@ -23,7 +23,8 @@
 //!
 //! Seconds: a deadline belongs to the second that ends at it or is running at it, so second `s` holds the
 //! deadlines after its first tick up to and including the first tick of `s + 1`. All of them are over
-//! when second `s` is completed, and none of them was a second before.
+//! when second `s` is completed, and none of them was a second before. So the deadlines 105.3 and 106.0 are in second 105,
+//! which is due at 106.0.
 //!
 //! Invariants (`hand` is the first second that is not completed as far as the wheel was told):
 //!
