@@ -1,6 +1,7 @@
-//! How an entry comes, is replaced, and goes: in the table and in the ledger at once.
+//! Adding, replacing and removing an entry, in the table and in the ledger at once.
 //!
-//! What every path that changes a shard is made of. Knows neither why it is called nor what is done after the unlock.
+//! Every path that changes a shard consists of these functions. They know neither the reason of a
+//! change nor the deferred work.
 
 use super::deadline::{Ends, Times, stays};
 use super::deferred::Departing;
@@ -11,7 +12,8 @@ use crate::table::{NewNode, Place, Unlinked};
 use crate::time::Tick;
 
 impl<K, V> Txn<'_, '_, K, V> {
-    /// A row and a node for a new entry, hit so often at least. Its key must not be in the table. Returns when the reaper has to come.
+    /// Adds a row and a node for a new entry, with at least `hits` hits. The key must not be in the
+    /// table. Returns when the reaper has to come.
     #[inline(always)]
     pub(super) fn add(&mut self, new: NewEntry<'_, K, V>, ends: Ends, times: Times, hits: u8) -> Tick {
         let NewEntry { hash, entry, weight, .. } = new;
@@ -39,7 +41,8 @@ impl<K, V> Txn<'_, '_, K, V> {
         if table.is_moving() { deadline.min(ledger.tidy_later(now)) } else { deadline }
     }
 
-    /// Puts a new node in the place of another, whose deadline was `before`. The row stays, and is not looked at where nothing of it changes.
+    /// Replaces a node by a new one. The old deadline was `before`. The row stays, and is not
+    /// accessed if nothing in it changes.
     #[inline(always)]
     pub(super) fn exchange(
         &mut self,
@@ -52,7 +55,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         let Written { ttl, ends, .. } = written;
         let now = self.now();
         let row = self.table.row(place);
-        // Before anything is changed.
+        // This comes before any change.
         let named = self.table.new_node();
         self.evict_for_replacement(row, weight);
         let Self { config, table, ledger, .. } = self;
@@ -64,9 +67,9 @@ impl<K, V> Txn<'_, '_, K, V> {
         let old = table.replace(place, named, entry, ends.deadline).weighing(weighed);
         ledger.bind(config, row, ends);
         let deadline = ends.deadline.tick();
-        // Of the same deadline nobody is warned again.
+        // A deadline that stays the same leads to no second warning.
         let is_renewed = before != deadline && ledger.renew(row);
-        // What could expire is in the wheel (S2).
+        // An entry that could expire is in the wheel (S2).
         let never_did = before == Tick::NEVER && deadline == Tick::NEVER;
         if is_renewed || !(never_did || stays(before, deadline)) {
             ledger.file_again(row, deadline, now);
@@ -75,7 +78,8 @@ impl<K, V> Txn<'_, '_, K, V> {
         old
     }
 
-    /// An unlinked node: for the caller, who tells the listener, if there is one; else it is garbage at once.
+    /// Hands out an unlinked node that was alive. If there is a listener, returns the node, so that
+    /// the caller tells it; otherwise makes the node garbage.
     #[inline]
     pub(super) fn hand_out(&mut self, old: Unlinked<K, V>) -> Option<Unlinked<K, V>> {
         if self.config.listened {
@@ -85,21 +89,22 @@ impl<K, V> Txn<'_, '_, K, V> {
         None
     }
 
-    /// An unlinked node that had expired before a writer came across it: for the caller too, or else garbage at once. He tells
-    /// before he returns, so that nobody hears later that a key has expired which was written meanwhile (S4).
+    /// Hands out an unlinked node that had expired before a writer found it: to the caller if there
+    /// is a listener, otherwise as garbage. The caller tells the listener before it returns. So
+    /// nobody hears later that a key has expired that was written meanwhile (S4).
     pub(super) fn bury(&mut self, old: Unlinked<K, V>) {
         if let Some(old) = self.hand_out(old) {
             self.ledger.left().unlinked.push(Departing { node: old, was_alive: false });
         }
     }
 
-    /// Takes out an entry that is over, and that a writer has come across.
+    /// Removes an expired entry that a writer has found.
     pub(super) fn bury_expired(&mut self, place: Place<K, V>) {
         let old = self.take_expired(place);
         self.bury(old);
     }
 
-    /// Takes out an entry that is over.
+    /// Removes an expired entry from the table and the ledger.
     pub(super) fn take_expired(&mut self, place: Place<K, V>) -> Unlinked<K, V> {
         if let Some(tally) = &mut self.ledger.tally {
             tally.expired += 1;
@@ -107,7 +112,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         self.take(place)
     }
 
-    /// Takes out an entry, for whatever reason.
+    /// Removes an entry from the table and the ledger, for any cause.
     #[inline(always)]
     pub(super) fn take(&mut self, place: Place<K, V>) -> Unlinked<K, V> {
         let row = self.table.row(place);

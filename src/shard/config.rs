@@ -1,53 +1,56 @@
-//! The config of a cache: what every operation on a shard needs to know of it, and does not change, but for one flag.
+//! The configuration of a cache that operations on a shard consult. It does not change after the
+//! cache is built, except for one flag.
 
 use super::jitter::Jitter;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::time::{Span, Tick, Timeline};
 
-/// What every operation needs to know of the cache.
+/// The configuration that every operation consults.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) clock: Timeline,
     pub(crate) ttl: Span,
     pub(crate) tti: Span,
     pub(crate) max_age: Span,
-    /// How long before it expires somebody is to be warned of an entry; none if nobody is.
+    /// How long before its deadline a warning of an entry's expiry is due; `NONE` if nobody is
+    /// warned.
     pub(crate) warn_before: Span,
-    /// From which age on a value is loaded anew, if it is.
+    /// The age from which on a value is loaded anew; `None` if values are not refreshed.
     pub(crate) refresh: Option<Span>,
-    /// Whether every entry has the same one of these and no other (or none), so that a touch or a read knows
-    /// the new deadline without the ledger. Once false, false for ever.
+    /// Whether every entry has the cache's time to live and no other end, or the cache's time to
+    /// idle and no other end. If so, a touch or a read computes the new deadline without the
+    /// ledger. Once false, it stays false.
     uniform: AtomicBool,
     pub(crate) jitter: Jitter,
     pub(crate) effects: ReadEffects,
-    /// Whether somebody is to be told of expired entries.
+    /// Whether a listener is told of removed entries.
     pub(crate) listened: bool,
-    /// Whether writers do some of the reaper's work where that is late.
+    /// Whether writers do some of the reaper's work when the reaper is late.
     pub(crate) helped: bool,
-    /// Whether entries have weights, so that few of them may be much.
+    /// Whether entries have weights. If so, a few entries may fill the cache.
     pub(crate) weighed: bool,
 }
 
 /// What a read that counts as use does besides finding its entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct ReadEffects {
-    /// It restarts the time to idle: there is one.
+    /// The read restarts the time to idle, because the cache has one.
     pub(crate) restarts_idle: bool,
-    /// It moves a deadline: there is a time to idle or an `Expiry`.
+    /// The read moves a deadline, because the cache has a time to idle or an `Expiry`.
     pub(crate) moves_deadline: bool,
-    /// It counts a hit, for the policy.
+    /// The read counts a hit for the policy.
     pub(crate) counts_hit: bool,
-    /// It counts in the statistics.
+    /// The read counts in the statistics.
     pub(crate) counts_in_stats: bool,
 }
 
-/// Which way a read goes.
+/// Selects the code path of a read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum OnUse {
     Nothing,
-    /// It counts a hit, for the policy.
+    /// The read counts a hit for the policy.
     CountHit,
-    /// There is a time to idle, an `Expiry`, or statistics.
+    /// The cache has a time to idle, an `Expiry`, or statistics.
     More,
 }
 
@@ -70,7 +73,8 @@ pub(crate) struct Lengths {
 }
 
 impl Config {
-    /// `jitter` is from 0.0 to 1.0; `ruled` says that there is an `Expiry`.
+    /// Creates a configuration. `jitter` is from 0.0 to 1.0. `ruled` says whether the cache has an
+    /// `Expiry`.
     pub(crate) fn new(clock: Timeline, lengths: Lengths, jitter: f64, ruled: bool, listened: bool) -> Self {
         let Lengths { ttl, tti, max_age } = lengths;
         let idles = tti != Span::ENDLESS;
@@ -96,28 +100,32 @@ impl Config {
         }
     }
 
-    /// Whether every entry ends by the cache's time to live alone, or by its time to idle alone.
+    /// Returns whether every entry ends by the cache's time to live alone, or by its time to idle
+    /// alone.
     #[inline]
     pub(super) fn is_uniform(&self) -> bool {
-        // ORDERING: Relaxed; a touch or a read has loaded the deadline with Acquire before, from a node that it
-        // found with Acquire. An entry with a time to live of its own is published with Release after
-        // `Config::note` (as a node by `Bucket::set_named`, as a deadline by `Node::exchange`).
+        // ORDERING: Relaxed; the touch or read has loaded the deadline with Acquire before, from a
+        // node that it found with Acquire. An entry with a time to live of its own is published
+        // with Release after `Config::note` (as a node by `Bucket::set_named`, as a deadline by
+        // `Node::exchange`).
         self.uniform.load(Ordering::Relaxed)
     }
 
-    /// The deadline of a touch at `now`, where it does not depend on the entry.
+    /// Returns the deadline that a touch at `now` sets, if it does not depend on the entry.
     #[inline]
     pub(super) fn uniform_deadline(&self, now: Tick) -> Option<Tick> {
         self.is_uniform().then_some(self.touched_at(now))
     }
 
-    /// The deadline that a touch at `now` sets where it does not depend on the entry. (A read that restarts a time to idle sets a later one.)
+    /// Returns the deadline that a touch at `now` sets, provided that it does not depend on the
+    /// entry. (A read that restarts a time to idle sets a later one.)
     #[inline]
     fn touched_at(&self, now: Tick) -> Tick {
         now.after(if self.effects.restarts_idle { self.tti } else { self.ttl })
     }
 
-    /// Under the lock, before an entry gets this time to live.
+    /// Notes that an entry gets this time to live. Requires the lock, and comes before the entry
+    /// gets it.
     #[inline]
     pub(super) fn note(&self, ttl: Span) {
         if ttl != self.ttl {
@@ -125,7 +133,8 @@ impl Config {
         }
     }
 
-    /// Under the lock, before an entry is bound by what others are not.
+    /// Notes that an entry gets an end that other entries lack. Requires the lock, and comes before
+    /// the entry gets it.
     #[inline]
     pub(super) fn note_bound(&self) {
         // ORDERING: Relaxed; see `is_uniform`.

@@ -1,50 +1,55 @@
-//! What an operation leaves to be done after the unlock. Knows no order in which it is done: that is the cache's business.
+//! The work that an operation leaves to be done after the unlock. Its order is up to the cache
+//! (`cache/conclude.rs`).
 
 use crate::table::{Moment, Reclaimable, Sealed, Unlinked};
 use crate::time::Tick;
 
-/// What an operation leaves to be done after the lock is released, in this order.
+/// The deferred work of one operation.
 #[must_use]
 pub(crate) struct Deferred<K, V> {
     pub(crate) seldom: Option<Box<Seldom<K, V>>>,
-    /// The listener is to be told, and then it is to be retired.
+    /// A node of which the listener is told. Then the node is retired.
     pub(crate) removed: Option<Unlinked<K, V>>,
 }
 
-/// Of the deferred work, those that few operations leave.
+/// The parts of the deferred work that few operations have.
 pub(crate) struct Seldom<K, V> {
-    /// The reaper is to come at this tick, earlier than it knew.
+    /// The reaper has to come at this tick, earlier than it expected.
     pub(crate) wake: Option<Tick>,
-    /// To be started. Both before any code of the user's runs: others rely on it.
+    /// A sealed batch whose grace period has to be started. Waking the reaper and this step both
+    /// come before any user code: other threads rely on them.
     pub(crate) sealed: Option<Sealed>,
-    /// The listener is to be told of these too.
+    /// Further entries of which the listener is told.
     pub(crate) left: Option<Box<Left<K, V>>>,
-    /// To be disposed of, after the listener was told.
+    /// Garbage to be dropped after the listener was told.
     pub(crate) reclaimable: Option<Reclaimable<K, V>>,
-    /// What is reclaimable anywhere is to be dropped at once, as was seen when `sealed` was started.
+    /// Whether reclaimable garbage of all shards has to be dropped at once. It is determined when
+    /// `sealed` is started.
     pub(crate) is_heavy: bool,
-    /// Last of all, if it stored something: readers hold up so much that it is to wait a moment.
+    /// How long an operation that stored something waits, as its last step, because readers hold up
+    /// too much garbage.
     pub(crate) moment: Option<Moment>,
 }
 
-/// What did not stay, for the caller, who tells the listener.
+/// Entries that were not kept, for the caller, who tells the listener.
 pub(crate) struct Left<K, V> {
-    /// Evicted, or expired before a writer came across them. If somebody listens.
+    /// Entries that were evicted, or that had expired before a writer found them. Filled if there
+    /// is a listener.
     pub(crate) unlinked: Vec<Departing<K, V>>,
-    /// Too heavy to be kept at all.
+    /// An entry that was too heavy to be stored.
     pub(crate) refused: Option<(K, V)>,
-    /// What evictions in other shards have left to do.
+    /// The deferred work of evictions in other shards.
     pub(crate) elsewhere: Vec<Elsewhere<K, V>>,
 }
 
-/// An entry that had to go.
+/// An entry that was evicted or found expired.
 pub(crate) struct Departing<K, V> {
     pub(crate) node: Unlinked<K, V>,
-    /// When it went. If not, it had expired before.
+    /// Whether the entry was alive when it was removed. Otherwise it had expired before.
     pub(crate) was_alive: bool,
 }
 
-/// What is left to do in another shard, which gave up room.
+/// The deferred work in another shard that gave up room.
 pub(crate) struct Elsewhere<K, V> {
     /// The number of that shard.
     pub(crate) shard: usize,
@@ -58,13 +63,13 @@ impl<K, V> Default for Left<K, V> {
 }
 
 impl<K, V> Deferred<K, V> {
-    /// Whether what was to be stored was too heavy for that.
+    /// Returns whether the entry was too heavy to be stored.
     pub(crate) fn has_refused(&self) -> bool {
         let left = self.seldom.as_ref().and_then(|seldom| seldom.left.as_ref());
         left.is_some_and(|left| left.refused.is_some())
     }
 
-    /// Nothing was changed.
+    /// Returns the deferred work of an operation that changed nothing.
     pub(crate) fn none() -> Self {
         Self { seldom: None, removed: None }
     }

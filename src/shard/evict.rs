@@ -1,7 +1,8 @@
-//! Room: what a bounded shard gives up before something comes.
+//! Eviction: a bounded shard makes room before a new entry is stored.
 //!
-//! The policy says which row goes; here its entry goes, before the one that needs the room is published. So at
-//! no moment does the shard hold more than it may. Knows causes; knows no order of rows.
+//! The policy chooses the row of the victim. This file removes the victim's entry before the new
+//! one is published. So the shard never holds more than its capacity. This file knows causes, and
+//! does not know the order of rows.
 
 use super::Shard;
 use super::deferred::{Deferred, Departing, Left};
@@ -12,14 +13,15 @@ use crate::rows::{Metadata, RowId, Rows};
 use crate::table::{Place, Writing, prefetch};
 use crate::time::Tick;
 
-/// Entries that are evicted each time the lock is held, when others than one new entry need their room.
+/// The number of entries that are evicted in one critical section, when more than one new entry
+/// needs their room.
 pub(super) const EVICTIONS: usize = if cfg!(tidewheel_loom) { 1 } else { 128 };
 
-/// What the policy may ask of the entries.
+/// The entries, as the policy may query them.
 struct InTable<'r, 'a, 't, K, V> {
     table: &'r Writing<'a, 't, K, V, Ledger<K, V>>,
     rows: &'r Rows<Metadata>,
-    /// The row that was asked about last, and where its entry is: nearly always the one that goes.
+    /// The row that was queried last, and the place of its entry. It is nearly always the victim.
     last: Option<(RowId, Place<K, V>)>,
 }
 
@@ -37,7 +39,7 @@ impl<K, V> Entries for InTable<'_, '_, '_, K, V> {
 }
 
 impl<K, V> Ledger<K, V> {
-    /// Whether an entry of this weight is more than the shard may hold, by itself.
+    /// Returns whether a single entry of this weight exceeds the shard's capacity.
     #[inline]
     pub(super) fn is_too_heavy(&self, weight: u32) -> bool {
         self.policy.as_ref().is_some_and(|policy| policy.is_too_heavy(weight))
@@ -54,8 +56,9 @@ impl<K, V> Ledger<K, V> {
 }
 
 impl<K, V> Txn<'_, '_, K, V> {
-    /// Evicts until there is room for so much more. The row of the last one that went is for the newcomer: it is nobody's, and still in
-    /// the wheel, where it need not move if that is where it would go again.
+    /// Evicts until there is room for `more`. Returns the row of the last victim, for the new
+    /// entry. The row belongs to no entry and is still in the wheel. It need not move if the new
+    /// entry belongs in the same slot.
     #[inline(always)]
     pub(super) fn evict_for(&mut self, more: u32) -> Option<RowId> {
         if self.ledger.policy.as_ref().is_some_and(|policy| policy.is_too_much(more)) {
@@ -77,11 +80,13 @@ impl<K, V> Txn<'_, '_, K, V> {
         left
     }
 
-    /// Makes room for another weight of an entry that is about to be replaced. The entry itself stays.
+    /// Makes room for the new weight of an entry that is about to be replaced. The entry itself
+    /// stays.
     #[inline(always)]
     pub(super) fn evict_for_replacement(&mut self, row: RowId, weight: u32) {
         let Some(policy) = &self.ledger.policy else { return };
-        // Without a weigher: if it was pinned and is not any more. So it is in no queue, and is not chosen.
+        // In a cache without weights, `more` is not 0 only for an entry that was pinned and is not
+        // any more. Such an entry is in no queue, so it is not chosen as a victim.
         let more = weight.saturating_sub(policy.weight_of(row));
         if more != 0 && policy.is_too_much(more) {
             if let Some(left) = self.evict_for_now(more) {
@@ -90,7 +95,8 @@ impl<K, V> Txn<'_, '_, K, V> {
         }
     }
 
-    /// Evicts while it is too much, so many entries at most. False if that was not enough.
+    /// Evicts at most `most` entries while `is_too_much` holds. Returns false if that was not
+    /// enough.
     #[inline(never)]
     pub(super) fn evict_some(
         &mut self,
@@ -105,11 +111,11 @@ impl<K, V> Txn<'_, '_, K, V> {
             let Some(row) = self.evict_one() else { return true };
             self.ledger.give_up(row);
         }
-        // The last one may have been enough.
+        // The last eviction may have been enough.
         self.ledger.policy.as_mut().is_none_or(|policy| !is_too_much(policy))
     }
 
-    /// What would go next, if that row stays.
+    /// Returns the bid for the next victim, provided that the row `staying` stays.
     #[inline(never)]
     pub(super) fn bid(&mut self, staying: Option<RowId>) -> Bid {
         let Self { table, ledger: Ledger { policy: Some(policy), rows, .. }, .. } = self else {
@@ -118,8 +124,9 @@ impl<K, V> Txn<'_, '_, K, V> {
         policy.bid(&mut InTable { table, rows, last: None }, staying)
     }
 
-    /// Evicts whatever is to go next, and leaves its row; none if there is nothing. On its own, and the only one that asks for a victim: so all of it is in
-    /// one place, as the compiler sees it.
+    /// Evicts the next victim, and returns its row, or `None` if there is no victim. This separate
+    /// function is the only caller of `Policy::victim`, so that the compiler keeps all of eviction
+    /// in one place.
     #[inline(never)]
     fn evict_one(&mut self) -> Option<RowId> {
         let Self { table, ledger: Ledger { policy: Some(policy), rows, .. }, .. } = self else { return None };
@@ -147,14 +154,16 @@ impl<K, V> Txn<'_, '_, K, V> {
         }
         let old = self.table.unlink(place).weighing(weight);
         self.ledger.leave(row);
-        // If it was over, it is told of here all the same: what waits for the reaper is not bounded.
+        // The listener is told of an expired victim by this call, too: what waits for the reaper
+        // has no bound.
         if let Some(node) = self.hand_out(old) {
             self.ledger.left().unlinked.push(Departing { node, was_alive });
         }
     }
 
-    /// Has prefetched what an insert will write to that is not near yet, apart from what an eviction before it leaves: each is a miss else,
-    /// one after the other.
+    /// Prefetches the memory that an insert will write to and that is not in the cache yet, except
+    /// for memory that a preceding eviction touches. Otherwise each access is a cache miss, one
+    /// after the other.
     #[inline]
     pub(super) fn prefetch_for_insert(&self, home: u32, weight: u32) {
         let Self { table, ledger: Ledger { policy: Some(policy), rows, .. }, .. } = self else { return };
@@ -168,8 +177,9 @@ impl<K, V> Txn<'_, '_, K, V> {
         }
     }
 
-    /// The same of the next three victims. Of the first it is what its bucket leads to, and that was asked for an eviction ago; of the second its
-    /// bucket, to which its row leads; and the row of the third.
+    /// Prefetches for the next three victims. For the first: the node to which its bucket leads;
+    /// the bucket was prefetched one eviction ago. For the second: the bucket to which its row
+    /// leads. For the third: the row.
     #[inline]
     fn prefetch_for_eviction(&self) {
         let Self { table, ledger, .. } = self;
@@ -191,7 +201,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         }
     }
 
-    /// An entry that is too heavy is not kept, and what it was to replace goes.
+    /// Refuses an entry that is too heavy, and removes the entry that it was to replace.
     #[cold]
     pub(super) fn refuse(&mut self, entry: &mut Option<(K, V)>, over: Option<Place<K, V>>) -> Deferred<K, V> {
         let mut was_alive = false;
@@ -214,13 +224,15 @@ impl<K, V> Txn<'_, '_, K, V> {
 }
 
 impl<K, V> Shard<K, V> {
-    /// Another capacity, asked for under the lock, or as much less as can be had at once: false if it is not all. Where there is
-    /// an account, that holds, and this is the shard's part of it.
+    /// Sets the capacity that `capacity` returns under the lock. Where that needs more evictions
+    /// than one critical section allows, lowers the capacity as far as possible and returns false.
+    /// In a cache with an account, the account enforces the capacity, and this value is only the
+    /// shard's part of it.
     pub(crate) fn set_capacity(&self, capacity: impl Fn() -> u64) -> (bool, Deferred<K, V>) {
         let mut lock = self.lock_and_read();
         let mut txn = lock.txn();
         let capacity = capacity();
-        // Evicted first, then allowed no more than is left: so it only ever becomes less.
+        // Evict first, then set the capacity to what is left. So the capacity only decreases.
         let done =
             txn.evict_some(EVICTIONS, &mut |policy| policy.account().is_none() && policy.weight() > capacity);
         if let Some(policy) = &mut txn.ledger.policy {

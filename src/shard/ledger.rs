@@ -1,6 +1,8 @@
-//! What writers keep of a shard's entries: rows, the wheel, the policy, and what is said of each row. Under the table's lock.
+//! The ledger: what writers keep of a shard's entries. It holds the rows, the wheel, the policy and
+//! per-row columns, and is guarded by the table's lock.
 //!
-//! Knows neither keys nor values, but for what is on its way out ([`Left`]), and no node: the table has these.
+//! The ledger knows no nodes; the table has these. It holds keys and values only on their way out
+//! ([`Left`]).
 
 use super::config::Config;
 use super::deadline::{Bounds, Ends, Times, stays};
@@ -15,7 +17,7 @@ use crate::sync::Arc;
 use crate::time::{Birth, Span, Tick};
 use crate::wheel::Wheel;
 
-/// A birth in halves, for a row.
+/// Splits a time of birth into two halves, as a row stores it.
 #[inline]
 fn pack(born: Birth) -> [u32; 2] {
     [born.to_bits() as u32, (born.to_bits() >> 32) as u32]
@@ -26,7 +28,7 @@ fn unpack([low, high]: [u32; 2]) -> Birth {
     Birth::from_bits(u64::from(low) | u64::from(high) << 32)
 }
 
-/// The chain of the wheel's slots.
+/// The chain through rows that links the slots of the wheel.
 #[derive(Debug)]
 pub(crate) struct InWheel;
 
@@ -42,40 +44,44 @@ impl Chain<Metadata> for InWheel {
     }
 }
 
-/// The writers' metadata, under the table's lock.
+/// The writers' metadata, guarded by the table's lock.
 pub(super) struct Ledger<K, V> {
     pub(super) rows: Rows<Metadata>,
     pub(super) wheel: Wheel<InWheel>,
-    /// When the reaper is to come next.
+    /// When the reaper has to come next.
     pub(super) due: Tick,
-    /// In a fork's child: when it was to come next, until it is told that (`fork.rs`).
+    /// In the child of a fork: the parent's `due`, until the child's reaper is told of it
+    /// (`fork.rs`).
     pub(super) inherited: Tick,
-    /// From then on, writers do some of it.
+    /// From this time on, writers do some of the due work.
     pub(super) late_at: Tick,
-    /// So long after `due`.
+    /// The span from `due` to `late_at`.
     pub(super) patience: Span,
-    /// Since when a move of the table has been under way, or there has been much more memory than the entries need: the reaper
-    /// sees to both when that has been so for a while.
+    /// Since when the table has been moving, or has had much more memory than the entries need. The
+    /// reaper acts on either once it has lasted for a while.
     pub(super) untidy_since: Option<Tick>,
-    /// Of what it gives back then, the rows are done.
+    /// Whether the current round of giving back memory is finished with the rows.
     pub(super) trimmed_rows: bool,
-    /// The time to live of each entry, where it is not the cache's.
+    /// The time to live of each entry, where it differs from the cache's.
     pub(super) ttls: Column<Span>,
     pub(super) bounds: Bounds,
-    /// Which entry goes when the shard is full, if it can be.
+    /// The policy that chooses victims, if the shard is bounded.
     pub(super) policy: Option<Policy>,
-    /// Whether the row of the last new entry stayed in the slot where it was: then the next one will, too.
+    /// Whether the row of the last new entry stayed in its slot. If so, the next one will stay,
+    /// too.
     pub(super) stays: bool,
-    /// How long before it expires somebody is to be warned of an entry; none if nobody is.
+    /// How long before its deadline a warning of an entry's expiry is due; `NONE` if nobody is
+    /// warned.
     pub(super) warn_before: Span,
-    /// What did not stay, for the operation under way to hand out.
+    /// Entries that the current operation evicted, refused or found expired, for the operation to
+    /// hand out.
     pub(super) left: Option<Box<Left<K, V>>>,
-    /// As `Shard::fresh`.
+    /// The same as `Shard::refresh_times`.
     pub(super) refresh_times: Option<Arc<RefreshTimes>>,
-    /// If there are statistics.
+    /// The counts of this shard, if the cache keeps statistics.
     pub(super) tally: Option<Box<Tally>>,
-    /// Keys that are being loaded or computed. Whatever puts a value under a key, or removes one that is asked to go,
-    /// invalidates its flight.
+    /// The flights of keys that are being loaded or computed. Every operation that stores a value
+    /// under a key, or removes a key on request, invalidates the key's flight.
     pub(super) flights: Flights<K, V>,
 }
 
@@ -112,7 +118,7 @@ impl<K, V> Ledger<K, V> {
         self.rows[row].home
     }
 
-    /// Has what is about to be written to prefetched, where an entry is to go: its row's neighbours in the wheel.
+    /// Prefetches the row's neighbours in the wheel, which a removal of the row is about to write.
     #[inline(always)]
     pub(super) fn prefetch_neighbours(&self, row: RowId) {
         Lists::<InWheel>::prefetch(&self.rows, row);
@@ -145,7 +151,8 @@ impl<K, V> Ledger<K, V> {
         }
     }
 
-    /// Files the row of a new entry, which may be in the slot of the one that had the row before.
+    /// Files the row of a new entry. The row may still be in the slot of the entry that had it
+    /// before.
     #[inline(always)]
     pub(super) fn file_new(&mut self, row: RowId, deadline: Tick, now: Tick) {
         if deadline < Tick::NEVER {
@@ -156,16 +163,17 @@ impl<K, V> Ledger<K, V> {
         }
     }
 
-    /// The deadline by which a row is filed.
+    /// Returns the deadline by which a row is filed.
     #[inline(always)]
     pub(super) fn slot_deadline(&mut self, row: RowId, deadline: Tick, now: Tick) -> Tick {
-        // A hand that was left behind in a long silence would put the row into too coarse a slot.
+        // Without this, after a long silence the hand of the wheel is far behind, and the row would
+        // get too coarse a slot.
         self.wheel.advance(&mut self.rows, now);
         let warns = self.warn_before != Span::NONE && self.rows[row].warned == 0;
         if warns { deadline.before(self.warn_before) } else { deadline }
     }
 
-    /// Files a row whose deadline moved from `before` to `after`, where the row is at hand.
+    /// Files a row again after its deadline moved from `before` to `after`, unless it can stay.
     pub(super) fn refile(&mut self, row: RowId, before: Tick, after: Tick, now: Tick) {
         if !(self.wheel.is_filed(&self.rows, row) && stays(before, after)) {
             self.file_again(row, after, now);
@@ -178,19 +186,20 @@ impl<K, V> Ledger<K, V> {
         self.file(row, deadline, now);
     }
 
-    /// The row's entry has another deadline, which somebody is to be warned of. Whether the row was filed by the old one.
+    /// Notes that the row's entry has another deadline, of which a warning is due again. Returns
+    /// whether the row was filed by the deadline itself, and not by the time of its warning.
     #[inline]
     pub(super) fn renew(&mut self, row: RowId) -> bool {
         self.warn_before != Span::NONE && std::mem::take(&mut self.rows[row].warned) != 0
     }
 
-    /// When something is to be done about an entry.
+    /// Returns when the reaper has to act on an entry first: to warn of it, or to remove it.
     #[inline]
     pub(super) fn first_due(&self, deadline: Tick) -> Tick {
         if deadline == Tick::NEVER { deadline } else { deadline.before(self.warn_before) }
     }
 
-    /// A row for an entry, which is in no slot yet.
+    /// Adds a row for an entry. The row is in no slot yet.
     #[inline(always)]
     pub(super) fn add_row(&mut self, home: u32, times: Times) -> RowId {
         let metadata = Metadata { home, wheel: Link::LOOSE, born: pack(times.born), label: 0, warned: 0 };
@@ -199,7 +208,8 @@ impl<K, V> Ledger<K, V> {
         row
     }
 
-    /// The row of an entry that has just gone, for another one. It is in the slot that it was in.
+    /// Reuses the row of an entry that has just been removed for another entry. The row stays in
+    /// its slot.
     #[inline]
     pub(super) fn reuse_row(&mut self, row: RowId, home: u32, times: Times) -> RowId {
         let metadata = &mut self.rows[row];
@@ -208,7 +218,8 @@ impl<K, V> Ledger<K, V> {
         row
     }
 
-    /// A row's entry gets another node. The row keeps its places in lists, and what is in it, but for its time to live and its weight.
+    /// Updates a row whose entry gets another node. The row keeps its places in lists and its
+    /// contents, except for the time to live and the weight.
     #[inline]
     pub(super) fn update_row(&mut self, row: RowId, ttl: Span, weight: u32) {
         self.ttls.set(row, ttl);
@@ -217,7 +228,8 @@ impl<K, V> Ledger<K, V> {
         }
     }
 
-    /// The entry of a row is gone. The row is nobody's, and still in the wheel: for another entry, or to be given up.
+    /// Takes the row of a removed entry out of the policy. The row then belongs to no entry and is
+    /// still in the wheel. The caller reuses it or gives it up.
     #[inline(always)]
     pub(super) fn leave(&mut self, row: RowId) {
         if let Some(policy) = &mut self.policy {
@@ -228,15 +240,15 @@ impl<K, V> Ledger<K, V> {
         }
     }
 
-    /// Nobody wants a row that was left.
+    /// Frees a row that was left and is not reused.
     #[inline(always)]
     pub(super) fn give_up(&mut self, row: RowId) {
         self.wheel.unfile(&mut self.rows, row);
         self.rows.remove(row);
     }
 
-    /// Something is due at `need`. Moves `due` forward to that if it was later, and returns the tick for which the reaper must be
-    /// woken then (S3).
+    /// Notes that something is due at `need`. Returns the time for which the reaper has to be
+    /// woken, if it would otherwise come too late (S3).
     pub(super) fn require_reaper_by(&mut self, need: Tick) -> Option<Tick> {
         if need >= self.due {
             return None;
@@ -246,7 +258,7 @@ impl<K, V> Ledger<K, V> {
         Some(due)
     }
 
-    /// Notes what bounds a row's entry.
+    /// Stores the bounds of a row's entry.
     #[inline]
     pub(super) fn bind(&mut self, config: &Config, row: RowId, ends: Ends) {
         if config.effects.moves_deadline {
@@ -255,19 +267,20 @@ impl<K, V> Ledger<K, V> {
         }
     }
 
-    /// Where something else than idleness ends the entry.
+    /// Returns when something other than idleness ends the entry.
     #[inline]
     pub(super) fn bound(&self, row: RowId) -> Tick {
         self.bounds.limits.get(row).min(self.bounds.expiries.get(row))
     }
 
-    /// Where time to live and age end the entry, if that is kept; else the deadline says it.
+    /// Returns when time to live and age end the entry, if the ledger keeps that. Otherwise the
+    /// node's deadline holds it.
     #[inline]
     pub(super) fn limit(&self, config: &Config, row: RowId) -> Tick {
         if config.effects.moves_deadline { self.bounds.limits.get(row) } else { Tick::LONG_AGO }
     }
 
-    /// Where the `Expiry` ends the entry.
+    /// Returns when the `Expiry` ends the entry.
     #[inline]
     pub(super) fn expiry(&self, row: RowId) -> Tick {
         self.bounds.expiries.get(row)

@@ -1,7 +1,8 @@
-//! Looking a key up: for readers, without the lock, and where they need the ledger, with it.
+//! Finding a key: without the lock for readers, and under the lock where they need the ledger.
 //!
-//! A read that counts as use restarts a time to idle; a touch restarts a time to live. Both do so by compare-and-swap on the node's
-//! deadline, and take the lock only where the new deadline depends on what is in the ledger, or a writer is about to change it.
+//! A read that counts as use restarts a time to idle. A touch restarts a time to live. Both change
+//! the node's deadline by compare-and-swap. They take the lock only if the new deadline depends on
+//! the ledger, or if a writer has frozen the deadline.
 
 use super::Shard;
 use super::deadline::Times;
@@ -10,7 +11,7 @@ use crate::table::{Cursor, Met, Node, Pin, Touch, same_as};
 use crate::time::{Deadline, Tick};
 use equivalent::Equivalent;
 
-/// A key that is looked up.
+/// A key to find, with its hash.
 #[derive(Debug)]
 pub(crate) struct Lookup<'q, Q: ?Sized> {
     pub(crate) hash: HashBits,
@@ -33,18 +34,18 @@ impl<'q, Q: ?Sized> Lookup<'q, Q> {
     }
 }
 
-/// A live entry, with what the ledger says of it.
+/// A live entry, with its times from the ledger.
 pub(crate) struct Looked<'g, K, V> {
     pub(crate) node: &'g Node<K, V>,
-    /// When it was looked at.
+    /// When the entry was looked up.
     pub(crate) now: Tick,
-    /// When it ends.
+    /// When the entry ends.
     pub(crate) until: Tick,
     pub(crate) times: Times,
 }
 
 impl<K, V> Shard<K, V> {
-    /// The node of a key. Whether it is visible is for the node to say.
+    /// Returns the node of a key. The node itself decides whether it is visible.
     #[inline]
     pub(crate) fn find<'g, const COUNT: bool, Q>(
         &'g self,
@@ -57,7 +58,8 @@ impl<K, V> Shard<K, V> {
         self.table.route().find(at.hash, same_as(at.key), COUNT, pin)
     }
 
-    /// The node of a live entry, and what `ask` makes of it: `None` if the node says that it is over.
+    /// Returns the node of a live entry and the result of `ask`, or `None` if `ask` says that the
+    /// node has expired.
     #[inline(always)]
     pub(crate) fn alive<'g, const COUNT: bool, Q, R>(
         &'g self,
@@ -75,7 +77,7 @@ impl<K, V> Shard<K, V> {
         }
     }
 
-    /// Goes on from a node that is over.
+    /// Looks the key up again after a node that has expired.
     #[cold]
     fn alive_after<'g, Q, R>(
         &'g self,
@@ -88,8 +90,8 @@ impl<K, V> Shard<K, V> {
         Q: ?Sized + Equivalent<K>,
     {
         loop {
-            // It is over; but a writer may have put another node in its place before that, which we were
-            // too slow to see. (A node that is over and still in the table stays over.)
+            // The node has expired. A writer may have replaced it before it expired, and this read
+            // was too slow to see that. (An expired node that is still in the table stays expired.)
             let again = self.find::<false, Q>(at, pin)?;
             if std::ptr::eq(again, node) {
                 return None;
@@ -101,7 +103,7 @@ impl<K, V> Shard<K, V> {
         }
     }
 
-    /// The node of a live entry, for readers. If it `counts`, it was hit once more.
+    /// Returns the node of a live entry, for readers. With `COUNT`, counts a hit.
     #[inline(always)]
     pub(crate) fn visible<'g, const COUNT: bool, Q>(
         &'g self,
@@ -117,7 +119,7 @@ impl<K, V> Shard<K, V> {
         .map(|(node, ())| node)
     }
 
-    /// Meets the nodes of the next few buckets, alive or not. See `table/walk.rs`.
+    /// Visits the nodes of the next few buckets, alive or not. See `table/walk.rs`.
     pub(crate) fn walk<'g>(
         &'g self,
         cursor: &mut Cursor,
@@ -130,9 +132,10 @@ impl<K, V> Shard<K, V> {
         self.table.walk(cursor, hash_of, met, pin);
     }
 
-    /// The node of a live entry, for readers that count as use, in a cache with a time to idle. Takes the
-    /// lock only where the ledger must be asked how long the entry may live; once for each entry and step of
-    /// the readers' clock, since until the next step the deadline that was set will do.
+    /// Returns the node of a live entry, for readers that count as use, in a cache with a time to
+    /// idle. Takes the lock only to ask the ledger how long the entry may live. That happens at
+    /// most once for each entry and step of the readers' clock: the deadline that it sets suffices
+    /// until the next step.
     pub(crate) fn used<'g, Q>(
         &'g self,
         at: Lookup<'_, Q>,
@@ -144,7 +147,7 @@ impl<K, V> Shard<K, V> {
     {
         let config = &*self.config;
         let restart = |node: &Node<K, V>| {
-            // Whether it is uniform is asked after the deadline was loaded.
+            // `is_uniform` is asked after the deadline was loaded.
             let restarted =
                 node.restart(&config.clock, |now| config.idle_deadline(now), || config.is_uniform());
             (restarted != Touch::Gone).then_some(restarted)
@@ -170,10 +173,11 @@ impl<K, V> Shard<K, V> {
         let place = txn.find(at)?;
         let bound = txn.ledger.bound(txn.table.row(place));
         let node = txn.table.lend(place, pin);
-        // Later by the lag, although this clock is precise: so the next read has nothing to do until the
-        // readers' clock has passed this moment.
+        // The deadline is later by the lag, although this clock is precise. So the next read has
+        // nothing to do until the readers' clock has passed this moment.
         let until = |now: Tick, before: Deadline| match self.config.idle_deadline(now) {
-            // Locked because of a freeze alone: it has what this read would give it.
+            // Only a freeze made this read take the lock. The entry already has the deadline that
+            // this read would set.
             idle if idle <= before.tick() => before,
             idle if idle < bound => Deadline::at(idle),
             _ => Deadline::fixed_at(bound.max(before.tick())),
@@ -181,7 +185,8 @@ impl<K, V> Shard<K, V> {
         node.touch_in_turn(&self.config.clock, until).then_some(node)
     }
 
-    /// Restarts the time to live of a live entry, without the lock where that is possible.
+    /// Restarts the time to live of a live entry, without the lock if possible. Returns whether the
+    /// entry was alive.
     pub(crate) fn touch<Q>(&self, at: Lookup<'_, Q>, pin: &Pin) -> bool
     where
         Q: ?Sized + Equivalent<K>,
@@ -214,7 +219,7 @@ impl<K, V> Shard<K, V> {
         alive
     }
 
-    /// A live entry with what the ledger says of it.
+    /// Returns a live entry with its times from the ledger.
     pub(crate) fn look<'g, Q>(&'g self, at: Lookup<'_, Q>, pin: &'g Pin) -> Option<Looked<'g, K, V>>
     where
         Q: ?Sized + Equivalent<K>,

@@ -1,35 +1,35 @@
-//! A shard: a table, and the rows and the wheel that go with it, under one mutex.
+//! A shard: a table and its ledger under one mutex.
 //!
-//! Here the two sides meet: what readers see (nodes) and what writers keep (rows). A shard knows times
-//! and causes; it knows no listener, no hasher and no other shard, and runs no user code under its lock
-//! but `Eq`, before the first change.
+//! The two sides of a cache meet here: the nodes, which readers see, and the rows, which writers
+//! keep. A shard knows times and causes. It knows no listener, no hasher and no other shard. The
+//! only user code that runs under its lock is `Eq`, before the first change.
 //!
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | the shard, and what can be seen of it without its lock |
-//! | `config.rs` | what every operation needs to know of the cache |
+//! | `config.rs` | the configuration of the cache that operations on a shard consult |
 //! | `ledger.rs` | what writers keep of the entries |
-//! | `txn.rs` | the lock, held: all that changes a shard is done on it |
-//! | `lookup.rs` | looking a key up; reads and touches that restart an entry's time |
+//! | `txn.rs` | the held lock: every change to a shard goes through it |
+//! | `lookup.rs` | finding a key; reads and touches that restart an entry's time |
 //! | `write.rs` | the operations that writers call |
-//! | `write_many.rs` | inserts of which several are done while the lock is held |
-//! | `new_entry.rs` | what a writer hands over |
-//! | `change.rs` | how an entry comes, is replaced and goes |
+//! | `write_many.rs` | several inserts under one acquisition of the lock |
+//! | `new_entry.rs` | the entry that a writer passes to a shard |
+//! | `change.rs` | adding, replacing and removing an entry |
 //! | `settle.rs` | the end of an operation under the lock |
-//! | `deferred.rs` | what it leaves to be done after the unlock |
-//! | `evict.rs` | what a bounded shard gives up before something comes |
+//! | `deferred.rs` | the deferred work of an operation |
+//! | `evict.rs` | eviction in a bounded shard |
 //! | `credit.rs` | room from other shards, where entries have weights |
-//! | `deadline.rs` | when an entry ends, and what of that reads do not move |
-//! | `lifespan.rs` | how long an entry lives whose value is written |
+//! | `deadline.rs` | when an entry ends, and which parts of that reads do not move |
+//! | `lifespan.rs` | how long an entry lives after its value is written |
 //! | `rule.rs` | what the user's `Expiry` said, and how it takes effect |
 //! | `jitter.rs` | by how much a time to live is shortened |
 //! | `inflight.rs` | loads and computations: who leads, who waits |
-//! | `refresh.rs` | which values are old enough to be loaded anew, and who does it |
-//! | `maintain.rs` | what the reaper does |
-//! | `late.rs` | what writers do where readers or the reaper are late |
-//! | `clear.rs` | what `invalidate_all` does |
-//! | `restore.rs` | what there is to know of an entry, and how one comes back |
-//! | `fork.rs` | what a shard leaves to a fork's child |
+//! | `refresh.rs` | which values are old enough to be loaded anew, and which call loads them |
+//! | `maintain.rs` | the work of the reaper |
+//! | `late.rs` | the work of writers when readers or the reaper are late |
+//! | `clear.rs` | the work of `invalidate_all` |
+//! | `restore.rs` | the record of an entry, and how an entry is restored from it |
+//! | `fork.rs` | the state of a shard in the child of a fork |
 //! | `validate.rs` | recounts everything, for tests |
 //!
 //! # How an entry goes
@@ -47,17 +47,19 @@
 //!
 //! # Invariants
 //!
-//! - **S1** Each row has one entry and each entry one row, with the same home bucket, however often it is replaced: an entry's row is
-//!   what its node says.
-//! - **S2** A row whose entry can expire is in the wheel, in a slot that comes due no later than the entry's
-//!   deadline needs. (A touch moves the deadline later and tells nobody.)
-//! - **S3** `Ledger::due` is not later than the first start of a second at or after any deadline; nor than
-//!   the next second, if garbage waits. When it moves earlier, the
-//!   reaper is woken. (In a fork's child the reaper knows of nothing: there it is `Ledger::inherited` until something else
-//!   is due. A writer that does some of what is due leaves it as it is.)
-//! - **S4** A removed value is handed out once, to whoever has removed it, and he tells the listener before he returns: what
-//!   had expired, too, and what made room (`Ledger::left`). So nothing waits to be told of, but what the reaper itself has just
-//!   taken out.
+//! - **S1** Each row belongs to one entry and each entry has one row, with the same home bucket. A
+//!   replacement keeps the row. The node of an entry names its row.
+//! - **S2** A row whose entry can expire is in the wheel, in a slot that comes due no later than
+//!   the entry's deadline requires. (A touch moves the deadline later and does not move the row.)
+//! - **S3** `Ledger::due` is not later than the first start of a second at or after any deadline.
+//!   If garbage waits, `Ledger::due` is not later than the next second. When `Ledger::due` moves
+//!   earlier, the reaper is woken. (In the child of a fork no reaper knows of the shard. There
+//!   `Ledger::inherited` holds the time until something else becomes due. A writer that does some
+//!   of the due work leaves `Ledger::due` unchanged.)
+//! - **S4** A removed value is handed out once, to the call that removed it, and that call tells
+//!   the listener before it returns. This includes expired entries that the call removed and
+//!   entries that it evicted (`Ledger::left`). So no removal waits to be told of, except those that
+//!   the reaper itself has just made.
 
 mod change;
 mod clear;
@@ -113,39 +115,39 @@ use std::fmt;
 
 /// One slice of the key space.
 pub(crate) struct Shard<K, V> {
-    /// Which one it is.
+    /// The index of this shard among the shards of its cache.
     number: usize,
     table: Table<K, V, Ledger<K, V>>,
     config: Arc<Config>,
     gauges: CachePadded<Gauges>,
-    /// When values are to be loaded anew, if they are.
+    /// When each value is due to be loaded anew, in a cache that refreshes values.
     refresh_times: Option<Arc<RefreshTimes>>,
 }
 
-/// What can be seen of a shard without its lock. Written under it.
+/// The figures of a shard that are read without its lock. They are written under it.
 struct Gauges {
-    /// As `Ledger::due`.
+    /// The same as `Ledger::due`.
     due: AtomicU64,
-    /// Entries in the table.
+    /// Number of entries in the table.
     len: AtomicUsize,
-    /// What they weigh, if the shard is bounded.
+    /// Total weight of the entries, if the shard is bounded.
     weight: AtomicU64,
     /// Whether sealed garbage waits to become reclaimable or to be dropped.
     waiting: AtomicBool,
 }
 
-/// What a shard is made of.
+/// The parts from which a shard is built.
 pub(crate) struct ShardParts<K, V> {
-    /// Which one it is.
+    /// The index of the shard among the shards of its cache.
     pub(crate) number: usize,
-    /// Of so many.
+    /// The number of shards in the cache.
     pub(crate) shards: usize,
-    /// Entries for which there is room at once.
+    /// The number of entries for which the table has room from the start.
     pub(crate) capacity: usize,
     pub(crate) config: Arc<Config>,
-    /// With one, the shard is bounded.
+    /// The eviction policy. A shard with a policy is bounded.
     pub(crate) policy: Option<Policy>,
-    /// There are statistics.
+    /// Whether the cache keeps statistics.
     pub(crate) counted: bool,
     pub(crate) route: RouteEnd<K, V>,
 }
@@ -164,7 +166,7 @@ impl<K, V> Shard<K, V> {
             if let Some(weight) = batch_weight {
                 writing.set_batch_weight(weight);
             }
-            // A clock that is moved by hand stands still while large values are made.
+            // A manual clock stands still while large values are created.
             if config.clock.manual().is_none() {
                 writing.be_prompt(shards);
             }
@@ -172,19 +174,20 @@ impl<K, V> Shard<K, V> {
         Self { number, table, refresh_times, config, gauges: CachePadded::new(Gauges::new()) }
     }
 
-    /// Entries in the table, expired and not yet removed ones included.
+    /// Returns the number of entries in the table, including expired entries that are not removed
+    /// yet.
     pub(crate) fn len(&self) -> usize {
         // ORDERING: Relaxed; a figure, exact while no writer runs.
         self.gauges.len.load(Ordering::Relaxed)
     }
 
-    /// What the entries weigh, in a bounded shard: never more than it may hold.
+    /// Returns the total weight of the entries in a bounded shard. It never exceeds the capacity.
     pub(crate) fn weight(&self) -> u64 {
         // ORDERING: Relaxed; a figure, exact while no writer runs.
         self.gauges.weight.load(Ordering::Relaxed)
     }
 
-    /// Adds what was counted to the cache's statistics.
+    /// Adds the counts of this shard to the cache's statistics.
     pub(crate) fn add_to(&self, stats: &mut Stats) {
         let mut lock = self.lock();
         let txn = lock.txn();
@@ -193,21 +196,22 @@ impl<K, V> Shard<K, V> {
         }
     }
 
-    /// When the reaper is to come next.
+    /// Returns the time at which the reaper has to come next.
     pub(crate) fn due(&self) -> Tick {
-        // ORDERING: Relaxed; a reaper that misses a change is woken for it (`Registration::wake`, after
-        // the lock is released).
+        // ORDERING: Relaxed; a reaper that misses a change is woken for it (`Registration::wake`,
+        // after the lock is released).
         Tick::from_nanos(self.gauges.due.load(Ordering::Relaxed))
     }
 
-    /// Whether sealed garbage waits to become reclaimable or to be dropped.
+    /// Returns whether sealed garbage waits to become reclaimable or to be dropped.
     pub(crate) fn is_waiting(&self) -> bool {
-        // ORDERING: Relaxed; as `due`.
+        // ORDERING: Relaxed; the same reason as in `due`.
         self.gauges.waiting.load(Ordering::Relaxed)
     }
 }
 
-/// Not stored where it is the same: other threads may have the cache line, and need not lose it.
+/// A setter stores only a value that differs: other threads may hold the cache line, and an equal
+/// store would take it from them.
 impl Gauges {
     fn new() -> Self {
         Self {
@@ -219,14 +223,14 @@ impl Gauges {
     }
 
     fn set_due(&self, due: Tick) {
-        // ORDERING: Relaxed, both; see `Shard::due`. Who has the lock alone stores it.
+        // ORDERING: Relaxed, both; see `Shard::due`. Only the holder of the lock stores it.
         if self.due.load(Ordering::Relaxed) != due.as_nanos() {
             self.due.store(due.as_nanos(), Ordering::Relaxed);
         }
     }
 
     fn set_waiting(&self, waiting: bool) {
-        // ORDERING: Relaxed, both; see `Shard::is_waiting`. Who has the lock alone stores it.
+        // ORDERING: Relaxed, both; see `Shard::is_waiting`. Only the holder of the lock stores it.
         if self.waiting.load(Ordering::Relaxed) != waiting {
             self.waiting.store(waiting, Ordering::Relaxed);
         }
@@ -234,7 +238,7 @@ impl Gauges {
 
     #[inline]
     fn set_len(&self, len: usize) {
-        // ORDERING: Relaxed, both; see `Shard::len`. Who has the lock alone stores it.
+        // ORDERING: Relaxed, both; see `Shard::len`. Only the holder of the lock stores it.
         if self.len.load(Ordering::Relaxed) != len {
             self.len.store(len, Ordering::Relaxed);
         }
@@ -242,7 +246,7 @@ impl Gauges {
 
     #[inline]
     fn set_weight(&self, weight: u64) {
-        // ORDERING: Relaxed, both; see `Shard::weight`. Who has the lock alone stores it.
+        // ORDERING: Relaxed, both; see `Shard::weight`. Only the holder of the lock stores it.
         if self.weight.load(Ordering::Relaxed) != weight {
             self.weight.store(weight, Ordering::Relaxed);
         }

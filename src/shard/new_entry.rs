@@ -1,15 +1,16 @@
-//! What a writer hands to a shard: a new entry, and how long it is to live. Knows no table and no lock.
+//! The entry that a writer passes to a shard, with its lifespan. Knows no table and no lock.
 
 use super::lifespan::Lifespan;
 use super::lookup::Lookup;
 use crate::hash::HashBits;
 
-/// A key and a value that are to be stored, with all that a shard has to know of them.
+/// A key and a value to store, with everything that a shard needs to know of them.
 #[derive(Debug)]
 pub(crate) struct NewEntry<'e, K, V> {
     pub(crate) hash: HashBits,
-    /// The key and the value. They stay where the caller has them, and are taken from there when they are stored: a large value is
-    /// not copied from stack to stack. What was not stored is still there afterwards.
+    /// The key and the value. They stay in the caller's memory until they are stored, so that a
+    /// large value is not copied from stack to stack. If they are not stored, they are still there
+    /// afterwards.
     pub(crate) entry: &'e mut Option<(K, V)>,
     pub(crate) weight: u32,
     pub(crate) lifespan: Lifespan,
@@ -18,7 +19,7 @@ pub(crate) struct NewEntry<'e, K, V> {
 pub(crate) const OFFERED: &str = "a new entry is there until it is stored";
 
 impl<K, V> NewEntry<'_, K, V> {
-    /// Its key. Only until it is stored.
+    /// Returns the key. Must be called before the entry is stored.
     #[inline(always)]
     pub(super) fn key(&self) -> &K {
         &self.entry.as_ref().expect(OFFERED).0

@@ -1,4 +1,4 @@
-//! The end of an operation under the lock: what it leaves to be done is found out, last of all.
+//! The end of an operation under the lock: its last step determines the deferred work.
 
 use super::Shard;
 use super::deadline::boundary;
@@ -11,8 +11,8 @@ use crate::time::{SECOND, Tick};
 use std::cell::Cell;
 
 thread_local! {
-    /// Whether this thread is dropping reclaimable values: their destructors may use the cache, but do not drop
-    /// further values from within, which could go on for ever.
+    /// Whether this thread is dropping reclaimable values. Their destructors may use the cache, but
+    /// do not drop further values from within: that could recurse without end.
     static HELPING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -21,21 +21,22 @@ pub(super) fn is_helping() -> bool {
 }
 
 impl<K, V> Txn<'_, '_, K, V> {
-    /// The end of a writer's operation under the lock: seals what is full, takes what is reclaimable, and sees
-    /// to it that the reaper comes in time (S3), or does some of its work. `deadline` is that of the entry written, if any; `removed` is
-    /// what the listener is to be told of first.
+    /// Ends a writer's operation under the lock. Seals full batches, takes reclaimable garbage, and
+    /// makes sure that the reaper comes in time (S3) or does some of its work. `deadline` is the
+    /// deadline of the written entry, if any. `removed` is the node of which the listener is told
+    /// first.
     #[inline]
     pub(super) fn settle(&mut self, deadline: Tick, removed: Option<Unlinked<K, V>>) -> Deferred<K, V> {
         self.settle_inline::<true>(deadline, removed)
     }
 
-    /// The same, where nothing was stored.
+    /// Ends an operation that stored nothing.
     #[inline]
     pub(super) fn settle_up(&mut self) -> Deferred<K, V> {
         self.settle(Tick::NEVER, None)
     }
 
-    /// The same, whatever the reaper is late with.
+    /// Ends an operation that stored nothing, without doing work that the reaper is late with.
     pub(super) fn settle_alone(&mut self) -> Deferred<K, V> {
         self.settle_inline::<false>(Tick::NEVER, None)
     }
@@ -48,7 +49,8 @@ impl<K, V> Txn<'_, '_, K, V> {
     ) -> Deferred<K, V> {
         let (now, ledger) = (self.now(), &mut *self.ledger);
         let deadline = ledger.first_due(deadline);
-        // What `settle_further` would come to, without a division: `due` is the start of a second, or past, or `NEVER`.
+        // This is the result of `settle_further` without a division. `due` is the start of a
+        // second, or past, or `NEVER`.
         let by_next_second = ledger.due.as_nanos() <= now.as_nanos() + SECOND;
         let by_deadline = ledger.due.as_nanos() < deadline.as_nanos() + SECOND;
         let in_time = by_next_second || by_deadline && !self.table.has_garbage();
@@ -85,7 +87,7 @@ impl<K, V> Txn<'_, '_, K, V> {
             .then(|| Box::new(Seldom { wake, sealed, left, reclaimable, is_heavy: false, moment }))
     }
 
-    /// Shows the ledger's state outside. The last thing under the lock.
+    /// Publishes the state of the ledger in the gauges. This is the last step under the lock.
     pub(super) fn publish(&mut self) {
         let gauges = &self.shard.gauges;
         gauges.set_due(self.ledger.due.min(self.ledger.inherited));
@@ -105,7 +107,7 @@ impl<K, V> Txn<'_, '_, K, V> {
 }
 
 impl<K, V> Shard<K, V> {
-    /// Drops reclaimable values, and makes room of them for the next inserts.
+    /// Drops reclaimable values, and frees their memory for the next inserts.
     pub(crate) fn dispose(&self, reclaimable: Reclaimable<K, V>) {
         if reclaimable.is_empty() {
             return;

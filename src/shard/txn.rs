@@ -1,11 +1,14 @@
-//! A shard's lock, held: what a writer sees and changes until it is released.
+//! The held lock of a shard, and the transaction ([`Txn`]) through which a writer reads and changes
+//! it.
 //!
-//! Every operation that takes the lock does so by [`Shard::lock`] or [`Shard::lock_at`], and works on the [`Txn`] that comes of
-//! it: the table, the ledger, the cache's configuration and the time that counts. What it leaves to be done after the
-//! unlock is one [`Deferred`](super::Deferred), which [`Txn::settle`] returns (`settle.rs`).
+//! Every operation that takes the lock calls [`Shard::lock`], [`Shard::lock_at`] or
+//! [`Shard::lock_and_read`], and works on the [`Txn`] of that lock: the table, the ledger, the
+//! cache's configuration and the operation's time. [`Txn::settle`] (`settle.rs`) returns the work
+//! that remains after the unlock as one [`Deferred`](super::Deferred).
 //!
-//! Knows no operation. The files beside this one add the methods that operations are made of: how an entry comes and goes
-//! (`change.rs`), what has to go for it (`evict.rs`), and how it ends (`settle.rs`).
+//! This file knows no operation. Its siblings add the methods of which operations consist: adding,
+//! replacing and removing an entry (`change.rs`), eviction (`evict.rs`), and the end of an
+//! operation (`settle.rs`).
 
 use super::Shard;
 use super::config::Config;
@@ -16,17 +19,17 @@ use crate::table::{self, Frozen, Place, Writing, same_as};
 use crate::time::Tick;
 use equivalent::Equivalent;
 
-/// What no clock reads.
+/// A value that no clock reads.
 const UNREAD: Tick = Tick::NEVER;
 
-/// The lock of a shard, until it is dropped.
+/// The lock of a shard. Dropping it unlocks the shard.
 pub(super) struct Lock<'s, K, V> {
     shard: &'s Shard<K, V>,
     locked: table::Locked<'s, K, V, Ledger<K, V>>,
     now: Tick,
 }
 
-/// What is under the lock, to be looked at and changed.
+/// Everything that the lock guards, to read and to change.
 pub(super) struct Txn<'l, 's, K, V> {
     pub(super) shard: &'s Shard<K, V>,
     pub(super) config: &'s Config,
@@ -42,13 +45,13 @@ pub(super) struct FrozenAt<K, V> {
 }
 
 impl<K, V> Shard<K, V> {
-    /// Takes the lock. The clock is not read.
+    /// Takes the lock. Does not read the clock.
     #[inline(always)]
     pub(super) fn lock(&self) -> Lock<'_, K, V> {
         Lock { shard: self, locked: self.table.lock(), now: UNREAD }
     }
 
-    /// Takes the lock, with a reading of the clock from within this call: see `Table::lock_at`.
+    /// Takes the lock, with a clock reading from within this call. See `Table::lock_at`.
     #[inline(always)]
     pub(super) fn lock_at(&self, hash: HashBits) -> Lock<'_, K, V> {
         let (locked, now) = self.table.lock_at(hash, &self.config.clock);
@@ -73,26 +76,27 @@ impl<'s, K, V> Lock<'s, K, V> {
 }
 
 impl<K, V> Txn<'_, '_, K, V> {
-    /// The time that counts for this operation: a reading from within the call, perhaps from before the lock was taken.
+    /// Returns the operation's time: a clock reading from within the call, perhaps from before the
+    /// lock was taken.
     #[inline(always)]
     pub(super) fn now(&self) -> Tick {
         debug_assert!(self.now != UNREAD, "the clock was not read");
         self.now
     }
 
-    /// Reads the clock. What comes later in the operation goes by that.
+    /// Reads the clock. The rest of the operation uses this reading.
     #[inline(always)]
     pub(super) fn read_clock(&mut self) -> Tick {
         self.now = self.config.clock.now();
         self.now
     }
 
-    /// Has the operation go by another time. Returns the one that it went by.
+    /// Sets the operation's time to `now`. Returns the previous one.
     pub(super) fn go_by(&mut self, now: Tick) -> Tick {
         std::mem::replace(&mut self.now, now)
     }
 
-    /// Where a key is. Runs the user's `Eq`, and changes nothing.
+    /// Finds the place of a key. Runs the user's `Eq`, and changes nothing.
     #[inline(always)]
     pub(super) fn find<Q>(&self, at: Lookup<'_, Q>) -> Option<Place<K, V>>
     where
@@ -107,7 +111,8 @@ impl<K, V> Txn<'_, '_, K, V> {
         place.map(|place| FrozenAt { place, frozen: self.table.node(place).freeze() })
     }
 
-    /// Whether an entry is over, or there is none, by a reading of the clock from now. What is over stays over.
+    /// Returns whether there is no entry, or only an expired one, by a clock reading made now. An
+    /// expired entry stays expired.
     #[inline]
     pub(super) fn is_over(&self, place: Option<Place<K, V>>) -> bool {
         place.is_none_or(|place| self.table.node(place).visible_until(self.config.clock.now()).is_none())

@@ -1,10 +1,18 @@
-//! The operations that writers call on a shard: each takes the lock once.
+//! The operations that writers call on a shard. Each takes the lock once.
 //!
-//! Order within each, and why: the clock is read before the lock is taken, so that nobody waits for that (but in what is called
-//! seldom); the key is looked up (user's `Eq`, before any change); the old deadline is frozen; then the new state is published. A touch that
-//! succeeded without the lock came before the freeze, and shows in the deadline: if that is no later than the one that comes, whatever was promised
-//! holds. If it is later, the clock is read again, after the freeze, and so after the touch read it (`Txn::written_over`,
-//! `Node::claim_seen`). So nothing that is decided here undoes it.
+//! Each operation has the same order of steps:
+//!
+//! 1. It reads the clock before it takes the lock, so that other writers do not wait for the
+//!    reading. (Rarely called operations read it under the lock.)
+//! 2. It looks the key up. This runs the user's `Eq`, before any change.
+//! 3. It freezes the old deadline.
+//! 4. It publishes the new state.
+//!
+//! A touch that succeeded without the lock came before the freeze, and its result is in the frozen
+//! deadline. If the frozen deadline is no later than the new one, the operation keeps every promise
+//! that the touch made. If it is later, the operation reads the clock again, after the freeze and
+//! so after the touch read it (`Txn::written_over`, `Node::claim_seen`). So no decision of an
+//! operation undoes a touch.
 
 use super::Shard;
 use super::credit::{Around, Credit};
@@ -20,30 +28,30 @@ use crate::table::{Node, Place, Unlinked};
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;
 
-/// What an attempt to replace a value came to.
+/// The result of an attempt to replace a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Replaced {
-    /// The old value is in the deferred work, if somebody listens.
+    /// The value was replaced. The old value is in the deferred work, if there is a listener.
     Done,
     /// There is no live entry.
     Gone,
-    /// There is one, but not the one that was expected.
+    /// There is a live entry, but not the expected one.
     Changed,
 }
 
-/// What an attempt to remove an entry came to.
+/// The result of an attempt to remove an entry.
 #[derive(Debug)]
 pub(crate) enum Removed {
-    /// The value is in the deferred work, if somebody listens.
+    /// The entry was removed. The value is in the deferred work, if there is a listener.
     Done(Departed),
     /// There is no live entry.
     Gone,
-    /// There is one, but not the one that was expected.
+    /// There is a live entry, but not the expected one.
     Changed,
 }
 
 impl<K: Eq, V> Shard<K, V> {
-    /// Stores an entry, whatever was there, with this time to live, where entries have no weights.
+    /// Stores an entry with this time to live, in place of any other, in a cache without weights.
     pub(crate) fn insert(
         &self,
         around: &impl Around<K, V>,
@@ -55,7 +63,8 @@ impl<K: Eq, V> Shard<K, V> {
         self.insert_inline(around, new, true)
     }
 
-    /// The same, whatever it weighs and is said of its life. On its own, so that the usual case knows what it is.
+    /// Stores an entry like `insert`, with any weight and any lifespan. A separate function, so
+    /// that `insert` is compiled for its constant arguments.
     #[inline(never)]
     pub(crate) fn insert_as(&self, around: &impl Around<K, V>, new: NewEntry<'_, K, V>) -> Deferred<K, V> {
         self.insert_inline(around, new, false)
@@ -87,7 +96,7 @@ impl<K: Eq, V> Shard<K, V> {
         }
     }
 
-    /// Stores a new entry, if things are as expected. `None` if not.
+    /// Stores a new entry if the shard is in the expected state. Returns `None` otherwise.
     pub(crate) fn insert_if(
         &self,
         around: &impl Around<K, V>,
@@ -123,7 +132,7 @@ impl<K: Eq, V> Shard<K, V> {
         }
     }
 
-    /// Stores an entry if there is no live one. `None` if there is.
+    /// Stores an entry if the key has no live one. Returns `None` otherwise.
     pub(crate) fn try_insert(
         &self,
         around: &impl Around<K, V>,
@@ -152,7 +161,7 @@ impl<K: Eq, V> Shard<K, V> {
         }
     }
 
-    /// Puts a new value in the place of a live entry's: of any, or of `expected` alone.
+    /// Replaces the value of a live entry: of any, or only of `expected`.
     #[inline(always)]
     pub(crate) fn replace(
         &self,
@@ -166,8 +175,9 @@ impl<K: Eq, V> Shard<K, V> {
         }
     }
 
-    /// As `replace`, where a clone of the key runs no code of the user's, so that it need not be looked up for that before the lock is
-    /// taken; and where entries have neither weights nor an `Expiry`, and the time to live begins anew. Hands the value back if there is no live entry.
+    /// Replaces a value like `replace`, with a lookup of the key under the lock only. Requires that
+    /// cloning the key runs no user code, and that entries have neither weights nor an `Expiry`.
+    /// The time to live begins anew. Returns the value if there is no live entry.
     pub(crate) fn replace_plain<Q>(&self, at: Lookup<'_, Q>, value: V) -> (Result<(), V>, Deferred<K, V>)
     where
         Q: ?Sized + Equivalent<K>,
@@ -178,7 +188,8 @@ impl<K: Eq, V> Shard<K, V> {
         let Some(place) = txn.find(at) else {
             return (Err(value), Deferred::none());
         };
-        // What is over is not replaced: then nothing is written that a flight would have to give way to.
+        // An expired entry is not replaced. So nothing is written, and no flight has to be
+        // invalidated.
         if !txn.ledger.flights.is_quiet() && txn.is_over(Some(place)) {
             return (Err(value), Deferred::none());
         }
@@ -187,11 +198,11 @@ impl<K: Eq, V> Shard<K, V> {
         let lifespan = Lifespan::of(Lasting::Restarted);
         let new = NewEntry { hash: at.hash, entry: &mut entry, weight: 1, lifespan };
         let (_, deferred) = txn.replace_at(place, new);
-        // What was not taken is there.
+        // The value is still there if it was not stored.
         (entry.map_or(Ok(()), |(_, value)| Err(value)), deferred)
     }
 
-    /// As `replace`; its own time to live begins anew.
+    /// Replaces a value like `replace`. The entry's own time to live begins anew.
     fn replace_restarted(
         &self,
         around: &impl Around<K, V>,
@@ -202,7 +213,8 @@ impl<K: Eq, V> Shard<K, V> {
         self.replace_inline(around, NewEntry { lifespan, ..new }, expected)
     }
 
-    /// The same, whatever becomes of the time to live. On its own, so that the usual case knows what it is.
+    /// Replaces a value like `replace`, with any lifespan. A separate function, so that the usual
+    /// case is compiled for its constant arguments.
     #[inline(never)]
     pub(crate) fn replace_as(
         &self,
@@ -241,7 +253,7 @@ impl<K: Eq, V> Shard<K, V> {
         }
     }
 
-    /// Takes out a live entry, if its node is the one that was expected.
+    /// Removes a live entry, if its node is the expected one.
     pub(crate) fn remove<Q>(
         &self,
         at: Lookup<'_, Q>,
@@ -287,7 +299,8 @@ impl<K: Eq, V> Shard<K, V> {
         }
         ledger.set_ttl(row, ttl);
         ledger.bind(config, row, ends);
-        // One of whom nobody need be warned any more stays nowhere.
+        // A row whose warning was given is filed by the deadline itself. It has to be filed again,
+        // by its next warning.
         let before = if ledger.renew(row) { Tick::NEVER } else { frozen.tick() };
         ledger.refile(row, before, deadline, now);
         (true, txn.settle(deadline, None))
@@ -295,26 +308,27 @@ impl<K: Eq, V> Shard<K, V> {
 }
 
 impl<K, V> Shard<K, V> {
-    /// Takes back what the listener was told of.
+    /// Retires an unlinked node of which the listener has been told.
     pub(crate) fn retire(&self, removed: Unlinked<K, V>) -> Deferred<K, V> {
         let mut lock = self.lock();
         let mut txn = lock.txn();
         txn.table.retire(removed);
         txn.read_clock();
-        // What was told of may be what was taken out instead of the reaper: each does not lead to more of it.
+        // The node may come from a writer that did work of the reaper. Such a call does not do more
+        // of that work.
         txn.settle_alone()
     }
 }
 
 impl<K: Eq, V> Txn<'_, '_, K, V> {
-    /// Whether an entry that is expected under certain conditions may come.
+    /// Returns whether the shard is in the state that `expected` demands.
     fn is_as_expected(
         &mut self,
         at: Lookup<'_, K>,
         place: Option<Place<K, V>>,
         expected: &Expected<'_, K, V>,
     ) -> bool {
-        // What is over stays over.
+        // An expired entry stays expired.
         match (expected, place) {
             (Expected::Absent, place) => self.is_over(place),
             (Expected::Untaken, place) => {
@@ -328,13 +342,13 @@ impl<K: Eq, V> Txn<'_, '_, K, V> {
 }
 
 impl<K, V> Txn<'_, '_, K, V> {
-    /// As `put`, on its own: where it is rare.
+    /// Stores an entry like `put`. A separate function for rare callers.
     #[inline(never)]
     pub(super) fn put_as(&mut self, over: Option<FrozenAt<K, V>>, new: NewEntry<'_, K, V>) -> Deferred<K, V> {
         self.put(over, new)
     }
 
-    /// Stores an entry, in the place of a frozen one if there is one.
+    /// Stores an entry, in place of the frozen one if there is one.
     #[inline(always)]
     pub(super) fn put(&mut self, over: Option<FrozenAt<K, V>>, new: NewEntry<'_, K, V>) -> Deferred<K, V> {
         let written = self.written_over(new.hash.home(), over.as_ref(), new.lifespan);
@@ -365,7 +379,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         self.settle(written.ends.deadline.tick(), removed)
     }
 
-    /// Puts a new value in the place of an entry's, if that is alive.
+    /// Replaces the value of an entry, if the entry is alive.
     #[inline(always)]
     pub(super) fn replace_at(
         &mut self,
@@ -375,7 +389,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         let NewEntry { hash, entry, weight, lifespan } = new;
         let (node, row) = (self.table.node(place), self.table.row(place));
         let seen = node.seen();
-        // If it was not alive, the claim below fails.
+        // If the entry was not alive, the claim below fails.
         let over = Some(Over { row, deadline: seen.tick() });
         let written = self.written(hash.home(), over, lifespan);
         if node.claim_seen(seen, self.now(), written.ends.deadline.tick()) {
@@ -385,8 +399,9 @@ impl<K, V> Txn<'_, '_, K, V> {
         }
     }
 
-    /// The same where a look was not enough: the deadline has moved since, or would become earlier, or is over. The entry is frozen, then the clock
-    /// is read, then it is claimed.
+    /// Replaces a value like `replace_at` when one look was not enough: the deadline has moved
+    /// since, or would become earlier, or has passed. Freezes the deadline, then reads the clock,
+    /// then claims the entry.
     #[cold]
     #[inline(never)]
     fn replace_after_all(
@@ -405,7 +420,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         self.replace_claimed(place, new.entry, new.weight, frozen.tick(), written)
     }
 
-    /// Puts a new value in the place of an entry's that is claimed, and whose deadline was `before`.
+    /// Replaces the value of a claimed entry, whose deadline was `before`.
     #[inline(always)]
     fn replace_claimed(
         &mut self,
@@ -426,7 +441,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         (Replaced::Done, self.settle(written.ends.deadline.tick(), removed))
     }
 
-    /// Takes out an entry, if it is alive.
+    /// Removes an entry, if it is alive.
     #[inline(always)]
     pub(super) fn remove_at(&mut self, place: Place<K, V>) -> (Removed, Deferred<K, V>) {
         if !self.table.node(place).kill(self.now()) {

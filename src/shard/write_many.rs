@@ -1,8 +1,9 @@
-//! Several inserts while the lock is held once. Each is what an insert by itself is; the lock, the clock and the
-//! way to memory are had once for all of them.
+//! Several inserts under one acquisition of the lock. Each does what a single insert does. The
+//! lock, the clock reading and the prefetches serve all of them.
 //!
-//! An entry's times go by a clock reading from the moment when the lock was taken: at most a hold ago, and after
-//! the caller asked for it (see `Txn::written_over` for one that takes another's place).
+//! The times of an entry are counted from a clock reading made when the lock was taken: after the
+//! caller asked for the insert, and at most one critical section ago. (See `Txn::written_over` for
+//! an entry that replaces another.)
 
 use super::Shard;
 use super::credit::{Around, Credit};
@@ -12,10 +13,10 @@ use super::lookup::Lookup;
 use super::new_entry::NewEntry;
 use crate::hash::HashBits;
 
-/// Entries that are stored while the lock is held once, at most.
+/// The largest number of entries that are stored in one critical section.
 const INSERTS: usize = if cfg!(tidewheel_loom) { 2 } else { 64 };
 
-/// An entry that waits for its shard.
+/// An entry that waits for the lock of its shard.
 pub(crate) struct PendingInsert<K, V> {
     pub(crate) hash: HashBits,
     pub(crate) entry: (K, V),
@@ -23,8 +24,9 @@ pub(crate) struct PendingInsert<K, V> {
 }
 
 impl<K: Eq, V> Shard<K, V> {
-    /// Stores some of the entries that wait, from the end of the list on, and takes them off it. If an `Eq` panics,
-    /// those before it are stored, and it is still on the list. `are_prefetched` says that their buckets were prefetched before.
+    /// Stores some of the waiting entries, from the end of the list, and removes them from it. If
+    /// an `Eq` panics, the entries before are stored and the current one is still on the list.
+    /// `are_prefetched` says that the buckets of the entries have been prefetched.
     pub(crate) fn insert_some(
         &self,
         around: &impl Around<K, V>,
@@ -55,7 +57,7 @@ impl<K: Eq, V> Shard<K, V> {
             let Some(PendingInsert { hash, entry, weight }) = waiting.pop() else { return };
             let (mut entry, lifespan) = (Some(entry), Lifespan::of(Lasting::New(self.config.ttl)));
             let left = txn.put(over, NewEntry { hash, entry: &mut entry, weight, lifespan });
-            // What comes seldom should not wait for the rest.
+            // Rare deferred work should not wait for the remaining inserts.
             let is_done = left.seldom.is_some();
             if is_done || left.removed.is_some() {
                 deferred.push(left);
