@@ -1,45 +1,50 @@
-//! What `invalidate_all` does to a shard: takes out everything, a bounded number of entries each time the lock is held.
+//! The work of `invalidate_all` on a shard: removes everything, a bounded number of entries in each
+//! critical section.
 //!
-//! It goes by positions (`table/walk.rs`). At the moment at which it passes a position, there is neither an entry with that position any
-//! more, nor a flight that would make one: whatever was loaded or computed until then is invalidated. So nothing of what was
-//! there before, and nothing that was made of it in place, is there afterwards.
+//! It goes through the shard by positions (`table/walk.rs`). At the moment at which it passes a
+//! position, no entry has that position any more, and no flight would store one there: whatever was
+//! being loaded or computed by then is invalidated. So no entry that was there before is there
+//! afterwards, and none that was computed from one in its place.
 
 use super::Shard;
 use super::deferred::Deferred;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::table::{Cursor, Unlinked};
 
-/// Entries that are taken out each time the lock is held, or some more; and handfuls of buckets that are looked at.
+/// The number of entries that are removed in one critical section (a few more are possible), and of
+/// groups of buckets that are visited.
 const REMOVALS: usize = if cfg!(tidewheel_loom) { 2 } else { 128 };
 const LOOKS: usize = if cfg!(tidewheel_loom) { 1 } else { 64 };
 
-/// What became of some entries that had to go.
+/// The result of removing some entries.
 pub(crate) struct Cleared<K, V> {
-    /// Nodes that were alive, if somebody listens.
+    /// Nodes that were alive, if there is a listener.
     pub(crate) removed: Vec<Unlinked<K, V>>,
     pub(crate) deferred: Deferred<K, V>,
 }
 
-/// How often everything was to be removed from a cache: begun, and done. For who takes an entry out under one key and stores
-/// it under another, and meanwhile has it in neither place.
+/// How often the removal of everything from a cache was begun and was done. It serves calls that
+/// take an entry out under one key and store it under another, and have it in neither place in
+/// between.
 ///
-/// Such an entry was there when a walk began, and is missed by it, only if it is taken out before the walk comes by, and is
-/// stored after that. Then the walk was done with neither before the one, nor still to begin at the other.
+/// A walk misses such an entry, although it was there when the walk began, only if the entry is
+/// taken out before the walk comes by and is stored after the walk has passed. In that case the
+/// walk was not done before the entry was taken out, and had begun before it was stored.
 #[derive(Debug)]
 pub(crate) struct Clearings {
     begun: AtomicU64,
     done: AtomicU64,
 }
 
-/// As long as it is there, everything is being removed.
+/// A removal of everything, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Clearing<'c>(&'c Clearings);
 
-/// An entry was looked at, and will be taken out, to be stored under another key.
+/// An entry was looked up and will be taken out, to be stored under another key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Departure<'c> {
     clearings: &'c Clearings,
-    /// How often it had been done.
+    /// How often a removal of everything had been done.
     done: u64,
 }
 
@@ -48,41 +53,44 @@ impl Clearings {
         Self { begun: AtomicU64::new(0), done: AtomicU64::new(0) }
     }
 
-    /// Before the first lock is taken for it.
+    /// Begins a removal of everything. Must be called before the first lock is taken for it.
     pub(crate) fn begin(&self) -> Clearing<'_> {
-        // ORDERING: Relaxed; whoever has a shard's lock after this walk has had it sees it.
+        // ORDERING: Relaxed; a thread that takes a shard's lock after this walk released it sees
+        // the store.
         self.begun.fetch_add(1, Ordering::Relaxed);
         Clearing(self)
     }
 
-    /// After the entry was found, so that a walk which was done before the entry came counts as done; and before
-    /// it is taken out.
+    /// Notes a departure. Must be called after the entry was found, so that a walk that was done
+    /// before the entry came counts as done, and before the entry is taken out.
     pub(crate) fn depart(&self) -> Departure<'_> {
-        // ORDERING: Relaxed; a walk that has the lock after the entry was taken out counts as done after that. One that
-        // was done before the entry came is seen by whoever found that (Release in `Bucket::set_named`, Acquire in
-        // `Bucket::named`).
+        // ORDERING: Relaxed; a walk that takes the lock after the entry was taken out counts as
+        // done after that. A walk that was done before the entry came is seen by the thread that
+        // found the entry (Release in `Bucket::set_named`, Acquire in `Bucket::named`).
         Departure { clearings: self, done: self.done.load(Ordering::Relaxed) }
     }
 }
 
 impl Drop for Clearing<'_> {
-    /// Also if a listener's trouble ended it early.
+    /// Counts the removal as done, even if a listener's panic ended it early.
     fn drop(&mut self) {
-        // ORDERING: Relaxed; as in `depart`.
+        // ORDERING: Relaxed; the same reason as in `depart`.
         self.0.done.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 impl Departure<'_> {
-    /// Under the lock of the shard where it arrives: whether no walk can have missed it.
+    /// Returns whether no walk can have missed the entry. Requires the lock of the shard where the
+    /// entry arrives.
     pub(super) fn is_in_order(self) -> bool {
-        // ORDERING: Relaxed; a walk that has been here, has begun, says the lock. So has one that counts as done.
+        // ORDERING: Relaxed; the lock shows that a walk which has been in this shard has begun. The
+        // same holds for a walk that counts as done.
         self.clearings.begun.load(Ordering::Relaxed) == self.done
     }
 }
 
 impl<K, V> Shard<K, V> {
-    /// Takes out the entries of the next few buckets, and invalidates the flights of their keys.
+    /// Removes the entries of the next few buckets, and invalidates the flights of their keys.
     pub(crate) fn clear_some(&self, cursor: &mut Cursor) -> Cleared<K, V> {
         let (mut removed, mut met) = (Vec::new(), Vec::new());
         let mut lock = self.lock_and_read();

@@ -1,14 +1,18 @@
-//! Room from other shards, for a cache whose entries have weights.
+//! Room from other shards, in a cache whose entries have weights.
 //!
-//! Such a cache has one account (`policy/account.rs`). An operation that brings an entry takes its weight from there
-//! under its shard's lock. If that is not to be had, entries of the shard go. If the shard has little itself, the
-//! operation lets go of the lock, has other shards give something up, and starts over with that *credit*. Nobody else
-//! gets what it has by then, so it comes to an end. No two shards' locks are held at once; and as two who keep a credit could
-//! wait for each other's, there is one at a time (`Account::turn`).
+//! Such a cache has one account (`policy/account.rs`). An operation that stores an entry takes the
+//! entry's weight from the account, under its shard's lock. If the account has too little free, the
+//! shard evicts entries. If the shard itself has few entries, the operation releases the lock,
+//! makes other shards give up room, and starts over with that room as its *credit*. No other
+//! operation can take a credit, so each round makes progress and the operation ends.
 //!
-//! For something large no shard gives before it is known what each of them would give (`policy/bid.rs`).
+//! An operation never holds the locks of two shards. Two operations with credits could wait for
+//! each other's room, so only one operation at a time has a credit (`Account::turn`).
 //!
-//! Knows no other shard: whoever is [`Around`] does.
+//! For a large entry, no shard gives room before the bids of all shards are known
+//! (`policy/bid.rs`).
+//!
+//! This file knows no other shard. The implementation of [`Around`] does.
 
 use super::Shard;
 use super::deferred::{Deferred, Elsewhere};
@@ -18,12 +22,13 @@ use crate::policy::{Account, Bid};
 use crate::sync::MutexGuard;
 use crate::table::Place;
 
-/// The cache around a shard, as far as that may know it.
+/// The cache around a shard, as far as the shard may know it.
 pub(crate) trait Around<K, V> {
     fn account(&self) -> Option<&Account>;
-    /// Adds to a credit what is free and what shards give that have more than the operation's own. Without a lock.
+    /// Adds to a credit what is free in the account, and what shards give that have more to give
+    /// than the operation's own shard. Must be called without a lock.
     fn raise(&self, credit: &mut Held<'_, K, V>);
-    /// Does what evictions have left to do. Without a lock.
+    /// Does the deferred work of evictions. Must be called without a lock.
     fn conclude(&self, evicted: Vec<Elsewhere<K, V>>);
 }
 
@@ -33,17 +38,19 @@ pub(super) struct Credit<'c, K, V, A: Around<K, V>> {
     held: Option<Box<Held<'c, K, V>>>,
 }
 
-/// Room that an operation has, and no entry yet.
+/// Room that an operation has acquired and that no entry uses yet.
 pub(crate) struct Held<'c, K, V> {
     pub(crate) room: u64,
-    /// How much more it needs.
+    /// The weight that the operation still needs.
     pub(crate) lacking: u64,
     pub(crate) own: Own,
-    /// Its shard gives next, however little it has: until so much is left that is lacking.
+    /// If set, the operation's own shard gives next, however little it has, until only this much is
+    /// lacking.
     pub(crate) own_turn: Option<u64>,
-    /// What comes is large: so it matters what goes for it.
+    /// Whether the new entry is large. If so, the victims are chosen by bids.
     pub(crate) is_large: bool,
-    /// What each shard would give next, if that is so and they were asked. Others may change it meanwhile, and are not waited for.
+    /// The bid of each shard, if the entry is large and the shards were asked. Other operations may
+    /// change the shards meanwhile; that is tolerated.
     pub(crate) bids: Vec<Bid>,
     pub(crate) evicted: Vec<Elsewhere<K, V>>,
     _turn: MutexGuard<'c, ()>,
@@ -53,12 +60,12 @@ pub(crate) struct Held<'c, K, V> {
 #[derive(Clone, Copy)]
 pub(crate) struct Own {
     pub(crate) number: usize,
-    /// What it could give.
+    /// The weight that the shard could give up.
     pub(crate) rest: u64,
     pub(crate) bid: Bid,
 }
 
-/// There is not room enough, and the lock has to be let go of to raise it.
+/// There is too little room, and the operation has to release the lock to raise it.
 #[must_use]
 pub(super) struct Short<K, V> {
     lacking: u64,
@@ -73,7 +80,7 @@ impl<'c, K, V, A: Around<K, V>> Credit<'c, K, V, A> {
         Self { around, held: None }
     }
 
-    /// Raises what an operation was short of.
+    /// Raises the room of which an operation was short.
     #[cold]
     pub(super) fn raise(&mut self, shard: &Shard<K, V>, short: Short<K, V>) {
         let Short { lacking, is_large, own, deferred } = short;
@@ -88,14 +95,14 @@ impl<'c, K, V, A: Around<K, V>> Credit<'c, K, V, A> {
         self.around.raise(held);
     }
 
-    /// The operation came to nothing.
+    /// Ends the credit of an operation that stored nothing.
     #[cold]
     fn end(&self, held: Held<'_, K, V>) {
         let Held { room, evicted, _turn: turn, .. } = held;
         if let Some(account) = self.around.account() {
             account.give_back(room);
         }
-        // Users' code runs next.
+        // User code runs next.
         drop(turn);
         self.around.conclude(evicted);
     }
@@ -111,10 +118,12 @@ impl<K, V, A: Around<K, V>> Drop for Credit<'_, K, V, A> {
 }
 
 impl<K, V> Txn<'_, '_, K, V> {
-    /// Sees to it that there is room for an entry of this weight, in the place of what is there. Where entries have
-    /// weights: if not, the operation raises what it is short of, without the lock, and begins anew.
+    /// Acquires room for an entry of this weight, in place of the entry at `place`. Does nothing in
+    /// a cache without weights. On an error, the caller releases the lock, raises the room that it
+    /// is short of, and starts over.
     ///
-    /// To be asked when it is clear that the entry will be stored, and before anything is changed for it.
+    /// Must be called when it is certain that the entry will be stored, and before any change for
+    /// it.
     #[inline(always)]
     pub(super) fn pay<A: Around<K, V>>(
         &mut self,
@@ -148,7 +157,8 @@ impl<K, V> Txn<'_, '_, K, V> {
             && (own_turn.is_some() || policy.is_due(before) && policy.gives_unasked(needed, before))
         {
             policy.has_given();
-            // So that it does not go itself. It comes back as a new one in its queue.
+            // The replaced entry is set aside, so that it is not a victim itself. It returns to its
+            // queue as a new entry.
             let aside = replaced.filter(|&row| policy.set_aside(row));
             let went_by = self.go_by(self.config.clock.now());
             self.evict_some(EVICTIONS, &mut |policy| {
@@ -179,22 +189,23 @@ impl<K, V> Txn<'_, '_, K, V> {
     }
 }
 
-/// What a shard gave for an operation on another one.
+/// The room that a shard gave for an operation on another shard.
 pub(crate) struct Given<K, V> {
-    /// The caller's now.
+    /// The room, which now belongs to the caller.
     pub(crate) room: u64,
-    /// What the shard would give next.
+    /// The shard's next bid.
     pub(crate) bid: Bid,
     pub(crate) deferred: Deferred<K, V>,
 }
 
 impl<K, V> Shard<K, V> {
-    /// What it would give next.
+    /// Returns the shard's bid.
     pub(crate) fn bid(&self) -> Bid {
         self.lock().txn().bid(None)
     }
 
-    /// Evicts until so much room is had, or what may be evicted while the lock is held.
+    /// Evicts until `lacking` is available, or until the limit of evictions in one critical section
+    /// is reached.
     pub(crate) fn give(&self, lacking: u64) -> Given<K, V> {
         let mut lock = self.lock_and_read();
         let mut txn = lock.txn();
@@ -206,7 +217,7 @@ impl<K, V> Shard<K, V> {
         Given { room, bid: txn.bid(None), deferred: txn.settle_up() }
     }
 
-    /// What it has left to do, for an operation that is not on its own lock any more.
+    /// Returns deferred work of this shard, for an operation that has released this shard's lock.
     pub(super) fn elsewhere(&self, deferred: Deferred<K, V>) -> Elsewhere<K, V> {
         Elsewhere { shard: self.number, deferred }
     }

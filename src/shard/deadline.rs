@@ -1,53 +1,55 @@
 //! When an entry ends: how its time to live, its age, its time to idle and its `Expiry` combine.
 //!
-//! The earliest of them is the deadline, in the node, and nothing else decides. A read moves the part that is
-//! idleness; how far it may go, it has to know. Where idleness is all there is, it goes as far as it likes,
-//! by compare-and-swap. Otherwise what bounds it is in columns beside the rows, under the lock, and the
-//! deadline itself says (by a flag) that it has come to its bound. Knows no node.
+//! The earliest of these ends is the deadline in the node, and nothing else decides whether the
+//! entry is alive. A read moves the part that comes from idleness, and has to know how far it may
+//! move the deadline. If idleness is the only end, there is no limit, and the read uses
+//! compare-and-swap alone. Otherwise the limit is in columns beside the rows, under the lock. A
+//! flag in the deadline says that the deadline has reached this limit. This file knows no node.
 
 use super::config::Config;
 use crate::column::Column;
 use crate::rows::RowId;
 use crate::time::{Birth, Deadline, SECOND, Span, Tick};
 
-/// The times of an entry that outlive a replacement.
+/// The times of an entry that survive a replacement of its value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Times {
-    /// The entry's own time to live; `ENDLESS` for none.
+    /// The entry's own time to live; `ENDLESS` if it has none.
     pub(crate) ttl: Span,
-    /// When it was created.
+    /// When the entry was created.
     pub(crate) born: Birth,
 }
 
-/// When an entry ends, and the parts of it that reads do not move.
+/// When an entry ends, with the parts of the deadline that reads do not move.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ends {
     pub(super) deadline: Deadline,
-    /// By its time to live and its age.
+    /// The end by time to live and age.
     pub(super) limit: Tick,
-    /// By the cache's `Expiry`.
+    /// The end by the cache's `Expiry`.
     pub(super) expiry: Tick,
 }
 
 impl Ends {
-    /// The deadline of an entry that must not lose what it had.
+    /// Returns the deadline of an entry that must not end earlier than `before`.
     pub(super) fn not_before(self, before: Tick, config: &Config) -> Deadline {
         let tick = self.deadline.tick().max(before);
-        // It had come to its bound, perhaps, and the bound has moved on: then reads may go on too.
+        // The entry may have reached its bound before. If the bound has moved on, reads may move
+        // the deadline again.
         let is_fixed = config.effects.moves_deadline && tick >= self.limit.min(self.expiry);
         if is_fixed { Deadline::fixed_at(tick) } else { Deadline::at(tick) }
     }
 }
 
-/// What bounds each entry, where that can be something else than the deadline: in caches with a time to
-/// idle or an `Expiry`.
+/// The bounds of each entry, in caches where a bound can differ from the deadline: those with a
+/// time to idle or an `Expiry`.
 pub(super) struct Bounds {
     pub(super) limits: Column<Tick>,
     pub(super) expiries: Column<Tick>,
 }
 
 impl Bounds {
-    /// Gives back the memory of rows that are vacant.
+    /// Gives back the memory of vacant rows.
     pub(super) fn forget(&mut self, first: RowId, count: usize) {
         self.limits.forget(first, count);
         self.expiries.forget(first, count);
@@ -59,26 +61,26 @@ impl Bounds {
 }
 
 impl Times {
-    /// Where time to live and age end an entry that is touched at `now`.
+    /// Returns when time to live and age end an entry that is touched at `now`.
     pub(super) fn limit(self, now: Tick, config: &Config) -> Tick {
         now.after(self.ttl).min(self.born.after(config.max_age))
     }
 }
 
 impl Config {
-    /// The age that ends an entry, if one does.
+    /// Returns the cache's maximum age, if it has one.
     #[inline]
     pub(super) fn ages(&self) -> Option<Span> {
         Some(self.max_age).filter(|age| *age != Span::ENDLESS)
     }
 
-    /// The end of an entry that is written or touched at `now`.
+    /// Returns the ends of an entry that is written or touched at `now`.
     #[inline]
     pub(super) fn ends(&self, now: Tick, limit: Tick, expiry: Tick) -> Ends {
         self.ends_if_idle_for(self.tti, now, limit, expiry)
     }
 
-    /// The end of an entry of which so much time to idle is left.
+    /// Returns the ends of an entry whose remaining time to idle is `idle`.
     #[inline]
     pub(super) fn ends_if_idle_for(&self, idle: Span, now: Tick, limit: Tick, expiry: Tick) -> Ends {
         let mut deadline = Deadline::at(limit);
@@ -86,29 +88,31 @@ impl Config {
             let (idle, bound) = (now.after(idle), limit.min(expiry));
             deadline = if bound <= idle { Deadline::fixed_at(bound) } else { Deadline::at(idle) };
         }
-        // What is over from the start is over by the readers' clock too, which may lag.
+        // An entry that is expired from the start is expired by the readers' clock, too, which may
+        // lag.
         if deadline.is_over(now) {
             deadline = Deadline::at(Tick::LONG_AGO);
         }
         Ends { deadline, limit, expiry }
     }
 
-    /// How long a read at `now` makes an entry live that nothing but idleness ends. By the readers' clock,
-    /// which may lag: so as not to end it early, it lives longer by as much as that can be.
+    /// Returns the deadline that a read at `now` sets if nothing but idleness ends the entry. `now`
+    /// is a reading of the readers' clock, which may lag. The deadline is later by the largest lag,
+    /// so that the entry does not end early.
     #[inline]
     pub(super) fn idle_deadline(&self, now: Tick) -> Tick {
         now.after(self.clock.lag()).after(self.tti)
     }
 }
 
-/// Whether a row that is filed stays where it is when its deadline moves. Later is nobody's business: the slot comes
-/// due, and the row is filed again then.
+/// Returns whether a filed row may stay in its slot when its deadline moves. It may if the deadline
+/// moves later: when the slot comes due, the row is filed again.
 #[inline]
 pub(super) fn stays(before: Tick, after: Tick) -> bool {
     before <= after && after < Tick::NEVER
 }
 
-/// The first start of a second at or after `tick`: what is due then can be drained.
+/// Returns the first start of a second at or after `tick`. What is due then can be drained.
 #[inline]
 pub(super) fn boundary(tick: Tick) -> Tick {
     if tick == Tick::NEVER { tick } else { Tick::start_of(tick.as_nanos().div_ceil(SECOND)) }

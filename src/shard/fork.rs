@@ -1,6 +1,7 @@
-//! What a shard leaves to a fork's child: its ledger, which nobody was writing to, less what other threads were about to bring.
+//! The state of a shard in the child of a fork: its ledger, to which no thread was writing, without
+//! the flights of other threads.
 //!
-//! Knows no process.
+//! This file knows no process.
 
 use super::Shard;
 use super::ledger::Ledger;
@@ -12,7 +13,7 @@ use crate::time::Tick;
 struct HeldShard<A, K: 'static, V: 'static>(HeldTable<A, K, V, Ledger<K, V>>);
 
 impl<K: 'static, V: 'static> Shard<K, V> {
-    /// Has a shard stand still while the process forks. `find` is where it lies in its owner.
+    /// Keeps a shard unchanged while the process forks. `find` returns the shard within its owner.
     pub(crate) fn hold<A: 'static>(
         owner: &Arc<A>,
         find: impl FnOnce(&A) -> &Self,
@@ -26,7 +27,8 @@ impl<K: 'static, V: 'static> Shard<K, V> {
 impl<A, K, V> Held for HeldShard<A, K, V> {
     fn inherit(&mut self) {
         let ledger = self.0.ledger();
-        // No reaper knows of it here; a write that has something due tells it of both.
+        // In the child, no reaper knows of this due time. A write that makes something due tells
+        // the reaper of both times.
         ledger.inherited = ledger.due.min(ledger.inherited);
         ledger.set_due(Tick::NEVER);
         let Ledger { flights, refresh_times, .. } = ledger;

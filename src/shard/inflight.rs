@@ -1,8 +1,9 @@
 //! Turns: what a call that loads or computes does under the shard's lock.
 //!
-//! Whether a key is there, and who is about to bring it, is looked up at once; and what was loaded is stored, and its
-//! flight ended, at once. So there is no moment at which a key is neither there nor loaded, and none at which a write
-//! comes between and is not noticed (`flight.rs`, F2). Knows no closures, and wakes nobody.
+//! One critical section looks up both the key's entry and the key's flight. One critical section
+//! stores a loaded value and ends its flight. So at no moment is a key neither present nor being
+//! loaded, and no write comes between unnoticed (`flight.rs`, F2). This file knows no closures and
+//! wakes no thread.
 
 use super::Shard;
 use super::credit::{Around, Credit};
@@ -25,86 +26,90 @@ use equivalent::Equivalent;
 pub(crate) enum Found<K, V> {
     /// A live entry.
     Alive(Asked<K, V>),
-    /// One that was over. It is not there any more. To be asked again once the deferred work are done: user code among them may
-    /// want the same key, and would wait for a call that cannot go on.
+    /// An expired entry, which has been removed. The caller does the deferred work and then asks
+    /// again: user code in that work may want the same key, and would wait for a call that cannot
+    /// proceed.
     Over(Asked<K, V>, Deferred<K, V>),
-    /// None.
+    /// No entry. The call leads the key's flight, or joins it.
     Begun(Begun<K, V>),
 }
 
-/// What a call comes to that waited, had its turn, and saw nothing to be told.
+/// What a call does next that waited, has the turn, and saw no value to tell.
 pub(crate) enum Onward {
-    /// There is a live entry by now.
+    /// The key has a live entry by now.
     Alive,
-    /// It loads.
+    /// The call loads.
     Leads,
-    /// It waits once more, for who loads by now.
+    /// The call waits once more, for the call that loads by now.
     Waits(Spot),
 }
 
-/// What came of a load: a flight that has ended, and what its completion leaves to do.
+/// The result of a load: the ended flight, and the deferred work of its completion.
 pub(crate) struct Completed<K, V> {
     pub(crate) ending: Option<Ending<K, V>>,
     pub(crate) deferred: Deferred<K, V>,
-    /// What was loaded is stored.
+    /// Whether the loaded value is stored.
     pub(crate) is_stored: bool,
 }
 
-/// What a load has made.
+/// What a load has produced.
 pub(crate) struct Loaded<'v, V> {
-    /// Stays where the caller has it until it is stored.
+    /// The value. It stays in the caller's memory until it is stored.
     pub(crate) value: &'v mut Option<V>,
     pub(crate) weight: u32,
     pub(crate) lasting: Lasting,
-    /// What an `Expiry` said.
+    /// What the `Expiry` said.
     pub(crate) ruled: Option<RuledLoad>,
 }
 
-/// What an `Expiry` said of a loaded value.
+/// What the `Expiry` said about a loaded value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RuledLoad {
     pub(crate) ruling: Ruling,
-    /// It was asked about a value in a live entry's place. If that is not so any more, what it said does not count.
+    /// Whether the `Expiry` was asked about a value that replaces a live entry. If that does not
+    /// hold any more, its ruling does not count.
     pub(crate) over_live: bool,
 }
 
-/// What a computation finds under its lock.
+/// What a computation finds under the lock.
 struct Standing<K, V> {
-    /// Its key's entry, alive or not.
+    /// The place of the key's entry, alive or not.
     place: Option<Place<K, V>>,
-    /// The same, if it is alive.
+    /// The same place, if the entry is alive.
     alive: Option<Place<K, V>>,
 }
 
 /// How a call begins that loads a claimed value anew.
 pub(crate) enum Anew<K, V> {
     Leads(Hold<K, V>),
-    /// Somebody else has the key's turn.
+    /// Another call has the key's turn.
     Taken(Asked<K, V>),
-    /// The value is not there any more.
+    /// The claimed value is gone.
     Gone(Asked<K, V>),
 }
 
-/// What a computation wants done about its key.
+/// What a computation wants done to its key.
 pub(crate) enum Action<K, V> {
     Nothing,
     Remove,
     Put { entry: Option<(K, V)>, weight: u32, lifespan: Lifespan },
 }
 
-/// What came of it.
+/// The result of an action.
 pub(crate) enum Acted<K, V> {
-    /// It is done, and the turn is over.
+    /// The action is done, and the turn has ended.
     Done(Option<Ending<K, V>>),
-    /// The key was written or removed since it was looked at, by the computation's own closure or not. Nothing was done.
+    /// The key was written or removed after the computation looked it up, by the computation's own
+    /// closure or by another. Nothing was done.
     Invalidated { by_own: bool },
-    /// What was there has expired or was evicted. Nothing was done.
+    /// The entry that the computation saw has expired or was evicted. Nothing was done.
     Gone,
 }
 
 impl<K, V> Txn<'_, '_, K, V> {
-    /// A key is being written or removed, which may have its entry at that place: what a flight brings for it is not to be
-    /// kept. Nearly always there is none. Comes before any change, for it may run the user's `Eq`.
+    /// Invalidates the flight of a key that is being written or removed, so that its outcome is not
+    /// stored. `over` is the place of the key's entry, if there is one. Nearly always there is no
+    /// flight. Must be called before any change, because it may run the user's `Eq`.
     #[inline(always)]
     pub(super) fn invalidate<Q>(&mut self, at: Lookup<'_, Q>, over: Option<Place<K, V>>)
     where
@@ -123,7 +128,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         self.ledger.flights.note_write(hash, over);
     }
 
-    /// A key is being written or removed, by a load or a computation, which come in turn.
+    /// Notes that a load or a computation, which has the turn, writes or removes its key.
     #[inline(always)]
     fn note_write(&mut self, hash: HashBits, over: Option<Place<K, V>>) {
         if self.ledger.flights.is_watched() {
@@ -133,7 +138,7 @@ impl<K, V> Txn<'_, '_, K, V> {
 }
 
 impl<K: Eq, V> Shard<K, V> {
-    /// A call that wants a key's value leads its flight, or joins it, if there is no entry.
+    /// Begins a load: if the key has no entry, the call leads its flight or joins it.
     pub(crate) fn begin_load(&self, hash: HashBits, asked: Asked<K, V>, wants: Wants) -> Found<K, V> {
         let mut lock = self.lock();
         let mut txn = lock.txn();
@@ -142,7 +147,7 @@ impl<K: Eq, V> Shard<K, V> {
             return Found::Begun(txn.ledger.flights.begin((hash, known), asked, wants, true));
         };
         let now = txn.read_clock();
-        // What is over stays over: what is loaded now does not find it alive again.
+        // An expired entry stays expired: what is loaded now does not find it alive again.
         if txn.table.node(place).reap(now).is_err() {
             return Found::Alive(asked);
         }
@@ -150,7 +155,8 @@ impl<K: Eq, V> Shard<K, V> {
         Found::Over(asked, txn.settle_up())
     }
 
-    /// A call that wants to run its own closure leads the key's flight, or joins it, whatever is there.
+    /// Begins a turn: a call that wants to run its own closure leads the key's flight or joins it,
+    /// whether or not the key has an entry.
     pub(crate) fn begin_turn(&self, hash: HashBits, call: Arc<Call<K, V>>) -> Begun<K, V> {
         let mut lock = self.lock();
         let flights = &mut lock.txn().ledger.flights;
@@ -158,7 +164,8 @@ impl<K: Eq, V> Shard<K, V> {
         flights.begin((hash, known), Asked::Shared(call), Wants::Turn, false)
     }
 
-    /// A call that is to load a claimed value anew leads the key's flight, if that value is still there, and nobody has the turn.
+    /// Begins to load a claimed value anew: the call leads the key's flight, if that value is still
+    /// there and no call has the turn.
     pub(crate) fn begin_anew(
         &self,
         hash: HashBits,
@@ -179,8 +186,9 @@ impl<K: Eq, V> Shard<K, V> {
         Anew::Leads(txn.ledger.flights.lead((hash, known), asked, aim, false))
     }
 
-    /// A call that waited, and has its turn, tells a value to all who wait, if the node that it saw it in is still there: then it was there
-    /// when each of them asked. Else the next one has the turn.
+    /// Ends the turn of a call that waited and then found a value. If the node in which it saw the
+    /// value is still there, it tells the value to all waiters: then the value was there when each
+    /// of them asked. Otherwise the next waiter gets the turn.
     pub(crate) fn end_look(
         &self,
         hash: HashBits,
@@ -194,12 +202,13 @@ impl<K: Eq, V> Shard<K, V> {
         txn.ledger.flights.end(hold, if is_over { Kind::Own } else { Kind::Value })
     }
 
-    /// A call that waited, and has its turn, has seen no entry, and is about to load.
+    /// Goes on with a load: the call waited, has the turn, and has seen no entry.
     pub(crate) fn go_on(&self, hash: HashBits, hold: &mut Hold<K, V>, wants: Wants) -> Onward {
         let mut lock = self.lock();
         let txn = lock.txn();
         let place = txn.find(Lookup::new(hash, hold.key()));
-        // As in `begin_load`. What is over is left in its place, and goes when something is stored there.
+        // The same as in `begin_load`, except that an expired entry stays in its place until
+        // something is stored there.
         if place.is_some_and(|place| txn.table.node(place).reap(self.config.clock.now()).is_err()) {
             return Onward::Alive;
         }
@@ -209,11 +218,13 @@ impl<K: Eq, V> Shard<K, V> {
         }
     }
 
-    /// Stores what was loaded, unless the key was written or removed meanwhile, and ends the flight, once no user code can panic
-    /// any more. What is not stored is left where it was, for the caller to drop, outside the lock and the turn.
+    /// Stores what was loaded, unless the key was written or removed meanwhile, and ends the
+    /// flight. It ends the flight only when user code can no longer panic. A value that is not
+    /// stored stays where it was, and the caller drops it outside the lock and the turn.
     ///
-    /// Over a live entry it is a replacement: no reload gives an entry a longer life than `replace` would, unless the loader said so.
-    /// `None`, and nothing done, if what an `Expiry` said does not count any more.
+    /// Over a live entry it is a replacement: a reload gives an entry no longer life than `replace`
+    /// would, unless the loader said so. Returns `None`, and does nothing, if what an `Expiry` said
+    /// no longer counts.
     #[inline(never)]
     pub(crate) fn complete_as(
         &self,
@@ -225,8 +236,8 @@ impl<K: Eq, V> Shard<K, V> {
         self.complete_inline(around, hash, hold, loaded, false)
     }
 
-    /// The same, where entries have no weights, and nobody says anything of the value's life. This is the usual case, and knows what
-    /// it is.
+    /// Completes a load like `complete_as`, where entries have no weights and nobody rules on the
+    /// value's life. This is the usual case, and is compiled for its constant arguments.
     pub(crate) fn complete(
         &self,
         around: &impl Around<K, V>,
@@ -261,7 +272,7 @@ impl<K: Eq, V> Shard<K, V> {
             if ruled.is_some_and(|ruled| ruled.over_live != is_over_live)
                 && !txn.ledger.flights.is_invalidated(hold)
             {
-                // What is over stays over.
+                // An expired entry stays expired.
                 let _ = place.map(|place| txn.table.node(place).reap(now));
                 return None;
             }
@@ -291,8 +302,8 @@ impl<K: Eq, V> Shard<K, V> {
 }
 
 impl<K: Eq, V> Shard<K, V> {
-    /// What a computation finds under its key, if that is alive. From now on it is told of writes that come between. `aim` is
-    /// what it does next.
+    /// Returns what a computation finds under its key, if that is alive. From now on the flight
+    /// notes writes that come between. `aim` is what the computation does next.
     pub(crate) fn look_in_turn<'g>(
         &'g self,
         hash: HashBits,
@@ -305,16 +316,19 @@ impl<K: Eq, V> Shard<K, V> {
         let place = txn.find(Lookup::new(hash, hold.key()));
         txn.ledger.flights.catch_up(hold, aim);
         let node = txn.table.lend(place?, pin);
-        // What is over is over for everybody: nobody finds it alive after the closure was shown that it is not.
+        // An expired entry is made dead for all threads: none finds it alive after the closure was
+        // shown that there is none.
         node.visible_until(self.config.clock.now()).map(|_| node)
     }
 
-    /// Does what a computation wants, if the key still is as it was when it looked, and ends the flight.
+    /// Does what a computation wants, if the key is still in the state that the computation saw,
+    /// and ends the flight.
     ///
-    /// That there was an entry, that there is one, alive, and that nothing has invalidated the flight: so it is the same one.
-    /// All that puts a value under a key invalidates its flight, under this lock (`flight.rs`, F2).
+    /// It is the same entry if there was an entry, there is a live one now, and nothing has
+    /// invalidated the flight. Every operation that stores a value under a key invalidates its
+    /// flight under this lock (`flight.rs`, F2).
     ///
-    /// What is not done is left where it was: also if user code panics.
+    /// What is not stored stays where it was, even if user code panics.
     pub(crate) fn act(
         &self,
         around: &impl Around<K, V>,
@@ -350,7 +364,7 @@ impl<K: Eq, V> Shard<K, V> {
 }
 
 impl<K, V> Txn<'_, '_, K, V> {
-    /// Does it, where nothing has come between.
+    /// Performs the action, where nothing has come between.
     #[inline(always)]
     fn act_at(
         &mut self,
@@ -365,7 +379,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         }
         let (is_done, deferred) = match (&mut *action, alive) {
             (Some(Action::Put { entry, weight, lifespan }), None) => {
-                // What is left of an entry that is over.
+                // The place holds the remains of an expired entry.
                 let over = self.freeze(place);
                 let new = NewEntry { hash, entry, weight: *weight, lifespan: *lifespan };
                 (true, self.put_as(over, new))
@@ -385,33 +399,34 @@ impl<K, V> Txn<'_, '_, K, V> {
             return (Acted::Gone, deferred);
         }
         *action = None;
-        // Only now, so that a panic before leaves the turn with its caller.
+        // The turn ends only now, so that a panic before leaves the turn with its caller.
         (Acted::Done(self.ledger.flights.end(hold, Kind::Own)), deferred)
     }
 }
 
 impl<K, V> Shard<K, V> {
-    /// Ends a flight that stores nothing, or has stored it already.
+    /// Ends a flight that stores nothing, or that has stored its value already.
     pub(crate) fn end_turn(&self, hold: &mut Hold<K, V>, kind: Kind) -> Option<Ending<K, V>> {
         self.lock().txn().ledger.flights.end(hold, kind)
     }
 
-    /// A call waits for one that leads on behalf of the same caller.
+    /// Makes a call wait for a call that leads on behalf of the same caller.
     pub(crate) fn accompany(&self, ticket: Ticket, call: Arc<Call<K, V>>, wants: Wants) -> Spot {
         self.lock().txn().ledger.flights.accompany(ticket, call, wants)
     }
 
-    /// A call that waits comes for the turn that it was offered: the ticket, unless another one has it by now.
+    /// Claims the turn that was offered to a waiting call. Returns the ticket, unless another call
+    /// has the turn by now.
     pub(crate) fn claim_turn(&self, spot: Spot) -> Option<Ticket> {
         self.lock().txn().ledger.flights.claim(spot)
     }
 
-    /// A call waits no more. What is left to do then.
+    /// Removes a waiting call. Returns what is left to do then.
     pub(crate) fn leave(&self, spot: Spot) -> Option<Ending<K, V>> {
         self.lock().txn().ledger.flights.forget(spot)
     }
 
-    /// Whether a key has no live entry. If so, what is being loaded for it is not kept.
+    /// Returns whether a key has no live entry. If so, what is being loaded for it is not stored.
     pub(crate) fn is_gone<Q>(&self, at: Lookup<'_, Q>) -> bool
     where
         Q: ?Sized + Equivalent<K>,
@@ -426,30 +441,31 @@ impl<K, V> Shard<K, V> {
         is_gone
     }
 
-    /// A closure is about to run once more, on this thread, and is shown this node, or that there is none.
+    /// Begins to watch a closure that is about to run on this thread. The closure is shown this
+    /// node, or that there is none.
     pub(crate) fn watch(&self, hash: HashBits, shown: Option<&Node<K, V>>) -> Watching {
         let mut lock = self.lock();
         let txn = lock.txn();
-        // What has been replaced already, is as good as gone: it was not the closure that did that.
+        // A node that has already been replaced counts as gone: the closure did not replace it.
         txn.ledger.flights.watch(hash, shown.and_then(|node| txn.table.row_of(node)))
     }
 
-    /// It has run: whether what it was shown was written over by itself.
+    /// Ends a watch. Returns whether the closure itself wrote over what it was shown.
     pub(crate) fn end_watch(&self, ticket: Ticket) -> bool {
         self.lock().txn().ledger.flights.end_watch(ticket)
     }
 
-    /// Claims a node's value, if it is old enough to be loaded anew and nobody is at it.
+    /// Claims a node's value, if it is old enough to be loaded anew and nobody has claimed it.
     pub(crate) fn claim(&self, node: &Node<K, V>, now: Tick, pin: &Pin) -> Option<Claim> {
         self.refresh_times.as_ref()?.claim(self.table.route().number(node, pin)?, now)
     }
 
-    /// The same, old enough or not.
+    /// Claims a node's value at any age, if nobody has claimed it.
     pub(crate) fn claim_at_once(&self, node: &Node<K, V>, now: Tick, pin: &Pin) -> Option<Claim> {
         self.refresh_times.as_ref()?.claim_at_once(self.table.route().number(node, pin)?, now)
     }
 
-    /// A value was loaded anew, or could not be.
+    /// Counts a value that was loaded anew, or a failed attempt.
     pub(crate) fn note_refresh(&self, is_done: bool) {
         if let Some(tally) = &mut self.lock().txn().ledger.tally {
             tally.refreshes += u64::from(is_done);

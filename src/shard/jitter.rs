@@ -1,7 +1,9 @@
-//! By how much a time to live is shortened, so that what was written together does not expire together.
+//! Jitter: by how much a time to live is shortened, so that entries that were written together do
+//! not expire together.
 //!
-//! Needs no generator and no state: a key's hash and the time of the write, mixed, are random enough for
-//! that, and nobody has to wait for anybody. Not a secret: an attacker who knows the hash may predict it.
+//! It needs no random number generator and no state. A mix of a key's hash and the time of the
+//! write is random enough, and no thread waits for another. It is not a secret: an attacker who
+//! knows the hash may predict it.
 
 use crate::time::{Span, Tick};
 
@@ -12,12 +14,12 @@ pub(crate) struct Jitter(u64);
 impl Jitter {
     const ONE: f64 = 4_294_967_296.0;
 
-    /// `fraction` is from 0.0 to 1.0.
+    /// Creates a jitter. `fraction` is from 0.0 to 1.0.
     pub(super) fn new(fraction: f64) -> Self {
         Self((fraction * Self::ONE) as u64)
     }
 
-    /// The time to live of a value written at `now` under a key with this home.
+    /// Returns the time to live of a value that is written at `now` under a key with this home.
     #[inline]
     pub(super) fn shorten(self, ttl: Span, home: u32, now: Tick) -> Span {
         if self.0 == 0 || ttl == Span::ENDLESS { ttl } else { self.draw(ttl, home, now) }
@@ -26,7 +28,8 @@ impl Jitter {
     #[cold]
     fn draw(self, ttl: Span, home: u32, now: Tick) -> Span {
         let random = mix(now.as_nanos() ^ u64::from(home) << 32) >> 32;
-        // In units of 2^-32, and less than the jitter: something is left of any time to live.
+        // `part` is in units of 2^-32 and less than the jitter, so that something is left of any
+        // time to live.
         let part = (self.0 * random) >> 32;
         let cut = (u128::from(ttl.as_nanos()) * u128::from(part)) >> 32;
         Span::from_nanos(ttl.as_nanos() - cut as u64)

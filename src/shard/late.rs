@@ -1,6 +1,7 @@
-//! What writers do where others are late: readers, which hold up what is to be dropped, or the reaper.
+//! The work of writers when others are late: readers, who delay the dropping of garbage, or the
+//! reaper.
 //!
-//! Always a bounded part of it, beside what they came for.
+//! A writer does a bounded part of that work, beside its own operation.
 
 use super::Shard;
 use super::config::Config;
@@ -13,18 +14,19 @@ use crate::table::{CATCH_UP, Moment, Pin};
 use crate::time::{SECOND, Span, Tick};
 use std::cell::Cell;
 
-/// So long after something was due, whoever writes begins to do it.
+/// How long after something was due writers begin to do it.
 const LATE: Span = Span::from_nanos(SECOND / 2);
-/// Rows that a writer takes out of the wheel with each write.
+/// The number of rows that a writer takes out of the wheel with each write.
 const HELPED: usize = if cfg!(tidewheel_loom) { 1 } else { 64 };
 
 thread_local! {
-    /// Whether this thread is a reaper's, or does a part of its work. The listeners that it tells may write: that neither makes it do
-    /// more, which could go on for ever, nor has it wait, for others may wait for it.
+    /// Whether this thread is a reaper's, or does a part of the reaper's work. The listeners that
+    /// it calls may write. Such a write neither does more of the work, which could recurse without
+    /// end, nor waits, because others may wait for it.
     static AT_WORK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// As long as it is there, this thread is at a reaper's work.
+/// A mark that this thread does the reaper's work, until it is dropped.
 #[must_use]
 pub(crate) struct AtWork {
     was_at_work: bool,
@@ -47,25 +49,27 @@ fn is_at_work() -> bool {
 }
 
 impl Config {
-    /// How long after something was due writers wait for the reaper: for ever, where its owner calls for it.
+    /// Returns how long writers wait for the reaper after something was due: for ever, if the owner
+    /// runs the reaper's work by itself.
     pub(super) fn patience(&self) -> Span {
         if self.helped { LATE } else { Span::ENDLESS }
     }
 }
 
 impl<K, V> Ledger<K, V> {
-    /// Whether the reaper should have been here long ago.
+    /// Returns whether the reaper should have come long ago.
     #[inline]
     pub(super) fn is_neglected(&self, now: Tick) -> bool {
         self.late_at < now
     }
 
-    /// The reaper is to come then.
+    /// Sets when the reaper has to come.
     pub(super) fn set_due(&mut self, due: Tick) {
         (self.due, self.late_at) = (due, due.after(self.patience));
     }
 
-    /// As in a sweep; but to warn takes a pin, and is left to the reaper.
+    /// Returns whether a warning is due instead of a removal, as in a sweep. A warning takes a pin,
+    /// so it is left to the reaper.
     fn is_to_be_warned_of(&mut self, row: RowId, deadline: Tick, now: Tick) -> bool {
         if self.warn_before == Span::NONE {
             return false;
@@ -78,8 +82,8 @@ impl<K, V> Ledger<K, V> {
 }
 
 impl<K, V> Txn<'_, '_, K, V> {
-    /// A writer does some of what the reaper is late with. When it was to come stays as it is, so that it finds the rest, and
-    /// whatever else there is to do.
+    /// Does some of the work with which the reaper is late. Leaves the reaper's appointment
+    /// unchanged, so that the reaper finds the rest and any other work.
     #[cold]
     #[inline(never)]
     pub(super) fn catch_up(&mut self) {
@@ -91,7 +95,7 @@ impl<K, V> Txn<'_, '_, K, V> {
             let Self { table, ledger, .. } = self;
             let Some(row) = ledger.wheel.pop(&mut ledger.rows, now) else { return };
             let place = table.find_row(ledger.home(row), row);
-            // As in a sweep.
+            // The same as in a sweep.
             let now = now.max(ledger.wheel.reached());
             match table.node(place).reap(now) {
                 Ok(deadline) => {
@@ -110,7 +114,8 @@ impl<K, V> Txn<'_, '_, K, V> {
 }
 
 impl<K, V> Shard<K, V> {
-    /// Drops what is reclaimable, on a writer's thread that has just made some.
+    /// Drops what is reclaimable, on the thread of a writer that has just made some garbage
+    /// reclaimable.
     #[cold]
     pub(crate) fn help(&self) {
         if !is_helping() {
@@ -118,8 +123,9 @@ impl<K, V> Shard<K, V> {
         }
     }
 
-    /// Has a writer wait a moment for readers, and drop some of what they held up, as far as they have gone on. But not one that would
-    /// wait for itself; nor one that was called by a destructor or by a listener, for whom others may wait.
+    /// Makes a writer wait a moment for readers, and drops some of the garbage that they have
+    /// released. Returns at once on a thread that would wait for itself, and on one that runs a
+    /// destructor or a listener, for which others may wait.
     #[cold]
     pub(crate) fn hold_back(&self, moment: &Moment) {
         if Pin::is_held() || is_at_work() {

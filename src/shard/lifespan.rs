@@ -1,9 +1,10 @@
-//! How long an entry lives whose value is written: one function answers, whoever asks.
+//! How long an entry lives after its value is written.
 //!
-//! Every path that stores a value says what it means by a [`Lifespan`], and [`Txn::written`] makes times
-//! and ends of that and of what it finds. No path reckons by itself.
+//! Every path that stores a value states its intention as a [`Lifespan`]. [`Txn::written`] computes
+//! times and ends from the lifespan and from the entry that is overwritten. No path computes them
+//! by itself.
 //!
-//! | path | over a live entry | else |
+//! | path | over a live entry | otherwise |
 //! |---|---|---|
 //! | `Shard::insert` (`insert`, `insert_with_ttl`) | `New`; with [`Life::Keep`](crate::Life) `Kept` | `New` |
 //! | `Shard::insert_if` (`rename`'s and `rename_with`'s second half) | `Moved` | `Moved` |
@@ -16,8 +17,9 @@
 //! | `Shard::complete_as`, where the loader says how long (`get_with_ttl` and its like) | `Given` | `Given`, which is `New` there |
 //! | `Shard::bring_back` (`restore`) | stores nothing | what was recorded (`Record::ends`) |
 //!
-//! What moves a deadline and stores no value (`touch`, `set_ttl`, `persist`, a read with a time to idle, an `Expiry`'s ruling
-//! about a read) asks `Config::ends` at once, or `Config::idle_deadline` where that is all there is.
+//! Operations that move a deadline and store no value (`touch`, `set_ttl`, `persist`, a read with a
+//! time to idle, an `Expiry`'s ruling about a read) call `Config::ends` directly, or
+//! `Config::idle_deadline` if only idleness counts.
 
 use super::deadline::{Ends, Times};
 use super::rule::Ruling;
@@ -25,43 +27,45 @@ use super::txn::{FrozenAt, Txn};
 use crate::rows::RowId;
 use crate::time::{Birth, Span, Tick};
 
-/// What is kept of an entry that was removed, for who stores it under another key.
+/// The times of a removed entry, for a call that stores it under another key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Departed {
-    /// Its own time to live; `ENDLESS` for none.
+    /// The entry's own time to live; `ENDLESS` if it has none.
     pub(crate) ttl: Span,
-    /// When it was created.
+    /// When the entry was created.
     pub(crate) born: Birth,
-    /// When its `Expiry` ends it.
+    /// When the `Expiry` ends the entry.
     pub(crate) expires: Tick,
 }
 
 /// What a write does about time to live and age.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Lasting {
-    /// This time to live, and a new age.
+    /// Sets this time to live, and a new age.
     New(Span),
-    /// The times of an entry that was under another key, its time to live from now on.
+    /// Keeps the times of an entry that was under another key. Its time to live starts now.
     Moved(Departed),
-    /// Over a live entry: its own time to live from now on, and its age. Else: the cache's time to live, and a new age.
+    /// Over a live entry: restarts the entry's own time to live and keeps its age. Otherwise: sets
+    /// the cache's time to live and a new age.
     Restarted,
-    /// Over a live entry: all that would have ended it, but idleness, ends it when it would have. Else as `Restarted`.
+    /// Over a live entry: every end except idleness stays when it was. Otherwise: as `Restarted`.
     Kept,
-    /// Over a live entry: this time to live from now on, and its age. Else: this time to live, and a new age.
+    /// Over a live entry: sets this time to live from now on and keeps the age. Otherwise: sets
+    /// this time to live and a new age.
     Given(Span),
 }
 
 /// How long a written entry lives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Lifespan {
-    /// By its time to live and its age.
+    /// What time to live and age do.
     pub(crate) lasting: Lasting,
-    /// By the cache's `Expiry`.
+    /// What the cache's `Expiry` does.
     pub(crate) ruling: Ruling,
 }
 
 impl Lifespan {
-    /// Of an entry in a cache without an `Expiry`.
+    /// Returns the lifespan of an entry in a cache without an `Expiry`.
     #[inline]
     pub(crate) const fn of(lasting: Lasting) -> Self {
         Self { lasting, ruling: Ruling::NONE }
@@ -72,31 +76,33 @@ impl Lifespan {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Written {
     pub(super) ttl: Span,
-    /// `None`: as it was.
+    /// The time of birth; `None` if it stays unchanged.
     pub(super) born: Option<Birth>,
     pub(super) ends: Ends,
 }
 
 impl Written {
-    /// The times of an entry that is new at `now`.
+    /// Returns the times of an entry that is new at `now`.
     #[inline]
     pub(super) fn times(&self, now: Tick) -> Times {
         Times { ttl: self.ttl, born: self.born.unwrap_or(Birth::at(now)) }
     }
 }
 
-/// The live entry that is written over.
+/// The live entry that is overwritten.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Over {
     pub(super) row: RowId,
-    /// Its deadline before.
+    /// The deadline before the write.
     pub(super) deadline: Tick,
 }
 
 impl<K, V> Txn<'_, '_, K, V> {
-    /// As `written`, over what is frozen, alive or not. The time that counts is a reading from within the call, and perhaps from before the freeze and the
-    /// lock. Who moved the deadline by a later reading, with the lock or without, shows in the deadline: that is later, then, than the one
-    /// that would come. If so, what counts is a reading from after the freeze.
+    /// Computes times and ends like `written`, for a write over a frozen entry, alive or not. The
+    /// operation's time is a reading from within the call, perhaps from before the freeze and the
+    /// lock. If another thread moved the deadline by a later reading, with the lock or without, the
+    /// frozen deadline is later than the new one would be. In that case this function reads the
+    /// clock again, after the freeze.
     #[inline(always)]
     pub(super) fn written_over(
         &mut self,
@@ -128,8 +134,8 @@ impl<K, V> Txn<'_, '_, K, V> {
         Over { row: self.table.row(frozen.place), deadline: frozen.frozen.tick() }
     }
 
-    /// The times, and the ends, of an entry whose value is written now under a key with this home: over a live one, or where there
-    /// is none.
+    /// Returns the times and the ends of an entry whose value is written now, under a key with this
+    /// home: over a live entry, or where there is none.
     #[inline(always)]
     pub(super) fn written(&self, home: u32, over: Option<Over>, lifespan: Lifespan) -> Written {
         let Lifespan { lasting, ruling } = lifespan;
@@ -143,7 +149,8 @@ impl<K, V> Txn<'_, '_, K, V> {
             (Lasting::Given(ttl), Some(_)) => (ttl, None),
         };
         if !matches!((lasting, over), (Lasting::Restarted | Lasting::Kept, Some(_))) {
-            // Before anybody can find it. (Of what is there it was noted.)
+            // This comes before any thread can find the entry. (For a time to live that the row has
+            // already, it was done before.)
             config.note(ttl);
         }
         let limit = match (lasting, over) {
@@ -151,7 +158,8 @@ impl<K, V> Txn<'_, '_, K, V> {
             (Lasting::Kept, Some(over)) => ledger.limit(config, over.row),
             _ => {
                 let lasting = config.jitter.shorten(ttl, home, now);
-                // Where age ends nothing, the row is not looked at for it: that is a miss.
+                // If no maximum age is set, the row is not accessed: the access would be a cache
+                // miss.
                 let row_born = || over.map_or(Birth::at(now), |over| ledger.born(over.row));
                 let aged = config.ages().map_or(Tick::NEVER, |age| born.unwrap_or_else(row_born).after(age));
                 now.after(lasting).min(aged)
@@ -162,7 +170,8 @@ impl<K, V> Txn<'_, '_, K, V> {
             (Ruling::At(tick), ..) => tick,
             (Ruling::Keep, Lasting::Moved(departed), _) => departed.expires,
             (Ruling::Keep, _, Some(over)) => ledger.expiry(over.row),
-            // Does not come: what was said of a live entry counts for that one alone. There is nothing to keep: it is over.
+            // This case does not occur: a ruling about a live entry counts for that entry alone.
+            // There is nothing to keep, so the entry is expired.
             (Ruling::Keep, _, None) => now,
         };
         Written { ttl, born, ends: config.ends(now, limit, expiry) }

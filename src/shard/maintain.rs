@@ -1,4 +1,4 @@
-//! What the reaper does to a shard: many entries, a bounded number of them each time the lock is held.
+//! The work of the reaper on a shard: a bounded number of entries in each critical section.
 
 use super::Shard;
 use super::deadline::boundary;
@@ -9,34 +9,35 @@ use crate::sync::{nap, pause};
 use crate::table::{Node, Pin, Reclaimable, Sealed, Unlinked, Writing};
 use crate::time::{SECOND, Span, Tick};
 
-/// Rows that are handled the first time the lock is held, and at most.
+/// The number of rows that are handled in the first critical section, and the largest number.
 const FIRST_DRAIN: usize = if cfg!(tidewheel_loom) { 2 } else { 128 };
 const LARGEST_DRAIN: usize = if cfg!(tidewheel_loom) { 2 } else { 1024 };
 
-/// For so long a shard must have been sparse before its memory is given back, in ticks (2 s): it may fill again. And for so long a move
-/// of its table may take.
+/// How long a shard must have been sparse before its memory is given back, in ticks (2 s): it may
+/// fill again. It is also how long a move of its table may take.
 const UNTIDY_FOR: Span = Span::from_nanos(2 * SECOND);
-/// Buckets that move, and rows that are looked at, each time the lock is held for that.
+/// The number of buckets that move, and of rows that are inspected, in one critical section.
 const MOVES: usize = if cfg!(tidewheel_loom) { 1 } else { 512 };
 const TRIMMED: usize = if cfg!(tidewheel_loom) { 64 } else { 16_384 };
 
-/// Rows whose buckets are prefetched at once.
+/// The number of rows whose buckets are prefetched together.
 const HANDFUL: usize = if cfg!(tidewheel_loom) { 1 } else { 16 };
 
-/// Expired nodes that are told of at once, at most: they wait for it in memory.
+/// The largest number of expired nodes that are told of together. They stay in memory until then.
 const BATCH: usize = if cfg!(tidewheel_loom) { 2 } else { 4096 };
 
-/// Who is told of what the reaper does: outside every lock, and no panic comes back.
+/// The receiver of the reaper's notifications. It is called outside every lock, and lets no panic
+/// through.
 pub(crate) trait Listens<K, V> {
-    /// These have expired. Unpinned.
+    /// Tells that these nodes have expired. Called unpinned.
     fn expired(&self, nodes: &[Unlinked<K, V>]);
-    /// This one is about to. Pinned.
+    /// Warns that this entry is about to expire. Called pinned.
     fn expiring(&self, key: &K, value: &V);
 }
 
 impl<K, V> Shard<K, V> {
-    /// Removes what is due at `now`, and seals garbage so that it can be dropped. Returns when there is
-    /// next something to do. Takes no lock if there is nothing.
+    /// Removes what is due at `now`, and seals garbage so that it can be dropped. Returns when
+    /// there is next something to do. Takes no lock if nothing is due.
     pub(crate) fn sweep(&self, now: Tick, listener: Option<&dyn Listens<K, V>>) -> Tick {
         if self.due() <= now {
             self.sweep_at_once(now, listener);
@@ -44,11 +45,12 @@ impl<K, V> Shard<K, V> {
         self.due()
     }
 
-    /// The same, with the lock taken in any case, so that garbage of the running second is sealed too.
+    /// Sweeps like `sweep`, but takes the lock in any case, so that garbage of the current second
+    /// is sealed, too.
     pub(crate) fn sweep_at_once(&self, now: Tick, listener: Option<&dyn Listens<K, V>>) {
         let mut sweep = ShardSweep { now, hold: FIRST_DRAIN, was_due: None, expired: Vec::new() };
         loop {
-            // What is about to expire is lent while it is told of.
+            // Entries that are about to expire are lent while the listener is warned of them.
             let pin = listener.filter(|_| self.config.warn_before != Span::NONE).map(|_| Pin::new());
             let Swept { warned, reclaimable, sealed, is_drained, is_finished, is_late } =
                 sweep.hold_once(self, pin.as_ref());
@@ -67,18 +69,20 @@ impl<K, V> Shard<K, V> {
             if is_finished {
                 break;
             }
-            // Against threads that take the lock as fast as they can: more rows each time it is ours. And a
-            // moment for those who wait for it. Not a yield: on a busy machine that costs the reaper its
-            // turn for milliseconds, a thousand times over.
+            // Other threads may take the lock as fast as they can, so the reaper handles more rows
+            // each time that it has the lock. Then it pauses for the threads that wait for the
+            // lock. It does not yield: on a busy machine a yield costs the reaper its turn for
+            // milliseconds, a thousand times over.
             sweep.hold = (2 * sweep.hold).min(LARGEST_DRAIN);
-            // But where it is late, and may be so because the system does not let it run while it has the lock, it leaves the lock
-            // to those who sleep for it: they do the rest.
+            // The reaper may be late because the system does not let it run while it has the lock.
+            // In that case it leaves the lock to the threads that sleep for it: they do the rest.
             if is_late && self.table.is_wanted() { nap() } else { pause() }
         }
     }
 
-    /// Tells of expired nodes, unpinned and without a lock: a listener that blocks keeps these nodes and
-    /// the reaper, and holds up nobody's reclamation. Then they are garbage.
+    /// Tells the listener of expired nodes, unpinned and without a lock, and then makes them
+    /// garbage. A listener that blocks keeps these nodes and the reaper, and does not delay any
+    /// reclamation.
     fn notify(&self, expired: Vec<Unlinked<K, V>>, listener: Option<&dyn Listens<K, V>>) {
         if expired.is_empty() {
             return;
@@ -102,7 +106,8 @@ impl<K, V> Shard<K, V> {
         }
     }
 
-    /// Drops what is reclaimable: whether there was any, and whether garbage still waits to become reclaimable.
+    /// Drops what is reclaimable. Returns whether there was any, and whether garbage still waits to
+    /// become reclaimable.
     pub(crate) fn reclaim(&self) -> (bool, bool) {
         if !self.is_waiting() {
             return (false, false);
@@ -119,27 +124,28 @@ impl<K, V> Shard<K, V> {
         (any, waiting)
     }
 
-    /// How many entries stand in slots of the wheel that begin within this time from now.
+    /// Returns how many entries are in slots of the wheel that begin within this time from now.
     pub(crate) fn expiring_within(&self, within: Span) -> usize {
         let mut lock = self.lock_and_read();
         let txn = lock.txn();
         let (now, ledger) = (txn.now(), txn.ledger);
-        // A hand that was left behind would have what is due look as if it were not.
+        // Without this, a hand that was left behind would count due entries as not due.
         ledger.wheel.advance(&mut ledger.rows, now);
         ledger.wheel.due_by(now.after(within))
     }
 }
 
 impl<K, V> Ledger<K, V> {
-    /// A move of the table is under way, which somebody has to end should no inserts come that do. Returns when the reaper has to be
-    /// here for it.
+    /// Notes that the table is moving. The reaper has to end the move if no inserts do. Returns
+    /// when it has to come for that.
     #[cold]
     pub(super) fn tidy_later(&mut self, now: Tick) -> Tick {
         boundary(self.untidy_since.get_or_insert(now).after(UNTIDY_FOR))
     }
 
-    /// Ends what move of the table has been under way for a while, and gives back some of the memory that nothing is in, once there
-    /// has been much of it for a while. Returns when to come for more: at once, later, or never.
+    /// Ends a move of the table that has lasted for a while, and gives back some vacant memory once
+    /// there has been much of it for a while. Returns when to come for more: at once, later, or
+    /// never.
     fn tidy(&mut self, table: &mut Writing<'_, '_, K, V, Self>, now: Tick) -> Tick {
         let Some(since) = self.untidy_since else {
             let is_untidy =
@@ -166,7 +172,8 @@ impl<K, V> Ledger<K, V> {
         Tick::NEVER
     }
 
-    /// Gives back the memory of rows that are gone, and of what is kept beside them. False when there is no more to give.
+    /// Gives back the memory of vacant rows and of their columns. Returns false if there is no more
+    /// to give back.
     fn trim_rows(&mut self) -> bool {
         let Self { rows, ttls, bounds, policy, .. } = self;
         rows.trim(TRIMMED, |chunk, stretch| {
@@ -180,27 +187,27 @@ impl<K, V> Ledger<K, V> {
     }
 }
 
-/// A reaper's visit to a shard.
+/// A visit of the reaper to a shard.
 struct ShardSweep<K, V> {
-    /// When it began. It takes out what is due by then.
+    /// When the visit began. It removes what is due by then.
     now: Tick,
-    /// Rows that it handles the next time that it holds the lock.
+    /// The number of rows for the next critical section.
     hold: usize,
-    /// When it should have come.
+    /// When the reaper should have come.
     was_due: Option<Tick>,
-    /// What it has taken out, and told nobody of yet.
+    /// Nodes that the visit has removed and of which it has not told the listener yet.
     expired: Vec<Unlinked<K, V>>,
 }
 
-/// What came of holding the lock once.
+/// The result of one critical section.
 struct Swept<'g, K, V> {
-    /// What is about to expire.
+    /// Entries that are about to expire.
     warned: Vec<&'g Node<K, V>>,
     reclaimable: Reclaimable<K, V>,
     sealed: Option<Sealed>,
     /// Nothing is due by the sweep's time any more.
     is_drained: bool,
-    /// The visit is finished: there is nothing else to do at once.
+    /// There is also nothing else to do at once.
     is_finished: bool,
     /// There is more to do, and it should have been done long ago.
     is_late: bool,
@@ -219,7 +226,8 @@ impl<K, V> ShardSweep<K, V> {
         }
         let is_drained = txn.drain(self.hold, pin, &mut self.expired, &mut warned);
         let Txn { table, ledger, .. } = &mut txn;
-        // What this same sweep unlinked a moment ago, mostly: so that it does not pile up.
+        // This is mostly what the same sweep unlinked a moment ago. Taking it keeps garbage from
+        // piling up.
         let reclaimable = table.take_reclaimable(None);
         let sealed = if is_drained { table.seal() } else { table.seal_full(now) };
         if is_drained {
@@ -230,15 +238,17 @@ impl<K, V> ShardSweep<K, V> {
         txn.publish();
         let ledger = txn.ledger;
         let is_late = !is_drained && ledger.is_neglected(shard.config.clock.now());
-        // As of here: whoever makes something due after the unlock wakes the reaper.
+        // `is_over` holds as of now: a thread that makes something due after the unlock wakes the
+        // reaper.
         let is_finished = is_drained && ledger.due > now;
         Swept { warned, reclaimable, sealed, is_drained, is_finished, is_late }
     }
 }
 
 impl<'s, K, V> Txn<'_, 's, K, V> {
-    /// Takes up to `hold` due rows out of the wheel; whether that was all. What somebody is to be told of comes to `expired`, and what
-    /// somebody is to be warned of, if there is a pin for it, to `warned`.
+    /// Takes up to `hold` due rows out of the wheel. Returns whether these were all. Adds to
+    /// `expired` the nodes of which the listener is to be told, and to `warned`, if there is a pin,
+    /// the entries of which it is to be warned.
     fn drain<'g>(
         &mut self,
         hold: usize,
@@ -249,7 +259,8 @@ impl<'s, K, V> Txn<'_, 's, K, V> {
     where
         's: 'g,
     {
-        // A handful at a time, so that their buckets, which are far from each other, are prefetched at once.
+        // The buckets of due rows are far from each other, so a handful of them is prefetched
+        // together.
         let mut due = [RowId::FIRST; HANDFUL];
         for _ in 0..hold.div_ceil(HANDFUL) {
             let mut count = 0;
@@ -261,7 +272,7 @@ impl<'s, K, V> Txn<'_, 's, K, V> {
                 count += 1;
             }
             for &row in &due[..count] {
-                // Not `extend`, which makes room first.
+                // `push`, because `extend` would reserve memory first.
                 if let Some(old) = self.take_out(row, pin, warned) {
                     expired.push(old);
                 }
@@ -273,8 +284,8 @@ impl<'s, K, V> Txn<'_, 's, K, V> {
         false
     }
 
-    /// Takes out the entry of a row that was due, if it is over, or files it again. What somebody is to be told of is handed
-    /// back.
+    /// Removes the entry of a due row if it has expired, or files the row again. Returns the node
+    /// if the listener is to be told of it.
     fn take_out<'g>(
         &mut self,
         row: RowId,
@@ -287,8 +298,8 @@ impl<'s, K, V> Txn<'_, 's, K, V> {
         let now = self.now();
         let Self { config, table, ledger, .. } = self;
         let place = table.find_row(ledger.home(row), row);
-        // A writer may have seen a later time than this sweep, and have made rows due by it: filed again
-        // they would stay for a second too long.
+        // A writer may have read a later time than this sweep, and may have made rows due by it.
+        // Filed by the earlier time, they would stay a second too long.
         let now = now.max(ledger.wheel.reached());
         match table.node(place).reap(now) {
             Ok(deadline) => {
@@ -298,7 +309,7 @@ impl<'s, K, V> Txn<'_, 's, K, V> {
                 let old = self.take_expired(place);
                 return self.hand_out(old);
             }
-            // It was touched since it was filed, or comes from a coarse slot.
+            // The entry was touched after its row was filed, or the row comes from a coarse slot.
             Err(deadline) => {
                 if config.warn_before != Span::NONE {
                     let is_soon = deadline != Tick::NEVER && deadline.before(config.warn_before) <= now;

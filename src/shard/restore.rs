@@ -1,6 +1,7 @@
-//! Records: what there is to know of an entry beside its key and value, and how an entry comes back that was recorded.
+//! Records: the times and hits of an entry, and how an entry is restored from a record.
 //!
-//! Times are told as what is left, and as an age, so that they mean the same on another clock's timeline.
+//! A record stores remaining times and an age, so that it means the same on another clock's
+//! timeline.
 
 use super::Shard;
 use super::config::Config;
@@ -15,26 +16,26 @@ use crate::hash::HashBits;
 use crate::table::{Met, Node, Pin, Place};
 use crate::time::{Birth, Span, Tick};
 
-/// Entries that come back while the lock is held once, at most.
+/// The largest number of entries that are restored in one critical section.
 const RESTORES: usize = if cfg!(tidewheel_loom) { 2 } else { 64 };
 
-/// An entry's times and hits at one moment. What never comes is `ENDLESS` away.
+/// An entry's times and hits at one moment. An end that never comes is `ENDLESS` away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Record {
-    /// How long it lives on if nobody uses it.
+    /// How long the entry lives on if nobody uses it.
     pub(crate) left: Span,
     /// How long until its time to live or its age ends it, however often it is read.
     pub(crate) limit: Span,
     /// How long until its `Expiry` ends it.
     pub(crate) expiry: Span,
     pub(crate) age: Span,
-    /// Its own time to live, where that is not the cache's.
+    /// Its own time to live, where that differs from the cache's.
     pub(crate) ttl: Option<Span>,
-    /// How often it was hit, as far as the policy counts that.
+    /// Its number of hits, as far as the policy counts them.
     pub(crate) hits: u8,
 }
 
-/// An entry that waits for its shard, to come back.
+/// An entry that waits for its shard's lock, to be restored.
 pub(crate) struct PendingRestore<K, V> {
     pub(crate) hash: HashBits,
     pub(crate) entry: (K, V),
@@ -42,24 +43,25 @@ pub(crate) struct PendingRestore<K, V> {
     pub(crate) record: Record,
 }
 
-/// What became of some entries that waited.
+/// The result of restoring some of the waiting entries.
 pub(crate) struct Returned<K, V> {
     pub(crate) count: u64,
-    /// Not stored; to be dropped outside the lock.
+    /// Entries that were not stored. The caller drops them outside the lock.
     pub(crate) unwanted: Vec<(K, V)>,
 }
 
-/// The time from `now` to `end`.
+/// Returns the time from `now` to `end`.
 fn until(end: Tick, now: Tick) -> Span {
     if end == Tick::NEVER { Span::ENDLESS } else { end.since(now) }
 }
 
 impl Record {
-    /// When it ends an entry that comes back at `now`, under these config; `None` if it is over.
+    /// Returns when an entry ends that is restored at `now` under this configuration, or `None` if
+    /// it is expired.
     fn ends(&self, config: &Config, now: Tick, born: Birth) -> Option<Ends> {
         let limit = now.after(self.limit).min(born.after(config.max_age));
         let expiry = now.after(self.expiry);
-        // Without columns for these, the deadline has to say all of it.
+        // Without columns for these bounds, the deadline has to contain all of them.
         let limit =
             if config.effects.moves_deadline { limit } else { limit.min(expiry).min(now.after(self.left)) };
         let ends = config.ends_if_idle_for(self.left.min(config.tti), now, limit, expiry);
@@ -68,7 +70,8 @@ impl Record {
 }
 
 impl Config {
-    /// Under the lock, before an entry is bound by something else than its idleness.
+    /// Notes that an entry gets an end other than its idleness. Requires the lock, and comes before
+    /// the entry gets it.
     fn note_limit(&self, ttl: Span, limit: Tick) {
         self.note(ttl);
         if self.effects.restarts_idle && limit != Tick::NEVER {
@@ -78,7 +81,7 @@ impl Config {
 }
 
 impl<K, V> Txn<'_, '_, K, V> {
-    /// What there is to know of the entry at a place, which ends at `end`.
+    /// Returns the record of the entry at a place. The entry ends at `end`.
     fn record(&self, place: Place<K, V>, end: Tick) -> Record {
         let (config, row, now) = (self.config, self.table.row(place), self.now());
         let Times { ttl, born } = self.ledger.times(row);
@@ -95,7 +98,7 @@ impl<K, V> Txn<'_, '_, K, V> {
 }
 
 impl<K: Eq, V> Shard<K, V> {
-    /// What stands where some nodes were met, if it is alive, and what there is to know of it.
+    /// Returns the entries that are alive at the places of some visited nodes, with their records.
     pub(crate) fn records<'g>(
         &'g self,
         met: &[Met<'g, K, V>],
@@ -113,8 +116,9 @@ impl<K: Eq, V> Shard<K, V> {
         records
     }
 
-    /// Stores some of the entries that wait, from the end of the list on, and takes them off it; not those that are
-    /// over by now, nor those whose key has a live entry. If an `Eq` panics, as `insert_some`.
+    /// Stores some of the waiting entries, from the end of the list, and removes them from it. Does
+    /// not store entries that have expired by now, or whose key has a live entry. A panic of an
+    /// `Eq` has the effect described at `insert_some`.
     pub(crate) fn bring_back(
         &self,
         around: &impl Around<K, V>,

@@ -1,6 +1,7 @@
-//! Rulings: what the user's `Expiry` said of an entry, and how a writer or a read has it take effect.
+//! Rulings: what the user's `Expiry` said about an entry, and how a write or a read applies it.
 //!
-//! The user is asked without a lock, about a node that was looked at; what he said counts only for that one.
+//! The `Expiry` runs without a lock, about a node that was looked up. Its ruling counts only for
+//! that node.
 
 use super::Shard;
 use super::clear::Departure;
@@ -11,46 +12,49 @@ use crate::table::Node;
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;
 
-/// When an entry ends, as far as an `Expiry` is concerned.
+/// When the `Expiry` ends an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ruling {
-    /// As was said before.
+    /// At the time that was set before.
     Keep,
-    /// So long after the write.
+    /// This long after the write.
     After(Span),
-    /// Then.
+    /// At this tick.
     At(Tick),
 }
 
 impl Ruling {
-    /// In a cache without an `Expiry`: never.
+    /// The ruling in a cache without an `Expiry`: never.
     pub(crate) const NONE: Self = Self::At(Tick::NEVER);
 }
 
-/// For which state of things a writer's entry is meant.
+/// The state that a writer requires for its entry to be stored.
 #[derive(Debug)]
 pub(crate) enum Expected<'n, K, V> {
-    /// No live entry.
+    /// The key has no live entry.
     Absent,
-    /// The same, and nobody has the key's turn, who is about to bring one.
+    /// The key has no live entry, and no call has the key's turn.
     Untaken,
-    /// This one, alive.
+    /// The key has this entry, alive.
     This(&'n Node<K, V>),
-    /// Whatever is there; but it comes from another key, and not everything was removed meanwhile.
+    /// Any state of the key. The entry comes from another key, and everything must not have been
+    /// removed meanwhile.
     Arrival(Departure<'n>),
 }
 
-/// What became of a read's ruling.
+/// The result of a read's ruling.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ruled {
-    /// It is in effect; the reaper is to come at that tick, if there is one, earlier than it knew.
+    /// The ruling is in effect. If there is a tick, the reaper has to come then, earlier than it
+    /// expected.
     Done(Option<Tick>),
-    /// Another node is there now, or none, or it is over: look again.
+    /// The key has another node, or none, or an expired one. The caller looks again.
     Stale,
 }
 
 impl<K, V> Shard<K, V> {
-    /// Has a read's ruling take effect on `expected`: the `Expiry` ends it at `end`, and it was used just now.
+    /// Applies a read's ruling to `expected`: the `Expiry` ends it at `end`, and it was used just
+    /// now.
     pub(crate) fn rule<Q>(&self, at: Lookup<'_, Q>, expected: &Node<K, V>, end: Tick) -> Ruled
     where
         Q: ?Sized + Equivalent<K>,
@@ -65,8 +69,8 @@ impl<K, V> Shard<K, V> {
         let Txn { config, table, ledger, .. } = &mut txn;
         let (node, row) = (table.node(place), table.row(place));
         let ends = config.ends(now.after(config.clock.lag()), ledger.limit(config, row), end);
-        // In a cache with an `Expiry` nobody moves a deadline without the lock. (A freeze on a deadline that
-        // stays the same would stay too, and send every read here.)
+        // In a cache with an `Expiry`, no thread moves a deadline without the lock. (Freezing a
+        // deadline that then stays the same would leave it frozen, and send every read here.)
         let deadline = ends.deadline.tick();
         if !node.ends_at(ends.deadline) {
             let frozen = node.freeze();
@@ -81,7 +85,8 @@ impl<K, V> Shard<K, V> {
 }
 
 impl<K, V> Txn<'_, '_, K, V> {
-    /// Sees to it that the reaper comes in time for a deadline (S3), where nothing else was changed.
+    /// Makes sure that the reaper comes in time for a deadline (S3), where nothing else was
+    /// changed. Returns when to wake it, if necessary.
     fn require_reaper_for(&mut self, deadline: Tick) -> Option<Tick> {
         let soon = Tick::start_of(self.now().second() + 1);
         let need = match boundary(self.ledger.first_due(deadline)) {

@@ -1,4 +1,5 @@
-//! Recounting: whether the ledger of a shard agrees with each other and with its table. For tests.
+//! Recounting, for tests: whether the parts of a shard's ledger agree with each other and with the
+//! table.
 
 use super::Shard;
 use super::deadline::boundary;
@@ -7,12 +8,12 @@ use crate::table::Pin;
 use crate::time::Tick;
 
 impl<K, V> Shard<K, V> {
-    /// How many calls wait for another one of their key.
+    /// Returns how many calls wait for another call of their key.
     pub(crate) fn waiting(&self) -> usize {
         self.lock().txn().ledger.flights.waiting()
     }
 
-    /// Recounts everything, and panics where two ledger disagree.
+    /// Recounts everything. Panics where two parts of the ledger disagree.
     pub(crate) fn validate(&self)
     where
         K: Eq,
@@ -34,7 +35,8 @@ impl<K, V> Shard<K, V> {
                 ledger.wheel.is_filed(&ledger.rows, row) || !expires,
                 "an entry that can expire is not in the wheel"
             );
-            // When one that is over from the start has to go depends on when it was written.
+            // When an entry that is expired from the start has to be removed depends on when it was
+            // written.
             let over = node.deadline() <= Tick::LONG_AGO;
             let needed = boundary(node.deadline()).max(ledger.wheel.next_due());
             assert!(over || ledger.due.min(ledger.inherited) <= needed, "the reaper comes too late");
@@ -55,8 +57,9 @@ impl<K, V> Shard<K, V> {
             assert_eq!(policy.weight(), self.weight(), "weights against the gauge");
         }
         ledger.wheel.check(&ledger.rows, |row| {
-            // A reader that found the deadline passed has put `DEAD` in its place, and a writer may have put
-            // an entry there that is over from the start: it is not known any more which slot it needed.
+            // A reader that found the deadline passed has put `DEAD` in its place, or a writer has
+            // put an entry there that is expired from the start. In either case it is unknown which
+            // slot the row needed.
             let deadline = table.node(table.find_row(ledger.home(row), row)).deadline();
             if deadline <= Tick::LONG_AGO { Tick::NEVER } else { deadline }
         });
