@@ -1,41 +1,51 @@
-//! Flights: of all who ask for a key, one runs its closure; who comes meanwhile waits, without spinning.
+//! Flights: of all calls for a key, one runs its closure. The others wait, without spinning.
 //!
-//! A flight is a key's call whose closure runs (it *leads*), and those that wait. It lies in the ledger of the key's
-//! shard, under the lock, so that "is it there, and if not, who is about to bring it" is one question, and a removal
-//! meets either the entry or the flight that would make it. Knows keys, and what calls want to hear; knows no table,
-//! no clock and no cache, and runs nobody's closure.
+//! A flight consists of the call whose closure runs (it *leads*) and the calls that wait. It is in
+//! the ledger of the key's shard, under the lock. So one critical section answers both whether the
+//! key has an entry and whether a call is about to store one, and a removal meets either the entry
+//! or the flight that would store it. This file knows keys, and which outcomes a call accepts. It
+//! knows no table, no clock and no cache, and runs no closure.
 //!
 //! ```text
-//!  begin ──► leads ──────────────► end: value, error, nothing ──► told to all that asked for such
+//!  begin ──► leads ──────────────► end: value, error, nothing ──► told to all calls that accept it
 //!    │                              │
-//!    └─────► waits ── told ◄────────┘  else, or if the closure panicked or was dropped:
-//!              │  ▲                    the next one has the turn, and leads; or, if it
+//!    └─────► waits ── told ◄────────┘  otherwise, or if the closure panicked or was dropped:
+//!              │  ▲                    the next call has the turn, and leads; or, if it
 //!              │  │                    computes, it is woken and claims the turn
 //!              │  └── moves on to the key's present flight, if its own one was left behind
-//!              └── leaves (its time is up, its future is dropped)
+//!              └── leaves (its time is up, or its future is dropped)
 //! ```
 //!
-//! Here is what a flight is, and how calls come aboard. How its turn goes from one call to the next: `passing.rs`.
+//! This file defines flights and how calls join them. `passing.rs` passes the turn from one call to
+//! the next.
 //!
 //! # Invariants
 //!
-//! - **F1** A key has one *present* flight at most, which is the one that others join and whose outcome is kept; and a flight has
-//!   one call that leads, or, while it is *free*, an *heir*: one of those that wait, to which the turn was offered. Which that is changes under
-//!   the lock alone. A flight that is free computes next, so it is present.
-//! - **F2** A write to the key, or a removal, *invalidates* its flight. One that loads is left behind then: what comes of it
-//!   is told to those that had joined, and is not kept, and who comes after that begins a flight of its own at once, however
-//!   long the old one takes. One that computes stays present, since computations of a key take turns: it goes by what it sees,
-//!   takes the mark off each time it looks at the key, and tells nobody what it came to. One that loads anew in the background, which nobody
-//!   asked for, is left behind as soon as a call wants the key's turn.
-//! - **F3** A call that waits is told once: an outcome, or that it has the turn; and the turn is for whoever waits longest. If that one is to
-//!   compute, the turn is offered to it: it is woken, and claims the turn, unless a call that computes and happens to run has taken it. Then it waits
-//!   on in its place. One that has been passed over for a millisecond is told that it has the turn. One that leaves with the turn in hand, or as an heir, passes it on.
-//! - **F4** The key of a call that leads is the ledger's alone, or the ledger's and its caller's, if that has use for it: so it can be
-//!   taken out. (A turn is told under the lock, so that nobody needs a handle to do it later.)
-//! - **F5** The shard's lock comes before a inbox's. Under either runs no user code but `Eq`; wakers are called, cloned and
-//!   dropped outside.
-//! - **F6** A flight that was left behind is not passed on beside another one: those that it leaves waiting move on to the present
-//!   flight, if there is one; if there is none, the next of them leads, and it is the present one again.
+//! - **F1** A key has at most one *present* flight. Other calls join that one, and its outcome is
+//!   stored. A flight has one call that leads. While the flight is *free*, it has an *heir*
+//!   instead: the waiting call to which the turn was offered. Leader and heir change under the lock
+//!   alone. A free flight computes next, so it is present.
+//! - **F2** A write to the key, or a removal, *invalidates* its flight. A flight that loads is left
+//!   behind then: its outcome is told to the calls that had joined, and is not stored. A call that
+//!   comes later begins a flight of its own at once, however long the old one takes. A flight that
+//!   computes stays present, since computations of a key take turns: its leader decides by what it
+//!   sees, clears the mark each time it looks at the key, and tells its outcome to no other call. A
+//!   flight that loads anew in the background, for which no call waits, is left behind as soon as a
+//!   call wants the key's turn.
+//! - **F3** A waiting call is told once: an outcome, or that it has the turn. The turn goes to the
+//!   call that has waited longest. If that call is to compute, the turn is offered to it: it is
+//!   woken and claims the turn, unless a computing call that is running has taken it. In that case
+//!   the woken call waits on in its place. A call that has been passed over for a millisecond is
+//!   told that it has the turn. A call that leaves with the turn, or as the heir, passes the turn
+//!   on.
+//! - **F4** The key of a leading call belongs to the ledger alone, or to the ledger and the caller,
+//!   if the caller still needs it. So the key can be taken out at the end. (A turn is told under
+//!   the lock, so that no thread needs a handle to tell it later.)
+//! - **F5** The shard's lock is taken before an inbox's lock. Under either lock no user code runs
+//!   except `Eq`. Wakers are called, cloned and dropped outside.
+//! - **F6** The turn of a flight that was left behind is not passed on while another flight of the
+//!   key is present: its waiting calls move on to the present flight. If there is none, the next of
+//!   them leads, and the flight is present again.
 
 mod call;
 mod ending;
@@ -56,7 +66,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use watch::Watches;
 
-/// Which flight it is: the key's hash, a number, and the address of the ledger, for a thread that leads in several.
+/// Identifies a flight: by the key's hash, a number, and the address of the ledger, because a
+/// thread may lead flights in several ledgers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Ticket {
     hash: u64,
@@ -64,32 +75,32 @@ pub(crate) struct Ticket {
     ledger: usize,
 }
 
-/// Where a call waits.
+/// The place of a waiting call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spot {
-    /// The flight that it joined.
+    /// The flight that the call joined.
     ticket: Ticket,
-    /// Its number in that flight's queue, and in any other that it moves on to.
+    /// The number of the call, in that flight's queue and in any other to which it moves on.
     number: u64,
 }
 
 impl Spot {
-    /// Whether the closure of that flight runs on this thread.
+    /// Returns whether the closure of that flight runs on this thread.
     pub(crate) fn leads_here(self) -> bool {
         self.ticket.leads_here()
     }
 }
 
-/// What the caller of a call that leads has in hand.
+/// What the caller of a leading call holds.
 pub(crate) struct Hold<K, V> {
-    /// `None` once its turn is over.
+    /// The flight; `None` once the turn is over.
     pub(crate) ticket: Option<Ticket>,
-    /// `None` if the key was given away, or is stored by now.
+    /// The call; `None` if its key was given away, or is stored by now.
     pub(crate) call: Option<Arc<Call<K, V>>>,
 }
 
 impl<K, V> Hold<K, V> {
-    /// That of a call which waited, and was told that it has the turn.
+    /// Creates the hold of a call that waited and was told that it has the turn.
     pub(crate) fn after(ticket: Ticket, call: Arc<Call<K, V>>) -> Self {
         Self { ticket: Some(ticket), call: Some(call) }
     }
@@ -100,17 +111,19 @@ impl<K, V> Hold<K, V> {
 }
 
 thread_local! {
-    /// The flights whose leaders' closures run on this thread, and the watches that are set for others.
+    /// The flights whose leaders' closures run on this thread, and the watches that are set for
+    /// other closures.
     static LEADING: RefCell<Vec<Ticket>> = const { RefCell::new(Vec::new()) };
 }
 
-/// While it is there, a flight's closure runs on this thread: to wait for that flight would be to wait for oneself.
+/// Marks, until it is dropped, that a flight's closure runs on this thread. The thread would wait
+/// for itself if it waited for that flight.
 #[derive(Debug)]
 pub(crate) struct Leading;
 
 impl Leading {
     pub(crate) fn enter(ticket: Ticket) -> Self {
-        // On a thread that is about to end nobody can tell.
+        // A thread that is about to end has no thread-local state any more.
         let _ = LEADING.try_with(|leading| leading.borrow_mut().push(ticket));
         Self
     }
@@ -123,72 +136,75 @@ impl Drop for Leading {
 }
 
 impl Ticket {
-    /// Whether the flight's closure runs on this thread.
+    /// Returns whether the flight's closure runs on this thread.
     pub(crate) fn leads_here(self) -> bool {
         LEADING.try_with(|leading| leading.borrow().contains(&self)).unwrap_or(false)
     }
 }
 
-/// How a call came aboard.
+/// How a call joined or began a flight.
 pub(crate) enum Begun<K, V> {
     Leads(Hold<K, V>),
     Waits(Spot, Arc<Call<K, V>>),
-    /// It would wait for a closure that it is called from.
+    /// The call would wait for a closure from which it is called.
     Nested(Asked<K, V>),
 }
 
-/// What the closure of a call that leads is for.
+/// The purpose of a leading call's closure.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Aim {
-    /// To bring a value.
+    /// To produce a value.
     Load,
-    /// To make something of what is there.
+    /// To compute something from the current entry.
     Compute,
-    /// To bring a value that nobody waits for: not to be joined.
+    /// To produce a value for which no call waits. Other calls do not join it.
     Reload,
 }
 
 /// What is known of a key's flights.
 #[derive(Clone, Copy)]
 pub(crate) struct Known {
-    /// The one that can be joined.
+    /// The flight that can be joined.
     present: Option<Ticket>,
-    /// As `Flight::line`, if there is any.
+    /// The line (see `Flight::line`), if the key has any flight.
     line: Option<u64>,
 }
 
 impl Known {
-    /// Whether somebody has the key's turn.
+    /// Returns whether a call has the key's turn.
     pub(crate) fn is_taken(self) -> bool {
         self.present.is_some()
     }
 }
 
 struct Flight<K, V> {
-    /// The key of the call that leads; while the flight is free, of its heir.
+    /// The key of the leading call; while the flight is free, of its heir.
     leader: Asked<K, V>,
-    /// While the flight is free: the number of the call that the turn was offered to, which is in the queue.
+    /// While the flight is free: the number of the call to which the turn was offered. That call is
+    /// in the queue.
     heir: Option<u64>,
     aim: Aim,
-    /// Flights of one key that there are at the same time have it in common: so no `Eq` is needed to know them.
+    /// A number that all flights of one key have in common that exist at the same time. So they are
+    /// recognised without `Eq`.
     line: u64,
-    /// There was no entry when the leader began.
+    /// Whether there was no entry when the leader began.
     was_absent: bool,
-    /// The key was written or removed since the leader began (F2).
+    /// Whether the key was written or removed after the leader began (F2).
     is_invalidated: bool,
-    /// The leader's closure did that itself.
+    /// Whether the leader's own closure was the first to do so.
     by_own: bool,
-    /// `None` as long as nobody waits, which is most of the time.
+    /// The waiting calls; `None` as long as no call waits, which is most of the time.
     waiting: Option<Queue<K, V>>,
 }
 
 impl<K, V> Flight<K, V> {
-    /// Whether calls may join it, and what comes of it is kept (F1).
+    /// Returns whether calls may join the flight and its outcome is stored (F1).
     fn is_present(&self) -> bool {
         !self.is_invalidated || self.aim == Aim::Compute
     }
 
-    /// Who comes first counts: what others write after that, or the closure itself after others, does no more harm.
+    /// Invalidates the flight. Only the first write counts: a later one, by another thread or by
+    /// the closure itself, changes nothing.
     fn invalidate(&mut self, ticket: Ticket) {
         if !self.is_invalidated {
             (self.is_invalidated, self.by_own) = (true, ticket.leads_here());
@@ -199,8 +215,8 @@ impl<K, V> Flight<K, V> {
         self.waiting.get_or_insert_with(Queue::new)
     }
 
-    /// Another call leads, and what overtook the one before is no concern of it; or it is the heir from now on. The key of the one
-    /// before.
+    /// Makes another call the leader, or the heir, of the flight. Writes that invalidated the
+    /// flight before do not concern the new call. Returns the key of the previous one.
     fn change_hands(&mut self, call: Arc<Call<K, V>>, aim: Aim, heir: Option<u64>) -> Asked<K, V> {
         (self.aim, self.was_absent, self.is_invalidated, self.heir) = (aim, false, false, heir);
         std::mem::replace(&mut self.leader, Asked::Shared(call))
@@ -213,12 +229,14 @@ impl<K, V> Flight<K, V> {
 
 /// The flights of a shard.
 pub(crate) struct Flights<K, V> {
-    /// One of them. Most of the time there is no other: so a load that nobody else asks for needs no memory for its flight.
+    /// One of the flights. Mostly there is no other, so a load for which no other call asks needs
+    /// no memory for its flight.
     one: Option<(Ticket, Flight<K, V>)>,
-    /// All the others; none where there is no `one`.
+    /// All other flights. Empty if there is no `one`.
     others: BTreeMap<Ticket, Flight<K, V>>,
     watches: Watches,
-    /// How many flights and watches there are: so that a write, which nearly always finds none, looks at one number.
+    /// The number of flights and watches. A write, which nearly always finds none, checks this
+    /// number only.
     count: usize,
     begun: u64,
 }
@@ -259,7 +277,7 @@ impl<K, V> Flights<K, V> {
         Some(flight)
     }
 
-    /// The flights of all keys with a hash.
+    /// Returns the flights of all keys with this hash.
     fn of_hash(&mut self, hash: u64) -> impl Iterator<Item = (Ticket, &mut Flight<K, V>)> {
         let one = self.one.iter_mut().map(|(ticket, flight)| (*ticket, flight));
         let [first, last] = [0, u64::MAX].map(|number| Ticket { hash, number, ledger: 0 });
@@ -268,25 +286,26 @@ impl<K, V> Flights<K, V> {
             .chain(others.map(|(ticket, flight)| (*ticket, flight)))
     }
 
-    /// Whether nobody minds what is written.
+    /// Returns whether there are neither flights nor watches that a write concerns.
     #[inline]
     pub(crate) fn is_quiet(&self) -> bool {
         self.count == 0
     }
 
-    /// Whether a closure runs that is not to write its key.
+    /// Returns whether a watched closure is running.
     #[inline]
     pub(crate) fn is_watched(&self) -> bool {
         !self.watches.is_empty()
     }
 
-    /// A key is being written or removed: what its flight brings is not to be kept.
+    /// Invalidates the flight of a key that is being written or removed, so that its outcome is not
+    /// stored.
     pub(crate) fn invalidate(&mut self, hash: HashBits, is_key: &dyn Fn(&K) -> bool) {
         let those = self.of_hash(hash.whole()).filter(|(_, flight)| is_key(flight.leader.key()));
         those.for_each(|(ticket, flight)| flight.invalidate(ticket));
     }
 
-    /// The same of all keys whose home is one of those.
+    /// Invalidates the flights of all keys whose home `is_one` accepts.
     #[inline]
     pub(crate) fn invalidate_all_of(&mut self, is_one: impl Fn(u32) -> bool) {
         if self.is_quiet() {
@@ -301,38 +320,40 @@ impl<K, V> Flights<K, V> {
         self.watches.note_all(is_one);
     }
 
-    /// A key is being written or removed, by whomever; `over` is the row of its entry, if it has one.
+    /// Notes that a key is being written or removed, by any thread. `over` is the row of its entry,
+    /// if it has one.
     pub(crate) fn note_write(&mut self, hash: HashBits, over: Option<RowId>) {
         self.watches.note(hash.whole(), over);
     }
 
-    /// The entry of a row is gone, for whatever reason.
+    /// Notes that the entry of a row is gone, for any cause.
     pub(crate) fn note_end(&mut self, row: RowId) {
         self.watches.forget(row);
     }
 
-    /// A closure is about to run once more, on this thread, and is shown the entry of that row, or none.
+    /// Watches a closure that is about to run again, on this thread. `shown` is the row of the
+    /// entry that it is shown, if any.
     pub(crate) fn watch(&mut self, hash: HashBits, shown: Option<RowId>) -> Watching {
         let ticket = self.ticket(hash);
         self.count += 1;
         self.watches.set(ticket, shown)
     }
 
-    /// It has run: whether what it was shown was written over by itself.
+    /// Ends a watch. Returns whether the closure itself wrote over what it was shown.
     pub(crate) fn end_watch(&mut self, ticket: Ticket) -> bool {
         let ended = self.watches.end(ticket);
         self.count -= usize::from(ended.is_some());
         ended.unwrap_or(false)
     }
 
-    /// A new one.
+    /// Creates a new ticket.
     fn ticket(&mut self, hash: HashBits) -> Ticket {
         self.begun += 1;
         Ticket { hash: hash.whole(), number: self.begun, ledger: std::ptr::from_ref(self).addr() }
     }
 
-    /// What there is of a key's flights. Asks the user's `Eq`, and so before the ledger have the key that is asked for: if
-    /// that panics, its caller drops it, outside the lock.
+    /// Returns what is known of a key's flights. Runs the user's `Eq`, and so is called before the
+    /// ledger owns the new key: if `Eq` panics, the caller drops the key, outside the lock.
     #[inline]
     pub(crate) fn of_key(&mut self, hash: HashBits, asked: &K) -> Known
     where
@@ -353,8 +374,9 @@ impl<K, V> Flights<K, V> {
         known
     }
 
-    /// In a fork's child: nobody is to wait for threads that are not here, so their flights are left behind (F2). What this thread
-    /// leads itself goes on; so does a future that led, should it be polled again.
+    /// Leaves the flights of other threads behind, in the child of a fork (F2): no call may wait
+    /// for threads that do not exist there. The flights that this thread leads go on. So does a
+    /// future that leads, should it be polled again.
     pub(crate) fn disown(&mut self) {
         let one = self.one.iter_mut().map(|(ticket, flight)| (&*ticket, flight));
         for (ticket, flight) in one.chain(&mut self.others) {
@@ -364,7 +386,8 @@ impl<K, V> Flights<K, V> {
         }
     }
 
-    /// A call joins its key's flight, or leads one where there is none. `was_absent`: it is known that there is no entry.
+    /// Makes a call join its key's flight, or lead a new one if there is none. `was_absent` says
+    /// that there is known to be no entry.
     pub(crate) fn begin(
         &mut self,
         (hash, known): (HashBits, Known),
@@ -380,7 +403,8 @@ impl<K, V> Flights<K, V> {
             if flight.aim != Aim::Reload {
                 let call = asked.into_call();
                 if flight.heir.is_some() && matches!(wants, Wants::Turn) {
-                    // The handle that is dropped here is not the last one: the heir waits on.
+                    // The handle that is dropped here is not the last one: the heir waits on and
+                    // has another.
                     drop(flight.change_hands(call.clone(), Aim::Compute, None));
                     return Begun::Leads(Hold::after(ticket, call));
                 }
@@ -391,7 +415,7 @@ impl<K, V> Flights<K, V> {
         Begun::Leads(self.lead((hash, known), asked, wants.aim(), was_absent))
     }
 
-    /// A call leads a key's flight, where there is none that is present.
+    /// Makes a call lead a new flight of a key that has no present one.
     #[inline(always)]
     pub(crate) fn lead(
         &mut self,
@@ -431,9 +455,10 @@ impl<K, V> Flights<K, V> {
         self.others.insert(ticket, flight);
     }
 
-    /// Another call waits for one that leads, and comes first: on behalf of the same caller, who does not run the closure himself.
+    /// Makes another call wait for a leading call, ahead of all others. The caller of both is the
+    /// same, and does not run the closure itself.
     pub(crate) fn accompany(&mut self, ticket: Ticket, call: Arc<Call<K, V>>, wants: Wants) -> Spot {
-        // It came when the flight did.
+        // This call came when the flight did.
         let spot = Spot { ticket, number: ticket.number };
         if let Some(flight) = self.get_mut(ticket) {
             flight.queue().push(spot.number, wants, call);
@@ -441,7 +466,7 @@ impl<K, V> Flights<K, V> {
         spot
     }
 
-    /// A call waits for a flight, behind the others.
+    /// Makes a call wait for a flight, behind the others.
     fn join(&mut self, ticket: Ticket, wants: Wants, call: Arc<Call<K, V>>) -> Spot {
         self.begun += 1;
         let spot = Spot { ticket, number: self.begun };
@@ -449,8 +474,8 @@ impl<K, V> Flights<K, V> {
         spot
     }
 
-    /// A leader that computes looks at the key, and goes by what it sees: what overtook it before is no news any more.
-    /// `aim` is what it does next.
+    /// Clears the mark of a computing leader that looks at the key: it decides by what it sees, so
+    /// earlier writes do not matter any more. `aim` is what it does next.
     pub(crate) fn catch_up(&mut self, hold: &Hold<K, V>, aim: Aim) {
         let flight = hold.ticket.and_then(|ticket| self.get_mut(ticket));
         if let Some(flight) = flight.filter(|flight| flight.is_present()) {
@@ -465,25 +490,27 @@ impl<K, V> Flights<K, V> {
         hold.ticket.and_then(|ticket| self.get(ticket)).is_none_or(|flight| flight.is_invalidated)
     }
 
-    /// Whether it was the leader's own closure that overtook it.
+    /// Returns whether the leader's own closure invalidated the flight.
     pub(crate) fn is_invalidated_by_own(&self, hold: &Hold<K, V>) -> bool {
         hold.ticket.and_then(|ticket| self.get(ticket)).is_some_and(|flight| flight.by_own)
     }
 
-    /// The key of a leader whose value is to be kept, if there may be an entry: there is none if there was none when it began,
-    /// for whatever writes one invalidates the flight (F2).
+    /// Returns the key of a leader whose value is to be stored, if the key may have an entry. It
+    /// has none if it had none when the leader began, because every write of an entry invalidates
+    /// the flight (F2).
     pub(crate) fn key_to_find(&self, hold: &Hold<K, V>) -> Option<&K> {
         let flight = self.get(hold.ticket?)?;
         (!flight.was_absent && !flight.is_invalidated).then(|| flight.leader.key())
     }
 
-    /// How many calls wait.
+    /// Returns how many calls wait.
     pub(crate) fn waiting(&self) -> usize {
         let all = self.one.iter().map(|(_, flight)| flight).chain(self.others.values());
         all.map(|flight| flight.waiting.as_ref().map_or(0, Queue::len)).sum()
     }
 
-    /// Recounts: panics where two flights of one key are present, or somebody waits for what nobody asked for.
+    /// Recounts. Panics where two flights of one key are present, or where a call waits in a queue
+    /// in which it has no place.
     pub(crate) fn check(&self)
     where
         K: Eq,

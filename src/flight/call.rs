@@ -1,21 +1,22 @@
-//! Calls for a key: what one wants to hear, and the inbox on which it waits to be told.
+//! Calls for a key: which outcomes a call accepts, and the inbox in which it is told.
 //!
-//! A call that leads hears nothing and needs no inbox: its key alone is enough (`Asked::Given`). Knows nothing of flights.
+//! A leading call is told nothing and needs no inbox: its key is enough (`Asked::Given`). This file
+//! knows nothing of flights.
 
 use super::{Aim, Ticket};
 use crate::sync::{Arc, Mutex, catch, thread};
 use std::any::{Any, TypeId};
 use std::task::Waker;
 
-/// What a closure came to.
+/// The outcome of a closure.
 pub(crate) enum Outcome<V> {
     Value(V),
     Error(Failure),
-    /// It answered that there is no value.
+    /// The closure answered that there is no value.
     Nothing,
 }
 
-/// A user's error, whatever its type.
+/// A user's error, of any type.
 pub(crate) type Failure = Arc<dyn Any + Send + Sync>;
 
 impl<V> Outcome<V> {
@@ -38,27 +39,29 @@ impl<V: Clone> Clone for Outcome<V> {
     }
 }
 
-/// An outcome without what is in it.
+/// The kind of an outcome, without its contents.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     Value,
     Error(TypeId),
     Nothing,
-    /// None that others could use: the closure panicked, was dropped, or was about the leader alone.
+    /// No outcome that others could use: the closure panicked, was dropped, or concerned the leader
+    /// alone.
     Own,
 }
 
-/// What a call would make use of, if another one's closure came to it.
+/// Which outcomes of another call's closure a call accepts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Wants {
-    /// Nothing: it wants to run its own closure.
+    /// None: the call wants to run its own closure.
     Turn,
-    /// A value; and an error of that type, or that there is none, if it could itself answer so.
+    /// A value; also an error of this type, or the answer that there is none, if the call could
+    /// itself answer so.
     Value { error: Option<TypeId>, nothing: bool },
 }
 
 impl Wants {
-    /// What the call's own closure is for.
+    /// Returns the purpose of the call's own closure.
     pub(super) fn aim(self) -> Aim {
         match self {
             Self::Turn => Aim::Compute,
@@ -76,15 +79,17 @@ impl Wants {
     }
 }
 
-/// One call for a key, as its caller and the ledger share it: it waits, or leads and may ask for its key again.
+/// One call for a key, shared by its caller and the ledger. It waits, or it leads and may need its
+/// key again.
 pub(crate) struct Call<K, V> {
     pub(crate) key: K,
     inbox: Mutex<Inbox<V>>,
 }
 
-/// A key that is asked for.
+/// The key of a call.
 pub(crate) enum Asked<K, V> {
-    /// Given away: its caller does not look at it again if it leads. That takes no memory, and no counting of handles.
+    /// The key was given away: its caller does not use it again if the call leads. This needs no
+    /// memory and no counting of handles.
     Given(K),
     Shared(Arc<Call<K, V>>),
 }
@@ -105,26 +110,28 @@ impl<K, V> Asked<K, V> {
     }
 }
 
-/// Where a call that waits is told.
+/// The inbox of a waiting call.
 enum Inbox<V> {
     Waiting(Option<Who>),
-    /// The turn was offered to it, and whoever did so wakes it.
+    /// The turn was offered to the call. The thread that offered it wakes the call.
     Offered,
     Told(Told<V>),
-    /// It was told and has heard it, or does not wait any more.
+    /// The call has received what it was told, or does not wait any more.
     Left,
 }
 
 pub(crate) enum Told<V> {
-    /// Whether the key was written or removed before it was there, so that it was not kept.
+    /// An outcome. `is_invalidated` says that the key was written or removed before the outcome
+    /// came, so that it was not stored.
     Outcome { outcome: Arc<Outcome<V>>, is_invalidated: bool },
-    /// It leads that flight now.
+    /// The call leads this flight now.
     Turn(Ticket),
-    /// The turn is free, for it to claim. Unless it gets it, it waits on, and is to ask again.
+    /// The turn is free, for the call to claim. If the call does not get it, the call waits on and
+    /// polls again.
     Offer,
 }
 
-/// Who is to be woken.
+/// The thread or task to wake.
 pub(crate) enum Who {
     Thread(thread::Thread),
     #[cfg_attr(
@@ -138,7 +145,7 @@ impl Who {
     pub(crate) fn wake(self) {
         match self {
             Self::Thread(thread) => thread.unpark(),
-            // The waker of somebody else's runtime: its panic is not this call's.
+            // The waker belongs to another runtime: its panic does not concern this call.
             Self::Task(waker) => {
                 catch(|| waker.wake());
             }
@@ -151,8 +158,8 @@ impl<K, V> Call<K, V> {
         Arc::new(Self { key, inbox: Mutex::new(Inbox::Waiting(None)) })
     }
 
-    /// What it was told, or else `who` is woken once it is. A waker's destructor is user code, and what it was told must not be
-    /// lost by its panic.
+    /// Returns what the call was told, or registers `who` to be woken once it is told. The
+    /// destructor of a waker is user code. Its panic must not lose what the call was told.
     pub(crate) fn poll(&self, who: Who) -> Option<Told<V>> {
         let mut inbox = self.inbox.lock();
         let (told, who) = match std::mem::replace(&mut *inbox, Inbox::Left) {
@@ -172,7 +179,7 @@ impl<K, V> Call<K, V> {
         told
     }
 
-    /// Waits no more. What it was told meanwhile.
+    /// Stops waiting. Returns what the call was told meanwhile.
     pub(crate) fn leave(&self) -> Option<Told<V>> {
         let mut inbox = self.inbox.lock();
         let before = std::mem::replace(&mut *inbox, Inbox::Left);
@@ -187,17 +194,17 @@ impl<K, V> Call<K, V> {
         }
     }
 
-    /// It was told that it has the turn, and waits once more.
+    /// Makes a call wait once more that was told that it has the turn.
     pub(super) fn wait_again(&self) {
         *self.inbox.lock() = Inbox::Waiting(None);
     }
 
-    /// Whoever is to be woken for it; nothing to be told if it has left.
+    /// Tells the call. Returns whom to wake, or gives `told` back if the call has left.
     pub(super) fn told(&self, told: Told<V>) -> Result<Option<Who>, Told<V>> {
         let mut inbox = self.inbox.lock();
         let who = match &mut *inbox {
             Inbox::Waiting(who) => who.take(),
-            // Whoever offered it the turn wakes it.
+            // The thread that offered the turn wakes the call.
             Inbox::Offered => None,
             Inbox::Told(_) | Inbox::Left => return Err(told),
         };
@@ -205,7 +212,7 @@ impl<K, V> Call<K, V> {
         Ok(who)
     }
 
-    /// Offers it the turn. Whoever is to be woken for that; `None` if it has left.
+    /// Offers the call the turn. Returns whom to wake for that, or `None` if the call has left.
     pub(super) fn offer(&self) -> Option<Option<Who>> {
         let mut inbox = self.inbox.lock();
         let who = match &mut *inbox {

@@ -1,34 +1,35 @@
-//! The end of a call's turn: whom it leaves to be told, and who has the turn next.
+//! The end of a call's turn: which calls are told the outcome, and which call has the turn next.
 //!
-//! What is decided under the shard's lock (`flight.rs`) is carried out here, outside it: outcomes are told, wakers called, and the
-//! keys of calls dropped, which is user code.
+//! `flight.rs` decides this under the shard's lock. This file carries it out outside the lock: it
+//! tells outcomes, calls wakers, and drops the keys of calls. All of that may run user code.
 
 use super::{Asked, Call, Hold, Outcome, Told, Who};
 use crate::sync::{Arc, catch};
 
-/// What is left to do when a call does not lead any more: all of it outside the lock.
+/// What is left to do when a call stops leading. All of it is done outside the lock.
 #[must_use]
 pub(crate) struct Ending<K, V> {
     /// The key of the call that led (F4).
     pub(super) leader: Option<Asked<K, V>>,
-    /// The key was written or removed since the call that led began (F2).
+    /// Whether the key was written or removed after the call that led began (F2).
     pub(crate) is_invalidated: bool,
-    /// `None` if nobody waited.
+    /// The calls that waited; `None` if none did.
     pub(super) crowd: Option<Box<Crowd<K, V>>>,
 }
 
-/// Those who waited.
+/// The calls that waited.
 pub(super) struct Crowd<K, V> {
-    /// Those to be told the outcome.
+    /// The calls to tell the outcome.
     pub(super) told: Vec<Arc<Call<K, V>>>,
-    /// Who has the turn now.
+    /// The waker of the call that has the turn now.
     pub(super) next: Option<Who>,
-    /// Those that had left.
+    /// The calls that had left.
     pub(super) left: Vec<Arc<Call<K, V>>>,
 }
 
 impl<K, V> Ending<K, V> {
-    /// The key of the call that led. Its caller gives up its handle, if it has one: nobody else does (F4).
+    /// Takes the key of the call that led. Gives up the caller's handle, if there is one: there is
+    /// no other handle (F4).
     #[inline(always)]
     pub(crate) fn take_key(&mut self, hold: &mut Hold<K, V>) -> Option<K> {
         match self.leader.take()? {
@@ -37,7 +38,8 @@ impl<K, V> Ending<K, V> {
         }
     }
 
-    /// Tells everybody. What is handed back is for the caller, who makes it his own once he has nothing else to do.
+    /// Tells the outcome to all calls that accept it. The caller turns the result into its own
+    /// outcome once it has nothing else to do.
     #[inline(never)]
     pub(crate) fn tell(self, outcome: Outcome<V>) -> Spoken<V> {
         match self.crowd {
@@ -47,7 +49,7 @@ impl<K, V> Ending<K, V> {
         Spoken::Alone(outcome)
     }
 
-    /// Wakes who has the turn, where nobody is to be told anything.
+    /// Wakes the call that has the turn, where no call is told an outcome.
     pub(crate) fn pass_on(self) {
         if let Some(crowd) = self.crowd {
             if let Some(next) = crowd.next {
@@ -63,7 +65,7 @@ impl<K, V> Crowd<K, V> {
     #[inline(never)]
     fn tell(self, (outcome, is_invalidated): (Outcome<V>, bool), leader: Option<Asked<K, V>>) -> Spoken<V> {
         let Self { told, next, mut left } = self;
-        // Who leads next need not wait for the others to be told.
+        // The next leader need not wait until the others are told.
         if let Some(next) = next {
             next.wake();
         }
@@ -78,7 +80,8 @@ impl<K, V> Crowd<K, V> {
                 who.wake();
             }
         }
-        // Not before all are told: by now a handle may be the last one, and a key's destructor is user code.
+        // This comes after all calls are told: by now a handle may be the last one, and the
+        // destructor of a key is user code.
         left.extend(told);
         dismiss(left);
         let_go(leader);
@@ -89,14 +92,14 @@ impl<K, V> Crowd<K, V> {
 /// An outcome after it was told.
 #[must_use]
 pub(crate) enum Spoken<V> {
-    /// To nobody.
+    /// The outcome was told to no other call.
     Alone(Outcome<V>),
     Shared(Arc<Outcome<V>>),
 }
 
 impl<V: Clone> Spoken<V> {
-    /// The outcome for a call of its own. A clone that panics, or a destructor, is that call's trouble: so it comes after
-    /// all that concerns others.
+    /// Returns the outcome for the call itself. A clone or a destructor that panics concerns that
+    /// call alone, so this comes after everything that concerns others.
     #[inline(never)]
     pub(crate) fn into_own(self) -> Outcome<V> {
         match self {
@@ -109,7 +112,8 @@ impl<V: Clone> Spoken<V> {
 #[inline(never)]
 fn own<V: Clone>(outcome: Arc<Outcome<V>>) -> Outcome<V> {
     let own = Outcome::clone(&outcome);
-    // Whoever comes last drops it. It is no more his than anybody else's.
+    // The last holder drops the outcome. A panic of its destructor does not concern that holder
+    // more than any other.
     catch(|| drop(outcome));
     own
 }
@@ -120,7 +124,8 @@ fn take_shared_key<K, V>(call: Arc<Call<K, V>>, hold: &mut Hold<K, V>) -> Option
     Arc::into_inner(call).map(|call| call.key)
 }
 
-/// Drops the key of the call that led, which is user code. It has its outcome, which a panic would take from it.
+/// Drops the key of the call that led, which is user code. The call already has its outcome, and a
+/// panic would take it away.
 #[inline]
 fn let_go<K, V>(leader: Option<Asked<K, V>>) {
     if let Some(leader) = leader {
@@ -133,7 +138,7 @@ fn let_go_of<K, V>(leader: Asked<K, V>) {
     catch(|| drop(leader));
 }
 
-/// Drops the keys of calls, which is user code: that of others panics for nobody.
+/// Drops the keys of calls, which is user code. A panic of another call's key concerns no call.
 fn dismiss<K, V>(calls: Vec<Arc<Call<K, V>>>) {
     for call in calls {
         catch(|| drop(call));

@@ -1,10 +1,11 @@
-//! How a key's turn goes from one call to the next.
+//! How a key's turn passes from one call to the next.
 //!
-//! A call that loads gets the turn in its hand: it is told so, and leads from then on, asleep or not. To a call that computes the
-//! turn is *offered*: it is woken, and the flight is free until somebody takes it, that call (the flight's *heir*) or another
-//! one that happens to run. For to wait until a thread is awake takes longer than most closures do; so where many threads
-//! compute one key, those that run go on, and those that sleep are not waited for. Nobody is passed over for longer than
-//! `LONGEST_PASSED_OVER` (`queue.rs`): then it gets the turn in its hand.
+//! A call that loads gets the turn in its hand: it is told so, and leads from then on, asleep or
+//! not. To a call that computes, the turn is *offered*: the call is woken, and the flight is free
+//! until a call takes the turn. That is the woken call (the flight's *heir*) or another call that
+//! is running. Waking a thread takes longer than most closures do. So where many threads compute
+//! one key, the running threads go on and do not wait for the sleeping ones. No call is passed over
+//! for longer than `LONGEST_PASSED_OVER` (`queue.rs`): after that it gets the turn in its hand.
 
 use super::ending::{Crowd, Ending};
 use super::queue::{First, Queue};
@@ -12,8 +13,8 @@ use super::{Aim, Asked, Call, Flight, Flights, Hold, Kind, Spot, Ticket, Told, W
 use crate::sync::Arc;
 
 impl<K, V> Flights<K, V> {
-    /// The leader is done, and came to an outcome of this kind. Whom that leaves waiting has the turn next, one after
-    /// the other. `None` if there is no such flight.
+    /// Ends the turn of a leader that came to an outcome of this kind. The calls that do not accept
+    /// it get the turn one after the other. Returns `None` if there is no such flight.
     #[inline]
     pub(crate) fn end(&mut self, hold: &mut Hold<K, V>, kind: Kind) -> Option<Ending<K, V>> {
         let ticket = hold.ticket.take()?;
@@ -28,7 +29,7 @@ impl<K, V> Flights<K, V> {
         Some(flight.ended(None))
     }
 
-    /// The same, where others wait, or are under way.
+    /// Ends a turn like `end`, where other calls wait or other flights exist.
     #[inline(never)]
     fn end_among_others(&mut self, ticket: Ticket, kind: Kind) -> Option<Ending<K, V>> {
         let flight = self.get_mut(ticket)?;
@@ -42,7 +43,8 @@ impl<K, V> Flights<K, V> {
         self.pass_on(ticket, told)
     }
 
-    /// Those who wait for a flight that was left behind wait for who loads by now, if there is one (F6): the ticket of that one.
+    /// Moves the waiting calls of a flight that was left behind on to the present flight of the
+    /// key, if there is one (F6). Returns the ticket of that flight.
     fn move_on(&mut self, ticket: Ticket) -> Option<Ticket> {
         let flight = self.get(ticket)?;
         let present = self.present(ticket.hash, flight.line)?;
@@ -53,7 +55,8 @@ impl<K, V> Flights<K, V> {
         Some(present)
     }
 
-    /// Nobody has a flight's turn: it is for whoever waits longest. Without such a one the flight is over.
+    /// Passes the turn of a flight on to the call that has waited longest. If no call waits, the
+    /// flight is over.
     fn pass_on(&mut self, ticket: Ticket, told: Vec<Arc<Call<K, V>>>) -> Option<Ending<K, V>> {
         let mut crowd = Box::new(Crowd { told, next: None, left: Vec::new() });
         let flight = self.get_mut(ticket)?;
@@ -66,11 +69,12 @@ impl<K, V> Flights<K, V> {
         Some(Ending { leader, is_invalidated, crowd: Some(crowd) })
     }
 
-    /// A call that was offered the turn comes for it. If it has it now: the ticket. Else it waits on: another call came before.
+    /// Claims the turn for a call to which it was offered. Returns the ticket, or `None` if another
+    /// call has taken the turn; then the call waits on.
     pub(crate) fn claim(&mut self, spot: Spot) -> Option<Ticket> {
         let is_heir = |flight: &Flight<K, V>| flight.heir == Some(spot.number);
         let ticket = self.of_hash(spot.ticket.hash).find(|(_, flight)| is_heir(flight))?.0;
-        // In a fork's child a flight may be left behind while it is free.
+        // In the child of a fork, a flight may be left behind while it is free.
         if !self.get(ticket)?.is_present() && self.move_on(ticket).is_some() {
             self.remove(ticket);
             return None;
@@ -81,9 +85,10 @@ impl<K, V> Flights<K, V> {
         Some(ticket)
     }
 
-    /// A call waits no more. What that leaves to do: if the turn was offered to it, it is for the next one.
+    /// Removes a waiting call. Returns what is left to do then: if the turn was offered to that
+    /// call, it goes to the next one.
     pub(crate) fn forget(&mut self, spot: Spot) -> Option<Ending<K, V>> {
-        // It may have moved on to another flight than it joined.
+        // The call may have moved on to another flight than it joined.
         let mut of_hash = self.of_hash(spot.ticket.hash);
         let (ticket, flight) = of_hash
             .find(|(_, flight)| flight.waiting.as_ref().is_some_and(|queue| queue.contains(spot.number)))?;
@@ -98,8 +103,9 @@ impl<K, V> Flights<K, V> {
         Some(ending)
     }
 
-    /// A leader that has waited, and found nothing, is about to load. If its flight was left behind meanwhile and another one is present, it
-    /// waits for that, with those who wait for it: its place there.
+    /// Lets a leader that has waited and found nothing go on to load. If its flight was left behind
+    /// meanwhile and another one is present, the call waits for that one, together with the calls
+    /// that waited for it. Returns its place there.
     pub(crate) fn go_on(&mut self, hold: &mut Hold<K, V>, wants: Wants, is_absent: bool) -> Option<Spot> {
         let ticket = hold.ticket?;
         let flight = self.get(ticket)?;
@@ -112,13 +118,13 @@ impl<K, V> Flights<K, V> {
         let call = self.remove(ticket)?.leader.into_call();
         hold.ticket = None;
         call.wait_again();
-        // It came before those who waited for it, and so did its flight.
+        // The call came before those that waited for it, and so did its flight.
         let spot = Spot { ticket: present, number: ticket.number };
         self.get_mut(present)?.queue().push(spot.number, wants, call);
         Some(spot)
     }
 
-    /// The flight of a line that is present, and can be waited for.
+    /// Returns the present flight of a line, if it can be joined.
     fn present(&mut self, hash: u64, line: u64) -> Option<Ticket> {
         let mut of_hash = self.of_hash(hash);
         let (ticket, flight) = of_hash.find(|(_, flight)| flight.line == line && flight.is_present())?;
@@ -130,16 +136,16 @@ impl<K, V> Flights<K, V> {
     }
 }
 
-/// Whom the turn is for.
+/// The call that has the turn next.
 struct Next<K, V> {
     call: Arc<Call<K, V>>,
     aim: Aim,
-    /// Its number, if it was offered the turn; otherwise it leads.
+    /// The number of the call, if it was offered the turn. Otherwise the call leads.
     heir: Option<u64>,
     who: Option<Who>,
 }
 
-/// Tells the first of those that wait. Those that have left are taken out.
+/// Gives or offers the turn to the first waiting call. Removes calls that have left.
 fn next<K, V>(
     queue: &mut Queue<K, V>,
     ticket: Ticket,

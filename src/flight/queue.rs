@@ -1,42 +1,47 @@
-//! Who waits for a key's turn, in the order in which they came.
+//! The calls that wait for a key's turn, in the order in which they came.
 //!
-//! Calls that want the same lie together. So an outcome finds those that it is for and looks at no other, and a call that leaves is
-//! found by its number: whatever is done for one call takes the time of one call, however many wait. Knows numbers and what calls
-//! want; knows no flight.
+//! Calls that accept the same outcomes are in one group. So an outcome reaches the calls that
+//! accept it without a look at any other, and a call that leaves is found by its number. The work
+//! for one call does not depend on how many wait. This file knows numbers and what calls accept. It
+//! knows no flight.
 //!
 //! # Invariants
 //!
-//! - **Q1** A number is in a queue once. Of two calls the one with the smaller number came first.
-//! - **Q2** Calls lie in the group of what they want, and there is one group for each such.
+//! - **Q1** A number is in a queue at most once. Of two calls, the one with the smaller number came
+//!   first.
+//! - **Q2** A call is in the group of what it accepts, and there is one group for each such.
 
 use super::{Call, Kind, Wants};
 use crate::sync::{Alarm, Arc};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long others may take the turn before a call that it was offered to. Long enough that a thread which was just woken
-/// comes by itself, nearly always; short enough that nobody notices.
+/// How long other calls may take the turn before a call to which it was offered. It is long enough
+/// that a thread that was just woken nearly always comes in time, and short enough that nobody
+/// notices the delay.
 const LONGEST_PASSED_OVER: Duration = Duration::from_millis(1);
 
-/// A call that waits.
+/// A waiting call.
 pub(super) struct QueuedCall<K, V> {
     pub(super) call: Arc<Call<K, V>>,
-    /// When it has been passed over for long enough. `None`: its turn was not offered to it yet.
+    /// When the call has been passed over for long enough; `None` if the turn was not offered to it
+    /// yet.
     patience: Option<Alarm>,
 }
 
-/// Calls that want the same, by their numbers.
+/// Calls that accept the same outcomes, by their numbers.
 struct Group<K, V> {
     wants: Wants,
     calls: BTreeMap<u64, QueuedCall<K, V>>,
 }
 
 pub(super) struct Queue<K, V> {
-    /// Empty ones among them: there are as many as there are things that the calls of one key want, which is two or three.
+    /// The groups, including empty ones. There are as many as there are things that the calls of
+    /// one key want, which is two or three.
     groups: Vec<Group<K, V>>,
 }
 
-/// The call that came first of those that wait.
+/// The first of the waiting calls.
 pub(super) struct First<'a, K, V> {
     pub(super) number: u64,
     pub(super) wants: Wants,
@@ -44,7 +49,8 @@ pub(super) struct First<'a, K, V> {
 }
 
 impl<K, V> QueuedCall<K, V> {
-    /// Whether it has been passed over for long enough, and gets the turn in its hand. Said each time that it is its turn.
+    /// Returns whether the call has been passed over for long enough, so that it gets the turn in
+    /// its hand. Called each time that the turn is this call's.
     pub(super) fn is_out_of_patience(&mut self) -> bool {
         match &self.patience {
             Some(patience) => patience.is_over(),
@@ -83,7 +89,7 @@ impl<K, V> Queue<K, V> {
         debug_assert!(before.is_none(), "two calls of one number");
     }
 
-    /// All of another queue wait in this one.
+    /// Appends all calls of another queue.
     pub(super) fn append(&mut self, other: Self) {
         for mut group in other.groups {
             self.group(group.wants).calls.append(&mut group.calls);
@@ -106,7 +112,7 @@ impl<K, V> Queue<K, V> {
         self.groups.iter_mut().find_map(|group| group.calls.remove(&number)).map(|waiting| waiting.call)
     }
 
-    /// Takes out those that have use for an outcome of that kind.
+    /// Takes out the calls that accept an outcome of this kind.
     pub(super) fn take(&mut self, kind: Kind) -> Vec<Arc<Call<K, V>>> {
         let mut taken = Vec::new();
         for group in self.groups.iter_mut().filter(|group| group.wants.accepts(kind)) {

@@ -1,18 +1,20 @@
-//! The account of a cache whose entries have weights: how much room there is, and how much of it nobody has.
+//! The account of a cache whose entries have weights: the total room, and how much of it is free.
 //!
-//! One for all shards. Whoever brings an entry takes its weight from the account before the entry is published, and
-//! gives it back after it was unlinked. So what can be seen in all shards together never weighs more than the limit,
-//! whichever shard it is in and whoever looks. Knows neither shards nor entries.
+//! All shards share one account. An operation takes an entry's weight from the account before the
+//! entry is published, and gives it back after the entry was unlinked. So what is visible in all
+//! shards together never weighs more than the limit, whichever shard it is in and whichever thread
+//! looks. The account knows neither shards nor entries.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
 pub(crate) struct Account {
-    /// How much there is in all.
+    /// The total room.
     limit: AtomicU64,
-    /// How much of it nobody has: no entry, and nobody who is about to bring one.
+    /// The room that no entry uses and that no operation has taken for a new entry.
     free: AtomicU64,
-    /// Who has it may keep room and hold no shard's lock. One at a time: two of them could wait for each other's room.
+    /// The right to keep room without holding a shard's lock. One operation at a time has it: two
+    /// could wait for each other's room.
     turn: Mutex<()>,
 }
 
@@ -22,46 +24,47 @@ impl Account {
         Self { limit, free, turn: Mutex::new(()) }
     }
 
-    /// How much there is in all.
+    /// Returns the total room.
     #[inline]
     pub(crate) fn limit(&self) -> u64 {
-        // ORDERING: Relaxed; a figure. Who takes room takes it from `free`.
+        // ORDERING: Relaxed; a figure. An operation that needs room takes it from `free`.
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// How much is taken: never more than there is in all.
+    /// Returns how much room is taken. It never exceeds the total.
     pub(crate) fn taken(&self) -> u64 {
         let limit = self.limit();
         // ORDERING: Relaxed; a figure, exact while no writer runs and nobody changes the limit.
         limit.saturating_sub(self.free.load(Ordering::Relaxed))
     }
 
-    /// Whether a good part of it is free.
+    /// Returns whether a good part of the room is free.
     pub(super) fn is_roomy(&self) -> bool {
         // ORDERING: Relaxed; a figure.
         self.free.load(Ordering::Relaxed) > self.limit() / 16
     }
 
-    /// Takes so much, or nothing if it is not there.
+    /// Takes this much room, or nothing if less is free.
     pub(super) fn take(&self, room: u64) -> bool {
         self.take_between(room, room) == room
     }
 
-    /// Takes as much of this as is there.
+    /// Takes at most this much room. Returns how much was free.
     pub(crate) fn take_up_to(&self, room: u64) -> u64 {
         self.take_between(0, room)
     }
 
     fn take_between(&self, least: u64, most: u64) -> u64 {
-        // ORDERING: Relaxed; what was seen is tried.
+        // ORDERING: Relaxed; the compare-exchange verifies the value.
         let mut free = self.free.load(Ordering::Relaxed);
         loop {
             let taken = free.min(most);
             if taken < least || taken == 0 {
                 return 0;
             }
-            // ORDERING: Acquire; pairs with Release in `Account::give_back`: whoever sees the entry that takes this
-            // room, sees that what had it before is unlinked. Relaxed on failure, which is tried again.
+            // ORDERING: Acquire; pairs with Release in `Account::give_back`: a thread that sees the
+            // entry that takes this room also sees that the entry which had it before is unlinked.
+            // Relaxed on failure, after which it is tried again.
             match self.free.compare_exchange_weak(free, free - taken, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return taken,
                 Err(now) => free = now,
@@ -69,7 +72,7 @@ impl Account {
         }
     }
 
-    /// Room that nobody has any more: what was in it is unlinked.
+    /// Gives back room whose entry is unlinked.
     pub(crate) fn give_back(&self, room: u64) {
         if room != 0 {
             // ORDERING: Release; pairs with Acquire in `Account::take_between`.
@@ -77,20 +80,22 @@ impl Account {
         }
     }
 
-    /// Waits until nobody else keeps room, and may keep some then. Taken without any shard's lock.
+    /// Waits until no other operation keeps room. Then the caller may keep some. Must be called
+    /// without a shard's lock.
     pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock()
     }
 
-    /// There is another amount in all, or as near to it as can be: of what is too much, `given` goes, which the caller has, and
-    /// what is free. Returns what is still too much. For one caller at a time.
+    /// Sets the total room, or as near to it as possible: the excess is covered by `given`, which
+    /// the caller has, and by what is free. Returns the excess that remains. Requires that one
+    /// thread at a time calls it.
     pub(crate) fn set_limit(&self, wanted: u64, given: u64) -> u64 {
         let limit = self.limit();
         let excess = limit.saturating_sub(wanted);
         let used = given.min(excess);
         let gone = used + self.take_up_to(excess - used);
-        // ORDERING: Relaxed; a figure. It is raised before there is more room and lowered after there is less, so that what
-        // is taken is within the larger of both.
+        // ORDERING: Relaxed; a figure. It is raised before there is more room and lowered after
+        // there is less, so that the room that is taken is within the larger of both limits.
         self.limit.store(limit.max(wanted) - gone, Ordering::Relaxed);
         self.give_back(given - used + wanted.saturating_sub(limit));
         excess - gone

@@ -1,46 +1,50 @@
-//! Bids: what each shard would give next where something large comes, and whose bid is taken.
+//! Bids: what each shard would give next when a large entry comes, and which bid is taken.
 //!
-//! Each shard gives in its own order; which shard it is, nobody's order says. But what goes for a large entry may be large
-//! itself, and leaves room unused until the next one comes: half an entry in the mean, if whatever is next goes. So of
-//! what is next in one shard or the other, that goes which is just enough.
+//! Each shard evicts in its own order. No order says which shard evicts. The victim of a large
+//! entry may be large itself and then leaves room unused until the next entry comes: half an entry
+//! in the mean, if the victim is any next one. So the shard gives whose next victim is just large
+//! enough.
 
 use super::{Entries, EvictionPolicy, MAIN, Policy, SMALL};
 use crate::rows::RowId;
 use std::cmp::Reverse;
 
-/// There is room for so many large entries at most.
+/// An entry is large if there is room for at most this many of its weight.
 const LARGE: u64 = 32;
-/// Bids that leave as much room unused, but for one part in so many of all there is, are as good as each other.
+/// Two bids are equally good if the room that they leave unused differs by less than the total
+/// divided by this.
 const ALIKE: u64 = 64;
-/// A shard gives once others gave so many times for each shard that there is: so what is next in it goes some time, however
-/// badly it fits.
+/// A shard gives after the other shards gave this many times for each shard of the cache. So its
+/// next victim goes eventually, however badly it fits.
 const PASSED_OVER: u32 = 2;
-/// Rows that are looked at for one that was not hit.
+/// The number of rows that are searched for one that was not hit.
 const LOOKS: usize = 8;
 
 /// What a shard would give next.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Bid {
-    /// Its weight, as far as that can be told; nothing if there is nothing.
+    /// The weight of the next victim, as far as it can be told; 0 if there is none.
     weight: u64,
-    /// How often another bid was taken since this shard gave something.
+    /// How often another bid was taken since this shard last gave something.
     passed_over: u32,
 }
 
 impl Policy {
-    /// Whether so much is large, beside what there is room for.
+    /// Returns whether this weight is large compared with the total room.
     #[inline]
     pub(crate) fn is_large(&self, weight: u64) -> bool {
         self.shards != 1 && self.account().is_some_and(|account| weight > account.limit() / LARGE)
     }
 
-    /// Whether it may give without a look at the bids of others: nothing large comes, or all there is but `staying` is not enough for it.
+    /// Returns whether the shard may give without comparing bids: the entry is not large, or all
+    /// rows but `staying` are not enough for it.
     #[inline]
     pub(crate) fn gives_unasked(&self, needed: u64, staying: u32) -> bool {
         !self.is_large(needed) || self.weight() - u64::from(staying) <= self.lacking(needed)
     }
 
-    /// What is to go next, if that row stays. It counts as passed over, until it has given.
+    /// Returns the bid for the next victim if the row `staying` stays. The shard counts as passed
+    /// over until it gives.
     pub(crate) fn bid(&mut self, entries: &mut impl Entries, staying: Option<RowId>) -> Bid {
         let is_mains = self.len[SMALL] == 0 || self.weight[SMALL] < self.target.part_of(self.room());
         let queues = if is_mains && self.len[MAIN] != 0 { [MAIN, SMALL] } else { [SMALL, MAIN] };
@@ -57,15 +61,16 @@ impl Policy {
         Bid { weight: next.map_or(0, |row| u64::from(self.weights.get(row))), passed_over: self.passed_over }
     }
 
-    /// It was this shard's bid that was taken, or it gives unasked.
+    /// Notes that this shard's bid was taken, or that it gives without comparison.
     #[inline]
     pub(crate) fn has_given(&mut self) {
         self.passed_over = 0;
     }
 }
 
-/// Which shard gives, and how much of what is lacking before it is asked again who does; `limit` is all the room there is.
-/// None if there is nothing. Of each shard it is told the weight and the bid.
+/// Returns which shard gives, and how much of the lacking room it gives before the bids are
+/// compared again. `limit` is the total room. Returns `None` if no shard has anything. `bids`
+/// yields the weight and the bid of each shard.
 pub(crate) fn taken(
     bids: impl ExactSizeIterator<Item = (u64, Bid)>,
     limit: u64,
@@ -85,10 +90,10 @@ pub(crate) fn taken(
         largest = largest.max(bid.weight);
     }
     match (longest, best, heaviest) {
-        // One entry.
+        // The shard gives one entry.
         (Some((.., number)), ..) => Some((number, 1)),
         (None, Some((.., number)), _) => Some((number, lacking)),
-        // Until one is enough.
+        // The shard gives until one entry is enough for the rest.
         (None, None, heaviest) => heaviest.map(|(_, number)| (number, lacking - largest)),
     }
 }

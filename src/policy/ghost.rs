@@ -1,71 +1,76 @@
-//! The ghost: which keys went a while ago, and how long ago, in four bytes each.
+//! The ghost: which keys were evicted a while ago, and how long ago, in four bytes each.
 //!
-//! A table of fingerprints in buckets of eight, for the ghost queue of S3-FIFO (Yang et al., SOSP 2023); a bucket's
-//! oldest makes room for the next. It knows hashes, not keys: now and then it takes one key for another, which costs
-//! an admission that was not earned, and nothing else.
+//! A table of fingerprints in buckets of eight, for the ghost queue of S3-FIFO (Yang et al., SOSP
+//! 2023). The oldest slot of a bucket makes room for the next. The ghost knows hashes, not keys:
+//! now and then it mistakes one key for another, which costs an admission that was not earned, and
+//! nothing else.
 //!
 //! ```text
 //! slot   [ fingerprint, 15 bits ][ from main, 1 bit ][ stamp, 16 bits ]      0: empty
 //! ```
 //!
-//! A stamp is a time in steps of some misses, counted round and round. The steps are so long that a slot is overwritten
-//! long before the count has come round, as long as keys come evenly; one that is older looks younger, and that is all.
+//! A stamp is a time in steps of several misses, and wraps around. The steps are so long that a
+//! slot is overwritten long before the stamps wrap, as long as keys come evenly. An older slot
+//! looks younger, which does no other harm.
 
 /// Slots in a bucket: half a cache line.
 const WAYS: usize = 8;
-/// Remembered for each entry that there is room for.
+/// The number of keys that are remembered for each entry for which there is room.
 const PER_ENTRY: usize = 2;
 
 const FINGERPRINT_SHIFT: u32 = 17;
 const FROM_MAIN: u32 = 1 << 16;
 const STAMP: u32 = 0xFFFF;
 
-/// What was remembered of a key.
+/// What the ghost remembers of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Remembered {
     pub(super) from_main: bool,
-    /// Misses since it went, roughly.
+    /// The approximate number of misses since the key was evicted.
     pub(super) age: u32,
 }
 
 pub(super) struct Ghost {
     slots: Vec<u32>,
-    /// The first slot of the first bucket: such that no bucket is in two cache lines.
+    /// The index of the first slot of the first bucket. It is chosen so that no bucket spans two
+    /// cache lines.
     first: usize,
     buckets: usize,
-    /// A step of a stamp is as many misses, as a power of two.
+    /// The binary logarithm of the number of misses in a step of a stamp.
     step_bits: u32,
 }
 
 impl Ghost {
-    /// Remembers nothing, and takes no memory.
+    /// Creates a ghost that remembers nothing and takes no memory.
     pub(super) const fn new() -> Self {
         Self { slots: Vec::new(), first: 0, buckets: 0, step_bits: 0 }
     }
 
-    /// For how many entries it remembers what went: twice as many keys.
+    /// Returns the number of entries for which the ghost is sized. It remembers twice as many keys.
     pub(super) const fn entries(&self) -> usize {
         self.buckets * WAYS / PER_ENTRY
     }
 
-    /// Makes it one for so many entries. What it remembered is forgotten.
+    /// Resizes the ghost for this many entries. Everything that it remembered is forgotten.
     pub(super) fn resize(&mut self, entries: usize) {
         let buckets = entries.saturating_mul(PER_ENTRY).div_ceil(WAYS);
-        // First gone, then new: never both.
+        // The old memory is released before the new is allocated, so that both never exist
+        // together.
         *self = Self::new();
         if buckets == 0 {
             return;
         }
         let slots = vec![0; (buckets + 1) * WAYS];
         let first = slots.as_ptr().align_offset(WAYS * size_of::<u32>()).min(WAYS);
-        // So that the count comes round no sooner than after eight times as many misses as there are slots.
+        // The stamps wrap no sooner than after eight times as many misses as there are slots.
         let steps = (8 * buckets * WAYS) >> STAMP.count_ones();
         let step_bits = usize::BITS - steps.leading_zeros();
         *self = Self { slots, first, buckets, step_bits };
     }
 
-    /// Where a hash belongs, and its fingerprint, which is never 0. A number is taken into a range by a product's high
-    /// half, after D. Lemire, "Fast Random Integer Generation in an Interval" (2019).
+    /// Returns the bucket and the fingerprint of a hash. The fingerprint is never 0. The high half
+    /// of a product maps a number into a range, after D. Lemire, "Fast Random Integer Generation in
+    /// an Interval" (2019).
     fn locate(&self, hash: u32) -> (std::ops::Range<usize>, u32) {
         let mixed = u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let bucket = (((mixed >> 32) * self.buckets as u64) >> 32) as usize;
@@ -73,10 +78,10 @@ impl Ghost {
         (start..start + WAYS, (mixed as u32 >> FINGERPRINT_SHIFT).max(1))
     }
 
-    /// The first slot of a hash's bucket.
+    /// Returns the first slot of a hash's bucket.
     #[inline]
     pub(super) fn memory_of(&self, hash: u32) -> Option<&u32> {
-        // An index, if there is any bucket.
+        // The index is in bounds if there is any bucket.
         self.slots.get(self.locate(hash).0.start)
     }
 
@@ -84,7 +89,7 @@ impl Ghost {
         now >> self.step_bits & STAMP
     }
 
-    /// Remembers a key that goes, at the `now`th miss.
+    /// Remembers a key that is evicted at the `now`th miss.
     pub(super) fn remember(&mut self, hash: u32, from_main: bool, now: u32) {
         if self.buckets == 0 {
             return;
@@ -92,8 +97,9 @@ impl Ghost {
         let (bucket, fingerprint) = self.locate(hash);
         let stamp = self.stamp(now);
         let Ok(slots) = <&mut [u32; WAYS]>::try_from(&mut self.slots[bucket]) else { return };
-        // The oldest, an empty one before all others: age above place, and above both whether it is empty. No branch
-        // that cannot be guessed, and eight at a time, for which numbers with a sign are handier.
+        // Chooses the oldest slot, an empty one before all others. A number contains the age above
+        // the place, and above both whether the slot is empty. So there is no unpredictable branch,
+        // and eight slots are compared at once, for which signed numbers are faster.
         let ages = std::array::from_fn::<i32, WAYS, _>(|place| {
             let slot = slots[place];
             let is_empty = u32::from(slot == 0) * ((STAMP + 1) << 3);
@@ -103,7 +109,7 @@ impl Ghost {
         slots[oldest] = fingerprint << FINGERPRINT_SHIFT | if from_main { FROM_MAIN } else { 0 } | stamp;
     }
 
-    /// What is remembered of a key that comes again, and forgets it.
+    /// Returns what is remembered of a key that comes again, and forgets it.
     pub(super) fn recall(&mut self, hash: u32, now: u32) -> Option<Remembered> {
         if self.buckets == 0 {
             return None;
@@ -111,7 +117,7 @@ impl Ghost {
         let (bucket, fingerprint) = self.locate(hash);
         let stamp = self.stamp(now);
         let slots = <&mut [u32; WAYS]>::try_from(&mut self.slots[bucket]).ok()?;
-        // All of them, whichever it is: most keys are not here.
+        // All slots are compared in any case: most keys are not here.
         let equal = std::array::from_fn::<u32, WAYS, _>(|place| {
             u32::from(slots[place] >> FINGERPRINT_SHIFT == fingerprint) << place
         });

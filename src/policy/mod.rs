@@ -1,8 +1,8 @@
 //! The policy: which row goes when a shard is full.
 //!
-//! It sees numbers of rows, their weights, and of their entries a hash and a counter of hits, through [`Entries`]; no
-//! keys, no nodes, no locks, no clock. All of it runs on the writers' side, when an entry comes or goes: a reader does
-//! nothing for it but raise the counter, up to three.
+//! It sees the numbers and weights of rows, and through [`Entries`] the hash and the hit counter of
+//! their entries. It knows no keys, no nodes, no locks and no clock. All of it runs on the writers'
+//! side, when an entry comes or goes. A reader only raises the counter, to at most three.
 //!
 //! Adaptive, the default, is S3-FIFO (J. Yang et al., "FIFO Queues are All You Need for Cache Eviction", SOSP 2023) with
 //! a target between its queues that moves, as in ARC (N. Megiddo and D. Modha, FAST 2003), and with an admission
@@ -15,25 +15,33 @@
 //!             └── comes again, too late ─────┴─ comes again, soon enough ─►┘
 //! ```
 //!
-//! - *Out of small*: hit three times or more, into main; hit less, another round; never hit, out.
-//! - *Out of main*: hit, another round, and one hit less; else out.
-//! - *Which one gives*: small while it is larger than its part, else main.
-//! - *Filling*: until the shard is full, what small has too much goes to main as it is: nothing is given up before it must.
-//! - *Admission*: what comes again and went from small goes into main, as if hit once, if it was away for a shorter time than
-//!   main's next victim has lain idle; measured in misses, with a margin. Else into small like anything new. (What went
-//!   from main had lain there for a whole round before: it was away for longer than its age in the ghost says.)
-//! - *The target*: what comes again after no more evictions from the queue that it left than a tenth of the entries, would
-//!   have been a hit had that queue been larger. So small's part grows by an entry, less as it is larger, or
-//!   shrinks by one and a half.
-//! - *Weights*: where entries differ, one that is lighter than half the mean begins as hit once, and a
-//!   heavy one must have been away for a time shorter in proportion. The shards have one [`Account`] then, and each
-//!   takes from it what its entries need, be that more or less than its part.
+//! - *Out of small*: a row that was hit three times or more moves to main. A row that was hit less
+//!   stays for another round. A row that was never hit is evicted.
+//! - *Out of main*: a row that was hit stays for another round, with one hit less. Any other row is
+//!   evicted.
+//! - *Which queue gives*: small while it is larger than its part, otherwise main.
+//! - *Filling*: until the shard is full, rows that exceed small's part move to main unchanged.
+//!   Nothing is evicted before it must be.
+//! - *Admission*: a key that comes again and was evicted from small enters main, with one hit, if
+//!   it was away for a shorter time than main's next victim has been idle. Both times are measured
+//!   in misses, and a margin applies. Any other key enters small. (A key that was evicted from main
+//!   had been in main for a whole round before: it was away for longer than its age in the ghost
+//!   says.)
+//! - *The target*: suppose that a key comes again after no more evictions from its queue than a
+//!   tenth of the entries. It would have been a hit if that queue had been larger. So small's part
+//!   grows by an entry, or by less the larger it is; or it shrinks by one and a half.
+//! - *Weights*: where weights differ, an entry that is lighter than half the mean begins with one
+//!   hit, and the time for which a heavy one may have been away is shorter in proportion. The
+//!   shards then share one [`Account`], and each takes from it what its entries need, be that more
+//!   or less than its part.
 //!
 //! Invariants:
 //!
-//! 1. A row of weight is in one queue; a pinned row, which has none, is in none, and so never goes.
-//! 2. The weights and lengths kept are those of the queues. `validate` recounts them.
-//! 3. With an account, what was taken from it and not given back is the weight of all rows and the credit.
+//! 1. A row with a weight is in one queue. A pinned row has no weight and is in no queue, so it is
+//!    never evicted.
+//! 2. The stored weights and lengths are those of the queues. `validate` recounts them.
+//! 3. With an account, the amount that was taken from it and not given back is the weight of all
+//!    rows plus the credit.
 
 mod account;
 mod bid;
@@ -74,39 +82,42 @@ pub enum EvictionPolicy {
     /// traces, and resistant to scans and loops.
     #[default]
     Adaptive,
-    /// One queue; what was hit since it was last looked at stays for another round. Nearly LRU.
+    /// One queue. An entry that was hit since it was last considered stays for another round.
+    /// Nearly LRU.
     Clock,
-    /// One queue; the oldest goes, hit or not.
+    /// One queue. The oldest entry goes, hit or not.
     Fifo,
 }
 
-/// What the policy asks of whoever keeps the entries.
+/// What the policy asks about the entries. The caller that keeps them implements it.
 pub(crate) trait Entries {
-    /// Bits of the key's hash, always the same ones.
+    /// Returns bits of the key's hash, always the same ones.
     fn hash(&self, row: RowId) -> u32;
-    /// How often the entry was hit, up to `MOST_HITS`, and lowers that by up to `by`.
+    /// Returns how often the entry was hit, up to `MOST_HITS`, and lowers that by up to `by`.
     fn lower(&mut self, row: RowId, by: u8) -> u8;
 }
 
-/// Where the readers' counter ends.
+/// The largest value of the readers' hit counter.
 pub(crate) const MOST_HITS: u8 = 3;
 
 const SMALL: usize = 0;
 const MAIN: usize = 1;
 
-/// Rows that are passed over for one victim, at most: then the next one goes, hit or not. (A bound of 8 costs a quarter
-/// of a point of hit ratio, one of 128 nothing.)
+/// The largest number of rows that are passed over for one victim. After that the next one goes,
+/// hit or not. (A bound of 8 costs a quarter of a point of hit ratio, one of 128 nothing.)
 const MOST_PASSED_OVER: u32 = 64;
 
-/// By how much a key must have been away for a shorter time than main's next victim has lain idle, in tenths.
+/// The factor by which the time that a key was away must be shorter than the time that main's next
+/// victim has been idle, in tenths.
 const MARGIN_TENTHS: u128 = 13;
-/// A key that comes again is young while its age is less than the number of entries divided by this.
+/// A key that comes again is young if its age is less than the number of entries divided by this.
 const YOUNG: u64 = 10;
-/// A weight counts as this many times the mean at most, and as one part in so many at least.
+/// For the admission, a weight counts as at most this many times the mean, and at least as this
+/// fraction of it.
 const EXTREME: u64 = 16;
 
-/// Where rows are in the queues. `Queued::since` says when a row came into its queue, or the hand passed it, in misses; and in the lowest
-/// bit which queue it is.
+/// The places of rows in the queues. `Queued::since` is the time, in misses, at which a row entered
+/// its queue or the hand passed it. Its lowest bit says which queue that is.
 struct Places(Box<<Queued as Kept>::Memory>);
 
 impl Index<RowId> for Places {
@@ -125,7 +136,7 @@ impl IndexMut<RowId> for Places {
     }
 }
 
-/// The chain of the queues.
+/// The chain through rows that links the queues.
 struct InQueue;
 
 impl Linked<InQueue> for Places {
@@ -147,34 +158,37 @@ impl Linked<InQueue> for Places {
 /// The queues of one shard.
 pub(crate) struct Policy {
     kind: EvictionPolicy,
-    /// What the shard may hold; with an account, its part of that: it may hold more while others hold less.
+    /// The capacity of the shard. With an account, it is the shard's part: the shard may hold more
+    /// while others hold less.
     capacity: u64,
     account: Option<Arc<Account>>,
-    /// With an account: taken from it by the operation under way, for what is about to come, or had by what has just gone.
+    /// With an account: room that the current operation has taken for a new entry, or that a
+    /// removed entry has freed.
     credit: u64,
-    /// With an account: whether what is about to come is heavier than all there may be.
+    /// With an account: whether the new entry is heavier than the whole capacity.
     refuses: bool,
-    /// How many shards the cache has.
+    /// The number of shards in the cache.
     shards: u64,
-    /// With an account: how often another shard gave something for a large entry since this one gave anything.
+    /// With an account: how often another shard gave room for a large entry since this one last
+    /// gave any.
     passed_over: u32,
     queues: Lists<InQueue>,
     rows: Places,
     weights: Column<u32>,
     len: [u64; 2],
     weight: [u64; 2],
-    /// Nothing has had to go since there was much room.
+    /// Whether nothing has had to be evicted since there was much room.
     filling: bool,
-    /// Misses: entries that came. Counted round and round, in 31 bits.
+    /// The number of misses, that is, of entries that came. It wraps around at 31 bits.
     now: u32,
-    /// The part of evictions that were from main, of late: of 2^32.
+    /// The recent part of evictions that were from main, in units of 2^-32.
     from_main: u32,
     ghost: Ghost,
     target: Arc<Target>,
 }
 
 impl Policy {
-    /// For a shard that may hold `capacity` of weight, of a cache with so many of them.
+    /// Creates the policy of a shard with this capacity, in a cache with `shards` shards.
     pub(crate) fn new(
         kind: EvictionPolicy,
         capacity: u64,
@@ -206,12 +220,12 @@ impl Policy {
         self.capacity
     }
 
-    /// Another capacity. What is too much then is for the caller to evict.
+    /// Sets the capacity. The caller evicts what exceeds it.
     pub(crate) fn set_capacity(&mut self, capacity: u64) {
         self.capacity = capacity;
     }
 
-    /// The weight of all rows.
+    /// Returns the weight of all rows.
     #[inline]
     pub(crate) fn weight(&self) -> u64 {
         self.weight[SMALL] + self.weight[MAIN]
@@ -221,13 +235,14 @@ impl Policy {
         self.weights.get(row)
     }
 
-    /// Whether so much more is too much. With an account nothing is: it was taken from there before.
+    /// Returns whether the shard cannot hold `more`. With an account it always can: the weight was
+    /// taken from the account before.
     #[inline]
     pub(crate) fn is_too_much(&self, more: u32) -> bool {
         self.weight() + u64::from(more) > self.capacity && self.account.is_none()
     }
 
-    /// Whether an entry of this weight is more than there may be, by itself.
+    /// Returns whether a single entry of this weight exceeds the capacity.
     #[inline]
     pub(crate) fn is_too_heavy(&self, weight: u32) -> bool {
         if self.account.is_some() { self.refuses } else { u64::from(weight) > self.capacity }
@@ -237,7 +252,7 @@ impl Policy {
         self.len[SMALL] + self.len[MAIN]
     }
 
-    /// A new row. Returns how often its entry counts as hit.
+    /// Adds a new row. Returns how many hits its entry begins with.
     pub(crate) fn admit(&mut self, row: RowId, hash: u32, weight: u32) -> u8 {
         self.weights.set(row, weight);
         if self.account.is_some() {
@@ -255,7 +270,7 @@ impl Policy {
             self.push(MAIN, row);
             return 0;
         }
-        // Before it comes, so that it is not part of the mean.
+        // This is asked before the row comes, so that the row is not part of the mean.
         let light = self.is_light(weight);
         let proven = self.is_proven(hash, weight);
         self.push(if proven { MAIN } else { SMALL }, row);
@@ -269,12 +284,12 @@ impl Policy {
         u8::from(proven || light)
     }
 
-    /// Whether this is less than half of what entries weigh in the mean.
+    /// Returns whether this weight is less than half the mean weight.
     fn is_light(&self, weight: u32) -> bool {
         2 * u128::from(weight) * u128::from(self.len()) < u128::from(self.weight())
     }
 
-    /// Whether the ghost speaks for a key that comes. Moves the target.
+    /// Returns whether the ghost justifies main for a key that comes. Moves the target.
     fn is_proven(&mut self, hash: u32, weight: u32) -> bool {
         let Some(ghost) = self.ghost.recall(hash, self.now) else { return false };
         let age = u64::from(ghost.age);
@@ -292,7 +307,7 @@ impl Policy {
         MARGIN_TENTHS * u128::from(age) * u128::from(weight) < 10 * u128::from(idle) * u128::from(mean)
     }
 
-    /// A row is gone, and its entry unlinked.
+    /// Removes a row whose entry was unlinked.
     #[inline]
     pub(crate) fn leave(&mut self, row: RowId) {
         if self.account.is_some() {
@@ -313,7 +328,8 @@ impl Policy {
         };
     }
 
-    /// The entry of a row weighs so much from now on, for which there is room. The row keeps its place, unless it was pinned or is now.
+    /// Sets the weight of a row, for which there is room. The row keeps its place, unless it was
+    /// pinned or is pinned now.
     #[inline]
     pub(crate) fn reweigh(&mut self, row: RowId, weight: u32) {
         let before = self.weights.get(row);
@@ -329,7 +345,7 @@ impl Policy {
         }
         self.weights.set(row, weight);
         let Queued { link, since } = self.rows[row];
-        // A row that was pinned was in no queue: what it says is from another time.
+        // A row that was pinned was in no queue, so its `since` is outdated.
         let queue = if self.kind == EvictionPolicy::Adaptive { queue_of(since) } else { MAIN };
         if link.is_linked() {
             self.weight[queue] = self.weight[queue] - u64::from(before) + u64::from(weight);
@@ -341,7 +357,7 @@ impl Policy {
         }
     }
 
-    /// The row that goes next, which leaves the queues here. None if there is no row of any weight.
+    /// Returns the next victim, which leaves its queue here. Returns `None` if no row has a weight.
     #[inline]
     pub(crate) fn victim(&mut self, entries: &mut impl Entries) -> Option<RowId> {
         self.filling = false;
@@ -369,15 +385,16 @@ impl Policy {
         if self.kind != EvictionPolicy::Adaptive {
             return;
         }
-        // The row has left the queues, but was there.
+        // The row has left the queues, but still counts.
         let entries = self.len() as usize + 1;
         if entries > self.ghost.entries() {
-            // Where weights differ their number may yet grow, and each time all is forgotten.
+            // Where weights differ, the number of entries may still grow, and each resize forgets
+            // everything.
             let more = if self.weight() > self.len() { entries / 4 } else { 0 };
             self.ghost.resize(entries + more);
         }
         self.ghost.remember(hash, queue == MAIN, self.now);
-        // Over the last hundred evictions or so, or an eighth of the entries.
+        // The average covers the last hundred evictions or so, or an eighth of the entries.
         let slowly = (self.len() / 8).max(1).ilog2().max(7);
         if queue == MAIN {
             self.from_main += (u32::MAX - self.from_main) >> slowly;
@@ -400,7 +417,7 @@ impl Policy {
         self.weight[queue] -= u64::from(self.weights.get(row));
     }
 
-    /// Gives back the memory of rows that are vacant: some places of a chunk, or all of it.
+    /// Gives back the memory of vacant rows: some places of a chunk, or all of it.
     pub(crate) fn forget(&mut self, chunk: usize, places: Range<usize>) {
         self.weights.forget(RowId::at(chunk, places.start), places.len());
         if self.rows.0.has_chunk(chunk) {
@@ -408,7 +425,7 @@ impl Policy {
         }
     }
 
-    /// Gives back the ghost's memory, if it is for much more entries than there are.
+    /// Gives back the ghost's memory, if it is for many more entries than there are.
     pub(crate) fn trim(&mut self) {
         if self.ghost.entries() as u64 > 4 * self.len() + 64 {
             self.ghost.resize(0);
@@ -419,7 +436,8 @@ impl Policy {
     ///
     /// # Panics
     ///
-    /// Panics where an invariant of this module is broken, or where there is more than there is room for.
+    /// Panics where an invariant of this module is broken, or where the weight exceeds the
+    /// capacity.
     pub(crate) fn check(&self, live: impl Iterator<Item = RowId>) {
         let mut queued = 0;
         for queue in [SMALL, MAIN] {

@@ -1,7 +1,8 @@
-//! The target between small and main: which part of the room is small's. One for all shards of a cache.
+//! The target between small and main: which part of the room is small's. All shards of a cache
+//! share one.
 //!
-//! Moved by what comes back soon after it went: out of small, then small is too small; out of main, then main is. Knows
-//! neither queues nor ghosts.
+//! A key that comes back soon after its eviction moves the target: if it was evicted from small,
+//! small is too small; if from main, main is. The target knows neither queues nor ghosts.
 
 use crate::sync::atomic::{AtomicU32, Ordering};
 
@@ -18,15 +19,16 @@ impl Target {
         Self(AtomicU32::new(START))
     }
 
-    /// Small's part of this much room; never nothing.
+    /// Returns small's part of this much room, at least 1.
     pub(super) fn part_of(&self, room: u64) -> u64 {
-        // ORDERING: Relaxed; a figure. Whoever misses a step is wrong by an entry, for a while.
+        // ORDERING: Relaxed; a figure. A thread that misses a step is wrong by an entry, for a
+        // while.
         let part = u128::from(self.0.load(Ordering::Relaxed));
         ((u128::from(room) * part / u128::from(ALL)) as u64).max(1)
     }
 
-    /// Moves it by an entry of `all`, or so: down by one and a half; up by one, and by less as small's part is
-    /// larger. Of two steps at the same time one may be lost.
+    /// Moves the target by about an entry of `all`: down by one and a half; up by one, or by less
+    /// the larger small's part is. Of two concurrent steps one may be lost.
     pub(super) fn step(&self, down: bool, all: u64) {
         let entry = (ALL / all.max(1)).max(1);
         // ORDERING: Relaxed, both; see `part_of`.
@@ -34,7 +36,7 @@ impl Target {
         let part = if down {
             part.saturating_sub(entry + entry / 2).max(LEAST)
         } else {
-            // Rounded up: it must get anywhere where an entry is next to nothing.
+            // Rounded up, so that the target moves even if an entry is a tiny part of the room.
             let step = u128::from(entry) * u128::from(ALL - part);
             (part + step.div_ceil(u128::from(ALL)) as u64).min(MOST)
         };

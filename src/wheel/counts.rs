@@ -1,18 +1,21 @@
-//! How many rows stand in each slot, kept up to date at O(1) for each row.
+//! The number of rows in each slot, kept up to date at O(1) for each row.
 //!
-//! A row that leaves a slot must be counted off the right one, and a list does not know its own number from
-//! the middle. So a label in each row says where it was filed: the level, and as many bits of the span's
-//! number as fit. Nobody takes the label off when the slot comes due, whole, in one step; it is told from the
-//! hand that has passed it. That fails only for a row that has been due for thousands of seconds and was not
-//! popped, which no thread of ours lets happen; a sweep by hand that was forgotten for an hour may. Then
-//! the counts are no longer claimed to be exact, and are right again once those slots are empty.
+//! A row that leaves a slot must be subtracted from the right count, and a list cannot tell its
+//! number from a row in the middle. So a label in each row says where it was filed: the level, and
+//! as many bits of the span's number as fit. When a slot comes due, it moves as a whole in one
+//! step, and the labels stay. A label that the hand has passed tells that its row is due. This
+//! fails only for a row that has been due for thousands of seconds without being popped. The
+//! reaper's thread never lets that happen. An owner that runs the reaper's work by hand and forgets
+//! it for an hour may. In that case the counts are not claimed to be exact until those slots are
+//! empty again.
 
 use super::{Wheel, block};
 use crate::rows::Row;
 use crate::time::Tick;
 
 pub(super) struct Counts {
-    /// Rows in each slot, level by level, of the levels that were needed so far. One may have fewer than 64 slots.
+    /// The number of rows in each slot of the levels that were needed so far, level by level. A
+    /// level may have fewer than 64 slots.
     slots: Vec<[u32; 64]>,
     /// The first second at which rows became due that have not all been popped.
     due_since: u64,
@@ -25,7 +28,7 @@ impl Counts {
         Self { slots: Vec::new(), due_since: 0, exact: true }
     }
 
-    /// Counts so many levels.
+    /// Extends the counts to this many levels.
     pub(super) fn grow(&mut self, levels: usize) {
         self.slots.reserve_exact(levels.saturating_sub(self.slots.len()));
         self.slots.resize(levels, [0; 64]);
@@ -33,12 +36,13 @@ impl Counts {
 }
 
 impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
-    /// Bits of a label that are for the span's number; the others are for the level.
+    /// The bits of a label that are for the span's number. The others are for the level.
     const SPAN_BITS: u32 = (LEVELS - 1).leading_zeros() - (usize::BITS - u16::BITS);
-    /// As many spans after a row's own can be told from it.
+    /// The number of spans after a row's own that the label distinguishes from it.
     const TELLABLE: u64 = 1 << Self::SPAN_BITS;
 
-    /// A row is filed on `level`, in the slot of `span`; false, and nothing done, if that level was not needed so far.
+    /// Counts a row that is filed on `level`, in the slot of `span`. Returns false, and does
+    /// nothing, if that level was not needed so far.
     #[inline]
     pub(super) fn count_in<T: Row>(&mut self, row: &mut T, level: usize, span: u64) -> bool {
         let Some(counts) = self.counts.slots.get_mut(level) else { return false };
@@ -47,19 +51,20 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         true
     }
 
-    /// Of a row that is filed there.
+    /// Returns the label of a row that is filed there.
     #[inline]
     pub(super) fn label_of(level: usize, span: u64) -> u16 {
         (level << Self::SPAN_BITS) as u16 | (span & (Self::TELLABLE - 1)) as u16
     }
 
-    /// A row is about to leave, out of its slot or, when that has come due, out of the list of what is due.
+    /// Subtracts a row that is about to leave its slot or, if that has come due, the list of due
+    /// rows.
     #[inline(always)]
     pub(super) fn count_off(&mut self, label: u16) {
         let level = usize::from(label >> Self::SPAN_BITS);
         let here = block(self.hand, level, BITS);
         let ahead = u64::from(label).wrapping_sub(here) & (Self::TELLABLE - 1);
-        // A coarse slot comes due as its span begins.
+        // A coarse slot comes due when its span begins.
         if ahead < u64::from(Self::SLOTS) && (level == 0 || ahead != 0) {
             let count = &mut self.counts.slots[level][Self::slot_of(here + ahead)];
             *count = count.saturating_sub(1);
@@ -69,7 +74,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         }
     }
 
-    /// A slot comes due: to be called before its rows are moved.
+    /// Subtracts a slot that comes due. Must be called before its rows are moved.
     pub(super) fn count_due(&mut self, level: usize, slot: usize, from: u64) {
         if self.lists.is_empty(Self::DUE) {
             self.counts.due_since = from;
@@ -77,8 +82,9 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         self.counts.slots[level][slot] = 0;
     }
 
-    /// How many rows stand in slots whose earliest deadline is not after `until`, those that are due
-    /// and those of the running second included: never less than the rows with such a deadline.
+    /// Returns how many rows are in slots whose earliest deadline is not after `until`, including
+    /// due rows and rows of the current second. The result is never less than the number of rows
+    /// with such a deadline.
     ///
     /// # Complexity
     ///
@@ -86,7 +92,8 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     pub(crate) fn due_by(&self, until: Tick) -> usize {
         let later = self.counts.slots.iter().enumerate().map(|(level, counts)| {
             let here = block(self.hand, level, BITS);
-            // The hand's own slot on the finest level has what was over already when it was filed, too.
+            // The hand's own slot on the finest level also holds rows whose deadline had passed
+            // when they were filed.
             let slots = (1..u64::from(Self::SLOTS)).map(|distance| here + distance);
             // Deadlines lie after the start of the span.
             let late = slots.filter(|span| Tick::start_of(span << (level as u32 * BITS)) >= until);
@@ -108,7 +115,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         }
     }
 
-    /// Recounts the labels of a slot.
+    /// Checks the label of a row in a slot.
     pub(super) fn check_label(label: u16, level: usize, span: u64) {
         assert_eq!(usize::from(label >> Self::SPAN_BITS), level, "level of a row");
         assert_eq!(u64::from(label) & (Self::TELLABLE - 1), span & (Self::TELLABLE - 1), "its span");
@@ -117,8 +124,8 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
 
 #[cfg(test)]
 impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
-    /// Holds `due_by` against the real deadlines of the filed rows: never too few, never fewer for a later
-    /// time, and all of them in the end.
+    /// Compares `due_by` with the real deadlines of the filed rows: it is never too low, never
+    /// lower for a later time, and all rows in the end.
     pub(super) fn check_due_by(&self, deadlines: impl Iterator<Item = Tick> + Clone) {
         use crate::time::{SECOND, Span};
         let mut before = 0;

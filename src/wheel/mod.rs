@@ -1,11 +1,11 @@
-//! The wheel: rows by the second in which their deadline lies, however far away it is.
+//! The wheel: rows by the second of their deadline, however far away it is.
 //!
-//! A hierarchical timing wheel after G. Varghese and T. Lauck, "Hashed and Hierarchical Timing Wheels"
-//! (SOSP 1987). It never knows a deadline, a key, a value, a lock or a clock: it is told a deadline once,
-//! when a row is filed, and remembers only the slot; `now` is an argument. So a deadline can move later
-//! without the wheel being told. When the slot comes due, the caller looks up the real deadline, and
-//! either removes the row or files it again. A coarse slot that is broken up and an entry that was
-//! touched are therefore one case.
+//! A hierarchical timing wheel after G. Varghese and T. Lauck, "Hashed and Hierarchical Timing
+//! Wheels" (SOSP 1987). The wheel knows no key, no value, no lock and no clock. It is told a
+//! deadline once, when a row is filed, and remembers only the slot; `now` is an argument. So a
+//! deadline can move later without the wheel being told. When the slot comes due, the caller looks
+//! up the real deadline, and either removes the row or files it again. So a row from a coarse slot
+//! and a row of a touched entry are handled in the same way.
 //!
 //! | level | one slot is         | the level reaches |
 //! |-------|---------------------|-------------------|
@@ -16,28 +16,31 @@
 //! | 4     | 194 days            | 33 years          |
 //! | 5     | 34 years            | 2,100 years, and the timeline ends after 146 |
 //!
-//! What it costs: a time to live of up to a minute is filed once and popped once. A session of two
-//! weeks is filed on level 3, and again on 2, 1 and 0: four moves in all if it is never touched. If it
-//! is touched it moves once in eleven days or more, however often that is, because a touch moves nothing.
-//! The slots of a level, and of those below it, take memory from the first row on that is filed there.
+//! The cost: a row with a time to live of up to a minute is filed once and popped once. A session
+//! of two weeks is filed on level 3, and again on 2, 1 and 0: four moves in all if it is never
+//! touched. If it is touched, it moves at most once in eleven days, however often that is, because
+//! a touch moves no row. A level and those below it take memory from the first row on that is filed
+//! there.
 //!
-//! Seconds: a deadline belongs to the second that ends at it or is running at it, so second `s` holds the
-//! deadlines after its first tick up to and including the first tick of `s + 1`. All of them are over
-//! when second `s` is completed, and none of them was a second before. So the deadlines 105.3 and 106.0 are in second 105,
-//! which is due at 106.0.
+//! Seconds: a deadline belongs to the second that ends at it or contains it. So second `s` holds
+//! the deadlines after its first tick up to and including the first tick of `s + 1`. All of them
+//! have passed when second `s` is completed, and none of them had passed a second before.
 //!
 //! Invariants (`hand` is the first second that is not completed as far as the wheel was told):
 //!
 //! 1. A row on level 0 stands in the slot of one of the seconds `hand ..= hand + 63`.
 //! 2. A row on a coarser level stands in a slot whose span has not begun: the one after the hand's slot, up
 //!    to 63 further. A slot thus never means two spans, and the hand's own slot is empty.
-//! 3. A row in the list `DUE` may be popped at any time. There is no other row whose slot has come due.
-//! 4. A slot comes due no later than its row needs: at the end of the deadline's second or earlier; for
-//!    a deadline whose second is completed already, at the end of the hand's second.
-//! 5. Bit `i` of a level's occupancy word is set exactly if slot `i` of that level holds a row. Only levels without a
-//!    row may be without lists.
+//! 3. A row in the list `DUE` may be popped at any time. No other row is in a slot that has come
+//!    due.
+//! 4. A slot comes due no later than its row needs: at the end of the deadline's second or earlier.
+//!    If the second of the deadline is completed already, the slot comes due at the end of the
+//!    hand's second.
+//! 5. Bit `i` of a level's occupancy word is set exactly if slot `i` of that level holds a row.
+//!    Only levels without a row may be without lists.
 //!
-//! A deadline in the last, broken second of the timeline is never due: that second is never completed.
+//! A deadline in the last, incomplete second of the timeline is never due: that second is never
+//! completed.
 
 mod counts;
 #[cfg(all(test, not(tidewheel_loom)))]
@@ -49,19 +52,20 @@ use counts::Counts;
 
 /// 64 slots on a level, or 4 under loom.
 const SLOT_BITS: u32 = if cfg!(tidewheel_loom) { 2 } else { 6 };
-/// Levels enough for every second of the timeline.
+/// Enough levels for every second of the timeline.
 const LEVELS_NEEDED: usize = (Tick::NEVER.second().ilog2() / SLOT_BITS) as usize + 1;
 
-/// Rows by deadline. `C` says which link of a row the wheel may use.
+/// Rows by deadline. `C` selects the link of a row that the wheel uses.
 ///
-/// The rows themselves are lent to every call; they must be the same ones each time.
+/// Every call borrows the rows. They must be the same ones each time.
 pub(crate) struct Wheel<C, const BITS: u32 = SLOT_BITS, const LEVELS: usize = LEVELS_NEEDED> {
-    /// The list of what is due, and one for each slot, level by level, of the levels that were needed so far.
+    /// The list of due rows, and one list for each slot of the levels that were needed so far,
+    /// level by level.
     lists: Lists<C>,
     occupancy: [u64; LEVELS],
     /// The first second that is not completed.
     hand: u64,
-    /// Its end: until then the hand stays where it is.
+    /// The end of that second. Until then the hand does not move.
     stays_until: Tick,
     len: usize,
     counts: Counts,
@@ -74,7 +78,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     /// The list of the first slot of the finest level.
     const FIRST: usize = 1;
 
-    /// An empty wheel. What was due before `now` is overdue from the start.
+    /// Creates an empty wheel. What was due before `now` is overdue from the start.
     pub(crate) fn new(now: Tick) -> Self {
         const {
             assert!(BITS >= 1 && BITS <= 6, "a level's occupancy is one word");
@@ -90,16 +94,17 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         }
     }
 
-    /// The number of filed rows.
+    /// Returns the number of filed rows.
     #[cfg(test)]
     fn len(&self) -> usize {
         self.len
     }
 
-    /// The earliest tick at which [`pop`](Self::pop) could yield a row; `NEVER` if there is none.
+    /// Returns the earliest tick at which [`pop`](Self::pop) could yield a row, or `NEVER` if there
+    /// is none.
     ///
-    /// Exact for level 0; for a coarser slot it is the start of its span, where the row is popped and
-    /// filed again. It may lie in the past: then a row is due now.
+    /// The result is exact for level 0. For a coarser slot it is the start of the slot's span,
+    /// where the row is popped and filed again. It may lie in the past: then a row is due now.
     ///
     /// # Complexity
     ///
@@ -115,13 +120,13 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         due.min().map_or(Tick::NEVER, Tick::start_of)
     }
 
-    /// The start of the first second that is not completed: the latest time that the wheel knows to have
-    /// come.
+    /// Returns the start of the first second that is not completed: the latest time that the wheel
+    /// knows to have come.
     pub(crate) fn reached(&self) -> Tick {
         Tick::start_of(self.hand)
     }
 
-    /// Whether the row is filed.
+    /// Returns whether the row is filed.
     #[inline]
     pub(crate) fn is_filed<T: Row>(&self, rows: &Rows<T>, row: RowId) -> bool
     where
@@ -132,12 +137,13 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
 
     /// Files a row, so that it is popped in time for `deadline`, which must not be `NEVER`.
     ///
-    /// A deadline that is over already is due when the running second ends. (The distance from the hand
-    /// must not be taken before it is known to be one: as an unsigned number it would be huge, and the row
-    /// would go into the coarsest slot, a lap round.)
+    /// A deadline that has passed is due when the current second ends. (The distance from the hand
+    /// must be taken only after the deadline is known not to lie before the hand: an unsigned
+    /// difference would be huge, and the row would go into the coarsest slot.)
     ///
-    /// The slot is chosen as seen from the hand. After a long idle time, [`advance`](Self::advance) first,
-    /// or the row takes a coarser slot than it needs, and one move more.
+    /// The slot is chosen as seen from the hand. After a long idle time, call
+    /// [`advance`](Self::advance) first. Otherwise the row takes a coarser slot than it needs, and
+    /// one move more.
     ///
     /// # Panics
     ///
@@ -152,8 +158,8 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         self.file_at(rows, row, at);
     }
 
-    /// Files a row, which may be filed already by another deadline than it has now. It stays where it is if it would come there again;
-    /// whether it did.
+    /// Files a row that may be filed already, by another deadline than it has now. The row stays
+    /// where it is if it belongs in the same slot. Returns whether it stayed.
     #[inline(always)]
     pub(crate) fn file_anew<T: Row>(&mut self, rows: &mut Rows<T>, row: RowId, deadline: Tick) -> bool
     where
@@ -161,7 +167,8 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     {
         let (level, span) = self.place(deadline);
         if self.is_filed(rows, row) {
-            // Unless something is due: that has the labels of slots that have passed.
+            // This does not hold while something is due: due rows have the labels of slots that
+            // have passed.
             if rows[row].label() == Self::label_of(level, span) && self.lists.is_empty(Self::DUE) {
                 return true;
             }
@@ -202,12 +209,12 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         self.file_at(rows, row, at);
     }
 
-    /// The level and the number of its span for a deadline, as seen from the hand: the finest level that
-    /// reaches it.
+    /// Returns the level and the number of its span for a deadline, as seen from the hand: the
+    /// finest level that reaches the deadline.
     #[inline]
     fn place(&self, deadline: Tick) -> (usize, u64) {
         let second = second_of(deadline).max(self.hand);
-        // No finer level reaches it; this one or the next does.
+        // No finer level reaches the deadline. This level or the next one does.
         let mut level = ((second - self.hand) | 1).ilog2() / BITS;
         if (second >> (level * BITS)) - (self.hand >> (level * BITS)) >= u64::from(Self::SLOTS) {
             level += 1;
@@ -234,13 +241,14 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         self.len -= 1;
     }
 
-    /// Takes out one row that is due at `now`: its second is completed, or the span of its coarse slot
-    /// has begun. The caller looks up its deadline, and removes the row or files it again. (A row out of a
-    /// coarse slot may be over before its second is completed: the caller need not wait for that.)
+    /// Takes out one row that is due at `now`: its second is completed, or the span of its coarse
+    /// slot has begun. The caller looks up its deadline, and removes the row or files it again.
+    /// (The entry of a row from a coarse slot may have expired before its second is completed. The
+    /// caller need not wait for that.)
     ///
-    /// What is filed again with a deadline after `now` is not popped at the same `now`, and what is filed
-    /// with one before it isn't either, so a loop of pops ends. It may also be left after any number
-    /// of them and taken up later; rows may be filed and unfiled in between.
+    /// A row that is filed again is not popped at the same `now`, whether its deadline is after
+    /// `now` or before. So a loop of pops ends. The loop may also be left after any number of pops
+    /// and continued later. Rows may be filed and unfiled in between.
     ///
     /// # Complexity
     ///
@@ -256,7 +264,8 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         Some(row)
     }
 
-    /// Puts a row back that was just popped. It may be popped again at once, after all others that are due.
+    /// Puts a row back that was just popped. It may be popped again at once, after all other due
+    /// rows.
     pub(crate) fn put_back<T: Row>(&mut self, rows: &mut Rows<T>, row: RowId)
     where
         C: Chain<T>,
@@ -265,12 +274,13 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         self.len += 1;
     }
 
-    /// Moves the hand to `now`, and whole slots that have come due into the list `DUE`. Never back.
+    /// Moves the hand to `now`, and moves whole slots that have come due into the list `DUE`. The
+    /// hand never moves back.
     ///
     /// # Complexity
     ///
-    /// O(1) for each slot that holds rows and has come due, however many rows it holds and however long
-    /// the empty stretch before it.
+    /// O(1) for each slot that holds rows and has come due, however many rows it holds and however
+    /// long the empty stretch before it is.
     #[inline]
     pub(crate) fn advance<T: Row>(&mut self, rows: &mut Rows<T>, now: Tick)
     where
@@ -291,11 +301,11 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
             let (here, passed) =
                 (block(from, level, BITS), block(to, level, BITS) - block(from, level, BITS));
             if passed == 0 {
-                // Neither does any coarser level see a new span begin.
+                // No new span of any coarser level has begun either.
                 break;
             }
-            // On level 0 the slot that the hand reaches is not due before its second is completed; on
-            // the others it is due as its span begins.
+            // On level 0, the slot that the hand reaches is not due before its second is completed.
+            // On the other levels, a slot is due when its span begins.
             let count = if level == 0 { passed } else { passed + 1 };
             let mut due = self.ahead(level);
             if count < u64::from(Self::SLOTS) {
@@ -361,7 +371,8 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         assert_eq!(filed, self.len, "rows that believe to be filed, rows counted");
     }
 
-    /// The occupancy of a level, turned so that bit 0 is the hand's slot and bit `i` the `i`th after it.
+    /// Returns the occupancy of a level, rotated so that bit 0 is the hand's slot and bit `i` is
+    /// the `i`th slot after it.
     #[inline]
     fn ahead(&self, level: usize) -> u64 {
         let word = self.occupancy[level];
@@ -370,7 +381,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         (word >> hand | lap) & (u64::MAX >> (64 - Self::SLOTS))
     }
 
-    /// The second at whose start the slot `distance` slots ahead of the hand comes due.
+    /// Returns the second at whose start the slot `distance` slots ahead of the hand comes due.
     #[inline]
     fn due_second(&self, level: usize, distance: u64) -> u64 {
         let block = block(self.hand, level, BITS) + distance;
@@ -378,14 +389,14 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     }
 }
 
-/// The second that must be completed before a row with this deadline goes: the one that ends at the
-/// deadline or is running at it.
+/// Returns the second that must be completed before a row with this deadline goes: the one that
+/// ends at the deadline or contains it.
 #[inline]
 fn second_of(deadline: Tick) -> u64 {
     Tick::from_nanos(deadline.as_nanos().saturating_sub(1)).second()
 }
 
-/// The number of the span of a level that a second lies in.
+/// Returns the number of the span of a level in which a second lies.
 #[inline]
 fn block(second: u64, level: usize, bits: u32) -> u64 {
     second >> (level as u32 * bits)
