@@ -1,10 +1,11 @@
 //! An array of buckets: one block of memory, named by one word.
 //!
-//! The word is the address of the first bucket, which is aligned to 64 bytes, with the size
-//! in the six bits that this leaves free: a reader gets from the root to its bucket
-//! with one load. A home's bucket is its highest bits: so the size is kept as how far a home has to be shifted to be the distance
-//! of its bucket from the first, in bytes. In front of the buckets lies a header: the array that takes this one's place. Knows
-//! nothing of what is in the buckets.
+//! The word is the address of the first bucket, which is aligned to 64 bytes, with the size in the
+//! six bits that the alignment leaves free. So a reader gets from the root to its bucket with one
+//! load. The highest bits of a home choose its bucket. So the size is stored as the number of bits
+//! by which a home is shifted to become the distance of its bucket from the first, in bytes. A
+//! header in front of the buckets names the next array. This file knows nothing of what is in the
+//! buckets.
 
 use super::bucket::Bucket;
 use super::memory::Block;
@@ -13,10 +14,10 @@ use crate::sync::atomic::{AtomicPtr, Ordering};
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
-/// The header, of one bucket's size and alignment.
+/// The header, with the size and alignment of one bucket.
 #[repr(C, align(64))]
 struct Header {
-    /// The array that entries move to; null while none do. A tagged address.
+    /// The array to which entries move; null while none do. A tagged address.
     next: AtomicPtr<Bucket>,
     layout: Layout,
     canary: Canary,
@@ -29,19 +30,20 @@ pub(super) struct Array(NonNull<Bucket>);
 impl Array {
     const TAG: usize = align_of::<Bucket>() - 1;
     const UNIT: usize = size_of::<Bucket>();
-    /// The largest one, as a power of two: more buckets than there are rows. What is left of a home's 32 bits is the distance
-    /// of a bucket's bytes.
+    /// The size of the largest array, as a power of two: it has more buckets than there are rows.
+    /// The remaining bits of a home's 32 are the distance of a bucket in bytes.
     pub(super) const MOST_LOG2: u32 = 26;
 
-    /// An array of 2^`log2` empty buckets. The time does not grow with the size: large ones are zero pages that
-    /// are filled in as they are touched.
+    /// Allocates an array of 2^`log2` empty buckets. The time does not depend on the size: large
+    /// arrays are zero pages that the system fills in when they are touched.
     pub(super) fn allocate(log2: u32) -> Self {
         const { assert!(size_of::<Header>() == Self::UNIT && align_of::<Header>() == Self::UNIT) };
         assert!(log2 <= Self::MOST_LOG2);
-        // One for the header.
+        // One bucket more, for the header.
         let (start, layout) = Block::zeroed::<Bucket>((1 << log2) + 1).leave();
         let header: NonNull<Header> = start.cast();
-        // SAFETY: T1 begins here: the block has room for the header and the buckets, and nobody else knows it yet.
+        // SAFETY: T1 begins here: the block has room for the header and the buckets, and no other
+        // thread knows it yet.
         let buckets = unsafe {
             let next = AtomicPtr::new(std::ptr::null_mut());
             header.write(Header { next, layout, canary: Canary::new() });
@@ -55,7 +57,7 @@ impl Array {
         Self(buckets.map_addr(|addr| addr | (Self::MOST_LOG2 - log2) as usize))
     }
 
-    /// The array with this tagged address.
+    /// Returns the array with this tagged address.
     ///
     /// # Safety
     ///
@@ -79,30 +81,32 @@ impl Array {
         Self::MOST_LOG2 - self.shift()
     }
 
-    /// How far a home is shifted to the distance of its bucket from the first, in bytes. (Of six bits the highest is not
-    /// needed; and a shift of 32 bits looks at five.)
+    /// Returns by how many bits a home is shifted to become the distance of its bucket from the
+    /// first, in bytes. (The highest of the six bits is not needed, and a shift of 32 bits uses
+    /// five.)
     #[inline]
     fn shift(self) -> u32 {
         const { assert!(Self::MOST_LOG2 < u32::BITS && Self::MOST_LOG2 + 6 == u32::BITS) };
         self.0.addr().get() as u32 % u32::BITS
     }
 
-    /// The index of the bucket where the way of a home begins.
+    /// Returns the index of the bucket where the way of a home begins.
     #[inline]
     pub(super) fn start(self, home: u32) -> usize {
         (home >> self.shift() >> 6) as usize
     }
 
-    /// The index of the bucket that comes after so many steps on the way of a home, which leads through all of them, far from each other:
-    /// where a home is full, so are its neighbours, in a table that is filled in the order of homes (that of a walk, as when a table's
-    /// entries are put into another one).
+    /// Returns the index of the bucket after `step` steps on the way of a home. The way leads
+    /// through all buckets, far from each other. Neighbouring buckets fill together when a table is
+    /// filled in the order of homes (which is the order of a walk, as when the entries of one table
+    /// are put into another).
     #[inline]
     pub(super) fn way(self, home: u32, step: usize) -> usize {
         let start = self.start(home);
         if step == 0 { start } else { start ^ (step.reverse_bits() >> (usize::BITS - self.log2())) }
     }
 
-    /// The first bucket of that way itself: as `bucket(start(home))`, in fewer steps.
+    /// Returns the first bucket of that way. The same as `bucket(start(home))`, in fewer steps.
     ///
     /// # Safety
     ///
@@ -110,7 +114,7 @@ impl Array {
     #[inline(always)]
     pub(super) unsafe fn first_of<'a>(self, home: u32) -> &'a Bucket {
         #[cfg(tidewheel_loom)]
-        // SAFETY: T1. (There a bucket is not as large.)
+        // SAFETY: T1. (Under loom a bucket has another size.)
         return unsafe { self.bucket(self.start(home)) };
         #[cfg(not(tidewheel_loom))]
         {
@@ -124,7 +128,7 @@ impl Array {
         self.mask() + 1
     }
 
-    /// How many entries it takes before a larger one is due: five of six slots.
+    /// Returns how many entries the array takes before a larger one is due: five of six slots.
     pub(super) fn room(self) -> usize {
         room(self.log2())
     }
@@ -134,7 +138,7 @@ impl Array {
         self.0.as_ptr().map_addr(|addr| addr & !Self::TAG)
     }
 
-    /// The bucket at `index`, which is taken modulo the number of buckets.
+    /// Returns the bucket at `index`, which is taken modulo the number of buckets.
     ///
     /// # Safety
     ///
@@ -148,14 +152,14 @@ impl Array {
         }
     }
 
-    /// Asks the processor to bring a bucket near. A hint, and no access.
+    /// Prefetches a bucket. A hint, and no access.
     #[inline]
     pub(super) fn prefetch(self, index: usize) {
         #[cfg(all(target_arch = "x86_64", not(tidewheel_loom)))]
         {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             let bucket = self.first().wrapping_add(index & self.mask());
-            // SAFETY: T1: the address of a bucket; and it would do no harm whatever it was.
+            // SAFETY: T1: the address of a bucket. A prefetch of any address would be harmless.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(bucket.cast::<i8>()) };
         }
         #[cfg(not(all(target_arch = "x86_64", not(tidewheel_loom))))]
@@ -167,11 +171,11 @@ impl Array {
     /// T1: the array outlives `'a`.
     #[inline]
     unsafe fn header<'a>(self) -> &'a Header {
-        // SAFETY: T1; the header lies one unit in front of the buckets.
+        // SAFETY: T1; the header is one unit in front of the buckets.
         unsafe { &*self.first().cast::<Header>().sub(1) }
     }
 
-    /// The array that entries of this one move to.
+    /// Returns the array to which entries of this one move.
     ///
     /// # Safety
     ///
@@ -191,22 +195,23 @@ impl Array {
         unsafe { self.header().next.store(next.tagged(), Ordering::Release) };
     }
 
-    /// For models, instead of `free`: whoever looks at it from now on fails, and soundly, as the memory stays.
+    /// Replaces `free` in models: a thread that looks at the array from now on fails, soundly,
+    /// because the memory stays.
     ///
     /// # Safety
     ///
-    /// As `free`.
+    /// The same as for `free`.
     #[cfg(tidewheel_loom)]
     pub(super) unsafe fn spoil(self) {
         // SAFETY: T4, by contract.
         unsafe { self.header().canary.kill() };
     }
 
-    /// Gives the memory back. Nodes stay.
+    /// Gives the memory back. The nodes stay.
     ///
     /// # Safety
     ///
-    /// T4: nobody uses this array any more, nor will.
+    /// T4: no thread uses this array any more, nor will.
     pub(super) unsafe fn free(self) {
         // SAFETY: T4; the header's layout is that of the block, which begins with it. Atomics need no drop.
         unsafe {
@@ -216,26 +221,26 @@ impl Array {
     }
 }
 
-/// The room of an array of 2^`log2` buckets.
+/// Returns the room of an array of 2^`log2` buckets.
 pub(super) fn room(log2: u32) -> usize {
     ((super::bucket::SLOTS << log2) * 5).div_ceil(6)
 }
 
-/// Which pages of an array have been asked about: a bit each. Those of the system may be larger, and are asked about
-/// several times then.
+/// A set of the pages of an array that were asked about: a bit for each. The system's pages may be
+/// larger; then each is asked about several times.
 pub(super) struct Pages(Vec<u64>);
 
 impl Pages {
-    /// So many buckets make a page, or the part of one that is common to all systems.
+    /// The number of buckets in a page, or in the part of a page that is common to all systems.
     const BUCKETS: usize = 4096 / size_of::<Bucket>();
     const WORD: usize = u64::BITS as usize;
 
-    /// Of an array of so many buckets.
+    /// Creates the set for an array of this many buckets.
     pub(super) fn of(buckets: usize) -> Self {
         Self(vec![0; buckets.div_ceil(Self::BUCKETS * Self::WORD)])
     }
 
-    /// Whether this bucket's page has not been asked about before.
+    /// Returns whether this bucket's page has not been asked about before.
     #[inline]
     pub(super) fn is_first(&mut self, bucket: usize) -> bool {
         let page = bucket / Self::BUCKETS;

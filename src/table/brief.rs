@@ -1,6 +1,6 @@
-//! A pin for a read that is over before anything else happens.
+//! A pin for a read that ends before anything else happens on its thread.
 //!
-//! Knows neither slots nor what a pin protects.
+//! This file knows neither slots nor what a pin protects.
 
 use super::epoch::{Pin, enter_at_once, exit_at_once};
 use std::fmt;
@@ -8,14 +8,16 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 
-/// The outermost pin of a thread that has a slot. It ends before the thread does; pins that were made meanwhile may last longer.
+/// The outermost pin of a thread that has a slot. It ends before the thread does. Pins that were
+/// made meanwhile may last longer.
 pub(crate) struct Brief(
-    /// As it is one. What it counts as is undone by `Brief` itself.
+    /// The pin, which proves that the thread is pinned. `Brief` itself undoes its count.
     ManuallyDrop<Pin>,
 );
 
 impl Brief {
-    /// Pins this thread, unless that takes more than a look: where it holds another pin, and where it has no slot.
+    /// Pins this thread, if a look suffices for it. Returns `None` if the thread already holds a
+    /// pin or has no slot.
     #[inline(always)]
     pub(crate) fn new() -> Option<Self> {
         enter_at_once().then(|| Self(ManuallyDrop::new(Pin { on_this_thread: PhantomData })))

@@ -1,29 +1,31 @@
 //! A bucket: one cache line of the hash table, and the words that describe its slots.
 //!
-//! Knows neither keys nor how buckets follow each other.
+//! This file knows neither keys nor how buckets follow each other.
 //!
 //! ```text
 //! byte     0                  8             12          13                16
 //!         [ tags of 0 to 7 ] [ of 8 to 11 ] [M|ooooooo] [ hits: 3 bytes ] [ twelve numbers of four bytes ]
 //! ```
 //!
-//! A *number* says which node is in a slot, and 0 that none is: it alone decides whether an entry is there. A *tag* is a
-//! fragment of the hash by which readers find the slot, 0 where none is wanted: it is there before the number is, and
-//! goes after it, so that whoever came to a number by its tag is sure to come there again, as long as the entry stays.
-//! `M`: the bucket's entries have moved on to the next array; then all tags go. `o`: how many entries passed this bucket
-//! because it was full, so that a reader knows whether to look further; at 127 it sticks.
+//! A *number* says which node is in a slot; 0 says that there is none. The number alone decides
+//! whether an entry is there. A *tag* is a fragment of the hash, by which readers find the slot; 0
+//! says that the slot is not to be found. A tag is stored before the number and removed after it.
+//! So a reader that found a number by its tag will find it again, as long as the entry stays. `M`:
+//! the bucket's entries have moved to the next array; after that all tags are removed. `o`: the
+//! number of entries that passed this bucket because it was full. It tells a reader whether to look
+//! further. At 127 it stays.
 //!
-//! Each of these is always loaded and stored by words of one size. (What becomes of a word that some store whole and
-//! others in part, no memory model of the language says; so hits have bytes of their own, and tags have not.)
+//! Each field is always loaded and stored by words of one size. (No memory model of the language
+//! defines mixed-size atomic accesses. So hits have bytes of their own, and tags do not.)
 
 use super::nodes::Named;
 use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::num::NonZeroU8;
 
-/// Slots in a bucket: what fits a cache line. Two under loom, one for each word of tags, so that small models overflow
-/// and move.
+/// Slots in a bucket: as many as fit a cache line. Under loom there are two, one for each word of
+/// tags, so that small models overflow and move.
 pub(super) const SLOTS: usize = if cfg!(tidewheel_loom) { 2 } else { 12 };
-/// The bytes that hold their tags, a bit each.
+/// The bytes that hold the slots' tags, a bit for each byte.
 const PLACES: u32 = if cfg!(tidewheel_loom) { 1 | 1 << 8 } else { 0xFFF };
 
 #[repr(C, align(64))]
@@ -31,13 +33,14 @@ pub(super) struct Bucket {
     low: AtomicU64,
     high: AtomicU32,
     meta: AtomicU8,
-    /// Two bits for each slot, in their order.
+    /// Two bits for each slot, in the order of the slots.
     hits: [AtomicU8; 3],
     numbers: [AtomicU32; SLOTS],
 }
 
 impl Bucket {
-    /// An empty bucket. With std's atomics this is all zeros, which `Array::allocate` relies on.
+    /// Creates an empty bucket. With std's atomics it is all zeros, on which `Array::allocate`
+    /// relies.
     #[cfg(any(test, tidewheel_loom))]
     pub(super) fn new() -> Self {
         Self {
@@ -49,64 +52,68 @@ impl Bucket {
         }
     }
 
-    /// For readers: all tags.
+    /// For readers: returns all tags.
     #[inline]
     fn tags(&self) -> [u64; 2] {
-        // ORDERING: Acquire, both; pairs with Release in `Bucket::wipe`: whoever finds no tags because the entries have
-        // moved, finds the mark that says so; and in `Bucket::set_tag`: that the slot was empty.
+        // ORDERING: Acquire, both; pairs with Release in `Bucket::wipe`: a reader that finds no
+        // tags because the entries have moved finds the mark that says so; and with Release in
+        // `Bucket::set_tag`: it sees that the slot was empty before.
         [self.low.load(Ordering::Acquire), u64::from(self.high.load(Ordering::Acquire))]
     }
 
-    /// For the writer, who alone stores them.
+    /// For the writer, which alone stores them: returns all tags.
     #[inline]
     fn own_tags(&self) -> [u64; 2] {
         // ORDERING: Relaxed, both; the lock orders writers among themselves.
         [self.low.load(Ordering::Relaxed), u64::from(self.high.load(Ordering::Relaxed))]
     }
 
-    /// For readers: the slots that carry `tag`. To be asked for before `meta`.
+    /// For readers: returns the slots that carry `tag`. Must be called before `meta`.
     #[inline]
     pub(super) fn matches(&self, tag: NonZeroU8) -> Slots {
         Slots::of(self.tags(), tag)
     }
 
-    /// For the writer: as `matches`.
+    /// For the writer: returns the slots that carry `tag`.
     #[inline]
     pub(super) fn own_matches(&self, tag: NonZeroU8) -> Slots {
         Slots::of(self.own_tags(), tag)
     }
 
-    /// For readers, after the tags: what is not said here was not so when they were loaded.
+    /// For readers, after the tags: returns the meta byte. What it does not say did not hold when
+    /// the tags were loaded.
     #[inline]
     pub(super) fn meta(&self) -> Meta {
-        // ORDERING: Acquire; pairs with Release in `Bucket::set_meta`: `moved` brings the next array and what was put
-        // there.
+        // ORDERING: Acquire; pairs with Release in `Bucket::set_meta`: a reader that sees `moved`
+        // sees the next array and what was put there.
         Meta(self.meta.load(Ordering::Acquire))
     }
 
-    /// For the writer, who alone stores it.
+    /// For the writer, which alone stores it: returns the meta byte.
     #[inline]
     pub(super) fn own_meta(&self) -> Meta {
         // ORDERING: Relaxed; the lock orders writers among themselves.
         Meta(self.meta.load(Ordering::Relaxed))
     }
 
-    /// For the writer.
+    /// For the writer: stores the meta byte.
     #[inline]
     pub(super) fn set_meta(&self, meta: Meta) {
         // ORDERING: Release; pairs with Acquire in `Bucket::meta`.
         self.meta.store(meta.0, Ordering::Release);
     }
 
-    /// For the writer: a write that changes nothing. To a page that nobody has written to yet: a page that is read
-    /// first is one of zeros that all share, and the write that follows makes another of it, which costs as much again,
-    /// and an interrupt of every thread of the process.
+    /// For the writer: writes without a change, to a page to which no thread has written yet. If
+    /// such a page is read first, the system maps a shared page of zeros. The write that follows
+    /// replaces that page, which costs as much again, and an interrupt of every thread of the
+    /// process.
     pub(super) fn touch(&self) {
         // ORDERING: Relaxed, both; it stores what is there, or nothing.
         let _ = self.low.compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// For the writer: puts a node into an empty slot, if there is one, under a tag, and says how often it was hit.
+    /// For the writer: puts a node with its tag and hits into an empty slot. Returns false if there
+    /// is none.
     #[inline]
     pub(super) fn fill(&self, tag: NonZeroU8, named: Named, hits: u8) -> bool {
         let empty = Slots(equal_bytes(self.own_tags(), 0) & PLACES).next();
@@ -123,16 +130,18 @@ impl Bucket {
     /// For the writer: empties a slot.
     #[inline]
     pub(super) fn vacate(&self, slot: Slot) {
-        // ORDERING: Relaxed; whoever finds no number learns nothing else. It rides on the next tag.
+        // ORDERING: Relaxed; a reader that finds no number learns nothing else. The next store of a
+        // tag publishes it.
         self.numbers[slot.index()].store(0, Ordering::Relaxed);
         self.set_tag(slot, 0);
     }
 
     #[inline]
     fn set_tag(&self, slot: Slot, tag: u8) {
-        // ORDERING: Relaxed, both loads; the lock orders writers among themselves. Release, both stores; pairs with Acquire
-        // in `Bucket::tags`: whoever sees a new tag, in this store or a later one of its word, sees that the slot had been
-        // emptied, and does not follow what it held before.
+        // ORDERING: Relaxed, both loads; the lock orders writers among themselves. Release, both
+        // stores; pairs with Acquire in `Bucket::tags`: a reader that sees a new tag, in this store
+        // or a later one of its word, sees that the slot had been emptied, and does not follow its
+        // previous number.
         if slot.place() < 8 {
             let shift = 8 * slot.place();
             let others = self.low.load(Ordering::Relaxed) & !(0xFF << shift);
@@ -144,11 +153,12 @@ impl Bucket {
         }
     }
 
-    /// For the writer, of a bucket that is marked moved: takes away all tags, so that a reader need not look at the mark
-    /// unless it finds none.
+    /// For the writer, on a bucket that is marked moved: removes all tags, so that a reader checks
+    /// the mark only if it finds no tag.
     pub(super) fn wipe(&self) {
         let [low, high] = self.own_tags();
-        // ORDERING: Release, both; pairs with Acquire in `Bucket::tags`: the mark. Where there was no tag, none is missed.
+        // ORDERING: Release, both; pairs with Acquire in `Bucket::tags`: the mark. A word without
+        // tags needs no store.
         if low != 0 {
             self.low.store(0, Ordering::Release);
         }
@@ -157,15 +167,15 @@ impl Bucket {
         }
     }
 
-    /// For the writer: how often a slot's entry was hit, up to three.
+    /// For the writer: returns how often a slot's entry was hit, up to three.
     #[inline]
     pub(super) fn hits(&self, slot: Slot) -> u8 {
         // ORDERING: Relaxed; a figure.
         self.hits_byte(slot).load(Ordering::Relaxed).rotate_right(slot.hits_shift()) & MOST_HITS
     }
 
-    /// For the writer. Of hits that are counted at the same time, of this slot and three others, some may be lost, and
-    /// one of them may bring back what was there before.
+    /// For the writer: stores a slot's hits. Of hits that readers count at the same time, in this
+    /// slot and three others, some may be lost, and one of them may restore the previous value.
     #[inline]
     fn set_hits(&self, slot: Slot, hits: u8) {
         let byte = self.hits_byte(slot);
@@ -176,7 +186,7 @@ impl Bucket {
         }
     }
 
-    /// For the writer: lowers how often a slot's entry was hit by up to `by`, and returns what it was.
+    /// For the writer: lowers a slot's hits by up to `by`. Returns the previous value.
     #[inline]
     pub(super) fn lower_hits(&self, slot: Slot, by: u8) -> u8 {
         let hits = self.hits(slot);
@@ -184,9 +194,10 @@ impl Bucket {
         hits
     }
 
-    /// For readers: the entry of a slot was hit. Stores nothing once it was hit three times. If the slot
-    /// has another entry by now, that one has a hit more than it should; and of two that are counted in one byte at the same
-    /// time, one may be lost. Neither matters to what the hits are for (`src/docs/decisions.md`); a locked instruction would.
+    /// For readers: counts a hit of a slot's entry. Stores nothing once there are three. If the
+    /// slot holds another entry by now, that entry has a hit too many. Of two hits that are counted
+    /// in one byte at the same time, one may be lost. Neither matters to the purpose of the hits
+    /// (`src/docs/decisions.md`); the cost of a locked instruction would.
     #[inline]
     pub(super) fn count_hit(&self, slot: Slot) {
         let byte = self.hits_byte(slot);
@@ -202,24 +213,27 @@ impl Bucket {
         &self.hits[slot.index() / 4]
     }
 
-    /// For the writer: the slots that hold entries, with their tags; none in a bucket that has moved.
+    /// For the writer: returns the slots that hold entries, with their tags. A moved bucket has
+    /// none.
     pub(super) fn occupied(&self) -> impl Iterator<Item = (Slot, NonZeroU8)> + use<> {
         tagged(self.own_tags())
     }
 
-    /// For readers: the slots that have tags. To be asked for before `meta`.
+    /// For readers: returns the slots that have tags. Must be called before `meta`.
     pub(super) fn tagged(&self) -> impl Iterator<Item = Slot> + use<> {
         tagged(self.tags()).map(|(slot, _)| slot)
     }
 
-    /// For readers, of a slot whose tag they saw: the node that is there, if there is one.
+    /// For readers that saw a slot's tag: returns the number of the node in the slot, if there is
+    /// one.
     #[inline]
     pub(super) fn named(&self, slot: Slot) -> Option<Named> {
         // ORDERING: Acquire; pairs with Release in `Bucket::set_named`: the node's contents, and the tag.
         Named::from_bits(self.numbers[slot.index()].load(Ordering::Acquire))
     }
 
-    /// For the writer, who alone stores it: the node in a slot that is not empty.
+    /// For the writer, which alone stores it: returns the number of the node in a slot that is not
+    /// empty.
     #[inline]
     pub(super) fn own_named(&self, slot: Slot) -> Named {
         // ORDERING: Relaxed; the lock orders writers among themselves.
@@ -237,7 +251,7 @@ impl Bucket {
     }
 }
 
-/// The slots that have a tag in these words.
+/// Returns the slots that have a tag in these words.
 fn tagged(words: [u64; 2]) -> impl Iterator<Item = (Slot, NonZeroU8)> {
     Slot::all().filter_map(move |slot| {
         let tag = words[slot.place() / 8] >> (slot.place() % 8 * 8);
@@ -245,14 +259,14 @@ fn tagged(words: [u64; 2]) -> impl Iterator<Item = (Slot, NonZeroU8)> {
     })
 }
 
-/// Where hits are counted no further.
+/// The largest number of hits that is counted.
 const MOST_HITS: u8 = 3;
 
-/// What a bucket says of itself.
+/// The state of a bucket: the moved mark and the overflow count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Meta(u8);
 
-/// A slot, by the byte that holds its tag: one of `PLACES`.
+/// A slot, by the index of the byte that holds its tag: one of `PLACES`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Slot(u32);
 
@@ -262,7 +276,7 @@ impl Slot {
         self.0
     }
 
-    /// The same from what `bits` gave.
+    /// Recreates a slot from what `bits` returned.
     #[inline]
     pub(super) const fn again(bits: u32) -> Self {
         debug_assert!(PLACES >> bits & 1 == 1);
@@ -275,7 +289,8 @@ impl Slot {
 
     #[inline]
     const fn place(self) -> usize {
-        // SAFETY: T5: slots come out of `Slots` alone, where there are no other places, and are kept as they are.
+        // SAFETY: T5: slots come out of `Slots` alone, which has no other places, and are kept
+        // unchanged.
         unsafe { std::hint::assert_unchecked(self.0 < 12) };
         self.0 as usize
     }
@@ -285,19 +300,20 @@ impl Slot {
         if cfg!(tidewheel_loom) { self.place() / 8 } else { self.place() }
     }
 
-    /// Where its hits are in their byte. (A byte is rotated by that modulo eight.)
+    /// Returns the position of the slot's hits in their byte. (A byte is rotated by this modulo
+    /// eight.)
     #[inline]
     const fn hits_shift(self) -> u32 {
         2 * self.index() as u32
     }
 }
 
-/// A set of slots, a bit for the place of each.
+/// A set of slots: a bit for the place of each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Slots(u32);
 
 impl Slots {
-    /// The slots that carry `tag`. (Bytes that are no places are 0, and so no tag's.)
+    /// Returns the slots that carry `tag`. (Bytes that are no places are 0, which is no tag.)
     #[inline]
     fn of(tags: [u64; 2], tag: NonZeroU8) -> Self {
         let equal = equal_bytes(tags, tag.get());
@@ -311,22 +327,24 @@ use equal as equal_bytes;
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(tidewheel_loom)))]
 use equal_at_once as equal_bytes;
 
-/// Which of sixteen bytes are equal to one: a bit for each.
+/// Returns which of sixteen bytes are equal to `byte`: a bit for each.
 #[cfg(any(test, not(all(target_arch = "x86_64", target_feature = "sse2", not(tidewheel_loom)))))]
 #[inline]
 fn equal(words: [u64; 2], byte: u8) -> u32 {
     const LOW: u64 = 0x7F7F_7F7F_7F7F_7F7F;
     let [first, second] = words.map(|word| {
         let differs = word ^ (0x0101_0101_0101_0101 * u64::from(byte));
-        // The highest bit of each byte that is 0, and of no other: no sum reaches into the next byte.
+        // The highest bit of each byte that is 0, and of no other byte: no sum carries into the
+        // next byte.
         let marks = !(((differs & LOW) + LOW) | differs | LOW);
-        // The product brings the marks together in the highest byte, in their order.
+        // The product collects the marks in the highest byte, in their order.
         ((marks >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
     });
     first | second << 8
 }
 
-/// As `equal`, in half as many instructions: every processor of this kind compares sixteen bytes at a time.
+/// Does the same as `equal` in half as many instructions: every processor of this kind compares
+/// sixteen bytes at once.
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(tidewheel_loom)))]
 #[inline]
 #[allow(unused_unsafe, reason = "compilers since 1.87 know that it is safe")]
@@ -360,7 +378,8 @@ impl Meta {
     #[cfg(test)]
     const EMPTY: Self = Self(0);
 
-    /// Whether an entry whose way leads through this bucket is here or nowhere: none lies behind it, and it has not moved.
+    /// Returns whether an entry whose way leads through this bucket is here or nowhere: no entry is
+    /// behind the bucket, and it has not moved.
     #[inline]
     pub(super) fn is_the_end(self) -> bool {
         self.0 == 0
@@ -375,7 +394,7 @@ impl Meta {
         Self(self.0 | Self::MOVED)
     }
 
-    /// Whether some entry whose way led through this bucket lies behind it.
+    /// Returns whether some entry whose way led through this bucket is behind it.
     #[inline]
     pub(super) fn has_overflow(self) -> bool {
         self.0 & Self::OVERFLOW != 0
@@ -389,13 +408,13 @@ impl Meta {
         if self.0 & Self::OVERFLOW == Self::OVERFLOW { self } else { Self(self.0 + 1) }
     }
 
-    /// Once the count stood at its highest it is not known any more, and stays.
+    /// Lowers the count by one. Once the count has reached its maximum it is unknown, and stays.
     pub(super) fn one_less_passed(self) -> Self {
         debug_assert!(self.has_overflow());
         if self.0 & Self::OVERFLOW == Self::OVERFLOW { self } else { Self(self.0 - 1) }
     }
 
-    /// The count at which it sticks.
+    /// The count at which it stays.
     pub(super) const STUCK: u64 = Self::OVERFLOW as u64;
 }
 

@@ -1,53 +1,57 @@
-//! Pins and grace periods: who looks, and when all who could have seen something have looked away.
+//! Pins and grace periods: which threads are reading, and when all that saw something are gone.
 //!
-//! A reader *pins* its thread while it looks at arrays and nodes of a table. Whoever has unlinked something begins
-//! a *grace period*, which is over once every pin that was there at its beginning is gone. This file knows
-//! neither what is protected nor what happens after a grace period.
+//! A reader *pins* its thread while it looks at the arrays and nodes of a table. A thread that has
+//! unlinked something begins a *grace period*. It is over when every pin is gone that existed when
+//! it began. This file knows neither what is protected nor what happens after a grace period.
 //!
 //! # Two kinds
 //!
-//! The pin of crossbeam-epoch costs a locked instruction, which nothing else of a read needs. Where the
-//! kernel offers a process-wide barrier (Linux, `membarrier`), a pin is two loads and a store to a *slot*
-//! of the thread's own, and the price is paid by whoever ends grace periods, once for hundreds of values.
-//! Everywhere else, and where the kernel refuses, pins and grace periods are crossbeam-epoch's, with a collector
-//! of the crate's own, so that other users of that crate can neither stall it nor run on our reaper.
+//! The pin of crossbeam-epoch costs a locked instruction, which nothing else in a read needs. Where
+//! the kernel offers a process-wide barrier (Linux, `membarrier`), a pin costs two loads and a
+//! store to a *slot* that belongs to the thread. The thread that ends grace periods pays the rest,
+//! once for hundreds of values. Everywhere else, and where the kernel refuses the barrier, pins and
+//! grace periods are those of crossbeam-epoch, with a collector of this crate's own. So other users
+//! of that crate can neither stall it nor run on our reaper.
 //!
 //! # Slots
 //!
-//! `EPOCH` counts grace periods. A pinned thread's slot holds the epoch that it read when it pinned, else 0. A
-//! grace period takes a number, and the epoch moves on. To look whether grace periods are over, [`advance`] reads the epoch,
-//! has the barrier, and then reads every slot: grace periods with smaller numbers than all that it has read are
-//! over. Why that is right, for a grace period with number `g` and a pin with epoch `e`:
+//! `EPOCH` counts grace periods. The slot of a pinned thread holds the epoch that the thread read
+//! when it pinned; otherwise it holds 0. A grace period takes a number and advances the epoch. To
+//! end grace periods, [`advance`] reads the epoch, executes the barrier, and then reads every slot.
+//! Grace periods whose numbers are smaller than every number that it read are over. For a grace
+//! period with number `g` and a pin with epoch `e`:
 //!
-//! - **E1** If `e > g`, the reader read an epoch that `g` was taken before (Acquire against Release): it
-//!   sees everything that was unlinked before `g` was taken, so it does not find it.
-//! - **E2** If `e <= g` and the advance saw the slot, it does not count `g` as over.
-//! - **E3** If `e <= g` and the advance saw the slot as it was before the pin, then the advance's barrier comes before
-//!   the pin's (of two SeqCst fences one is first), and the reader sees everything that was unlinked before
-//!   the advance, so it does not find it either.
-//! - **E4** A slot is stored with Release and read with Acquire: what a reader did under an earlier pin is
-//!   done before the grace period is over.
+//! - **E1** If `e > g`, the reader read an epoch that was stored after `g` was taken (Acquire
+//!   against Release). It sees everything that was unlinked before `g` was taken, so it does not
+//!   find it.
+//! - **E2** If `e <= g` and the advance saw the pinned slot, it does not count `g` as over.
+//! - **E3** If `e <= g` and the advance saw the slot as it was before the pin, then the advance's
+//!   barrier comes before the pin's (of two SeqCst fences one is first). The reader sees everything
+//!   that was unlinked before the advance, so it does not find it either.
+//! - **E4** A slot is stored with Release and read with Acquire: everything that a reader did under
+//!   an earlier pin is done before the grace period is over.
 //!
-//! The idea of an asymmetric barrier is that of the "memb" flavour of user-space RCU (Desnoyers et al.,
+//! The asymmetric barrier is that of the "memb" flavour of user-space RCU (Desnoyers et al.,
 //! "User-Level Implementations of Read-Copy Update", IEEE TPDS 23(2), 2012).
 //!
-//! # Where the barrier is taken away
+//! # When the kernel takes the barrier away
 //!
-//! A filter for system calls that a program puts on itself after the first cache may refuse the barrier that there was
-//! until then. Readers cannot be told to pay for a fence of their own from then on: who does not look, is not told, and to
-//! look would cost every pin. So time takes the barrier's place ([`instead`]): an advance goes by the epoch that an advance read
-//! 100 ms before it, and by the slots as they are now.
+//! A filter for system calls that a program installs after its first cache may refuse the barrier.
+//! Readers cannot switch to a fence of their own: a check for that would cost every pin. So time
+//! replaces the barrier ([`instead`]): an advance uses the epoch that an earlier advance read 100
+//! ms before, and the slots as they are now.
 //!
-//! - **E5** What the barrier has to rule out for E3 is that a reader's look at the table comes before its slot is seen to be stored. Between
-//!   the two is no more than the time for which a processor holds back a store that it has executed: microseconds. A thread that is
-//!   interrupted between them passes a full barrier on the way. So if an advance does not see the slot, the reader looked
-//!   less than 100 ms before the advance, which is after the unlinking, and does not find what was unlinked.
+//! - **E5** For E3, the barrier has to rule out that a reader looks at the table before other
+//!   threads can see the store to its slot. Between the two is at most the time for which a
+//!   processor holds back a store: microseconds. An interrupted thread executes a full barrier on
+//!   the way. So if an advance does not see the pinned slot, the reader looked less than 100 ms
+//!   before it. That is after the unlinking, so the reader does not find what was unlinked.
 //!
-//! No language's memory model has such a bound, but every processor keeps it, and the kernel's clock interrupt would see to it if none did: "Temporally
-//! Bounding TSO for Fence-Free Asymmetric Synchronization" (Morrison and Afek, ASPLOS 2015) builds on it. Why no other system call
-//! does it: `src/docs/decisions.md`.
+//! No language's memory model has such a bound, but every processor keeps it, or else the kernel's
+//! clock interrupt enforces it: "Temporally Bounding TSO for Fence-Free Asymmetric Synchronization"
+//! (Morrison and Afek, ASPLOS 2015) builds on it. Other system calls: `src/docs/decisions.md`.
 //!
-//! Never pin for the first time, nor start or advance a grace period, under a lock.
+//! Never pin a thread for the first time, and never start a grace period or advance, under a lock.
 
 use crate::process::fork::undisturbed;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
@@ -61,13 +65,13 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::time::Duration;
 
-/// A pinned thread: what it can reach stays in memory until this is dropped. Stays on its thread, whose `LOCAL`
-/// has all there is to know of it, so that a pin is nothing to carry around.
+/// A pinned thread: what it can reach stays in memory until this is dropped. The pin stays on its
+/// thread, whose `LOCAL` has its state, so a pin has no size.
 pub(crate) struct Pin {
     pub(super) on_this_thread: PhantomData<*const ()>,
 }
 
-/// A thread's place, which others read. Never freed: a thread that ends leaves it to the next.
+/// The slot of a thread, which other threads read. Never freed: the next thread takes it over.
 struct Slot {
     /// The epoch of the outermost pin; 0 for none.
     pinned: AtomicU64,
@@ -83,7 +87,7 @@ lasting! {
     static EPOCH: CachePadded<AtomicU64> = CachePadded::new(AtomicU64::new(1));
 }
 lasting! {
-    /// Graces with smaller numbers are over. Only ever grows.
+    /// Grace periods with smaller numbers are over. It never decreases.
     static OVER: CachePadded<AtomicU64> = CachePadded::new(AtomicU64::new(1));
 }
 lasting! {
@@ -93,23 +97,24 @@ lasting! {
 /// What a thread knows of its own pins.
 struct Local {
     pins: Cell<usize>,
-    /// The slot for the outermost pin. Without one it is rarer, and in `other` while it lasts.
+    /// The slot for the outermost pin. If there is none, that pin is in `other` while it lasts.
     slot: Cell<Option<&'static CachePadded<Slot>>>,
-    /// Without a destructor, as is all of this. A pin that is never dropped is never undone either.
+    /// It has no destructor, like all of `Local`. A pin that is never dropped is never undone
+    /// either.
     other: Cell<Option<ManuallyDrop<Other>>>,
-    /// Has nothing to do with pins, and lies here because every reader is here anyway.
+    /// Unrelated to pins. It is here because every reader accesses this place anyway.
     trust: Trust,
 }
 
 /// An outermost pin that is not in the thread's slot.
 enum Other {
-    /// Of the other kind.
+    /// A pin of crossbeam-epoch.
     Guard(Guard),
-    /// In a slot that goes back with the pin, since the thread is about to end.
+    /// A pin in a slot that is returned with the pin: the thread is about to end.
     Late(&'static CachePadded<Slot>),
 }
 
-/// Gives the slot back when the thread ends.
+/// Returns the slot when the thread ends.
 struct Leave;
 
 impl Drop for Leave {
@@ -122,7 +127,7 @@ impl Drop for Leave {
     }
 }
 
-/// Under shuttle `LOCAL` goes before `LEAVE`, and has to see to it: slots outlive schedules, and would become ever more.
+/// Under shuttle, `LOCAL` is destroyed first, and returns the slot: slots outlive schedules.
 #[cfg(tidewheel_shuttle)]
 impl Drop for Local {
     fn drop(&mut self) {
@@ -133,7 +138,7 @@ impl Drop for Local {
 }
 
 thread_local! {
-    // Without a destructor, so that a look at it is a look and no more.
+    // It has no destructor, so that an access needs no registration.
     static LOCAL: Local = const {
         Local { pins: Cell::new(0), slot: Cell::new(None), other: Cell::new(None), trust: Trust::new() }
     };
@@ -149,7 +154,7 @@ thread_local! {
     static HANDLE: LocalHandle = COLLECTOR.register();
 }
 
-/// A pin of the other kind. Works in destructors of thread-locals too.
+/// Pins by crossbeam-epoch. Works in destructors of thread-locals too.
 fn guard() -> Guard {
     HANDLE.try_with(LocalHandle::pin).unwrap_or_else(|_| COLLECTOR.register().pin())
 }
@@ -162,19 +167,19 @@ impl Pin {
         Self { on_this_thread: PhantomData }
     }
 
-    /// Whether this thread holds a pin: it then cannot see garbage become reclaimable.
+    /// Returns whether this thread holds a pin. If so, it sees no garbage become reclaimable.
     pub(crate) fn is_held() -> bool {
         LOCAL.try_with(|local| local.pins.get() > 0).unwrap_or(false)
     }
 
-    /// What this thread knows of the kept time. With the pin, since that has just been at the same place.
+    /// Calls `f` with this thread's trust in the kept time. The pin has just accessed that place.
     #[inline]
     #[allow(clippy::unused_self, reason = "it is the proof that the place is near")]
     pub(crate) fn with_trust<R>(&self, f: impl FnOnce(&Trust) -> R) -> R {
         LOCAL.with(|local| f(&local.trust))
     }
 
-    /// Lets go of what was reachable so far and pins anew, unless this thread holds another pin.
+    /// Unpins and pins anew, unless this thread holds another pin.
     pub(crate) fn renew(&mut self) {
         LOCAL.with(Local::renew);
     }
@@ -187,13 +192,13 @@ impl Drop for Pin {
     }
 }
 
-/// For `Brief`: whether this thread is pinned now and was not before, which took no more than a look.
+/// For `Brief`: pins this thread, if it has a slot and no pin. Returns whether it did.
 #[inline(always)]
 pub(super) fn enter_at_once() -> bool {
     LOCAL.with(Local::enter_at_once)
 }
 
-/// The end of a pin that was made so.
+/// Ends a pin that `enter_at_once` made.
 #[inline(always)]
 pub(super) fn exit_at_once() {
     LOCAL.with(Local::exit_at_once);
@@ -210,7 +215,7 @@ impl Local {
     fn enter(&self) {
         let pins = self.pins.get();
         if pins != 0 {
-            // Of one more than can be counted, the end would unpin those that are still there.
+            // If the count overflowed, the end of this pin would unpin the others.
             let Some(more) = pins.checked_add(1) else { too_many() };
             return self.pins.set(more);
         }
@@ -221,7 +226,7 @@ impl Local {
         }
     }
 
-    /// Whether nothing else had to be done for the outermost pin than to pin the slot.
+    /// Pins the slot, if the outermost pin needs nothing else. Returns whether it did.
     #[inline(always)]
     fn enter_at_once(&self) -> bool {
         match self.slot.get() {
@@ -238,14 +243,14 @@ impl Local {
     fn exit_at_once(&self) {
         let others = self.pins.get() - 1;
         self.pins.set(others);
-        // Else there are pins that were made meanwhile, the last of which unpins it.
+        // If there are others, they were made meanwhile, and the last of them unpins the slot.
         if others == 0 {
             // SAFETY: T7: a thread has its slot from its first pin until it ends.
             unsafe { self.slot.get().unwrap_unchecked() }.unpin();
         }
     }
 
-    /// A thread's first pin, a late one, and every pin of the other kind.
+    /// Makes a thread's first pin, a late one, and every pin of crossbeam-epoch.
     #[cold]
     fn enter_otherwise(&self) {
         if !barrier::is_available() {
@@ -323,18 +328,19 @@ impl Slot {
         self.pinned.store(0, Ordering::Release);
     }
 
-    /// For whoever has claimed it.
+    /// Returns the slot. The caller must have claimed it.
     fn leave(&self) {
         // ORDERING: Release; pairs with Acquire in `Slot::claim`: this thread's last store to the slot.
         self.taken.store(false, Ordering::Release);
     }
 
-    /// A slot that no other thread has.
+    /// Claims a slot that no other thread has.
     fn claim() -> &'static CachePadded<Self> {
         let mut place: &Next = &SLOTS;
         loop {
             let slot = place.get().unwrap_or_else(|| place.extend());
-            // ORDERING: Relaxed; a look, so that those which are taken keep their lines. The exchange decides.
+            // ORDERING: Relaxed; a look, so that taken slots keep their cache lines. The exchange
+            // decides.
             let is_free = !slot.taken.load(Ordering::Relaxed);
             // ORDERING: Acquire; pairs with Release in `Slot::leave`. On failure nothing is learnt.
             let claim = || slot.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
@@ -354,7 +360,7 @@ impl Next {
         unsafe { slot.as_ref() }
     }
 
-    /// Puts a slot here, unless another thread just has.
+    /// Appends a slot here, unless another thread has just done so.
     fn extend(&self) -> &'static CachePadded<Slot> {
         let new = Box::into_raw(Box::new(CachePadded::new(Slot {
             pinned: AtomicU64::new(0),
@@ -367,7 +373,7 @@ impl Next {
             // SAFETY: T7: from here on it is never freed.
             Ok(_) => unsafe { &*new },
             Err(other) => {
-                // SAFETY: T7: it did not get into the chain; nobody else knows it.
+                // SAFETY: T7: it did not get into the chain; no other thread knows it.
                 drop(unsafe { Box::from_raw(new) });
                 // SAFETY: T7.
                 unsafe { &*other }
@@ -376,12 +382,12 @@ impl Next {
     }
 }
 
-/// A wait for all pins that were there when it began.
+/// A wait for all pins that existed when it began.
 #[derive(Debug)]
 pub(crate) enum GracePeriod {
-    /// Its number.
+    /// Its number, with slots.
     Numbered(u64),
-    /// Set by a deferred closure.
+    /// A flag that a deferred closure sets, with crossbeam-epoch.
     Flagged(Arc<AtomicBool>),
 }
 
@@ -395,35 +401,35 @@ impl GracePeriod {
         Self::Numbered(EPOCH.fetch_add(1, Ordering::Release))
     }
 
-    /// Lets it come to an end. To be called once, outside the lock.
+    /// Starts the grace period, so that it can end. Must be called once, outside the lock.
     pub(crate) fn start(&self) {
         let Self::Flagged(over) = self else { return };
         let over = Arc::clone(over);
         let guard = guard();
-        // ORDERING: Release; pairs with Acquire in `is_over`. What makes the flag's moment late enough is
-        // the epoch: it runs after every guard that was pinned at the unlinking is gone.
+        // ORDERING: Release; pairs with Acquire in `is_over`. The epoch makes the flag late enough:
+        // the closure runs after every guard is gone that was pinned at the unlinking.
         guard.defer(move || over.store(true, Ordering::Release));
         guard.flush();
     }
 
     pub(crate) fn is_over(&self) -> bool {
         match self {
-            // ORDERING: Acquire; pairs with Release in `advance`: what readers did before they let go.
+            // ORDERING: Acquire; pairs with Release in `advance`: reads before the unpin.
             Self::Numbered(number) => *number < OVER.load(Ordering::Acquire),
-            // ORDERING: Acquire; pairs with Release in `start`: as above.
+            // ORDERING: Acquire; pairs with Release in `start`: reads before the unpin.
             Self::Flagged(over) => over.load(Ordering::Acquire),
         }
     }
 }
 
-/// Pushes of crossbeam's epochs that end a grace period, if no pin is in the way, with some to spare: it takes two, and
-/// each runs eight closures at most.
+/// Flushes of crossbeam-epoch that end a grace period if no pin prevents it, with some to spare: it
+/// takes two, and each runs at most eight closures.
 const ADVANCES: usize = if cfg!(tidewheel_loom) { 1 } else { 16 };
 
-/// In a fork's child: the pins of threads that are not there are over, and their slots are for others. (Those of crossbeam's kind
-/// cannot be told: they last for ever.)
+/// Ends the pins of threads that do not exist in the child of a fork, and frees their slots. (Pins
+/// of crossbeam-epoch last for ever.)
 pub(crate) fn inherit() {
-    // Both kinds of places that this thread has: it goes on here.
+    // The slots of this thread, of both kinds, stay: the thread goes on here.
     let own = LOCAL.try_with(|local| {
         let other = local.other.take();
         let late = match other.as_deref() {
@@ -444,46 +450,48 @@ pub(crate) fn inherit() {
     }
 }
 
-/// Settles which kind of pins there are, if nobody has yet. Where threads run already, the kernel takes some 15 ms to let a process have
-/// its barrier, once: that is for whoever builds a table, and not for the first to read it.
+/// Decides which kind of pins the process uses, once. With threads running, the kernel takes some
+/// 15 ms to register a process for the barrier. The thread that builds a table waits for that, not
+/// the first reader.
 pub(crate) fn settle() {
     if !barrier::is_available() {
-        // Not while the process forks: in the child nobody would come back to what was half made.
+        // This must not be interrupted by a fork: no thread of the child would complete it.
         undisturbed(|| drop(Collector::clone(&COLLECTOR)));
     }
 }
 
-/// As [`advance`], as often as it takes for what was begun long enough ago.
+/// Calls [`advance`] as often as it takes to end what was begun long enough ago.
 pub(crate) fn advance_fully() {
     let advances = if barrier::is_available() { 1 } else { ADVANCES };
     (0..advances).for_each(|_| advance());
 }
 
 lasting! {
-    /// When there was an advance for what was there for long.
+    /// When the last advance was made for a batch that had been open for long.
     static LAST: AtomicU64 = AtomicU64::new(0);
 }
 
-/// Whether there was none within this time, and it is the caller's turn.
+/// Returns whether there was no advance within this time, and the caller is the one to make it.
 pub(super) fn is_time_to_advance(now: Tick, every: Span) -> bool {
-    // ORDERING: Relaxed; whoever is first. One advance more or less does not matter.
+    // ORDERING: Relaxed; the exchange decides which thread is first. One advance more or less does
+    // not matter.
     let last = LAST.load(Ordering::Relaxed);
-    // ORDERING: Relaxed, both; as above.
+    // ORDERING: Relaxed, both; the same reason.
     let begin = || LAST.compare_exchange(last, now.as_nanos(), Ordering::Relaxed, Ordering::Relaxed);
     now >= Tick::from_nanos(last).after(every) && begin().is_ok()
 }
 
-/// Looks whether grace periods are over, of all tables.
+/// Ends the grace periods that can end, of all tables.
 ///
-/// With slots one look suffices. Of crossbeam's epochs it takes several to end a grace period; each runs a few of the
-/// crate's own closures.
+/// With slots, one call suffices. With crossbeam-epoch it takes several calls to end a grace
+/// period; each runs a few of this crate's own closures.
 pub(crate) fn advance() {
     if !barrier::is_available() {
         guard().flush();
         return;
     }
-    // ORDERING: Acquire; pairs with Release in `GracePeriod::begin`: what was unlinked before any grace period that may be
-    // counted as over here comes before the barrier (E3).
+    // ORDERING: Acquire; pairs with Release in `GracePeriod::begin`: what was unlinked before any
+    // grace period that may be counted as over here comes before the barrier (E3).
     let mut over = EPOCH.load(Ordering::Acquire);
     if !barrier::heavy() {
         let Some(earlier) = instead(over) else { return };
@@ -498,16 +506,16 @@ pub(crate) fn advance() {
         }
         place = &slot.next;
     }
-    // ORDERING: Release; pairs with Acquire in `GracePeriod::is_over`. A read-modify-write, so that what other
-    // advances published stays published.
+    // ORDERING: Release; pairs with Acquire in `GracePeriod::is_over`. A read-modify-write, so that
+    // it keeps what other advances published.
     OVER.fetch_max(over, Ordering::Release);
 }
 
-/// For so long nobody holds back a store: many thousand times as long as any processor does.
+/// Longer than any processor holds back a store, many thousand times.
 const SETTLED: Duration = Duration::from_millis(100);
 
-/// In place of a barrier that the kernel refused: an epoch that was read so long ago that all stores that were made before are there
-/// to be seen (E5). `None`: not yet, or another thread is about to ask.
+/// Replaces a refused barrier: returns an epoch that was read so long ago that all earlier stores
+/// are visible (E5); `None` if there is none yet, or if another thread is about to ask.
 #[cold]
 fn instead(epoch: u64) -> Option<u64> {
     lasting! {
@@ -522,14 +530,14 @@ fn instead(epoch: u64) -> Option<u64> {
     earlier.map(|(epoch, _)| epoch)
 }
 
-/// Once in a process, on its standard error.
+/// Writes a message to the standard error, once in a process.
 fn say_so() {
     lasting! {
         static SAID: AtomicBool = AtomicBool::new(false);
     }
-    // ORDERING: Relaxed; who is first is all there is to know.
+    // ORDERING: Relaxed; only which thread is first matters.
     if !SAID.swap(true, Ordering::Relaxed) {
-        // Who does not listen need not hear it.
+        // A failed write is ignored.
         let _ = writeln!(
             stderr(),
             "tidewheel: the kernel has begun to refuse `membarrier` to this process (a filter for system calls?). \
@@ -543,7 +551,7 @@ mod tests {
     use super::*;
     use std::cell::RefCell;
 
-    /// What a 32-bit program comes to that forgets guards for long enough.
+    /// The state of a 32-bit program that forgets guards for long enough.
     #[test]
     fn pins_that_cannot_be_counted_are_refused_and_the_others_stay() {
         let run = || {
@@ -562,8 +570,8 @@ mod tests {
         std::iter::successors(SLOTS.get(), |slot| slot.next.get()).count()
     }
 
-    /// Threads that come one after the other take the same slot, also where one ends with a pin that its thread-local
-    /// destructors drop after the slot's own.
+    /// Successive threads take the same slot, even if a thread ends with a pin that its
+    /// thread-local destructors drop after the slot's own.
     #[test]
     fn a_thread_that_ends_leaves_its_slot_to_the_next() {
         const THREADS: usize = 400;
@@ -574,7 +582,7 @@ mod tests {
             let before = slots();
             for _ in 0..THREADS {
                 let run = move || {
-                    // Its destructor is registered before the thread's first pin.
+                    // The destructor of `LAST` is registered before the thread's first pin.
                     LAST.with_borrow_mut(|last| *last = None);
                     let pin = Pin::new();
                     if is_last {
@@ -583,7 +591,7 @@ mod tests {
                 };
                 std::thread::spawn(run).join().unwrap();
             }
-            // Other tests have threads too.
+            // Other tests have threads, too.
             assert!(slots() - before < THREADS / 2, "{} slots more", slots() - before);
         }
     }

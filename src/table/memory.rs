@@ -1,10 +1,10 @@
-//! Memory for chunks of rows and nodes and for arrays of buckets: blocks whose pages come as they are touched,
-//! and go in part.
+//! Memory for chunks of rows and nodes and for arrays of buckets: blocks whose pages are allocated
+//! when they are touched, and can be given back in part.
 //!
-//! Large blocks come from the system itself where that is Linux: they are zeros without being touched, and what
-//! is given back is given back (an allocator may clear old memory, which takes its time, and may keep what it
-//! is given). Small ones, and all of them elsewhere, come from the global allocator. Knows nothing of what is
-//! kept there.
+//! On Linux, large blocks come from the system directly. They are zeros without being touched, and
+//! the system gets back what is given back. (An allocator may clear old memory, which takes time,
+//! and may keep what is freed.) Small blocks, and all blocks elsewhere, come from the global
+//! allocator. This file knows nothing of the contents.
 
 use crate::rows::{CHUNKS, Kept, Link, Memory, Metadata, Queued, Row, RowId, chunk_size};
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
@@ -14,23 +14,24 @@ use std::ptr::NonNull;
 /// The alignment of every block: a cache line.
 const ALIGN: usize = 64;
 
-/// A block of memory of one owner.
+/// A block of memory with one owner.
 #[derive(Debug)]
 pub(super) struct Block {
     start: NonNull<u8>,
     layout: Layout,
 }
 
-// SAFETY: T8: it is memory, and whoever has it has it alone.
+// SAFETY: T8: a block is memory with one owner.
 unsafe impl Send for Block {}
 
 impl Block {
-    /// Memory for so many values of `T`, of zeros.
+    /// Allocates memory for `count` values of `T`, filled with zeros.
     pub(super) fn zeroed<T>(count: usize) -> Self {
         Self::obtain::<T>(count, true)
     }
 
-    /// Memory for so many values of `T`, of whatever. (Zeros under loom, whose models have readers that look too early.)
+    /// Allocates uninitialized memory for `count` values of `T`. (It is zeros under loom, whose
+    /// models have readers that look too early.)
     pub(super) fn new<T>(count: usize) -> Self {
         Self::obtain::<T>(count, cfg!(tidewheel_loom))
     }
@@ -39,7 +40,7 @@ impl Block {
         let layout = Layout::array::<T>(count).and_then(|layout| layout.align_to(ALIGN));
         match layout {
             Ok(layout) if layout.size() > 0 => Self { start: system::obtain(layout, zeroed), layout },
-            // What is kept here has a size, and what does not fit the address space is not asked for.
+            // The values have a size, and a block that exceeds the address space is not requested.
             _ => panic!("a block of {count} is too large"),
         }
     }
@@ -48,30 +49,30 @@ impl Block {
         self.start
     }
 
-    /// The block is somebody else's business, who calls `reclaim`.
+    /// Leaves the block to a caller that will call `reclaim`.
     pub(super) fn leave(self) -> (NonNull<u8>, Layout) {
         let block = std::mem::ManuallyDrop::new(self);
         (block.start, block.layout)
     }
 
-    /// A block that was left.
+    /// Takes back a block that was left.
     ///
     /// # Safety
     ///
-    /// T8: once for each block.
+    /// T8: called once for each block.
     pub(super) unsafe fn reclaim(start: NonNull<u8>, layout: Layout) -> Self {
         Self { start, layout }
     }
 
-    /// Gives back the pages that lie in `bytes` of this block. They read as before or as zeros.
+    /// Gives back the pages within `bytes` of this block. They then read as before or as zeros.
     ///
     /// # Safety
     ///
-    /// T8: nobody needs what is there.
+    /// T8: nothing needs the contents.
     pub(super) unsafe fn discard(&mut self, bytes: Range<usize>) {
         debug_assert!(bytes.end <= self.layout.size());
         if system::is_mapped(self.layout) {
-            // SAFETY: T8: within this block, by contract needed by nobody.
+            // SAFETY: T8: within this block; by contract nothing needs it.
             unsafe { system::give_back(self.start.as_ptr().add(bytes.start), bytes.len()) };
         }
     }
@@ -79,12 +80,12 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // SAFETY: T8: obtained with this layout, used by nobody.
+        // SAFETY: T8: obtained with this layout, and not used any more.
         unsafe { system::release(self.start, self.layout) };
     }
 }
 
-/// From the global allocator.
+/// Allocates from the global allocator.
 fn allocate(layout: Layout, zeroed: bool) -> NonNull<u8> {
     // SAFETY: T8 begins here: the size is not zero.
     match NonNull::new(unsafe { if zeroed { alloc_zeroed(layout) } else { alloc(layout) } }) {
@@ -98,7 +99,7 @@ mod system {
     use super::{Layout, NonNull, allocate, dealloc, handle_alloc_error};
     use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
-    /// Blocks from this size on are mapped.
+    /// Blocks of at least this size are mapped.
     const LARGE: usize = 64 * 1024;
 
     pub(super) fn is_mapped(layout: Layout) -> bool {
@@ -110,7 +111,7 @@ mod system {
             return allocate(layout, zeroed);
         }
         let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: T8 begins here: a new mapping, at no particular place.
+        // SAFETY: T8 begins here: a new mapping, at any address.
         let mapped =
             unsafe { mmap_anonymous(std::ptr::null_mut(), layout.size(), access, MapFlags::PRIVATE) };
         match mapped.ok().and_then(|start| NonNull::new(start.cast::<u8>())) {
@@ -121,10 +122,10 @@ mod system {
 
     /// # Safety
     ///
-    /// T8: it was obtained with this layout, and nobody uses it.
+    /// T8: the block was obtained with this layout, and is not used any more.
     pub(super) unsafe fn release(start: NonNull<u8>, layout: Layout) {
         if is_mapped(layout) {
-            // SAFETY: T8, by contract. It fails for no mapping that is there.
+            // SAFETY: T8, by contract. The call fails for no existing mapping.
             let _ = unsafe { munmap(start.as_ptr().cast(), layout.size()) };
         } else {
             // SAFETY: T8, by contract.
@@ -136,13 +137,13 @@ mod system {
     ///
     /// # Safety
     ///
-    /// T8: it is within a mapped block, and nobody needs what is there.
+    /// T8: the range is within a mapped block, and nothing needs the contents.
     pub(super) unsafe fn give_back(start: *mut u8, size: usize) {
         let page = rustix::param::page_size();
         let first = start.addr().next_multiple_of(page);
         let end = (start.addr() + size) / page * page;
         if first < end {
-            // SAFETY: T8: whole pages of it. If the kernel refuses, they stay.
+            // SAFETY: T8: whole pages of the block. If the kernel refuses, they stay.
             let _ = unsafe { madvise(start.map_addr(|_| first).cast(), end - first, Advice::LinuxDontNeed) };
         }
     }
@@ -162,7 +163,7 @@ mod system {
 
     /// # Safety
     ///
-    /// T8: it was obtained with this layout, and nobody uses it.
+    /// T8: the block was obtained with this layout, and is not used any more.
     pub(super) unsafe fn release(start: NonNull<u8>, layout: Layout) {
         // SAFETY: T8, by contract.
         unsafe { dealloc(start.as_ptr(), layout) };
@@ -174,29 +175,29 @@ mod system {
     pub(super) unsafe fn give_back(_: *mut u8, _: usize) {}
 }
 
-/// Asks the processor to bring near what is at an address. A hint, and no access.
+/// Prefetches what is at an address. A hint, and no access.
 #[inline]
 pub(super) fn prefetch<T>(at: *const T) {
     #[cfg(all(target_arch = "x86_64", not(any(miri, tidewheel_loom))))]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: T8: an address in a block; and it would do no harm whatever it was.
+        // SAFETY: T8: an address in a block. A prefetch of any address would be harmless.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast::<i8>()) };
     }
     #[cfg(not(all(target_arch = "x86_64", not(any(miri, tidewheel_loom)))))]
     let _ = at;
 }
 
-/// What is a value whatever bytes it is made of.
+/// A type of which any bytes are a value.
 ///
 /// # Safety
 ///
 /// T8: every pattern of bytes is a value, and there is nothing to drop.
 pub(super) unsafe trait Plain {}
 
-// SAFETY: T8: numbers throughout.
+// SAFETY: T8: all fields are numbers.
 unsafe impl Plain for Metadata {}
-// SAFETY: T8: as above.
+// SAFETY: T8: all fields are numbers.
 unsafe impl Plain for Queued {}
 
 impl Kept for Metadata {
@@ -229,10 +230,10 @@ impl Row for Metadata {
     }
 }
 
-/// Keeps the block of a chunk, whatever chunks there were before.
+/// Stores the block of a chunk, whatever chunks existed before.
 pub(super) fn keep(blocks: &mut Vec<Option<Block>>, chunk: usize, block: Block) {
     if blocks.len() <= chunk {
-        // There are few of them, and an empty cache has none.
+        // There are few chunks, and an empty cache has none.
         blocks.reserve_exact(chunk + 1 - blocks.len());
         blocks.resize_with(chunk + 1, || None);
     }
@@ -241,20 +242,20 @@ pub(super) fn keep(blocks: &mut Vec<Option<Block>>, chunk: usize, block: Block) 
 
 /// Chunks of rows.
 pub(crate) struct Chunks<T> {
-    /// The first row of each chunk, and how many there are: none where there is no chunk.
+    /// The first row and the number of rows of each chunk. The number is 0 where there is no chunk.
     chunks: [(NonNull<T>, usize); NAMES],
-    /// The chunks' memory, of as many as there have been.
+    /// The memory of the chunks. The list is as long as the highest chunk so far.
     blocks: Vec<Option<Block>>,
 }
 
-// SAFETY: T8: it owns its blocks, and what is in them are numbers.
+// SAFETY: T8: it owns its blocks, whose contents are numbers.
 unsafe impl<T: Plain + Send> Send for Chunks<T> {}
 
-/// As many chunks as a number can name, so that no look-up needs a check.
+/// As many chunks as a number can name, so that a lookup needs no check.
 const NAMES: usize = 32;
 
 impl<T> Chunks<T> {
-    /// The address of a row.
+    /// Returns the address of a row.
     #[inline]
     fn place(&self, row: RowId) -> NonNull<T> {
         let (first, count) = self.chunks[row.chunk() % NAMES];
@@ -288,14 +289,14 @@ impl<T: Plain> Memory<T> for Chunks<T> {
             self.blocks[chunk] = None;
         } else if let Some(Some(block)) = self.blocks.get_mut(chunk) {
             let size = size_of::<T>();
-            // SAFETY: T8: whatever is there then is a `T`.
+            // SAFETY: T8: any contents afterwards are a `T`.
             unsafe { block.discard(rows.start * size..rows.end * size) };
         }
     }
 
     #[inline]
     fn get(&self, row: RowId) -> &T {
-        // SAFETY: T8: zeros or what was written; either is a `T`.
+        // SAFETY: T8: zeros or what was written. Either is a `T`.
         unsafe { self.place(row).as_ref() }
     }
 
@@ -307,7 +308,7 @@ impl<T: Plain> Memory<T> for Chunks<T> {
 
     #[inline]
     fn get_mut(&mut self, row: RowId) -> &mut T {
-        // SAFETY: T8: as in `get`; `&mut self` is the only way in.
+        // SAFETY: T8: as in `get`; `&mut self` is the only access.
         unsafe { self.place(row).as_mut() }
     }
 }

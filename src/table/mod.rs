@@ -1,26 +1,27 @@
-//! The table: nodes in buckets, found by readers without a lock. All the `unsafe` there is, but for calls of the C library (`process.rs`)
-//! and one instruction (`time.rs`).
+//! The table: nodes in buckets, which readers search without a lock. All `unsafe` code of the crate
+//! is in this folder, except for calls of the C library (`process.rs`) and one instruction
+//! (`time.rs`).
 //!
-//! A [`Table`] is the reader side of a shard, its [`Route`], and, behind its mutex, the writer side together with
-//! whatever book-keeping the shard wants under the same lock (`L`). It maps a hash and a key to a node,
-//! and knows a row only as a number, which a node carries along. It never knows why an entry goes,
+//! A [`Table`] consists of a reader side, its [`Route`], and a writer side behind a mutex. The
+//! mutex also guards a ledger that the shard chooses (`L`). The table maps a hash and a key to a
+//! node. It knows a row only as a number that a node carries. It never knows why an entry goes,
 //! what a wheel is, or who listens.
 //!
 //! | file | what |
 //! |---|---|
 //! | `node.rs` | a node, and the life of its deadline |
-//! | `nodes.rs` | where nodes are |
+//! | `nodes.rs` | the chunks of nodes, and which numbers are taken |
 //! | `memory.rs` | memory for chunks of nodes and rows, and for arrays |
-//! | `bucket.rs` | a cache line of tags and nodes' numbers |
+//! | `bucket.rs` | a cache line of tags and node numbers |
 //! | `array.rs` | buckets in one allocation, named by one word |
 //! | `route.rs` | what readers need of a table |
 //! | `read.rs` | how a reader finds a node |
-//! | `walk.rs` | how a reader meets all nodes, and a writer all rows |
+//! | `walk.rs` | how a reader visits all nodes, and a writer all rows |
 //! | `write.rs` | how a writer changes what readers find |
 //! | `moves.rs` | how buckets move to a larger array, or a smaller one |
-//! | `reclaim.rs` | from unlinked to dropped |
-//! | `pace.rs` | how often writers wait while readers hold it up |
-//! | `epoch.rs` | who looks, and when all who looked are gone |
+//! | `reclaim.rs` | garbage, from unlinked to dropped |
+//! | `pace.rs` | how often writers wait while readers delay reclamation |
+//! | `epoch.rs` | pins and grace periods |
 //! | `brief.rs` | a pin for a read |
 //!
 //! # Invariants
@@ -32,38 +33,44 @@
 //!   the `Writer` are alive, because only a writer retires them.
 //! - **T2 Sharing.** Readers get `&K` and `&V` of nodes on any thread, and values are dropped on any
 //!   thread: a table is `Send` and `Sync` only if `K` and `V` are both.
-//! - **T3 Unlinked before retired.** A node becomes garbage only when no bucket that a newly pinned reader
-//!   can look at names it: its number is taken away or overwritten; or its bucket is marked moved and has no tags,
-//!   and the bucket it moved to has let go of it. An array becomes garbage only when the root names its
-//!   successor. A reader that is pinned when it loads a number or an address may therefore follow it until it unpins.
-//! - **T4 Freed last, and once.** Contents are dropped and memory is reused only when the batch is reclaimable,
-//!   which is when every guard is gone that was pinned at the moment of unlinking; or in `Table::drop`,
-//!   whose `&mut self` proves that no reader is left. Taking an item out of the garbage is by value.
-//! - **T5 Slots.** A slot's number is that of a node of this table, or says that there is none. Under
-//!   the lock, in a bucket that has not moved, a slot has a number if and only if it has a tag; a number is stored after
-//!   its tag, and taken away before it. Of what a moved bucket's numbers name, T3 says who may still look at it. A `Slot` is one
-//!   of those that every bucket has.
-//! - **T6 One writer.** Tags, marks and numbers are stored only through `Writing`, which holds the table's lock. (Hits are stored by readers, too.)
-//! - **T7 Slots for ever.** What the chain of the threads' slots names came from a box and is never freed. A thread keeps its
-//!   slot until it ends; no `Brief` is there then.
-//! - **T8 Blocks.** A block of memory has one owner, which alone hands out what is in it. Blocks for rows begin as
-//!   zeros, and a row is a row whatever its bytes are.
-//! - **T9 Homes.** Where a node's number is taken, its chunk is there from when the node is put there, and stays there until all
-//!   numbers of the chunk are vacant. A number is taken from before its node is put there until the node is reclaimable and its
-//!   contents are dropped; so at its place there is nobody to look when it is vacant. A node's number names one of `CHUNKS`
-//!   chunks.
-//! - **T10 Routes.** A cache's routes are made together, of a number that is a power of two, and stay as they are until the cache
-//!   and its tables are gone, each of which owns them. The address that leads to them comes from all of them, not from one.
+//! - **T3 Unlinked before retired.** A node becomes garbage only when no bucket in which a newly
+//!   pinned reader can look names it. Either its number is taken away or overwritten, or its bucket
+//!   is marked moved and has no tags, and the bucket to which it moved no longer names it. An array
+//!   becomes garbage only when the root names its successor. So a reader that is pinned when it
+//!   loads a number or an address may follow it until it unpins.
+//! - **T4 Freed last, and once.** Contents are dropped and memory is reused only when the batch is
+//!   reclaimable, that is, when every pin is gone that existed at the moment of unlinking. The
+//!   exception is `Table::drop`, whose `&mut self` proves that no reader is left. Items are taken
+//!   out of the garbage by value.
+//! - **T5 Slots.** A slot's number is that of a node of this table, or says that there is none.
+//!   Under the lock, in a bucket that has not moved, a slot has a number if and only if it has a
+//!   tag. A number is stored after its tag, and taken away before it. T3 says which readers may
+//!   still look at the nodes that a moved bucket names. A `Slot` is one of the slots that every
+//!   bucket has.
+//! - **T6 One writer.** Tags, marks and numbers are stored only through `Writing`, which holds the
+//!   table's lock. (Readers store hits, too.)
+//! - **T7 Permanent slots.** Every slot in the chain of the threads' slots came from a box and is
+//!   never freed. A thread keeps its slot until it ends. No `Brief` exists then.
+//! - **T8 Blocks.** A block of memory has one owner, which alone hands out parts of it. Blocks for
+//!   rows begin as zeros, and any bytes are a valid row.
+//! - **T9 Homes.** While a node's number is taken, its chunk exists, from when the node is put
+//!   there until all numbers of the chunk are vacant. A number is taken from before its node is put
+//!   there until the node is reclaimable and its contents are dropped. So no thread looks at the
+//!   place of a vacant number. A node's number names one of `CHUNKS` chunks.
+//! - **T10 Routes.** The routes of a cache are allocated together, and their count is a power of
+//!   two. They stay unchanged until the cache and its tables are gone, each of which owns them. The
+//!   address that leads to them is derived from the whole allocation, not from one route.
 //!
-//! # Why no entry that stays is ever missed
+//! # Why an entry that stays is never missed
 //!
 //! An entry never moves within an array. Its bucket may move to the next array: first its nodes are
-//! stored there, then its `moved` mark, then its tags go. A reader looks at a bucket's tags first, and, if that is not
-//! where it finds its entry, at the mark. If the mark is there it goes on along the old array
-//! (entries that passed this bucket may lie behind it, in buckets that have not moved), and, if it has
-//! found nothing, looks in the next array. A writer puts a new key into the next array only after the
-//! key's home bucket has moved, so that the mark on the way is there for every reader. Overflow counts
-//! are raised before an entry behind them is stored and lowered after it is gone.
+//! stored there, then the bucket gets its `moved` mark, then it loses its tags. A reader looks at a
+//! bucket's tags first, and at the mark if it has not found its entry. If the mark is there, the
+//! reader continues along its way in the old array, because entries that passed this bucket may be
+//! behind it, in buckets that have not moved. If it has found nothing, it looks in the next array.
+//! A writer puts a new key into the next array only after the key's home bucket has moved, so every
+//! reader meets the mark on its way. The overflow count of a bucket is raised before an entry
+//! behind it is stored, and lowered after that entry is gone.
 
 #![allow(unsafe_code)]
 
@@ -103,13 +110,13 @@ use std::fmt;
 use std::marker::PhantomData;
 use write::Writer;
 
-/// Has a value prefetched, for whoever comes for it soon.
+/// Prefetches a value that will be used soon.
 #[inline]
 pub(crate) fn prefetch<T>(at: &T) {
     memory::prefetch(at);
 }
 
-/// Nodes for readers, and behind a mutex the means to change them.
+/// Nodes for readers, and the means to change them behind a mutex.
 pub(crate) struct Table<K, V, L> {
     route: RouteEnd<K, V>,
     side: CachePadded<Mutex<Side<K, V, L>>>,
@@ -120,13 +127,13 @@ struct Side<K, V, L> {
     ledger: L,
 }
 
-// SAFETY: T2. Raw pointers are what keeps this from being derived.
+// SAFETY: T2. Raw pointers prevent the derivation of this.
 unsafe impl<K: Send + Sync, V: Send + Sync, L: Send> Send for Table<K, V, L> {}
 // SAFETY: T2. `L` is reached only through the mutex.
 unsafe impl<K: Send + Sync, V: Send + Sync, L: Send> Sync for Table<K, V, L> {}
 
 impl<K, V, L> Table<K, V, L> {
-    /// An empty table with room for `capacity` entries.
+    /// Creates an empty table with room for `capacity` entries.
     pub(crate) fn new(capacity: usize, ledger: L, route: RouteEnd<K, V>) -> Self {
         epoch::settle();
         let writer = Writer::new(capacity, route.at);
@@ -134,13 +141,14 @@ impl<K, V, L> Table<K, V, L> {
         Self { route, side: CachePadded::new(Mutex::new(Side { writer, ledger })) }
     }
 
-    /// The readers' side.
+    /// Returns the readers' side.
     #[inline]
     pub(crate) fn route(&self) -> &Route<K, V> {
         &self.route.at
     }
 
-    /// Has the table stand still while the process forks. `find` is where it lies in its owner.
+    /// Keeps the table unchanged while the process forks. `find` returns the table within its
+    /// owner.
     pub(crate) fn hold<A: ?Sized>(
         owner: &Arc<A>,
         find: impl FnOnce(&A) -> &Self,
@@ -149,24 +157,26 @@ impl<K, V, L> Table<K, V, L> {
         Kept::new(owner, |owner| &find(owner).side, patience).map(HeldTable)
     }
 
-    /// Whether anybody sleeps until he has the lock.
+    /// Returns whether any thread sleeps until it gets the lock.
     pub(crate) fn is_wanted(&self) -> bool {
         self.side.has_sleepers()
     }
 
-    /// Takes the lock. Pin before, never under it.
+    /// Takes the lock. Pin before taking it, never under it.
     #[inline]
     pub(crate) fn lock(&self) -> Locked<'_, K, V, L> {
         Locked { side: self.side.lock() }
     }
 
-    /// Takes the lock, with a reading of the clock from within this call: from before the lock is taken, so that nobody waits for it, and
-    /// what is at `hash` comes near meanwhile. From under the lock, if somebody had that, who may have had it for long.
+    /// Takes the lock, with a clock reading from within this call. The clock is read before the
+    /// lock is taken, so that no thread waits for the reading, and the bucket of `hash` is
+    /// prefetched meanwhile. If another thread had the lock, the clock is read again under it,
+    /// because the wait may have been long.
     #[inline(always)]
     pub(crate) fn lock_at(&self, hash: HashBits, clock: &Timeline) -> (Locked<'_, K, V, L>, Tick) {
         self.route().prefetch_bucket(hash);
         let before = clock.now();
-        // The models are to see the earlier reading, which is the one that has less to rely on.
+        // The models use the earlier reading, which guarantees less.
         if cfg!(tidewheel_loom) {
             return (self.lock(), before);
         }
@@ -186,8 +196,8 @@ impl<K, V, L> Table<K, V, L> {
 
 impl<K, V, L> Drop for Table<K, V, L> {
     fn drop(&mut self) {
-        // Locked, though nobody else can be there, so that whatever the last holder of the lock did is
-        // seen here.
+        // The lock is taken, although no other thread can hold it, so that everything its last
+        // holder did is visible here.
         let mut side = self.side.lock();
         // SAFETY: T4: `&mut self` proves that no reader is left: they borrow the table.
         unsafe { side.writer.dispose_all(&self.route.at.homes) };
@@ -209,13 +219,13 @@ impl<A: ?Sized, K, V, L> HeldTable<A, K, V, L> {
     }
 }
 
-/// The lock of a table, held.
+/// The held lock of a table.
 pub(crate) struct Locked<'t, K, V, L> {
     side: MutexGuard<'t, Side<K, V, L>>,
 }
 
 impl<'t, K, V, L> Locked<'t, K, V, L> {
-    /// The two things that the lock guards.
+    /// Returns the two parts that the lock guards.
     #[inline]
     pub(crate) fn parts(&mut self) -> (Writing<'_, 't, K, V, L>, &mut L) {
         let Side { writer, ledger } = &mut *self.side;
@@ -224,7 +234,8 @@ impl<'t, K, V, L> Locked<'t, K, V, L> {
 }
 
 impl<K, V, L> Table<K, V, L> {
-    /// Drops reclaimable garbage, whose numbers are to be vacated then. Runs destructors: never under a lock.
+    /// Drops reclaimable garbage. Its numbers have to be vacated afterwards. Runs destructors, so
+    /// it must not be called under a lock.
     pub(crate) fn dispose(&self, reclaimable: Reclaimable<K, V>) -> Dropped {
         reclaimable.dispose(&self.route.at.homes)
     }

@@ -1,31 +1,40 @@
-//! How buckets move, to a larger array or a smaller one: a few with each insert, and, while the table shrinks, with each visit of the reaper, so
-//! that no single call copies the table. The homes come from the nodes.
+//! How buckets move, to a larger array or to a smaller one. Each insert moves a few, and, while the
+//! table shrinks, each visit of the reaper does. So no single call copies the table. The homes come
+//! from the nodes.
 //!
-//! What readers make of it is in `read.rs` and `walk.rs`. Knows neither who inserts nor when the reaper comes.
+//! `read.rs` and `walk.rs` say how readers deal with moves. This file knows neither who inserts nor
+//! when the reaper comes.
 //!
 //! # Why an entry always finds a slot
 //!
-//! The *target* is where entries are put: the next array while buckets move, else the current one.
+//! The *target* is the array in which entries are stored: the next array while buckets move,
+//! otherwise the current one.
 //!
-//! - **M1** An array has more slots than room: five of six slots are its room. (Under loom's two slots a bucket they are
-//!   nearly the same, so that a model that breaks M2 or M3 has no slot to spare.)
-//! - **M2** A move begins only to an array that has room for one entry more than there are.
-//! - **M3** While buckets move, an insert first moves its share of those that are left: all, divided by the number of
-//!   entries that the target still has room for. So the one that takes the target's last room leaves no bucket behind; the
-//!   target becomes the current array, and the next insert begins a move to a larger one, by M2.
+//! - **M1** An array has more slots than room: its room is five of six slots. (Under loom's two
+//!   slots a bucket they are nearly equal, so that a model that breaks M2 or M3 has no slot to
+//!   spare.)
+//! - **M2** A move begins only to an array that has room for at least one entry more than there
+//!   are.
+//! - **M3** While buckets move, an insert first moves its share of the remaining buckets: their
+//!   number divided by the number of entries for which the target still has room. So the insert
+//!   that takes the target's last room leaves no bucket behind. The target becomes the current
+//!   array, and the next insert begins a move to a larger one, by M2.
 //!
-//! So the table holds fewer entries than the target has room for whenever an insert puts one there. And a move puts one
-//! there that the target does not hold yet. It does not matter who comes between two visits of the reaper, nor how many.
+//! So whenever an insert stores an entry in the target, the table holds fewer entries than the
+//! target has room for. And a move stores only entries there that the target does not hold yet. It
+//! does not matter which threads insert between two visits of the reaper, nor how often.
 //!
 //! # How much an insert moves
 //!
-//! While a small table grows, all of it: a few microseconds. While a larger one does, one bucket: the next array has room for ten
-//! entries more for each. While it shrinks, fifteen at
-//! most: the smaller array has room for an eighth more entries than there are, and it is a sixteenth of the current
-//! one at least. A table that has to become smaller than that does so in steps.
+//! While a small table grows, one insert moves all of it, which takes a few microseconds. While a
+//! larger table grows, an insert moves one bucket: the next array has room for ten more entries for
+//! each bucket. While a table shrinks, an insert moves at most fifteen: the smaller array has room
+//! for an eighth more entries than there are, and it is at least a sixteenth of the current one. A
+//! table that has to become smaller than that does so in steps.
 //!
-//! To find an entry that has moved takes a reader twice as long, until the last one has. So a move does not wait for inserts that may
-//! never come: the reaper ends it (`shard/maintain.rs`).
+//! A reader takes twice as long to find an entry that has moved, until the last bucket has moved.
+//! So a move does not wait for inserts that may never come: the reaper completes it
+//! (`shard/maintain.rs`).
 
 use super::array::{Array, Pages, room};
 use super::bucket::SLOTS;
@@ -34,28 +43,29 @@ use super::write::{Writer, Writing};
 use crate::rows::RowId;
 use std::num::NonZeroU8;
 
-/// Buckets that an insert moves at least while a move is under way.
+/// The least number of buckets that an insert moves while buckets are moving.
 const MOVES: usize = 1;
 
-/// A table of so many buckets moves at once. (None under loom, where all are small.)
+/// A table of at most this many buckets moves at once. (None does under loom, where all are small.)
 const SMALL: usize = if cfg!(tidewheel_loom) { 0 } else { 32 };
 
-/// By how many powers of two an array is smaller, at most, than the one whose place it takes.
+/// The largest difference in size between an array and the smaller one that replaces it, as a power
+/// of two.
 const STEP: u32 = 4;
 
-/// The smallest array with this much room, as a power of two.
+/// Returns the size of the smallest array with this much room, as a power of two.
 pub(super) fn log2_for(entries: usize) -> u32 {
     (0..Array::MOST_LOG2).find(|&log2| room(log2) >= entries).unwrap_or(Array::MOST_LOG2)
 }
 
 impl<K, V> Writer<K, V> {
-    /// Where entries are put.
+    /// Returns the array in which entries are stored.
     #[inline]
     pub(super) fn target(&self) -> Array {
         self.next.unwrap_or(self.current)
     }
 
-    /// Whether the target has the room that M2 and M3 promise.
+    /// Returns whether the target has the room that M2 and M3 promise.
     pub(super) fn has_room(&self) -> bool {
         self.len + usize::from(self.next.is_some()) <= self.target().room()
     }
@@ -75,14 +85,15 @@ impl<K, V> Writer<K, V> {
         if bucket.own_meta().is_moved() {
             return;
         }
-        // Where most of them go, in an array twice or half as large.
+        // Most entries of the bucket go to these buckets, if the next array is twice or half as
+        // large.
         let first = next.start((index as u64 * (1 << 32) / self.current.buckets() as u64) as u32);
         for target in [first, first + 1] {
             if self.pages.is_first(target & next.mask()) {
                 next.own(target).touch();
             }
         }
-        // All homes first: the nodes are far from each other, and so are prefetched at once.
+        // All homes are read first: the nodes are far from each other, so their accesses overlap.
         let mut entries = [(Named::of(RowId::FIRST), 0, NonZeroU8::MIN, 0); SLOTS];
         let mut count = 0;
         for ((slot, tag), entry) in bucket.occupied().zip(&mut entries) {
@@ -96,19 +107,22 @@ impl<K, V> Writer<K, V> {
             next.put(home, tag, named, hits);
         }
         bucket.set_meta(bucket.own_meta().moved());
-        // Only now: a reader that finds no tags must see the mark, and find the entries in the next array. From here on
-        // nobody comes to what the slots still name, which may be unlinked there (T3).
+        // The tags are removed only now: a reader that finds no tags must see the mark, and find
+        // the entries in the next array. From here on no reader follows the numbers that the slots
+        // still hold, whose nodes may be unlinked there (T3).
         bucket.wipe();
     }
 
-    /// The size that would do, as a power of two; with room for another entry in any case (M2).
+    /// Returns the size that would suffice, as a power of two. It has room for another entry in any
+    /// case (M2).
     fn sparse_log2(&self) -> u32 {
         log2_for(self.len + self.len / 8 + 1).max(self.least)
     }
 }
 
 impl<K, V, L> Writing<'_, '_, K, V, L> {
-    /// Begins or goes on with a move, if one is due or under way: before an entry is put into the target.
+    /// Begins or continues a move, if one is due. Must be called before an entry is stored in the
+    /// target.
     #[inline]
     pub(super) fn grow_if_full(&mut self) {
         let writer = &*self.writer;
@@ -140,7 +154,7 @@ impl<K, V, L> Writing<'_, '_, K, V, L> {
         debug_assert!(self.writer.has_room(), "M2");
     }
 
-    /// Moves up to `count` buckets; after the last one the next array becomes the root.
+    /// Moves up to `count` buckets. After the last one, the next array becomes the root.
     fn advance(&mut self, count: usize) {
         let writer = &mut *self.writer;
         let Some(next) = writer.next else { return };
@@ -159,19 +173,19 @@ impl<K, V, L> Writing<'_, '_, K, V, L> {
         }
     }
 
-    /// Whether the table is so empty that a much smaller array would do than it has, or is about to have.
+    /// Returns whether a much smaller array would suffice than the target.
     pub(crate) fn is_sparse(&self) -> bool {
         self.writer.sparse_log2() + 1 < self.writer.target().log2()
     }
 
-    /// Whether a move is under way.
+    /// Returns whether the table is moving.
     #[inline]
     pub(crate) fn is_moving(&self) -> bool {
         self.writer.next.is_some()
     }
 
-    /// Begins to move to a smaller array, if this one is too large, or goes on with a move, whichever way: up to
-    /// `count` buckets. False when there is nothing to do.
+    /// Begins to move to a smaller array, if the current one is too large, or continues a move in
+    /// either direction: up to `count` buckets. Returns false if there is nothing to do.
     pub(crate) fn shrink(&mut self, count: usize) -> bool {
         if self.writer.next.is_none() {
             if !self.is_sparse() {
@@ -199,15 +213,16 @@ mod tests {
     /// Keys that come and go in their order, as in a queue. A row has the number of its key.
     struct Queue {
         table: Table<u64, u64, ()>,
-        /// Of all keys that ever came.
+        /// The homes of all keys that ever came.
         homes: Vec<u32>,
         /// The first key that is left.
         first: usize,
-        /// The most buckets that one insert moved.
+        /// The largest number of buckets that one insert moved.
         most_moved: usize,
     }
 
-    /// Half of the keys share their hash with twenty others, so that there are ways over several buckets.
+    /// Half of the keys share their hash with twenty others, so that some ways lead over several
+    /// buckets.
     fn hash_of(key: usize) -> HashBits {
         let hashed = if key % 2 == 0 { key / 40 } else { usize::MAX - key };
         HashBits::of(&BuildHasherDefault::<DefaultHasher>::default(), &hashed)
@@ -253,7 +268,8 @@ mod tests {
             }
         }
 
-        /// As often as the reaper comes: so many buckets, so often. Whether there is more to do.
+        /// Shrinks `times` times by `buckets`, like that many visits of the reaper. Returns whether
+        /// there is more to do.
         fn shrink(&mut self, buckets: usize, times: usize) -> bool {
             (0..times).all(|_| self.table.lock().parts().0.shrink(buckets))
         }
@@ -272,8 +288,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
-        /// Bursts of inserts come between the visits of a reaper that makes the table smaller. There is always a slot;
-        /// and no insert moves more than it should, however much smaller the table is to become.
+        /// Bursts of inserts come between the visits of a reaper that shrinks the table. There is
+        /// always a slot, and no insert moves more buckets than it should, however much smaller the
+        /// table becomes.
         #[test]
         fn a_table_that_shrinks_takes_whatever_comes(
             rounds in proptest::collection::vec(
@@ -301,7 +318,8 @@ mod tests {
         }
     }
 
-    /// From tens of thousands of entries to none, in steps: each array is a sixteenth of the one before at least.
+    /// The table shrinks from tens of thousands of entries to none, in steps: each array is at
+    /// least a sixteenth of the one before.
     #[test]
     fn a_table_becomes_as_small_as_it_was() {
         let mut queue = Queue::new();
