@@ -1,9 +1,10 @@
 //! A node: one entry as readers see it.
 //!
-//! Key and value never change once the node is published; the deadline is the one truth
-//! about whether the entry is alive, and every change of it is a compare-and-swap or happens once, at
-//! the end. Beside that it says, for writers alone, under which home and row its entry is filed: so they come from what is found to
-//! the ledger, and a node that takes another's place leaves these as they are. A node never knows its bucket.
+//! Key and value never change once the node is published. The deadline alone decides whether the
+//! entry is alive. Every change of it is a compare-and-swap, or happens once, at the end. For
+//! writers, the node also stores the home and the row under which its entry is filed. So a writer
+//! gets from a node to the ledger, and a node that replaces another keeps both. A node never knows
+//! its bucket.
 //!
 //! # The life of a deadline
 //!
@@ -18,16 +19,18 @@
 //!   +------> DEAD <--- a reader that saw the deadline pass, the reaper, a removal
 //! ```
 //!
-//! `DEAD` is final. That an entry expired is decided once, for everybody: whoever finds the deadline
-//! passed makes it `DEAD` before acting on it, so that a touch or an update which read the clock
-//! in time and was then held up cannot bring back what somebody has already seen gone.
+//! `DEAD` is final. The expiry of an entry is decided once, for all threads: a thread that finds
+//! the deadline passed makes it `DEAD` before it acts on that. So a touch or an update that read
+//! the clock in time and was then delayed cannot revive an entry that another thread has already
+//! seen gone.
 //!
-//! A read restarts the time to idle as a touch restarts the time to live, in caches that have one; it takes the
-//! lock where a touch does, and where it cannot know what else ends the entry. A deadline that has come to
-//! that end says so by a flag, and reads leave it alone.
+//! In caches with a time to idle, a read restarts it as a touch restarts the time to live. A read
+//! takes the lock where a touch does, and where it cannot know what else ends the entry. A deadline
+//! that has reached that other end says so by a flag, and reads do not move it.
 //!
-//! A freeze goes with the critical section that set it, except where a new time to live comes to the very
-//! deadline that was there: then it stays, and touches take the lock, until the deadline moves.
+//! A freeze ends with the critical section that made it, with one exception: if a new time to live
+//! leads to the deadline that was there before, the freeze stays. Then touches take the lock until
+//! the deadline moves.
 
 use super::epoch::Pin;
 use crate::rows::RowId;
@@ -37,47 +40,49 @@ use crate::time::{Deadline, Tick, Timeline};
 use std::fmt;
 use std::mem::ManuallyDrop;
 
-/// What became of a touch that tried to do without the lock.
+/// The result of a touch that tried to do without the lock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Touch {
     /// The entry lives at least its time to live from now.
     Done,
-    /// It is over.
+    /// The entry has expired.
     Gone,
-    /// A writer is about to replace or move the deadline, or the entry's time to live is in the ledger:
-    /// take the lock and look again.
+    /// A writer has frozen the deadline, or the entry's time to live is in the ledger: the caller
+    /// takes the lock and looks again.
     Locked,
 }
 
-/// Proof that a writer has frozen a node's deadline, and what it was.
+/// Proof that a writer has frozen a node's deadline, with the deadline as it was.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Frozen(Deadline);
 
 impl Frozen {
-    /// Whether the entry was alive at `now`, a clock reading that follows the freeze, or is not before that of any touch that it shows.
+    /// Returns whether the entry was alive at `now`. Requires that `now` is a clock reading from
+    /// after the freeze, or is not before the reading of any touch that the deadline shows.
     pub(crate) fn was_alive(&self, now: Tick) -> bool {
         !self.0.is_over(now)
     }
 
-    /// The deadline's tick as it was: 0 if it was dead.
+    /// Returns the deadline's tick as it was: 0 if the entry was dead.
     pub(crate) fn tick(&self) -> Tick {
         self.0.tick()
     }
 }
 
-/// A deadline that a writer has seen, and not frozen.
+/// A deadline that a writer has seen and has not frozen.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen(Deadline);
 
 impl Seen {
-    /// Its tick: 0 if the entry was dead.
+    /// Returns the deadline's tick: 0 if the entry was dead.
     pub(crate) fn tick(self) -> Tick {
         self.0.tick()
     }
 }
 
-/// Where an entry is filed: for as long as it is there, whatever node it has.
+/// The row and the home of an entry. They do not change while the entry exists, whatever node it
+/// has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Filed {
     pub(super) row: RowId,
@@ -86,21 +91,21 @@ pub(super) struct Filed {
 
 pub(crate) struct Node<K, V> {
     deadline: AtomicU64,
-    /// For writers, under the lock.
+    /// The row and the home, for writers under the lock.
     pub(super) filed: Filed,
-    /// Dropped by `Retired::drop_contents` alone, one by one.
+    /// Dropped by `drop_contents` alone, each by itself.
     pub(super) key: ManuallyDrop<K>,
     pub(super) value: ManuallyDrop<V>,
     pub(super) canary: Canary,
 }
 
 impl<K, V> Node<K, V> {
-    /// Makes a node in its place out of an entry, which is taken from where it lies: a large value is copied once, from there
-    /// to here, and stands on no stack in between.
+    /// Makes a node in its place from an entry, which is moved out of `entry`. A large value is
+    /// copied once, and is never on the stack.
     ///
     /// # Safety
     ///
-    /// T9: the place is a node's, and nobody looks at it.
+    /// T9: the place is a node's, and no other thread looks at it.
     #[inline]
     pub(super) unsafe fn make(
         place: *mut Self,
@@ -109,8 +114,8 @@ impl<K, V> Node<K, V> {
         filed: Filed,
     ) {
         let (key, value) = entry.as_ref().expect("what is stored is there");
-        // SAFETY: T9. `ManuallyDrop` has its content's layout. Nothing can panic before the entry's old place is
-        // marked as empty, without its destructors: so it is in one place at any time.
+        // SAFETY: T9. `ManuallyDrop` has its content's layout. Nothing can panic before `entry` is
+        // set to `None`, which runs no destructors. So the entry is in one place at any time.
         unsafe {
             (&raw mut (*place).key).cast::<K>().copy_from_nonoverlapping(key, 1);
             (&raw mut (*place).value).cast::<V>().copy_from_nonoverlapping(value, 1);
@@ -133,12 +138,13 @@ impl<K, V> Node<K, V> {
 
     #[inline]
     fn load(&self) -> Deadline {
-        // ORDERING: Acquire; pairs with AcqRel in `Node::exchange`: whoever sees a deadline that `reset`
-        // set sees that times to live are not all alike (`Config::is_uniform`).
+        // ORDERING: Acquire; pairs with AcqRel in `Node::exchange`: a thread that sees a deadline
+        // that `reset` set sees that times to live are not all alike (`Config::is_uniform`).
         Deadline::from_bits(self.deadline.load(Ordering::Acquire))
     }
 
-    /// Moves the deadline from what was seen; the actual one if somebody was faster.
+    /// Replaces the deadline that was seen by another. Returns the actual one if another thread was
+    /// faster.
     #[inline]
     fn exchange(&self, seen: Deadline, new: Deadline) -> Result<(), Deadline> {
         // ORDERING: AcqRel; pairs with Acquire in `Node::load` and with itself: orders a touch's clock
@@ -154,14 +160,15 @@ impl<K, V> Node<K, V> {
         }
     }
 
-    /// Whether a reader sees this entry as a look shows: if not, it may still do so. `NEVER` reads no clock.
+    /// Returns whether one look shows that a reader sees this entry. If not, the entry may still be
+    /// visible. A deadline of `NEVER` reads no clock.
     #[inline]
     pub(crate) fn is_plainly_visible(&self, clock: &Timeline, pin: &Pin) -> bool {
         let deadline = self.load();
         deadline.is_never() || pin.with_trust(|trust| clock.shows(deadline, trust))
     }
 
-    /// Whether a reader sees this entry. `NEVER` reads no clock.
+    /// Returns whether a reader sees this entry. A deadline of `NEVER` reads no clock.
     #[inline]
     pub(crate) fn is_visible(&self, now: impl FnOnce() -> Tick) -> bool {
         let deadline = self.load();
@@ -172,7 +179,8 @@ impl<K, V> Node<K, V> {
         !deadline.is_over(now) || !self.expire(deadline, now)
     }
 
-    /// Makes an entry whose deadline has passed `DEAD`; false if it was moved on in the meantime.
+    /// Makes an entry whose deadline has passed `DEAD`. Returns false if the deadline was moved on
+    /// in the meantime.
     #[cold]
     fn expire(&self, mut seen: Deadline, now: Tick) -> bool {
         loop {
@@ -189,7 +197,8 @@ impl<K, V> Node<K, V> {
         }
     }
 
-    /// The tick from which the entry is invisible (`NEVER` for never); `None` if it is over at `now`.
+    /// Returns the tick from which the entry is invisible (`NEVER` for never), or `None` if it has
+    /// expired at `now`.
     pub(crate) fn visible_until(&self, now: Tick) -> Option<Tick> {
         loop {
             let deadline = self.load();
@@ -202,9 +211,9 @@ impl<K, V> Node<K, V> {
         }
     }
 
-    /// Restarts the time to live without the lock: never shortens, and leaves an entry alone that
-    /// never expires. `deadline_at` gives the deadline for a clock
-    /// reading, if it is known without the lock.
+    /// Restarts the time to live without the lock. Never shortens it, and does not change an entry
+    /// that never expires. `deadline_at` returns the deadline for a clock reading, if it is known
+    /// without the lock.
     pub(crate) fn touch(&self, clock: &Timeline, deadline_at: impl Fn(Tick) -> Option<Tick>) -> Touch {
         let mut seen = self.load();
         loop {
@@ -225,7 +234,7 @@ impl<K, V> Node<K, V> {
                 seen = self.load();
                 continue;
             }
-            // After `seen` was loaded; see `load`.
+            // This must follow the load of `seen`; see `load`.
             let Some(later) = deadline_at(now) else {
                 return Touch::Locked;
             };
@@ -239,10 +248,10 @@ impl<K, V> Node<K, V> {
         }
     }
 
-    /// A read that counts as use, in a cache with a time to idle: whether the reader sees the entry, and if so,
-    /// restarts the time to idle without the lock, by the readers' clock. Never shortens. `idle_at` gives the
-    /// deadline for a clock reading, where nothing but idleness ends the entry; `is_free` says whether that
-    /// is so for all entries.
+    /// Performs a read that counts as use, in a cache with a time to idle. If the reader sees the
+    /// entry, restarts the time to idle without the lock, by the readers' clock. Never shortens it.
+    /// `idle_at` returns the deadline for a clock reading if nothing but idleness ends the entry.
+    /// `is_free` returns whether that holds for all entries.
     #[inline]
     pub(crate) fn restart(
         &self,
@@ -261,8 +270,8 @@ impl<K, V> Node<K, V> {
                 continue;
             }
             if seen.is_frozen() {
-                // Even where the deadline will do: the node that replaces this one may have an earlier one,
-                // from a clock reading before ours.
+                // The lock is needed even if the deadline is late enough: the node that replaces
+                // this one may have an earlier deadline, from a clock reading before this one.
                 return Touch::Locked;
             }
             let later = idle_at(now);
@@ -279,8 +288,8 @@ impl<K, V> Node<K, V> {
         }
     }
 
-    /// Under the lock: from here on no touch succeeds without the lock, so a clock reading that follows
-    /// is not before that of any touch that did.
+    /// Freezes the deadline. Requires the lock. From here on no touch succeeds without the lock, so
+    /// a clock reading that follows is not before that of any touch that succeeded.
     pub(crate) fn freeze(&self) -> Frozen {
         // ORDERING: AcqRel; pairs with AcqRel in `Node::exchange`: a touch that succeeded read its clock
         // before; one that fails from now on sees the freeze.
@@ -289,7 +298,7 @@ impl<K, V> Node<K, V> {
         ))
     }
 
-    /// Under the lock: the deadline as it is now, for `claim_seen`.
+    /// Returns the current deadline, for `claim_seen`. Requires the lock.
     #[inline]
     pub(crate) fn seen(&self) -> Seen {
         #[cfg(tidewheel_loom)]
@@ -297,18 +306,23 @@ impl<K, V> Node<K, V> {
         Seen(self.load())
     }
 
-    /// Nothing but a step that loom sees. Of the accesses to a word it remembers the latest: if another thread looks at the deadline after us, and then
-    /// moves it, our look is forgotten by then, and the way in which that thread comes first is never tried.
+    /// Makes a step that loom sees, and nothing else. Loom remembers the latest access to a word.
+    /// If another thread loads the deadline after this thread and then moves it, loom has forgotten
+    /// this thread's load by then, and never tries the order in which the other thread comes first.
     #[cfg(tidewheel_loom)]
     fn step(&self) {
-        // ORDERING: Relaxed; it is to be seen by the scheduler of the models, and publishes nothing.
+        // ORDERING: Relaxed; only the scheduler of the models has to see it, and it publishes
+        // nothing.
         self.deadline.fetch_or(0, Ordering::Relaxed);
     }
 
-    /// Under the lock: `freeze` and `claim` in one step, where the entry was alive at `now`, its deadline is still what was seen, and the one that
-    /// comes is no earlier. False if not: then nothing is done.
+    /// Does `freeze` and `claim` in one step. Succeeds if the entry was alive at `now`, its
+    /// deadline is still the one that was seen, and the new deadline is no earlier. Otherwise
+    /// returns false and does nothing. Requires the lock.
     ///
-    /// `now` may be a reading from before the look, and a touch that succeeded may have gone by a later one: what it was promised is not
+    /// `now` may be a reading from before `seen`, and a touch that succeeded may have used a later
+    /// one. The deadline that such a touch promised is not later than the one that was seen, and so
+    /// not later than the new one.
     /// later than the deadline that was seen, however it was come by, and so not later than the one that comes.
     #[inline]
     pub(crate) fn claim_seen(&self, Seen(seen): Seen, now: Tick, deadline: Tick) -> bool {
@@ -316,9 +330,9 @@ impl<K, V> Node<K, V> {
         is_later && !seen.is_over(now) && self.exchange(seen, Deadline::at(deadline).frozen()).is_ok()
     }
 
-    /// Under the lock, after a freeze: the entry lives until `deadline` at least, and stays frozen, because
-    /// a replacement is about to take over. False, and the entry is over, if its time had come by `now`
-    /// or a reader saw it come since.
+    /// Claims a frozen entry: it lives until `deadline` at least, and stays frozen, because a
+    /// replacement follows. Returns false, and the entry is dead, if it had expired by `now` or a
+    /// reader has found it expired since. Requires the lock.
     pub(crate) fn claim(&self, frozen: &Frozen, now: Tick, deadline: Tick) -> bool {
         let Frozen(before) = *frozen;
         if before.is_over(now) {
@@ -329,17 +343,18 @@ impl<K, V> Node<K, V> {
         self.exchange(before.frozen(), until.frozen()).is_ok()
     }
 
-    /// Under the lock, after a freeze: another deadline, shorter or longer; takes the freeze off, unless only
-    /// the freeze can tell the two apart. False as in `claim`.
+    /// Sets another deadline on a frozen entry, earlier or later. Ends the freeze, unless only the
+    /// freeze distinguishes the two deadlines. Returns false in the same cases as `claim`. Requires
+    /// the lock.
     pub(crate) fn reset(&self, frozen: &Frozen, now: Tick, deadline: Deadline) -> bool {
-        // A touch that loaded the old deadline, and reckons with the old time to live, must not find its
-        // comparison true. Where the deadline is the same, the freeze stays until it moves.
+        // The comparison of a touch that loaded the old deadline, and uses the old time to live,
+        // must fail. If the deadline is the same, the freeze stays until it moves.
         let looks_the_same = deadline == frozen.0.unfrozen() && !deadline.is_never();
         self.conclude(frozen, now, deadline, looks_the_same)
     }
 
-    /// Under the lock: the touch that could not be done without. `deadline_at` gives the deadline for a clock
-    /// reading and the deadline that was there, and never an earlier one.
+    /// Performs a touch that needs the lock. `deadline_at` returns the deadline for a clock reading
+    /// and the previous deadline, and never an earlier one. Requires the lock.
     pub(crate) fn touch_in_turn(
         &self,
         clock: &Timeline,
@@ -364,16 +379,18 @@ impl<K, V> Node<K, V> {
         self.exchange(before.frozen(), after).is_ok()
     }
 
-    /// Under the lock: ends the entry. Whether it was still alive at `now`, which the caller reads before.
+    /// Ends the entry. Returns whether it was still alive at `now`, which the caller reads before.
+    /// Requires the lock.
     pub(crate) fn kill(&self, now: Tick) -> bool {
-        // ORDERING: AcqRel; pairs with `Node::exchange`: a touch that comes later fails, one that came
-        // before is seen.
+        // ORDERING: AcqRel; pairs with `Node::exchange`: a touch that comes later fails, and one
+        // that came before is seen.
         let before = Deadline::from_bits(self.deadline.swap(Deadline::DEAD.to_bits(), Ordering::AcqRel));
         !before.is_over(now)
     }
 
-    /// Under the lock, for the reaper: ends the entry if its time has come by `now`; else says when it will. Returns
-    /// the deadline that had passed: 0 if somebody came across it before.
+    /// Ends the entry, for the reaper, if it has expired by `now`. Otherwise returns when it will
+    /// expire. Returns the deadline that had passed: 0 if another thread found it passed before.
+    /// Requires the lock.
     pub(crate) fn reap(&self, now: Tick) -> Result<Tick, Tick> {
         let mut seen = self.load();
         loop {
@@ -390,12 +407,12 @@ impl<K, V> Node<K, V> {
         }
     }
 
-    /// The deadline's tick as it is now; 0 when dead. For the wheel and for `validate`.
+    /// Returns the deadline's current tick; 0 if dead. For the wheel and for `validate`.
     pub(crate) fn deadline(&self) -> Tick {
         self.load().tick()
     }
 
-    /// Whether the deadline is this one, frozen or not.
+    /// Returns whether the deadline is this one, frozen or not.
     pub(crate) fn ends_at(&self, deadline: Deadline) -> bool {
         self.load().unfrozen() == deadline
     }

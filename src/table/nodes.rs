@@ -1,7 +1,8 @@
-//! Where nodes are: in chunks that never move, addressed by numbers of their own.
+//! Nodes: chunks that never move, addressed by numbers of their own.
 //!
-//! Readers have [`Homes`]: where each chunk is. Writers have [`Nodes`], which owns the chunks, and knows which numbers are
-//! taken. A node's number has nothing to do with that of its entry's row: the row stays when a node takes another's place.
+//! Readers have [`Homes`], the addresses of the chunks. Writers have [`Nodes`], which owns the
+//! chunks and knows which numbers are taken. A node's number is independent of the number of its
+//! entry's row: the row stays when a node is replaced.
 
 use super::memory::{Block, keep};
 use super::node::{Filed, Node};
@@ -11,8 +12,8 @@ use crate::time::Deadline;
 use std::ops::Range;
 use std::ptr::without_provenance_mut;
 
-/// A node's number as a slot holds it, and as whoever looks for a node takes it: with its highest bit set. (Numbers are made as those
-/// of rows are.)
+/// A node's number as a slot holds it and as `Homes` expects it: with its highest bit set. (The
+/// numbers are structured like those of rows.)
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Named(u32);
 
@@ -24,7 +25,7 @@ impl Named {
         Self(number.index() | Self::MARK)
     }
 
-    /// What a slot holds, unless that is nothing.
+    /// Returns the number that a slot holds, unless the slot is empty.
     #[inline]
     pub(super) fn from_bits(bits: u32) -> Option<Self> {
         (bits & Self::MARK != 0).then_some(Self(bits))
@@ -35,40 +36,41 @@ impl Named {
         self.0
     }
 
-    /// The same from what `bits` gave.
+    /// Recreates a number from what `bits` returned.
     #[inline]
     pub(super) const fn again(bits: u32) -> Self {
         debug_assert!(bits & Self::MARK != 0);
         Self(bits)
     }
 
-    /// Without the mark.
+    /// Returns the number without the mark.
     #[inline]
     fn number(self) -> RowId {
         RowId::from_index(self.0 & !Self::MARK)
     }
 
-    /// In one step, where the mark is known to be there.
+    /// Returns the chunk, in one step, since the mark is known to be set.
     #[inline]
     pub(crate) fn chunk(self) -> usize {
         RowId::from_index(self.0).chunk() - RowId::from_index(Self::MARK).chunk()
     }
 
-    /// The place in the chunk.
+    /// Returns the place in the chunk.
     #[inline]
     pub(crate) fn offset(self) -> usize {
         self.number().offset()
     }
 }
 
-/// The chunks for readers: for each the address where the node of number 0 would be, if it was of this chunk. So a
-/// number is all that it takes to get from there to a node of the chunk, without taking it apart.
+/// The chunks, for readers. For each chunk it stores the address at which the node of number 0
+/// would be if it were in this chunk. So the address of a node is the sum of that address and the
+/// node's offset by its whole number.
 pub(super) struct Homes<K, V>([AtomicPtr<Node<K, V>>; NAMES]);
 
-/// As many as fit beside the root, and as many chunks as there can be.
+/// As many chunks as fit beside the root. There can be no more chunks.
 const NAMES: usize = 31;
 
-/// No chunk. No chunk has this address, which is odd.
+/// Returns the address that stands for no chunk. It is odd, so no chunk has it.
 fn nowhere<T>() -> *mut T {
     without_provenance_mut(1)
 }
@@ -79,25 +81,26 @@ impl<K, V> Homes<K, V> {
         Self(std::array::from_fn(|_| AtomicPtr::new(nowhere())))
     }
 
-    /// What there is of a chunk that a node's number names.
+    /// Returns the stored address of the chunk that a node's number names.
     #[inline]
     fn zeroth(&self, named: Named) -> *mut Node<K, V> {
         debug_assert!(named.chunk() < CHUNKS);
         // SAFETY: T9: no number names another chunk.
         let zeroth = unsafe { self.0.get_unchecked(named.chunk()) };
-        // ORDERING: Relaxed; whoever has a node's number from a bucket, or has the lock, sees what was stored here
-        // before it got there (Release in `Bucket::set_named`, Acquire in `Bucket::named`). It changes only while no
-        // number of the chunk is taken.
+        // ORDERING: Relaxed; a thread that has a node's number from a bucket, or that has the lock,
+        // sees what was stored here before the number was stored (Release in `Bucket::set_named`,
+        // Acquire in `Bucket::named`). The word changes only while no number of the chunk is taken.
         zeroth.load(Ordering::Relaxed)
     }
 
-    /// The address of a node whose chunk is there (T9).
+    /// Returns the address of a node whose chunk exists (T9).
     #[inline]
     pub(super) fn named(&self, named: Named) -> *mut Node<K, V> {
         self.zeroth(named).wrapping_add(named.bits() as usize)
     }
 
-    /// The number of a node that is in one of the chunks: of one that a reader who is still pinned has found.
+    /// Returns the number of a node in one of the chunks. The reader that found the node must still
+    /// be pinned.
     pub(super) fn number(&self, node: &Node<K, V>) -> Option<Named> {
         let address = std::ptr::from_ref(node).addr();
         (0..CHUNKS).find_map(|chunk| {
@@ -109,7 +112,7 @@ impl<K, V> Homes<K, V> {
         })
     }
 
-    /// For the writer, who alone stores it.
+    /// For the writer, which alone stores it: stores the address of a chunk.
     fn set(&self, chunk: usize, first: *mut Node<K, V>) {
         let zeroth = first.wrapping_sub(Named::of(RowId::at(chunk, 0)).bits() as usize);
         // ORDERING: Relaxed; see `zeroth`.
@@ -122,10 +125,10 @@ impl<K, V> Homes<K, V> {
     }
 }
 
-/// The chunks themselves, for writers, and which numbers are taken.
+/// The chunks themselves, for writers, with the numbers that are taken.
 pub(super) struct Nodes<K, V> {
     numbers: Numbers,
-    /// Of as many chunks as there have been.
+    /// The chunks. The list is as long as the highest chunk so far.
     chunks: Vec<Option<Block>>,
     of: std::marker::PhantomData<Node<K, V>>,
 }
@@ -135,7 +138,7 @@ impl<K, V> Nodes<K, V> {
         Self { numbers: Numbers::new(), chunks: Vec::new(), of: std::marker::PhantomData }
     }
 
-    /// A number that nothing is under. `None` if there is none left (2^27 are in use).
+    /// Takes a vacant number. Returns `None` if there is none left (2^27 are in use).
     #[inline]
     pub(super) fn take(&mut self) -> Option<Named> {
         self.numbers.take().or_else(|| self.gather()).map(Named::of)
@@ -147,33 +150,34 @@ impl<K, V> Nodes<K, V> {
         self.numbers.take()
     }
 
-    /// The number that the next node will probably have.
+    /// Returns the number that the next node will probably have.
     #[inline]
     pub(super) fn next(&self) -> Option<Named> {
         self.numbers.next().map(Named::of)
     }
 
-    /// There is no node under this number any more (T9).
+    /// Vacates a number under which there is no node any more (T9).
     #[inline]
     pub(super) fn vacate(&mut self, named: Named) {
         self.numbers.give(named.number());
     }
 
-    /// Whether `trim` would give much back.
+    /// Returns whether `trim` would give much memory back.
     pub(super) fn is_sparse(&self) -> bool {
         self.numbers.is_sparse()
     }
 
-    /// Gives memory back, of so many numbers at a time, as far as they are vacant. False when there is no more to give.
+    /// Gives back the memory of vacant numbers, `most` numbers at a time. Returns false if there is
+    /// no more to give back.
     pub(super) fn trim(&mut self, homes: &Homes<K, V>, most: usize) -> bool {
         let Self { numbers, chunks, .. } = self;
         numbers.trim(most, |chunk, stretch| {
-            // SAFETY: T9: of these numbers none is taken.
+            // SAFETY: T9: none of these numbers is taken.
             unsafe { discard::<K, V>(chunks, homes, chunk, stretch) };
         })
     }
 
-    /// Puts a node where its number says.
+    /// Puts a node in the place of its number.
     ///
     /// # Safety
     ///
@@ -193,7 +197,7 @@ impl<K, V> Nodes<K, V> {
             zeroth = homes.zeroth(named);
         }
         let place = zeroth.wrapping_add(named.bits() as usize);
-        // SAFETY: T9: within a chunk that is there, and nobody looks at it.
+        // SAFETY: T9: within an existing chunk, and no thread looks at it.
         unsafe {
             Node::make(place, entry, deadline, filed);
         }
@@ -207,7 +211,7 @@ impl<K, V> Nodes<K, V> {
     }
 }
 
-/// Gives memory back of nodes whose numbers are vacant: the chunk itself if that is all of it.
+/// Gives back the memory of nodes whose numbers are vacant: the whole chunk if these are all of it.
 ///
 /// # Safety
 ///
@@ -222,12 +226,12 @@ unsafe fn discard<K, V>(
         homes.forget(chunk);
         let block = chunks.get_mut(chunk).and_then(Option::take);
         if cfg!(tidewheel_loom) {
-            // For models: a late look finds a dead canary, and not just any memory.
+            // For models: a late look finds a dead canary, and not arbitrary memory.
             std::mem::forget(block);
         }
     } else if let Some(Some(block)) = chunks.get_mut(chunk) {
         let size = size_of::<Node<K, V>>();
-        // SAFETY: T8, T9: nobody looks there.
+        // SAFETY: T8, T9: no thread looks there.
         unsafe { block.discard(numbers.start * size..numbers.end * size) };
     }
 }

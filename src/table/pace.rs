@@ -1,43 +1,48 @@
-//! The pace of writers while readers hold up what waits to be dropped.
+//! The pace of writers while readers delay the dropping of garbage.
 //!
-//! Everything that is unlinked while a thread is pinned waits for that thread, be it asleep in the middle of a read because the system
-//! runs others, or the holder of a guard. Nobody can tell the one from the other. So no writer waits *for* readers: each waits a
-//! *moment* now and then, which gives them the processor, and the more waits the more often. A moment ends early when something is reclaimable.
+//! Everything that is unlinked while a thread is pinned waits for that thread. The thread may be
+//! asleep in the middle of a read because the system runs other threads, or it may hold a guard.
+//! Writers cannot distinguish the two. So no writer waits *for* readers: each waits a *moment* now
+//! and then, which gives the processor to readers. The more garbage waits, the more often writers
+//! wait. A moment ends early when something is reclaimable.
 //!
-//! What waits is counted in nodes, and by weight where entries have any. What the entries themselves took before does not count
-//! as more: where a shard has been emptied, its writers may fill it again.
+//! Garbage is counted in nodes, and by weight where entries have weights. Garbage that takes no
+//! more than the entries themselves took before does not count: where a shard has been emptied, its
+//! writers may fill it again.
 //!
-//! Knows neither nodes nor shards; [`Moment::wait`] is for outside every lock.
+//! This file knows neither nodes nor shards. [`Moment::wait`] is called outside every lock.
 
 use super::epoch::{self, GracePeriod};
 use crate::sync::{Alarm, Arc, nap, thread};
 use crate::time::{Span, Timeline};
 use std::time::Duration;
 
-/// Full batches, or as much, that may wait before a writer does.
+/// The amount of garbage that may wait before a writer does, in full batches.
 const FREE: u64 = 8;
-/// And as large a part of what the entries take.
+/// In addition, what the entries take divided by this may wait.
 const PART: u64 = 8;
-/// With as much again as may wait, there is a moment for so many writes; with so many times as much, one for each.
+/// If the excess equals the permitted amount, one write in this many waits a moment. If the excess
+/// is this many times that amount, each write does.
 const EASE: u64 = 4;
-/// A moment, at most. (A thread that sleeps comes back some fifty microseconds later than it asked.)
+/// The longest moment. (A thread that sleeps returns some fifty microseconds later than it asked.)
 const LONGEST: Duration = Duration::from_millis(1);
-/// How often the processor is left to others before a writer sleeps.
+/// How often a writer yields the processor before it sleeps.
 const YIELDS: u32 = 2;
-/// Who waits looks this often whether readers are gone, all who wait together: it costs every thread that runs a little.
+/// How often all waiting writers together check whether the readers are gone. A check costs every
+/// running thread a little.
 const LOOK: Span = Span::from_nanos(100_000);
 
-/// Of nodes, or of what they weigh.
+/// Amounts of nodes, or of their weight.
 #[derive(Clone, Copy, Default, Debug)]
 struct Gauge {
-    /// Sealed, and not yet handed out to be dropped.
+    /// The amount that is sealed and not yet handed out to be dropped.
     waiting: u64,
-    /// In the table when so little waited that nobody needs to.
+    /// The amount that was in the table when so little waited that no writer had to wait.
     usual: u64,
 }
 
 impl Gauge {
-    /// How much more waits than may, where `free` does in any case.
+    /// Returns how much more waits than is permitted. `free` is permitted in any case.
     fn excess(self, in_table: u64, free: u64) -> u64 {
         let left = self.usual.saturating_sub(in_table);
         self.waiting.saturating_sub(left).saturating_sub(free.saturating_add(self.usual / PART))
@@ -49,14 +54,14 @@ impl Gauge {
     }
 }
 
-/// So much, of nodes and of weight.
+/// An amount of nodes and of weight.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(super) struct Load {
     pub(super) nodes: u64,
     pub(super) weight: u64,
 }
 
-/// What waits in a shard, and how many writes come between two moments.
+/// What waits in a shard, from which the number of writes between two moments follows.
 #[derive(Default, Debug)]
 pub(super) struct Pace {
     nodes: Gauge,
@@ -64,13 +69,13 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// So much waits from now on.
+    /// Adds a sealed batch to what waits.
     pub(super) fn sealed(&mut self, batch: Load) {
         self.nodes.waiting += batch.nodes;
         self.weight.waiting += batch.weight;
     }
 
-    /// So much does not wait any more.
+    /// Subtracts a batch that does not wait any more.
     pub(super) fn taken(&mut self, batch: Load) {
         self.nodes.waiting -= batch.nodes;
         self.weight.waiting -= batch.weight;
@@ -80,9 +85,10 @@ impl Pace {
         Load { nodes: self.nodes.waiting, weight: self.weight.waiting }
     }
 
-    /// After how many writes there is a moment, where a full batch is so much; `None` while little waits.
+    /// Returns the number of writes between two moments, or `None` while little waits. `batch` is
+    /// the size of a full batch.
     pub(super) fn every(&mut self, in_table: Load, batch: Load) -> Option<usize> {
-        // A moment is nothing to loom, and takes no time.
+        // A moment means nothing to loom, and takes no time there.
         if cfg!(tidewheel_loom) {
             return None;
         }
@@ -100,12 +106,13 @@ fn every(gauge: &mut Gauge, in_table: u64, batch: u64) -> Option<u64> {
     free.saturating_mul(EASE).checked_div(excess)
 }
 
-/// A writer is to wait a moment, unless this is over before.
+/// A moment that a writer has to wait, unless this grace period ends before.
 #[derive(Debug)]
 pub(crate) struct Moment(Option<Arc<GracePeriod>>);
 
 impl Moment {
-    /// For the oldest that is not over; if all are, only to drop what is reclaimable.
+    /// Creates a moment that ends with the oldest grace period that is not over. If all are over,
+    /// the writer only drops what is reclaimable.
     pub(super) fn until(oldest: Option<&Arc<GracePeriod>>) -> Self {
         Self(oldest.map(Arc::clone))
     }
@@ -145,7 +152,8 @@ mod tests {
         Load { nodes, weight: 0 }
     }
 
-    /// A shard of so many entries where so many nodes wait, which came since.
+    /// Returns the pace of a shard with `entries` entries in which `waiting` nodes wait that came
+    /// since.
     fn pace(entries: u64, waiting: u64) -> Pace {
         let mut pace = Pace::default();
         let _ = pace.every(nodes(entries), BATCH);
@@ -179,29 +187,31 @@ mod tests {
         assert_eq!([of(8000), of(16_000), of(80_000)], [None, Some(4), Some(1)]);
     }
 
-    /// Where entries have no weights, the weight that makes a batch is endless.
+    /// Where entries have no weights, the weight that makes a batch is infinite.
     #[test]
     fn no_weight_is_no_reason_to_wait() {
         let batch = Load { nodes: 64, weight: u64::MAX };
         assert_eq!(pace(0, MAY_WAIT).every(nodes(0), batch), None);
     }
 
-    /// What has expired or was removed waits in the place of the entries that there were.
+    /// Garbage of expired and removed entries takes the place of the entries that there were.
     #[test]
     fn a_shard_that_was_emptied_may_be_filled_again() {
         let mut pace = pace(100_000, 100_000);
         assert_eq!(pace.every(nodes(0), BATCH), None);
         assert_eq!(pace.every(nodes(12_500), BATCH), None);
         assert!(pace.every(nodes(100_000), BATCH).is_some());
-        // All of it is gone, and few entries have come: that is what the shard is from now on.
+        // All of the garbage is gone, and few entries have come: from now on they are the usual
+        // amount.
         pace.taken(nodes(100_000));
         assert_eq!(pace.every(nodes(100), BATCH), None);
         pace.sealed(nodes(2000));
         assert!(pace.every(nodes(100), BATCH).is_some());
     }
 
-    /// Writers that replace for as long as a reader is stuck, each with a moment where it is told to: what is too much grows with
-    /// the root of the time, and once it is four times what may wait, by a value for each moment.
+    /// Simulates writers that replace for as long as a reader is stuck, each with a moment when it
+    /// is told to. The excess grows with the square root of the time. Once it is four times what
+    /// may wait, it grows by a value for each moment.
     fn what_waits_after(moments: u64, writers: u64, entries: u64) -> u64 {
         let mut pace = pace(entries, 0);
         let mut waited = 0;
@@ -228,8 +238,8 @@ mod tests {
             prop_assert!(waits <= MAY_WAIT + entries / PART + excess + 2 * BATCH.nodes, "{waits}, {excess}");
         }
 
-        /// Whatever comes and goes: nobody waits where no more does than may, somebody does where five times as much
-        /// does, and never is it more seldom because more waits.
+        /// No writer waits if no more garbage waits than may. Some writer waits if five times as
+        /// much does. More garbage never makes moments less frequent.
         #[test]
         fn more_never_means_more_seldom(entries in 0..10_000_u64, waiting in 0..100_000_u64, more in 0..10_000_u64) {
             let of = |waiting| pace(entries, waiting).every(nodes(entries), BATCH).unwrap_or(usize::MAX);

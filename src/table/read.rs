@@ -1,6 +1,7 @@
-//! How a reader finds a node: pinned, without a lock, and without a store, but for hits that a policy wants counted.
+//! How a reader finds a node: pinned, without a lock, and without a store except for hits that a
+//! policy counts.
 //!
-//! Knows no clock: whether the entry is alive is the caller's question to the node.
+//! This file knows no clock: the caller asks the node whether the entry is alive.
 
 use super::bucket::Bucket;
 use super::epoch::Pin;
@@ -10,8 +11,8 @@ use crate::hash::HashBits;
 use equivalent::Equivalent;
 use std::num::NonZeroU8;
 
-/// Whether a stored key is the one that is looked for. Not a closure at each call, which would be a type of its own each time: so
-/// look-ups of a key's type are compiled once for all of them.
+/// Returns a closure that compares a stored key with `key`. Each closure at a call site would be a
+/// type of its own. With this function, lookups by one type of key are compiled once.
 #[inline]
 pub(crate) fn same_as<Q, K>(key: &Q) -> impl Fn(&K) -> bool + Copy
 where
@@ -20,19 +21,19 @@ where
     move |other| key.equivalent(other)
 }
 
-/// What a first look finds.
+/// The result of a first look.
 pub(crate) enum Look<'g, K, V> {
     Here(&'g Node<K, V>),
     /// The key is not in the table.
     Nowhere,
-    /// It may be anywhere.
+    /// The key may or may not be in the table.
     Unclear,
 }
 
 impl<K, V> Route<K, V> {
-    /// A first look, which is all that nearly every look-up takes: at the key's home bucket, and there at the first slot
-    /// that carries its tag. It is compiled into the caller, and keeps nothing for one that goes on: who has to, begins anew.
-    /// If it `counts`, what is found was hit once more.
+    /// Makes a first look, which suffices for nearly every lookup: at the first slot in the key's
+    /// home bucket that carries its tag. It is compiled into the caller, and keeps no state: a
+    /// caller that has to look further begins anew. With `counts`, counts a hit of what it finds.
     #[inline(always)]
     pub(crate) fn look<'g>(
         &'g self,
@@ -41,7 +42,7 @@ impl<K, V> Route<K, V> {
         counts: bool,
         _pin: &'g Pin,
     ) -> Look<'g, K, V> {
-        // SAFETY: T1: we are pinned since before we loaded the array's address.
+        // SAFETY: T1: this thread was pinned before it loaded the array's address.
         let bucket = unsafe { self.root().first_of(hash.home()) };
         match bucket.matches(hash.tag()).next() {
             Some(slot) => {
@@ -60,8 +61,8 @@ impl<K, V> Route<K, V> {
         }
     }
 
-    /// The node of a key, if there is one. Each look-up begins at the root; a pin remembers no array. If it `counts`,
-    /// what is found was hit once more.
+    /// Returns the node of a key, if there is one. Each lookup begins at the root; a pin remembers
+    /// no array. With `counts`, counts a hit of what it finds.
     #[inline]
     pub(crate) fn find<'g>(
         &'g self,
@@ -77,7 +78,7 @@ impl<K, V> Route<K, V> {
         }
     }
 
-    /// As `find`, after a first look that has found nothing out.
+    /// Does the same as `find`, after a first look that was unclear.
     #[inline]
     pub(crate) fn find_after_all<'g>(
         &'g self,
@@ -89,29 +90,29 @@ impl<K, V> Route<K, V> {
         self.find_further(hash, is_key, counts)
     }
 
-    /// The number of a node that was found under this pin.
+    /// Returns the number of a node that was found under this pin.
     pub(crate) fn number(&self, node: &Node<K, V>, _pin: &Pin) -> Option<Named> {
         self.homes.number(node)
     }
 
-    /// Has the bucket where a look-up begins prefetched.
+    /// Prefetches the bucket where a lookup begins.
     #[inline]
     pub(crate) fn prefetch_bucket(&self, hash: HashBits) {
         self.root().prefetch(self.root().start(hash.home()));
     }
 
-    /// Has the node prefetched that a look-up looks at first.
+    /// Prefetches the node at which a lookup looks first.
     #[inline]
     pub(crate) fn prefetch_first(&self, hash: HashBits, _pin: &Pin) {
-        // SAFETY: T1: we are pinned since before we loaded the array's address.
+        // SAFETY: T1: this thread was pinned before it loaded the array's address.
         let bucket = unsafe { self.root().first_of(hash.home()) };
         if let Some(named) = bucket.matches(hash.tag()).next().and_then(|slot| bucket.named(slot)) {
             super::memory::prefetch(self.homes.named(named));
         }
     }
 
-    /// The whole way: along the buckets that entries of this home have passed, array by array. The caller is
-    /// pinned.
+    /// Searches the whole way: along the buckets that entries of this home have passed, array by
+    /// array. The caller must be pinned.
     #[cold]
     #[inline(never)]
     fn find_further(&self, hash: HashBits, is_key: impl Fn(&K) -> bool, counts: bool) -> Option<&Node<K, V>> {
@@ -120,12 +121,13 @@ impl<K, V> Route<K, V> {
         loop {
             let mut moved = false;
             for step in 0..array.buckets() {
-                // SAFETY: T1: we are pinned since before we loaded the array's address.
+                // SAFETY: T1: this thread was pinned before it loaded the array's address.
                 let bucket = unsafe { array.bucket(array.way(hash.home(), step)) };
                 if let Some(node) = self.find_here(bucket, tag, &is_key, counts) {
                     return Some(node);
                 }
-                // Only now: had its entries moved when we looked at its tags, then its mark is there.
+                // The mark is loaded only after the tags: if the entries had moved when the tags
+                // were loaded, the mark is visible now.
                 let meta = bucket.meta();
                 moved |= meta.is_moved();
                 if !meta.has_overflow() {
@@ -135,12 +137,12 @@ impl<K, V> Route<K, V> {
             if !moved {
                 return None;
             }
-            // SAFETY: T1: we are still pinned.
+            // SAFETY: T1: this thread is still pinned.
             array = unsafe { array.next() }?;
         }
     }
 
-    /// The node of a key in a bucket, if it was there; none is in one that has moved.
+    /// Returns the node of a key in a bucket, if it is there. A bucket that has moved has none.
     fn find_here(
         &self,
         bucket: &Bucket,
@@ -160,11 +162,11 @@ impl<K, V> Route<K, V> {
         })
     }
 
-    /// The node of a number, from a slot whose tag was the right one.
+    /// Returns the node of a number, from a slot that carried the searched tag.
     ///
-    /// That slot may have been emptied and filled again since we saw its tag. Whatever node is there now, whoever looks
-    /// next finds it: its tag was there before it. (If none is, the key was out of the table at some moment of this
-    /// look-up, so not to find it is right.)
+    /// The slot may have been emptied and filled again since the tag was seen. A lookup that
+    /// follows finds the node that is there now: its tag was stored before it. (If there is none,
+    /// the key was out of the table at some moment of this lookup, so it is right not to find it.)
     #[inline(always)]
     fn node_of(&self, named: Named) -> &Node<K, V> {
         // SAFETY: T5: a number in a slot is that of a node. T3: the caller is pinned.

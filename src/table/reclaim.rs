@@ -1,13 +1,15 @@
-//! Reclamation: from unlinked to dropped.
+//! Reclamation: the way of garbage from unlinked to dropped.
 //!
-//! A node or array that has left the table may still be in the hands of readers. It is listed as
-//! *garbage* by its shard; a *batch* of garbage is *sealed*, which begins a grace period; when that is over, the
-//! batch is *reclaimable*; the contents of a reclaimable batch are dropped one by one by the reaper or by a writer
-//! after it unlocked. Never by a reader, and no user code ever runs inside the epoch's machinery.
+//! Readers may still use a node or an array that has left the table. The shard lists it as
+//! *garbage*. A *batch* of garbage is *sealed*, which begins a grace period. When that is over, the
+//! batch is *reclaimable*. The reaper, or a writer after it unlocked, drops the contents of a
+//! reclaimable batch one by one. Readers never do, and no user code ever runs inside
+//! crossbeam-epoch.
 //!
-//! A batch is full when there is much in it, by number, size or weight, or when it has been open for long: nobody knows what a value takes
-//! besides its body, but whoever makes a large one takes his time, so that few of them come in so long. And where readers hold
-//! it all up, writers are told to wait a moment now and then (`pace.rs`).
+//! A batch is full when it contains much, by number, size or weight, or when it has been open for
+//! long. The age counts because the memory that a value owns is unknown. But a large value takes
+//! long to create, so few of them come in that time. Where readers delay reclamation, writers wait
+//! a moment now and then (`pace.rs`).
 
 use super::array::Array;
 use super::epoch::{self, GracePeriod};
@@ -22,51 +24,55 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
-/// A node of so many bytes, that has nothing elsewhere, is small.
+/// A node of at most this many bytes that owns nothing else is small.
 const SMALL: usize = 1024;
-/// Garbage that makes a batch. Two under loom, so that small models get there.
+/// The number of nodes in a full batch. It is two under loom, so that small models reach it.
 const BATCH: usize = if cfg!(tidewheel_loom) { 2 } else { 64 };
-/// So many bytes of nodes do, too; but never fewer than eight nodes, for an advance takes time.
+/// The bytes of nodes in a full batch. But a batch has at least eight nodes, because an advance
+/// takes time.
 const BATCH_BYTES: usize = 256 * 1024;
 const BATCH_LEAST: usize = if cfg!(tidewheel_loom) { 2 } else { 8 };
-/// Reclaimable batches that a writer drops when it seals one: more than it makes, so that garbage cannot pile up.
+/// The number of reclaimable batches that a writer drops when it seals one: more than it creates,
+/// so that garbage cannot pile up.
 pub(crate) const HELP: usize = 2;
-/// And when it was held back for what is reclaimable now.
+/// The number of reclaimable batches that a writer drops after it waited a moment.
 pub(crate) const CATCH_UP: usize = 8;
-/// For so long a batch stays open in any case, and so often one that was open for long is advanced, whosever it
-/// is: an advance takes some four microseconds, and a moment of every thread that runs.
+/// The least time for which a batch stays open, and the least time between two advances, in the
+/// whole process, for batches that were open for long. An advance takes some four microseconds, and
+/// a moment of every running thread.
 const LONG: Span = Span::from_nanos(200_000);
-/// And for so long besides for each value in it, at least and at most: to fill 200 or 400 KiB takes that.
+/// The least and the largest time that each value adds to it: filling 200 or 400 KiB takes as long.
 const EACH_LEAST: Span = Span::from_nanos(16_000);
 const EACH_MOST: Span = Span::from_nanos(32_000);
-/// Sealed batches that were found not to be reclaimable, after which a writer looks no further.
+/// After this many sealed batches that are not reclaimable, a writer stops looking.
 const LOOKS: usize = 4;
-/// Sealed batches of which an advance has ended none, for each that is sealed before the next advance.
+/// The number of sealed batches divided by this is the number of batches that are sealed between an
+/// advance in vain and the next one.
 const IN_VAIN: usize = 8;
-/// Sealed batches from which on a writer looks whether some are reclaimable.
+/// From this number of sealed batches on, a writer looks whether some are reclaimable.
 const BACKLOG: usize = if cfg!(tidewheel_loom) { 1 } else { 4 };
 
-/// A node that is out of the table and not yet garbage. Whoever holds it decides who is told; leaking it
-/// leaks the node.
+/// A node that is out of the table and not garbage yet. Its holder decides who is told of it.
+/// Leaking it leaks the node.
 #[must_use]
 pub(crate) struct Unlinked<K, V> {
     pub(super) named: Named,
     pub(super) node: NonNull<Node<K, V>>,
-    /// In a bounded shard.
+    /// The entry's weight, in a bounded shard.
     pub(super) weight: u32,
 }
 
-// SAFETY: T2. It stands for the node, to which it gives shared access and, in the end, ownership.
+// SAFETY: T2. It represents the node, to which it gives shared access and, in the end, ownership.
 unsafe impl<K: Send + Sync, V: Send + Sync> Send for Unlinked<K, V> {}
 
 impl<K, V> Unlinked<K, V> {
-    /// It weighs so much.
+    /// Sets the weight.
     #[inline]
     pub(crate) fn weighing(self, weight: u32) -> Self {
         Self { weight, ..self }
     }
 
-    /// The node's contents. They may be in the hands of readers at the same time.
+    /// Returns the node. Readers may use it at the same time.
     pub(crate) fn node(&self) -> &Node<K, V> {
         // SAFETY: T4: a node is freed only after it was added to garbage, which takes `self`.
         let node = unsafe { self.node.as_ref() };
@@ -81,11 +87,11 @@ impl<K, V> fmt::Debug for Unlinked<K, V> {
     }
 }
 
-/// Drops key and value, each by itself, their panics caught.
+/// Drops key and value, each by itself, and catches their panics.
 ///
 /// # Safety
 ///
-/// T4: nobody can reach the node any more, and this is called once for it.
+/// T4: no thread can reach the node any more, and this is called once for it.
 pub(super) unsafe fn drop_contents<K, V>(mut node: NonNull<Node<K, V>>) {
     // SAFETY: T4.
     let node = unsafe { node.as_mut() };
@@ -113,41 +119,46 @@ impl Batch {
     }
 }
 
-/// What a shard has unlinked and not yet dropped.
+/// What a shard has unlinked and not dropped yet.
 pub(super) struct Garbage<K, V> {
     open: Vec<Named>,
     open_weight: u64,
-    /// From so much on, the open batch is full, however few are in it.
+    /// The weight from which on the open batch is full, however few nodes are in it.
     batch_weight: u64,
-    /// From when on the open batch is full, however little is in it; never, while it is empty.
+    /// The time from which on the open batch is full, however little is in it; `NEVER` while it is
+    /// empty.
     full_at: Tick,
-    /// The same for a batch that has just been opened. Never, if garbage may wait as long as it likes.
+    /// The value of `full_at` for a batch that has just been opened. `NEVER` if garbage may wait
+    /// without limit.
     next_full_at: Tick,
-    /// And later by so much for each node.
+    /// The span by which each node makes `full_at` later.
     each: Span,
     open_arrays: Vec<Array>,
-    /// With so many in the open batch it is full, or it is time for a writer to wait a moment. None, if it is full by weight.
+    /// With this many nodes, the open batch is full, or a writer has to wait a moment. Does not
+    /// apply to a batch that is full by weight.
     next_stop: usize,
     sealed: VecDeque<Batch>,
     pace: Pace,
-    /// So many more are sealed before one is advanced.
+    /// The number of batches that are sealed before the next advance.
     patience: usize,
-    /// How often it was looked whether a batch is reclaimable.
+    /// How often a batch was tested for being reclaimable.
     #[cfg(test)]
     looks: usize,
-    /// An empty list with room, for the next batch.
+    /// An empty list with capacity, for the next batch.
     spare: Vec<Named>,
     of: PhantomData<(K, V)>,
 }
 
 impl<K, V> Garbage<K, V> {
-    /// Whether nodes need nothing done to them: then their numbers are vacant as soon as they are reclaimable.
+    /// Whether nodes need no destructor. If so, their numbers are vacant as soon as they are
+    /// reclaimable.
     const PLAIN: bool = !std::mem::needs_drop::<K>() && !std::mem::needs_drop::<V>();
 
-    /// Whether it matters how long it waits: what is in a node alone, and small, may.
+    /// Whether it matters how long a node waits. It does not for a small node that owns nothing
+    /// else.
     const MATTERS: bool = !Self::PLAIN || size_of::<Node<K, V>>() > SMALL;
 
-    /// As many nodes make a batch.
+    /// The number of nodes in a full batch.
     const BATCH: usize = {
         let fit = BATCH_BYTES / size_of::<Node<K, V>>();
         if fit >= BATCH {
@@ -195,9 +206,10 @@ impl<K, V> Garbage<K, V> {
         self.open_weight > self.batch_weight
     }
 
-    /// From now on a batch is full, too, when it has been open for long, as far as writers come by. As they see it
-    /// it was opened when the one before it was sealed, so that what comes seldom does not wait for the next. `shards` share
-    /// what their writers make, so that it comes to each of them more slowly.
+    /// Makes a batch full, from now on, when it has been open for long; writers check that when
+    /// they come by. For this purpose a batch was opened when the one before it was sealed, so that
+    /// a rare write does not wait for the next one. `shards` shards share the writes of a cache, so
+    /// each gets them more slowly.
     pub(super) fn be_prompt(&mut self, shards: usize) {
         if Self::MATTERS {
             self.next_full_at = Tick::LONG_AGO;
@@ -208,12 +220,13 @@ impl<K, V> Garbage<K, V> {
 
     /// # Safety
     ///
-    /// T3: the array is out of every reader's way, pinned ones aside.
+    /// T3: no reader can reach the array, except those that are already pinned.
     pub(super) unsafe fn add_array(&mut self, array: Array) {
         self.open_arrays.push(array);
     }
 
-    /// Whether there is anything to be done: the open batch is full, or a writer is to wait.
+    /// Returns whether a writer has something to do: the open batch is full, or the writer has to
+    /// wait.
     #[inline]
     pub(super) fn is_at_stop(&self, now: Tick) -> bool {
         self.open.len() >= self.next_stop || self.is_old(now)
@@ -224,7 +237,7 @@ impl<K, V> Garbage<K, V> {
         Self::MATTERS && self.full_at <= now
     }
 
-    /// Whether there is enough in the open batch, be it old or not.
+    /// Returns whether there is enough in the open batch, whatever its age.
     fn is_large(&self) -> bool {
         self.open.len() >= Self::BATCH || self.is_heavy()
     }
@@ -236,7 +249,7 @@ impl<K, V> Garbage<K, V> {
         }
     }
 
-    /// How many nodes are unlinked and not yet handed out to be dropped.
+    /// Returns how many nodes are unlinked and not yet handed out to be dropped.
     pub(super) fn len(&self) -> usize {
         self.open.len() + self.pace.waiting().nodes as usize
     }
@@ -249,14 +262,14 @@ impl<K, V> Garbage<K, V> {
         !self.sealed.is_empty()
     }
 
-    /// Gives back the memory of lists that were longer.
+    /// Gives back the memory of lists that were longer before.
     pub(super) fn shrink(&mut self) {
         if self.sealed.capacity() > 4 * (self.sealed.len() + BACKLOG) {
             self.sealed.shrink_to_fit();
         }
     }
 
-    /// Closes the open batch, if it is full. As `seal`.
+    /// Seals the open batch like `seal`, if it is full.
     pub(super) fn seal_full(&mut self, now: Tick) -> Option<Sealed> {
         let is_old = !self.is_large();
         if is_old && !self.is_old(now) {
@@ -268,8 +281,9 @@ impl<K, V> Garbage<K, V> {
         self.seal().map(|sealed| Sealed { old_at: is_old.then_some(now), ..sealed })
     }
 
-    /// What a writer does at a stop, where the entries are so many and weigh so much: closes the open batch, if it is full. And whether
-    /// it is to wait a moment, once it is outside the lock.
+    /// Does what a writer does at a stop: seals the open batch, if it is full. Also returns the
+    /// moment that the writer has to wait outside the lock, if any. `entries` are the number and
+    /// weight of the entries.
     pub(super) fn stop(&mut self, now: Tick, entries: Load) -> (Option<Sealed>, Option<Moment>) {
         let is_turn = self.open.len() >= self.next_stop;
         let before = self.open.len();
@@ -277,17 +291,17 @@ impl<K, V> Garbage<K, V> {
         let batch = Load { nodes: Self::BATCH as u64, weight: self.batch_weight };
         let every = self.pace.every(entries, batch);
         if !is_turn {
-            // It was closed for its age; those that were in it count all the same.
+            // The batch was sealed for its age. Its nodes count towards the next stop all the same.
             self.next_stop -= before - self.open.len();
             return (sealed, None);
         }
         self.next_stop = Self::BATCH.min(self.open.len() + every.unwrap_or(Self::BATCH));
-        // Graces are in order.
+        // Grace periods end in order.
         let oldest = self.sealed.partition_point(|batch| batch.grace.is_over());
         (sealed, every.map(|_| Moment::until(self.sealed.get(oldest).map(|batch| &batch.grace))))
     }
 
-    /// Closes the open batch. The batch becomes reclaimable after the result was started, outside the lock.
+    /// Seals the open batch. It becomes reclaimable after the result was started, outside the lock.
     pub(super) fn seal(&mut self) -> Option<Sealed> {
         if !self.has_open() {
             return None;
@@ -302,18 +316,21 @@ impl<K, V> Garbage<K, V> {
         let batch = Batch { grace: Arc::clone(&grace), nodes, weight, arrays };
         self.pace.sealed(batch.load());
         self.sealed.push_back(batch);
-        // As many wait as that, and the first of them is not reclaimable yet: then none has.
+        // An advance is due if at least `BACKLOG` batches wait and the first of the last `BACKLOG`
+        // is not reclaimable: then none of those is.
         let backlog = self.sealed.len().checked_sub(BACKLOG);
         let is_due = backlog.is_some_and(|first| !self.sealed[first].grace.is_over());
         let advance = is_due && self.patience == 0;
-        // Somebody is pinned, the longer the more there is; and what an advance costs, it costs all threads. So an eighth more may
-        // come before the next. The reaper comes by anyway.
+        // A thread is pinned, probably for the longer the more batches wait. An advance costs all
+        // threads. So an eighth more batches may come before the next advance. The reaper advances
+        // anyway.
         self.patience = if advance { self.sealed.len() / IN_VAIN } else { self.patience.saturating_sub(1) };
         Some(Sealed { grace, advance: advance || heavy, heavy, old_at: None })
     }
 
-    /// Takes out reclaimable batches: for a writer so many of the oldest, if they are no larger than what writers make;
-    /// for the reaper (`None`) all there are. Nodes that need nothing done to them are told to `vacate` at once.
+    /// Takes reclaimable batches out: for a writer the oldest `most`, if they are no larger than
+    /// those that writers create; for the reaper (`None`) all of them. Passes nodes that need no
+    /// destructor to `vacate` at once.
     #[inline(never)]
     pub(super) fn take_reclaimable(
         &mut self,
@@ -331,7 +348,7 @@ impl<K, V> Garbage<K, V> {
             }
             let is_over = batch.grace.is_over();
             green += usize::from(!is_over);
-            // What a smaller capacity evicts at once is more than a batch, and no more than four.
+            // A lower capacity evicts more than a batch at once, but no more than four.
             let is_small = batch.nodes.len() <= 4 * BATCH && batch.arrays.is_empty();
             if !(is_over && (all || is_small)) {
                 index += 1;
@@ -354,7 +371,7 @@ impl<K, V> Garbage<K, V> {
         reclaimable
     }
 
-    /// Everything, reclaimable or not.
+    /// Drops everything, reclaimable or not.
     ///
     /// # Safety
     ///
@@ -369,7 +386,7 @@ impl<K, V> Garbage<K, V> {
         };
         for batch in sealed.into_iter().chain([open]) {
             for named in batch.nodes {
-                // SAFETY: T4, T9: garbage has its nodes, by contract in nobody's hands.
+                // SAFETY: T4, T9: garbage has its nodes, which by contract no thread uses.
                 unsafe { drop_contents(NonNull::new_unchecked(homes.named(named))) };
             }
             for array in batch.arrays {
@@ -385,17 +402,19 @@ impl<K, V> Garbage<K, V> {
 #[derive(Debug)]
 pub(crate) struct Sealed {
     grace: Arc<GracePeriod>,
-    /// So much waits that it is time to look what is reclaimable.
+    /// Whether so many batches wait that it is time for an advance.
     advance: bool,
-    /// It was closed for its weight.
+    /// Whether the batch was sealed for its weight.
     heavy: bool,
-    /// It was closed because it had been open for long, at this time.
+    /// The time at which the batch was sealed for its age.
     old_at: Option<Tick>,
 }
 
 impl Sealed {
-    /// Lets the batch become reclaimable. Outside the lock: this may run other threads' closures (of this crate alone). Whether what is reclaimable should
-    /// be dropped at once, in all shards: what is in the batch is heavy, or was there for long, and is reclaimable now, unless somebody is pinned.
+    /// Starts the grace period of the batch. Must be called outside the lock: it may run closures
+    /// of other threads (of this crate alone). Returns whether reclaimable garbage of all shards
+    /// should be dropped at once: the batch is heavy, or was open for long, and it is reclaimable
+    /// now, unless a thread is pinned.
     pub(crate) fn start(self) -> bool {
         self.grace.start();
         let is_advanced = self.old_at.is_some_and(|now| epoch::is_time_to_advance(now, LONG));
@@ -408,7 +427,7 @@ impl Sealed {
     }
 }
 
-/// Reclaimable batches, out of the lock.
+/// Reclaimable batches, taken out of the lock.
 #[must_use]
 pub(crate) struct Reclaimable<K, V> {
     batches: Vec<Vec<Named>>,
@@ -416,10 +435,10 @@ pub(crate) struct Reclaimable<K, V> {
     of: PhantomData<(K, V)>,
 }
 
-// SAFETY: T2, T4. It owns what is in it.
+// SAFETY: T2, T4. It owns its contents.
 unsafe impl<K: Send + Sync, V: Send + Sync> Send for Reclaimable<K, V> {}
 
-/// Nodes that were dropped, whose numbers are still taken.
+/// Nodes that were dropped and whose numbers are still taken.
 #[must_use]
 pub(crate) struct Dropped(pub(super) Vec<Named>);
 
@@ -434,7 +453,7 @@ impl<K, V> Reclaimable<K, V> {
         self.batches.is_empty() && self.arrays.is_empty()
     }
 
-    /// Drops what is in it. Runs destructors: never under a lock.
+    /// Drops the contents. Runs destructors, so it must not be called under a lock.
     pub(super) fn dispose(self, homes: &Homes<K, V>) -> Dropped {
         for array in self.arrays {
             // SAFETY: T4: reclaimable, and taken out of the garbage, so this happens once.
@@ -468,8 +487,9 @@ mod tests {
     use super::*;
     use crate::rows::RowId;
 
-    /// However much waits already because somebody is pinned, one more batch takes as many steps as the first: so many looks, and
-    /// advances ever more seldom. When nobody is, all of it goes.
+    /// One more batch takes as many steps as the first, however much waits already because a thread
+    /// is pinned: the number of tests is constant, and advances become ever less frequent. When no
+    /// thread is pinned, all garbage goes.
     #[test]
     fn what_waits_under_a_guard_makes_no_seal_dearer() {
         const SEALS: usize = 10_000;

@@ -1,7 +1,8 @@
-//! What readers need of a table, and nothing else: of all tables of a cache side by side, so that from a hash to a root
-//! it is a mask and a load, and no line of it is ever a writer's.
+//! Routes: what readers need of a table, and nothing else. The routes of all tables of a cache are
+//! side by side, so that it takes a mask and a load to get from a hash to a root. No cache line of
+//! them holds data of writers.
 //!
-//! Knows neither locks nor how many tables there should be.
+//! This file knows neither locks nor how many tables there should be.
 
 use super::array::Array;
 use super::bucket::Bucket;
@@ -46,22 +47,23 @@ impl<K, V> fmt::Debug for Route<K, V> {
     }
 }
 
-/// The routes of a cache's tables: as many as there are shards, a power of two.
+/// The routes of a cache's tables: one for each shard, a power of two.
 pub(crate) struct Routes<K, V> {
-    /// The first of them, with a right to all.
+    /// The first route, with the right to access all of them.
     first: NonNull<Route<K, V>>,
-    /// Of the distance of one from the first.
+    /// The mask for the distance of a route from the first.
     mask: usize,
     all: Arc<[Route<K, V>]>,
 }
 
-// SAFETY: T2. The address of the first is what keeps this from being derived.
+// SAFETY: T2. The address of the first route prevents the derivation of this.
 unsafe impl<K: Send + Sync, V: Send + Sync> Send for Routes<K, V> {}
-// SAFETY: T2, as above.
+// SAFETY: T2. The same reason.
 unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Routes<K, V> {}
 
 impl<K, V> Routes<K, V> {
-    /// The unit of distances: a byte. (Under loom, where no size is a power of two, a route.)
+    /// The binary logarithm of a route's size in units of distance. The unit is a byte. (Under
+    /// loom, where no size is a power of two, it is a route.)
     const UNIT_LOG2: u32 = if cfg!(tidewheel_loom) { 0 } else { size_of::<Route<K, V>>().trailing_zeros() };
 
     pub(crate) fn new(count: usize) -> Self {
@@ -72,11 +74,12 @@ impl<K, V> Routes<K, V> {
         Self { first: NonNull::from(&*all).cast(), mask: (count - 1) << Self::UNIT_LOG2, all }
     }
 
-    /// That of the shard to which a hash belongs.
+    /// Returns the route of the shard to which a hash belongs.
     #[inline]
     pub(crate) fn of(&self, hash: HashBits) -> &Route<K, V> {
         let distance = hash.shard_times(Self::UNIT_LOG2) & self.mask;
-        // SAFETY: T10: the mask leaves the distances of all routes from the first, which we own and share alone.
+        // SAFETY: T10: the mask leaves the distances of all routes from the first, which this owns
+        // and only shares.
         unsafe {
             let at =
                 if cfg!(tidewheel_loom) { self.first.add(distance) } else { self.first.byte_add(distance) };
@@ -84,7 +87,7 @@ impl<K, V> Routes<K, V> {
         }
     }
 
-    /// For the table of a shard.
+    /// Returns the route for the table of a shard.
     pub(crate) fn end(&self, number: usize) -> RouteEnd<K, V> {
         RouteEnd { at: At(NonNull::from(&self.all[number])), _all: Arc::clone(&self.all) }
     }
@@ -96,7 +99,7 @@ impl<K, V> fmt::Debug for Routes<K, V> {
     }
 }
 
-/// Where a route is. For whoever belongs to its table.
+/// The address of a route, for the parts of its table.
 pub(super) struct At<K, V>(NonNull<Route<K, V>>);
 
 impl<K, V> Clone for At<K, V> {
@@ -117,7 +120,7 @@ impl<K, V> Deref for At<K, V> {
     }
 }
 
-/// A route as its table has it.
+/// A route as its table holds it.
 pub(crate) struct RouteEnd<K, V> {
     pub(super) at: At<K, V>,
     _all: Arc<[Route<K, V>]>,

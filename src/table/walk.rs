@@ -1,15 +1,16 @@
-//! Walking a table: the nodes of every entry, a few buckets at a time, for readers and without a lock; and the rows of
-//! every entry, for a writer, who has the lock each time.
+//! Walking a table. Readers visit the nodes of every entry, a few buckets at a time and without a
+//! lock. Writers visit the rows of every entry, and take the lock each time.
 //!
-//! Knows neither who walks nor how long they stop between two calls, and no clock: whether an entry that is
-//! met is alive is the caller's question to its node. Between two calls a walk is a number, its [`Cursor`]; it
-//! holds no pin and remembers no array, so buckets may move as often as they like.
+//! This file does not know who walks, nor how long a walk pauses between two calls. It knows no
+//! clock: the caller asks a node whether its entry is alive. Between two calls a walk is a number,
+//! its [`Cursor`]. It holds no pin and remembers no array, so buckets may move as often as they
+//! like.
 //!
 //! # Positions
 //!
-//! An entry's *position* is its home, whose highest bits choose the bucket. So
-//! the entries whose home is one bucket are a *stretch* of positions, in an array of any size, and in an array
-//! twice as large the same stretch is two buckets, which follow each other:
+//! The *position* of an entry is its home, whose highest bits choose the bucket. So the entries
+//! whose home is in one bucket are a *stretch* of positions, in an array of any size. In an array
+//! twice as large, the same stretch is two consecutive buckets:
 //!
 //! ```text
 //! positions        0 ............................................ 2^32
@@ -18,37 +19,45 @@
 //! 8 buckets    |  0  |  1  |  2  |  3  |  4  |  5  |  6  |  7  |
 //! ```
 //!
-//! A walk goes by positions: it looks at a stretch, then at the one that follows, and how long a stretch is may be
-//! decided anew each time. (The idea is that of the cursor of `SCAN` in Redis, by Pieter Noordhuis; there the lowest bits choose, so
-//! that positions are homes with their bits in reverse order, and a table has no overflow and does not move under the eyes of the one who looks.)
+//! A walk goes by positions: it visits a stretch and then the one that follows. The length of a
+//! stretch may be chosen anew each time. (The idea is that of the cursor of `SCAN` in Redis, by
+//! Pieter Noordhuis. There the lowest bits choose the bucket, so that positions are homes with
+//! their bits reversed; and a table has no overflow and does not move during a call.)
 //!
 //! # Why an entry that stays is met exactly once
 //!
-//! "Stays": is in the table from before the first call until after the last, replaced as often as you like.
+//! An entry *stays* if it is in the table from before the first call until after the last. It may
+//! be replaced any number of times.
 //!
 //! - **W1 Positions stay.** A position comes from the key's hash alone. Neither a replacement nor a move changes it.
-//! - **W2 Stretches are adjacent.** A stretch begins at the cursor, and ends where the positions of the bucket end that
-//!   it begins in, in the array that was the root when it was looked at. Then the cursor is moved there. So each
-//!   position is in one stretch, and whatever is met while a stretch is looked at and has another position is passed over: by
-//!   W1, no entry is met in two stretches.
-//! - **W3 At least once.** An entry of the stretch is, at each moment, in a bucket on the way from its home in one
-//!   array, under a tag that stays until that bucket has moved; the way to it leads through buckets that count
-//!   it as passed. The walk goes that way in the root. If it sees the tag, it meets the entry there, and follows the
-//!   number, or one that took its place. If it does not, the bucket had moved: the entry was put into the next
-//!   array before the mark, and the mark was there before the tag went, so the walk finds it, and looks for that home there. An entry that was never in the
-//!   root was inserted after its home bucket had moved, so there is a mark on its way too.
-//! - **W4 At most once.** In one array an entry has one slot as long as it stays, and each home is looked at once.
-//!   It may be met in two arrays: in a bucket that had not moved when it was looked at, and in the next one, to which that
-//!   bucket has moved meanwhile. Its number tells nothing then (it may have been
-//!   replaced in between), nor does the mark (it comes after the entries); so keys are compared, of those few.
-//! - **W5 Not before its time.** An entry is met by the number in its slot, which comes after its tag, as
-//!   in a look-up. So who meets an entry finds it with a look-up that follows, unless it has gone.
+//! - **W2 Stretches are adjacent.** A stretch begins at the cursor. It ends where the positions of
+//!   the bucket end in which it begins, in the array that was the root at the time of the visit.
+//!   Then the cursor moves there. So each position is in one stretch, and an entry that is found
+//!   during the visit of a stretch and has a position outside it is skipped. By W1, no entry is met
+//!   in two stretches.
+//! - **W3 At least once.** At each moment, an entry of the stretch is in a bucket on the way from
+//!   its home in one array, under a tag that stays until that bucket has moved. The way to it leads
+//!   through buckets that count it as passed. The walk goes that way in the root. If it sees the
+//!   tag, it meets the entry there, and follows its number, or the number of a replacement. If it
+//!   does not see the tag, the bucket had moved: the entry was put into the next array before the
+//!   mark was set, and the mark was set before the tag was removed. So the walk finds the mark, and
+//!   searches that home in the next array. An entry that was never in the root was inserted after
+//!   its home bucket had moved, so there is a mark on its way too.
+//! - **W4 At most once.** In one array an entry has one slot as long as it stays, and each home is
+//!   visited once. An entry may be met in two arrays: in a bucket that had not moved when it was
+//!   visited, and in the next array, to which that bucket has moved meanwhile. Its number does not
+//!   tell that (the entry may have been replaced in between), nor does the mark (it is set after
+//!   the entries are stored). So the keys of those few entries are compared.
+//! - **W5 Not too early.** An entry is met by the number in its slot, which is stored after its
+//!   tag, as in a lookup. So a thread that meets an entry finds it with a lookup that follows,
+//!   unless the entry is gone.
 //!
 //! An entry that is removed and inserted again may be met in both slots, or in none.
 //!
-//! A writer's walk goes by the same positions, for the same reason: nothing that is done to an entry between two calls moves it
-//! from the positions that are still to come to those that have passed. While it looks, nothing moves; so an entry is in one slot, on the way from its home in one
-//! of the two arrays that there may be.
+//! A writer's walk goes by the same positions, for the same reason: nothing that happens to an
+//! entry between two calls moves it from the positions that are still to come to those that have
+//! passed. Nothing moves while it visits a stretch. So an entry is in one slot, on the way from its
+//! home in one of the at most two arrays.
 
 use super::array::Array;
 use super::bucket::Bucket;
@@ -57,10 +66,11 @@ use super::{Node, Table, Writing, memory};
 use crate::hash::HashBits;
 use crate::rows::RowId;
 
-/// Buckets that one call looks at. The nodes of the next call are prefetched meanwhile, and the buckets of the one after.
+/// The number of buckets that one call visits. Meanwhile the nodes of the next call are prefetched,
+/// and the buckets of the call after that.
 const HANDFUL: usize = if cfg!(tidewheel_loom) { 1 } else { 4 };
 
-/// How far a walk has come: to the first position that it has not looked at.
+/// The progress of a walk: the first position that it has not visited.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Cursor(u64);
 
@@ -75,7 +85,8 @@ impl Cursor {
     }
 }
 
-/// Positions, from one on and up to another. Cut, they are all of one home in the array that they were cut for.
+/// A range of positions. After a cut, all of them belong to one bucket of the array for which the
+/// stretch was cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Stretch {
     from: u64,
@@ -83,13 +94,14 @@ pub(crate) struct Stretch {
 }
 
 impl Stretch {
-    /// From a position to the end of its home in an array of 2^`log2` buckets.
+    /// Returns the stretch from a position to the end of its bucket in an array of 2^`log2`
+    /// buckets.
     fn cut(from: u64, log2: u32) -> Self {
         let length = 32 - log2;
         Self { from, to: ((from >> length) + 1) << length }
     }
 
-    /// The same one by one, up to `to`.
+    /// Returns such stretches one after the other, up to `to`.
     fn cut_all(from: u64, to: u64, log2: u32) -> impl Iterator<Item = Self> {
         let first = (from < to).then(|| Self::cut(from, log2));
         let mut stretches =
@@ -99,7 +111,8 @@ impl Stretch {
         })
     }
 
-    /// A home of its entries: all are of one bucket, in the array that it was cut for.
+    /// Returns a home in the stretch. All of them are in one bucket, in the array for which the
+    /// stretch was cut.
     fn home(self) -> u32 {
         self.from as u32
     }
@@ -117,8 +130,8 @@ impl Stretch {
 pub(crate) type Met<'g, K, V> = (HashBits, &'g Node<K, V>);
 
 impl<K, V, L> Table<K, V, L> {
-    /// Meets the entries of the next few buckets, and moves the cursor on. Runs the user's `Hash`, and `Eq`
-    /// while buckets move; if one of them panics, the cursor stays.
+    /// Meets the entries of the next few buckets, and moves the cursor on. Runs the user's `Hash`,
+    /// and `Eq` while buckets move. If one of them panics, the cursor stays.
     pub(crate) fn walk<'g>(
         &'g self,
         cursor: &mut Cursor,
@@ -132,7 +145,8 @@ impl<K, V, L> Table<K, V, L> {
         let next = |from: u64| Stretch::cut_all(from, END, root.log2()).take(HANDFUL);
         let behind = |from: u64| next(from).last().map_or(END, |stretch| stretch.to);
         let end = behind(cursor.0);
-        // The buckets of the call after the next, whose numbers the next one goes by to prefetch nodes.
+        // The buckets of the call after the next are prefetched: the next call uses their numbers
+        // to prefetch nodes.
         next(behind(end)).for_each(|stretch| root.prefetch(root.start(stretch.home())));
         next(end).for_each(|stretch| self.prefetch_nodes(root, stretch));
         for stretch in next(cursor.0) {
@@ -141,19 +155,19 @@ impl<K, V, L> Table<K, V, L> {
         *cursor = Cursor(end);
     }
 
-    /// Has the nodes of a bucket prefetched: they are far from each other, and so are prefetched at once.
+    /// Prefetches the nodes of a bucket: they are far from each other, so their accesses overlap.
     fn prefetch_nodes(&self, array: Array, stretch: Stretch) {
         if cfg!(tidewheel_loom) {
             return;
         }
-        // SAFETY: T1: the caller is pinned since before it loaded the array's address.
+        // SAFETY: T1: the caller was pinned before it loaded the array's address.
         let bucket = unsafe { array.first_of(stretch.home()) };
         for named in bucket.tagged().filter_map(|slot| bucket.named(slot)) {
             memory::prefetch(self.route.at.homes.named(named));
         }
     }
 
-    /// Meets the entries of one home. The caller is pinned.
+    /// Meets the entries of one home bucket. The caller must be pinned.
     fn walk_stretch<'g>(
         &'g self,
         array: Array,
@@ -166,10 +180,10 @@ impl<K, V, L> Table<K, V, L> {
         let first = met.len();
         let mut moved = false;
         for step in 0..array.buckets() {
-            // SAFETY: T1: the caller is pinned since before it loaded the array's address.
+            // SAFETY: T1: the caller was pinned before it loaded the array's address.
             let bucket = unsafe { array.bucket(array.way(stretch.home(), step)) };
             self.meet(bucket, stretch, hash_of, met);
-            // Only now, as in a look-up.
+            // The mark is loaded only after the tags, as in a lookup.
             let meta = bucket.meta();
             moved |= meta.is_moved();
             if !meta.has_overflow() {
@@ -196,7 +210,7 @@ impl<K, V, L> Table<K, V, L> {
         hash_of: &impl Fn(&K) -> HashBits,
         met: &mut Vec<Met<'g, K, V>>,
     ) {
-        // A slot that names no node is passed over: see W5.
+        // A slot that names no node is skipped: see W5.
         for named in bucket.tagged().filter_map(|slot| bucket.named(slot)) {
             // SAFETY: T5: a number in a slot is that of a node. T3: the caller is pinned.
             let node = unsafe { &*self.route.at.homes.named(named) };
@@ -210,10 +224,10 @@ impl<K, V, L> Table<K, V, L> {
 }
 
 impl<K, V, L> Writing<'_, '_, K, V, L> {
-    /// Meets the rows of the entries of the next few buckets, and moves the cursor on. Returns the positions that it passed:
-    /// whatever is in the table and has one of them, was met.
+    /// Meets the rows of the entries of the next few buckets, and moves the cursor on. Returns the
+    /// positions that it passed: every entry in the table that has one of them was met.
     pub(crate) fn walk(&self, cursor: &mut Cursor, met: &mut Vec<RowId>) -> Stretch {
-        // Cut for the larger array, so that it is not many buckets of that.
+        // The stretch is cut for the larger array, so that it covers few buckets of that one.
         let log2 = self.arrays().map(Array::log2).max().unwrap_or(0);
         let next = |from: u64| Stretch::cut_all(from, END, log2).take(HANDFUL);
         let from = cursor.0;
@@ -231,7 +245,7 @@ impl<K, V, L> Writing<'_, '_, K, V, L> {
         Stretch { from, to: end }
     }
 
-    /// Meets the rows of the entries of one home, or of a part of those.
+    /// Meets the rows of the entries of one home bucket, or of a part of it.
     fn meet_all(&self, array: Array, stretch: Stretch, met: &mut Vec<RowId>) {
         for step in 0..array.buckets() {
             let bucket = array.own(array.way(stretch.home(), step));
@@ -245,8 +259,8 @@ impl<K, V, L> Writing<'_, '_, K, V, L> {
     }
 }
 
-/// Of those from `first` on, forgets the ones that were met in the old array, before `here`, and again in the
-/// next: see W4. What was met later stays.
+/// Removes duplicates from the entries after `first`: those that were met in the old array, before
+/// `here`, and again in the next one (see W4). The later ones stay.
 fn forget_doubles<K: Eq, V>(met: &mut Vec<Met<'_, K, V>>, first: usize, here: usize) {
     let mut old = here;
     for at in (first..here).rev() {
@@ -265,8 +279,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Whatever the size of the table at each step, each home has its position in one stretch, and that is cut for
-        /// the bucket where the home is.
+        /// Whatever the size of the table at each step, each home's position is in one stretch,
+        /// which is cut for the bucket of that home.
         #[test]
         fn each_home_is_in_one_stretch(homes in proptest::collection::vec(any::<u32>(), 1..20),
                                        sizes in proptest::collection::vec(0u32..8, 1..300)) {
@@ -288,7 +302,8 @@ mod tests {
             prop_assert!(seen.iter().all(|&seen| seen == 1), "{:?}", seen);
         }
 
-        /// A stretch that is cut for a larger array is the same positions; for a smaller one it stays whole.
+        /// Cutting a stretch for a larger array yields the same positions. Cutting it for a smaller
+        /// one leaves it whole.
         #[test]
         fn parts_are_the_whole(from in 0..END, small in 0u32..12, large in 0u32..12) {
             let whole = Stretch::cut(from, small);

@@ -1,7 +1,7 @@
-//! How a writer changes what readers find. How buckets move meanwhile is in `moves.rs`.
+//! How a writer changes what readers find. `moves.rs` moves buckets meanwhile.
 //!
-//! Everything here happens under the table's lock; `Writing` is the proof. It runs no user code but
-//! `Eq`, and that only in `Writing::find`, before anything is changed. It never knows why.
+//! Everything here happens under the table's lock; `Writing` is the proof. The only user code that
+//! it runs is `Eq`, in `Writing::find`, before any change. It never knows the cause of a change.
 
 use super::array::{Array, Pages};
 use super::bucket::{Bucket, Meta, Slot};
@@ -22,17 +22,18 @@ use std::ptr::NonNull;
 
 /// The writer side of a table.
 pub(super) struct Writer<K, V> {
-    /// The readers' side: as the table has it, but near to what else a writer needs.
+    /// The readers' side: a copy of the table's, near to the other data of a writer.
     pub(super) route: At<K, V>,
-    /// What the root names.
+    /// The array that the root names.
     pub(super) current: Array,
-    /// Where its buckets are moving.
+    /// The array to which its buckets are moving.
     pub(super) next: Option<Array>,
     /// All buckets of `current` before this one have moved.
     pub(super) cursor: usize,
     /// The pages of `next`.
     pub(super) pages: Pages,
-    /// The size that the table was made with, as a power of two: it does not shrink below.
+    /// The size with which the table was created, as a power of two. The table does not shrink
+    /// below it.
     pub(super) least: u32,
     pub(super) len: usize,
     pub(super) nodes: Nodes<K, V>,
@@ -42,11 +43,12 @@ pub(super) struct Writer<K, V> {
 // SAFETY: T2, T6. The addresses in it are followed only under the lock that guards it.
 unsafe impl<K: Send + Sync, V: Send + Sync> Send for Writer<K, V> {}
 
-/// Where an entry is. Good until the next change. Two words, so that it is handed around in registers.
+/// The place of an entry, valid until the next change. It has two words, so that it is passed in
+/// registers.
 pub(crate) struct Place<K, V> {
-    /// What the slot names.
+    /// The node that the slot names.
     node: NonNull<Node<K, V>>,
-    /// The number of that, the slot, which array it is, and the bucket: from the lowest bits on.
+    /// The node's number, the slot, the array and the bucket, from the lowest bits on.
     at: u64,
 }
 
@@ -70,7 +72,7 @@ impl<K, V> Place<K, V> {
         Self { node, at: u64::from(named.bits()) | place | (bucket as u64) << Self::BUCKET }
     }
 
-    /// The number of the node that is there.
+    /// Returns the number of the node in this place.
     #[inline]
     pub(crate) fn named(self) -> Named {
         Named::again(self.at as u32)
@@ -92,21 +94,22 @@ impl<K, V> Place<K, V> {
     }
 }
 
-/// An array as its writer sees it. Everything here needs T1: the array is one of the `Writer`'s, under the lock.
+/// An array as its writer sees it. Everything here needs T1: the array is one of the `Writer`'s,
+/// under the lock.
 impl Array {
     pub(super) fn own(&self, index: usize) -> &Bucket {
         // SAFETY: T1, under the lock.
         unsafe { self.bucket(index) }
     }
 
-    /// The bucket where the way of a home begins.
+    /// Returns the bucket where the way of a home begins.
     #[inline]
     pub(super) fn own_first(&self, home: u32) -> &Bucket {
         // SAFETY: T1, under the lock.
         unsafe { self.first_of(home) }
     }
 
-    /// The first slot along the way from `home` that satisfies `is_it`.
+    /// Returns the first slot along the way from `home` that satisfies `is_it`.
     fn search(
         self,
         home: u32,
@@ -148,7 +151,7 @@ impl Array {
         unreachable!("a table grows before it is full");
     }
 
-    /// The buckets on the way of a home that come before this one.
+    /// Returns the buckets on the way of a home that come before this one.
     fn way_to(self, home: u32, at: usize) -> impl Iterator<Item = usize> {
         (0..self.buckets()).map(move |step| self.way(home, step)).take_while(move |&index| index != at)
     }
@@ -162,7 +165,7 @@ impl Array {
         }
     }
 
-    /// An entry is gone that had passed the buckets on its way to this one.
+    /// Lowers the overflow counts on the way of an entry that is gone and had passed those buckets.
     #[inline(never)]
     fn count_back(self, home: u32, at: usize) {
         for index in self.way_to(home, at) {
@@ -209,7 +212,7 @@ impl<K, V> Writer<K, V> {
 
     #[inline]
     fn node_of(&self, named: Named) -> NonNull<Node<K, V>> {
-        // SAFETY: T9: the chunk of a number that is taken is there.
+        // SAFETY: T9: the chunk of a taken number exists.
         unsafe { NonNull::new_unchecked(self.route.homes.named(named)) }
     }
 
@@ -238,45 +241,45 @@ impl<K, V> Writer<K, V> {
     }
 }
 
-/// What a new entry's node is to be, beside its key and value.
+/// The properties of a new entry's node beside its key and value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NewNode {
     /// Its number, from `Writing::new_node`.
     pub(crate) named: Named,
     pub(crate) row: RowId,
     pub(crate) deadline: Deadline,
-    /// How often it counts as hit.
+    /// The number of hits with which it begins.
     pub(crate) hits: u8,
 }
 
-/// The right to change a table: its lock is held.
+/// The right to change a table, whose lock is held.
 pub(crate) struct Writing<'a, 't, K, V, L> {
     pub(super) route: At<K, V>,
     pub(super) writer: &'a mut Writer<K, V>,
-    /// What lies under the lock beside it.
+    /// The ledger under the same lock.
     pub(super) of: PhantomData<(&'t (), L)>,
 }
 
 impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
-    /// The node in a slot that has a tag.
+    /// Returns the node in a slot that has a tag.
     #[inline]
     pub(super) fn node_in(&self, bucket: &Bucket, slot: Slot) -> &Node<K, V> {
-        // SAFETY: T5: a tagged slot; T4: under the lock nobody retires it.
+        // SAFETY: T5: a tagged slot; T4: under the lock no thread retires the node.
         let node = unsafe { self.writer.node_of(bucket.own_named(slot)).as_ref() };
         node.canary.look();
         node
     }
 
-    /// Where a key is. Runs the user's `Eq`, and changes nothing.
+    /// Returns the place of a key. Runs the user's `Eq`, and changes nothing.
     #[inline(always)]
     pub(crate) fn find(&self, hash: HashBits, is_key: impl Fn(&K) -> bool) -> Option<Place<K, V>> {
         let is_it = |bucket: &Bucket| {
             bucket.own_matches(hash.tag()).find(|&slot| is_key(self.node_in(bucket, slot).key()))
         };
-        // Nearly always the bucket where the way begins is all there is to look at.
+        // The bucket where the way begins nearly always suffices.
         let current = self.writer.current;
         let bucket = current.own_first(hash.home());
-        // (One that has moved has no tags.)
+        // (A bucket that has moved has no tags.)
         if let Some(slot) = is_it(bucket) {
             let index = current.start(hash.home());
             return Some(self.place(index, bucket, slot));
@@ -293,20 +296,20 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.writer.search(hash.home(), is_it)
     }
 
-    /// A place in a bucket of the current array.
+    /// Returns a place in a bucket of the current array.
     #[inline]
     fn place(&self, index: usize, bucket: &Bucket, slot: Slot) -> Place<K, V> {
         let named = bucket.own_named(slot);
         Place::new(false, index, slot, named, self.writer.node_of(named))
     }
 
-    /// The current array, and the next one if there is one.
+    /// Returns the current array, and the next one if there is one.
     #[inline]
     pub(super) fn arrays(&self) -> impl Iterator<Item = Array> + use<K, V, L> {
         std::iter::once(self.writer.current).chain(self.writer.next)
     }
 
-    /// Has the bucket where an entry of this home begins its way prefetched, for whoever comes for it soon.
+    /// Prefetches the bucket where the way of this home begins, in all arrays.
     #[inline]
     pub(crate) fn prefetch(&self, home: u32) {
         for array in self.arrays() {
@@ -314,19 +317,20 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         }
     }
 
-    /// As `prefetch`, in the array where nearly all of them are.
+    /// Prefetches like `prefetch`, in the array where nearly all entries are.
     #[inline]
     pub(crate) fn prefetch_bucket(&self, home: u32) {
         self.writer.current.prefetch(self.writer.current.start(home));
     }
 
-    /// Has a node prefetched: a hint.
+    /// Prefetches a node. A hint.
     #[inline]
     pub(super) fn prefetch_node(&self, named: Named) {
         super::memory::prefetch(self.route.homes.named(named));
     }
 
-    /// Has the node of an entry of this home prefetched, whose bucket is: most likely the one that is meant.
+    /// Prefetches the node of an entry of this home, whose bucket has been prefetched: most likely
+    /// the intended one.
     #[inline]
     pub(crate) fn prefetch_node_at(&self, home: u32) {
         let bucket = self.writer.current.own_first(home);
@@ -335,7 +339,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         }
     }
 
-    /// Has the place of the next node prefetched.
+    /// Prefetches the place of the next node.
     #[inline]
     pub(crate) fn prefetch_new_node(&self) {
         if let Some(named) = self.writer.nodes.next() {
@@ -352,11 +356,12 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.writer.search(home, is_it).expect("a row without an entry")
     }
 
-    /// Where a row's entry is. There must be one.
+    /// Returns the place of a row's entry. There must be one.
     #[inline]
     pub(crate) fn find_row(&self, home: u32, row: RowId) -> Place<K, V> {
-        // Nearly always in the bucket where its way begins, as in `find`: if nothing of this home is elsewhere, and its tag is there
-        // but once, it is in that slot, whose node need not be looked at.
+        // The entry is nearly always in the bucket where its way begins, as in `find`. If no entry
+        // of this home is elsewhere, and its tag is there once, the entry is in that slot, and its
+        // node need not be accessed.
         let current = self.writer.current;
         let bucket = current.own_first(home);
         let mut slots = bucket.own_matches(tag_of(home));
@@ -370,13 +375,13 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     }
 
     pub(crate) fn node(&self, place: Place<K, V>) -> &Node<K, V> {
-        // SAFETY: T5: places name tagged slots; T4: under the lock nobody retires it.
+        // SAFETY: T5: places name tagged slots; T4: under the lock no thread retires the node.
         let node = unsafe { place.node.as_ref() };
         node.canary.look();
         node
     }
 
-    /// The row of an entry that a reader has found, if it still has the same node.
+    /// Returns the row of an entry that a reader has found, if the entry still has the same node.
     pub(crate) fn row_of(&self, found: &Node<K, V>) -> Option<RowId> {
         let Filed { row, home } = found.filed;
         let is_it = |bucket: &Bucket| {
@@ -385,19 +390,19 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.writer.search(home, is_it).map(|_| row)
     }
 
-    /// The node at a place, for as long as the caller is pinned.
+    /// Returns the node at a place, for as long as the caller is pinned.
     pub(crate) fn lend<'g>(&self, place: Place<K, V>, _pin: &'g Pin) -> &'g Node<K, V>
     where
         't: 'g,
     {
-        // SAFETY: T5: places name tagged slots; T4: the caller is pinned before anybody can unlink it, and
-        // borrows the table.
+        // SAFETY: T5: places name tagged slots; T4: the caller was pinned before any thread can
+        // unlink it, and borrows the table.
         let node = unsafe { place.node.as_ref() };
         node.canary.look();
         node
     }
 
-    /// The row of the entry at a place.
+    /// Returns the row of the entry at a place.
     #[inline]
     pub(crate) fn row(&self, place: Place<K, V>) -> RowId {
         self.node(place).filed.row
@@ -407,23 +412,24 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.writer.len
     }
 
-    /// A number for a node that is about to be put somewhere.
+    /// Takes a number for a new node.
     ///
     /// # Panics
     ///
-    /// If there is none left. To be asked for before anything is changed.
+    /// Panics if there is none left. So it must be called before any change.
     #[inline]
     pub(crate) fn new_node(&mut self) -> Named {
         self.writer.nodes.take().expect("a shard holds at most 2^27 entries")
     }
 
-    /// Publishes a new entry for a row that has none, and takes it from where it is. Its key must not be in the table (`find` said so under this
-    /// lock).
+    /// Publishes a new entry for a row that has none, and moves it out of `entry`. Its key must not
+    /// be in the table (as `find` said under this lock).
     pub(crate) fn insert(&mut self, hash: HashBits, new: NewNode, entry: &mut Option<(K, V)>) {
         let NewNode { named, row, deadline, hits } = new;
         self.grow_if_full();
         let home = hash.home();
-        // Readers of this key begin at its home: the mark must be on their way before the key is.
+        // Readers of this key begin at its home bucket: the mark must be on their way before the
+        // key is.
         let at = self.writer.current.start(home);
         self.writer.move_bucket(at);
         let filed = Filed { row, home };
@@ -433,8 +439,8 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.writer.len += 1;
     }
 
-    /// Puts a new node in the place of another, of the same entry, made of what is taken from `entry`: readers see one or the other, never
-    /// a hole.
+    /// Replaces the node of an entry by a new node, whose contents are moved out of `entry`.
+    /// Readers see one or the other, never neither.
     #[inline]
     pub(crate) fn replace(
         &mut self,
@@ -450,33 +456,33 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         Unlinked { named: place.named(), node: place.node, weight: 0 }
     }
 
-    /// Takes an entry out of the table.
+    /// Removes an entry from the table.
     #[inline]
     pub(crate) fn unlink(&mut self, place: Place<K, V>) -> Unlinked<K, V> {
-        // The home of the key that is stored, whatever hash the caller came with.
+        // This is the home of the stored key, whatever hash the caller passed.
         let home = self.node(place).filed.home;
         self.writer.array(place.in_next()).clear(home, place.bucket(), place.slot());
         self.writer.len -= 1;
         Unlinked { named: place.named(), node: place.node, weight: 0 }
     }
 
-    /// How often the entry at a place was hit, up to three; lowers that by up to `by`.
+    /// Returns how often the entry at a place was hit, up to three, and lowers that by up to `by`.
     #[inline]
     pub(crate) fn lower_hits(&self, place: Place<K, V>, by: u8) -> u8 {
         self.writer.array(place.in_next()).own(place.bucket()).lower_hits(place.slot(), by)
     }
 
-    /// From which weight on a batch of garbage is full, however few nodes are in it.
+    /// Sets the weight from which on a batch of garbage is full, however few nodes are in it.
     pub(crate) fn set_batch_weight(&mut self, weight: u64) {
         self.writer.garbage.set_batch_weight(weight);
     }
 
-    /// Has garbage wait for a moment at most, while others write.
+    /// Makes garbage wait for a moment at most, while others write.
     pub(crate) fn be_prompt(&mut self, shards: usize) {
         self.writer.garbage.be_prompt(shards);
     }
 
-    /// How many nodes are garbage.
+    /// Returns the number of nodes that are garbage.
     pub(crate) fn garbage(&self) -> usize {
         self.writer.garbage.len()
     }
@@ -486,12 +492,13 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.writer.garbage.add(node);
     }
 
-    /// Whether something waits to be sealed, to become reclaimable or to be dropped.
+    /// Returns whether garbage waits to be sealed, to become reclaimable or to be dropped.
     pub(crate) fn has_garbage(&self) -> bool {
         self.writer.garbage.has_open() || self.writer.garbage.has_sealed()
     }
 
-    /// Whether a writer has to do something about garbage: there is a batch of it, or so much that writers wait.
+    /// Returns whether a writer has to do something about garbage: a batch is full, or so much
+    /// waits that writers have to wait.
     #[inline]
     pub(crate) fn is_at_stop(&self, now: Tick) -> bool {
         self.writer.garbage.is_at_stop(now)
@@ -506,7 +513,8 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.writer.garbage.seal_full(now)
     }
 
-    /// What a writer has to do about garbage, where the entries weigh so much: seals the open batch if it is full, and perhaps has him wait.
+    /// Does what a writer has to do about garbage: seals the open batch if it is full, and returns
+    /// the moment that the writer has to wait, if any. `weight` is the weight of the entries.
     pub(crate) fn stop(&mut self, now: Tick, weight: u64) -> (Option<Sealed>, Option<Moment>) {
         let entries = Load { nodes: self.writer.len as u64, weight };
         self.writer.garbage.stop(now, entries)
@@ -517,30 +525,31 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.writer.garbage.seal()
     }
 
-    /// Takes reclaimable garbage off the list: all of it, or so many of the oldest batches. Nodes that need no destructor are not in it: their
-    /// numbers are vacant.
+    /// Takes reclaimable garbage off the list: all of it, or the oldest `most` batches. It does not
+    /// contain nodes that need no destructor: their numbers are already vacant.
     pub(crate) fn take_reclaimable(&mut self, most: Option<usize>) -> Reclaimable<K, V> {
         let Writer { garbage, nodes, .. } = &mut *self.writer;
         garbage.take_reclaimable(most, |named| nodes.vacate(named))
     }
 
-    /// These nodes were dropped: their numbers are vacant.
+    /// Vacates the numbers of dropped nodes.
     pub(crate) fn vacate(&mut self, dropped: Dropped) {
         dropped.0.into_iter().for_each(|named| self.writer.nodes.vacate(named));
     }
 
-    /// Whether `trim` would give much back.
+    /// Returns whether `trim` would give much memory back.
     pub(crate) fn has_sparse_nodes(&self) -> bool {
         self.writer.nodes.is_sparse()
     }
 
-    /// Gives back the memory of nodes that are gone, of so many numbers at a time. False when there is no more to give.
+    /// Gives back the memory of vacant nodes, `most` numbers at a time. Returns false if there is
+    /// no more to give back.
     pub(crate) fn trim(&mut self, most: usize) -> bool {
         self.writer.nodes.trim(&self.route.homes, most)
     }
 
-    /// Recounts the table: calls `each` with the row, the home and the node of every entry, and panics where the
-    /// counts of overflow or entries disagree with what is there.
+    /// Recounts the table: calls `each` with the row, the home and the node of every entry. Panics
+    /// where the counts of overflow or of entries are wrong.
     pub(crate) fn validate(&self, mut each: impl FnMut(RowId, u32, &Node<K, V>)) {
         let writer = &*self.writer;
         assert!(writer.has_room(), "{} entries, and too little room for them", writer.len);
