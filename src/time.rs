@@ -1,17 +1,19 @@
 //! Time as the crate sees it: ticks on one monotonic timeline, deadlines, and the clocks that read them.
 //!
-//! A tick is a nanosecond. Writers read the clock precisely; readers may take a reading of the same
-//! timeline that is a little behind and never ahead. Nothing here knows of entries, wheels or the reaper, which
-//! passes `now` down as an argument.
+//! A tick is a nanosecond. Writers read the clock precisely. Readers may use a reading of the same
+//! timeline that is a little behind and never ahead. Nothing here knows entries, wheels or the
+//! reaper, which passes `now` down as an argument.
 //!
 //! Readers have two clocks:
 //!
-//! - *The checked clock* ([`Timeline::recent`]) answers every question anew, and is up to 5 ms behind. In the order in which a
-//!   machine qualifies for it (`src/docs/decisions.md` has the measurement): a precise reading cached in a static and
-//!   trusted only while the processor's time-stamp counter says that it is under 4 ms old; the kernel's coarse clock,
-//!   where two of its steps are 5 ms or less; the precise clock.
-//! - *The kept time* ([`Timeline::shows`]): one word that a thread writes while a process reads much (`kept.rs`,
-//!   `keeper.rs`). It is trusted for a few reads in a row, and then checked against the other.
+//! - *The checked clock* ([`Timeline::recent`]) is read anew each time, and is up to 5 ms behind.
+//!   It is the first of these for which the machine qualifies (`src/docs/decisions.md` has the
+//!   measurement): a precise reading that is cached in a static and trusted only while the
+//!   processor's time-stamp counter says that it is under 4 ms old; the kernel's coarse clock, if
+//!   two of its steps are 5 ms or less; the precise clock.
+//! - *The kept time* ([`Timeline::shows`]) is one word that a thread writes while a process reads
+//!   much (`kept.rs`, `keeper.rs`). A reader trusts it for a few reads in a row, and then checks it
+//!   against the other clock.
 
 mod keeper;
 mod kept;
@@ -30,12 +32,13 @@ use std::fmt;
 /// How far the checked clock may lag behind the precise one, in ticks (5 ms).
 #[cfg(all(target_os = "linux", not(any(miri, tidewheel_loom))))]
 const MAX_LAG: u64 = 5_000_000;
-/// Elsewhere readers take the precise clock.
+/// Elsewhere readers use the precise clock.
 #[cfg(not(all(target_os = "linux", not(any(miri, tidewheel_loom)))))]
 const MAX_LAG: u64 = 0;
 
-/// A clock that a cache can be built on: [`SystemClock`], [`StrictClock`] or [`ManualClock`]. Sealed: promises about
-/// time rest on properties of the clock that the crate has to know.
+/// A clock on which a cache can be built: [`SystemClock`], [`StrictClock`] or [`ManualClock`]. The
+/// trait is sealed: promises about time depend on properties of the clock that the crate has to
+/// know.
 ///
 /// ```
 /// use std::time::Duration;
@@ -63,16 +66,18 @@ pub(crate) mod sealed {
 /// The operating system's monotonic clock: the default. Time that the machine is suspended does not
 /// count.
 ///
-/// Writers read it precisely. Readers may be behind, and never ahead: so an entry is never invisible early, and up
-/// to 10 ms late. While a process reads much, a thread of the crate's, the *timekeeper*, writes the time
-/// into memory every 1 to 2 ms, and a read loads it from there; otherwise a read takes a cached reading that the processor says is fresh, or
-/// what stands in for it. The timekeeper starts when that pays, from half a million reads a second on, and
-/// sleeps when it does not any more.
+/// Writers read it precisely. Readers may be behind, and never ahead: so an entry is never
+/// invisible early, and up to 10 ms late. While a process reads much, a thread of this crate, the
+/// *timekeeper*, writes the time into memory every 1 to 2 ms, and a read loads it from there.
+/// Otherwise a read uses a cached reading that the processor's counter says is fresh, or a fallback
+/// for it. The timekeeper starts when that pays, from half a million reads a second on, and sleeps
+/// when it no longer does.
 ///
-/// Should the system not let the timekeeper run, because all processors are taken by others or the whole process was stopped
-/// for a while, each thread finds out by itself: it trusts what is in memory for 64 reads in a row at most, and then looks at the clock. So no more than
-/// 64 reads of a thread are later than 10 ms. Whom that is too much for takes the [`StrictClock`]. Reads that restart a
-/// time to idle look at the clock every time, whichever of the two it is.
+/// The system may not let the timekeeper run, because other processes take all processors or the
+/// whole process was stopped for a while. Each thread finds that out by itself: it trusts the time
+/// in memory for at most 64 reads in a row, and then reads the clock. So at most 64 reads of a
+/// thread are later than 10 ms. Use the [`StrictClock`] if that is too much. Reads that restart a
+/// time to idle read the clock every time, with either of the two.
 ///
 /// ```
 /// let cache = tidewheel::Cache::builder().clock(tidewheel::SystemClock).build()?;
@@ -83,7 +88,8 @@ pub(crate) mod sealed {
 pub struct SystemClock;
 
 impl SystemClock {
-    /// One round of the timekeeper's, by whoever calls: for counts of instructions, where no thread keeps up.
+    /// Makes one round of the timekeeper on the calling thread: for counts of instructions, where
+    /// no timekeeper runs.
     #[doc(hidden)]
     pub fn keep_once() {
         keeper::keep_once();
@@ -97,12 +103,13 @@ impl sealed::Sealed for SystemClock {
     }
 }
 
-/// The same clock as [`SystemClock`], which every read looks at: no read is later than 10 ms, whatever stalls, also right after the
-/// process was stopped for a while.
+/// The same clock as [`SystemClock`], but every read checks it: no read is later than 10 ms,
+/// whatever stalls, even right after the process was stopped for a while.
 ///
-/// A read costs more by what it takes to look: the processor's counter, some 10 ns, where the kernel keeps time by it
-/// (Linux on x86-64), a coarse clock of the kernel's, or the precise one. [`SessionManager`](crate::SessionManager) uses this clock unless it
-/// is told otherwise.
+/// A read costs more by the time that the check takes: the processor's counter takes some 10 ns,
+/// where the kernel uses it for its time (Linux on x86-64); elsewhere a coarse clock of the kernel
+/// or the precise clock is read. [`SessionManager`](crate::SessionManager) uses this clock unless
+/// it is told otherwise.
 ///
 /// ```
 /// use std::time::Duration;
@@ -126,13 +133,14 @@ impl sealed::Sealed for StrictClock {
 /// The one timeline of a cache, and the ways to read it.
 #[derive(Clone)]
 pub struct Timeline {
-    /// Else it is the system's.
+    /// The manual clock; `None` for the system's.
     manual: Option<ManualClock>,
-    /// Whether the kept time is not for it.
+    /// Whether reads on this timeline do not use the kept time.
     is_strict: bool,
 }
 
-/// Models, Miri and shuttle have no time that passes by itself, and no thread that nobody waits for.
+/// Whether the process may have a timekeeper. Models, Miri and shuttle have no time that passes by
+/// itself, and no thread that nobody waits for.
 const IS_KEPT: bool = !cfg!(any(miri, tidewheel_loom, tidewheel_shuttle));
 
 impl Timeline {
@@ -140,12 +148,12 @@ impl Timeline {
         Self { manual: None, is_strict: !IS_KEPT }
     }
 
-    /// The manual clock behind this timeline, if there is one.
+    /// Returns the manual clock behind this timeline, if there is one.
     pub(crate) fn manual(&self) -> Option<&ManualClock> {
         self.manual.as_ref()
     }
 
-    /// The time, precisely: for writers.
+    /// Returns the precise time, for writers.
     #[inline]
     pub(crate) fn now(&self) -> Tick {
         match &self.manual {
@@ -154,7 +162,7 @@ impl Timeline {
         }
     }
 
-    /// The time, at most 5 ms ago and never ahead: for readers.
+    /// Returns a time that is at most 5 ms ago and never ahead, for readers.
     #[inline]
     pub(crate) fn recent(&self) -> Tick {
         match &self.manual {
@@ -163,8 +171,9 @@ impl Timeline {
         }
     }
 
-    /// Whether a look tells that a deadline is ahead, or was up to 10 ms ago, or was at the latest check of this thread, some reads
-    /// ago. If not, it may be ahead all the same: then [`after_all`](Self::after_all).
+    /// Returns whether one look shows that a deadline is ahead, or passed at most 10 ms ago, or had
+    /// not passed at this thread's latest check, some reads ago. If not, the deadline may be ahead
+    /// all the same: then [`after_all`](Self::after_all).
     #[inline]
     pub(crate) fn shows(&self, deadline: Deadline, trust: &Trust) -> bool {
         match &self.manual {
@@ -174,14 +183,15 @@ impl Timeline {
         }
     }
 
-    /// The time for a reader to whom a look has shown nothing: as [`recent`](Self::recent). With this a thread checks the
-    /// kept time, and counts where nobody keeps it.
+    /// Returns the time, like [`recent`](Self::recent), for a reader to whom one look has not shown
+    /// that. With this call a thread checks the kept time, and counts reads while no thread keeps
+    /// it.
     pub(crate) fn after_all(&self, trust: &Trust) -> Tick {
         if self.manual.is_some() || self.is_strict { self.recent() } else { keeper::check(trust) }
     }
 
-    /// How far [`recent`](Self::recent) may be behind: a time that a reader sets has to be later by this,
-    /// so that it is not too early.
+    /// Returns how far [`recent`](Self::recent) may be behind. A deadline that a reader sets has to
+    /// be later by this, so that it is not too early.
     #[inline]
     pub(crate) fn lag(&self) -> Span {
         Span::from_nanos(if self.manual.is_some() { 0 } else { MAX_LAG })
@@ -206,8 +216,8 @@ mod system {
     use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
 
     fn tick(time: Timespec) -> Tick {
-        // Both fields are never negative on a monotonic clock. One second is added as everywhere
-        // (timelines start at one).
+        // Both fields are never negative on a monotonic clock. One second is added because
+        // timelines start at one second.
         Tick::from_nanos((time.tv_sec.unsigned_abs() + 1) * SECOND + time.tv_nsec.unsigned_abs())
     }
 
@@ -232,10 +242,11 @@ mod system {
         cheap()
     }
 
-    /// The kernel's coarse clock, or the precise one where the coarse lags by more than we promise: it moves by
-    /// whole steps, one behind the interrupt at worst, which is itself a step old just before the next.
+    /// Returns the kernel's coarse clock, or the precise one if the coarse lags by more than the
+    /// promise. The coarse clock moves in whole steps. At worst it is one step behind the
+    /// interrupt, which is itself a step old just before the next one.
     pub(super) fn cheap() -> Tick {
-        // ORDERING: Relaxed; a number that says it all.
+        // ORDERING: Relaxed; the number is complete by itself.
         let fine_enough = match FINE_ENOUGH.load(Ordering::Relaxed) {
             UNKNOWN => ask_how_fine(),
             answer => answer == YES,
@@ -243,7 +254,8 @@ mod system {
         if fine_enough { tick(clock_gettime(ClockId::MonotonicCoarse)) } else { now() }
     }
 
-    /// Not a `OnceLock`: in a fork's child nobody would ever come back to one that was being made.
+    /// Not a `OnceLock`: in the child of a fork, no thread would complete one that was being
+    /// initialized.
     static FINE_ENOUGH: AtomicU8 = AtomicU8::new(UNKNOWN);
     const UNKNOWN: u8 = 0;
     const NO: u8 = 1;
@@ -253,7 +265,7 @@ mod system {
     fn ask_how_fine() -> bool {
         let step = clock_getres(ClockId::MonotonicCoarse);
         let fine_enough = step.tv_sec == 0 && 2 * step.tv_nsec.unsigned_abs() <= MAX_LAG;
-        // ORDERING: Relaxed; all who ask get the same answer.
+        // ORDERING: Relaxed; all threads that ask get the same answer.
         FINE_ENOUGH.store(if fine_enough { YES } else { NO }, Ordering::Relaxed);
         fine_enough
     }
@@ -283,34 +295,38 @@ mod system {
     }
 }
 
-/// A cached reading of the precise clock, trusted only while the processor's counter says it is fresh.
+/// A cached reading of the precise clock, trusted only while the processor's counter says that it
+/// is fresh.
 ///
-/// Whoever finds it old refreshes it; no thread keeps it up to date, so none can let it go stale. The
-/// counter is used only where the kernel itself keeps time by it (then it is invariant and runs alike
-/// on all cores), and only as long as it does, which is looked up once a minute; should it run backwards
-/// nevertheless, the difference wraps to something huge and the reader takes the precise clock.
+/// A reader that finds it old refreshes it. No thread is needed to keep it up to date, so none can
+/// let it go stale. The counter is used only where the kernel itself uses it for its time (then it
+/// is invariant and runs alike on all cores), and only as long as the kernel does so, which is
+/// looked up once a minute. Should the counter run backwards nevertheless, the difference wraps to
+/// a huge number and the reader uses the precise clock.
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(any(miri, tidewheel_loom))))]
 mod counter {
     use super::{Tick, system};
     use crate::sync::CachePadded;
     use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-    /// Age up to which a cached reading is trusted, in ticks: 1 ms below the promise.
+    /// The age up to which a cached reading is trusted, in ticks: 1 ms below the promise.
     const FRESH: u64 = super::MAX_LAG - 1_000_000;
     /// The counter's rate is measured over at least this many ticks (20 ms).
     const CALIBRATION: u64 = 20_000_000;
 
-    /// How long the kernel's word is taken for it, in ticks (a minute).
+    /// How long the kernel's answer about the counter is trusted, in ticks (a minute).
     const TRUST: u64 = 60 * super::SECOND;
 
     struct Cached {
-        /// The latest precise reading. Only ever grows.
+        /// The latest precise reading. It never decreases.
         tick: AtomicU64,
-        /// A counter value read before a reading that is in `tick` or was invalidated there.
+        /// A counter value that was read before a reading that is in `tick` or was invalidated
+        /// there.
         stamp: AtomicU64,
-        /// How many counts a reading stays fresh; 0 while the rate or the kernel's word is missing.
+        /// For how many counts a reading stays fresh; 0 while the rate or the kernel's answer is
+        /// missing.
         window: AtomicU64,
-        /// Until when the kernel's word is taken for the counter.
+        /// Until when the kernel's answer is trusted.
         trusted_until: AtomicU64,
     }
 
@@ -326,24 +342,27 @@ mod counter {
             }
         }
 
-        /// The reading, if it is under 4 ms old by the counter. That is read only if something can be fresh.
+        /// Returns the reading, if it is under 4 ms old by the counter. Reads the counter only if
+        /// something can be fresh.
         #[inline]
         fn fresh(&self, count: impl FnOnce() -> u64) -> Option<Tick> {
-            // ORDERING: Relaxed; a number that is right whenever it is not 0, and with which nothing is fresh if it is.
+            // ORDERING: Relaxed; any value that is not 0 is right, and with 0 nothing is fresh.
             let window = self.window.load(Ordering::Relaxed);
             if window == 0 {
                 return None;
             }
-            // ORDERING: Acquire; pairs with Release in `publish`: a stamp brings its reading with it.
+            // ORDERING: Acquire; pairs with Release in `publish`: a thread that sees a stamp sees
+            // its reading.
             let stamp = self.stamp.load(Ordering::Acquire);
             if count().wrapping_sub(stamp) < window {
-                // ORDERING: Relaxed; after the Acquire above, so at least as new as the stamp's reading.
+                // ORDERING: Relaxed; after the Acquire above, so at least as new as the stamp's
+                // reading.
                 return Some(Tick::reading(self.tick.load(Ordering::Relaxed)));
             }
             None
         }
 
-        /// A reading for others, with a counter value that was read before it.
+        /// Publishes a reading, with a counter value that was read before it.
         fn publish(&self, stamp: u64, now: Tick) {
             // ORDERING: Relaxed; published by the Release below. `fetch_max`: a slow thread must not put
             // an older reading under a newer stamp.
@@ -352,17 +371,18 @@ mod counter {
             self.stamp.store(stamp, Ordering::Release);
         }
 
-        /// Whether the kernel keeps time by the counter. It is asked once a minute.
+        /// Returns whether the kernel uses the counter for its time. Asks the kernel once a minute.
         fn is_trusted(&self, now: Tick, ask: impl FnOnce() -> bool) -> bool {
             let now = now.as_nanos();
-            // ORDERING: Relaxed; two threads may ask the kernel at a time, and get the same answer.
+            // ORDERING: Relaxed; two threads may ask the kernel at the same time, and get the same
+            // answer.
             let until = self.trusted_until.load(Ordering::Relaxed);
             // The lowest bit is the answer.
             if now < until {
                 return until & 1 == 1;
             }
             let yes = ask();
-            // ORDERING: Relaxed; as above.
+            // ORDERING: Relaxed; the same reason.
             self.trusted_until.store((now + TRUST) & !1 | u64::from(yes), Ordering::Relaxed);
             if !yes {
                 // ORDERING: Relaxed; a reader that misses it for a moment uses a reading under 4 ms old.
@@ -376,17 +396,17 @@ mod counter {
     #[allow(unsafe_code)]
     fn count() -> u64 {
         // SAFETY: the instruction exists on every x86-64 processor and touches no memory, and Linux
-        // leaves it available to user code. Whether what it says means anything, `is_trusted` knows.
+        // leaves it available to user code. `is_trusted` decides whether its result is meaningful.
         unsafe { core::arch::x86_64::_rdtsc() }
     }
 
-    /// The cached reading, if it is under 4 ms old.
+    /// Returns the cached reading, if it is under 4 ms old.
     #[inline]
     pub(super) fn at_hand() -> Option<Tick> {
         CACHED.fresh(count)
     }
 
-    /// A new reading; of the cheapest other clock where the counter is not to be trusted.
+    /// Returns a new reading. Uses the cheapest other clock if the counter is not to be trusted.
     #[cold]
     pub(super) fn refresh() -> Tick {
         let cheap = system::cheap();
@@ -394,45 +414,48 @@ mod counter {
             return cheap;
         }
         let Some((first_count, first_tick)) = origin() else { return cheap };
-        // ORDERING: Relaxed; any thread may publish the rate, and all publish a right one.
+        // ORDERING: Relaxed; any thread may publish the rate, and every published rate is right.
         let is_measured = CACHED.window.load(Ordering::Relaxed) != 0;
-        // Nothing can be fresh before the rate is known: no use in a reading for others, each of whom would write it.
+        // Nothing can be fresh before the rate is known, so a shared reading would only cause
+        // writes to its cache line.
         if !is_measured && cheap.as_nanos().saturating_sub(first_tick) < CALIBRATION {
             return cheap;
         }
         let stamp = count();
         let now = system::now();
         if !is_measured {
-            // `CALIBRATION` or more: the cheap clock has come that far, and is never ahead.
+            // `elapsed` is at least `CALIBRATION`: the cheap clock has advanced that far, and is
+            // never ahead.
             let elapsed = now.as_nanos().saturating_sub(first_tick);
             let counts = u128::from(stamp.wrapping_sub(first_count));
             let window = u64::try_from(counts * u128::from(FRESH) / u128::from(elapsed)).unwrap_or(0);
-            // ORDERING: Relaxed; as above.
+            // ORDERING: Relaxed; the same reason.
             CACHED.window.store(window, Ordering::Relaxed);
         }
         CACHED.publish(stamp, now);
         now
     }
 
-    /// A value of the counter, and the clock then: from these on the rate is measured. `None` while there are none yet.
+    /// Returns a value of the counter and the time of that value, from which the rate is measured.
+    /// Returns `None` while there are none yet.
     ///
-    /// Nobody waits for whoever notes them: in a fork's child that may be a thread that is not there. Then nothing is measured, and
-    /// the cheap clock does.
+    /// No thread waits for the thread that stores them: in the child of a fork that thread may not
+    /// exist. In that case no rate is measured, and the cheap clock is used.
     fn origin() -> Option<(u64, u64)> {
         static TICK: AtomicU64 = AtomicU64::new(0);
         static COUNT: AtomicU64 = AtomicU64::new(0);
         static CLAIMED: AtomicBool = AtomicBool::new(false);
-        // ORDERING: Acquire; pairs with Release below: a tick brings its count with it.
+        // ORDERING: Acquire; pairs with Release below: a thread that sees a tick sees its count.
         let tick = TICK.load(Ordering::Acquire);
         if tick != 0 {
             // ORDERING: Relaxed; after the Acquire above.
             return Some((COUNT.load(Ordering::Relaxed), tick));
         }
-        // ORDERING: Relaxed; who is first is all there is to know.
+        // ORDERING: Relaxed; only which thread is first matters.
         if !CLAIMED.swap(true, Ordering::Relaxed) {
-            // The origin's clock is read before its counter, and in `refresh` the counter before the clock: a
-            // thread that is preempted in between then underestimates the rate, which only makes a
-            // reading age faster.
+            // The origin's clock is read before its counter; `refresh` reads the counter before the
+            // clock. So a thread that is preempted in between underestimates the rate, which only
+            // makes a reading age faster.
             let tick = system::now().as_nanos();
             // ORDERING: Relaxed; published by the Release below.
             COUNT.store(count(), Ordering::Relaxed);
@@ -442,8 +465,8 @@ mod counter {
         None
     }
 
-    /// The kernel has checked the counter better than we could, and goes on watching it: whether it keeps
-    /// time by it.
+    /// Returns whether the kernel uses the counter for its time. The kernel has checked the counter
+    /// more thoroughly than this crate could, and goes on watching it.
     fn keeps_time_by_the_counter() -> bool {
         let source = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
         std::fs::read_to_string(source).is_ok_and(|source| source.trim() == "tsc")
@@ -453,8 +476,9 @@ mod counter {
     mod tests {
         use super::*;
 
-        /// A thread is held up between its reading and its publication, and then between the two words of that, while
-        /// another publishes a later reading: nobody takes the older one for fresh.
+        /// A thread is delayed between its reading and the publication, and then between the two
+        /// stores of that, while another thread publishes a later reading. No thread takes the
+        /// older one for fresh.
         #[test]
         fn a_reading_that_comes_late_hides_no_later_one() {
             let cached = Cached::new();
@@ -463,16 +487,16 @@ mod counter {
             cached.publish(5_000, late);
             let later_stamp = cached.stamp.load(Ordering::Relaxed);
             cached.publish(1_000, early);
-            // The late thread has stored the first word alone, as yet.
+            // The late thread has stored only the first word so far.
             cached.stamp.store(later_stamp, Ordering::Relaxed);
             assert_eq!(cached.fresh(|| 5_050), Some(late));
-            // And both: then nothing is.
+            // It has stored both: now nothing is fresh.
             cached.publish(1_000, early);
             assert_eq!(cached.fresh(|| 5_050), None);
         }
 
-        /// The kernel finds the counter unfit while we run, and takes another clock: so do we, within a minute, and no
-        /// reading that was cached is fresh from then on.
+        /// The kernel finds the counter unfit while the process runs, and switches to another
+        /// clock. So does this code, within a minute, and no cached reading is fresh from then on.
         #[test]
         fn a_kernel_that_changes_its_clock_source_is_followed() {
             let cached = Cached::new();
@@ -497,7 +521,7 @@ mod counter {
             cached.window.store(10, Ordering::Relaxed);
             assert_eq!(cached.fresh(|| 16), Some(Tick::from_nanos(9)));
             assert_eq!(cached.fresh(|| 17), None);
-            // It ran backwards.
+            // The counter ran backwards.
             assert_eq!(cached.fresh(|| 6), None);
         }
     }

@@ -1,15 +1,17 @@
-//! The timekeeper: the thread that keeps the readers' time, and when it does.
+//! The timekeeper: the thread that keeps the readers' time, and when it runs.
 //!
-//! There is one for the process, and none in most: it starts when so many reads come without a kept time that it would pay, and parks
-//! when they have become few. It is not the reaper, which runs user code; it runs none, holds no lock, and blocks the
-//! signals that are the host's. Whether it runs, nobody relies on (`kept.rs`, K3): if it cannot be started, or the system does not let it
-//! run, readers take the clock that they have without it.
+//! There is at most one for the process. It starts when so many reads come without a kept time that
+//! keeping it pays, and parks when reads have become few. It is not the reaper, which runs user
+//! code: it runs none, holds no lock, and blocks the signals that are meant for the host. Nothing
+//! relies on it (`kept.rs`, K3): if it cannot be started, or the system does not let it run,
+//! readers use the clock that they have without it.
 //!
-//! # Who starts and wakes it
+//! # Which reader starts and wakes it
 //!
-//! A reader that counts one read too many, and that never waits for it: where another is about to, or the process is about to fork, it
-//! leaves it to the next. `rests` says that the thread is parked, or about to be; whoever takes it back owes the thread a
-//! call. The thread parks until it is taken back, so that no call is lost.
+//! A reader whose count of reads reaches the limit starts or wakes the timekeeper. It never waits
+//! for that: if another reader is doing so, or the process is about to fork, it leaves it to a
+//! later one. `rests` says that the thread is parked, or about to be. A reader that resets `rests`
+//! has to unpark the thread. The thread parks until `rests` is reset, so no call is lost.
 
 use super::kept::{BUSY, Found, Kept, Trust};
 use super::{Deadline, Span, Tick, system};
@@ -21,15 +23,17 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-/// Between two writes. The system adds some tenths of a millisecond.
+/// The time between two writes. The system adds some tenths of a millisecond.
 const PERIOD: Duration = Duration::from_micros(1500);
-/// How many quiet rounds more than twice the busy ones there are before it parks: 50 ms without a busy one.
+/// How many quiet rounds more than twice the busy ones there are before the thread parks: 50 ms
+/// without a busy round.
 const QUIET: u32 = 32;
-/// A round that took longer than this (8 ms) is late: the promise is 10.
+/// A round that took longer than this (8 ms) is late. The promise is 10 ms.
 const LATE: Span = Span::from_nanos(8_000_000);
-/// Where every fifth round is late, and so many have been, nobody is served.
+/// When this many rounds have been late, and every fifth round is, the kept time serves no reader.
 const TOO_LATE: u32 = 64;
-/// How long nobody tries again to start it where it could not be started (a second), or to wake it where it came too late time and again (ten).
+/// How long no reader tries again to start the thread if it could not be started (a second), or to
+/// wake it if it came too late repeatedly (ten seconds).
 const UNSTARTED: Span = Span::from_nanos(1_000_000_000);
 const STARVED: Span = Span::from_nanos(10_000_000_000);
 
@@ -37,13 +41,13 @@ lasting! {
     static KEEPER: Keeper = Keeper::new();
 }
 
-/// Whether a look tells that the deadline is ahead.
+/// Returns whether one look shows that the deadline is ahead.
 #[inline]
 pub(super) fn shows(deadline: Deadline, trust: &Trust) -> bool {
     KEEPER.kept.shows(deadline, trust)
 }
 
-/// The time for a reader to whom a look has shown nothing.
+/// Returns the time for a reader to whom one look has not shown that.
 #[cold]
 #[inline(never)]
 pub(super) fn check(trust: &Trust) -> Tick {
@@ -58,12 +62,12 @@ pub(super) fn check(trust: &Trust) -> Tick {
     }
 }
 
-/// One round, without a thread.
+/// Makes one round, without a thread.
 pub(super) fn keep_once() {
     KEEPER.kept.write(system::now());
 }
 
-/// In a fork's child, which has no timekeeper.
+/// Resets the timekeeper in the child of a fork, which has no such thread.
 pub(crate) fn inherit() {
     KEEPER.inherit();
 }
@@ -73,7 +77,7 @@ pub(crate) struct Keeper {
     /// The thread, once it was started.
     thread: Mutex<Option<Thread>>,
     rests: AtomicBool,
-    /// Until then nobody calls it.
+    /// The tick until which no reader starts or wakes the thread.
     shunned_until: AtomicU64,
 }
 
@@ -91,7 +95,8 @@ impl Keeper {
 
     fn call(&'static self, now: Tick) {
         if !self.is_shunned(now) {
-            // Not while the process forks: so no lock of this file is held then.
+            // The call is left out while the process forks, so that no lock of this file is held
+            // then.
             fork::if_undisturbed(|| self.call_by(now, || self.start()));
         }
     }
@@ -109,19 +114,20 @@ impl Keeper {
     }
 
     fn wake(&self, thread: &Thread) {
-        // ORDERING: Relaxed; the call that follows brings it to `rest`, which looks after it was called.
+        // ORDERING: Relaxed; the unpark that follows brings it to `rest`, which loads it after
+        // being unparked.
         if self.rests.swap(false, Ordering::Relaxed) {
             thread.unpark();
         }
     }
 
     fn is_shunned(&self, now: Tick) -> bool {
-        // ORDERING: Relaxed; who misses a new one calls in vain.
+        // ORDERING: Relaxed; a thread that misses a new value calls in vain.
         now.as_nanos() < self.shunned_until.load(Ordering::Relaxed)
     }
 
     fn shun_until(&self, tick: Tick) {
-        // ORDERING: Relaxed; as in `is_shunned`.
+        // ORDERING: Relaxed; the same reason as in `is_shunned`.
         self.shunned_until.store(tick.as_nanos(), Ordering::Relaxed);
     }
 
@@ -131,7 +137,7 @@ impl Keeper {
         Ok(handle.thread().clone())
     }
 
-    /// The thread. It does not end: to park costs nothing, and who wakes it waits for nothing.
+    /// Runs the thread. It does not end: parking costs nothing, and no thread waits for it.
     fn run(&self) {
         loop {
             self.keep(system::now, || doze(PERIOD));
@@ -139,7 +145,7 @@ impl Keeper {
         }
     }
 
-    /// Keeps the time, as long as that pays.
+    /// Keeps the time as long as that pays.
     fn keep(&self, clock: impl Fn() -> Tick, sleep: impl Fn()) {
         let (mut pace, mut last) = (Pace::default(), clock());
         self.kept.write(last);
@@ -159,13 +165,14 @@ impl Keeper {
         self.kept.leave();
     }
 
-    /// Parks until it is called.
+    /// Parks until the thread is called.
     pub(crate) fn rest(&self) {
-        // ORDERING: Relaxed; who misses it for now calls the next time. What is to be seen after a call, the call brings.
+        // ORDERING: Relaxed; a reader that misses it now calls the next time. The unpark publishes
+        // what has to be visible after it.
         self.rests.store(true, Ordering::Relaxed);
         loop {
             thread::park();
-            // ORDERING: Relaxed; as above.
+            // ORDERING: Relaxed; the same reason.
             if !self.rests.load(Ordering::Relaxed) {
                 return;
             }
@@ -178,7 +185,8 @@ impl Keeper {
         self.rests.store(false, Ordering::Relaxed);
         self.shunned_until.store(0, Ordering::Relaxed);
 
-        // Where somebody had it, since the fork waited in vain for him, this process does without a timekeeper.
+        // If another thread held this lock, the fork waited for it in vain, and this process does
+        // without a timekeeper.
         if let Some(mut thread) = self.thread.try_lock() {
             *thread = None;
         }
@@ -192,11 +200,11 @@ impl Keeper {
     }
 
     pub(crate) fn rests(&self) -> bool {
-        // ORDERING: Relaxed; it is looked at until it is there.
+        // ORDERING: Relaxed; the caller loads it until it is true.
         self.rests.load(Ordering::Relaxed)
     }
 
-    /// As `check`, where it is `now`, and nobody is to be called.
+    /// Checks like `check` at `now`, and calls no thread.
     pub(crate) fn check_by(&self, trust: &Trust, now: Tick) -> Tick {
         match self.kept.check(trust, now) {
             Found::Kept(time) => time,
@@ -211,7 +219,7 @@ impl fmt::Debug for Keeper {
     }
 }
 
-/// How the rounds go.
+/// Counts of recent rounds.
 #[derive(Default)]
 struct Pace {
     quiet: u32,
@@ -222,14 +230,14 @@ struct Pace {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Next {
     Round,
-    /// It does not pay any more.
+    /// Keeping the time does not pay any more.
     Rest,
-    /// It comes too late, time and again.
+    /// The thread comes too late, repeatedly.
     GiveUp,
 }
 
 impl Pace {
-    /// After a round with so many checks, which took so long.
+    /// Notes a round with this many checks that took this long.
     fn round(&mut self, checks: u32, took: Span) -> Next {
         self.quiet = if checks < BUSY { self.quiet + 1 } else { self.quiet.saturating_sub(2) };
         self.late = if took > LATE { self.late + 4 } else { self.late.saturating_sub(1) };

@@ -1,6 +1,8 @@
-//! The kept time: one word that a thread writes while a process reads much, so that a reader loads it and is done.
+//! The kept time: one word that a thread writes while a process reads much, so that a reader only
+//! has to load it.
 //!
-//! Here is what is written and who believes it; `keeper.rs` has the thread. Knows no clock: who writes or checks brings a reading along.
+//! This file defines the word and how far readers trust it. `keeper.rs` has the thread. This file
+//! knows no clock: a caller that writes or checks passes a reading.
 //!
 //! # The word
 //!
@@ -13,16 +15,20 @@
 //!     +--------------+  leave (the timekeeper); disown (a reader that finds it very old, a fork's child)
 //! ```
 //!
-//! - **K1 Never ahead.** What is stored was read from the clock before. So whoever finds a deadline ahead of the real time
-//!   finds it ahead of the word.
-//! - **K2 Nobody is nobody.** The timekeeper alone takes `NOBODY` off. A reader replaces no other word than the one that it has found
-//!   to be old, by compare-and-swap: so it brings no reading back where the timekeeper has left meanwhile.
-//! - **K3 Checked.** A thread trusts the word for `TRUSTED` reads in a row, whatever it says. Then it compares it with a clock that nobody
-//!   keeps. So a stall of the timekeeper, of the process, or of the machine costs each thread so many late reads at most.
-//! - **K4 Never back.** A reading is replaced by a later one: by `fetch_max`, or by a compare-and-swap.
+//! - **K1 Never ahead.** A stored value was read from the clock before it was stored. So a deadline
+//!   that is ahead of the real time is ahead of the word.
+//! - **K2 Only the timekeeper begins.** Only the timekeeper replaces `NOBODY` by a reading. A
+//!   reader replaces only the word that it has found to be old, by compare-and-swap. So it restores
+//!   no reading after the timekeeper has left.
+//! - **K3 Checked.** A thread trusts the word for `TRUSTED` reads in a row, whatever it says. Then
+//!   it compares the word with a clock that needs no timekeeper. So if the timekeeper, the process
+//!   or the machine stalls, each thread has at most that many late reads.
+//! - **K4 Never back.** A reading is replaced by a later one: by `fetch_max`, or by a
+//!   compare-and-swap.
 //!
-//! `NOBODY` is a number after every deadline but "never". So a reader need not ask for it: to whom the word is `NOBODY`, every
-//! deadline looks passed, and whoever finds it passed looks again, with a clock of its own.
+//! `NOBODY` is a number after every deadline except "never". So a reader need not test for it: if
+//! the word is `NOBODY`, every deadline appears to have passed, and a reader that finds a deadline
+//! passed looks again, with a clock of its own.
 
 use super::{Deadline, Tick};
 use crate::sync::CachePadded;
@@ -33,30 +39,33 @@ use std::fmt;
 
 /// How many reads in a row a thread trusts the word for.
 const TRUSTED: i32 = if cfg!(tidewheel_loom) { 1 } else { 64 };
-/// A word that is older than this is replaced by whoever notices, in ticks (4 ms). The clock that he goes by is up to 5 ms behind, so
-/// that nobody trusts a word of more than 9 ms after a check.
+/// A reader replaces a word that is older than this, in ticks (4 ms). The reader's clock is up to 5
+/// ms behind, so no reader trusts a word of more than 9 ms after a check.
 const OLD: u64 = 4_000_000;
-/// Of a word that is older than this nobody knows whether there is somebody to keep it, in ticks (32 ms).
+/// If the word is older than this, in ticks (32 ms), the timekeeper may be gone.
 const LOST: u64 = 32_000_000;
 
-/// Nobody keeps the time.
+/// The value of the word while no thread keeps the time.
 const NOBODY: u64 = Tick::NEVER.as_nanos() - 1;
 
-/// A thread counts so many reads without a kept time before it tells the others.
+/// A thread counts this many reads without a kept time before it adds them to the shared count.
 const BATCH: u32 = 64;
-/// So many batches, of all threads, within this time (32 ms), are reads enough: half a million a second.
+/// This many batches, of all threads, within this time (32 ms) are enough reads: half a million a
+/// second.
 const MANY: u32 = if cfg!(tidewheel_loom) { 1 } else { 256 };
 const WINDOW: u64 = 32_000_000;
-/// So many checks between two of the timekeeper's writes are reads enough to go on: 160,000 a second. More are not counted,
-/// so that threads that read much do not write to one line.
+/// This many checks between two writes of the timekeeper are enough reads to go on: 160,000 a
+/// second. More are not counted, so that threads that read much do not write to one cache line.
 pub(super) const BUSY: u32 = 4;
 
-/// What a thread knows of its own reads. It lies where a pin looks anyway.
+/// What a thread knows of its own reads. It is next to the state of its pins, which every read
+/// accesses.
 #[derive(Debug)]
 pub(crate) struct Trust {
-    /// How many reads more it trusts the kept time for. Below zero for a moment: it is to be checked.
+    /// For how many more reads the thread trusts the kept time. Below zero for a moment when a
+    /// check is due.
     left: Cell<i32>,
-    /// Reads without a kept time since it last told the others.
+    /// The number of reads without a kept time that are not in the shared count yet.
     unkept: Cell<u32>,
 }
 
@@ -65,7 +74,7 @@ impl Trust {
         Self { left: Cell::new(0), unkept: Cell::new(0) }
     }
 
-    /// Whether this read may trust the kept time.
+    /// Returns whether this read may trust the kept time.
     #[inline]
     fn spend(&self) -> bool {
         let left = self.left.get() - 1;
@@ -77,7 +86,7 @@ impl Trust {
         self.left.set(TRUSTED);
     }
 
-    /// One more read without a kept time: whether a batch is full.
+    /// Counts one more read without a kept time. Returns whether a batch is full.
     fn note(&self) -> bool {
         let unkept = (self.unkept.get() + 1) % BATCH;
         self.unkept.set(unkept);
@@ -85,7 +94,7 @@ impl Trust {
     }
 }
 
-/// The word, and the counts by which the timekeeper comes and goes.
+/// The word, and the counts that decide when the timekeeper starts and parks.
 pub(crate) struct Kept {
     word: CachePadded<AtomicU64>,
     counts: CachePadded<Counts>,
@@ -94,19 +103,19 @@ pub(crate) struct Kept {
 struct Counts {
     /// Checks since the timekeeper's last write, up to `BUSY`.
     checks: AtomicU32,
-    /// Batches of reads without a kept time since this tick.
+    /// Batches of reads without a kept time since the tick `since`.
     batches: AtomicU32,
     since: AtomicU64,
 }
 
-/// What a check has found.
+/// The result of a check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Found {
     /// The time.
     Kept(Tick),
-    /// Nobody keeps it.
+    /// No thread keeps the time.
     Unkept,
-    /// Nobody does, and it would pay.
+    /// No thread keeps the time, and keeping it would pay.
     Wanted,
 }
 
@@ -126,24 +135,27 @@ impl Kept {
 
     #[inline]
     fn load(&self) -> u64 {
-        // ORDERING: Relaxed; a number that says it all, and of which a thread sees no older one than before.
+        // ORDERING: Relaxed; the number is complete by itself, and a thread never sees an older one
+        // than before.
         self.word.load(Ordering::Relaxed)
     }
 
-    /// Replaces what was seen, and nothing else (K2): or what is there instead.
+    /// Replaces the word that was seen, and no other (K2). Otherwise returns the actual word.
     fn replace(&self, seen: u64, new: u64) -> Result<(), u64> {
-        // ORDERING: Relaxed, both; a number that says it all.
+        // ORDERING: Relaxed, both; the number is complete by itself.
         let replaced = self.word.compare_exchange(seen, new, Ordering::Relaxed, Ordering::Relaxed);
         replaced.map(drop)
     }
 
-    /// For readers: whether a look tells that the deadline is ahead. If not, it may be so all the same: then `check`.
+    /// For readers: returns whether one look shows that the deadline is ahead. If not, it may be
+    /// ahead all the same: then `check`.
     #[inline]
     pub(crate) fn shows(&self, deadline: Deadline, trust: &Trust) -> bool {
         trust.spend() && !deadline.is_over(Tick::reading(self.load()))
     }
 
-    /// For readers to whom a look has shown nothing: compares the word with `now`, which the reader has looked up.
+    /// For readers to whom one look has not shown that: compares the word with `now`, which the
+    /// reader has read.
     pub(super) fn check(&self, trust: &Trust, now: Tick) -> Found {
         let is_due = trust.left.get() < 0;
         trust.renew();
@@ -155,11 +167,11 @@ impl Kept {
             self.count_check();
         }
         self.catch_up(seen, now);
-        // Neither is ahead.
+        // Neither of the two is ahead of the real time.
         Found::Kept(now.max(Tick::reading(seen)))
     }
 
-    /// Replaces a word that is old at `now`, unless nobody keeps it any more.
+    /// Replaces a word that is old at `now`, unless it is `NOBODY`.
     #[inline]
     fn catch_up(&self, mut seen: u64, now: Tick) {
         while seen != NOBODY {
@@ -170,25 +182,27 @@ impl Kept {
             let new = if old <= LOST { now.as_nanos() } else { NOBODY };
             match self.replace(seen, new) {
                 Ok(()) => return,
-                // The timekeeper may have written what it has read long ago.
+                // The timekeeper may have written a reading that it made long ago.
                 Err(actual) => seen = actual,
             }
         }
     }
 
     fn count_check(&self) {
-        // ORDERING: Relaxed; a figure. A look, so that threads share the line once they are enough.
+        // ORDERING: Relaxed; a figure. It is only loaded once there are enough, so that threads
+        // share the cache line.
         if self.counts.checks.load(Ordering::Relaxed) < BUSY {
             // ORDERING: Relaxed; a figure.
             self.counts.checks.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// One more batch of reads: whether they come so fast that it would pay to keep the time.
+    /// Counts one more batch of reads. Returns whether batches come so fast that keeping the time
+    /// would pay.
     #[cold]
     fn are_many(&self, now: Tick) -> bool {
         let Counts { batches, since, .. } = &*self.counts;
-        // ORDERING: Relaxed; a figure. One thread alone comes to just this number.
+        // ORDERING: Relaxed; a figure. Exactly one thread reaches this number.
         if batches.fetch_add(1, Ordering::Relaxed) + 1 != MANY {
             return false;
         }
@@ -198,24 +212,28 @@ impl Kept {
         now.since(Tick::from_nanos(before)).as_nanos() <= WINDOW
     }
 
-    /// For the timekeeper: the time.
+    /// For the timekeeper: writes the time.
     pub(crate) fn write(&self, now: Tick) {
-        // Nobody else takes `NOBODY` off (K2).
+        // No other thread replaces `NOBODY` (K2).
         if self.replace(NOBODY, now.as_nanos()).is_err() {
-            // ORDERING: Relaxed; a number that says it all. A reader may have put a later one there (K4), or `NOBODY`, until the next time.
+            // ORDERING: Relaxed; the number is complete by itself. A reader may have stored a later
+            // one (K4), or `NOBODY`; then the next write replaces it.
             self.word.fetch_max(now.as_nanos(), Ordering::Relaxed);
         }
     }
 
-    /// For the timekeeper: from here on nobody keeps the time. Also for a fork's child, which has none.
+    /// For the timekeeper: from here on no thread keeps the time. Also for the child of a fork,
+    /// which has no timekeeper.
     pub(crate) fn leave(&self) {
-        // ORDERING: Relaxed, all three; numbers that say it all. (An exchange: loom lets a plain store come before one that it overtook.)
+        // ORDERING: Relaxed, all three; the numbers are complete by themselves. (An exchange,
+        // because loom lets a plain store come before one that it overtook.)
         self.word.swap(NOBODY, Ordering::Relaxed);
         self.counts.checks.store(0, Ordering::Relaxed);
         self.counts.batches.store(0, Ordering::Relaxed);
     }
 
-    /// For the timekeeper: how many checks there were since it last asked, up to `BUSY` and a few.
+    /// For the timekeeper: takes the number of checks since the last call, at most a few more than
+    /// `BUSY`.
     pub(super) fn take_checks(&self) -> u32 {
         // ORDERING: Relaxed; a figure.
         self.counts.checks.swap(0, Ordering::Relaxed)

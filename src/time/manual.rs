@@ -1,6 +1,6 @@
-//! A clock that is moved by hand, and who wants to know of it.
+//! A clock that is moved by hand, and the caches that watch it.
 //!
-//! Knows watchers, and nothing of what they do when it was moved.
+//! This file knows watchers, and not what they do when the clock is moved.
 
 use super::{Clock, SECOND, Span, Tick, Timeline, sealed};
 use crate::process::fork::undisturbed;
@@ -30,7 +30,7 @@ struct Manual {
     watchers: Mutex<Roster<Weak<dyn Advanced>>>,
 }
 
-/// A cache's place among those that watch a manual clock: the clock lets go of it with this.
+/// A cache's registration with a manual clock. Dropping it ends the registration.
 #[derive(Debug)]
 pub(crate) struct Watch {
     clock: ManualClock,
@@ -40,19 +40,19 @@ pub(crate) struct Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let watcher = self.clock.watchers(|watchers| watchers.remove(self.number));
-        // May free the cache's memory (never its values): not under the lock.
+        // This may free the cache's memory (never its values), so it happens outside the lock.
         drop(watcher);
     }
 }
 
-/// Who wants to know that a manual clock was moved.
+/// A watcher of a manual clock.
 pub(crate) trait Advanced: Send + Sync {
-    /// The clock was moved; called on the thread that moved it, with no lock held.
+    /// Tells that the clock was moved. Called on the thread that moved it, with no lock held.
     fn advanced(&self);
 }
 
 impl ManualClock {
-    /// A clock at zero.
+    /// Creates a clock at zero.
     ///
     /// ```
     /// let clock = tidewheel::ManualClock::new();
@@ -63,9 +63,9 @@ impl ManualClock {
         Self(Arc::new(Manual { nanos: AtomicU64::new(SECOND), watchers: Mutex::new(Roster::new()) }))
     }
 
-    /// Moves the clock forward, then removes what is due from every cache built on it and drops what
-    /// no guard protects, on this thread. There is no way back: 146 years after its start the clock
-    /// stands still.
+    /// Moves the clock forward, then removes what is due from every cache built on it and drops
+    /// what no guard protects, on this thread. The clock cannot be moved back. 146 years after its
+    /// start it stands still.
     ///
     /// # Panics
     ///
@@ -76,11 +76,12 @@ impl ManualClock {
     /// Takes each shard's lock in turn, for a bounded number of entries at a time. May be called from
     /// several threads, and from within a listener.
     ///
-    /// What is removed is dropped only while no thread of the process is pinned that was when it was removed: by a guard, or
-    /// for a moment by a call, on any cache. This waits for others' pins for some 10 ms, and leaves what they hold to
-    /// a later `advance` or [`run_pending_tasks`](crate::Cache::run_pending_tasks); under a guard of its own thread it waits
-    /// for nothing. So a test that counts values, beside tests that run on other threads, repeats the latter until
-    /// they are gone, for as long as it has patience.
+    /// What is removed is dropped only when no thread of the process is pinned any more that was
+    /// pinned at the removal: by a guard, or for a moment by a call, on any cache. This call waits
+    /// for pins of other threads for some 10 ms, and leaves what they hold to a later `advance` or
+    /// [`run_pending_tasks`](crate::Cache::run_pending_tasks). Under a guard of its own thread it
+    /// does not wait. So a test that counts values, beside tests that run on other threads, repeats
+    /// the latter until the values are gone or its patience ends.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -98,8 +99,8 @@ impl ManualClock {
         }
     }
 
-    /// Moves the clock forward and leaves it at that: nothing is swept. Shows what an entry looks like
-    /// when the reaper is late.
+    /// Moves the clock forward without sweeping. Shows what an entry looks like when the reaper is
+    /// late.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -115,7 +116,7 @@ impl ManualClock {
         self.move_by(by);
     }
 
-    /// The time since the clock was made, as moved so far.
+    /// Returns by how much the clock was moved since it was created.
     ///
     /// ```
     /// assert_eq!(tidewheel::ManualClock::new().elapsed().as_nanos(), 0);
@@ -130,15 +131,16 @@ impl ManualClock {
         Watch { clock: self.clone(), number: self.watchers(|watchers| watchers.add(watcher)) }
     }
 
-    /// Not while the process forks: so the child finds them whole, and their lock open.
+    /// Accesses the watchers, but not while the process forks: so the child finds them whole, and
+    /// their lock open.
     fn watchers<R>(&self, look: impl FnOnce(&mut Roster<Weak<dyn Advanced>>) -> R) -> R {
         undisturbed(|| look(&mut self.0.watchers.lock()))
     }
 
     fn move_by(&self, by: Duration) {
         let span = Span::from_duration(by);
-        // ORDERING: AcqRel; pairs with Acquire in `ManualClock::now`; whoever reads the new time sees
-        // what its mover did before. `u64` cannot wrap: the sum saturates below `NEVER`.
+        // ORDERING: AcqRel; pairs with Acquire in `ManualClock::now`: a thread that reads the new
+        // time sees what its mover did before. `u64` cannot wrap: the sum saturates below `NEVER`.
         let _ = self.0.nanos.fetch_update(Ordering::AcqRel, Ordering::Acquire, |nanos| {
             Some(nanos.saturating_add(span.as_nanos()).min(Tick::NEVER.as_nanos() - 1))
         });

@@ -1,6 +1,6 @@
-//! Ticks, spans of them, and the word in a node that says when its entry is over.
+//! Ticks, spans, and the word in a node that says when its entry expires.
 //!
-//! Plain numbers with names: nothing here reads a clock.
+//! These are plain numbers with names. Nothing here reads a clock.
 
 use std::time::Duration;
 
@@ -12,17 +12,18 @@ pub(crate) const SECOND: u64 = 1_000_000_000;
 pub(crate) struct Tick(u64);
 
 impl Tick {
-    /// After every point that a deadline can name: what happens at `NEVER` does not happen. 146 years after the
-    /// timeline's start, because a deadline has two flags beside its tick.
+    /// A tick after every point that a deadline can name: what happens at `NEVER` does not happen.
+    /// It is 146 years after the timeline's start, because a deadline has two flags beside its
+    /// tick.
     pub(crate) const NEVER: Self = Self(u64::MAX >> 2);
-    /// Before every clock reading: timelines start at one second.
+    /// A tick before every clock reading: timelines start at one second.
     pub(crate) const LONG_AGO: Self = Self(1);
 
     pub(crate) const fn from_nanos(nanos: u64) -> Self {
         if nanos > Self::NEVER.0 { Self::NEVER } else { Self(nanos) }
     }
 
-    /// What a clock says, which is before `NEVER`.
+    /// Creates a tick from a clock reading, which is before `NEVER`.
     pub(crate) const fn reading(nanos: u64) -> Self {
         debug_assert!(nanos < Self::NEVER.0);
         Self(nanos)
@@ -32,17 +33,17 @@ impl Tick {
         self.0
     }
 
-    /// The second that this tick lies in.
+    /// Returns the second that contains this tick.
     pub(crate) const fn second(self) -> u64 {
         self.0 / SECOND
     }
 
-    /// The first tick of `second`; `NEVER` when that is out of range.
+    /// Returns the first tick of `second`, or `NEVER` if that is out of range.
     pub(crate) const fn start_of(second: u64) -> Self {
         Self::from_nanos(second.saturating_mul(SECOND))
     }
 
-    /// This tick, moved into the future by `span`; stays at `NEVER` once there.
+    /// Returns the tick `span` later. `NEVER` stays `NEVER`.
     pub(crate) const fn after(self, span: Span) -> Self {
         Self::from_nanos(self.0.saturating_add(span.0))
     }
@@ -51,7 +52,7 @@ impl Tick {
         Self::from_nanos(self.0.saturating_sub(span.0))
     }
 
-    /// The time from `earlier` to this tick; zero if `earlier` is later.
+    /// Returns the time from `earlier` to this tick, or zero if `earlier` is later.
     pub(crate) const fn since(self, earlier: Self) -> Span {
         Span(self.0.saturating_sub(earlier.0))
     }
@@ -73,7 +74,7 @@ impl Span {
         self.0
     }
 
-    /// Exact up to 146 years; longer than that is `ENDLESS`.
+    /// Converts a duration. The result is exact up to 146 years; anything longer is `ENDLESS`.
     pub(crate) const fn from_duration(duration: Duration) -> Self {
         let nanos = duration.as_nanos();
         if nanos >= Tick::NEVER.0 as u128 { Self::ENDLESS } else { Self(nanos as u64) }
@@ -84,18 +85,18 @@ impl Span {
     }
 }
 
-/// When an entry was created: a tick, or a moment before the timeline began. Clocks begin with the machine, and an entry
-/// may come from a process on one that has run longer.
+/// When an entry was created: a tick, or a moment before the timeline began. A clock begins with
+/// its machine, and an entry may come from a process on a machine that had run longer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Birth(i64);
 
 impl Birth {
     pub(crate) const fn at(tick: Tick) -> Self {
-        // A tick has 63 bits.
+        // A tick has 62 bits.
         Self(tick.0 as i64)
     }
 
-    /// So long before `now`.
+    /// Returns the birth at this age before `now`.
     #[cfg(feature = "serde")]
     pub(crate) const fn before(now: Tick, age: Span) -> Self {
         let age = if age.0 > Tick::NEVER.0 { Tick::NEVER.0 } else { age.0 };
@@ -110,13 +111,14 @@ impl Birth {
         self.0 as u64
     }
 
-    /// How old at `now`; zero if that is before it.
+    /// Returns the age at `now`, or zero if the birth is later.
     pub(crate) const fn age(self, now: Tick) -> Span {
         let age = (now.0 as i64).saturating_sub(self.0);
         Span(if age < 0 { 0 } else { age as u64 })
     }
 
-    /// When it is so old; the first tick that is not `DEAD` if that is before the timeline began.
+    /// Returns the tick at which this age is reached, or the first tick that is not `DEAD` if that
+    /// is before the timeline began.
     #[inline]
     pub(crate) const fn after(self, age: Span) -> Tick {
         if age.0 >= Tick::NEVER.0 {
@@ -129,31 +131,34 @@ impl Birth {
 
 /// The word in a node that decides whether its entry is visible.
 ///
-/// Either a tick, or `NEVER`, or `DEAD`, and two flags, which the comparison with the clock ignores. `FROZEN` tells those who
-/// would move the deadline without the shard's lock to take the lock instead. `FIXED` stands in caches with a time to
-/// idle: something else than idleness ends the entry at this tick, so that a read need not try to move it.
+/// It is a tick, `NEVER` or `DEAD`, with two flags that the comparison with the clock ignores.
+/// `FROZEN` makes a thread that would move the deadline without the shard's lock take the lock.
+/// `FIXED` is used in caches with a time to idle: something other than idleness ends the entry at
+/// this tick, so a read need not try to move it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Deadline(u64);
 
 impl Deadline {
     const FROZEN: u64 = 1 << 63;
     const FIXED: u64 = 1 << 62;
-    /// What is left without the flags. The same number as `NEVER`, so that a read loads one constant for both.
+    /// The bits without the flags. The same number as `NEVER`, so that a read loads one constant
+    /// for both.
     const TICK: u64 = Tick::NEVER.0;
 
-    /// The entry is over, once and for all. Earlier than every clock reading, so that the comparison
-    /// with the clock needs no case of its own.
+    /// The entry has expired, finally. It is earlier than every clock reading, so that the
+    /// comparison with the clock needs no special case.
     pub(crate) const DEAD: Self = Self(0);
     /// The entry does not expire.
     pub(crate) const NEVER: Self = Self(Tick::NEVER.0);
 
-    /// The deadline at `tick`. (Timelines start at one second, so a tick is never mistaken for `DEAD`.)
+    /// Returns the deadline at `tick`. (Timelines start at one second, so a tick is never mistaken
+    /// for `DEAD`.)
     pub(crate) const fn at(tick: Tick) -> Self {
         debug_assert!(tick.0 != 0);
         Self(tick.0)
     }
 
-    /// The deadline at `tick`, which no read moves.
+    /// Returns the deadline at `tick` that no read moves.
     pub(crate) const fn fixed_at(tick: Tick) -> Self {
         debug_assert!(tick.0 != 0);
         Self(tick.0 | Self::FIXED)
@@ -179,7 +184,7 @@ impl Deadline {
         self.0 & Self::FROZEN != 0
     }
 
-    /// Whether no read may move it, in a cache with a time to idle.
+    /// Returns whether no read may move the deadline, in a cache with a time to idle.
     pub(crate) const fn is_fixed(self) -> bool {
         self.0 & Self::FIXED != 0
     }
@@ -192,12 +197,13 @@ impl Deadline {
         Self(self.0 & !Self::FROZEN)
     }
 
-    /// The tick from which the entry is invisible, whatever the flags: `NEVER` for never, 0 for `DEAD`.
+    /// Returns the tick from which the entry is invisible, without the flags: `NEVER` for never, 0
+    /// for `DEAD`.
     pub(crate) const fn tick(self) -> Tick {
         Tick(self.0 & Self::TICK)
     }
 
-    /// Whether an entry with this deadline is invisible at `now`.
+    /// Returns whether an entry with this deadline is invisible at `now`.
     pub(crate) const fn is_over(self, now: Tick) -> bool {
         now.0 >= self.0 & Self::TICK
     }
