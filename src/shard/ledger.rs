@@ -287,8 +287,8 @@ impl<K, V> Ledger<K, V> {
     }
 }
 
-/// Garbage of more than this weight makes a batch, which its writer drops at once unless somebody is pinned: so it is
-/// half a sixteenth that waits in a shard, and a value.
+/// Returns the weight from which on garbage makes a full batch. Its writer drops it at once unless
+/// a thread is pinned. So at most a thirty-second of the shard's capacity waits, and one value.
 pub(super) const fn batch_weight(capacity: u64) -> u64 {
     capacity / 32
 }

@@ -238,7 +238,7 @@ impl<K, V> ShardSweep<K, V> {
         txn.publish();
         let ledger = txn.ledger;
         let is_late = !is_drained && ledger.is_neglected(shard.config.clock.now());
-        // `is_over` holds as of now: a thread that makes something due after the unlock wakes the
+        // `is_finished` holds as of now: a thread that makes something due after the unlock wakes the
         // reaper.
         let is_finished = is_drained && ledger.due > now;
         Swept { warned, reclaimable, sealed, is_drained, is_finished, is_late }
