@@ -20,7 +20,7 @@ pub mod guide {}
 
 /// The short programs of the folder `examples/`. `cargo run --example NAME` runs one of them.
 ///
-/// There is a longer one, too: `cargo run --release --example sessions` keeps a million sessions, and says how late each of them left.
+/// There is a longer one, too: `cargo run --release --example sessions` runs a million sessions, and shows how late they ended.
 ///
 /// # rate_limiter
 ///
