@@ -1,7 +1,8 @@
-//! A column: one value for each row, beside the rows, for what not every cache needs in them.
+//! A column: one value for each row, beside the rows, for data that not every cache needs.
 //!
-//! Holds memory only for stretches of rows of which one was given another value than the usual one. Knows
-//! a row as a number, and not whether it is live: whoever uses a number again, sets its value again.
+//! It allocates memory only for stretches of rows in which some row was given a value other than
+//! the usual one. It knows a row as a number, and does not know whether the row is live: a caller
+//! that reuses a number sets its value again.
 
 use crate::rows::RowId;
 
@@ -16,7 +17,7 @@ pub(crate) struct Column<T> {
 }
 
 impl<T: Copy + PartialEq> Column<T> {
-    /// A column that has `usual` for every row.
+    /// Creates a column that has `usual` for every row.
     pub(crate) const fn new(usual: T) -> Self {
         Self { chunks: Vec::new(), usual }
     }
@@ -52,7 +53,7 @@ impl<T: Copy + PartialEq> Column<T> {
         }
     }
 
-    /// Gives back the memory of rows that are vacant: `count` from `first` on.
+    /// Gives back the memory of `count` vacant rows from `first` on.
     pub(crate) fn forget(&mut self, first: RowId, count: usize) {
         let from = first.dense().div_ceil(CHUNK);
         let end = (first.dense() + count) / CHUNK;
@@ -68,7 +69,8 @@ impl<T: Copy + PartialEq> Column<T> {
         let length = self.chunks.len();
         if index >= length {
             if index >= self.chunks.capacity() {
-                // By an eighth at a time: what is not used of it stays when the cache has fallen, because rows do not move.
+                // It grows by an eighth at a time: the unused part stays when the cache has shrunk,
+                // because rows do not move.
                 self.chunks.reserve_exact((index + 1 - length).max(length / 8));
             }
             self.chunks.resize_with(index + 1, || None);
@@ -120,7 +122,7 @@ mod tests {
         }
         let chunks = |column: &Column<u16>| column.chunks.iter().flatten().count();
         assert_eq!(chunks(&column), 4);
-        // All of the second chunk but one row: the chunk stays.
+        // These rows are all but one of the second chunk: the chunk stays.
         column.forget(row(513), 511);
         assert_eq!((column.get(row(600)), chunks(&column)), (1, 4));
         column.forget(row(512), 512);

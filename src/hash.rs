@@ -1,8 +1,8 @@
 //! How a key's hash becomes a shard, a bucket and a tag; and the default hasher.
 //!
-//! Knows neither tables nor keys beyond `Hash`. Whatever the `BuildHasher`, its result is mixed before
-//! it is split, so that an identity hasher does not put every key into one shard. The default hasher's own
-//! result, which is ahash's, is mixed well enough.
+//! This file knows neither tables nor keys beyond `Hash`. The result of any `BuildHasher` is mixed
+//! before it is split, so that an identity hasher does not put every key into one shard. The
+//! default hasher's result, which is ahash's, is already mixed well enough.
 
 use crate::error::NoRandomness;
 use std::any::TypeId;
@@ -10,7 +10,8 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::num::NonZeroU8;
 
-/// A mixed 64-bit hash, from which shard, bucket and tag are cut. They share no bits, in a table of up to 2^24 buckets.
+/// A mixed 64-bit hash, from which shard, bucket and tag are cut. They share no bits, in a table of
+/// up to 2^24 buckets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct HashBits(u64);
 
@@ -18,14 +19,17 @@ impl HashBits {
     #[inline]
     pub(crate) fn of<Q: Hash + ?Sized, S: BuildHasher + 'static>(build: &S, key: &Q) -> Self {
         let raw = build.hash_one(key);
-        // The compiler knows the answer. Ours is ahash's with other keys.
+        // The comparison is decided at compile time. The crate's own hasher is ahash's with other
+        // keys.
         let ours = [TypeId::of::<RandomState>(), TypeId::of::<ahash::RandomState>()];
         if ours.contains(&TypeId::of::<S>()) { Self(raw) } else { Self::mixed(raw) }
     }
 
-    /// The finalizer of SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014; its constants
-    /// are David Stafford's): every bit of the input reaches every bit. One multiplication would be less, but numbers in a row
-    /// would crowd in a few buckets. (That is what models have: it is by its results that their keys were chosen.)
+    /// Mixes a hash by the finalizer of SplitMix64 (Steele, Lea and Flood, "Fast Splittable
+    /// Pseudorandom Number Generators", OOPSLA 2014; the constants are David Stafford's): every bit
+    /// of the input reaches every bit. One multiplication would be cheaper, but consecutive numbers
+    /// would crowd in a few buckets. (Models use one multiplication: their keys were chosen by its
+    /// results.)
     #[inline]
     fn mixed(raw: u64) -> Self {
         if cfg!(tidewheel_loom) {
@@ -37,31 +41,32 @@ impl HashBits {
         Self(second ^ (second >> 31))
     }
 
-    /// The same from what `whole` gave.
+    /// Recreates a hash from what `whole` returned.
     pub(crate) const fn again(whole: u64) -> Self {
         Self(whole)
     }
 
-    /// All of them.
+    /// Returns all bits.
     #[inline]
     pub(crate) fn whole(self) -> u64 {
         self.0
     }
 
-    /// Bits 48 to 63: enough for the 65,536 shards that a cache can have.
+    /// Returns the shard: bits 48 to 63, enough for the 65,536 shards that a cache can have.
     #[inline]
     pub(crate) fn shard(self, mask: usize) -> usize {
         (self.0 >> 48) as usize & mask
     }
 
-    /// The same, not masked yet, times a power of two.
+    /// Returns the bits of the shard, not masked yet, times a power of two.
     #[inline]
     pub(crate) fn shard_times(self, log2: u32) -> usize {
         (self.0 >> (48 - log2)) as usize
     }
 
-    /// Bits 0 to 31, of which the highest are the home bucket in a table of any size. Kept in the row and in the node. (In models the
-    /// lowest, and eight more for the tag: it is by those that their keys were chosen.)
+    /// Returns the home: bits 0 to 31. Its highest bits are the home bucket in a table of any size.
+    /// It is stored in the row and in the node. (Models use the lowest bits, and eight more for the
+    /// tag: their keys were chosen by those.)
     #[inline]
     pub(crate) fn home(self) -> u32 {
         if cfg!(tidewheel_loom) {
@@ -71,15 +76,16 @@ impl HashBits {
         }
     }
 
-    /// That of its home.
+    /// Returns the tag of the home.
     #[inline]
     pub(crate) fn tag(self) -> NonZeroU8 {
         tag_of(self.home())
     }
 }
 
-/// The tag of a home: its lowest bits, so that whoever knows a home can find the entry's slot. Never 0: that is an empty slot's tag. (A
-/// table of 2^24 buckets, the largest that a shard comes to by growth, leaves all of them to the tag.)
+/// Returns the tag of a home: its lowest bits, so that the entry's slot can be found by the home
+/// alone. It is never 0, which is the tag of an empty slot. (A table of 2^24 buckets, the largest
+/// to which a shard grows, leaves all of them to the tag.)
 #[inline]
 pub(crate) fn tag_of(home: u32) -> NonZeroU8 {
     NonZeroU8::new(home as u8).unwrap_or(NonZeroU8::MIN)
@@ -98,7 +104,7 @@ pub(crate) fn tag_of(home: u32) -> NonZeroU8 {
 pub struct RandomState(ahash::RandomState);
 
 impl RandomState {
-    /// A hasher with fresh keys.
+    /// Creates a hasher with fresh keys.
     ///
     /// # Errors
     ///
@@ -151,7 +157,7 @@ impl fmt::Debug for DefaultHasher {
     }
 }
 
-/// Forwards the integer writes too: ahash is much faster on them than on their bytes.
+/// Forwards the integer writes, too: ahash is much faster on them than on their bytes.
 macro_rules! forward {
     ($($write:ident: $ty:ty),*) => {
         $(#[inline]
@@ -175,17 +181,18 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    /// The worst hasher there is: sequential keys hash to themselves.
+    /// The worst possible hasher: sequential keys hash to themselves.
     #[test]
     fn an_identity_hash_spreads_over_shards_buckets_and_tags() {
         spread(&(0..4096).map(HashBits::mixed).collect::<Vec<_>>());
-        // High bits alone, as aligned pointers or shifted ids have.
+        // The keys differ in high bits alone, like aligned pointers or shifted ids.
         let shifted: HashSet<_> = (0..4096u64).map(|i| HashBits::mixed(i << 50).home() >> 22).collect();
         assert!(shifted.len() > 900, "{}", shifted.len());
     }
 
-    /// Of numbers in a row, hashed to themselves, the share that finds its bucket full is that of random ones, whatever the
-    /// number of shards and entries. (With one multiplication it was a half, for 135,402 in 32 shards.)
+    /// Consecutive numbers that hash to themselves find their bucket full as often as random ones
+    /// do, whatever the number of shards and entries. (With one multiplication it was half of them,
+    /// for 135,402 in 32 shards.)
     #[test]
     fn numbers_in_a_row_do_not_crowd_in_a_few_buckets() {
         const SLOTS: u32 = 12;

@@ -1,20 +1,21 @@
 //! The reaper: one thread that visits caches when something in them is due, and sleeps otherwise.
 //!
-//! It knows caches only as [`Sweep`]: when to come again, and whether garbage still waits. It never
-//! knows shards, entries or values, and it holds no cache alive while it sleeps.
+//! It knows caches only as [`Sweep`]: when to come again, and whether garbage still waits. It knows
+//! no shards, entries or values, and keeps no cache alive while it sleeps.
 //!
 //! # How a wake-up is never lost
 //!
-//! Each registered cache has a *promise*: the tick at which the thread will come at the latest. [`Registration::wake`] is done
-//! when the promise is early enough. The thread takes all promises back (sets them to `NEVER`) before it sweeps, and makes new
-//! ones, out of the answers, before it sleeps. So whoever files something during a sweep either was seen by that sweep, or finds
-//! the promise taken back and leaves word in `State::wake_at`, which the thread reads under the lock before it sleeps.
-//! That "either, or" is a store before a load on both sides, hence the two fences.
+//! Each registered cache has a *promise*: the tick by which the thread will have come. If that is
+//! early enough, [`Registration::wake`] does nothing. The thread revokes all promises (sets them to
+//! `NEVER`) before it sweeps, and makes new ones from the answers before it sleeps. So if a writer
+//! files something during a sweep, the sweep sees it, or the writer finds the promise revoked and
+//! sets `State::wake_at`. The thread reads that under the lock before it sleeps. Both sides store
+//! before they load: hence two fences.
 //!
 //! # Locks
 //!
-//! One mutex, held for moments, under which nothing of a cache runs. It comes last in the lock order:
-//! `wake` may be called under a shard's lock.
+//! One mutex, held for moments, under which no code of a cache runs. It is the last in the order of
+//! locks. `wake` may be called under a shard's lock.
 
 use crate::process::fork::{self, Heir, Held, Kept, undisturbed};
 use crate::process::without_signals;
@@ -30,29 +31,28 @@ use std::time::Duration;
 
 /// What the reaper knows of a cache.
 pub(crate) trait Sweep: Send + Sync {
-    /// Removes what is due at `now`; returns the tick at which there is next something to do
-    /// (`Tick::NEVER`: nothing).
+    /// Removes what is due at `now`. Returns when to come again (`Tick::NEVER`: not at all).
     fn sweep(&self, now: Tick) -> Tick;
 
-    /// Pushes reclamation on and drops what is reclaimable; true while garbage still waits.
+    /// Advances reclamation and drops what is reclaimable. Returns whether garbage still waits.
     fn reclaim(&self) -> bool;
 }
 
-/// Who removes expired entries from caches: a thread, or nobody but you.
+/// Removes expired entries from caches: by a thread, or only when you call for it.
 ///
-/// Any number of caches share one reaper. Its thread starts with the first cache, sleeps without waking
-/// while nothing can expire and nothing waits to be dropped, and ends by itself after the last cache.
+/// Any number of caches share one reaper. Its thread starts with the first cache, sleeps while
+/// nothing can expire and nothing waits to be dropped, and ends by itself after the last cache.
 /// Clones are handles to the same reaper.
 ///
-/// Listeners of what it finds expired and the destructors of values run on it. One that blocks delays
-/// memory, in every cache that shares the reaper, and never visibility.
+/// The destructors of values, and the listeners of expired entries that it finds, run on it. One
+/// that blocks delays the release of memory in every cache of the reaper, and never visibility.
 ///
-/// The thread blocks all signals but those that it raises itself (such as SIGSEGV), so that it never takes one that the program
-/// waits for elsewhere. A thread that a listener starts inherits that; a process that it starts through
-/// [`Command`](std::process::Command) does not.
+/// The thread blocks all signals except those that it raises itself (such as SIGSEGV), so that it
+/// never takes one for which the program waits elsewhere. A thread that a listener starts inherits
+/// that; a process that it starts through [`Command`](std::process::Command) does not.
 ///
-/// In a child of a fork there is no thread at first. It starts when something becomes due in one of the reaper's caches, or one is built, and then takes care
-/// of all of them.
+/// In the child of a fork there is no thread at first. It starts when something becomes due in one
+/// of the reaper's caches, or one is built, and then serves all of them.
 ///
 /// ```
 /// use std::time::Duration;
@@ -96,8 +96,8 @@ impl Reaper {
         Self(Kind::Shared(undisturbed(|| Arc::clone(&SHARED))))
     }
 
-    /// A reaper with a thread of its own, for caches whose listeners or destructors are slow, and for
-    /// those who want to [`join`](Self::join) it. Clones of it may be given to several caches.
+    /// Returns a reaper with a thread of its own, for caches whose listeners or destructors are
+    /// slow, and for callers that [`join`](Self::join) it. Several caches may share it.
     ///
     /// ```
     /// use tidewheel::{Cache, Reaper};
@@ -130,16 +130,16 @@ impl Reaper {
         Self(Kind::Manual)
     }
 
-    /// Waits until the reaper's thread has ended, that is until its last cache is gone. Returns at once
-    /// if there is no thread. (The shared one's is none any more once its last cache is gone and nobody waits here: it is
-    /// about to leave then, and nothing of it stays.)
+    /// Waits until the reaper's thread has ended, that is, until its last cache is gone. Returns at
+    /// once if there is no thread. (The shared reaper counts as having none once its last cache is
+    /// gone and no call waits here: its thread is about to end then, and nothing of it stays.)
     ///
     /// # Concurrency
     ///
-    /// Whoever still holds one of the reaper's caches while it waits here waits for ever. On the
-    /// reaper's own thread (in a listener or a destructor) it returns at once, since the thread cannot
-    /// wait for its own end. A cache that is built meanwhile is waited for too if it comes before the
-    /// thread has left.
+    /// A caller that still holds one of the reaper's caches waits for ever. On the reaper's own
+    /// thread (in a listener or a destructor) the call returns at once, since the thread cannot
+    /// wait for its own end. A cache that is built meanwhile is waited for, too, if it comes before
+    /// the thread has ended.
     ///
     /// ```
     /// use tidewheel::{Cache, Reaper};
@@ -156,13 +156,13 @@ impl Reaper {
         }
     }
 
-    /// Whether this reaper has no thread, so that somebody else has to sweep.
+    /// Returns whether this reaper has no thread, so that its owner has to sweep.
     pub(crate) fn is_manual(&self) -> bool {
         self.core().is_none()
     }
 
-    /// Puts a cache in the reaper's care until the registration is dropped, and starts the thread if
-    /// none runs. If it cannot be started, nothing is registered.
+    /// Registers a cache until the registration is dropped, and starts the thread if none runs. If
+    /// the thread cannot be started, nothing is registered.
     ///
     /// The registration should be the last thing of the cache to be dropped: the thread ends, and
     /// `join` returns, as soon as the last registration is gone.
@@ -197,28 +197,28 @@ impl fmt::Debug for Reaper {
     }
 }
 
-/// A cache's place in a reaper's list.
+/// The registration of a cache with a reaper.
 pub(crate) struct Registration(Option<Place>);
 
 struct Place {
     core: Arc<Core>,
     promise: Arc<Promise>,
-    /// In `State::caches`.
+    /// The index in `State::caches`.
     number: usize,
 }
 
 impl Registration {
-    /// There is something to do at `at`, or before. A fence and a load if the thread comes by then
-    /// anyway; else it is told.
+    /// Announces that there is something to do at `at`, or before. Costs a fence and a load if the
+    /// thread comes by then anyway; otherwise wakes it.
     ///
     /// A tick at the start of a second is best: then many calls become one visit, garbage included.
-    /// Call it after the thing is where `sweep` and `reclaim` look, and before any user code, since
-    /// others may rely on the call having been made. May be called under a shard's lock.
+    /// Must be called after the thing is where `sweep` and `reclaim` look, and before any user
+    /// code, since others may rely on the call. May be called under a shard's lock.
     pub(crate) fn wake(&self, at: Tick) {
         if let Some(place) = &self.0 {
             // ORDERING: SeqCst fence; pairs with the fence in `Round::begin`: either the sweep that
             // follows that one sees what was filed before this one, or the load below sees the
-            // promise taken back.
+            // promise revoked.
             fence(Ordering::SeqCst);
             if place.promise.tick() > at {
                 Core::wake(&place.core, &place.promise, at);
@@ -229,17 +229,17 @@ impl Registration {
 
 #[cfg(tidewheel_loom)]
 impl Registration {
-    /// Nothing but a step that loom sees, and that meets the reaper's setting out.
+    /// Makes a step that loom sees, which meets the start of a round.
     pub(crate) fn touch(&self) {
         if let Some(place) = &self.0 {
-            // ORDERING: Relaxed; it is to be seen by the scheduler of the models, and publishes nothing.
+            // ORDERING: Relaxed; only the models' scheduler has to see it. It publishes nothing.
             place.promise.0.fetch_add(0, Ordering::Relaxed);
         }
     }
 }
 
 impl Drop for Registration {
-    /// The cache is gone. Never waits, except for the mutex, which is held for moments.
+    /// Ends the registration. Never waits, except for the mutex, which is held for moments.
     fn drop(&mut self) {
         if let Some(place) = &self.0 {
             place.core.remove(place.number);
@@ -247,7 +247,7 @@ impl Drop for Registration {
     }
 }
 
-/// The tick at which the thread will have come to a cache. `NEVER` while the thread is on its way.
+/// The tick by which the thread will have come to a cache. `NEVER` during a round.
 ///
 /// Written under the reaper's lock only.
 struct Promise(AtomicU64);
@@ -260,20 +260,20 @@ impl Promise {
     }
 
     fn make(&self, at: Tick) {
-        // ORDERING: Relaxed; as in `tick`.
+        // ORDERING: Relaxed; the same reason as in `tick`.
         self.0.store(at.as_nanos(), Ordering::Relaxed);
     }
 }
 
-/// What the thread and the handles share.
+/// The state that the thread and the handles share.
 struct Core {
     state: Mutex<State>,
     /// The thread waits here, alone.
     wake: Condvar,
-    /// Whoever joins waits here.
+    /// Callers of `join` wait here.
     ended: Condvar,
     timeline: Timeline,
-    /// Its threads are joined only by who waits for that when they end: nobody need.
+    /// Whether threads end without being joined, unless a call of `join` waits for that.
     is_shared: bool,
     #[cfg(test)]
     stack_size: Option<usize>,
@@ -281,12 +281,12 @@ struct Core {
 
 struct State {
     caches: Roster<Member>,
-    /// The earliest tick that `wake` was called with since the thread last set out.
+    /// The earliest tick with which `wake` was called since the thread last began a round.
     wake_at: Tick,
     thread: Option<Worker>,
-    /// Forks have to do with it. `None` before its first cache.
+    /// The registration for forks. `None` before the first cache.
     heir: Option<fork::Registered>,
-    /// How many wait for the thread's end.
+    /// The number of calls that wait for the thread's end.
     joining: usize,
 }
 
@@ -296,13 +296,13 @@ struct Member {
     promise: Arc<Promise>,
 }
 
-/// The thread, from its start until it is joined or another takes its place.
+/// The thread, from its start until it is joined or replaced.
 struct Worker {
     id: ThreadId,
-    /// Whether it still looks at the list. Changes under the lock, together with the list, so that a
-    /// cache is either seen by the thread or starts a new one.
+    /// Whether the thread still looks at the list. It changes under the lock, together with the
+    /// list, so that a cache is either seen by the thread or starts a new one.
     running: bool,
-    /// Taken by the one who joins.
+    /// The handle, which the joining call takes.
     handle: Option<JoinHandle<()>>,
 }
 
@@ -334,8 +334,8 @@ impl Core {
         Ok(Place { core: Arc::clone(self), promise, number })
     }
 
-    /// Starts the thread, if none runs. Under the lock, so that nobody else starts one too: the thread's first step is to wait
-    /// for the lock.
+    /// Starts the thread, if none runs. Requires the lock, so that only one is started: the thread
+    /// first waits for the lock.
     fn start(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
         if state.is_running() {
             return Ok(());
@@ -347,14 +347,14 @@ impl Core {
         Ok(())
     }
 
-    /// Not under the lock: a fork takes that after the list of heirs.
+    /// Registers for forks. Must not hold the lock: a fork takes that after the list of heirs.
     fn leave_to_children(self: &Arc<Self>) {
         if self.state.lock().heir.is_some() {
             return;
         }
         let heir: Arc<dyn Heir> = self.clone();
         let registered = fork::register(1, Arc::downgrade(&heir), || {});
-        // Another thread may have done the same: what that put there is dropped once the lock is open.
+        // Another thread may have done the same: its registration is dropped after the unlock.
         let _another = self.state.lock().heir.replace(registered);
     }
 
@@ -382,11 +382,11 @@ impl Core {
         }
     }
 
-    /// In a fork's child, where nothing was promised to anybody. If there can be no thread, the next who has something due
-    /// tries again.
+    /// Starts the thread in the child of a fork, where no promises hold. If that fails, the next
+    /// caller with something due tries again.
     #[cold]
     fn start_anew(self: &Arc<Self>, state: &mut State) -> bool {
-        // It sets out at once: what is due in the other caches, it has to see for itself.
+        // It begins a round at once: it has to see what is due in the other caches.
         state.wake_at = Tick::LONG_AGO;
         self.start(state).is_ok()
     }
@@ -398,7 +398,7 @@ impl Core {
             self.wake.notify_one();
         }
         drop(state);
-        // May free the cache's memory (never its values): not under the lock.
+        // This may free the cache's memory (never its values), so it happens outside the lock.
         drop(member);
     }
 
@@ -410,7 +410,7 @@ impl Core {
                 None => return,
                 Some(worker) if worker.id == me => return,
                 Some(Worker { running: false, handle, .. }) if handle.is_some() => break handle.take(),
-                // It runs, or somebody else is about to have joined it.
+                // The thread runs, or another call is joining it.
                 Some(_) => {
                     state.joining += 1;
                     state = wait(&self.ended, state);
@@ -421,7 +421,7 @@ impl Core {
         drop(state);
         let Some(handle) = handle else { return };
         let id = handle.thread().id();
-        // It catches panics; there is nothing to learn from how it ended.
+        // The thread catches panics, so the result tells nothing.
         let _ = handle.join();
         let mut state = self.state.lock();
         if state.thread.as_ref().is_some_and(|worker| worker.id == id) {
@@ -430,7 +430,7 @@ impl Core {
         self.ended.notify_all();
     }
 
-    /// The thread.
+    /// Runs the thread.
     fn run(&self) {
         let mut round = Round { visits: Vec::new(), next: Tick::NEVER, pause: PAUSE };
         while let Some(work) = self.sleep(&mut round) {
@@ -441,8 +441,8 @@ impl Core {
         }
     }
 
-    /// Sleeps until there is something to do, and sets out to do it. `None`: the last cache is gone,
-    /// and with it the thread.
+    /// Sleeps until there is something to do, and begins a round. Returns `None` if the last cache
+    /// is gone and the thread has to end.
     fn sleep(&self, round: &mut Round) -> Option<Work> {
         let mut state = self.state.lock();
         round.end();
@@ -497,13 +497,13 @@ impl Heir for Core {
 }
 
 impl Held for Kept<Core, State> {
-    /// The thread is not here, and so will not keep what it has promised. (Unless it is the one that forks, in a listener.)
+    /// Revokes the promises of a thread that is not here. (It is if it forked, in a listener.)
     fn inherit(&mut self) {
         let state = self.content();
         if state.thread.as_ref().is_some_and(|worker| worker.id == thread::current().id()) {
             return;
         }
-        // There is nothing behind the handle; what it would let go of is the C library's to use again.
+        // No thread is behind the handle. The C library may have reused what a drop would free.
         std::mem::forget(state.thread.take());
         (state.wake_at, state.joining) = (Tick::NEVER, 0);
         state.caches.iter().for_each(|member| member.promise.make(Tick::NEVER));
@@ -511,19 +511,19 @@ impl Held for Kept<Core, State> {
 }
 
 enum Work {
-    /// Something is due, since then: visit every cache.
+    /// Something is due, since the second tick: visit every cache.
     Sweep(Tick, Tick),
-    /// Nothing is due, but garbage waits: advance it on where it does.
+    /// Nothing is due, but garbage waits: advance where it does.
     Reclaim(Tick),
 }
 
-/// The first pause before the thread looks after garbage again. Doubled while nothing gets better.
+/// The first pause before the thread looks after garbage again. Doubled while there is no progress.
 const PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(64);
 
-/// What the thread itself remembers from one visit to the next.
+/// The thread's own state between visits.
 struct Round {
-    /// The caches of this round; while the thread sleeps, those in which garbage waits.
+    /// The caches of this round. While the thread sleeps: those in which garbage waits.
     visits: Vec<Visit>,
     /// The earliest answer of the last sweep.
     next: Tick,
@@ -539,7 +539,7 @@ struct Visit {
 }
 
 impl Round {
-    /// Takes all promises back and lists the caches to visit. Called under the lock.
+    /// Revokes all promises and lists the caches to visit. Requires the lock.
     fn begin(&mut self, caches: &Roster<Member>) {
         self.visits.clear();
         self.visits.extend(caches.iter().map(|member| {
@@ -550,7 +550,7 @@ impl Round {
         fence(Ordering::SeqCst);
     }
 
-    /// Makes new promises, and forgets the caches where nothing waits. Called under the lock.
+    /// Makes new promises, and removes the caches where nothing waits. Requires the lock.
     fn end(&mut self) {
         for Visit { member, next, .. } in &self.visits {
             if *next < member.promise.tick() {
@@ -566,7 +566,7 @@ impl Round {
         self.pause = PAUSE;
         self.next = Tick::NEVER;
         for visit in &mut self.visits {
-            // The handle may turn out to be the last one, so its drop must be caught as well.
+            // The handle may be the last one, so its drop must be caught as well.
             let answer = catch(|| {
                 let cache = visit.member.cache.upgrade();
                 cache.map_or((Tick::NEVER, false), |cache| (cache.sweep(now), cache.reclaim()))
@@ -591,7 +591,7 @@ impl Round {
     }
 }
 
-/// When to look again after a panic: not at once, lest one bad destructor keep the thread busy.
+/// Returns when to look again after a panic: not at once, or one bad destructor keeps it busy.
 fn next_second(now: Tick) -> Tick {
     Tick::start_of(now.second() + 1)
 }

@@ -1,17 +1,18 @@
-//! A roster: who is to be visited, by the number that each got when it was put down.
+//! A roster: members to visit, each with the number that it got when it was added.
 //!
-//! Members come and go in constant time, in whatever order, and lie without gaps, so that a visit to all takes as long as
-//! there are members. Never knows what a member is, or who goes round.
+//! Members are added and removed in constant time, in any order. They are stored without gaps, so
+//! that a visit to all of them takes as long as there are members. The roster does not know what a
+//! member is, or who visits it.
 
 use std::fmt;
 
-/// Ends the chain of the numbers that are free.
+/// Ends the chain of free numbers.
 const NONE: usize = usize::MAX;
 
 pub(crate) struct Roster<T> {
-    /// In no order, each with its number.
+    /// The members in no particular order, each with its number.
     members: Vec<(usize, T)>,
-    /// By number: the place of its member; of a free number, the next one that is free.
+    /// By number: the place of its member. For a free number: the next free number.
     places: Vec<usize>,
     /// The first free number.
     free: usize,
@@ -30,7 +31,7 @@ impl<T> Roster<T> {
         self.members.iter().map(|(_, member)| member)
     }
 
-    /// Puts a member down, and returns its number.
+    /// Adds a member, and returns its number.
     ///
     /// # Complexity
     ///
@@ -52,11 +53,12 @@ impl<T> Roster<T> {
         number
     }
 
-    /// Strikes a member off, and hands it back. To be called once for each number that `add` returned.
+    /// Removes a member, and returns it. Must be called once for each number that `add` returned.
     ///
     /// # Complexity
     ///
-    /// O(1), amortized: the last member takes the place. When three quarters of the list are bare it becomes shorter.
+    /// O(1), amortized: the last member takes the place of the removed one. The list shrinks when
+    /// it is three quarters empty.
     pub(crate) fn remove(&mut self, number: usize) -> T {
         let place = std::mem::replace(&mut self.places[number], self.free);
         self.free = number;
@@ -73,7 +75,8 @@ impl<T> Roster<T> {
         member
     }
 
-    /// Gives back the memory of who has gone; of numbers (a word each), that beyond the highest one that a member has.
+    /// Gives back the memory of removed members, and of the numbers (a word each) beyond the
+    /// highest one in use.
     #[cold]
     fn shrink(&mut self) {
         self.members.shrink_to(2 * self.members.len());
@@ -84,7 +87,7 @@ impl<T> Roster<T> {
         for (place, (number, _)) in self.members.iter().enumerate() {
             self.places[*number] = place;
         }
-        // The others are free, the lowest first, so that high ones go out of use.
+        // The other numbers are free, the lowest first, so that high ones go out of use.
         self.free = NONE;
         for number in (0..highest).rev() {
             if self.places[number] == NONE {
@@ -113,7 +116,7 @@ mod tests {
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
-            // Comes and goes in waves, and is empty now and then.
+            // The number of members rises and falls in waves, and is 0 now and then.
             let grows = (step / 500) % 2 == 0;
             if random % 4 != 0 && grows || model.is_empty() {
                 assert_eq!(model.insert(roster.add(step), step), None, "a number that is taken");

@@ -1,13 +1,13 @@
 //! Rows: a slab addressed by small numbers.
 //!
-//! A row is a writer's book-keeping of one entry. It lives in a chunk that never moves, so growth
-//! copies no row. Each chunk is twice as large as the one before, and its memory comes as it is touched; so a
-//! row's number is its chunk and its place in it, and whoever keeps something else by these numbers in chunks
-//! of the same sizes gets from a number to an address without a search. What a row's
-//! fields mean is not known here.
+//! A row is a writer's bookkeeping of one entry. It is in a chunk that never moves, so growth
+//! copies no row. Each chunk is twice as large as the one before, and its memory is allocated when
+//! it is touched. The number of a row consists of its chunk and its place in the chunk. Other data
+//! that is stored by these numbers, in chunks of the same sizes, is found without a search. This
+//! file does not know what the fields of a row mean.
 //!
-//! A row keeps its number as long as its entry is there, however often that is replaced. New rows take
-//! low vacant numbers, so that the rest empties, and its memory can be given back.
+//! A row keeps its number while its entry exists, however often the entry is replaced. New rows
+//! take low vacant numbers, so that the higher chunks empty and their memory can be given back.
 //!
 //! | file | what |
 //! |---|---|
@@ -30,10 +30,10 @@ use std::ops::{Index, IndexMut, Range};
 const FIRST_BITS: u32 = if cfg!(tidewheel_loom) { 1 } else { 6 };
 /// The bits of a number that are the place in the chunk.
 const OFFSET_BITS: u32 = 26;
-/// So many chunks there can be; the last one is of as many rows as a place has values.
+/// The largest number of chunks. The last one has as many rows as a place has values.
 pub(crate) const CHUNKS: usize = (OFFSET_BITS - FIRST_BITS + 1) as usize;
 
-/// The number of a row. Small, and used again after the row is vacant. The highest bit is free.
+/// The number of a row. It is small, and reused after the row is vacant. The highest bit is free.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct RowId(u32);
 
@@ -42,19 +42,19 @@ impl RowId {
         Self(index)
     }
 
-    /// The number as it is: in the order of chunks and places, with gaps.
+    /// Returns the number itself, which orders chunks and places, with gaps.
     pub(crate) const fn index(self) -> u32 {
         self.0
     }
 
     pub(crate) const FIRST: Self = Self(0);
 
-    /// The first number of a stretch of a chunk.
+    /// Returns the first number of a stretch of a chunk.
     pub(crate) const fn at(chunk: usize, offset: usize) -> Self {
         Self::new(chunk, offset)
     }
 
-    /// The number after this one; there may be no such row.
+    /// Returns the number after this one. There may be no such row.
     pub(crate) const fn next(self) -> Self {
         Self(self.0 + 1)
     }
@@ -69,48 +69,49 @@ impl RowId {
         (self.0 >> OFFSET_BITS) as usize
     }
 
-    /// The place in the chunk.
+    /// Returns the place in the chunk.
     #[inline]
     pub(crate) const fn offset(self) -> usize {
         self.0 as usize & ((1 << OFFSET_BITS) - 1)
     }
 
-    /// The number without gaps.
+    /// Returns the number without gaps.
     #[inline]
     pub(crate) const fn dense(self) -> usize {
         chunk_size(self.chunk()) - chunk_size(0) + self.offset()
     }
 }
 
-/// Rows in a chunk.
+/// Returns the number of rows in a chunk.
 #[inline]
 pub(crate) const fn chunk_size(chunk: usize) -> usize {
     1 << (FIRST_BITS as usize + chunk)
 }
 
-/// What is kept by the numbers of rows.
+/// Data that is stored by the numbers of rows.
 pub(crate) trait Kept: Sized {
     type Memory: Memory<Self>;
 }
 
 /// A row.
 pub(crate) trait Row: Kept {
-    /// One of the row's links, always the same, which says whether the row is live.
+    /// Returns one of the row's links, always the same, which says whether the row is live.
     fn link(&self) -> &Link;
     fn link_mut(&mut self) -> &mut Link;
 
-    /// For whoever keeps the list that the link is of: which list, as far as a few bits can say it.
+    /// Returns the label, which says which list the link is in, as far as a few bits can. The owner
+    /// of the list uses it.
     fn label(&self) -> u16;
     fn set_label(&mut self, label: u16);
 }
 
-/// Chunks of rows. What was not written yet, or was discarded, is some row or other.
+/// Chunks of rows. A row that was not written yet, or was discarded, has arbitrary contents.
 pub(crate) trait Memory<T> {
     fn new() -> Self;
     fn has_chunk(&self, chunk: usize) -> bool;
-    /// Memory for a whole chunk. Takes no more time for a larger one.
+    /// Adds memory for a whole chunk. The time does not depend on the size.
     fn add_chunk(&mut self, chunk: usize);
-    /// Gives memory back of rows that are vacant: the chunk itself if that is all of it.
+    /// Gives back the memory of vacant rows: the whole chunk if these are all of it.
     fn discard(&mut self, chunk: usize, rows: Range<usize>);
     /// # Panics
     ///
@@ -120,31 +121,32 @@ pub(crate) trait Memory<T> {
     ///
     /// Panics if there is no such chunk.
     fn get_mut(&mut self, row: RowId) -> &mut T;
-    /// Asks the processor to bring a row near. A hint, and no access.
+    /// Prefetches a row. A hint, and no access.
     fn prefetch(&self, _: RowId) {}
 }
 
-/// A writer's book-keeping of an entry: what readers do not need, so that it is not in their way. Numbers
-/// throughout, so that it is one whatever its bytes are.
+/// A writer's bookkeeping of an entry: what readers do not need, so that it does not burden them.
+/// All fields are numbers, so that any bytes are a valid value.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Metadata {
-    /// The home bucket in a table of any size.
+    /// The home, which gives the home bucket in a table of any size.
     pub(crate) home: u32,
     pub(crate) wheel: Link,
-    /// When the entry was created, as whoever keeps it packs it: in halves, so that a row takes 24 bytes.
+    /// When the entry was created, as the ledger packs it: in halves, so that a row takes 24 bytes.
     pub(crate) born: [u32; 2],
     pub(crate) label: u16,
-    /// Whether somebody was told that the entry is about to expire: 0, or 1 if so.
+    /// Whether a warning was given that the entry is about to expire: 1 if so, 0 if not.
     pub(crate) warned: u16,
 }
 
-/// A row's place in the policy's queues. Beside the rows, since not every cache has them; numbers throughout, too.
+/// A row's place in the policy's queues. It is beside the rows, since not every cache has a policy.
+/// All fields are numbers, too.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Queued {
     pub(crate) link: Link,
-    /// As whoever keeps it packs it.
+    /// When the row entered its queue, as the policy packs it.
     pub(crate) since: u32,
 }
 
@@ -160,7 +162,7 @@ impl<T: Row> Rows<T> {
         Self { memory: T::Memory::new(), numbers: Numbers::new(), live: 0 }
     }
 
-    /// Puts `row` into the slab; gives it back if there is no number left for it (2^27 are in use).
+    /// Adds `row` to the slab. Returns it if there is no number left for it (2^27 are in use).
     #[inline]
     pub(crate) fn insert(&mut self, row: T) -> Result<RowId, T> {
         debug_assert!(!row.link().is_vacant(), "a live row must not look like one that is not");
@@ -187,7 +189,7 @@ impl<T: Row> Rows<T> {
         self.numbers.take()
     }
 
-    /// The row's entry is gone. It must have left every list. Its number is vacant.
+    /// Removes a row whose entry is gone. The row must have left every list. Its number is vacant.
     #[inline]
     pub(crate) fn remove(&mut self, id: RowId) {
         let link = self.memory.get_mut(id).link_mut();
@@ -198,19 +200,19 @@ impl<T: Row> Rows<T> {
         self.numbers.give(id);
     }
 
-    /// The number that the next row will probably have.
+    /// Returns the number that the next row will probably have.
     #[inline]
     pub(crate) fn next_new(&self) -> Option<RowId> {
         self.numbers.next()
     }
 
-    /// Has a row prefetched, for whoever comes for it soon.
+    /// Prefetches a row that will be used soon.
     #[inline]
     pub(crate) fn prefetch(&self, id: RowId) {
         self.memory.prefetch(id);
     }
 
-    /// The row, if it is live.
+    /// Returns the row, if it is live.
     pub(crate) fn get(&self, id: RowId) -> Option<&T> {
         (self.numbers.is_taken(id) && !self.memory.get(id).link().is_vacant()).then(|| self.memory.get(id))
     }
@@ -219,30 +221,30 @@ impl<T: Row> Rows<T> {
         self.get(id).is_some()
     }
 
-    /// The number of live rows.
+    /// Returns the number of live rows.
     pub(crate) fn len(&self) -> usize {
         self.live
     }
 
-    /// The row with the lowest number from `from` on that is live, or vacant and about to be used.
+    /// Returns the lowest row from `from` on that is live, or vacant and on the free list.
     pub(crate) fn next_taken(&self, from: RowId) -> Option<RowId> {
         self.numbers.next_taken(from)
     }
 
-    /// All live rows, in the order of their numbers.
+    /// Returns all live rows, in the order of their numbers.
     pub(crate) fn ids(&self) -> impl Iterator<Item = RowId> {
         let next = |id: &RowId| self.next_taken(id.next());
         std::iter::successors(self.next_taken(RowId::FIRST), next).filter(|&id| self.contains(id))
     }
 
-    /// Whether `trim` would give much back.
+    /// Returns whether `trim` would give much memory back.
     pub(crate) fn is_sparse(&self) -> bool {
         self.numbers.is_sparse()
     }
 
-    /// Gives memory back: whole chunks, or vacant stretches of them, at most so many rows at a time. Tells
-    /// `also` of each stretch; all of a chunk means that the chunk itself went. False when there is no more to
-    /// give.
+    /// Gives memory back: whole chunks, or vacant stretches of them, at most `most` rows at a time.
+    /// Calls `also` for each stretch; a stretch that is all of a chunk means that the chunk itself
+    /// is gone. Returns false if there is no more to give back.
     pub(crate) fn trim(&mut self, most: usize, mut also: impl FnMut(usize, Range<usize>)) -> bool {
         let memory = &mut self.memory;
         self.numbers.trim(most, |chunk, rows| {

@@ -1,8 +1,8 @@
-//! Statistics: what a cache tells of itself, in counts, durations and gauges.
+//! Statistics: counts, durations and gauges of a cache.
 //!
-//! Each figure lies where it is cheap to count. Reads have counters of each thread's own (`reads.rs`); what writers count, they
-//! count under their shard's lock, in [`Tally`]; loads, which take no lock to count, have a few sets of atomics (`loads.rs`). Knows
-//! neither entries nor causes by name.
+//! Each figure is counted where that is cheap. Each thread has its own counters of reads
+//! (`reads.rs`). Writers count under their shard's lock, in [`Tally`]. Loads take no lock to count,
+//! and have a few sets of atomics (`loads.rs`). This file knows neither entries nor causes by name.
 
 mod histogram;
 mod loads;
@@ -15,7 +15,7 @@ pub(crate) use reads::{Reads, inherit};
 
 use std::time::Duration;
 
-/// What is counted under a shard's lock.
+/// The counts that are made under a shard's lock.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Tally {
     pub(crate) inserts: u64,
@@ -32,7 +32,8 @@ pub(crate) struct Tally {
 }
 
 /// What a cache has counted since it was built, if it was built with
-/// [`record_stats`](crate::CacheBuilder::record_stats). A snapshot: it does not change any more.
+/// [`record_stats`](crate::CacheBuilder::record_stats). It is a snapshot and does not change any
+/// more.
 ///
 /// Each figure is exact once no other thread uses the cache; while others do, figures that belong together may be
 /// from slightly different moments.
@@ -57,7 +58,8 @@ pub struct Stats {
     pub misses: u64,
     /// Entries stored under keys that had no live one.
     pub inserts: u64,
-    /// Live values that went because another was stored in their place, or was too heavy for it.
+    /// Live values that were removed because another was stored in their place, or was too heavy to
+    /// be stored.
     pub replacements: u64,
     /// Entries removed because their deadline had passed.
     pub expired: u64,
@@ -65,27 +67,28 @@ pub struct Stats {
     pub explicit: u64,
     /// Entries removed to make room.
     pub evicted: u64,
-    /// Entries that were not kept, because they alone were too heavy.
+    /// Entries that were not stored, because each alone was too heavy.
     pub refused: u64,
-    /// The weight of what was removed to make room, in the weigher's unit; in entries without one.
+    /// The weight of what was removed to make room, in the weigher's unit; without a weigher, the
+    /// number of entries.
     pub evicted_weight: u64,
     /// Values that were loaded anew because they were old.
     pub refreshes: u64,
-    /// Attempts at that which brought no value: the old one stayed.
+    /// Attempts to load a value anew that produced none: the old one stayed.
     pub refresh_failures: u64,
-    /// Closures and futures that were to bring values.
+    /// Runs of closures and futures that were to produce values.
     pub loads: Loads,
-    /// Values that are out of the cache, and not dropped yet.
+    /// Values that are out of the cache and not dropped yet.
     pub garbage: usize,
-    /// How long after the time at which something was due the reaper came, the last time it did; the longest over the
-    /// shards.
+    /// How late the reaper was at its last visit: the time from when something was due until it
+    /// came. It is the longest over the shards.
     pub reaper_lag: Duration,
-    /// How long after its deadline each expired entry was out of memory's ledger.
+    /// How long after its deadline each expired entry was removed.
     pub lateness: Lateness,
 }
 
 impl Stats {
-    /// Hits by reads: from 0.0 to 1.0; 1.0 if nothing was read.
+    /// Returns hits divided by reads: from 0.0 to 1.0; 1.0 if nothing was read.
     ///
     /// ```
     /// let cache: tidewheel::Cache<u64, u64> = tidewheel::Cache::builder().record_stats().build()?;
@@ -100,9 +103,9 @@ impl Stats {
         }
     }
 
-    /// What was counted between an earlier moment and this one: each count, and each bucket of a histogram, less what it was
-    /// then, and nothing where that was more. What is no count ([`garbage`](Self::garbage) and [`reaper_lag`](Self::reaper_lag))
-    /// is as it is now.
+    /// Returns what was counted between an earlier moment and this one: each count, and each bucket
+    /// of a histogram, minus its value then, or zero if that was more. Values that are no counts
+    /// ([`garbage`](Self::garbage) and [`reaper_lag`](Self::reaper_lag)) are those of this moment.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().record_stats().build()?;

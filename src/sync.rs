@@ -1,13 +1,12 @@
 //! The primitives of concurrency, from `std` and crossbeam, from loom, or from shuttle.
 //!
-//! The only file that names any of them: the rest of the crate takes its atomics, locks, threads, statics
-//! and epochs from here, so that the loom models run the crate's real source. It never knows what is
-//! built out of them.
+//! This is the only file that names any of them. The rest of the crate takes its atomics, locks,
+//! threads, statics and epochs from here, so that the loom models run the crate's real source.
 //!
 //! A private cfg chooses (it is set by the build scripts in `loom-tests/` alone): `tidewheel_loom` takes loom's primitives,
 //! `tidewheel_shuttle` takes shuttle's.
 
-/// What std has and shuttle does not watch.
+/// Primitives of std that shuttle does not watch.
 #[cfg(not(tidewheel_loom))]
 mod unwatched {
     pub(crate) use crossbeam_epoch as epoch;
@@ -22,8 +21,8 @@ mod unwatched {
     }
     pub(crate) use lazy_static;
 
-    /// A static that is there from the start; made anew for each run of a model under loom. (Shuttle's mutexes are made by no
-    /// `const fn`.)
+    /// A static that exists from the start. Under loom each run of a model makes it anew.
+    /// (Shuttle's mutexes have no `const fn`.)
     #[cfg(not(tidewheel_shuttle))]
     macro_rules! lasting {
         ($(#[$attr:meta])* static $name:ident: $ty:ty = $init:expr;) => {
@@ -40,7 +39,7 @@ mod unwatched {
     }
     pub(crate) use lasting;
 
-    /// A function that makes what a static begins with: `const`, where there are such statics.
+    /// A function that creates the initial value of such a static: `const`, except under shuttle.
     #[cfg(not(tidewheel_shuttle))]
     macro_rules! constant {
         ($(#[$attr:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$attr])* $vis const fn $($rest)* };
@@ -51,7 +50,7 @@ mod unwatched {
     }
     pub(crate) use constant;
 
-    /// What under loom tells a read of something freed from a read of something live. Here: nothing.
+    /// Under loom, distinguishes a read of freed memory from a read of live memory. Here: nothing.
     #[derive(Debug)]
     pub(crate) struct Canary;
 
@@ -68,8 +67,8 @@ mod unwatched {
         pub(crate) fn kill(&self) {}
     }
 
-    /// What under loom makes the end of each handle visible to the last one's. `std`'s `Arc` does that
-    /// by itself, unseen by loom. Here: nothing.
+    /// Under loom, makes the end of each handle visible to the last one's. `std`'s `Arc` does that
+    /// itself, unseen by loom. Here: nothing.
     #[derive(Debug)]
     pub(crate) struct Edge;
 
@@ -96,10 +95,10 @@ mod imp {
     pub(crate) type RawMutex<T> = std::sync::Mutex<T>;
     pub(crate) type MutexGuard<'a, T> = std::sync::MutexGuard<'a, T>;
 
-    /// A memory barrier in two halves: a light one for the many, which costs nothing, and a heavy one for
-    /// the few, with which the kernel has every thread of the process pass a full barrier. Where one
-    /// thread has the light half and another the heavy one, it is as if both had a SeqCst fence; between
-    /// two light halves there is nothing.
+    /// A memory barrier in two halves: a light one for many threads, which costs nothing, and a
+    /// heavy one for few, for which the kernel makes every thread of the process execute a full
+    /// barrier. A light half in one thread and a heavy half in another act like two SeqCst fences.
+    /// Two light halves order nothing.
     #[cfg(all(target_os = "linux", not(miri)))]
     pub(crate) mod barrier {
         use rustix::thread::{MembarrierCommand, membarrier, membarrier_query};
@@ -109,11 +108,11 @@ mod imp {
         const NO: u8 = 1;
         const YES: u8 = 2;
 
-        /// Whether the kernel offers it. Registers the process for it.
+        /// Returns whether the kernel offers it. Registers the process for it.
         pub(crate) fn is_available() -> bool {
-            // Not a `OnceLock`: in a fork's child nobody would ever come back to one that was being made.
+            // Not a `OnceLock`: in the child of a fork, no thread would complete it.
             static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
-            // ORDERING: Relaxed; a number that says it all.
+            // ORDERING: Relaxed; the number is complete by itself.
             let answer = ANSWER.load(Ordering::Relaxed);
             if answer != UNKNOWN {
                 return answer == YES;
@@ -121,9 +120,9 @@ mod imp {
             let yes = membarrier_query().contains_command(MembarrierCommand::PrivateExpedited)
                 && register()
                 && heavy();
-            // All that ask at the same time go by the first answer.
+            // All threads that ask at the same time use the first answer.
             let mine = if yes { YES } else { NO };
-            // ORDERING: Relaxed, both; as above.
+            // ORDERING: Relaxed, both; the same reason.
             match ANSWER.compare_exchange(UNKNOWN, mine, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => yes,
                 Err(first) => first == YES,
@@ -140,8 +139,8 @@ mod imp {
             compiler_fence(Ordering::SeqCst);
         }
 
-        /// False if the kernel refused: then it was no barrier. (It registers again, should the process
-        /// have lost its registration in a fork.)
+        /// Returns false if the kernel refused: then there was no barrier. (Registers again, should
+        /// a fork have lost the registration.)
         #[must_use]
         pub(crate) fn heavy() -> bool {
             let barrier = || membarrier(MembarrierCommand::PrivateExpedited).is_ok();
@@ -149,7 +148,7 @@ mod imp {
         }
     }
 
-    /// Miri does not know the system call: both halves are fences there, which is what the two amount to together.
+    /// Miri does not know the system call. Both halves are fences there, to the same effect.
     #[cfg(miri)]
     pub(crate) mod barrier {
         use std::sync::atomic::{Ordering, fence};
@@ -171,7 +170,7 @@ mod imp {
         }
     }
 
-    /// As on Linux, but not available.
+    /// The same as on Linux, but not available.
     #[cfg(not(any(target_os = "linux", miri)))]
     pub(crate) mod barrier {
         pub(crate) fn is_available() -> bool {
@@ -186,20 +185,20 @@ mod imp {
         }
     }
 
-    /// When to stop waiting.
+    /// The time at which to stop waiting.
     #[derive(Debug)]
     pub(crate) struct Alarm(Option<std::time::Instant>);
 
     impl Alarm {
         pub(crate) const NEVER: Self = Self(None);
 
-        /// So much later than now. Beyond what the system can tell: never.
+        /// Returns the alarm after `timeout`. Beyond the range of the system's clock: never.
         #[allow(clippy::disallowed_methods, reason = "how long a thread sleeps, not an entry's time")]
         pub(crate) fn after(timeout: std::time::Duration) -> Self {
             Self(std::time::Instant::now().checked_add(timeout))
         }
 
-        /// Sleeps until somebody unparks this thread, for no reason, or until the alarm goes off. False if it has.
+        /// Sleeps until unparked, woken spuriously, or the alarm is over: then returns false.
         #[allow(clippy::disallowed_methods, reason = "as in `after`")]
         pub(crate) fn park(&self) -> bool {
             let Some(at) = self.0 else {
@@ -214,14 +213,14 @@ mod imp {
             true
         }
 
-        /// Whether it has gone off.
+        /// Returns whether the time has come.
         #[allow(clippy::disallowed_methods, reason = "as in `after`")]
         pub(crate) fn is_over(&self) -> bool {
             self.0.is_some_and(|at| at <= std::time::Instant::now())
         }
     }
 
-    /// Leaves a lock to those who spin for it, for a few microseconds.
+    /// Leaves a lock to threads that spin for it, for a few microseconds.
     pub(crate) fn pause() {
         for _ in 0..64 {
             std::hint::spin_loop();
@@ -233,19 +232,19 @@ mod imp {
         thread::sleep(std::time::Duration::from_micros(100));
     }
 
-    /// Sleeps so long and a little longer, or not: who was unparked before may be back at once.
+    /// Sleeps this long and a little longer; after an earlier unpark it may return at once.
     pub(crate) fn doze(time: std::time::Duration) {
-        // There a thread that is parked wakes up some 16 ms later, and one that sleeps does not.
+        // On Windows, a parked thread wakes up some 16 ms late, and a sleeping one does not.
         #[cfg(windows)]
         thread::sleep(time);
-        // Elsewhere a thread that sleeps panics if the system refuses that.
+        // Elsewhere, a sleeping thread panics if the system refuses to let it sleep.
         #[cfg(not(windows))]
         thread::park_timeout(time);
     }
 }
 
-/// Shuttle's threads are coroutines on one thread of the system, which go on at locks and where they sleep. What is atomic
-/// is std's: orderings are loom's business, and so many more schedules are tried.
+/// Shuttle's threads are coroutines on one system thread, which switch at locks and sleeps. Atomics
+/// are std's: loom checks orderings, and so shuttle tries many more schedules.
 #[cfg(tidewheel_shuttle)]
 mod imp {
     pub(crate) use super::unwatched::*;
@@ -270,7 +269,7 @@ mod imp {
         }
     }
 
-    /// When to stop waiting: at any time, or never.
+    /// The time at which to stop waiting: at any time, or never.
     #[derive(Debug)]
     pub(crate) struct Alarm(bool);
 
@@ -291,22 +290,22 @@ mod imp {
             shuttle::rand::thread_rng().gen_bool(0.7)
         }
 
-        /// At random: other threads may take a moment or an hour.
+        /// Returns at random: other threads may take a moment or an hour.
         pub(crate) fn is_over(&self) -> bool {
             use shuttle::rand::Rng;
             self.0 && shuttle::rand::thread_rng().gen_bool(0.3)
         }
     }
 
-    /// Nothing is spun for: threads take turns at locks.
+    /// Does nothing: threads take turns at locks.
     pub(crate) fn pause() {}
 
-    /// Somebody else's turn.
+    /// Lets another thread run.
     pub(crate) fn nap() {
         thread::yield_now();
     }
 
-    /// As `nap`.
+    /// The same as `nap`.
     pub(crate) fn doze(_: std::time::Duration) {
         nap();
     }
@@ -333,11 +332,11 @@ mod imp {
     }
     pub(crate) use constant;
 
-    /// Both halves are SeqCst fences, which is what the two amount to together.
+    /// Both halves are SeqCst fences, which together have the same effect.
     pub(crate) mod barrier {
         use loom::sync::atomic::{Ordering, fence};
 
-        /// Crossbeam's kind is taken where that crate is itself compiled for loom.
+        /// Crossbeam's pins are used where that crate is itself compiled for loom.
         pub(crate) fn is_available() -> bool {
             !cfg!(crossbeam_loom)
         }
@@ -354,7 +353,7 @@ mod imp {
         }
     }
 
-    /// Loom's own does not know `const` initial values.
+    /// Loom's own macro does not support `const` initial values.
     macro_rules! model_local {
         ($(#[$attr:meta])* static $name:ident: $ty:ty = const { $init:expr };) => {
             loom::thread_local! { $(#[$attr])* static $name: $ty = $init; }
@@ -368,9 +367,9 @@ mod imp {
     pub(crate) type RawMutex<T> = loom::sync::Mutex<T>;
     pub(crate) type MutexGuard<'a, T> = loom::sync::MutexGuard<'a, T>;
 
-    /// Dies when its node or array is freed; a look at it after that, or at the same time, fails the model. So
-    /// does a look at a canary whose making the looker does not see, as where a node's place is used again.
-    /// (The memory stays, so that the look itself is sound.)
+    /// Dies when its node or array is freed. A look at it after that, or at the same time, fails
+    /// the model. So does a look by a thread that does not see its creation, as where a node's
+    /// place is reused. (The memory stays, so that the look itself is sound.)
     #[derive(Debug)]
     pub(crate) struct Canary(loom::cell::Cell<bool>);
 
@@ -388,7 +387,7 @@ mod imp {
         }
     }
 
-    /// The ordering that `std`'s `Arc` gives between the end of a handle and the end of the last one.
+    /// The ordering that `std`'s `Arc` gives between the end of a handle and that of the last.
     #[derive(Debug)]
     pub(crate) struct Edge(atomic::AtomicUsize);
 
@@ -409,7 +408,7 @@ mod imp {
         }
     }
 
-    /// When to stop waiting: at once, or never.
+    /// The time at which to stop waiting: at once, or never.
     #[derive(Debug)]
     pub(crate) struct Alarm(bool);
 
@@ -432,13 +431,13 @@ mod imp {
         }
     }
 
-    /// Nothing waits for another thread here, so the models need not try the others first.
+    /// Does nothing: no other thread is waited for here, so the models need not try others first.
     pub(crate) fn pause() {}
 
-    /// As `pause`.
+    /// The same as `pause`.
     pub(crate) fn nap() {}
 
-    /// As `pause`.
+    /// The same as `pause`.
     pub(crate) fn doze(_: std::time::Duration) {}
 }
 
@@ -449,23 +448,22 @@ pub(crate) use std::sync::{Arc, OnceLock, Weak};
 use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
 
-/// How often a mutex that somebody has is looked at before whoever waits for it goes to sleep: for some twenty
-/// microseconds in all.
+/// How often a thread tries a held mutex before it sleeps: for some twenty microseconds in all.
 const LOOKS: u32 = 40;
-/// How often a lock is looked at in a fork's child before it is taken for lost: for a second at least.
+/// How often a lock is tried in the child of a fork before it counts as lost: a second at least.
 const NAPS: u32 = 10_000;
-/// Between two looks there are so many pauses at most, as a power of two.
+/// The largest number of pauses between two tries, as a power of two.
 const LONGEST: u32 = 5;
 
 /// A mutex without poisoning.
 ///
-/// What it guards is whole at every point where user code (`Hash`, `Eq`) can unwind through the
-/// critical section, because such code runs before the first mutation; a poison flag would only turn
+/// Its contents are consistent at every point where user code (`Hash`, `Eq`) can unwind through the
+/// critical section, because such code runs before the first change. A poison flag would only turn
 /// one caller's panic into everybody's.
 #[derive(Debug)]
 pub(crate) struct Mutex<T> {
     raw: RawMutex<T>,
-    /// How many sleep until it is theirs. Not in loom's sight: nothing is ordered by it.
+    /// The number of threads that sleep for the lock. Not visible to loom: it orders nothing.
     sleepers: std::sync::atomic::AtomicUsize,
 }
 
@@ -489,7 +487,7 @@ impl<T> Mutex<T> {
         self.try_lock().unwrap_or_else(|| self.lock_soon())
     }
 
-    /// If nobody has it.
+    /// Takes the lock, if no thread holds it.
     #[inline]
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         match self.raw.try_lock() {
@@ -499,8 +497,9 @@ impl<T> Mutex<T> {
         }
     }
 
-    /// Somebody has it, for a microsecond nearly always, and for some ten where pages of memory have to come first. To
-    /// sleep and to be woken takes longer, and whoever lets go pays for the waking; so it is looked at again for a while.
+    /// Takes a lock that another thread holds: nearly always for a microsecond, and for some ten if
+    /// pages of memory have to be allocated. Sleeping takes longer, and costs the other thread,
+    /// too. So it tries for a while first.
     #[cold]
     fn lock_soon(&self) -> MutexGuard<'_, T> {
         for look in 0..LOOKS {
@@ -512,7 +511,7 @@ impl<T> Mutex<T> {
         self.lock_in_turn()
     }
 
-    /// As [`lock`](Self::lock), until the alarm goes off.
+    /// Takes the lock like [`lock`](Self::lock), until the alarm is over.
     pub(crate) fn lock_within(&self, patience: &Alarm) -> Option<MutexGuard<'_, T>> {
         loop {
             if let Some(guard) = self.try_lock() {
@@ -525,10 +524,10 @@ impl<T> Mutex<T> {
         }
     }
 
-    /// As [`lock`](Self::lock), in a fork's child: the thread that has it may be one that is not there. Then there is nothing but to say so.
+    /// Takes the lock in the child of a fork. Panics if its holder does not exist there.
     #[cold]
     fn lock_in_a_child(&self) -> MutexGuard<'_, T> {
-        // In naps and not by the clock, so that a process that is stopped for a while loses nothing of it.
+        // It counts naps and not time, so that a process that is stopped loses none of it.
         for _ in 0..NAPS {
             if let Some(guard) = self.try_lock() {
                 return guard;
@@ -545,24 +544,24 @@ impl<T> Mutex<T> {
         if crate::process::fork::is_child() {
             return self.lock_in_a_child();
         }
-        // ORDERING: Relaxed, both; a figure. (What a fork's child inherits of it is of threads that are not there.)
+        // ORDERING: Relaxed, both; a figure. (A fork's child inherits a stale one.)
         self.sleepers.fetch_add(1, atomic::Ordering::Relaxed);
         let guard = self.raw.lock().unwrap_or_else(PoisonError::into_inner);
-        // ORDERING: as above.
+        // ORDERING: Relaxed; the same reason.
         self.sleepers.fetch_sub(1, atomic::Ordering::Relaxed);
         guard
     }
 
-    /// Whether anybody sleeps until it is his.
+    /// Returns whether any thread sleeps for the lock.
     pub(crate) fn has_sleepers(&self) -> bool {
         // ORDERING: Relaxed; a figure.
         self.sleepers.load(atomic::Ordering::Relaxed) > 0
     }
 }
 
-/// Runs `f`, which may call user code, and lets no panic out: `None` if there was one.
+/// Runs `f`, which may call user code, and catches panics: returns `None` if there was one.
 ///
-/// Not so under loom, where a panic is how a model fails and must not be swallowed.
+/// Under loom it catches none: a panic is how a model fails, and must not be swallowed.
 pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Option<R> {
     #[cfg(tidewheel_loom)]
     return Some(f());
@@ -573,8 +572,8 @@ pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Option<R> {
             Ok(result) => return Some(result),
             Err(payload) => payload,
         };
-        // The payload is user code too. What its own destructor throws is leaked: it could go on
-        // like this for ever.
+        // The payload is user code, too. A panic of its destructor has a payload that is leaked:
+        // this could recurse without end.
         if let Err(endless) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
             std::mem::forget(endless);
         }

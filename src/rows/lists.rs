@@ -1,29 +1,30 @@
 //! Lists that are linked through the rows they hold.
 //!
-//! A list is a ring through the links of its rows and one link of its own, so a row leaves its list in O(1),
-//! whoever holds it, and nothing is allocated for it. What the lists mean is not known here.
+//! A list is a ring through the links of its rows and one link of its own. So a row leaves its list
+//! in O(1), whichever list that is, and lists allocate nothing for a row. This file does not know
+//! what the lists mean.
 //!
 //! Invariants:
 //!
-//! 1. A link is loose, or that of a vacant row, or one stop of a ring: `prev.next == next.prev ==
-//!    self`. Every ring has exactly one stop that is no row but the list itself, whose number both neighbours
-//!    hold.
+//! 1. A link is loose, or belongs to a vacant row, or is one stop of a ring: `prev.next ==
+//!    next.prev == self`. Every ring has exactly one stop that is not a row but the list itself.
+//!    Both neighbours of that stop hold the list's number.
 //! 2. A row is removed only after it has left every list.
 
 use super::{Row, RowId, Rows};
 use std::marker::PhantomData;
 
-/// In a link: this is a list, and the other bits are its number. Without it: a row.
+/// In a link: marks a list; the other bits are its number. A link without it names a row.
 const LIST: u32 = 1 << 31;
-/// In `Link::prev`: in no list.
+/// In `Link::prev`: the row is in no list.
 const LOOSE: u32 = u32::MAX;
-/// In `Link::prev`: there is no row of this number.
+/// In `Link::prev`: no row has this number.
 const VACANT: u32 = u32::MAX - 1;
 
-/// So many lists fit at most in one chain.
+/// The largest number of lists in one chain.
 const MAX_LISTS: usize = (VACANT - LIST) as usize;
 
-/// A row's place in one list: who comes before it and who after.
+/// A row's place in one list: the neighbours before and after it.
 ///
 /// A row carries one link for each kind of list that it can be in. It starts as [`Link::LOOSE`] and
 /// is copied only while loose: a second stop of the same ring would break it.
@@ -35,12 +36,12 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// In no list.
+    /// The link of a row in no list.
     pub(crate) const LOOSE: Self = Self { prev: LOOSE, next: LOOSE };
-    /// Of a row whose number is vacant.
+    /// The link of a row whose number is vacant.
     pub(super) const VACANT: Self = Self { prev: VACANT, next: VACANT };
 
-    /// Whether this is a stop of some list.
+    /// Returns whether this is a stop of some list.
     #[inline]
     pub(crate) const fn is_linked(&self) -> bool {
         self.prev < VACANT
@@ -58,11 +59,11 @@ pub(crate) trait Chain<T> {
     fn link_mut(row: &mut T) -> &mut Link;
 }
 
-/// Where the links of a chain are: in the rows, or beside them.
+/// The links of a chain, in the rows or beside them.
 pub(crate) trait Linked<C> {
     fn link(&self, row: RowId) -> &Link;
     fn link_mut(&mut self, row: RowId) -> &mut Link;
-    /// The same as `link`, if the row is one that may be in a list.
+    /// Returns the same as `link`, if the row may be in a list.
     fn live_link(&self, row: RowId) -> Option<&Link>;
 }
 
@@ -82,30 +83,31 @@ impl<T: Row, C: Chain<T>> Linked<C> for Rows<T> {
     }
 }
 
-/// Lists that run through the same link of the rows, so that a row is in one of them at most. Numbered from 0.
+/// Lists that run through the same link of the rows, so that a row is in at most one of them. They
+/// are numbered from 0.
 ///
-/// Every operation is O(1) and says so by having no loop; [`check`](Self::check) alone walks.
+/// Every operation is O(1), as the absence of loops shows. Only [`check`](Self::check) walks.
 pub(crate) struct Lists<C> {
-    /// The stop of each ring that is no row: `next` is the first row, `prev` the last.
+    /// The stop of each ring that is not a row: `next` is the first row, `prev` the last.
     ends: Vec<Link>,
     chain: PhantomData<fn() -> C>,
 }
 
 impl<C> Lists<C> {
-    /// So many empty lists.
+    /// Creates `count` empty lists.
     pub(crate) fn new(count: usize) -> Self {
         let mut lists = Self { ends: Vec::new(), chain: PhantomData };
         lists.grow(count);
         lists
     }
 
-    /// How many lists there are.
+    /// Returns the number of lists.
     #[inline]
     pub(crate) fn count(&self) -> usize {
         self.ends.len()
     }
 
-    /// Has so many of them, those that come being empty.
+    /// Increases the number of lists to `count`. The new ones are empty.
     #[cold]
     pub(crate) fn grow(&mut self, count: usize) {
         assert!(count <= MAX_LISTS, "too many lists for one chain");
@@ -118,21 +120,21 @@ impl<C> Lists<C> {
         self.ends[list].next & LIST != 0
     }
 
-    /// The first row of `list`.
+    /// Returns the first row of `list`.
     #[inline]
     pub(crate) fn front(&self, list: usize) -> Option<RowId> {
         let first = self.ends[list].next;
         (first & LIST == 0).then_some(RowId::from_index(first))
     }
 
-    /// The row after one that is in a list.
+    /// Returns the row after one that is in a list.
     #[inline]
     pub(crate) fn after(&self, rows: &impl Linked<C>, row: RowId) -> Option<RowId> {
         let next = rows.link(row).next;
         (next & LIST == 0).then_some(RowId::from_index(next))
     }
 
-    /// Puts a row that is in no list of this chain behind the last row of `list`.
+    /// Appends a row that is in no list of this chain to `list`.
     #[inline]
     pub(crate) fn push_back(&mut self, rows: &mut impl Linked<C>, list: usize, row: RowId) {
         let end = LIST | list as u32;
@@ -144,7 +146,7 @@ impl<C> Lists<C> {
         self.ends[list].prev = row.index();
     }
 
-    /// Takes the first row out of `list`.
+    /// Removes the first row from `list`, and returns it.
     #[inline]
     pub(crate) fn pop_front(&mut self, rows: &mut impl Linked<C>, list: usize) -> Option<RowId> {
         let first = self.front(list)?;
@@ -152,7 +154,7 @@ impl<C> Lists<C> {
         Some(first)
     }
 
-    /// Takes a row out of the list that it is in, if any. Returns the list that this made empty.
+    /// Removes a row from its list, if it is in one. Returns the list that this made empty.
     #[inline]
     pub(crate) fn unlink(&mut self, rows: &mut impl Linked<C>, row: RowId) -> Option<usize> {
         let link = rows.link_mut(row);
@@ -162,11 +164,11 @@ impl<C> Lists<C> {
         let Link { prev, next } = std::mem::replace(link, Link::LOOSE);
         self.stop(rows, prev).next = next;
         self.stop(rows, next).prev = prev;
-        // Only the stop that is no row can be on both sides of the row.
+        // Only the stop that is not a row can be on both sides of the row.
         (prev == next && prev & LIST != 0).then_some((prev & !LIST) as usize)
     }
 
-    /// Has the neighbours of a row prefetched.
+    /// Prefetches the neighbours of a row.
     #[inline]
     pub(crate) fn prefetch<T: Row>(rows: &Rows<T>, row: RowId)
     where
@@ -180,7 +182,7 @@ impl<C> Lists<C> {
         }
     }
 
-    /// Moves all rows of `from`, in their order, behind the last row of `to`.
+    /// Appends all rows of `from`, in their order, to `to`.
     pub(crate) fn append(&mut self, rows: &mut impl Linked<C>, from: usize, to: usize) {
         debug_assert_ne!(from, to, "a list cannot be appended to itself");
         if self.is_empty(from) {
@@ -199,7 +201,7 @@ impl<C> Lists<C> {
     ///
     /// # Panics
     ///
-    /// Panics where a link and its neighbour disagree, or where a row is met that is not live.
+    /// Panics where a link and its neighbour disagree, or where a visited row is not live.
     pub(crate) fn check(&self, rows: &impl Linked<C>, list: usize, mut visit: impl FnMut(RowId)) -> usize {
         let end = LIST | list as u32;
         let (mut before, mut at, mut count) = (end, self.ends[list].next, 0);
@@ -207,7 +209,8 @@ impl<C> Lists<C> {
             let link = rows
                 .live_link(RowId::from_index(at))
                 .unwrap_or_else(|| panic!("list {list} holds row {at}, which is not live"));
-            // Also when the list runs in a circle: where it closes, two think that they come before.
+            // This also ends a list that runs in a circle: where it closes, two rows claim the same
+            // successor.
             assert_eq!(
                 link.prev, before,
                 "list {list}, row {at}: what it thinks comes before it, and what does"

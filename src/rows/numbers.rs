@@ -1,75 +1,80 @@
-//! Which numbers are taken: bits, in blocks, in chunks.
+//! The numbers that are taken: bits, in blocks, in chunks.
 //!
-//! A few vacant numbers are on the *free list*: in the bits they count as taken. Where there is none left, the lowest vacant
-//! ones are gathered, a word of bits at once. What is given back comes to hand too, and so is taken again while its
-//! memory is still near; unless there is a vacant number in a chunk before it, so that high chunks empty.
+//! A few vacant numbers are on the *free list*. Their bits are set, as if they were taken. When the
+//! list is empty, the lowest vacant numbers are gathered, a word of bits at once. A number that is
+//! given back goes on the free list, so that it is taken again while its memory is still in the
+//! cache. The exception is a number for which there is a vacant one in an earlier chunk: so high
+//! chunks empty.
 //!
-//! Knows no rows. What it costs: a bit a number, two bytes for each block of 4,096 (a block without taken
-//! numbers has no bits at all), and four for each number on the free list.
+//! This file knows no rows. The cost is a bit for each number, two bytes for each block of 4,096 (a
+//! block without taken numbers has no bits at all), and four bytes for each number on the free
+//! list.
 
 use super::{CHUNKS, RowId, chunk_size};
 use std::ops::Range;
 
 const WORD: usize = u64::BITS as usize;
-/// Words in a block: as many as the word that sums them up has bits.
+/// Words in a block: as many as the summary word has bits.
 const WORDS: usize = WORD;
 const BLOCK: usize = WORD * WORDS;
-/// Words without a taken number that are worth a trim at least: 256 numbers, but one under loom, where chunks are
-/// smaller than a word.
+/// The least number of words without a taken number that are worth a trim: 256 numbers, but one
+/// word under loom, where chunks are smaller than a word.
 const WORTH: usize = if cfg!(tidewheel_loom) { 1 } else { 4 };
 
-/// So many numbers are on the free list at most. One under loom, so that what is given back is vacant.
+/// The largest length of the free list. One under loom, so that a number that is given back is
+/// vacant.
 const FREE_LIST: usize = if cfg!(tidewheel_loom) { 1 } else { 256 };
-/// So many are gathered at a time.
+/// The largest number of numbers that are gathered at a time.
 const GATHERED: usize = if cfg!(tidewheel_loom) { 1 } else { WORD };
 
 /// Numbers by chunk.
 pub(crate) struct Numbers {
-    /// Vacant numbers whose bits are set. The last one is the next to be taken.
+    /// Vacant numbers whose bits are set. The last one is taken next.
     free_list: Vec<RowId>,
     chunks: Vec<Chunk>,
     /// No chunk before this one has a vacant number.
     lowest: usize,
-    /// Where `trim` goes on; beyond the last chunk if it has been everywhere.
+    /// Where `trim` continues. Beyond the last chunk if it has been everywhere.
     trimming: (usize, usize),
     taken: usize,
-    /// Words that are touched and without a taken number: what a trim would find.
+    /// The number of words that are touched and have no taken number: what a trim would find.
     idle: usize,
 }
 
 struct Chunk {
     size: usize,
     taken: usize,
-    /// None at all while no number has been taken since the chunk was last given back.
+    /// Empty while no number has been taken since the chunk was last given back.
     blocks: Vec<Block>,
     /// No block before this one has a vacant number.
     lowest: usize,
-    /// Whether some number was taken since all were told of as vacant.
+    /// Whether some number was taken since the whole chunk was reported as vacant.
     touched: bool,
 }
 
 #[derive(Default)]
 struct Block {
     taken: u16,
-    /// Words of which some number was taken since the last trim.
+    /// The words of which some number was taken since the last trim.
     touched: u64,
     bits: Option<Box<Bits>>,
 }
 
-/// Lowest bit first; a set bit is a number that is taken.
+/// The lowest bit comes first. A set bit is a taken number.
 struct Bits {
     words: [u64; WORDS],
-    /// Words without a vacant number.
+    /// The words without a vacant number.
     full: u64,
 }
 
 impl Chunk {
-    /// Tells of all of it, if nothing is taken and something was. Returns how many words were idle.
+    /// Reports the whole chunk as vacant, if nothing is taken and something was. Returns how many
+    /// words were idle.
     fn give_back(&mut self, vacant: impl FnOnce(Range<usize>)) -> usize {
         if self.taken != 0 || !self.touched {
             return 0;
         }
-        // Used and given back since their stretch was passed.
+        // These words were used and vacated after the trim had passed their stretch.
         let idle = self.blocks.iter().map(|block| block.touched.count_ones() as usize).sum();
         self.touched = false;
         (self.blocks, self.lowest) = (Vec::new(), 0);
@@ -86,13 +91,13 @@ impl Chunk {
         self.blocks.resize_with(self.size.div_ceil(BLOCK), Block::default);
     }
 
-    /// Numbers in each of its blocks.
+    /// Returns how many numbers each of the chunk's blocks has.
     fn block_size(&self) -> usize {
         self.size.min(BLOCK)
     }
 
-    /// The lowest vacant numbers, all of one word: the word's first number, which of them, and whether the word was
-    /// idle.
+    /// Takes the lowest vacant numbers, all of one word. Returns the word's first number, the bits
+    /// that were taken, and whether the word was idle.
     fn take(&mut self) -> Option<(usize, u64, bool)> {
         if self.taken == self.size {
             return None;
@@ -115,7 +120,8 @@ impl Chunk {
         bits.is_some_and(|bits| bits.words[offset % BLOCK / WORD] >> (offset % WORD) & 1 == 1)
     }
 
-    /// The words without a taken number, from `word` on: how many follow each other, `most` at most.
+    /// Returns how many words without a taken number follow each other from `word` on, at most
+    /// `most`.
     fn vacant_words(&self, word: usize, most: usize) -> usize {
         let words = self.size.div_ceil(WORD);
         let vacant = |word: &usize| {
@@ -127,7 +133,7 @@ impl Chunk {
 }
 
 impl Block {
-    /// As `Chunk::take`, in a block of so many numbers.
+    /// Takes numbers like `Chunk::take`, in a block of this many numbers.
     fn take(&mut self, size: usize) -> (usize, u64, bool) {
         let bits = self.bits.get_or_insert_with(|| Box::new(Bits { words: [0; WORDS], full: 0 }));
         let word = bits.full.trailing_ones() as usize;
@@ -146,7 +152,7 @@ impl Block {
         (word * WORD, vacant, was_idle)
     }
 
-    /// Whether the number's word is idle now.
+    /// Vacates a number. Returns whether its word is idle now.
     #[inline]
     fn give(&mut self, offset: usize) -> bool {
         let (word, bit) = (offset / WORD, offset % WORD);
@@ -171,19 +177,20 @@ impl Numbers {
         }
     }
 
-    /// A number from the free list, if there is one.
+    /// Takes a number from the free list, if there is one.
     #[inline]
     pub(crate) fn take(&mut self) -> Option<RowId> {
         self.free_list.pop()
     }
 
-    /// The number that is taken next, if one is on the free list.
+    /// Returns the number that is taken next, if there is one on the free list.
     #[inline]
     pub(crate) fn next(&self) -> Option<RowId> {
         self.free_list.last().copied()
     }
 
-    /// Gathers the lowest vacant numbers, if the free list is empty, and says which: none if all there can be are taken.
+    /// Gathers the lowest vacant numbers on the free list, which must be empty. Returns them: none
+    /// if all numbers are taken.
     #[cold]
     pub(crate) fn gather(&mut self) -> &[RowId] {
         debug_assert!(self.free_list.is_empty(), "there are some on the free list");
@@ -218,7 +225,7 @@ impl Numbers {
         }
     }
 
-    /// The number is vacant in the bits too.
+    /// Makes a number vacant in the bits, too.
     fn clear(&mut self, id: RowId) {
         let chunk = &mut self.chunks[id.chunk()];
         let block = id.offset() / BLOCK;
@@ -229,12 +236,12 @@ impl Numbers {
         self.lowest = self.lowest.min(id.chunk());
     }
 
-    /// Whether it is taken, or on the free list.
+    /// Returns whether a number is taken, or on the free list.
     pub(crate) fn is_taken(&self, id: RowId) -> bool {
         self.chunks.get(id.chunk()).is_some_and(|chunk| chunk.is_taken(id.offset()))
     }
 
-    /// The lowest number from `from` on that is taken, or on the free list.
+    /// Returns the lowest number from `from` on that is taken, or on the free list.
     pub(crate) fn next_taken(&self, from: RowId) -> Option<RowId> {
         let mut offset = from.offset();
         for (index, chunk) in self.chunks.iter().enumerate().skip(from.chunk()) {
@@ -255,15 +262,16 @@ impl Numbers {
         None
     }
 
-    /// Whether a trim would find much: 256 numbers at least, and half as many as are taken.
+    /// Returns whether a trim would find much: at least 256 numbers, and half as many as are taken.
     pub(crate) fn is_sparse(&self) -> bool {
         self.idle >= WORTH && self.idle * WORD > self.taken / 2
     }
 
-    /// Tells `vacant` of stretches that were touched and are vacant now: chunk and places, of whole words; and
-    /// last of all of a whole chunk, if all of it is vacant. Looks at so many numbers, in whole blocks (which, being
-    /// a multiple of pages whatever is kept there, can be given back without a rest). False when all have been
-    /// looked at; the next call begins anew.
+    /// Calls `vacant` for stretches that were touched and are vacant now, with the chunk and the
+    /// places, in whole words; and finally for a whole chunk, if all of it is vacant. Inspects
+    /// about `most` numbers, in whole blocks (whose memory is a multiple of a page for any data, so
+    /// that it can be given back without a rest). Returns false when all numbers have been
+    /// inspected. The next call begins anew.
     pub(crate) fn trim(&mut self, most: usize, mut vacant: impl FnMut(usize, Range<usize>)) -> bool {
         while let Some(id) = self.free_list.pop() {
             self.clear(id);
@@ -300,13 +308,14 @@ impl Numbers {
                 }
                 word += stretch.max(1);
             }
-            // Stretch by stretch before, so that this last step has not much to give back at once.
+            // The stretches were given back before, so that this last step has little to give back
+            // at once.
             self.idle -= chunk.give_back(|all| vacant(at, all));
             (at, word) = (at + 1, 0);
         }
         self.trimming = (CHUNKS, 0);
         let used = self.chunks.iter().rposition(|chunk| chunk.taken > 0).map_or(0, |last| last + 1);
-        // The last number of a chunk may have gone after the chunk was passed.
+        // The last number of a chunk may have been vacated after the chunk was passed.
         for (at, chunk) in self.chunks.iter_mut().enumerate().skip(used.max(1)) {
             self.idle -= chunk.give_back(|all| vacant(at, all));
         }
@@ -356,7 +365,8 @@ impl Numbers {
 mod tests {
     use super::*;
 
-    /// Between two visits of the trim the last number of a chunk may go that had been passed already.
+    /// Between two visits of the trim, the last number of a chunk that was already passed may be
+    /// vacated.
     #[test]
     fn a_chunk_that_empties_behind_the_trim_is_counted_right() {
         let mut numbers = Numbers::new();

@@ -1,12 +1,13 @@
-//! Histograms of durations: how many lie between one power of two of a unit and the next, and their sum.
+//! Histograms of durations: the number of durations between one power of two of a unit and the
+//! next, and their sum.
 //!
-//! Of a size that is known when it is compiled, whatever is noted. Plain numbers: where they are counted, and by whom, is for others
-//! to know.
+//! Their size is known at compile time. They are plain numbers, and do not know who counts what in
+//! them.
 
 use std::time::Duration;
 
-/// Counts of durations, in units of so many nanoseconds: bucket `b` has those of less than 2^b units that are not in the one before,
-/// and the last one has all others.
+/// Counts of durations, in units of `UNIT` nanoseconds: bucket `b` has those of less than 2^b units
+/// that are not in an earlier bucket. The last bucket has all others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Buckets<const N: usize, const UNIT: u64> {
     counts: [u64; N],
@@ -64,10 +65,10 @@ impl<const N: usize, const UNIT: u64> Default for Buckets<N, UNIT> {
     }
 }
 
-/// How long after their deadlines entries were removed: a histogram.
+/// A histogram of how long after their deadlines entries were removed.
 ///
-/// An entry whose end a reader or writer noticed before the reaper came does not count here: its deadline
-/// is not known any more. Nor does one that was never visible.
+/// An entry whose expiry a reader or writer noticed before the reaper came does not count here: its
+/// deadline is not known any more. Nor does an entry that was never visible.
 ///
 /// ```
 /// use std::time::Duration;
@@ -96,7 +97,7 @@ impl Lateness {
         Self(self.0.since(&earlier.0))
     }
 
-    /// How many entries it knows of.
+    /// Returns how many entries were counted.
     ///
     /// ```
     /// assert_eq!(tidewheel::Lateness::default().count(), 0);
@@ -106,7 +107,7 @@ impl Lateness {
         self.0.count()
     }
 
-    /// How late they were, all together: by [`count`](Self::count) the mean.
+    /// Returns the sum of their delays. Divided by [`count`](Self::count) it is the mean.
     ///
     /// ```
     /// use std::time::Duration;
@@ -123,8 +124,9 @@ impl Lateness {
         self.0.sum
     }
 
-    /// The buckets: how many entries were less than so late, and not less than the bucket before. The limits are 1 ms,
-    /// 2 ms, 4 ms, and so on to 4.096 s; the last is [`Duration::MAX`].
+    /// Returns the buckets: a limit, and the number of entries that were less late than it and not
+    /// less than the previous limit. The limits are 1 ms, 2 ms, 4 ms, and so on to 4.096 s; the
+    /// last is [`Duration::MAX`].
     ///
     /// ```
     /// let limits: Vec<_> = tidewheel::Lateness::default().buckets().map(|(limit, _)| limit).collect();
@@ -135,7 +137,8 @@ impl Lateness {
         self.0.limits()
     }
 
-    /// The limit that this part of the entries, from 0.0 to 1.0, was not later than; `None` if there are none.
+    /// Returns the limit that this part of the entries (from 0.0 to 1.0) did not exceed, or `None`
+    /// if there are none.
     ///
     /// ```
     /// assert_eq!(tidewheel::Lateness::default().at_most(0.5), None);
@@ -146,12 +149,12 @@ impl Lateness {
     }
 }
 
-/// So many buckets have the times of loads: up to 33 s, and whatever takes longer.
+/// The number of buckets for the times of loads: up to 33 s, and one for anything longer.
 pub(super) const LOAD_BUCKETS: usize = 27;
 
 type OfLoads = Buckets<LOAD_BUCKETS, 1_000>;
 
-/// How long loads took: a histogram.
+/// A histogram of how long loads took.
 ///
 /// ```
 /// use std::time::Duration;
@@ -170,7 +173,7 @@ type OfLoads = Buckets<LOAD_BUCKETS, 1_000>;
 pub struct LoadTimes(OfLoads);
 
 impl LoadTimes {
-    /// Which bucket a time lies in.
+    /// Returns the bucket of a time.
     pub(super) fn bucket(time: Duration) -> usize {
         OfLoads::bucket(time)
     }
@@ -183,7 +186,7 @@ impl LoadTimes {
         Self(self.0.since(&earlier.0))
     }
 
-    /// How many loads it knows of: all that have ended.
+    /// Returns how many loads were counted: all that have ended.
     ///
     /// ```
     /// assert_eq!(tidewheel::LoadTimes::default().count(), 0);
@@ -193,7 +196,7 @@ impl LoadTimes {
         self.0.count()
     }
 
-    /// How long they took, all together: by [`count`](Self::count) the mean.
+    /// Returns the sum of their times. Divided by [`count`](Self::count) it is the mean.
     ///
     /// ```
     /// assert!(tidewheel::LoadTimes::default().sum().is_zero());
@@ -203,8 +206,9 @@ impl LoadTimes {
         self.0.sum
     }
 
-    /// The buckets: how many loads took less than so long, and not less than the bucket before. The limits are 1 µs, 2 µs,
-    /// 4 µs, and so on to 33.554432 s; the last is [`Duration::MAX`].
+    /// Returns the buckets: a limit, and the number of loads that took less than it and not less
+    /// than the previous limit. The limits are 1 µs, 2 µs, 4 µs, and so on to 33.554432 s; the last
+    /// is [`Duration::MAX`].
     ///
     /// ```
     /// let limits: Vec<_> = tidewheel::LoadTimes::default().buckets().map(|(limit, _)| limit).collect();
@@ -216,7 +220,8 @@ impl LoadTimes {
         self.0.limits()
     }
 
-    /// The limit that this part of the loads, from 0.0 to 1.0, took no longer than; `None` if there were none.
+    /// Returns the limit that this part of the loads (from 0.0 to 1.0) did not exceed, or `None` if
+    /// there were none.
     ///
     /// ```
     /// assert_eq!(tidewheel::LoadTimes::default().at_most(0.5), None);
@@ -231,7 +236,8 @@ impl LoadTimes {
 mod tests {
     use super::*;
 
-    /// Which buckets have one, by their limits in units; the last one's is `u64::MAX`.
+    /// Returns the buckets that are not empty, by their limits in units; the last one's limit is
+    /// `u64::MAX`.
     fn full<const N: usize, const UNIT: u64>(times: &[u64]) -> Vec<(u64, u64)> {
         let mut buckets = Buckets::<N, UNIT>::NONE;
         for &units in times {

@@ -1,7 +1,8 @@
-//! Counters of loads: by what they came to, and how long they took.
+//! Counters of loads: by outcome, and by how long they took.
 //!
-//! A load takes a lock, makes a node and runs a closure of the user's: three additions more are not felt. So there are a few sets of
-//! atomics, which threads share as their numbers fall, and no lock. Knows neither keys nor flights.
+//! A load takes a lock, makes a node and runs a user's closure, so three more additions do not
+//! matter. So there are a few sets of atomics, which threads share by their numbers, and no lock.
+//! This file knows neither keys nor flights.
 
 use super::Stats;
 use super::histogram::{LOAD_BUCKETS, LoadTimes};
@@ -11,10 +12,11 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 use std::fmt;
 use std::time::Duration;
 
-/// Sets of counters. Threads that load at the same time nearly always have one each.
+/// The number of sets of counters. Threads that load at the same time nearly always use different
+/// ones.
 const SETS: usize = if cfg!(tidewheel_loom) { 2 } else { 16 };
 
-/// What a load came to.
+/// How a load ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum LoadEnd {
     Success,
@@ -28,7 +30,7 @@ pub(crate) enum LoadEnd {
 const ENDS: usize = 6;
 
 impl LoadEnd {
-    /// As spans and dashboards have it.
+    /// Returns the name that spans and dashboards use.
     #[inline]
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -42,14 +44,17 @@ impl LoadEnd {
     }
 }
 
-/// Loads of a cache: how many there were, by what they came to, and how long they took. A part of [`Stats`].
+/// The loads of a cache: how many there were, by how they ended, and how long they took. A part of
+/// [`Stats`].
 ///
-/// A load is one run of a closure, or a future, that is to bring the value of one key: of
-/// [`get_with`](crate::Cache::get_with) in all its forms, an entry's [`or_insert_with`](crate::EntrySelector::or_insert_with)
-/// in all its forms, [`get_many_with`](crate::Cache::get_many_with) (one load for each key that the closure is asked for, and each
-/// as long as the call), and whatever loads anew what is old. Each is counted once, when it ends, before anybody is told what
-/// it came to. A computation ([`and_compute_with`](crate::EntrySelector::and_compute_with) and others), which makes something of what is there, is no
-/// load.
+/// A load is one run of a closure, or of a future, that is to produce the value of one key. These
+/// are loads: [`get_with`](crate::Cache::get_with) in all its forms, an entry's
+/// [`or_insert_with`](crate::EntrySelector::or_insert_with) in all its forms,
+/// [`get_many_with`](crate::Cache::get_many_with) (one load for each key that is passed to the
+/// closure, each as long as the call), and every reload of an old value. Each is counted once, when
+/// it ends, before any call is told the outcome. A computation
+/// ([`and_compute_with`](crate::EntrySelector::and_compute_with) and others), which computes
+/// something from the current entry, is not a load.
 ///
 /// ```
 /// let cache = tidewheel::Cache::builder().record_stats().build()?;
@@ -65,28 +70,32 @@ impl LoadEnd {
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct Loads {
-    /// Brought a value, which was stored, unless it alone was too heavy.
+    /// The load produced a value, which was stored unless it alone was too heavy.
     pub success: u64,
-    /// Said that there is no value.
+    /// The load answered that there is no value.
     pub absent: u64,
-    /// Brought an error.
+    /// The load returned an error.
     pub failure: u64,
-    /// Panicked: the closure or future, or the weigher, `Expiry` or `Clone` that was asked about what it brought.
+    /// The load panicked: the closure or future, or the weigher, `Expiry` or `Clone` that was
+    /// called for its value.
     pub panic: u64,
-    /// Came to no end: the future was dropped before it was ready, or an executor dropped the job.
+    /// The load did not finish: the future was dropped before it was ready, or an executor dropped
+    /// the job.
     pub cancelled: u64,
-    /// Brought a value, and the key was written or removed meanwhile: so it was told to those who waited, and not stored.
+    /// The load produced a value, but the key was written or removed meanwhile. So waiting calls
+    /// were told the value, and it was not stored.
     pub invalidated: u64,
-    /// How often a call waited for another one's load and was told what that came to, so that it had to load nothing itself.
+    /// How often a call waited for another call's load and was told its outcome, so that it did not
+    /// have to load anything itself.
     pub joined: u64,
-    /// How long loads took, whatever they came to: from when a call took the key's turn until what it brought was stored. By the
-    /// cache's clock. (Those that were given up are among them: else a source that is too slow for its callers would
-    /// seem fast.)
+    /// How long loads took, whatever their outcome: from when a call took the key's turn until its
+    /// outcome was stored, by the cache's clock. (Cancelled loads are included: otherwise a source
+    /// that is too slow for its callers would seem fast.)
     pub times: LoadTimes,
 }
 
 impl Loads {
-    /// Loads that have ended, whatever they came to.
+    /// Returns the number of loads that have ended, whatever their outcome.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().record_stats().build()?;
@@ -118,7 +127,7 @@ struct Set {
     ends: [AtomicU64; ENDS],
     joined: AtomicU64,
     times: [AtomicU64; LOAD_BUCKETS],
-    /// What the times come to, in nanoseconds: enough for centuries.
+    /// The sum of the times in nanoseconds. It suffices for centuries.
     nanos: AtomicU64,
 }
 
@@ -134,7 +143,7 @@ impl Set {
     }
 }
 
-/// What is counted of a cache's loads.
+/// The counters of a cache's loads.
 pub(crate) struct LoadCounters(Box<[CachePadded<Set>; SETS]>);
 
 impl LoadCounters {
@@ -146,7 +155,7 @@ impl LoadCounters {
         &self.0[number_of_thread() % self.0.len()]
     }
 
-    /// A load has ended.
+    /// Counts a load that has ended.
     pub(crate) fn note(&self, end: LoadEnd, took: Duration) {
         let set = self.own();
         let nanos = took.as_nanos().min(u128::from(u64::MAX)) as u64;
@@ -157,7 +166,7 @@ impl LoadCounters {
         }
     }
 
-    /// A call was told what another one's load came to.
+    /// Counts a call that was told the outcome of another call's load.
     pub(crate) fn note_joined(&self) {
         // ORDERING: Relaxed; a figure.
         self.own().joined.fetch_add(1, Ordering::Relaxed);

@@ -1,15 +1,15 @@
 //! Counters of reads, striped over threads.
 //!
-//! A counter of reads is touched by every read of every thread. So there is one for each thread, as long as there are
-//! not too many of them: a thread has a number, which is its own until it ends, and the counters of that number are
-//! written by nobody else, with a load and a store. Knows no entries.
+//! Every read of every thread counts. So each thread has a counter of its own, as long as there are
+//! not too many threads: a thread has a number of its own until it ends, and only that thread
+//! writes the counters of this number, with a load and a store. This file knows no entries.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{CachePadded, lasting, thread_local};
 use std::cell::Cell;
 use std::fmt;
 
-/// Threads that have counters of their own; the others share one pair.
+/// The number of threads that have counters of their own. All others share one pair.
 const OWN: usize = if cfg!(tidewheel_loom) { 2 } else { 64 };
 
 lasting! {
@@ -18,35 +18,36 @@ lasting! {
 }
 
 thread_local! {
-    /// This thread's number and one; 0 before it has asked for one. Without a destructor, so that a look at it is a
-    /// look and no more.
+    /// This thread's number plus one; 0 before it has asked for one. It has no destructor, so that
+    /// an access needs no registration.
     static NUMBER: Cell<usize> = const { Cell::new(0) };
 }
 thread_local! {
     static LEAVE: Leave = const { Leave };
 }
 
-/// Gives the number back when the thread ends.
+/// Returns the number when the thread ends.
 struct Leave;
 
 impl Drop for Leave {
     fn drop(&mut self) {
         let number = NUMBER.try_with(|number| number.replace(OWN + 1)).unwrap_or(OWN + 1);
         if (1..=OWN).contains(&number) {
-            // ORDERING: Release; pairs with Acquire in `number`: whoever has the number next goes on from our counts.
+            // ORDERING: Release; pairs with Acquire in `number`: the next thread with this number
+            // continues from this thread's counts.
             TAKEN.fetch_and(!(1 << (number - 1)), Ordering::Release);
         }
     }
 }
 
-/// A number for this thread: one of its own if there is one left.
+/// Returns a number for this thread: one of its own if there is one left.
 #[cold]
 fn number() -> usize {
-    // A thread that is ending has no use for one of its own.
+    // A thread that is ending needs no number of its own.
     if LEAVE.try_with(|_| ()).is_err() {
         return OWN + 1;
     }
-    // ORDERING: Relaxed; what is decided is decided by the exchange.
+    // ORDERING: Relaxed; the exchange decides.
     let mut taken = TAKEN.load(Ordering::Relaxed);
     let number = loop {
         let free = taken.trailing_ones() as usize;
@@ -63,7 +64,8 @@ fn number() -> usize {
     number
 }
 
-/// This thread's number, to tell threads apart: those that have none of their own have one in common.
+/// Returns this thread's number. It distinguishes threads, except that those without a number of
+/// their own share one.
 pub(super) fn number_of_thread() -> usize {
     match NUMBER.try_with(Cell::get) {
         Ok(0) => number(),
@@ -72,7 +74,7 @@ pub(super) fn number_of_thread() -> usize {
     }
 }
 
-/// In a fork's child: the numbers of threads that are not there are for others.
+/// Frees the numbers of threads that do not exist in the child of a fork.
 pub(crate) fn inherit() {
     let own = NUMBER.try_with(Cell::get).unwrap_or(OWN + 1);
     let taken = if (1..=OWN).contains(&own) { 1 << (own - 1) } else { 0 };
@@ -80,7 +82,7 @@ pub(crate) fn inherit() {
     TAKEN.store(taken, Ordering::Relaxed);
 }
 
-/// Counters of reads: of each thread's own, and the ones that the others share.
+/// Counters of reads: a pair for each thread that has a number, and one that the others share.
 pub(crate) struct Reads(Box<[CachePadded<[AtomicU64; 2]>; OWN + 1]>);
 
 impl Reads {
@@ -93,7 +95,7 @@ impl Reads {
     #[inline]
     pub(crate) fn count(&self, hit: bool) {
         let own = NUMBER.try_with(Cell::get).unwrap_or(OWN + 1);
-        // One comparison for all: nought has no number before it.
+        // One comparison covers all cases: 0 has no number before it.
         let Some(counters) = self.0[..OWN].get(own.wrapping_sub(1)) else {
             return self.count_shared(own, hit);
         };
@@ -102,7 +104,7 @@ impl Reads {
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// For a thread that has no number of its own, or none yet.
+    /// Counts a read of a thread that has no number of its own, or none yet.
     #[cold]
     #[inline(never)]
     fn count_shared(&self, own: usize, hit: bool) {
@@ -113,7 +115,7 @@ impl Reads {
         self.0[OWN][usize::from(hit)].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Misses and hits.
+    /// Returns misses and hits.
     pub(crate) fn sum(&self) -> [u64; 2] {
         // ORDERING: Relaxed; figures.
         [0, 1].map(|kind| self.0.iter().map(|counters| counters[kind].load(Ordering::Relaxed)).sum())
@@ -152,7 +154,7 @@ mod tests {
                 scope.spawn(|| reads.count(true));
             });
         }
-        // The other tests of this process have some; had none come back, there would be none left.
+        // Other tests of this process have numbers. If none were returned, none would be left.
         let own: u64 = reads.0[..OWN].iter().map(|counters| counters[1].load(Ordering::Relaxed)).sum();
         assert!(
             own > 5 * OWN as u64,
