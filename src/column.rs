@@ -32,7 +32,8 @@ impl<T: Copy + PartialEq> Column<T> {
 
     /// # Complexity
     ///
-    /// O(1), amortized; growth copies no value, only the vector of chunk pointers, by an eighth of it at a time.
+    /// O(1), amortized; growth copies no value, only the vector of chunk pointers, by an eighth of
+    /// it at a time.
     #[inline]
     pub(crate) fn set(&mut self, row: RowId, value: T) {
         if self.chunks.is_empty() && value == self.usual {

@@ -91,8 +91,8 @@ pub(crate) fn tag_of(home: u32) -> NonZeroU8 {
     NonZeroU8::new(home as u8).unwrap_or(NonZeroU8::MIN)
 }
 
-/// The default hasher: ahash with keys from the operating system, drawn once per cache, so that nobody
-/// can choose keys that collide.
+/// The default hasher: ahash with keys from the operating system, drawn once per cache, so that
+/// nobody can choose keys that collide.
 ///
 /// ```
 /// use std::hash::BuildHasher;

@@ -35,8 +35,8 @@ pub(crate) struct Tally {
 /// [`record_stats`](crate::CacheBuilder::record_stats). It is a snapshot and does not change any
 /// more.
 ///
-/// Each figure is exact once no other thread uses the cache; while others do, figures that belong together may be
-/// from slightly different moments.
+/// Each figure is exact once no other thread uses the cache; while others do, figures that belong
+/// together may be from slightly different moments.
 ///
 /// ```
 /// let cache = tidewheel::Cache::builder().max_capacity(100).record_stats().build()?;
@@ -51,8 +51,8 @@ pub(crate) struct Tally {
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Reads that count as use ([`get`](crate::Cache::get), [`read`](crate::Cache::read) and a guard's) and found a live
-    /// entry.
+    /// Reads that count as use ([`get`](crate::Cache::get), [`read`](crate::Cache::read) and a
+    /// guard's) and found a live entry.
     pub hits: u64,
     /// Reads that count as use and found none.
     pub misses: u64,

@@ -3,8 +3,8 @@
 //! This is the only file that names any of them. The rest of the crate takes its atomics, locks,
 //! threads, statics and epochs from here, so that the loom models run the crate's real source.
 //!
-//! A private cfg chooses (it is set by the build scripts in `loom-tests/` alone): `tidewheel_loom` takes loom's primitives,
-//! `tidewheel_shuttle` takes shuttle's.
+//! A private cfg chooses (it is set by the build scripts in `loom-tests/` alone): `tidewheel_loom`
+//! takes loom's primitives, `tidewheel_shuttle` takes shuttle's.
 
 /// Primitives of std that shuttle does not watch.
 #[cfg(not(tidewheel_loom))]
@@ -135,7 +135,8 @@ mod imp {
 
         #[inline]
         pub(crate) fn light() {
-            // ORDERING: a fence for the compiler; pairs with `heavy`, which is one for the processor too.
+            // ORDERING: a fence for the compiler; pairs with `heavy`, which is one for the
+            // processor too.
             compiler_fence(Ordering::SeqCst);
         }
 

@@ -1,4 +1,5 @@
-//! Time as the crate sees it: ticks on one monotonic timeline, deadlines, and the clocks that read them.
+//! Time as the crate sees it: ticks on one monotonic timeline, deadlines, and the clocks that read
+//! them.
 //!
 //! A tick is a nanosecond. Writers read the clock precisely. Readers may use a reading of the same
 //! timeline that is a little behind and never ahead. Nothing here knows entries, wheels or the
@@ -364,8 +365,8 @@ mod counter {
 
         /// Publishes a reading, with a counter value that was read before it.
         fn publish(&self, stamp: u64, now: Tick) {
-            // ORDERING: Relaxed; published by the Release below. `fetch_max`: a slow thread must not put
-            // an older reading under a newer stamp.
+            // ORDERING: Relaxed; published by the Release below. `fetch_max`: a slow thread must
+            // not put an older reading under a newer stamp.
             self.tick.fetch_max(now.as_nanos(), Ordering::Relaxed);
             // ORDERING: Release; pairs with Acquire in `fresh`.
             self.stamp.store(stamp, Ordering::Release);
@@ -385,7 +386,8 @@ mod counter {
             // ORDERING: Relaxed; the same reason.
             self.trusted_until.store((now + TRUST) & !1 | u64::from(yes), Ordering::Relaxed);
             if !yes {
-                // ORDERING: Relaxed; a reader that misses it for a moment uses a reading under 4 ms old.
+                // ORDERING: Relaxed; a reader that misses it for a moment uses a reading under 4 ms
+                // old.
                 self.window.store(0, Ordering::Relaxed);
             }
             yes

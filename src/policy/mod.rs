@@ -4,9 +4,10 @@
 //! their entries. It knows no keys, no nodes, no locks and no clock. All of it runs on the writers'
 //! side, when an entry comes or goes. A reader only raises the counter, to at most three.
 //!
-//! Adaptive, the default, is S3-FIFO (J. Yang et al., "FIFO Queues are All You Need for Cache Eviction", SOSP 2023) with
-//! a target between its queues that moves, as in ARC (N. Megiddo and D. Modha, FAST 2003), and with an admission
-//! that compares reuse distances, as in LIRS (S. Jiang and X. Zhang, SIGMETRICS 2002).
+//! Adaptive, the default, is S3-FIFO (J. Yang et al., "FIFO Queues are All You Need for Cache
+//! Eviction", SOSP 2023) with a target between its queues that moves, as in ARC (N. Megiddo and D.
+//! Modha, FAST 2003), and with an admission that compares reuse distances, as in LIRS (S. Jiang and
+//! X. Zhang, SIGMETRICS 2002).
 //!
 //! ```text
 //!             ┌────────── hit three times ────────────┐

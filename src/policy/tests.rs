@@ -1,11 +1,11 @@
-//! Tests of the queues, with entries that a test keeps. They know no shard.
+//! Tests of the policy's queues, with entries that the tests keep. They know no shard.
 
 use super::*;
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-/// Entries as a test keeps them: how often hit, by row.
+/// Entries as a test keeps them: the number of hits by row.
 #[derive(Default)]
 struct Kept(HashMap<RowId, u8>);
 
@@ -22,7 +22,7 @@ impl Entries for Kept {
     }
 }
 
-/// The row of which so many come before it.
+/// Returns the row that has this many rows before it.
 fn row(dense: u32) -> RowId {
     let chunk = (dense / 64 + 1).ilog2();
     RowId::at(chunk as usize, (dense - 64 * ((1 << chunk) - 1)) as usize)
@@ -32,7 +32,7 @@ fn policy(kind: EvictionPolicy, capacity: u64) -> Policy {
     Policy::new(kind, capacity, 1, (Arc::new(Target::new()), None))
 }
 
-/// Puts rows in, evicting as a shard does. Returns those that went.
+/// Adds rows, and evicts as a shard does. Returns the evicted rows.
 fn put(policy: &mut Policy, kept: &mut Kept, rows: impl IntoIterator<Item = u32>) -> Vec<u32> {
     let mut gone = Vec::new();
     for index in rows {
@@ -69,7 +69,7 @@ fn clock_passes_over_what_was_hit_once_for_however_many_hits() {
 fn a_scan_goes_through_small_and_leaves_main_alone() {
     let (mut policy, mut kept) = (policy(EvictionPolicy::Adaptive, 1000), Kept::default());
     put(&mut policy, &mut kept, 0..1000);
-    // Full: nearly all of it in main, and hit now and then.
+    // The shard is full: nearly all rows are in main, and hit now and then.
     kept.0.extend((0..900).map(|index| (row(index), 2)));
     let gone = put(&mut policy, &mut kept, 10_000..60_000);
     assert_eq!(gone.len(), 50_000);
@@ -154,7 +154,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever comes, the queues are right, what is kept fits, and only what weighs goes.
+    /// Whatever happens, the queues are right, the entries fit, and only rows with a weight are
+    /// evicted.
     #[test]
     fn the_books_are_right_after_every_step(
         kind in prop_oneof![Just(EvictionPolicy::Adaptive), Just(EvictionPolicy::Clock), Just(EvictionPolicy::Fifo)],

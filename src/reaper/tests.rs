@@ -5,7 +5,7 @@ use super::*;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::ThreadId;
 
-/// Long enough that only a thread that will never do it fails to.
+/// Long enough that only a thread that never does it fails to.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Debug, PartialEq)]
@@ -25,7 +25,7 @@ enum Answer {
 use Answer::{Garbage, Next};
 use Event::{Reclaim, Sweep as Swept};
 
-/// A cache that does nothing but report and obey.
+/// A cache that only reports its visits and gives the answers that the test chooses.
 struct Toy {
     events: Sender<Event>,
     answers: std::sync::Mutex<Receiver<Answer>>,
@@ -76,7 +76,7 @@ impl Drop for Shard {
     }
 }
 
-/// The test's end of a toy.
+/// The test's handle of a toy.
 struct Handle {
     toy: std::cell::RefCell<Option<Arc<Toy>>>,
     events: Receiver<Event>,
@@ -104,7 +104,7 @@ impl Handle {
         self.toy.take();
     }
 
-    /// The next visit is `event`; tells the toy what to answer.
+    /// Expects that the next visit is `event`, and sends the toy's answer.
     fn expect(&self, event: Event, answer: Answer) {
         assert_eq!(self.event(), event);
         self.answers.send(answer).unwrap();
@@ -114,7 +114,7 @@ impl Handle {
         self.events.recv_timeout(TIMEOUT).unwrap()
     }
 
-    /// The one visit that a wake-up leads to.
+    /// Expects the one round that a wake-up leads to.
     fn expect_round(&self) {
         self.expect(Swept, Next(Tick::NEVER));
         self.expect(Reclaim, Garbage(false));
@@ -142,7 +142,7 @@ fn a_thread_starts_with_the_first_cache_and_ends_after_the_last() {
     two.let_go();
     reaper.join();
     assert!(!running(&reaper));
-    // And again, as if nothing had been.
+    // The reaper works again, as if nothing had happened.
     let three = Handle::new(&reaper);
     three.wake(now());
     three.expect_round();
@@ -191,7 +191,7 @@ fn it_comes_back_when_sweep_said_so_and_not_before() {
     let due = now().after(Span::from_duration(Duration::from_millis(30)));
     toy.expect(Swept, Next(due));
     toy.expect(Reclaim, Garbage(false));
-    // Later than what was promised: nothing to tell the thread.
+    // This is later than the promise, so the thread need not be told.
     toy.wake(due.after(Span::from_nanos(1)));
     assert_eq!(toy.event(), Swept);
     assert!(now() >= due);
@@ -232,14 +232,15 @@ fn garbage_is_looked_after_until_it_is_gone_and_nothing_else_is() {
     reaper.join();
 }
 
-/// However long somebody is in the way, the thread comes again before long: what waits is to be dropped soon after.
+/// However long a thread delays reclamation, the reaper comes again soon: garbage is dropped
+/// shortly after it becomes reclaimable.
 #[test]
 fn garbage_that_waits_for_long_is_looked_after_all_the_same() {
     let reaper = Reaper::dedicated();
     let toy = Handle::new(&reaper);
     toy.wake(now());
     toy.expect(Swept, Next(Tick::NEVER));
-    // Pauses that were doubled each time would come to a minute by then.
+    // Pauses that were doubled each time would reach a minute by then.
     for _ in 0..16 {
         toy.expect(Reclaim, Garbage(true));
     }
@@ -303,7 +304,7 @@ fn a_sleeping_reaper_holds_no_cache() {
     let toy = Handle::new(&reaper);
     toy.wake(now());
     toy.expect_round();
-    // The thread lets go of the cache before it sleeps; `promise` changes only after that.
+    // The thread drops its handle of the cache before it sleeps. `promise` changes only after that.
     toy.wake(now());
     toy.expect(Swept, Next(now().after(Span::from_duration(Duration::from_secs(3600)))));
     toy.expect(Reclaim, Garbage(false));
@@ -369,7 +370,8 @@ fn any_number_of_threads_may_join() {
     reaper.join();
 }
 
-/// Nobody has to join the shared reaper; so nothing is kept of its thread when that has ended, not even until the next.
+/// No call has to join the shared reaper. So nothing of its thread is kept once the thread has
+/// ended, not even until the next one starts.
 #[test]
 fn of_a_shared_reaper_that_nobody_joins_nothing_is_kept() {
     let reaper = Reaper(Kind::Shared(Arc::new(Core { is_shared: true, ..Core::new() })));
@@ -387,7 +389,7 @@ fn of_a_shared_reaper_that_nobody_joins_nothing_is_kept() {
         }
         reaper.join(); // nothing to wait for
     }
-    // Who waits already is told when it has ended.
+    // Calls that wait already are told when the thread has ended.
     let toy = Handle::new(&reaper);
     std::thread::scope(|scope| {
         let joiners = [0, 1].map(|_| scope.spawn(|| reaper.join()));
@@ -406,7 +408,7 @@ fn of_a_shared_reaper_that_nobody_joins_nothing_is_kept() {
 fn build_against_a_reaper_about_to_end() {
     let reaper = Reaper::dedicated();
     for _ in 0..500 {
-        // The thread of the toy before may be anywhere on its way out.
+        // The thread of the previous toy may be at any point of its end.
         let toy = Handle::new(&reaper);
         toy.wake(now());
         toy.expect_round();

@@ -53,7 +53,8 @@ impl Link {
     }
 }
 
-/// Which of a row's links a list runs through. Implemented by empty types, one for each kind of list.
+/// Which of a row's links a list runs through. Implemented by empty types, one for each kind of
+/// list.
 pub(crate) trait Chain<T> {
     fn link(row: &T) -> &Link;
     fn link_mut(row: &mut T) -> &mut Link;

@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, VecDeque};
 
-/// A row with two links, as an entry's will have.
+/// A row with two links, as the row of an entry has.
 struct Pair {
     first: Link,
     second: Link,
@@ -104,7 +104,7 @@ fn a_number_is_taken_again_soon() {
     assert_eq!(again, [ids[4500], ids[70], ids[8000]]);
 }
 
-/// A few that go and come again and again do not stay where they were.
+/// Rows that are removed and added again repeatedly do not stay in high chunks.
 #[test]
 fn high_chunks_empty() {
     let mut rows = Rows::new();
@@ -147,7 +147,7 @@ fn what_is_vacant_is_given_back_and_can_be_taken_again() {
     for (at, &id) in ids.iter().enumerate() {
         assert_eq!(rows.get(id).map(|row| row.value), stays(at).then_some(at as u32));
     }
-    // Nothing to give any more.
+    // There is nothing more to give back.
     while rows.trim(1000, |_, _| panic!("given back twice")) {}
     for value in 0..100_000 {
         rows.insert(Pair::of(value)).ok().unwrap();
@@ -203,7 +203,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// One chain and what it should hold.
+/// One chain, and what it should hold.
 struct Side<C> {
     lists: Lists<C>,
     model: Vec<VecDeque<RowId>>,

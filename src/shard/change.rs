@@ -78,8 +78,8 @@ impl<K, V> Txn<'_, '_, K, V> {
         old
     }
 
-    /// Hands out an unlinked node that was alive. If there is a listener, returns the node, so that
-    /// the caller tells it; otherwise makes the node garbage.
+    /// Hands out an unlinked node. If there is a listener, returns the node, so that the caller
+    /// tells it; otherwise makes the node garbage.
     #[inline]
     pub(super) fn hand_out(&mut self, old: Unlinked<K, V>) -> Option<Unlinked<K, V>> {
         if self.config.listened {

@@ -247,8 +247,8 @@ impl<K, V> Ledger<K, V> {
         self.rows.remove(row);
     }
 
-    /// Notes that something is due at `need`. Returns the time for which the reaper has to be
-    /// woken, if it would otherwise come too late (S3).
+    /// Requires the reaper to come by `need`. If `due` was later, moves `due` to `need` and returns
+    /// the tick for which the reaper has to be woken (S3).
     pub(super) fn require_reaper_by(&mut self, need: Tick) -> Option<Tick> {
         if need >= self.due {
             return None;

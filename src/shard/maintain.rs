@@ -61,7 +61,7 @@ impl<K, V> Shard<K, V> {
                 warned.into_iter().for_each(|node| listener.expiring(node.key(), node.value()));
             }
             drop(pin);
-            // Told once for the whole visit, or for some thousands of entries.
+            // The listener is told once for the whole visit, or for some thousands of entries.
             if is_drained || sweep.expired.len() >= BATCH {
                 self.notify(std::mem::take(&mut sweep.expired), listener);
             }
@@ -238,8 +238,8 @@ impl<K, V> ShardSweep<K, V> {
         txn.publish();
         let ledger = txn.ledger;
         let is_late = !is_drained && ledger.is_neglected(shard.config.clock.now());
-        // `is_finished` holds as of now: a thread that makes something due after the unlock wakes the
-        // reaper.
+        // `is_finished` holds as of now: a thread that makes something due after the unlock wakes
+        // the reaper.
         let is_finished = is_drained && ledger.due > now;
         Swept { warned, reclaimable, sealed, is_drained, is_finished, is_late }
     }

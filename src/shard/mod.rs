@@ -36,13 +36,13 @@
 //!
 //! | verb | what it does |
 //! |---|---|
-//! | `expire`, `reap`, `kill` (`table/node.rs`) | the deadline becomes `DEAD`: for a reader, for the reaper, for a writer. From then on nobody finds it alive |
+//! | `expire`, `reap`, `kill` (`table/node.rs`) | the deadline becomes `DEAD`: for a reader, for the reaper, for a writer. From then on no thread finds the entry alive |
 //! | `unlink` (`table/write.rs`) | the node leaves its bucket |
-//! | `leave`, `give_up` (`ledger.rs`) | the row leaves the policy's queues; it leaves the wheel, and its number is free |
-//! | `take`, `take_expired` (`change.rs`) | `unlink`, `leave` and `give_up`, and the figure of the expired ones |
-//! | `hand_out` (`change.rs`) | the unlinked node goes to the caller, who tells the listener, or is garbage at once |
-//! | `bury`, `bury_expired` (`change.rs`) | the same for what had expired: the operation tells of it after the unlock |
-//! | `retire` (`table/write.rs`) | the node is garbage |
+//! | `leave`, `give_up` (`ledger.rs`) | the row leaves the policy's queues; the row leaves the wheel, and its number becomes vacant |
+//! | `take`, `take_expired` (`change.rs`) | `unlink`, `leave` and `give_up`; `take_expired` also counts the expiry |
+//! | `hand_out` (`change.rs`) | the unlinked node goes to the caller, who tells the listener, or becomes garbage at once |
+//! | `bury`, `bury_expired` (`change.rs`) | the same for a node that had expired: the operation tells the listener of it after the unlock |
+//! | `retire` (`table/write.rs`) | the node becomes garbage |
 //! | `dispose` (`settle.rs`) | key and value are dropped, without a lock; then `vacate` frees the node's number |
 //!
 //! # Invariants

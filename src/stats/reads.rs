@@ -100,7 +100,8 @@ impl Reads {
             return self.count_shared(own, hit);
         };
         let counter = &counters[usize::from(hit)];
-        // ORDERING: Relaxed, both; a figure. A counter of a thread's own is written by that thread alone.
+        // ORDERING: Relaxed, both; a figure. A counter of a thread's own is written by that thread
+        // alone.
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 

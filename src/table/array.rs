@@ -61,7 +61,8 @@ impl Array {
     ///
     /// # Safety
     ///
-    /// T1: `tagged` is null or comes from `tagged()` of an array that lives as long as the result is used.
+    /// T1: `tagged` is null or comes from `tagged()` of an array that lives as long as the result
+    /// is used.
     #[inline]
     pub(super) unsafe fn from_tagged(tagged: *mut Bucket) -> Option<Self> {
         NonNull::new(tagged).map(Self)
@@ -145,7 +146,8 @@ impl Array {
     /// T1: the array outlives `'a`.
     #[inline]
     pub(super) unsafe fn bucket<'a>(self, index: usize) -> &'a Bucket {
-        // SAFETY: T1, and the index is within the array. Buckets are only ever changed through atomics.
+        // SAFETY: T1, and the index is within the array. Buckets are only ever changed through
+        // atomics.
         unsafe {
             self.header().canary.look();
             &*self.first().add(index & self.mask())
@@ -213,7 +215,8 @@ impl Array {
     ///
     /// T4: no thread uses this array any more, nor will.
     pub(super) unsafe fn free(self) {
-        // SAFETY: T4; the header's layout is that of the block, which begins with it. Atomics need no drop.
+        // SAFETY: T4; the header's layout is that of the block, which begins with it. Atomics need
+        // no drop.
         unsafe {
             let layout = self.header().layout;
             drop(Block::reclaim(NonNull::new_unchecked(self.first()).sub(1).cast(), layout));

@@ -228,7 +228,8 @@ impl Bucket {
     /// one.
     #[inline]
     pub(super) fn named(&self, slot: Slot) -> Option<Named> {
-        // ORDERING: Acquire; pairs with Release in `Bucket::set_named`: the node's contents, and the tag.
+        // ORDERING: Acquire; pairs with Release in `Bucket::set_named`: the node's contents, and
+        // the tag.
         Named::from_bits(self.numbers[slot.index()].load(Ordering::Acquire))
     }
 

@@ -330,7 +330,8 @@ impl Slot {
 
     /// Returns the slot. The caller must have claimed it.
     fn leave(&self) {
-        // ORDERING: Release; pairs with Acquire in `Slot::claim`: this thread's last store to the slot.
+        // ORDERING: Release; pairs with Acquire in `Slot::claim`: this thread's last store to the
+        // slot.
         self.taken.store(false, Ordering::Release);
     }
 
@@ -397,7 +398,8 @@ impl GracePeriod {
         if !barrier::is_available() {
             return Self::Flagged(Arc::new(AtomicBool::new(false)));
         }
-        // ORDERING: Release; pairs with Acquire in `Slot::pin` (E1) and in `advance`: what was unlinked.
+        // ORDERING: Release; pairs with Acquire in `Slot::pin` (E1) and in `advance`: what was
+        // unlinked.
         Self::Numbered(EPOCH.fetch_add(1, Ordering::Release))
     }
 

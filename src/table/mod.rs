@@ -28,11 +28,11 @@
 //!
 //! Every `unsafe` block cites one of these.
 //!
-//! - **T1 Arrays live.** The root names a live array. An array that a reader can reach, from the root or
-//!   from the header of an array it can reach, is freed only by T4. While the lock is held, the arrays of
-//!   the `Writer` are alive, because only a writer retires them.
-//! - **T2 Sharing.** Readers get `&K` and `&V` of nodes on any thread, and values are dropped on any
-//!   thread: a table is `Send` and `Sync` only if `K` and `V` are both.
+//! - **T1 Arrays live.** The root names a live array. An array that a reader can reach, from the
+//!   root or from the header of an array it can reach, is freed only by T4. While the lock is held,
+//!   the arrays of the `Writer` are alive, because only a writer retires them.
+//! - **T2 Sharing.** Readers get `&K` and `&V` of nodes on any thread, and values are dropped on
+//!   any thread: a table is `Send` and `Sync` only if `K` and `V` are both.
 //! - **T3 Unlinked before retired.** A node becomes garbage only when no bucket in which a newly
 //!   pinned reader can look names it. Either its number is taken away or overwritten, or its bucket
 //!   is marked moved and has no tags, and the bucket to which it moved no longer names it. An array

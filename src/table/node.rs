@@ -147,8 +147,8 @@ impl<K, V> Node<K, V> {
     /// faster.
     #[inline]
     fn exchange(&self, seen: Deadline, new: Deadline) -> Result<(), Deadline> {
-        // ORDERING: AcqRel; pairs with Acquire in `Node::load` and with itself: orders a touch's clock
-        // reading before that which follows a freeze. Acquire on failure; as `load`.
+        // ORDERING: AcqRel; pairs with Acquire in `Node::load` and with itself: orders a touch's
+        // clock reading before that which follows a freeze. Acquire on failure; as `load`.
         match self.deadline.compare_exchange(
             seen.to_bits(),
             new.to_bits(),
@@ -291,8 +291,8 @@ impl<K, V> Node<K, V> {
     /// Freezes the deadline. Requires the lock. From here on no touch succeeds without the lock, so
     /// a clock reading that follows is not before that of any touch that succeeded.
     pub(crate) fn freeze(&self) -> Frozen {
-        // ORDERING: AcqRel; pairs with AcqRel in `Node::exchange`: a touch that succeeded read its clock
-        // before; one that fails from now on sees the freeze.
+        // ORDERING: AcqRel; pairs with AcqRel in `Node::exchange`: a touch that succeeded read its
+        // clock before; one that fails from now on sees the freeze.
         Frozen(Deadline::from_bits(
             self.deadline.fetch_or(Deadline::DEAD.frozen().to_bits(), Ordering::AcqRel),
         ))
@@ -323,7 +323,6 @@ impl<K, V> Node<K, V> {
     /// `now` may be a reading from before `seen`, and a touch that succeeded may have used a later
     /// one. The deadline that such a touch promised is not later than the one that was seen, and so
     /// not later than the new one.
-    /// later than the deadline that was seen, however it was come by, and so not later than the one that comes.
     #[inline]
     pub(crate) fn claim_seen(&self, Seen(seen): Seen, now: Tick, deadline: Tick) -> bool {
         let is_later = deadline >= seen.tick();

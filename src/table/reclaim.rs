@@ -468,7 +468,8 @@ impl<K, V> Reclaimable<K, V> {
         let Some(mut nodes) = batches.next() else { return Dropped(Vec::new()) };
         nodes.extend(batches.flatten());
         for &named in &nodes {
-            // SAFETY: T4: reclaimable, and taken out of the garbage, so this happens once. T9: garbage has its nodes.
+            // SAFETY: T4: reclaimable, and taken out of the garbage, so this happens once. T9:
+            // garbage has its nodes.
             unsafe { drop_contents(NonNull::new_unchecked(homes.named(named))) };
         }
         Dropped(nodes)

@@ -29,7 +29,8 @@
 //! An entry *stays* if it is in the table from before the first call until after the last. It may
 //! be replaced any number of times.
 //!
-//! - **W1 Positions stay.** A position comes from the key's hash alone. Neither a replacement nor a move changes it.
+//! - **W1 Positions stay.** A position comes from the key's hash alone. Neither a replacement nor a
+//!   move changes it.
 //! - **W2 Stretches are adjacent.** A stretch begins at the cursor. It ends where the positions of
 //!   the bucket end in which it begins, in the array that was the root at the time of the visit.
 //!   Then the cursor moves there. So each position is in one stretch, and an entry that is found

@@ -73,8 +73,8 @@ impl ManualClock {
     ///
     /// # Concurrency
     ///
-    /// Takes each shard's lock in turn, for a bounded number of entries at a time. May be called from
-    /// several threads, and from within a listener.
+    /// Takes each shard's lock in turn, for a bounded number of entries at a time. May be called
+    /// from several threads, and from within a listener.
     ///
     /// What is removed is dropped only when no thread of the process is pinned any more that was
     /// pinned at the removal: by a guard, or for a moment by a call, on any cache. This call waits

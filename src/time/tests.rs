@@ -1,4 +1,4 @@
-//! Tests of ticks, clocks, and of how far the readers' one is behind.
+//! Tests of ticks and clocks, and of how far the readers' clock is behind.
 
 use super::*;
 use std::time::Duration;
@@ -39,7 +39,8 @@ fn the_readers_clock_is_never_ahead_and_hardly_behind() {
     assert_eq!(late, 0, "of {rounds} readings");
 }
 
-/// The coarse clock alone would not do everywhere: with 250 steps a second it may be 8 ms behind.
+/// The coarse clock alone would not suffice everywhere: with 250 steps a second it may be 8 ms
+/// behind.
 #[cfg(all(target_os = "linux", not(miri)))]
 #[test]
 fn the_clock_that_stands_in_for_the_counter_is_hardly_behind_either() {

@@ -249,8 +249,8 @@ mod tests {
         assert_eq!(bench.counts(&[at(105, 0), at(110, 0), at(165, 0), at(600, 0)]), [0, 1, 2, 3]);
     }
 
-    /// Nobody sweeps for hours, so labels come round: the count is a little too high at worst, and right
-    /// again afterwards.
+    /// Nobody sweeps for hours, so labels come round: the count is a little too high at worst, and
+    /// right again afterwards.
     #[test]
     fn labels_that_come_round_do_not_make_it_too_low() {
         let (mut bench, rows) = Bench::with(&[at(101, 0)]);

@@ -24,13 +24,14 @@
 //!
 //! Seconds: a deadline belongs to the second that ends at it or contains it. So second `s` holds
 //! the deadlines after its first tick up to and including the first tick of `s + 1`. All of them
-//! have passed when second `s` is completed, and none of them had passed a second before.
+//! have passed when second `s` is completed, and none of them had passed a second before. For
+//! example, the deadlines 105.3 and 106.0 are in second 105, which is due at 106.0.
 //!
 //! Invariants (`hand` is the first second that is not completed as far as the wheel was told):
 //!
 //! 1. A row on level 0 stands in the slot of one of the seconds `hand ..= hand + 63`.
-//! 2. A row on a coarser level stands in a slot whose span has not begun: the one after the hand's slot, up
-//!    to 63 further. A slot thus never means two spans, and the hand's own slot is empty.
+//! 2. A row on a coarser level stands in a slot whose span has not begun: the one after the hand's
+//!    slot, up to 63 further. A slot thus never means two spans, and the hand's own slot is empty.
 //! 3. A row in the list `DUE` may be popped at any time. No other row is in a slot that has come
 //!    due.
 //! 4. A slot comes due no later than its row needs: at the end of the deadline's second or earlier.

@@ -1,5 +1,5 @@
-//! The wheel against a sorted list: random deadlines from milliseconds to centuries, moved behind the
-//! wheel's back, under a clock that is on time, late, or years late.
+//! Compares the wheel with a sorted list: random deadlines from milliseconds to centuries, moved
+//! without the wheel being told, under a clock that is on time, late, or years late.
 
 mod broken;
 
@@ -16,9 +16,9 @@ const YEAR: u64 = 365 * DAY;
 struct Entry {
     link: Link,
     label: u16,
-    /// What a node's deadline is to the cache: the wheel never reads it.
+    /// The deadline, which the cache keeps in a node. The wheel never reads it.
     deadline: Tick,
-    /// The level that it was filed on, unless its deadline was moved since.
+    /// The level on which the row was filed, unless its deadline was moved since.
     level: Option<usize>,
 }
 
@@ -66,7 +66,7 @@ fn seconds(count: u64) -> Span {
     Span::from_nanos(count * SECOND)
 }
 
-/// The first second boundary at or after a tick.
+/// Returns the first second boundary at or after a tick.
 fn boundary(tick: Tick) -> Tick {
     Tick::start_of(tick.as_nanos().div_ceil(SECOND))
 }
@@ -81,7 +81,8 @@ struct Bench<const BITS: u32, const LEVELS: usize> {
     /// Live rows that are not filed.
     idle: Vec<RowId>,
     pops: usize,
-    /// Rows go when their second is completed, not as soon as their deadline is over.
+    /// Whether rows leave when their second is completed, and not as soon as their deadline has
+    /// passed.
     strict: bool,
 }
 
@@ -98,8 +99,8 @@ impl<const BITS: u32, const LEVELS: usize> Bench<BITS, LEVELS> {
         }
     }
 
-    /// When a row with this deadline must leave, if it is filed now: at the first boundary at or after
-    /// its deadline that the wheel was not told of yet.
+    /// Returns when a row with this deadline must leave, if it is filed now: at the first boundary
+    /// at or after its deadline of which the wheel has not been told yet.
     fn leaves(&self, deadline: Tick) -> Tick {
         boundary(deadline).max(Tick::start_of(self.wheel.hand + 1))
     }
@@ -131,7 +132,7 @@ impl<const BITS: u32, const LEVELS: usize> Bench<BITS, LEVELS> {
         self.idle.push(row);
     }
 
-    /// Another entry has the row from now on.
+    /// Gives the row to another entry.
     fn take_over(&mut self, row: RowId, deadline: Tick) {
         self.unlist(row);
         self.rows[row].deadline = deadline;
@@ -140,7 +141,7 @@ impl<const BITS: u32, const LEVELS: usize> Bench<BITS, LEVELS> {
         self.sorted.insert((self.leaves(deadline), row.index()), row);
     }
 
-    /// Moves a deadline to a later one and tells the wheel nothing.
+    /// Moves a deadline to a later one without telling the wheel.
     fn touch(&mut self, row: RowId, later: Tick) {
         self.unlist(row);
         self.rows[row].deadline = later;
@@ -148,8 +149,8 @@ impl<const BITS: u32, const LEVELS: usize> Bench<BITS, LEVELS> {
         self.sorted.insert((self.leaves(later), row.index()), row);
     }
 
-    /// One row out of the wheel, and back into it if it is not over, as the cache does. False when there
-    /// is no more to do.
+    /// Takes one row out of the wheel, and files it again if it has not expired, as the cache does.
+    /// Returns false when there is no more to do.
     fn step(&mut self) -> bool {
         let Some(row) = self.wheel.pop(&mut self.rows, self.now) else { return false };
         self.pops += 1;
@@ -168,7 +169,7 @@ impl<const BITS: u32, const LEVELS: usize> Bench<BITS, LEVELS> {
         true
     }
 
-    /// Everything that is due now, and the checks that hold afterwards.
+    /// Handles everything that is due now, and makes the checks that hold afterwards.
     fn drain(&mut self) {
         let filed = self.wheel.len();
         let pops = self.pops;
@@ -199,23 +200,23 @@ impl<const BITS: u32, const LEVELS: usize> Bench<BITS, LEVELS> {
 
 #[derive(Clone, Debug)]
 enum Op {
-    /// File a new row whose deadline is so far from now.
+    /// File a new row whose deadline is this far from now.
     Insert(Span),
-    /// File a new row whose deadline is over already.
+    /// File a new row whose deadline has passed.
     Overdue(Span),
     Unfile(usize),
     /// File a row that was unfiled, with its old deadline.
     Refile(usize),
     Touch(usize, Span),
-    /// Another entry takes a filed row over, with a deadline so far from now.
+    /// Give a filed row to another entry, with a deadline this far from now.
     TakeOver(usize, Span),
-    /// Let time pass, then pop at most so many rows.
+    /// Let time pass, then pop at most this many rows.
     Late(Span, usize),
     /// Let time pass, then drain.
     Advance(Span),
-    /// Tell the wheel the time, and pop nothing.
+    /// Tell the wheel the time, and pop no row.
     Told(Span),
-    /// Let so many seconds pass, and drain each.
+    /// Let this many seconds pass, and drain after each.
     Tick(u64),
     /// Sleep until exactly the time that the wheel names, and drain.
     Sleep,
@@ -258,7 +259,8 @@ fn op() -> impl Strategy<Value = Op> {
 
 fn run<const BITS: u32, const LEVELS: usize>(start: Span, strict: bool, ops: Vec<Op>) {
     let mut bench = Bench::<BITS, LEVELS>::new(Tick::start_of(1).after(start), strict);
-    // Late enough for the longest times to live, and early enough for what is overdue then.
+    // This is late enough for the longest times to live, and early enough for rows that are overdue
+    // then.
     let end = Tick::start_of(Tick::NEVER.second() - 1);
     for op in ops {
         let later = |by: Span| bench.now.after(by).min(end);
@@ -322,7 +324,8 @@ fn run<const BITS: u32, const LEVELS: usize>(start: Span, strict: bool, ops: Vec
         }
         bench.check();
     }
-    // Nothing was lost: the rest comes out in order, by sleeping until the named time each time.
+    // Nothing was lost: the remaining rows come out in order when each sleep lasts until the named
+    // time.
     while let Some((&(leaves, _), _)) = bench.sorted.first_key_value() {
         let due = bench.wheel.next_due();
         assert!(due <= leaves.max(bench.now), "sleeping until {due:?} is too long for {leaves:?}");
@@ -339,14 +342,15 @@ proptest! {
         run::<6, 6>(start, strict, ops);
     }
 
-    /// As loom sees it: four slots a level, so that laps and borders are everywhere.
+    /// The wheel of loom: four slots a level, so that laps and borders are frequent.
     #[test]
     fn tiny_wheel_agrees_with_a_sorted_list(start in span(), strict: bool, ops in prop::collection::vec(op(), 1..60)) {
         run::<2, 17>(start, strict, ops);
     }
 }
 
-/// Ticks each second from `start` until the row is gone; returns when that was, and how often it moved.
+/// Advances second by second from `start` until the row is gone. Returns when that was, and how
+/// often the row moved.
 fn gone_at<const BITS: u32, const LEVELS: usize>(start: Tick, time_to_live: Span) -> (Tick, usize) {
     let mut bench = Bench::<BITS, LEVELS>::new(start, true);
     bench.insert(start.after(time_to_live));
@@ -362,7 +366,7 @@ fn gone_at<const BITS: u32, const LEVELS: usize>(start: Tick, time_to_live: Span
 
 #[test]
 fn each_time_to_live_is_on_time_to_the_second() {
-    // How far into a second the start is, and how much longer than whole seconds the time to live.
+    // The fraction of a second at the start, and the fraction in the time to live.
     let (half, last) = (SECOND / 2, SECOND - 1);
     let fractions = [(0, 0), (0, 1), (1, 0), (half, half), (half, last), (last, 1), (last, last)];
     for start in [0, 1, 63, 64, 4096 + 37].map(|second| Tick::start_of(1 + second)) {
@@ -388,7 +392,7 @@ fn up_to_a_minute_a_row_is_filed_once_and_popped_once() {
     }
 }
 
-/// Sleeps until exactly the time that the wheel names, each time; returns the wake-ups.
+/// Sleeps until exactly the time that the wheel names, each time. Returns the number of wake-ups.
 fn sleep_until_empty(bench: &mut Bench<6, 6>) -> usize {
     let mut wakes = 0;
     while bench.wheel.next_due() != Tick::NEVER {
@@ -425,8 +429,8 @@ fn a_session_touched_each_minute_moves_once_in_days() {
     assert!(bench.pops <= 365 / 11 + 1, "{} moves in a year", bench.pops);
 }
 
-/// The bug that ports of this structure have: `deadline - now` as an unsigned number is huge for what is
-/// overdue, and sends it into the coarsest slot.
+/// A typical bug of this structure: `deadline - now` as an unsigned number is huge for an overdue
+/// row, and sends it into the coarsest slot.
 #[test]
 fn an_overdue_row_is_not_sent_a_lap_round() {
     for over in [0, 1, SECOND - 1, SECOND, 64 * SECOND, DAY, 100 * YEAR] {
@@ -441,7 +445,7 @@ fn an_overdue_row_is_not_sent_a_lap_round() {
     }
 }
 
-/// Walking 125 years of seconds would take minutes.
+/// Advancing through 125 years second by second would take minutes.
 #[test]
 fn a_late_tick_jumps_over_empty_stretches() {
     let mut bench = Bench::<6, 6>::new(Tick::start_of(1), true);
@@ -452,7 +456,7 @@ fn a_late_tick_jumps_over_empty_stretches() {
     let centuries = bench.insert(bench.now.after(Span::from_nanos(140 * YEAR)));
     bench.now = bench.now.after(Span::from_nanos(125 * YEAR));
     bench.drain();
-    // Each is popped once, and the one that lives on at most once more than that.
+    // Each row is popped once. The row that lives on is popped at most once more.
     assert!(bench.pops <= spans.len() + 1);
     assert_eq!(bench.rows.len(), 1);
     assert!(bench.rows.contains(centuries));
@@ -471,7 +475,7 @@ fn a_budget_can_stop_anywhere() {
         for _ in 0..7 {
             bench.step();
         }
-        // Between two holds of the lock the others go on: a session comes, another goes.
+        // Between two critical sections other threads proceed: a session comes, another goes.
         bench.insert(bench.now.after(seconds(5)));
         let last = *bench.sorted.last_key_value().unwrap().1;
         bench.unfile(last);
@@ -496,7 +500,7 @@ fn a_row_can_be_unfiled_after_it_came_due() {
     assert_eq!(bench.wheel.next_due(), Tick::NEVER);
 }
 
-/// Behind all others that are due, and as filed as before: it can be popped again, and unfiled.
+/// The row is behind all other due rows, and still filed: it can be popped again, and unfiled.
 #[test]
 fn a_row_that_was_popped_can_be_put_back() {
     let mut bench = Bench::<6, 6>::new(Tick::start_of(0), true);
@@ -538,7 +542,8 @@ fn a_coarse_slot_may_come_due_before_a_fine_one() {
     assert_eq!((bench.now, bench.pops), (Tick::start_of(160), 3));
 }
 
-/// An idle cache's reaper sleeps, so the hand stands still. Told the time, the wheel files as if it had not.
+/// The reaper of an idle cache sleeps, so the hand stands still. Once told the time, the wheel
+/// files as if the hand had moved.
 #[test]
 fn a_hand_left_behind_costs_one_move_unless_it_is_told() {
     for (told, pops) in [(true, 1), (false, 2)] {
@@ -587,7 +592,7 @@ fn a_row_that_is_taken_over_stays_where_it_would_go_again() {
     assert!(!anew(&mut bench, Tick::start_of(131)), "another one");
     assert!(!anew(&mut bench, Tick::start_of(1000)), "another level");
     assert!(anew(&mut bench, Tick::start_of(1001)), "a coarse slot");
-    // What is due has the label of a slot that may come round.
+    // A due row has the label of a slot that may come round.
     bench.wheel.advance(&mut bench.rows, Tick::start_of(140));
     assert!(!anew(&mut bench, Tick::start_of(1001)), "another row is due");
     bench.wheel.check(&bench.rows, |_| Tick::start_of(1001));

@@ -1,4 +1,4 @@
-//! Tests of the timekeeper: its rounds with a clock that is made up, and the thread on a real one.
+//! Tests of the timekeeper: its rounds with an artificial clock, and its thread with a real one.
 
 use super::*;
 use crate::time::SECOND;
@@ -11,7 +11,7 @@ fn at(nanos: u64) -> Tick {
     Tick::from_nanos(nanos)
 }
 
-/// What a thread finds that looks now.
+/// Returns what a thread finds that checks now.
 fn find(keeper: &Keeper, now: u64) -> Found {
     keeper.kept.check(&Trust::new(), at(now))
 }
@@ -23,7 +23,7 @@ fn it_parks_when_reads_have_become_few() {
     assert!((0..1000).all(|_| pace.round(BUSY, round) == Next::Round));
     let quiet = (0..).take_while(|_| pace.round(BUSY - 1, round) == Next::Round).count();
     assert_eq!(quiet, 31);
-    // Half of the rounds are busy: that pays. A fourth is not enough.
+    // Half of the rounds are busy, which pays. A quarter is not enough.
     let mut pace = Pace::default();
     assert!((0..1000).all(|n| pace.round(if n % 2 == 0 { BUSY } else { 0 }, round) == Next::Round));
     assert!((0..1000).any(|n| pace.round(if n % 4 == 0 { BUSY } else { 0 }, round) == Next::Rest));
@@ -33,14 +33,14 @@ fn it_parks_when_reads_have_become_few() {
 fn it_gives_up_where_it_comes_too_late_time_and_again() {
     let (round, late) = (Span::from_nanos(1_600_000), Span::from_nanos(9_000_000));
     let mut pace = Pace::default();
-    // A stop of ten seconds is one round.
+    // A stop of ten seconds counts as one round.
     assert_eq!(pace.round(BUSY, Span::from_nanos(10 * SECOND)), Next::Round);
     assert!((0..1000).all(|n| pace.round(BUSY, if n % 10 == 0 { late } else { round }) == Next::Round));
     assert!((0..20).any(|_| pace.round(BUSY, late) == Next::GiveUp));
 }
 
-/// Rounds on a clock that goes on, stands still, jumps back, and jumps ahead: what readers are told is never behind, and in the end
-/// nobody keeps the time.
+/// Makes rounds on a clock that advances, stands still, jumps back, and jumps ahead: the time that
+/// readers get never goes back, and in the end no thread keeps the time.
 #[test]
 fn rounds_on_a_clock_that_jumps() {
     let keeper = Keeper::new();
@@ -73,7 +73,7 @@ fn where_it_cannot_be_started_nobody_tries_again_for_a_second() {
     assert!(keeper.is_shunned(at(2 * SECOND - 1)));
     assert!(!keeper.is_shunned(at(2 * SECOND)));
     assert_eq!(find(&keeper, SECOND), Found::Unkept);
-    // Then it can.
+    // Now it can be started.
     let starts = Cell::new(0);
     for _ in 0..3 {
         keeper.call_by(at(2 * SECOND), || {
@@ -82,7 +82,7 @@ fn where_it_cannot_be_started_nobody_tries_again_for_a_second() {
         });
     }
     assert_eq!(starts.get(), 1);
-    // A fork's child begins anew.
+    // The child of a fork begins anew.
     keeper.kept.write(at(3 * SECOND));
     keeper.inherit();
     assert_eq!(find(&keeper, 3 * SECOND), Found::Unkept);
@@ -93,7 +93,8 @@ fn where_it_cannot_be_started_nobody_tries_again_for_a_second() {
     assert_eq!(starts.get(), 2);
 }
 
-/// The thread, on a real clock: it keeps the time while there are checks, parks, and is back when it is called.
+/// The thread on a real clock keeps the time while there are checks, parks, and returns when it is
+/// called.
 #[test]
 #[cfg(not(miri))]
 fn the_thread_parks_and_comes_back() {
@@ -107,7 +108,7 @@ fn the_thread_parks_and_comes_back() {
     };
     let is_kept = || matches!(find(keeper, system::now().as_nanos()), Found::Kept(_));
     for round in 0..3 {
-        // As often as it takes: it may be about to park.
+        // The call is repeated, because the thread may be about to park.
         until("called", &|| {
             keeper.call_by(system::now(), || keeper.start());
             is_kept()
@@ -117,25 +118,27 @@ fn the_thread_parks_and_comes_back() {
             // Each of these threads begins with a check.
             is_kept();
         }
-        // With nobody who checks it parks. A look would count as one, so this is a look at the flag.
-        // ORDERING: Relaxed; it is looked at until it is there.
+        // Without checks the thread parks. A read would count as a check, so this looks at the
+        // flag.
+        // ORDERING: Relaxed; the closure loads it until it is true.
         until("parked", &|| keeper.rests.load(Ordering::Relaxed));
         assert!(!is_kept(), "round {round}");
     }
 }
 
-/// The promise, of a thread that does nothing but read, on a real clock: never ahead, and late 64 times in a row at most.
+/// Checks the promise on a real clock, for a thread that only reads: the kept time is never ahead,
+/// and late for at most 64 reads in a row.
 #[test]
 #[cfg(not(miri))]
 fn the_kept_time_is_never_ahead_and_late_for_64_reads_at_most() {
     let (trust, late) = (Trust::new(), Span::from_nanos(10 * MS));
     let (mut reads, mut lookups, mut in_a_row, mut was_kept) = (0u64, 0u64, 0, false);
     let start = system::now();
-    // A busy machine may not read often enough for that.
+    // A busy machine may not read often enough to start the timekeeper.
     KEEPER.call(start);
     let mut before = start;
     while before.since(start) < Span::from_nanos(1500 * MS) {
-        // It has ended 10 ms ago.
+        // The deadline passed 10 ms ago.
         let is_seen = shows(Deadline::at(before.before(late)), &trust);
         in_a_row = if is_seen { in_a_row + 1 } else { 0 };
         assert!(in_a_row <= 64);

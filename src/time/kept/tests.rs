@@ -1,4 +1,4 @@
-//! Tests of the kept time, with readings made up.
+//! Tests of the kept time, with artificial readings.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn at(nanos: u64) -> Tick {
     Tick::from_nanos(nanos)
 }
 
-/// What a reader sees of an entry that ends at `end`, when the real time is `now`.
+/// Returns whether a reader sees an entry that ends at `end`, when the real time is `now`.
 fn sees(kept: &Kept, trust: &Trust, end: u64, now: u64) -> bool {
     let deadline = Deadline::at(at(end));
     kept.shows(deadline, trust)
@@ -19,7 +19,7 @@ fn sees(kept: &Kept, trust: &Trust, end: u64, now: u64) -> bool {
         }
 }
 
-/// A thread that has just checked.
+/// Returns the state of a thread that has just checked.
 fn checked(kept: &Kept, now: u64) -> Trust {
     let trust = Trust::new();
     kept.check(&trust, at(now));
@@ -33,7 +33,8 @@ fn a_thread_begins_with_a_check() {
     assert!(!sees(&kept, &Trust::new(), 5 * S, 11 * S));
 }
 
-/// The process was stopped for ten seconds. It sees what has ended meanwhile 64 times at most, and who finds out tells the others.
+/// The process was stopped for ten seconds. A thread sees entries that have expired meanwhile at
+/// most 64 times, and the thread that notices tells the others.
 #[test]
 fn a_thread_trusts_the_kept_time_for_64_reads_in_a_row() {
     let kept = Kept::new();
@@ -44,7 +45,7 @@ fn a_thread_trusts_the_kept_time_for_64_reads_in_a_row() {
     for told in [second, third] {
         assert_eq!((0..1000).filter(|_| sees(&kept, &told, 5 * S, 11 * S)).count(), 0);
     }
-    // Until the timekeeper is back.
+    // The word stays until the timekeeper is back.
     assert_eq!(kept.load(), NOBODY);
     kept.write(at(11 * S));
     assert_eq!(kept.check(&first, at(11 * S + MS)), Found::Kept(at(11 * S + MS)));
@@ -61,7 +62,7 @@ fn who_finds_a_reading_old_publishes_a_new_one() {
     }
 }
 
-/// What is told is never behind what anybody was told before, whatever the clock does.
+/// The time that a thread gets is never behind what any thread got before, whatever the clock does.
 #[test]
 fn a_clock_that_jumps_back_is_not_followed() {
     let kept = Kept::new();
@@ -77,7 +78,7 @@ fn a_clock_that_jumps_back_is_not_followed() {
     }
 }
 
-/// A reader is held up between its look and what it does about it, and the timekeeper parks meanwhile.
+/// A reader is delayed between its look and its write, and the timekeeper parks meanwhile.
 #[test]
 fn a_reader_brings_nothing_back_where_nobody_keeps_the_time() {
     let kept = Kept::new();
@@ -99,7 +100,7 @@ fn where_nobody_keeps_the_time_no_end_is_seen_ahead() {
     assert_eq!(kept.check(&trust, at(5 * S)), Found::Unkept);
 }
 
-/// Reads at a steady pace: whether somebody is called.
+/// Reads at a steady pace. Returns how often the timekeeper was called.
 fn calls(a_second: u64, reads: u64) -> u64 {
     let (kept, trust) = (Kept::new(), Trust::new());
     (0..reads).map(|read| u64::from(kept.check(&trust, at(S + read * S / a_second)) == Found::Wanted)).sum()
@@ -114,7 +115,7 @@ fn a_timekeeper_is_called_from_half_a_million_reads_a_second_on() {
     assert!(calls(50_000_000, 40_000) > 0);
 }
 
-/// Threads count by themselves, and what they have counted is told together.
+/// Threads count by themselves, and add their counts together.
 #[test]
 fn many_threads_with_few_reads_call_one_together() {
     let (kept, threads) = (Kept::new(), [0; 100].map(|_| Trust::new()));
@@ -131,13 +132,13 @@ fn checks_are_counted_up_to_what_is_enough() {
     kept.write(at(S));
     let trust = Trust::new();
     assert_eq!(kept.take_checks(), 0);
-    // 64 reads and a check.
+    // This makes 64 reads and a check.
     let read = |reads| (0..reads).for_each(|_| assert!(sees(&kept, &trust, 2 * S, S)));
     read(1 + 2 * 65);
     assert_eq!(kept.take_checks(), 3);
     read(1000 * 65);
     assert_eq!(kept.take_checks(), BUSY);
-    // What is over is looked at more closely, and that is no check.
+    // A deadline that has passed leads to a closer look, which does not count as a check.
     (0..10).for_each(|_| assert!(!sees(&kept, &trust, S, S)));
     assert_eq!(kept.take_checks(), 0);
 }

@@ -1,8 +1,8 @@
-//! What `check` finds in wheels that were broken on purpose.
+//! The faults that `check` finds in wheels that were broken on purpose.
 
 use super::*;
 
-/// A wheel with a few rows on several levels, for `check` to find fault with.
+/// Returns a wheel with a few rows on several levels, in which `check` is to find faults.
 fn to_be_broken() -> Bench<6, 6> {
     let mut bench = Bench::<6, 6>::new(Tick::start_of(1), true);
     for span in [3 * SECOND, 3 * SECOND, 3 * SECOND, 2 * MINUTE, DAY] {
