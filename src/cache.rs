@@ -94,7 +94,7 @@ use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
-/// A concurrent cache with lock-free reads, whose entries expire on time by themselves.
+/// A concurrent cache whose reads take no lock and whose entries expire on time by themselves.
 ///
 /// A cache is a handle: a clone is another handle to the same cache, which goes when its last handle
 /// goes. It may be used from any number of threads at once.
@@ -103,7 +103,8 @@ use std::time::Duration;
 ///
 /// # Complexity
 ///
-/// All operations on one key are O(1). A write takes the lock of one shard; a read takes none. An
+/// All operations on one key are O(1). A write takes the lock of one shard; a read takes none, with the exceptions
+/// [below](#reads-and-locks). An
 /// insert moves at most a few buckets when the table grows, never all of it.
 ///
 /// # Concurrency
@@ -111,6 +112,26 @@ use std::time::Duration;
 /// A value that is handed out is a clone, or is lent: the stored one is never exposed to change. A write that
 /// replaces a value is atomic: readers see the old value or the new one, never a gap. An entry that anybody
 /// has seen expired, is expired for everybody: no update or touch brings it back.
+///
+/// # Reads and locks
+///
+/// A read takes no lock of a shard, and waits for no other thread, but for these:
+///
+/// - [`ReadGuard::entry`] takes it each time: it tells what is not with the value, as the age.
+/// - In a cache with a [`time_to_idle`](crate::CacheBuilder::time_to_idle), a read that counts as use takes it where it
+///   restarts that time and cannot know how far: where the cache has another end besides (a time to live, an age, an
+///   [`Expiry`]), or any entry has ever had a time to live of its own. That is once for each entry in 4 ms, by each
+///   thread that reads it before the first one is done; and at each read where readers have the precise clock alone (most
+///   systems other than Linux). It also does so where it meets a writer at that very entry.
+/// - Where an `Expiry` answers a read with another time, that read takes it.
+/// - With [`refresh_after_write`](crate::CacheBuilder::refresh_after_write), the one `get_with` that claims an old value takes
+///   it, and loads, or hands a job to the executor. All others are served the old value without it.
+///
+/// A lock is held for some hundred nanoseconds, by the reaper for some tenths of a millisecond, and by a key's `Eq` as long as
+/// that takes. `peek`, `contains_key`, `remaining_ttl` and `iter` are not among these: they count as no use.
+///
+/// A plain hit writes to no memory that others write to, but for the hit counter of a bounded cache, which stops at three until
+/// the policy lowers it. A read that finds an entry expired marks it so.
 ///
 /// # Memory
 ///
@@ -430,7 +451,7 @@ where
     ///
     /// # Panics
     ///
-    /// Panics where two ledger disagree.
+    /// Panics where two counts disagree.
     #[doc(hidden)]
     pub fn validate(&self) {
         self.parts().shards.iter().for_each(Shard::validate);

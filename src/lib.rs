@@ -1,8 +1,8 @@
-//! A concurrent in-process cache with lock-free reads and expiry on time, and a session manager on top of it.
+//! A concurrent in-process cache whose reads take no lock and whose entries expire on time, and a session manager on top of it.
 //!
 //! - An expired entry is invisible from its deadline on, 10 ms late at most. Within two more seconds it is out of memory and its value is
 //!   dropped, without a call from anyone. One thread, the reaper, does that for all caches of a process.
-//! - A read takes no lock, with [three exceptions](#guarantees), and counts no reference. A write takes the mutex of one shard.
+//! - A read takes no lock, with [few exceptions](Cache#reads-and-locks), and counts no reference. A write takes the mutex of one shard.
 //! - An update that returned success does not lose to the reaper, and nothing that was removed comes back.
 //!
 //! ```
@@ -95,8 +95,8 @@
 //!
 //! In short. [Each one exactly](docs::guarantees), with its exceptions and with the checks that fail if it is broken.
 //!
-//! - **Reads take no lock**, with three exceptions: [`ReadGuard::entry`], which tells an entry's times; a time to idle beside another end, once for each entry and step of the clock; an
-//!   [`Expiry`] that changes the time at a read.
+//! - **Reads take no lock**, with [few exceptions](Cache#reads-and-locks): where a read restarts a time to idle that is not the entry's
+//!   only end, where an [`Expiry`] changes the time at a read, where a read finds a value due for a refresh, and [`ReadGuard::entry`].
 //! - **Never early**: an entry is visible while its time to live is not over, unless it was removed, replaced or evicted.
 //! - **Never late**: it is invisible 10 ms after its deadline at most, whether or not the reaper runs. Should the system stop the thread that keeps the time for busy readers, each of
 //!   them finds out by its 64th read. With a [`StrictClock`] every read looks; [`SessionManager`] uses it.

@@ -35,7 +35,7 @@ where
     ///
     /// # Concurrency
     ///
-    /// Lock-free, as `get`. Each key is looked up by itself: what others write meanwhile may be seen for some keys and
+    /// As [`get`](Self::get). Each key is looked up by itself: what others write meanwhile may be seen for some keys and
     /// not for others. `V::clone` runs while this thread's epoch is pinned, for up to 64 keys at a time.
     ///
     /// ```

@@ -19,7 +19,7 @@ use std::time::Duration;
 ///
 /// # Concurrency
 ///
-/// Takes no lock, except in [`entry`](Self::entry). While a guard is held, nothing that was removed since it was made (or since its last
+/// Reads as [`Cache`] does, with [its exceptions](Cache#reads-and-locks): [`entry`](Self::entry) takes a lock each time. While a guard is held, nothing that was removed since it was made (or since its last
 /// [`refresh`](Self::refresh)) is dropped, in any cache of the process: memory waits. Where much of it does, so do calls on other threads that
 /// store something, for up to a millisecond each ([how much](Cache#memory)): a guard that is held for long, beside busy writers, is refreshed now and
 /// then. It stays on its thread, whose own writes never wait.
@@ -112,7 +112,7 @@ where
     ///
     /// # Concurrency
     ///
-    /// Lock-free, as `get`.
+    /// As [`Cache::get`].
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;
@@ -140,7 +140,7 @@ where
     ///
     /// # Concurrency
     ///
-    /// Lock-free. As long as the guard is held, nothing that is removed meanwhile is dropped: whoever takes their time
+    /// Takes no lock. As long as the guard is held, nothing that is removed meanwhile is dropped: whoever takes their time
     /// takes [`Cache::iter`].
     ///
     /// ```

@@ -32,7 +32,7 @@ where
     ///
     /// # Concurrency
     ///
-    /// A hit is lock-free. The closure runs outside every lock and may use the cache, other keys that are to be loaded
+    /// A hit is a [`get`](Self::get); one that is due for a refresh takes the lock if no other call has it. The closure runs outside every lock and may use the cache, other keys that are to be loaded
     /// included; two that wait for each other's keys wait for ever, and
     /// [`timeout`](Self::timeout) is the way out. What is written or removed by
     /// [`insert`](Self::insert), [`remove`](Self::remove), [`invalidate`](Self::invalidate) or

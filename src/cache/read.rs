@@ -44,7 +44,8 @@ where
     ///
     /// # Concurrency
     ///
-    /// Lock-free. `V::clone` runs while this thread's epoch is pinned.
+    /// Takes no lock, with [few exceptions](Self#reads-and-locks). The key's `Hash` and `Eq`, and `V::clone`, run while this
+    /// thread's epoch is pinned.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;
@@ -66,7 +67,7 @@ where
     ///
     /// # Concurrency
     ///
-    /// Lock-free. The closure may use the cache. While it runs, nothing that is removed meanwhile is
+    /// Takes no lock, with [few exceptions](Self#reads-and-locks). The closure may use the cache. While it runs, nothing that is removed meanwhile is
     /// dropped.
     ///
     /// ```

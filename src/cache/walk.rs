@@ -46,7 +46,7 @@ where
     ///
     /// # Concurrency
     ///
-    /// Lock-free: it holds up no writer, and no writer holds it up. Between two calls of `next` nothing is pinned, so that
+    /// Takes no lock: it holds up no writer, and no writer holds it up. Between two calls of `next` nothing is pinned, so that
     /// whoever stops for an hour between them delays nobody's memory. The loop's body may use the cache as it likes.
     ///
     /// # Panics

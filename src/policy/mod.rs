@@ -65,7 +65,7 @@ use std::ops::{Index, IndexMut, Range};
 
 /// Which entry goes when a cache is full.
 ///
-/// A closed set. Whatever is chosen, reads stay lock-free.
+/// A closed set. No policy makes a read take a lock.
 ///
 /// ```
 /// use tidewheel::{Cache, EvictionPolicy};

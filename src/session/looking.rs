@@ -137,7 +137,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         self.cache.run_pending_tasks();
     }
 
-    /// Recounts everything; panics where two ledger disagree. For tests, after `run_pending_tasks`, while
+    /// Recounts everything; panics where two counts disagree. For tests, after `run_pending_tasks`, while
     /// nobody else calls.
     #[doc(hidden)]
     pub fn validate(&self) {

@@ -202,7 +202,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     ///
     /// # Concurrency
     ///
-    /// Takes no lock; reads of one session from many threads do not slow each other.
+    /// Takes no lock, and reads of one session from many threads do not slow each other, unless
+    /// [reads count](crate::SessionManagerBuilder::reads_count): what they cost then is said there.
     ///
     /// ```
     /// # let sessions = tidewheel::SessionManager::new();
@@ -346,7 +347,8 @@ impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
     ///
     /// # Concurrency
     ///
-    /// Takes no lock; reads of one session from many threads do not slow each other.
+    /// Takes no lock, and reads of one session from many threads do not slow each other, unless
+    /// [reads count](crate::SessionManagerBuilder::reads_count): what they cost then is said there.
     ///
     /// ```
     /// # use tidewheel::SessionManager;

@@ -50,7 +50,8 @@ pub(crate) enum OnUse {
     Nothing,
     /// The read counts a hit for the policy.
     CountHit,
-    /// The cache has a time to idle, an `Expiry`, or statistics.
+    /// The cache has a time to idle, an `Expiry`, or statistics. Only the first two may make a read
+    /// take the lock.
     More,
 }
 

@@ -347,8 +347,10 @@ impl<K, V> Node<K, V> {
     /// the lock.
     pub(crate) fn reset(&self, frozen: &Frozen, now: Tick, deadline: Deadline) -> bool {
         // The comparison of a touch that loaded the old deadline, and uses the old time to live,
-        // must fail. If the deadline is the same, the freeze stays until it moves.
-        let looks_the_same = deadline == frozen.0.unfrozen() && !deadline.is_never();
+        // must fail. If the deadline is the same, the freeze stays until it moves. A fixed deadline
+        // needs no freeze: whoever loads it sees that times to live are not all alike, and moves
+        // it under the lock alone.
+        let looks_the_same = deadline == frozen.0.unfrozen() && !deadline.is_never() && !deadline.is_fixed();
         self.conclude(frozen, now, deadline, looks_the_same)
     }
 
@@ -364,7 +366,7 @@ impl<K, V> Node<K, V> {
         let before = frozen.0.unfrozen();
         let later = deadline_at(now, before);
         debug_assert!(later.tick() >= before.tick(), "a touch does not shorten");
-        let stays = frozen.0.is_frozen() && later == before;
+        let stays = frozen.0.is_frozen() && later == before && !later.is_fixed();
         self.conclude(&frozen, now, later, stays)
     }
 
