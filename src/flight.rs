@@ -509,8 +509,8 @@ impl<K, V> Flights<K, V> {
         all.map(|flight| flight.waiting.as_ref().map_or(0, Queue::len)).sum()
     }
 
-    /// Recounts. Panics where two flights of one key are present, or where a call waits in a queue
-    /// in which it has no place.
+    /// Recounts. Panics where two flights of one key are present, where a call waits for a reload,
+    /// or where an heir does not wait.
     pub(crate) fn check(&self)
     where
         K: Eq,

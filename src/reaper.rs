@@ -83,7 +83,8 @@ lazy_static! {
 }
 
 impl Reaper {
-    /// The reaper of the process, with one thread for every cache that names no other. The default.
+    /// Returns the default reaper, with one thread for all caches of the process that name no
+    /// other.
     ///
     /// ```
     /// use tidewheel::{Cache, Reaper};
@@ -113,8 +114,8 @@ impl Reaper {
         Self(Kind::Dedicated(Arc::new(Core::new())))
     }
 
-    /// No thread at all: expired entries are invisible on time all the same, but leave memory only
-    /// in [`run_pending_tasks`](crate::Cache::run_pending_tasks), or when a
+    /// Returns a reaper without a thread: expired entries are invisible on time all the same, but
+    /// leave memory only in [`run_pending_tasks`](crate::Cache::run_pending_tasks), or when a
     /// [`ManualClock`](crate::ManualClock) is advanced.
     ///
     /// ```

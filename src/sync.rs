@@ -306,7 +306,7 @@ mod imp {
         thread::yield_now();
     }
 
-    /// The same as `nap`.
+    /// Does the same as `nap`.
     pub(crate) fn doze(_: std::time::Duration) {
         nap();
     }
@@ -337,7 +337,7 @@ mod imp {
     pub(crate) mod barrier {
         use loom::sync::atomic::{Ordering, fence};
 
-        /// Crossbeam's pins are used where that crate is itself compiled for loom.
+        /// Returns false where crossbeam-epoch is compiled for loom itself: then its pins are used.
         pub(crate) fn is_available() -> bool {
             !cfg!(crossbeam_loom)
         }
@@ -435,10 +435,10 @@ mod imp {
     /// Does nothing: no other thread is waited for here, so the models need not try others first.
     pub(crate) fn pause() {}
 
-    /// The same as `pause`.
+    /// Does the same as `pause`.
     pub(crate) fn nap() {}
 
-    /// The same as `pause`.
+    /// Does the same as `pause`.
     pub(crate) fn doze(_: std::time::Duration) {}
 }
 

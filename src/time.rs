@@ -184,9 +184,9 @@ impl Timeline {
         }
     }
 
-    /// Returns the time, like [`recent`](Self::recent), for a reader to whom one look has not shown
-    /// that. With this call a thread checks the kept time, and counts reads while no thread keeps
-    /// it.
+    /// Returns the time, like [`recent`](Self::recent), for a reader whose first look did not show
+    /// the deadline to be ahead. With this call a thread checks the kept time, and counts reads
+    /// while no thread keeps it.
     pub(crate) fn after_all(&self, trust: &Trust) -> Tick {
         if self.manual.is_some() || self.is_strict { self.recent() } else { keeper::check(trust) }
     }

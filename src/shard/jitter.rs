@@ -36,8 +36,9 @@ impl Jitter {
     }
 }
 
-/// The finalizer of SplitMix64 (G. Steele, D. Lea, C. Flood, "Fast Splittable Pseudorandom Number
-/// Generators", OOPSLA 2014): every bit of the result depends on every bit of the input.
+/// Mixes bits by the finalizer of SplitMix64 (G. Steele, D. Lea, C. Flood, "Fast Splittable
+/// Pseudorandom Number Generators", OOPSLA 2014): every bit of the result depends on every bit of
+/// the input.
 const fn mix(mut bits: u64) -> u64 {
     bits = bits.wrapping_add(0x9E37_79B9_7F4A_7C15);
     bits = (bits ^ bits >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -431,7 +431,7 @@ mod tests {
         assert_eq!(align_of::<Bucket>(), 64);
     }
 
-    /// With these tags where they are not 0, and with nodes from 7 on and hits by their slots.
+    /// Creates a bucket with these tags, and with node numbers from 7 on and hits by slot.
     fn bucket(tags: [u8; SLOTS]) -> Bucket {
         let bucket = Bucket::new();
         for (slot, tag) in Slot::all().zip(tags) {
@@ -451,7 +451,7 @@ mod tests {
         slot.index() as u8 % (MOST_HITS + 1)
     }
 
-    /// What everybody sees of each slot.
+    /// Returns what every thread sees of each slot.
     fn seen(bucket: &Bucket) -> Vec<(Option<u8>, Option<Named>, u8)> {
         let tags: Vec<_> = bucket.occupied().collect();
         let tag = |slot| tags.iter().find(|&&(other, _)| other == slot).map(|(_, tag)| tag.get());

@@ -98,7 +98,7 @@ impl<K, V> Writer<K, V> {
         let mut count = 0;
         for ((slot, tag), entry) in bucket.occupied().zip(&mut entries) {
             let named = bucket.own_named(slot);
-            // SAFETY: T5: a tagged slot; T4: under the lock nobody retires it.
+            // SAFETY: T5: a tagged slot; T4: under the lock no thread retires the node.
             let home = unsafe { (*self.route.homes.named(named)).filed.home };
             *entry = (named, home, tag, bucket.hits(slot));
             count += 1;
@@ -221,8 +221,8 @@ mod tests {
         most_moved: usize,
     }
 
-    /// Half of the keys share their hash with twenty others, so that some ways lead over several
-    /// buckets.
+    /// Returns the hash of a key. Half of the keys share their hash with twenty others, so that
+    /// some ways lead over several buckets.
     fn hash_of(key: usize) -> HashBits {
         let hashed = if key % 2 == 0 { key / 40 } else { usize::MAX - key };
         HashBits::of(&BuildHasherDefault::<DefaultHasher>::default(), &hashed)

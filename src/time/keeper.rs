@@ -47,7 +47,7 @@ pub(super) fn shows(deadline: Deadline, trust: &Trust) -> bool {
     KEEPER.kept.shows(deadline, trust)
 }
 
-/// Returns the time for a reader to whom one look has not shown that.
+/// Returns the time for a reader whose first look did not show the deadline to be ahead.
 #[cold]
 #[inline(never)]
 pub(super) fn check(trust: &Trust) -> Tick {

@@ -154,8 +154,8 @@ impl Kept {
         trust.spend() && !deadline.is_over(Tick::reading(self.load()))
     }
 
-    /// For readers to whom one look has not shown that: compares the word with `now`, which the
-    /// reader has read.
+    /// For readers whose first look did not show the deadline to be ahead: compares the word with
+    /// `now`, which the reader has read.
     pub(super) fn check(&self, trust: &Trust, now: Tick) -> Found {
         let is_due = trust.left.get() < 0;
         trust.renew();

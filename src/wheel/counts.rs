@@ -201,7 +201,7 @@ mod tests {
     }
 
     impl Bench {
-        /// A wheel at second 100 with rows of these deadlines.
+        /// Creates a wheel at second 100 with rows of these deadlines.
         fn with(deadlines: &[Tick]) -> (Self, Vec<RowId>) {
             let mut bench = Self { rows: Rows::new(), wheel: Wheel::new(at(100, 0)) };
             let rows = deadlines.iter().map(|&deadline| bench.file(deadline)).collect();
@@ -249,8 +249,8 @@ mod tests {
         assert_eq!(bench.counts(&[at(105, 0), at(110, 0), at(165, 0), at(600, 0)]), [0, 1, 2, 3]);
     }
 
-    /// Nobody sweeps for hours, so labels come round: the count is a little too high at worst, and
-    /// right again afterwards.
+    /// Labels come round when there is no sweep for hours. The count is then a little too high at
+    /// worst, and right again afterwards.
     #[test]
     fn labels_that_come_round_do_not_make_it_too_low() {
         let (mut bench, rows) = Bench::with(&[at(101, 0)]);

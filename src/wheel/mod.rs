@@ -29,9 +29,9 @@
 //!
 //! Invariants (`hand` is the first second that is not completed as far as the wheel was told):
 //!
-//! 1. A row on level 0 stands in the slot of one of the seconds `hand ..= hand + 63`.
-//! 2. A row on a coarser level stands in a slot whose span has not begun: the one after the hand's
-//!    slot, up to 63 further. A slot thus never means two spans, and the hand's own slot is empty.
+//! 1. A row on level 0 is in the slot of one of the seconds `hand ..= hand + 63`.
+//! 2. A row on a coarser level is in a slot whose span has not begun: one of the 63 slots after the
+//!    hand's slot. So a slot never stands for two spans, and the hand's own slot is empty.
 //! 3. A row in the list `DUE` may be popped at any time. No other row is in a slot that has come
 //!    due.
 //! 4. A slot comes due no later than its row needs: at the end of the deadline's second or earlier.
