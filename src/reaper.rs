@@ -83,8 +83,7 @@ lazy_static! {
 }
 
 impl Reaper {
-    /// Returns the default reaper, with one thread for all caches of the process that name no
-    /// other.
+    /// Returns the default reaper: one thread for all caches of the process that name no other.
     ///
     /// ```
     /// use tidewheel::{Cache, Reaper};
@@ -116,7 +115,7 @@ impl Reaper {
 
     /// Returns a reaper without a thread: expired entries are invisible on time all the same, but
     /// leave memory only in [`run_pending_tasks`](crate::Cache::run_pending_tasks), or when a
-    /// [`ManualClock`](crate::ManualClock) is advanced.
+    /// [`ManualClock`](crate::ManualClock) advances.
     ///
     /// ```
     /// use tidewheel::{Cache, Reaper};

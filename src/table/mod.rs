@@ -50,13 +50,13 @@
 //! - **T6 One writer.** Tags, marks and numbers are stored only through `Writing`, which holds the
 //!   table's lock. (Readers store hits, too.)
 //! - **T7 Permanent slots.** Every slot in the chain of the threads' slots came from a box and is
-//!   never freed. A thread keeps its slot until it ends. No `Brief` exists then.
+//!   never freed. A thread keeps its slot until it ends. It has no `Brief` when it ends.
 //! - **T8 Blocks.** A block of memory has one owner, which alone hands out parts of it. Blocks for
 //!   rows begin as zeros, and any bytes are a valid row.
-//! - **T9 Homes.** While a node's number is taken, its chunk exists, from when the node is put
-//!   there until all numbers of the chunk are vacant. A number is taken from before its node is put
-//!   there until the node is reclaimable and its contents are dropped. So no thread looks at the
-//!   place of a vacant number. A node's number names one of `CHUNKS` chunks.
+//! - **T9 Homes.** The chunk of a taken number exists from when the node is put there until all
+//!   numbers of the chunk are vacant. A number is taken from before its node is put there until the
+//!   node is reclaimable and its contents are dropped. So no thread looks at the place of a vacant
+//!   number. A node's number names one of `CHUNKS` chunks.
 //! - **T10 Routes.** The routes of a cache are allocated together, and their count is a power of
 //!   two. They stay unchanged until the cache and its tables are gone, each of which owns them. The
 //!   address that leads to them is derived from the whole allocation, not from one route.

@@ -7,9 +7,9 @@
 //! crossbeam-epoch.
 //!
 //! A batch is full when it contains much, by number, size or weight, or when it has been open for
-//! long. The age counts because the memory that a value owns is unknown. But a large value takes
-//! long to create, so few of them come in that time. Where readers delay reclamation, writers wait
-//! a moment now and then (`pace.rs`).
+//! long. The memory that a value owns is unknown. But a large value takes long to create, so few
+//! large values come in that time. Where readers delay reclamation, writers wait a moment now and
+//! then (`pace.rs`).
 
 use super::array::Array;
 use super::epoch::{self, GracePeriod};
@@ -41,7 +41,8 @@ pub(crate) const CATCH_UP: usize = 8;
 /// whole process, for batches that were open for long. An advance takes some four microseconds, and
 /// a moment of every running thread.
 const LONG: Span = Span::from_nanos(200_000);
-/// The least and the largest time that each value adds to it: filling 200 or 400 KiB takes as long.
+/// The least and the largest time by which each value extends that least time: filling 200 or 400
+/// KiB takes as long.
 const EACH_LEAST: Span = Span::from_nanos(16_000);
 const EACH_MOST: Span = Span::from_nanos(32_000);
 /// After this many sealed batches that are not reclaimable, a writer stops looking.
