@@ -4,7 +4,7 @@
 use crate::table::{Moment, Reclaimable, Sealed, Unlinked};
 use crate::time::Tick;
 
-/// The deferred work of one operation.
+/// The deferred work of one operation, listed in the order in which it is done.
 #[must_use]
 pub(crate) struct Deferred<K, V> {
     pub(crate) seldom: Option<Box<Seldom<K, V>>>,
