@@ -29,8 +29,9 @@
 //!   had been in main for a whole round before: it was away for longer than its age in the ghost
 //!   says.)
 //! - *The target*: suppose that a key comes again after no more evictions from its queue than a
-//!   tenth of the entries. It would have been a hit if that queue had been larger. So small's part
-//!   grows by an entry, or by less the larger it is; or it shrinks by one and a half.
+//!   tenth of the entries. It would have been a hit if that queue had been larger. If the queue was
+//!   small, small's part grows by an entry, or by less the larger it is. If it was main, small's
+//!   part shrinks by one and a half entries.
 //! - *Weights*: where weights differ, an entry that is lighter than half the mean begins with one
 //!   hit, and the time for which a heavy one may have been away is shorter in proportion. The
 //!   shards then share one [`Account`], and each takes from it what its entries need, be that more

@@ -161,9 +161,9 @@ impl<K, V> Txn<'_, '_, K, V> {
         }
     }
 
-    /// Prefetches the memory that an insert will write to and that is not in the cache yet, except
-    /// for memory that a preceding eviction touches. Otherwise each access is a cache miss, one
-    /// after the other.
+    /// Prefetches the memory that an insert will write to and that is not in the processor's cache
+    /// yet, except for memory that a preceding eviction touches. Otherwise each access is a cache
+    /// miss, one after the other.
     #[inline]
     pub(super) fn prefetch_for_insert(&self, home: u32, weight: u32) {
         let Self { table, ledger: Ledger { policy: Some(policy), rows, .. }, .. } = self else { return };

@@ -68,8 +68,8 @@ impl<K, V> Ledger<K, V> {
         (self.due, self.late_at) = (due, due.after(self.patience));
     }
 
-    /// Returns whether a warning is due instead of a removal, as in a sweep. A warning takes a pin,
-    /// so it is left to the reaper.
+    /// Returns whether the warning of an entry is due and was not given, as in a sweep. To warn
+    /// takes a pin, so it is left to the reaper.
     fn is_to_be_warned_of(&mut self, row: RowId, deadline: Tick, now: Tick) -> bool {
         if self.warn_before == Span::NONE {
             return false;

@@ -135,8 +135,8 @@ pub(super) struct Garbage<K, V> {
     /// The span by which each node makes `full_at` later.
     each: Span,
     open_arrays: Vec<Array>,
-    /// With this many nodes, the open batch is full, or a writer has to wait a moment. Does not
-    /// apply to a batch that is full by weight.
+    /// With this many nodes, the open batch is full, or a writer has to wait a moment. It is 0 if
+    /// the batch is full by weight.
     next_stop: usize,
     sealed: VecDeque<Batch>,
     pace: Pace,
