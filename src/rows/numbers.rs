@@ -24,7 +24,7 @@ const WORTH: usize = if cfg!(tidewheel_loom) { 1 } else { 4 };
 /// The largest length of the free list. One under loom, so that a number that is given back is
 /// vacant.
 const FREE_LIST: usize = if cfg!(tidewheel_loom) { 1 } else { 256 };
-/// The largest number of numbers that are gathered at a time.
+/// How many vacant numbers are gathered at a time.
 const GATHERED: usize = if cfg!(tidewheel_loom) { 1 } else { WORD };
 
 /// Numbers by chunk.

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 /// The time between two writes. The system adds some tenths of a millisecond.
 const PERIOD: Duration = Duration::from_micros(1500);
-/// How many quiet rounds more than twice the busy ones there are before the thread parks: 50 ms
+/// The thread parks when the quiet rounds exceed twice the busy ones by this number: after 50 ms
 /// without a busy round.
 const QUIET: u32 = 32;
 /// A round that took longer than this (8 ms) is late. The promise is 10 ms.
