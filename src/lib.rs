@@ -130,6 +130,12 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+compile_error!(
+    "tidewheel needs threads, a clock and random numbers, and `wasm32-unknown-unknown` has none of them: WebAssembly wants a target of WASI, such as \
+     `wasm32-wasip1-threads` (which it is compiled for, and not run on)"
+);
+
 mod builder;
 mod cache;
 mod column;
@@ -137,6 +143,13 @@ mod entry;
 mod error;
 mod expiry;
 mod flight;
+/// What the fuzz targets may touch of the inside, and nobody else.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzed {
+    pub use crate::policy::fuzz as policy;
+    pub use crate::wheel::fuzz as wheel;
+}
 mod hash;
 mod iter;
 mod key_value;

@@ -291,7 +291,7 @@ impl<T: Row> fmt::Debug for Rows<T> {
 }
 
 /// Chunks on the heap, for tests.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl<T: Default> Memory<T> for Vec<Box<[T]>> {
     fn new() -> Self {
         Self::new()

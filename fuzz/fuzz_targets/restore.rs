@@ -2,16 +2,21 @@
 //! and changes nothing unless they are whole.
 //!
 //! The first byte of the input says what the rest is: bytes as they are; bytes that are given the checksums which they
-//! lack, so that the fuzzer gets behind them; or changes to a snapshot that is whole.
+//! lack, so that the fuzzer gets behind them; or changes to a snapshot that is whole. Values are lists, or nested as deep as they like.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use serde::{Deserialize, Serialize};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
 use tidewheel::{Cache, ManualClock};
 
 type Pages = Cache<u16, (String, Vec<u64>)>;
+
+/// Values that can be as deep as whoever wrote them likes.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+struct Nested(Vec<Nested>);
 
 thread_local! {
     static LARGEST: Cell<usize> = const { Cell::new(0) };
@@ -87,9 +92,27 @@ fn flipped(changes: &[u8]) -> (Vec<u8>, bool) {
     (bytes, is_good)
 }
 
+/// Nested values, and weights that add up to more than a number holds.
+fn nested(bytes: &[u8]) {
+    let builder = Cache::<u16, Nested>::builder().clock(ManualClock::new()).shards(1);
+    let heavy = |_: &u16, value: &Nested| u32::MAX - value.0.len() as u32;
+    let cache =
+        builder.max_capacity(u64::MAX).weigher(heavy).build().expect("a cache of this kind can be built");
+    match cache.restore(bytes) {
+        Ok(count) => assert!(cache.entry_count() as u64 <= count),
+        Err(error) => assert!(!error.to_string().is_empty() && cache.entry_count() == 0, "{error}"),
+    }
+    cache.validate();
+}
+
 fuzz_target!(|input: &[u8]| {
     let Some((&kind, rest)) = input.split_first() else { return };
-    let (bytes, must) = match kind % 4 {
+    let (bytes, must) = match kind % 5 {
+        4 => {
+            return nested(
+                &rest.split_first().map_or(Vec::new(), |(&count, payload)| framed(count, payload)),
+            );
+        }
         0 => (rest.to_vec(), None),
         1 => (rest.split_first().map_or(Vec::new(), |(&count, payload)| framed(count, payload)), None),
         2 => {

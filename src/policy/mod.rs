@@ -53,6 +53,11 @@ mod prefetch;
 mod target;
 #[cfg(all(test, not(tidewheel_loom)))]
 mod tests;
+#[cfg(all(any(test, fuzzing), not(tidewheel_loom)))]
+mod trial;
+
+#[cfg(fuzzing)]
+pub use trial::fuzz;
 
 pub(crate) use account::Account;
 pub(crate) use bid::{Bid, taken};

@@ -1,36 +1,8 @@
 //! Tests of the policy's queues, with entries that the tests keep. They know no shard.
 
+use super::trial::{Kept, Step, policy, row, run};
 use super::*;
 use proptest::prelude::*;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-
-/// Entries as a test keeps them: the number of hits by row.
-#[derive(Default)]
-struct Kept(HashMap<RowId, u8>);
-
-impl Entries for Kept {
-    fn hash(&self, row: RowId) -> u32 {
-        (row.dense() as u32).wrapping_mul(0x9E37_79B9)
-    }
-
-    fn lower(&mut self, row: RowId, by: u8) -> u8 {
-        let hits = self.0.get_mut(&row).expect("asked of a row that is there");
-        let before = *hits;
-        *hits = before.saturating_sub(by);
-        before
-    }
-}
-
-/// Returns the row that has this many rows before it.
-fn row(dense: u32) -> RowId {
-    let chunk = (dense / 64 + 1).ilog2();
-    RowId::at(chunk as usize, (dense - 64 * ((1 << chunk) - 1)) as usize)
-}
-
-fn policy(kind: EvictionPolicy, capacity: u64) -> Policy {
-    Policy::new(kind, capacity, 1, (Arc::new(Target::new()), None))
-}
 
 /// Adds rows, and evicts as a shard does. Returns the evicted rows.
 fn put(policy: &mut Policy, kept: &mut Kept, rows: impl IntoIterator<Item = u32>) -> Vec<u32> {
@@ -134,15 +106,6 @@ fn the_ghost_takes_memory_when_something_goes_and_no_sooner() {
     assert_eq!(policy.ghost.entries(), 0);
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Put(u32, u32),
-    Hit(u32),
-    Leave(u32),
-    Replace(u32, u32),
-    Resize(u64),
-}
-
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (0..60u32, prop_oneof![Just(0u32), Just(1), 1..9u32]).prop_map(|(row, weight)| Step::Put(row, weight)),
@@ -161,59 +124,6 @@ proptest! {
         kind in prop_oneof![Just(EvictionPolicy::Adaptive), Just(EvictionPolicy::Clock), Just(EvictionPolicy::Fifo)],
         steps in prop::collection::vec(step(), 1..400),
     ) {
-        let (mut policy, mut kept) = (policy(kind, 40), Kept::default());
-        let mut weights = HashMap::new();
-        let mut row_of: HashMap<u32, RowId> = HashMap::new();
-        let mut next = 0;
-        for step in steps {
-            let mut make_room = |policy: &mut Policy, kept: &mut Kept, weights: &mut HashMap<RowId, u32>, more| {
-                while policy.is_too_much(more) {
-                    let Some(victim) = policy.victim(kept) else { break };
-                    assert!(weights.remove(&victim).expect("a victim is there") > 0, "a pinned one went");
-                    kept.0.remove(&victim);
-                    row_of.retain(|_, row| *row != victim);
-                }
-            };
-            match step {
-                Step::Put(key, weight) if u64::from(weight) <= policy.capacity() => {
-                    make_room(&mut policy, &mut kept, &mut weights, weight);
-                    if let Entry::Vacant(vacant) = row_of.entry(key) {
-                        next += 1;
-                        let row = *vacant.insert(row(next));
-                        let hits = policy.admit(row, key, weight);
-                        kept.0.insert(row, hits);
-                        weights.insert(row, weight);
-                    }
-                }
-                Step::Put(..) => {}
-                Step::Hit(key) => {
-                    if let Some(row) = row_of.get(&key) {
-                        let hits = kept.0.get_mut(row).expect("it is there");
-                        *hits = (*hits + 1).min(MOST_HITS);
-                    }
-                }
-                Step::Leave(key) => {
-                    if let Some(row) = row_of.remove(&key) {
-                        policy.leave(row);
-                        kept.0.remove(&row);
-                        weights.remove(&row);
-                    }
-                }
-                Step::Replace(key, weight) => {
-                    if let Some(&row) = row_of.get(&key) {
-                        if weight <= weights[&row] {
-                            policy.reweigh(row, weight);
-                            weights.insert(row, weight);
-                        }
-                    }
-                }
-                Step::Resize(capacity) => {
-                    policy.set_capacity(capacity);
-                    make_room(&mut policy, &mut kept, &mut weights, 0);
-                }
-            }
-            prop_assert_eq!(policy.weight(), weights.values().map(|&weight| u64::from(weight)).sum::<u64>());
-            policy.check(kept.0.keys().copied());
-        }
+        run(kind, steps);
     }
 }

@@ -122,7 +122,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     /// Compares `due_by` with the real deadlines of the filed rows: it is never too low, never
     /// lower for a later time, and all rows in the end.

@@ -46,6 +46,11 @@
 mod counts;
 #[cfg(all(test, not(tidewheel_loom)))]
 mod tests;
+#[cfg(all(any(test, fuzzing), not(tidewheel_loom)))]
+mod trial;
+
+#[cfg(fuzzing)]
+pub use trial::fuzz;
 
 use crate::rows::{Chain, Lists, Row, RowId, Rows};
 use crate::time::Tick;
@@ -96,7 +101,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     }
 
     /// Returns the number of filed rows.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     fn len(&self) -> usize {
         self.len
     }

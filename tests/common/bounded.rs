@@ -144,6 +144,7 @@ impl<S: BuildHasher + Send + Sync + 'static> Pair<S> {
         self.cache.policy().shards as u64
     }
 
+    #[allow(dead_code, reason = "the fuzzer does not ask")]
     pub(crate) fn evicted(&self) -> u64 {
         self.counts.evicted
     }

@@ -4,6 +4,9 @@ mod builder;
 mod codec;
 mod error;
 mod events;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzed;
 mod handle;
 mod keeper;
 mod lease;
