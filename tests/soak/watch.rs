@@ -1,0 +1,240 @@
+//! Threads that use the stage all along, each watching what is promised to it. Knows no fault: a promise holds whatever happens.
+
+use crate::stage::{CAPACITY, Key, Planned, Stage, Value, panics};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use tidewheel::{Cache, SessionError};
+
+/// How much longer than promised anything may be seen: the kept time is so much behind.
+const LATE: Duration = Duration::from_millis(10);
+/// The kept time may be older where nobody was let run: each thread finds out by its 64th read.
+const READS: usize = 64;
+
+/// What was done.
+#[derive(Default)]
+pub(crate) struct Tally {
+    entries: u64,
+    reads: u64,
+    troubles: u64,
+    looks: u64,
+    sessions: u64,
+    jumps: u64,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.entries += other.entries;
+        self.reads += other.reads;
+        self.troubles += other.troubles;
+        self.looks += other.looks;
+        self.sessions += other.sessions;
+        self.jumps += other.jumps;
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { entries, reads, troubles, looks, sessions, jumps } = self;
+        write!(
+            f,
+            "{entries} lives watched by {reads} reads, {sessions} of sessions, {jumps} jumps of a clock, "
+        )?;
+        write!(f, "{troubles} calls under panics ({} of them), {looks} looks at the bound", panics())
+    }
+}
+
+/// Numbers that look random (xorshift).
+pub(crate) struct Numbers(u64);
+
+impl Numbers {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % bound
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Watcher {
+    /// Lives of entries, on the usual clock.
+    Usual,
+    /// The same on the strict one, which is never behind.
+    Strict,
+    /// The cache whose user code panics.
+    Trouble,
+    /// What that holds at any instant.
+    Bound,
+    /// Entries on a clock that jumps.
+    ByHand,
+    Sessions,
+}
+
+impl Watcher {
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Usual, Self::Strict, Self::Trouble, Self::Trouble, Self::Bound, Self::ByHand, Self::Sessions];
+
+    pub(crate) fn watch(self, stage: &Stage, over: &AtomicBool) -> Tally {
+        let mut tally = Tally::default();
+        let mut numbers = Numbers::new(self as u64 + 7);
+        for round in 0.. {
+            if over.load(Ordering::Acquire) {
+                break;
+            }
+            match self {
+                Self::Usual => life(&stage.usual, round, READS, &mut numbers, &mut tally),
+                Self::Strict => life(&stage.strict, round, 1, &mut numbers, &mut tally),
+                Self::Trouble => trouble(&stage.troubled, &mut numbers, &mut tally),
+                Self::Bound => {
+                    let weight = stage.troubled.weighted_size();
+                    assert!(weight <= CAPACITY, "{weight} of {CAPACITY}");
+                    tally.looks += 1;
+                    thread::yield_now();
+                }
+                Self::ByHand => jump(stage, round, &mut numbers, &mut tally),
+                Self::Sessions => session(stage, &mut tally),
+            }
+        }
+        tally
+    }
+}
+
+/// A moment that is known to lie between two looks at the clock.
+#[derive(Clone, Copy)]
+struct Between {
+    before: Instant,
+    after: Instant,
+}
+
+fn between<R>(call: impl FnOnce() -> R) -> (Between, R) {
+    let before = Instant::now();
+    let result = call();
+    (Between { before, after: Instant::now() }, result)
+}
+
+/// An entry from its insert to its end: found while it lives, with the value that was stored last, and not found after that.
+fn life(cache: &Cache<u64, Value>, key: u64, patience: usize, numbers: &mut Numbers, tally: &mut Tally) {
+    let ttl = Duration::from_millis(5 + numbers.below(300));
+    let (mut write, ()) = between(|| cache.insert_with_ttl(key, Value::calm(0), ttl));
+    let mut version = 0;
+    tally.entries += 1;
+    loop {
+        thread::sleep(Duration::from_micros(numbers.below(4000)));
+        if version < 10 && numbers.below(8) == 0 {
+            let (update, is_done) = between(|| cache.update(&key, |old| Value::calm(old.number + 1)));
+            if is_done {
+                assert!(update.before <= write.after + ttl + LATE, "an update was told that it came in time");
+                (write, version) = (update, version + 1);
+            } else {
+                assert!(
+                    update.after >= write.before + ttl,
+                    "an update was told too early that it came too late"
+                );
+            }
+        }
+        let (read, mut found) = between(|| cache.read(&key, |value| value.number));
+        tally.reads += 1;
+        if let Some(number) = found {
+            assert_eq!(number, version, "an update is lost, or came back");
+        } else {
+            assert!(
+                read.after >= write.before + ttl,
+                "gone after {:?} of {ttl:?}",
+                read.after - write.before
+            );
+            // Nothing comes back.
+            assert!(!cache.touch(&key) && cache.peek(&key).is_none());
+            return;
+        }
+        if read.before > write.after + ttl + LATE {
+            for _ in 1..patience {
+                found = cache.read(&key, |value| value.number);
+            }
+            assert!(found.is_none(), "still here {:?} after its end", read.before - write.after - ttl);
+        }
+    }
+}
+
+/// Anything, in a cache whose user code panics; each panic is the caller's own.
+fn trouble(cache: &Cache<Key, Value>, numbers: &mut Numbers, tally: &mut Tally) {
+    let (id, number) = (numbers.below(3000), numbers.below(50_000));
+    let value = || Value::trouble(number);
+    let called = catch_unwind(AssertUnwindSafe(|| match numbers.below(16) {
+        0..4 => cache.insert(Key(id), value()),
+        4 => drop(cache.try_insert(Key(id), value())),
+        5 => drop(cache.remove(&Key(id))),
+        6 => {
+            cache.update(&Key(id), |_| value());
+        }
+        7 => drop(cache.entry(Key(id)).or_insert_with(value)),
+        8 => drop(cache.get_with(Key(id), value)),
+        9 => {
+            cache.rename(&Key(id), Key(id + 1));
+        }
+        10 => cache.read_guard().iter().take(5).for_each(|(_, value)| value.check()),
+        11 => drop(cache.touch(&Key(id))),
+        12 if number % 500 == 0 => cache.retain(|_, value| value.number % 2 == 0),
+        12 if number % 500 == 1 => cache.invalidate_all(),
+        12 if number % 500 == 2 => cache.set_max_capacity(CAPACITY - number % 100).unwrap(),
+        _ => {
+            if let Some(value) = cache.get(&Key(id)) {
+                value.check();
+            }
+        }
+    }));
+    if let Err(payload) = called {
+        assert!(payload.is::<Planned>(), "somebody panicked who was not told to");
+    }
+    tally.troubles += 1;
+}
+
+/// Entries with times of all lengths, and a clock that jumps: at once each is there or not as its time says.
+fn jump(stage: &Stage, round: u64, numbers: &mut Numbers, tally: &mut Tally) {
+    let cache = &stage.by_hand;
+    let ttls: Vec<_> = (0..20).map(|_| Duration::from_nanos(1 << numbers.below(52))).collect();
+    for (place, ttl) in (0..).zip(&ttls) {
+        cache.insert_with_ttl(place, Value::calm(round), *ttl);
+    }
+    let by = Duration::from_nanos(1 << numbers.below(52));
+    if round % 2 == 0 {
+        stage.clock.advance(by);
+    } else {
+        stage.clock.advance_without_sweeping(by);
+    }
+    for (place, ttl) in (0..).zip(&ttls) {
+        let found = cache.get(&place).map(|value| value.number);
+        assert_eq!(found, (*ttl > by).then_some(round), "{ttl:?} after {by:?}");
+    }
+    tally.jumps += 1;
+    thread::sleep(Duration::from_millis(1));
+}
+
+/// A session that is used and moved; who knows an old id has nothing.
+fn session(stage: &Stage, tally: &mut Tally) {
+    let id = stage.sessions.create(0).expect("there is randomness");
+    let begun = Instant::now();
+    for step in 1..20 {
+        thread::sleep(Duration::from_millis(1));
+        let asked = Instant::now();
+        match stage.sessions.modify(&id, |data| *data = step) {
+            Ok(_) => {}
+            // Stopped for longer than it may lie idle.
+            Err(SessionError::NotFound) if asked.elapsed() + (asked - begun) > Duration::from_secs(4) => {
+                return;
+            }
+            Err(error) => panic!("a session that is used ended: {error}"),
+        }
+    }
+    if let Ok(new) = stage.sessions.rotate(&id) {
+        assert!(stage.sessions.get(&id).is_err(), "an old id works");
+        let _ = stage.sessions.remove(&new);
+    }
+    tally.sessions += 1;
+}
