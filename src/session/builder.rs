@@ -84,19 +84,21 @@ impl<D: Value> SessionManagerBuilder<D> {
     /// there are [`sessions_of`](SessionManager::sessions_of), [`end_all`](SessionManager::end_all) ("log out everywhere"),
     /// [`end_others`](SessionManager::end_others) and [`max_per_owner`](Self::max_per_owner).
     ///
-    /// It is asked whenever data is stored, so that a session follows its data: a [`rotate_with`](SessionManager::rotate_with) that logs a user in makes it his
-    /// session, in the same step. What it says must depend on nothing but the data.
+    /// It is asked whenever data is stored, so that a session follows its data. A
+    /// [`rotate_with`](SessionManager::rotate_with) that logs a user in makes the session his, in the same
+    /// step. The answer must depend on nothing but the data.
     ///
     /// # Complexity
     ///
-    /// Reads cost nothing more. A call that gives a session an owner, or takes it from him, takes the lock of a part of an index, for a moment; one that
-    /// leaves it with its owner takes none but for `replace` and rotations. With numbers for owners a session takes
-    /// some 330 bytes more where each owner has one, and 100 where each has twenty.
+    /// Reads cost nothing more. A call that gives a session an owner, or takes it from him, takes the lock
+    /// of a part of an index for a moment. A call that leaves the session with its owner takes no such
+    /// lock, except `replace` and rotations. With numbers for owners, a session takes some 330 bytes more
+    /// where each owner has one session, and 100 where each has twenty.
     ///
     /// # Concurrency
     ///
-    /// Called outside every lock, by the call that stores data, and by [`modify`](SessionManager::modify) and `rotate_with` as often as their closures
-    /// run. If it panics, nothing is changed.
+    /// Called outside every lock, by the call that stores data. [`modify`](SessionManager::modify) and
+    /// `rotate_with` call it as often as their closures run. If it panics, nothing is changed.
     ///
     /// ```
     /// use tidewheel::SessionManager;
@@ -135,10 +137,11 @@ impl<D: Value> SessionManagerBuilder<D> {
 }
 
 impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
-    /// What suits a log-in on the web: an idle time of 30 minutes and a maximal age of 8 hours, as the
-    /// [OWASP cheat sheet on sessions](https://cheatsheetseries.owasp.org/cheatsheets/Session_Management_Cheat_Sheet.html) has them for applications
-    /// of low risk. (For a bank: 2 to 5 minutes.) A request that counts as use ends with [`touch`](SessionManager::touch) or
-    /// [`get_and_touch`](SessionManager::get_and_touch).
+    /// What suits a log-in on the web: an idle time of 30 minutes and a maximal age of 8 hours. The [OWASP
+    /// cheat sheet on
+    /// sessions](https://cheatsheetseries.owasp.org/cheatsheets/Session_Management_Cheat_Sheet.html) has
+    /// them for applications of low risk. (For a bank: 2 to 5 minutes.) A request that counts as use ends
+    /// with [`touch`](SessionManager::touch) or [`get_and_touch`](SessionManager::get_and_touch).
     ///
     /// ```
     /// use std::time::Duration;
@@ -166,8 +169,9 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
     ///
     /// # Concurrency
     ///
-    /// It is the cache's [`time_to_idle`](crate::CacheBuilder::time_to_idle): a read costs at most one compare-and-swap for each session and step of the
-    /// clock, and where there is a maximal age, the lock of the session's shard, as rarely.
+    /// It is the cache's [`time_to_idle`](crate::CacheBuilder::time_to_idle). A read makes at most one
+    /// compare-and-swap for each session and step of the clock. Where there is a maximal age, it takes the
+    /// lock of the session's shard instead, as rarely.
     ///
     /// ```
     /// use std::time::Duration;
@@ -189,8 +193,8 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
     /// Lets single sessions have a maximal age of their own, shorter or longer than [`max_age`](Self::max_age): by
     /// [`create_with`](SessionManager::create_with) and [`set_max_age`](SessionManager::set_max_age).
     ///
-    /// A session takes 16 bytes more then, a read takes a longer way, still without a lock, and a [`touch`](SessionManager::touch) takes the lock of the
-    /// session's shard.
+    /// A session takes 16 bytes more then. A read does more work, still without a lock. A
+    /// [`touch`](SessionManager::touch) takes the lock of the session's shard.
     ///
     /// ```
     /// use std::time::Duration;
@@ -216,12 +220,15 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
     ///
     /// # Concurrency
     ///
-    /// Of any number of sessions that are opened at once, no more than the limit come to live. A session that has to end for another is ended before the
-    /// other is stored. One that is displaced while its own call still runs (it is being opened, or becomes the owner's) is ended before that call
-    /// returns; until then it may be found beside the others. Where a change of a session's owner comes too late after another session was displaced for it, that one is gone
-    /// all the same.
+    /// However many sessions are opened at once, no more than the limit come to live. A session that has to
+    /// end for another one is ended before that one is stored.
     ///
-    /// Where an owner has as many as he may, opening another takes time in proportion to that number, under the lock of the owner's part of the index.
+    /// A session may be displaced while the call that opens it, or gives it to the owner, still runs. Then
+    /// it is ended before that call returns; until then it may be found beside the others. A change of
+    /// owner may come too late, after another session was displaced for it: that one is gone all the same.
+    ///
+    /// Where an owner has as many sessions as he may, opening another takes time in proportion to that
+    /// number, under the lock of the owner's part of the index.
     ///
     /// ```
     /// use tidewheel::{SessionError, SessionManager, WhenCrowded};
@@ -241,15 +248,21 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
         Self { most: Some(Most { max, when }), ..self }
     }
 
-    /// A function that hears of each session that ended, once, with its data and the cause: to write a log, to free what belongs to it.
+    /// A function that is called once for each session that ends, with its data and the cause: to write a
+    /// log, or to free what belongs to it.
     ///
-    /// A rotation is no end. It does not hear of sessions that are there when the manager's last handle goes.
+    /// A rotation is no end. The function is not called for sessions that are there when the manager's last
+    /// handle goes.
     ///
     /// # Concurrency
     ///
-    /// Called outside every lock: by the call that ended the session, before that returns. Of an expired session by whoever takes it out, up to
-    /// 2 seconds after its end: the reaper, a call that comes across it, or any call that writes while the reaper is late. It may use the manager, but if it captures a handle to it, the manager never goes away: send what there is to do through a channel. A
-    /// panic is caught, and the function stays. One that blocks delays memory, never a session's end.
+    /// Called outside every lock. The call that ends a session calls it, before that call returns. For an
+    /// expired session, whoever removes it does so, up to 2 seconds after its end: the reaper, a call that
+    /// comes across it, or any call that writes while the reaper is late.
+    ///
+    /// It may use the manager. But if it captures a handle, the manager never goes away: send what there is
+    /// to do through a channel. A panic is caught, and the function stays installed. A function that blocks
+    /// delays the release of memory, never a session's end.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -277,7 +290,8 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
         Self { end_listener: Some(Box::new(end_listener)), ..self }
     }
 
-    /// Has the manager count what it does: see [`SessionStats`](crate::SessionStats). A read counts itself then, in a counter of its thread's own.
+    /// Has the manager count what it does: see [`SessionStats`](crate::SessionStats). A read then raises a
+    /// counter of its own thread.
     ///
     /// ```
     /// # use tidewheel::SessionManager;
@@ -340,9 +354,10 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
     /// otherwise whoever can open sessions could log everybody else out. Without it there is no limit;
     /// zero allows none at all.
     ///
-    /// An expired session counts until it is out of memory, at most 2 seconds later, and a
-    /// [`rotate`](SessionManager::rotate) or [`rotate_with`](SessionManager::rotate_with) counts twice while it runs, so `create` may answer `Full` a
-    /// little too often. There are never more sessions than the limit but for the rotations that run.
+    /// An expired session counts until it is out of memory, at most 2 seconds later. A
+    /// [`rotate`](SessionManager::rotate) or [`rotate_with`](SessionManager::rotate_with) counts twice
+    /// while it runs. So `create` may answer `Full` a little too often. There are never more sessions than
+    /// the limit, except for the rotations that run.
     ///
     /// ```
     /// use tidewheel::{SessionError, SessionManager};
@@ -396,10 +411,10 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
         Self { cache: self.cache.shards(shards), ..self }
     }
 
-    /// The clock that sessions age by. The default is the [`StrictClock`], by which a session is refused 10 ms after its end
-    /// at most, whatever stalls. By the [`SystemClock`](crate::SystemClock) reads are cheaper, and after the process
-    /// was stopped for a while 64 of a thread may be later than that. A [`ManualClock`](crate::ManualClock) lets a test decide when
-    /// time passes.
+    /// The clock that sessions age by. The default is the [`StrictClock`]: a session is refused at most 10
+    /// ms after its end, whatever stalls. With the [`SystemClock`](crate::SystemClock) reads are cheaper;
+    /// but after the process was stopped for a while, 64 reads of each thread may be later than that. With
+    /// a [`ManualClock`](crate::ManualClock) a test decides when time passes.
     ///
     /// ```
     /// use std::time::Duration;

@@ -22,8 +22,8 @@ use std::fmt;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum SessionError {
-    /// There is no such session: it has expired, was removed or rotated, or never existed. Which of
-    /// them is not said, because nobody who holds a dead id has a right to know.
+    /// There is no such session: it has expired, was removed or rotated, or never existed. The error does
+    /// not say which, because nobody who holds a dead id has a right to know.
     NotFound,
     /// The manager holds as many sessions as it may, and it never ends a live one to make room.
     Full {

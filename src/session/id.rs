@@ -38,20 +38,20 @@ const CHARACTERS: usize = 22;
 
 /// The key to a session: 128 bits from the operating system's random generator.
 ///
-/// Ids are minted by [`create`](crate::SessionManager::create),
-/// [`rotate`](crate::SessionManager::rotate) and [`rotate_with`](crate::SessionManager::rotate_with) alone; parsing one gives a question to ask, not a session.
-/// Whoever holds an id holds the session, so it does not print itself: there is no `Display`, and
-/// `Debug` shows `SessionId(..)`. What goes into a cookie is asked for with [`encode`](Self::encode)
-/// and read back with `parse` (`FromStr`).
+/// Ids are minted by [`create`](crate::SessionManager::create), [`rotate`](crate::SessionManager::rotate)
+/// and [`rotate_with`](crate::SessionManager::rotate_with) alone. Parsing text gives an id to ask for; it
+/// makes no session. Whoever holds an id holds the session, so it does not print itself: there is no
+/// `Display`, and `Debug` shows `SessionId(..)`. To put it into a cookie, use [`encode`](Self::encode); to
+/// read it back, `parse` (`FromStr`).
 ///
 /// # Timing
 ///
-/// `==` is the ordinary comparison, and that is no oracle. Somebody who wants to learn an id from
-/// response times needs answers that depend on how much of a guess is right. A look-up gives none: the
-/// guess is first hashed with keys drawn for this cache, and only a stored id whose hash agrees in
-/// shard, bucket and tag is compared at all. A guess that shares a hundred bits with a live id lands
-/// as far from it as any other guess. Where a comparison does happen, it takes all 16 bytes at once
-/// and not byte by byte. What remains is guessing 128 bits outright.
+/// `==` is the ordinary comparison, and tells an attacker nothing. To learn an id from response times, one
+/// needs answers that depend on how much of a guess is right. A look-up gives none. The guess is first
+/// hashed with keys drawn for this cache, and only a stored id whose hash agrees in shard, bucket and tag
+/// is compared at all. A guess that shares a hundred bits with a live id lands as far from it as any other
+/// guess. Where a comparison does happen, it takes all 16 bytes at once and not byte by byte. What remains
+/// is guessing 128 bits outright.
 ///
 /// ```
 /// use tidewheel::{SessionId, SessionManager};
@@ -142,7 +142,8 @@ impl FromStr for SessionId {
     }
 }
 
-/// With the feature `serde`: as its text where people read the format (JSON), else as its 16 bytes. Whatever holds them holds the session.
+/// With the feature `serde`: as its text where people read the format (JSON), else as its 16 bytes. Whoever
+/// gets them holds the session.
 #[cfg(feature = "serde")]
 impl serde::Serialize for SessionId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -154,7 +155,8 @@ impl serde::Serialize for SessionId {
     }
 }
 
-/// With the feature `serde`: reads what `Serialize` wrote, and no other form of it. Like parsing, it makes a question to ask, not a session.
+/// With the feature `serde`: reads what `Serialize` wrote, and no other form of it. Like parsing, it gives
+/// an id to ask for; it makes no session.
 #[cfg(feature = "serde")]
 impl<'de> serde::Deserialize<'de> for SessionId {
     fn deserialize<T: serde::Deserializer<'de>>(deserializer: T) -> Result<Self, T::Error> {

@@ -14,8 +14,8 @@ use std::time::Duration;
 /// [`create_with`](SessionManager::create_with).
 ///
 /// A *maximal age* of its own needs a manager that was built with
-/// [`own_max_ages`](crate::SessionManagerBuilder::own_max_ages). An *idle time* of its own any has, but one whose
-/// [reads count](crate::SessionManagerBuilder::reads_count).
+/// [`own_max_ages`](crate::SessionManagerBuilder::own_max_ages). An *idle time* of its own is possible in
+/// any manager, except where [reads count](crate::SessionManagerBuilder::reads_count).
 ///
 /// Both go along when the session is rotated, and are in a snapshot.
 ///
@@ -105,8 +105,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     ///
     /// # Concurrency
     ///
-    /// Takes the lock of the session's shard. From the first session on that has an idle time of its own, so does each
-    /// [`touch`](Self::touch), which takes none before.
+    /// Takes the lock of the session's shard. From the first session on that has an idle time of its own,
+    /// each [`touch`](Self::touch) takes that lock too; before, it takes none.
     ///
     /// ```
     /// use std::time::Duration;
@@ -124,7 +124,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         self.cache.set_ttl(id, idle).then_some(()).ok_or(SessionError::NotFound)
     }
 
-    /// Gives a session another maximal age, counted **from now on**: so long it may live, however busy it is.
+    /// Gives a session another maximal age, counted **from now on**. It ends then, however busy it is.
     ///
     /// # Errors
     ///

@@ -15,8 +15,8 @@ use std::iter::FusedIterator;
 use std::time::Duration;
 
 impl<D: Value, O: SessionOwner> SessionManager<D, O> {
-    /// How long a session lives on if nobody uses it, by its idle time and its maximal age: for a cookie's `Max-Age`. `Duration::MAX` for ever.
-    /// Does not restart the idle time.
+    /// How long a session lives on if nobody uses it, by its idle time and its maximal age: for a cookie's
+    /// `Max-Age`. `Duration::MAX` means for ever. Does not restart the idle time.
     ///
     /// # Errors
     ///
@@ -44,7 +44,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         self.cache.remaining_ttl(id).ok_or(SessionError::NotFound)
     }
 
-    /// As [`read`](Self::read), of a session whose idle time begins again: what a request does that counts as use, and needs the data.
+    /// As [`read`](Self::read), and restarts the idle time: for a request that counts as use and needs the
+    /// data.
     ///
     /// # Errors
     ///
@@ -52,7 +53,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     ///
     /// # Concurrency
     ///
-    /// As [`touch`](Self::touch), and then as `read`. The data is what is there after the idle time began again.
+    /// First as [`touch`](Self::touch), then as `read`. So the data may be newer than the touch.
     ///
     /// ```
     /// use std::time::Duration;
@@ -74,16 +75,18 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         self.read(id, look)
     }
 
-    /// Ends the sessions that `keep` does not want to keep.
+    /// Ends the sessions for which `keep` returns false.
     ///
     /// # Panics
     ///
-    /// As [`Cache::retain`](crate::Cache::retain): if `keep` does; what it was asked about before is decided.
+    /// If `keep` does, as in [`Cache::retain`](crate::Cache::retain). Sessions about which it had decided
+    /// before stay ended.
     ///
     /// # Concurrency
     ///
-    /// `keep` runs outside every lock. A session that it has spoken against is ended unless it was changed meanwhile: then `keep` is asked again. A session that comes or
-    /// goes meanwhile may be met or not; one that is rotated meanwhile, under either id, both or neither. To end all sessions of somebody, there is
+    /// `keep` runs outside every lock. If a session is changed after `keep` returned false for it, `keep`
+    /// is asked again. A session that comes or goes meanwhile may be met or not. One that is rotated
+    /// meanwhile may be met under either id, both or neither. To end all sessions of an owner, use
     /// [`end_all`](Self::end_all), which misses none.
     ///
     /// ```
@@ -165,7 +168,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
 }
 
 impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
-    /// As [`get`](Self::get), of a session whose idle time begins again: in one call, what a request does that counts as use.
+    /// As [`get`](Self::get), and restarts the idle time: what a request that counts as use does, in one
+    /// call.
     ///
     /// # Errors
     ///
@@ -194,12 +198,12 @@ impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
 
     /// Iterates over the ids of all sessions and copies of their data. Does not restart idle times.
     ///
-    /// A session that is there all the time, under the same id, is yielded exactly once, and none that has expired by then. One that comes, goes or is
-    /// rotated meanwhile may be yielded or not.
+    /// A session that is there all the time, under the same id, is yielded exactly once. None is yielded
+    /// that has expired by then. One that comes, goes or is rotated meanwhile may be yielded or not.
     ///
     /// # Concurrency
     ///
-    /// As [`Cache::iter`](crate::Cache::iter): holds up nobody.
+    /// As [`Cache::iter`](crate::Cache::iter): it blocks nobody.
     ///
     /// ```
     /// # use tidewheel::SessionManager;
@@ -253,8 +257,8 @@ impl<D, O> fmt::Debug for Sessions<'_, D, O> {
 }
 
 impl<D, O> SessionManager<D, O> {
-    /// The number of sessions in memory, those that have expired and are not yet removed included.
-    /// Exact while nobody creates or ends one.
+    /// The number of sessions in memory. It includes those that have expired and are not yet removed. Exact
+    /// while nobody creates or ends one.
     ///
     /// ```
     /// # use tidewheel::SessionManager;

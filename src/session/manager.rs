@@ -33,30 +33,34 @@ use crate::sync::Arc;
 ///
 /// # What is promised
 ///
-/// **Silence** counts from the last successful [`create`](Self::create), [`replace`](Self::replace), [`update`](Self::update),
-/// [`modify`](Self::modify), [`touch`](Self::touch), [`rotate`](Self::rotate) or [`rotate_with`](Self::rotate_with).
-/// [`get`](Self::get) and [`read`](Self::read) do not break it, but where [reads count](SessionManagerBuilder::reads_count). A session is readable until its idle
-/// time is over, refused from then on (10 ms at most late), and out of memory, its data dropped, at
-/// most 2 seconds later, with no call from anyone.
+/// **Silence** counts from the last successful [`create`](Self::create), [`replace`](Self::replace),
+/// [`update`](Self::update), [`modify`](Self::modify), [`touch`](Self::touch), [`rotate`](Self::rotate) or
+/// [`rotate_with`](Self::rotate_with). [`get`](Self::get) and [`read`](Self::read) do not end it, unless
+/// the manager was built with [`reads_count`](SessionManagerBuilder::reads_count). A session is readable
+/// until its idle time is over, and refused from then on, at most 10 ms late. At most 2 seconds after that
+/// it is out of memory and its data dropped, with no call from anyone.
 ///
 /// **A success is never undone.** A `replace`, `update`, `modify` or `touch` that returned `Ok` cannot lose to
 /// the reaper; one that came too late says [`NotFound`](SessionError::NotFound). A session that has
 /// expired or was removed never comes back.
 ///
-/// **Names mean what they mean in a [`Cache`].** Each of these calls restarts the idle time, and answers whether the session lives: [`replace`](Self::replace)
-/// brings the new data, [`update`](Self::update) computes it from the old, [`modify`](Self::modify) changes a copy in place, and [`touch`](Self::touch) leaves the data
-/// alone. What other session stores call `update(id, data)` is `replace`.
+/// **Names mean what they mean in a [`Cache`].** Each of these calls restarts the idle time, and says
+/// whether the session lives. [`replace`](Self::replace) stores new data, [`update`](Self::update) computes
+/// it from the old data, [`modify`](Self::modify) changes a copy in place, and [`touch`](Self::touch)
+/// leaves the data alone. What other session stores call `update(id, data)` is `replace`.
 ///
 /// **A log-in is a [`rotate_with`](Self::rotate_with)**: the session gets its user and a new id in one step, so that an id
 /// that somebody planted or saw before never has the user's data.
 ///
-/// **Sessions have owners**, if the builder is told whose they are. The type of an owner is `O`; without owners it is [`NoOwner`], and need not be written.
+/// **Sessions have owners**, if the builder is told whose they are. The type of an owner is `O`. Without
+/// owners it is [`NoOwner`], and need not be written.
 ///
 /// The manager is a handle: clones share the same sessions, and cost two reference counts. Dropping
 /// the last one drops the sessions with it.
 ///
-/// Data that is large or cannot be cloned goes into an `Arc`, or is looked at with [`read`](Self::read)
-/// alone: `get`, `modify`, `remove`, `rotate` and `rotate_with` need `D: Clone`, the rest does not.
+/// Large data, or data that cannot be cloned, goes into an `Arc`, or is only looked at with
+/// [`read`](Self::read). `get`, `modify`, `remove`, `rotate` and `rotate_with` need `D: Clone`; the rest
+/// does not.
 ///
 /// ```
 /// use tidewheel::{SessionError, SessionManager};
@@ -134,7 +138,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     ///
     /// # Complexity
     ///
-    /// Constant, and one request to the operating system. Of an owner who has as many sessions as he may: O(n log n) in these.
+    /// Constant, and one request to the operating system. Where the owner has as many sessions as he may,
+    /// O(n log n) in their number.
     ///
     /// ```
     /// # use tidewheel::SessionManager;
@@ -190,8 +195,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         Ok(id)
     }
 
-    /// Looks at a session's data in place, without cloning it, and returns what `look` makes of it.
-    /// Does not restart the idle time, but where [reads count](SessionManagerBuilder::reads_count).
+    /// Looks at a session's data in place, without cloning it, and returns what `look` makes of it. Does
+    /// not restart the idle time, unless [reads count](SessionManagerBuilder::reads_count).
     ///
     /// `look` may call the manager. The data stays in memory until `look` returns, even if the session
     /// ends meanwhile.
@@ -217,14 +222,14 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
 
     /// Stores other data for a session and restarts its idle time.
     ///
-    /// Of two that happen at once the later wins; what depends on the old data belongs into [`update`](Self::update) or
-    /// [`modify`](Self::modify).
+    /// Of two calls at once, the later one wins. Where the new data depends on the old, use
+    /// [`update`](Self::update) or [`modify`](Self::modify).
     ///
     /// # Errors
     ///
-    /// [`NotFound`](SessionError::NotFound) when there is no such session (any more). `data` is
-    /// dropped then: a late call does not bring a session back. [`OwnerFull`](SessionError::OwnerFull) when the data belongs to another owner
-    /// than before, who has as many sessions as he may.
+    /// [`NotFound`](SessionError::NotFound) when there is no such session (any more). `data` is dropped
+    /// then: a late call does not bring a session back. [`OwnerFull`](SessionError::OwnerFull) when the
+    /// data belongs to another owner than before, and that one has as many sessions as he may.
     ///
     /// ```
     /// # use tidewheel::SessionManager;
@@ -252,9 +257,10 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
 
     /// Computes a session's new data from the old, stores it in one step, and restarts the idle time.
     ///
-    /// When somebody else changed the session while `compute` ran, it runs again, on what they left: nobody's change is lost, and what else
-    /// `compute` does must be harmless when repeated. No lock is held while it runs, so it may call the manager. If it panics, the session stays as it
-    /// was. For an answer from the closure, and for a change in place of a copy, there is [`modify`](Self::modify).
+    /// If somebody else changes the session while `compute` runs, it runs again, on the changed data. So no
+    /// change is lost, and what else `compute` does must be harmless when repeated. No lock is held while
+    /// it runs, so it may call the manager. If it panics, the session stays as it was. To return something,
+    /// or to change a copy in place, use [`modify`](Self::modify).
     ///
     /// The session keeps its id. What makes it worth more than before (a log-in, a change of rights) belongs into
     /// [`rotate_with`](Self::rotate_with).
@@ -336,7 +342,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
 }
 
 impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
-    /// A copy of a session's data. Does not restart the idle time, but where [reads count](SessionManagerBuilder::reads_count).
+    /// A copy of a session's data. Does not restart the idle time, unless [reads
+    /// count](SessionManagerBuilder::reads_count).
     ///
     /// It is a copy: changing it does not change the session. That is what
     /// [`replace`](Self::replace), [`update`](Self::update) and [`modify`](Self::modify) are for.
@@ -365,11 +372,11 @@ impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
 
     /// Changes a session's data in one step, restarts its idle time, and returns what `change` returned.
     ///
-    /// `change` gets a copy of the data, which then takes the place of the old. When somebody else
-    /// changed the session in between, it runs again, on a copy of what they left: nobody's change is
-    /// lost, and effects that `change` has outside the copy must be harmless when repeated. Readers see
-    /// the old data or the new, never something in between. No lock is held while it runs, so it may
-    /// call the manager. If it panics, the session stays as it was.
+    /// `change` gets a copy of the data, which then takes the place of the old. If somebody else changes
+    /// the session in between, it runs again, on a copy of the changed data. So no change is lost, and
+    /// effects that `change` has outside the copy must be harmless when repeated. Readers see the old data
+    /// or the new, never something in between. No lock is held while it runs, so it may call the manager.
+    /// If it panics, the session stays as it was.
     ///
     /// The session keeps its id. What makes it worth more than before (a log-in, a change of rights) belongs into
     /// [`rotate_with`](Self::rotate_with): else whoever knows the id already has that, too.
@@ -429,8 +436,9 @@ impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
     /// afterwards. The data stays as it is; where it changes as well, at a log-in above all,
     /// [`rotate_with`](Self::rotate_with) does both.
     ///
-    /// Not [`modify`](Self::modify) first and `rotate` then: in between the *old* id has the changed data. Who planted that id
-    /// in somebody's browser, or has seen it, is logged in as well, if only for a moment (session fixation).
+    /// Do not call [`modify`](Self::modify) first and `rotate` then: in between, the *old* id has the
+    /// changed data. Whoever planted that id in somebody's browser, or has seen it, is then logged in as
+    /// well, if only for a moment (session fixation).
     ///
     /// Data and age go along (as a copy; the old data is dropped like that of a removed session), the
     /// idle time restarts. Also succeeds in a full manager.
@@ -460,11 +468,12 @@ impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
     /// The old id ends before the changed data can be found at all. So nobody who holds the old id ever reads what the
     /// session has become: not with a read that runs meanwhile, nor with one that comes later.
     ///
-    /// `change` gets a copy of the data, as in [`modify`](Self::modify). When somebody else changed the session in between, it
-    /// runs again, on a copy of what they left: nobody's change is lost, and effects that `change` has outside the copy must be
-    /// harmless when repeated. No lock is held while it runs. If it panics, the session stays as it was, under its
-    /// old id. (A copy is a clone. Of a `D` that only refers to its data, such as an `Arc<Mutex<_>>`, the clone is
-    /// the same data: whoever has read it under the old id, has it still.)
+    /// `change` gets a copy of the data, as in [`modify`](Self::modify). If somebody else changes the
+    /// session in between, it runs again, on a copy of the changed data. So no change is lost, and effects
+    /// that `change` has outside the copy must be harmless when repeated. No lock is held while it runs. If
+    /// it panics, the session stays as it was, under its old id. (A copy is a clone. Where `D` only refers
+    /// to its data, as an `Arc<Mutex<_>>` does, the clone is the same data, and whoever has read it under
+    /// the old id still has it.)
     ///
     /// The age goes along, the idle time restarts. Also succeeds in a full manager.
     ///

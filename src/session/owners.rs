@@ -83,7 +83,7 @@ fn has<D: Value, O: SessionOwner>(
 
 /// One of an owner's sessions, as it was when it was looked at. Made by [`SessionManager::sessions_of`].
 ///
-/// It prints nothing of its id.
+/// `Debug` shows nothing of its id.
 ///
 /// ```
 /// use tidewheel::SessionManager;
@@ -103,7 +103,8 @@ pub struct SessionInfo {
 }
 
 impl SessionInfo {
-    /// The session's id. Whoever has it has the session: it is not for the page on which a user sees where he is logged in.
+    /// The session's id. Whoever has it has the session. So do not show it on the page on which a user sees
+    /// where he is logged in.
     ///
     /// ```
     /// # use tidewheel::SessionManager;
@@ -132,7 +133,7 @@ impl SessionInfo {
         self.age
     }
 
-    /// How long it lives on if nobody uses it; `Duration::MAX` for ever.
+    /// How long it lives on if nobody uses it; `Duration::MAX` means for ever.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -149,7 +150,8 @@ impl SessionInfo {
 }
 
 impl<D: Value, O: SessionOwner> SessionManager<D, O> {
-    /// An owner's sessions, in the order in which they became his: with their ids, ages and remaining times. Does not restart their idle times.
+    /// An owner's sessions with their ids, ages and remaining times, in the order in which they became his.
+    /// Does not restart their idle times.
     ///
     /// # Complexity
     ///
@@ -157,8 +159,9 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     ///
     /// # Concurrency
     ///
-    /// What is there all the time is listed once. A session that comes, goes or is rotated meanwhile may be listed or not. Takes the lock of
-    /// the owner's part of the index, and of each session's shard, one after the other and for a moment.
+    /// A session that is there all the time is listed once. A session that comes, goes or is rotated
+    /// meanwhile may be listed or not. Takes the lock of the owner's part of the index, and of each
+    /// session's shard, one after the other and for a moment.
     ///
     /// ```
     /// use tidewheel::SessionManager;
@@ -183,7 +186,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         origins.into_iter().filter_map(find).collect()
     }
 
-    /// Ends all sessions of an owner: "log out everywhere", for a changed password or a stolen laptop. How many there were.
+    /// Ends all sessions of an owner: "log out everywhere", for a changed password or a stolen laptop.
+    /// Returns how many there were.
     ///
     /// # Complexity
     ///
@@ -191,10 +195,12 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     ///
     /// # Concurrency
     ///
-    /// Every session that was the owner's when it began is ended when it returns, under whatever id it is by then and whosever it has become
-    /// meanwhile. One that is created, or becomes his, meanwhile, may live or end; one that does so after it returned lives. A session that is
-    /// rotated at that moment ends before `rotate` returns; until then [`iter`](Self::iter) and a snapshot may meet it, under an id that nobody
-    /// has been given. Takes the lock of the owner's part of the index, and each session's locks one after the other.
+    /// Every session that was the owner's when the call began is ended when it returns, even if it has
+    /// another id or another owner by then. A session that is created, or becomes his, during the call may
+    /// live or end; one that does so after the call lives. A session that is rotated at that moment ends
+    /// before `rotate` returns. Until then [`iter`](Self::iter) and a snapshot may meet it, under an id
+    /// that nobody has been given. Takes the lock of the owner's part of the index, and each session's
+    /// locks, one after the other.
     ///
     /// ```
     /// use tidewheel::SessionManager;
@@ -212,12 +218,13 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         self.end_each(owners.index.end_all(owner, EndCause::AllEnded))
     }
 
-    /// Ends all sessions of an owner but this one: "log out all other devices". How many there were. A session that belongs to nobody has no others.
+    /// Ends all sessions of an owner but this one: "log out all other devices". Returns how many there
+    /// were. Where the session belongs to nobody, none is ended.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](SessionError::NotFound) when there is no such session (any more), and nothing was ended then: so whoever holds a dead id ends
-    /// nobody's sessions.
+    /// [`NotFound`](SessionError::NotFound) when there is no such session (any more). Then none was ended:
+    /// a dead id ends nobody's sessions.
     ///
     /// # Concurrency
     ///

@@ -19,10 +19,12 @@
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum WhenCrowded {
-    /// The new session is refused, with [`OwnerFull`](crate::SessionError::OwnerFull). Whoever has the password can then lock the owner out, and a session
-    /// that was forgotten elsewhere does so until it expires.
+    /// The new session is refused, with [`OwnerFull`](crate::SessionError::OwnerFull). Somebody who has the
+    /// password can then lock the owner out. So can a session that was forgotten elsewhere, until it
+    /// expires.
     Refuse,
-    /// The session ends that has been the owner's for the longest time. (A rotated session keeps its place in that order.)
+    /// The session that has been the owner's for the longest time is ended. (A rotated session keeps its
+    /// place in that order.)
     EndOldest,
 }
 
