@@ -114,15 +114,16 @@ impl<K, V> CacheBuilder<K, V> {
 
     /// How much the cache may hold: entries, or weight if there is a [`weigher`](Self::weigher). Default: no bound.
     ///
-    /// At no moment does anyone see the cache hold more. Whoever puts something in makes the room for it first, by
-    /// evicting what the [policy](Self::eviction_policy) chooses; a read makes no room. What is evicted is out of the
-    /// cache at once; its value is dropped a little later, when nobody can look at it any more: see
+    /// At no moment does anyone see the cache hold more. A write makes room first, by evicting what the
+    /// [policy](Self::eviction_policy) chooses; a read evicts nothing. What is evicted leaves the cache at
+    /// once. Its value is dropped a little later, when nobody can look at it any more: see
     /// [`Cache`](Cache#memory).
     ///
-    /// Zero: nothing is ever kept, but for entries that are [pinned](Self::pin_if).
+    /// Zero: nothing is ever kept, except entries that are [pinned](Self::pin_if).
     ///
-    /// Without a weigher each shard has an equal part of the capacity, and there are so few shards that a part is at least
-    /// 64. With one there are eight shards at most, which share the room: an entry that weighs as much as all of it is kept.
+    /// Without a weigher, each shard has an equal part of the capacity, and there are so few shards that a
+    /// part is at least 64. With one, there are eight shards at most, which share the room: an entry that
+    /// weighs as much as the whole capacity is kept.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().max_capacity(10).build()?;
@@ -139,14 +140,17 @@ impl<K, V> CacheBuilder<K, V> {
 
     /// What an entry weighs, in units of the capacity: bytes, for instance. Default: one.
     ///
-    /// It is asked once for each value that is stored, before any lock is taken; if it panics, nothing has changed. Zero counts
-    /// as one: even an empty value takes memory, and a million of them are no less bounded than others. (What is never to be evicted
-    /// is for [`pin_if`](Self::pin_if) to say.) An entry that is heavier than the capacity is refused: it is not kept, an older
-    /// value under its key is removed all the same (with the cause [`Replaced`](crate::RemovalCause::Replaced)), and the
-    /// listener hears of it with the cause [`Size`](crate::RemovalCause::Size). The call that wanted to store a refused value
-    /// answers as if it had been stored, and evicted at once.
+    /// It is asked once for each value that is stored, before any lock is taken; if it panics, nothing has
+    /// changed. Zero counts as one: even an empty value takes memory, and a million of them must be bounded
+    /// too. (To exempt entries from eviction, use [`pin_if`](Self::pin_if).)
     ///
-    /// An entry that is as heavy as very many others has them evicted some at a time: no lock is held for long.
+    /// An entry that is heavier than the capacity is refused. It is not kept; an older value under its key
+    /// is removed all the same (with the cause [`Replaced`](crate::RemovalCause::Replaced)); and the
+    /// listener is told of the refused one with the cause [`Size`](crate::RemovalCause::Size). The call
+    /// that wanted to store it returns as if it had been stored, and evicted at once.
+    ///
+    /// For an entry that is as heavy as very many others, these are evicted some at a time, so no lock is
+    /// held for long.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder()
@@ -165,10 +169,11 @@ impl<K, V> CacheBuilder<K, V> {
 
     /// Which entries are never evicted. Default: none.
     ///
-    /// It is asked once for each value that is stored, before any lock is taken and before the weigher, which is not asked about
-    /// what is pinned. A pinned entry expires, is replaced and is removed as any other. It takes no room: it counts nothing for
-    /// the [capacity](Self::max_capacity) and in [`weighted_size`](Cache::weighted_size), and so **nothing bounds how many there
-    /// are, but this closure**. Pin what is known to be few.
+    /// It is asked once for each value that is stored, before any lock is taken and before the weigher,
+    /// which is not asked about a pinned entry. A pinned entry expires, is replaced and is removed as any
+    /// other. It does not count for the [capacity](Self::max_capacity) nor in
+    /// [`weighted_size`](Cache::weighted_size). So **nothing but this closure bounds how many there are**.
+    /// Pin only what is known to be few.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder()
@@ -216,8 +221,9 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// How many entries to make room for at once: at most 2^27 a shard. Default: 0. The cache grows beyond
-    /// it as needed. Where a [`max_capacity`](Self::max_capacity) counts entries and is less, it is made for no more than that.
+    /// How many entries to make room for at once: at most 2^27 for each shard. Default: 0. The cache grows
+    /// beyond it as needed. If there is a [`max_capacity`](Self::max_capacity) without a weigher and it is
+    /// less, room is made for that many only.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().initial_capacity(10_000).build()?;
@@ -229,13 +235,15 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// The number of shards: a power of two from 1 to 65,536. Default: sixteen for each processor, but no more than 64, or four for
-    /// each if that is more; one processor has four. Rounded up to a power of two. A bounded cache has fewer if its
-    /// [capacity](Self::max_capacity) is small: sixteen for each processor only where a shard has room for 512 entries, and none where it has
-    /// not for 64.
+    /// The number of shards: a power of two from 1 to 65,536.
     ///
-    /// Two writers wait for each other only if they come to the same shard. A shard takes some 3 KB while it is empty, and 10 KB with its first
-    /// entries: a program with many small caches may want fewer.
+    /// Default: sixteen for each processor, but no more than 64, or four for each processor if that is
+    /// more; with one processor, four. The number is rounded up to a power of two. A bounded cache with a
+    /// small [capacity](Self::max_capacity) has fewer: sixteen for each processor only where a shard has
+    /// room for 512 entries, and never so many that a shard has room for less than 64.
+    ///
+    /// Two writers wait for each other only if they come to the same shard. A shard takes some 3 KB while
+    /// it is empty, and 10 KB with its first entries. So a program with many small caches may want fewer.
     ///
     /// ```
     /// use tidewheel::{BuildError, Cache};
@@ -249,12 +257,13 @@ impl<K, V> CacheBuilder<K, V> {
 
     /// How long an entry lives after it was written or touched. Default: for ever.
     ///
-    /// Each write starts it again: [`replace`](Cache::replace), [`update`](Cache::update) and computations of entries, too. So what is
-    /// written often enough never ends by it. Where it shall, a window that begins with the first write and is not made longer, write with
+    /// Each write starts it again: also [`replace`](Cache::replace), [`update`](Cache::update) and
+    /// computations of entries. So an entry that is written often enough never ends by it. For a window
+    /// that begins with the first write and is not made longer, write with
     /// [`Life::Keep`](crate::Life::Keep), or set a [`max_age`](Self::max_age).
     ///
-    /// An entry is visible until its deadline, and out of memory, its value dropped, within two
-    /// seconds after it. Zero: entries are never visible. More than 146 years: for ever.
+    /// An entry is visible until its deadline. Within two seconds after it, it is out of memory and its
+    /// value dropped. Zero: entries are never visible. More than 146 years: for ever.
     ///
     /// ```
     /// use std::time::Duration;
@@ -273,16 +282,17 @@ impl<K, V> CacheBuilder<K, V> {
     /// that found it. ([`peek`](Cache::peek), [`contains_key`](Cache::contains_key) and looks at its times do not
     /// count.) Default: for ever.
     ///
-    /// With a time to live or a maximal age, or with entries that have a time to live of their own, an entry
-    /// ends at whichever comes first, and at just that moment, however often it was read. It is never gone before the time to idle is over, and at most 10 ms
-    /// visible after it. Zero: entries are never visible. More than 146 years: for ever.
+    /// With a time to live or a maximal age, or where entries have a time to live of their own, an entry
+    /// ends at whichever comes first, and at exactly that moment, however often it was read. It never ends
+    /// before the time to idle is over, and is visible for 10 ms after it at most. Zero: entries are never
+    /// visible. More than 146 years: for ever.
     ///
     /// # Concurrency
     ///
-    /// A read that finds an entry restarts its time to idle by one compare-and-swap, if the readers' clock has
-    /// moved since the last one did (by 4 ms, as a rule). If something else than idleness can end the
-    /// entry, it takes the lock of the key's shard for that instead, as rarely, and not at all once that other
-    /// end is nearer than the time to idle is long.
+    /// A read that finds an entry restarts its time to idle by one compare-and-swap, if the readers' clock
+    /// has moved since the last one did (by 4 ms, as a rule). If something other than idleness can end the
+    /// entry, the read takes the lock of the key's shard instead, as rarely. It does not do so any more
+    /// once that other end is nearer than a whole time to idle.
     ///
     /// ```
     /// use std::time::Duration;
@@ -308,10 +318,11 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// How old an entry can get, however often it is written or touched. Default: as old as it likes.
+    /// How old an entry can get, however often it is written or touched. Default: no limit.
     ///
-    /// Only `insert` and what is made of it begin a new age; `replace`, `update`, `rename` and `rename_with` carry it over. So it is a fixed window for
-    /// every entry of the cache; for single writes there is [`Life::Keep`](crate::Life::Keep), which keeps a time to live.
+    /// Only `insert` and its like begin a new age; `replace`, `update`, `rename` and `rename_with` carry it
+    /// over. So it is a fixed window for every entry of the cache. For single writes there is
+    /// [`Life::Keep`](crate::Life::Keep), which keeps the end of a time to live.
     ///
     /// ```
     /// use std::time::Duration;
@@ -335,8 +346,8 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// Somebody who decides how long each entry lives; see [`Expiry`]. Default: nobody. Combined with the other
-    /// times as their minimum.
+    /// An [`Expiry`], which decides how long each entry lives. Default: none. It is combined with the other
+    /// times: whichever comes first ends the entry.
     ///
     /// ```
     /// use std::time::Duration;
@@ -362,20 +373,22 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// By how much of its time to live, at most, an entry lives shorter: a fraction from 0.0 to 1.0. Default: 0.0.
+    /// The largest part of its time to live by which an entry may live shorter: a fraction from 0.0 to 1.0.
+    /// Default: 0.0.
     ///
-    /// Entries that were filled in together expire together, and are then all fetched again at once. With a
-    /// jitter of 0.1 each value that is written (`insert`, `insert_with_ttl`, `try_insert`, `replace`, `update`,
-    /// `rename`) gets a time to live between 90 % and 100 % of what it would have, drawn anew each time and
-    /// evenly. It is shortened and never lengthened: the time to live still says how old what is read can be.
-    /// All that is promised about a time to live holds for the one that was drawn.
+    /// Entries that were stored together expire together, and are then all fetched again at once. With a
+    /// jitter of 0.1, each value that is written (`insert`, `insert_with_ttl`, `try_insert`, `replace`,
+    /// `update`, `rename`) gets a time to live between 90 % and 100 % of what it would have, drawn evenly
+    /// and anew each time. It is shortened and never lengthened. So the time to live still says how old a
+    /// value that is read can be. All that is promised about a time to live holds for the one that was
+    /// drawn.
     ///
-    /// Without a time to live it shortens those that entries have of their own, and nothing else.
+    /// Without a time to live it only shortens those that entries have of their own.
     ///
-    /// `touch` gives the whole time to live, and `set_ttl` just the one it is told. Times to idle, the maximal
-    /// age and what an [`Expiry`] says are not shortened.
+    /// `touch` gives the whole time to live, and `set_ttl` exactly the one it is given. Times to idle, the
+    /// maximal age and what an [`Expiry`] says are not shortened.
     ///
-    /// What is no fraction from 0.0 to 1.0 is an error of [`build`](Self::build).
+    /// A number that is not from 0.0 to 1.0 is an error of [`build`](Self::build).
     ///
     /// ```
     /// use std::time::Duration;
@@ -390,9 +403,10 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// The clock. Default: [`SystemClock`](crate::SystemClock), by which reads are cheap, and 10 ms late at most, but for 64 of a thread after
-    /// everything was stopped for a while. By a [`StrictClock`](crate::StrictClock) not even those are late, and each read costs a
-    /// look at the processor's counter more. A [`ManualClock`](crate::ManualClock) implies [`Reaper::manual`].
+    /// The clock. Default: [`SystemClock`](crate::SystemClock). With it reads are cheap, and at most 10 ms
+    /// late; after the process was stopped for a while, up to 64 reads of each thread may be later. With a
+    /// [`StrictClock`](crate::StrictClock) none are later, and each read also looks at the processor's
+    /// counter. A [`ManualClock`](crate::ManualClock) implies [`Reaper::manual`].
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().clock(tidewheel::ManualClock::new()).build()?;
@@ -428,16 +442,21 @@ impl<K, V> CacheBuilder<K, V> {
     ///
     /// # Errors
     ///
-    /// [`BuildError`], if the number of shards, the initial capacity, the jitter or the age of
-    /// [`refresh_after_write`](Self::refresh_after_write) is not allowed, if an option has no effect without another one (`weigher`,
-    /// `eviction_policy`, `refresh_with`) or contradicts it (a manual clock and a reaper with a thread), the operating system
-    /// gives no random keys for the hasher, the reaper's thread cannot be started, or a manual clock meets
-    /// a reaper with a thread.
+    /// [`BuildError`], if
+    ///
+    /// - the number of shards, the initial capacity, the jitter or the age of
+    ///   [`refresh_after_write`](Self::refresh_after_write) is not allowed;
+    /// - an option has no effect without another one (`weigher`, `pin_if`, `eviction_policy`,
+    ///   `refresh_with`);
+    /// - a manual clock is combined with a reaper that has a thread;
+    /// - the operating system gives no random keys for the hasher, or the reaper's thread cannot be
+    ///   started.
     ///
     /// # Complexity
     ///
-    /// O(shards + initial capacity). The first cache of a process asks Linux for a barrier that makes reads cheap: that takes the kernel
-    /// some 15 ms if other threads run already, and nothing to speak of before the first is started.
+    /// O(shards + initial capacity). The first cache of a process asks Linux for the barrier that makes
+    /// reads cheap. That takes the kernel some 15 ms if other threads run already, and next to nothing
+    /// before the first one is started.
     ///
     /// ```
     /// let cache: tidewheel::Cache<String, u64> = tidewheel::Cache::builder().build()?;
@@ -455,8 +474,8 @@ impl<K, V> CacheBuilder<K, V> {
     }
 
     /// Builds the cache with another hasher. Its result is mixed before it is used, so that a weak one
-    /// (even the identity) does not put all keys into one shard. It is the only defence against
-    /// keys chosen to collide.
+    /// (even the identity) does not put all keys into one shard. Against keys that are chosen to collide,
+    /// the hasher is the only defence.
     ///
     /// # Errors
     ///

@@ -55,7 +55,7 @@ impl fmt::Display for TimedOut {
 
 impl Error for TimedOut {}
 
-/// Why a value could not be had from a loader that may fail, by a call that does not wait for ever.
+/// Why a call with a time limit got no value from a loader that may fail.
 ///
 /// ```
 /// use std::time::Duration;
@@ -120,7 +120,7 @@ pub enum CapacityError {
     TooSmall {
         /// The capacity that was asked for.
         given: u64,
-        /// The least that is allowed, but for 0.
+        /// The least that is allowed, besides 0.
         least: u64,
     },
 }
@@ -164,27 +164,31 @@ pub enum BuildError {
         /// The capacity that was asked for.
         given: usize,
     },
-    /// There is a weigher, and nothing that the weights are for: no [`max_capacity`](crate::CacheBuilder::max_capacity).
+    /// There is a weigher, but no [`max_capacity`](crate::CacheBuilder::max_capacity), which the weights
+    /// are for.
     WeigherWithoutCapacity,
-    /// Some entries are never to be evicted ([`pin_if`](crate::CacheBuilder::pin_if)), and none is: there is no
-    /// [`max_capacity`](crate::CacheBuilder::max_capacity).
+    /// Some entries are never to be evicted ([`pin_if`](crate::CacheBuilder::pin_if)), but nothing is:
+    /// there is no [`max_capacity`](crate::CacheBuilder::max_capacity).
     PinWithoutCapacity,
-    /// There is an eviction policy, and nothing is ever evicted: no [`max_capacity`](crate::CacheBuilder::max_capacity).
+    /// There is an eviction policy, but nothing is ever evicted: there is no
+    /// [`max_capacity`](crate::CacheBuilder::max_capacity).
     PolicyWithoutCapacity,
-    /// There is a limit for each owner of sessions, and sessions have no owners:
-    /// [`max_per_owner`](crate::SessionManagerBuilder::max_per_owner) without [`owner`](crate::SessionManagerBuilder::owner).
+    /// There is a limit for each owner of sessions, but sessions have no owners:
+    /// [`max_per_owner`](crate::SessionManagerBuilder::max_per_owner) without
+    /// [`owner`](crate::SessionManagerBuilder::owner).
     LimitWithoutOwner,
-    /// It is said how values are loaded anew, and not from which age on:
-    /// [`refresh_with`](crate::CacheBuilder::refresh_with) without [`refresh_after_write`](crate::CacheBuilder::refresh_after_write).
+    /// It is said how old values are loaded again, but not how old they have to be:
+    /// [`refresh_with`](crate::CacheBuilder::refresh_with) without
+    /// [`refresh_after_write`](crate::CacheBuilder::refresh_after_write).
     ReloadWithoutAge,
-    /// Values are to be loaded anew from an age on that is zero, or that none reaches.
+    /// The age from which values are loaded again is zero, or no value gets so old.
     RefreshAfter {
         /// The age that was given.
         given: Duration,
         /// The shorter one of the time to live and the maximal age; [`Duration::MAX`] if there is neither.
         lifetime: Duration,
     },
-    /// The jitter is no fraction from 0.0 to 1.0.
+    /// The jitter is not a fraction from 0.0 to 1.0.
     Jitter {
         /// The number that was given.
         given: f64,

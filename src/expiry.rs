@@ -5,9 +5,10 @@ use std::time::Duration;
 /// Decides how long each entry lives, from its key and value; given to
 /// [`CacheBuilder::expire_after`](crate::CacheBuilder::expire_after).
 ///
-/// Every method answers with the time that is left from now on, or with `None` for no end; what is not
-/// implemented changes nothing. The answer is combined with the cache's time to live, time to idle and maximal
-/// age, and with an entry's own time to live: whichever comes first ends the entry. Zero ends it at once.
+/// Each method returns how long the entry lives from now on, or `None` for no end. A method that is not
+/// implemented changes nothing. The answer is combined with the cache's time to live, time to idle and
+/// maximal age, and with an entry's own time to live: whichever comes first ends the entry. Zero ends it at
+/// once.
 ///
 /// The names are moka's. Moka's moments (`created_at`, `read_at`, `updated_at`, `last_modified_at`) are not
 /// passed: they are `std::time::Instant`s, which a [`ManualClock`](crate::ManualClock) cannot make, and
@@ -15,14 +16,15 @@ use std::time::Duration;
 ///
 /// # Concurrency
 ///
-/// Called outside every lock, while this thread's epoch is pinned; may use the cache, but not with the same key in a
-/// way that asks again without end. (Where a write asks again since the answer itself wrote the key, each time, it
-/// panics.) If another write to the key comes between the answer and its use, it is asked
-/// again, so whatever else it does must be harmless when done twice. It may be asked in vain.
+/// Called outside every lock, while this thread's epoch is pinned. It may use the cache, but must not ask
+/// about the same key again without end. (A write asks again if the answer itself has written the key; if
+/// that happens each time, it panics.) If another write to the key comes between the answer and its use, it
+/// is asked again, so whatever else it does must be harmless when done twice. Its answer may not be used at
+/// all.
 ///
 /// # Panics
 ///
-/// A panic comes out of the call that asked, and leaves the cache as it was before that call.
+/// A panic surfaces in the call that asked, and leaves the cache as it was before that call.
 ///
 /// ```
 /// use std::time::Duration;
@@ -46,7 +48,8 @@ use std::time::Duration;
 /// # Ok::<(), tidewheel::BuildError>(())
 /// ```
 pub trait Expiry<K, V>: Send + Sync + 'static {
-    /// How long an entry lives that is new: `insert` and `try_insert` where there is no live one. Default: `None`.
+    /// How long a new entry lives: of `insert` and `try_insert` where there is no live one. Default:
+    /// `None`.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -64,11 +67,13 @@ pub trait Expiry<K, V>: Send + Sync + 'static {
         None
     }
 
-    /// How long an entry lives on that was read by `get`, `read` or `ReadGuard::get`. `duration_until_expiry` is what
-    /// is left of it, whatever would end it; that same answer, which is the default, changes nothing.
+    /// How long an entry lives after a read by `get`, `read` or `ReadGuard::get`. `duration_until_expiry`
+    /// is the time that it has left, whatever would end it. To return that same time, which is the default,
+    /// changes nothing.
     ///
-    /// An answer that changes something takes the lock of the key's shard. One that gives the same deadline as before
-    /// (the same time from now, within one step of the readers' clock of 4 ms) takes none.
+    /// An answer that changes something makes the read take the lock of the key's shard. An answer that
+    /// gives the same deadline as before (the same time from now, within one step of the readers' clock of
+    /// 4 ms) does not.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -91,10 +96,11 @@ pub trait Expiry<K, V>: Send + Sync + 'static {
         duration_until_expiry
     }
 
-    /// How long an entry lives on that gets another value: by `replace`, `update`, or `insert` over a live one. `value` is
-    /// the new one; `duration_until_expiry` is what was left of the entry, whatever would have ended it. That same answer,
-    /// which is the default, leaves the end that was set before. (The cache's times to live and to idle start again in any
-    /// case.) It is not asked about a write with [`Life::Keep`](crate::Life::Keep), after which the end is as it was.
+    /// How long an entry lives after it gets another value: by `replace`, `update`, or `insert` over a live
+    /// one. `value` is the new one. `duration_until_expiry` is the time that the entry had left, whatever
+    /// would have ended it. To return that same time, which is the default, leaves the end that was set
+    /// before. (The cache's times to live and to idle start again in any case.) It is not asked about a
+    /// write with [`Life::Keep`](crate::Life::Keep), which leaves the end as it was.
     ///
     /// ```
     /// # use std::time::Duration;

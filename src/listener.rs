@@ -28,15 +28,15 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum RemovalCause {
-    /// Its deadline passed. The reaper tells of it, or a thread that came across it before: that wrote to its key, wanted its
-    /// room, or wrote while the reaper was late. The key may have a new value by then, of another thread's: see
-    /// [`eviction_listener`](crate::CacheBuilder::eviction_listener).
+    /// Its deadline passed. The reaper reports it, or a thread that met it before: one that wrote to its
+    /// key, needed its room, or wrote while the reaper was late. By then another thread may have stored a
+    /// new value under the key: see [`eviction_listener`](crate::CacheBuilder::eviction_listener).
     Expired,
-    /// It was removed, invalidated, or moved to another key. The caller's thread tells of it.
+    /// It was removed, invalidated, or moved to another key. The caller's thread reports it.
     Explicit,
-    /// Another value took its place. The caller's thread tells of it.
+    /// Another value took its place. The caller's thread reports it.
     Replaced,
-    /// It had to make room, or was too heavy to be kept. The thread tells of it that wanted the room.
+    /// It had to make room, or was too heavy to be kept. The thread that needed the room reports it.
     Size,
 }
 

@@ -6,19 +6,21 @@ use crate::time::Span;
 use std::time::Duration;
 
 impl<K, V> CacheBuilder<K, V> {
-    /// A function that hears of every removed value, once. Default: none.
+    /// A function that is called for every removed value, once. Default: none.
     ///
-    /// Who removes a value tells of it, before his call returns: who replaces, removes or evicts it, and also who writes to a key
-    /// and comes across a value there that has expired. What nobody comes across, the reaper removes, and tells of as
-    /// [`Expired`](RemovalCause::Expired). While the reaper is late, whoever writes removes some of it, and tells of that.
+    /// The call that removes a value calls it, before it returns: a call that replaces, removes or evicts
+    /// the value, and also one that writes to a key and finds an expired value there. All other expired
+    /// values are removed by the reaper, which calls it with [`Expired`](RemovalCause::Expired). While the
+    /// reaper is late, each write removes some of them, and calls it.
     ///
     /// # Concurrency
     ///
-    /// Called outside every lock, on the thread that has removed the value, and in no order between threads. It may use the cache, but where it answers
-    /// each eviction from a full cache with an insert of something new there is no end to it. A panic is caught,
-    /// and the listener stays. One that blocks on the reaper delays memory, never visibility. If it
-    /// captures its own cache, the cache never goes away: capture a [`WeakCache`](crate::WeakCache).
-    /// It does not hear of what is in the cache when the cache is dropped.
+    /// Called outside every lock, on the thread that has removed the value; between threads, in no order.
+    /// It may use the cache. But a listener that answers each eviction from a full cache with an insert of
+    /// something new never comes to an end. A panic is caught, and the listener stays installed. A listener
+    /// that blocks on the reaper delays the release of memory, never visibility. If it captures its own
+    /// cache, the cache never goes away: capture a [`WeakCache`](crate::WeakCache). It is not called for
+    /// what is in the cache when the cache is dropped.
     ///
     /// ```
     /// use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,11 +39,14 @@ impl<K, V> CacheBuilder<K, V> {
     ///
     /// # To keep an index by key
     ///
-    /// It is a value that has left, and not its key. Of two threads that replace a value one after the other, the second may be
-    /// the first to tell; and when the reaper tells that a value has expired, another thread may have stored a new one
-    /// under its key a moment ago. So whoever keeps something by key beside a cache that several threads use should not go by the cause, but
-    /// take a call for a hint, and look what is there: under the index's own lock, and after each of his own writes
-    /// too. Whoever looks last has seen the last change then, in whatever order the others came.
+    /// A call says that a value has left, and not that its key has. Of two threads that replace a value one
+    /// after the other, the second may be the first to call. And when the reaper reports an expired value,
+    /// another thread may just have stored a new one under its key.
+    ///
+    /// So if you keep something by key beside a cache that several threads use, do not go by the cause.
+    /// Take a call for a hint, and look at what is in the cache: under the index's own lock, and after each
+    /// of your own writes too. Then whoever looks last has seen the last change, in whatever order the
+    /// others came.
     ///
     /// ```
     /// use std::collections::HashSet;
@@ -89,19 +94,21 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// A function that hears of every value that expired, once, many at a time: to delete as many rows of a database with
-    /// one statement. Default: none. It may be there beside an
-    /// [`eviction_listener`](Self::eviction_listener), which hears of the same values one by one, before.
+    /// A function that is called for every expired value, once, with many at a time: to delete as many rows
+    /// of a database with one statement. Default: none. There may be an
+    /// [`eviction_listener`](Self::eviction_listener) as well, which is called for the same values one by
+    /// one, before.
     ///
-    /// One call for what a shard has to let go in a second; if that is more than 4,096 entries, one for each few thousand
-    /// of them. A batch is never empty, and of no more than 5,120 entries. What a caller came across, because it wanted the room or
-    /// wrote to the key, is a batch of its own.
+    /// There is one call for all that expires in a shard in one second; if that is more than 4,096 entries,
+    /// one for each few thousand of them. A batch is never empty, and has at most 5,120 entries. An expired
+    /// value that a call found, because it needed the room or wrote to the key, is a batch of its own.
     ///
     /// # Concurrency
     ///
-    /// As an [`eviction_listener`](Self::eviction_listener) that hears of [`Expired`](RemovalCause::Expired). It is values that have
-    /// expired: while the reaper tells of a batch, other threads may store new ones under these keys. See
-    /// [there](Self::eviction_listener) how to be right all the same.
+    /// As an [`eviction_listener`](Self::eviction_listener) that is called with
+    /// [`Expired`](RemovalCause::Expired). It is values that have expired: while the reaper reports a
+    /// batch, other threads may store new ones under these keys. The docs [there](Self::eviction_listener)
+    /// say how to be right all the same.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -127,23 +134,26 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// A function that is told of an entry so long before it expires: to save it, to ask its owner, to load it anew. Default: none.
+    /// A function that is called for an entry some time before it expires: to save it, to ask its owner, or
+    /// to load it again. Default: none.
     ///
-    /// It is told once for each deadline, between `lead` and `lead` less two seconds before it. An entry whose whole time to live is shorter than
-    /// that is told of within two seconds after it was written, if it is still there. A replaced entry has a new deadline. A
-    /// touched one too, as has one that was read where there is a time to idle; but nobody tells the wheel of that, so if it
-    /// had been told of before, the next warning may come as late as the old deadline.
+    /// It is called once for each deadline, between `lead` and `lead` less two seconds before it. For an
+    /// entry whose whole time to live is shorter than that, it is called within two seconds after the entry
+    /// was written, if it is still there. A replaced entry has a new deadline. So has a touched one, and
+    /// one that was read where there is a time to idle; but these do not tell the wheel. So if the entry
+    /// was warned of before, the next warning may come as late as the old deadline.
     ///
-    /// A lead of less than two seconds may be too short for anybody to be told in time: then nobody is.
+    /// A lead of less than two seconds may be too short for a warning: then there is none.
     ///
     /// With it, [`expiring_within`](crate::Cache::expiring_within) counts an entry from its warning on.
     ///
     /// # Concurrency
     ///
-    /// Called on the reaper's thread (or that of [`run_pending_tasks`](crate::Cache::run_pending_tasks)), outside every lock: so another thread
-    /// may have replaced or removed the entry a moment ago. It may use the cache, the entry
-    /// included: a touch gives it more time. While it runs, nothing that is removed meanwhile is dropped, in any cache of the
-    /// process; one that blocks delays memory, never visibility. A panic is caught.
+    /// Called on the reaper's thread (or that of [`run_pending_tasks`](crate::Cache::run_pending_tasks)),
+    /// outside every lock. So another thread may have replaced or removed the entry a moment ago. It may
+    /// use the cache, the entry included: a touch gives the entry more time. While it runs, nothing that is
+    /// removed meanwhile is dropped, in any cache of the process. A function that blocks delays the release
+    /// of memory, never visibility. A panic is caught.
     ///
     /// ```
     /// use std::sync::mpsc;
