@@ -22,7 +22,7 @@ where
     V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// As [`or_insert`](Self::or_insert), for async code: it waits for others without a thread.
+    /// As [`or_insert`](Self::or_insert), for async code: a task that waits blocks no thread.
     ///
     /// # Panics
     ///
@@ -55,7 +55,7 @@ where
         self.or_insert_with_async(async { value }).await
     }
 
-    /// As [`or_default`](Self::or_default), for async code: it waits for others without a thread.
+    /// As [`or_default`](Self::or_default), for async code: a task that waits blocks no thread.
     ///
     /// # Panics
     ///
@@ -121,11 +121,12 @@ where
     ///
     /// # Panics
     ///
-    /// As [`or_insert_with_async`](Self::or_insert_with_async), of the closure, too.
+    /// As [`or_insert_with_async`](Self::or_insert_with_async); also if `replace_if` does.
     ///
     /// # Concurrency
     ///
-    /// As [`or_insert_with_if`](Self::or_insert_with_if). Cancel safe: nothing is changed then, and the next one has its turn.
+    /// As [`or_insert_with_if`](Self::or_insert_with_if). Cancel safe: nothing is changed then, and the
+    /// next call has its turn.
     ///
     /// ```
     /// # fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -236,7 +237,8 @@ where
         }
     }
 
-    /// As [`and_upsert_with`](Self::and_upsert_with), for async code: the closure answers with a future, which makes the value.
+    /// As [`and_upsert_with`](Self::and_upsert_with), for async code: the closure returns a future, which
+    /// makes the value.
     ///
     /// # Panics
     ///
@@ -245,8 +247,9 @@ where
     ///
     /// # Concurrency
     ///
-    /// As [`and_upsert_with`](Self::and_upsert_with). Cancel safe: a call that is dropped while it waits, leaves; while it computes,
-    /// nothing is changed, and the next one has its turn. Time limits are your runtime's to set.
+    /// As [`and_upsert_with`](Self::and_upsert_with). Cancel safe: a call that is dropped while it waits
+    /// leaves; if it is dropped while it computes, nothing is changed, and the next call has its turn. For
+    /// time limits, use those of your runtime.
     ///
     /// ```
     /// # fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -277,8 +280,8 @@ where
         sure(self.cache.compute_async((self.key.into_owned(), self.life), compute).await).unwrap()
     }
 
-    /// As [`and_compute_with`](Self::and_compute_with), for async code: the closure answers with a future, which says what is to
-    /// be done.
+    /// As [`and_compute_with`](Self::and_compute_with), for async code: the closure returns a future, which
+    /// says what is to be done.
     ///
     /// # Panics
     ///
@@ -317,8 +320,8 @@ where
         sure(self.cache.compute_async((self.key.into_owned(), self.life), compute).await)
     }
 
-    /// As [`and_try_compute_with`](Self::and_try_compute_with), for async code: the closure answers with a future, which says what is to
-    /// be done, or fails.
+    /// As [`and_try_compute_with`](Self::and_try_compute_with), for async code: the closure returns a
+    /// future, which says what is to be done, or fails.
     ///
     /// # Errors
     ///

@@ -4,8 +4,8 @@ use equivalent::Equivalent;
 use sealed::Given;
 use std::hash::Hash;
 
-/// How the key of an [`EntrySelector`](crate::EntrySelector) is had: [`OwnedKey`] or [`LentKey`]. For code that takes selectors of both kinds. Implemented for these two, and
-/// for nothing else.
+/// Whether an [`EntrySelector`](crate::EntrySelector) owns its key ([`OwnedKey`]) or borrows it
+/// ([`LentKey`]). For code that takes selectors of both kinds. Only these two implement it.
 ///
 /// ```
 /// use tidewheel::{Cache, EntryKey, EntrySelector};
@@ -44,7 +44,8 @@ mod sealed {
 #[derive(Debug)]
 pub struct OwnedKey<K>(pub(super) K);
 
-/// A key that its selector was lent, and that is made into an owned one where it has to be: of [`Cache::entry_by_ref`](crate::Cache::entry_by_ref).
+/// A key that its selector borrows, and makes into an owned one where it has to: of
+/// [`Cache::entry_by_ref`](crate::Cache::entry_by_ref).
 #[derive(Debug)]
 pub struct LentKey<'k, Q: ?Sized>(pub(super) &'k Q);
 

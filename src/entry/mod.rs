@@ -14,7 +14,7 @@ pub use ops::{CompResult, Op};
 pub use selector::EntrySelector;
 pub use timed::TimedEntrySelector;
 
-/// A key's entry as it came of a call: clones of key and value. Made by the methods of [`EntrySelector`].
+/// A key's entry, as a call returned it: clones of key and value. Made by the methods of [`EntrySelector`].
 ///
 /// What happens to the cache later does not change it. (For an entry that is lent, with its times, see
 /// [`ReadGuard::entry`](crate::ReadGuard::entry).)
@@ -85,11 +85,11 @@ impl<K, V> Entry<K, V> {
         value
     }
 
-    /// Whether this call made the value, and it is what the cache stored.
+    /// Whether this call made the value and the cache stored it.
     ///
-    /// Not so of a value that was there before, or that another call made or wrote. Nor of one that this call made in vain, and hands
-    /// out all the same: the key was removed meanwhile, so that the value may be older than the removal; or it is too heavy
-    /// to be kept.
+    /// It is not fresh if it was there before, or if another call made or wrote it. Nor is a value fresh
+    /// that this call made and returns, and that was not stored: because the key was removed meanwhile, so
+    /// that the value may be older than the removal; or because it is too heavy.
     ///
     /// ```
     /// let cache = tidewheel::Cache::new(100);

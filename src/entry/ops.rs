@@ -4,7 +4,8 @@
 
 use super::Entry;
 
-/// What a closure of [`and_compute_with`](crate::EntrySelector::and_compute_with) wants done about the entry it was shown.
+/// What a closure of [`and_compute_with`](crate::EntrySelector::and_compute_with) wants done with the entry
+/// that it was shown.
 ///
 /// ```
 /// use tidewheel::{Cache, Op};
@@ -24,13 +25,13 @@ use super::Entry;
 pub enum Op<V> {
     /// Nothing.
     Nop,
-    /// To store this value: in the place of the one that was shown, or as a new entry.
+    /// To store this value: in place of the one that was shown, or as a new entry.
     Put(V),
     /// To remove the entry, if there is one.
     Remove,
 }
 
-/// What came of [`and_compute_with`](crate::EntrySelector::and_compute_with).
+/// The result of [`and_compute_with`](crate::EntrySelector::and_compute_with).
 ///
 /// ```
 /// use tidewheel::{Cache, CompResult, Op};
@@ -48,9 +49,9 @@ pub enum Op<V> {
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CompResult<K, V> {
-    /// There was no live entry, and the closure wanted none.
+    /// There was no live entry, and the closure stored none.
     StillNone(K),
-    /// There was this one, and the closure wanted nothing done.
+    /// There was this one, and it is unchanged.
     Unchanged(Entry<K, V>),
     /// There was none; this one was stored.
     Inserted(Entry<K, V>),

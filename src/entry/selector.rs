@@ -26,9 +26,10 @@ where
     V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// Selects a key, for an entry to be made, changed or removed, whatever depends on what is there. See [`EntrySelector`].
+    /// Selects a key. The selector's methods then make, change or remove its entry, depending on what is
+    /// there. See [`EntrySelector`].
     ///
-    /// Nothing is done yet. Keys are cloned, since an [`Entry`] has one of its own.
+    /// This call itself does nothing yet. Keys are cloned, since an [`Entry`] has one of its own.
     ///
     /// ```
     /// let cache = tidewheel::Cache::new(100);
@@ -40,7 +41,8 @@ where
         EntrySelector { cache: self, key: OwnedKey(key), life: Life::Restart, limit: None }
     }
 
-    /// As [`entry`](Self::entry), with a key that is made into an owned one only where it has to be.
+    /// As [`entry`](Self::entry), with a borrowed key, which is made into an owned one only where it has to
+    /// be.
     ///
     /// ```
     /// let cache: tidewheel::Cache<String, usize> = tidewheel::Cache::new(100);
@@ -54,25 +56,29 @@ where
     }
 }
 
-/// A key of a cache, selected by [`Cache::entry`] or [`Cache::entry_by_ref`]; its methods say what is to become of it.
+/// A key of a cache, selected by [`Cache::entry`] or [`Cache::entry_by_ref`]. Its methods say what becomes
+/// of the entry.
 ///
-/// - `or_...` leave an entry that is there as it is, and make one where there is none, as [`Cache::get_with`] does. Their closures run
-///   once at most.
-/// - `and_...` make of what is there what a closure says. It may run more than once, and what else it does must be harmless
-///   when done twice.
+/// - `or_...` leave an entry that is there as it is, and make one where there is none, as
+///   [`Cache::get_with`] does. Their closures run once at most.
+/// - `and_...` store, change or remove the entry, as a closure says that is shown what is there. The
+///   closure may run more than once, so what else it does must be harmless when done twice.
 ///
 /// # Concurrency
 ///
-/// Loads and computations of one key run one after the other; who waits, sleeps. The turn is for who waits longest, but computations that come
-/// while that call's thread or task wakes up may run first, for a millisecond at most. (A load that was invalidated by
-/// a write or a removal is waited for by nobody who comes after that.) Calls for other
-/// keys, reads, and plain writes to the same key wait for none of them. A computation that never ends holds up those that come after it, and loads of its key. Closures run outside every lock and may use the
-/// cache; but two that compute, and wait for each other's keys, wait for ever, and [`timeout`](Self::timeout) is the way out.
+/// Loads and computations of one key run one after the other; calls that wait sleep. The call that has
+/// waited longest is next. But while its thread or task wakes up, computations that come by may run first,
+/// for a millisecond at most. (No later call waits for a load that was invalidated by a write or a
+/// removal.) Calls for other keys, reads, and plain writes to the same key wait for none of them. A
+/// computation that never ends blocks later computations and loads of its key. Closures run outside every
+/// lock and may use the cache. But two computations that wait for each other's keys wait for ever;
+/// [`timeout`](Self::timeout) is the way out.
 ///
-/// A plain write to the key while a closure of `and_...` runs ([`insert`](Cache::insert), [`update`](Cache::update),
-/// [`remove`](Cache::remove) and all the others; an eviction, or its time has come): then what the closure came to is not done, and it
-/// runs again on what is there by then. So no change is lost, of whoever; and where such writes never cease, a closure
-/// that takes long may run often. One that itself writes its own key, each time that it runs, would never end: it panics.
+/// A plain write to the key may come while a closure of `and_...` runs: [`insert`](Cache::insert),
+/// [`update`](Cache::update), [`remove`](Cache::remove) and all the others, an eviction, or the end of its
+/// time. Then the closure's result is not used, and the closure runs again on what is there by then. So no
+/// change is lost; and where such writes never cease, a closure that takes long may run often. A closure
+/// that writes its own key each time it runs would never end: it panics.
 ///
 /// ```
 /// use tidewheel::{Cache, CompResult, Op};
@@ -98,9 +104,10 @@ pub struct EntrySelector<'c, K, V, S = RandomState, G = OwnedKey<K>> {
 }
 
 impl<K, V, S, G> EntrySelector<'_, K, V, S, G> {
-    /// What becomes of the entry's time to live where this call stores a value. Without it, [`Life::Restart`].
+    /// What happens to the entry's time to live where this call stores a value. Without it,
+    /// [`Life::Restart`].
     ///
-    /// Where an `or_...` waits for another call's closure, that call says.
+    /// Where an `or_...` takes the value of another call's closure, the `Life` of that call counts.
     ///
     /// ```
     /// use std::time::Duration;
@@ -125,7 +132,7 @@ where
     V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// The key's entry; if there is none, with this value.
+    /// The key's entry. If there is none, it is made with this value.
     ///
     /// # Panics
     ///
@@ -140,7 +147,7 @@ where
         self.or_insert_in_time(value).expect(NO_LIMIT)
     }
 
-    /// The key's entry; if there is none, with the default value.
+    /// The key's entry. If there is none, it is made with the default value.
     ///
     /// # Panics
     ///
@@ -168,10 +175,11 @@ where
     ///
     /// # Concurrency
     ///
-    /// Of all who ask for the same key at the same time, one runs its closure; the others get what it made, as an entry that
-    /// is not [fresh](Entry::is_fresh). What is written while it runs, wins: it is what all of them get, so that callers
-    /// who share an `Arc<Mutex<_>>` in this way share one. After a removal this call alone gets what its closure made, which may be older than that:
-    /// it is not stored, and not fresh.
+    /// Of all calls for the same key at the same time, one runs its closure. The others get its value, as
+    /// an entry that is not [fresh](Entry::is_fresh). What is written while it runs wins: all of them get
+    /// that. So callers who share an `Arc<Mutex<_>>` in this way share one. After a removal, this call
+    /// alone gets its closure's value, which may be older than the removal: it is not stored, and not
+    /// fresh.
     ///
     /// ```
     /// let cache = tidewheel::Cache::new(100);
@@ -184,7 +192,8 @@ where
         self.or_insert_with_in_time(init).expect(NO_LIMIT)
     }
 
-    /// The key's entry, unless it is out of date by `replace_if`; if it is, or if there is none, `init` makes its value anew.
+    /// The key's entry, unless `replace_if` says that it is out of date. If it does, or if there is none,
+    /// `init` makes its value.
     ///
     /// # Panics
     ///
@@ -192,8 +201,9 @@ where
     ///
     /// # Concurrency
     ///
-    /// As [`or_insert_with`](Self::or_insert_with); but who waited looks at what there is then, by its own `replace_if`, which may so
-    /// run more than once. Readers see the old value until the new one takes its place.
+    /// As [`or_insert_with`](Self::or_insert_with). But a call that waited then applies its own
+    /// `replace_if` to what is there, so that may run more than once. Readers see the old value until the
+    /// new one takes its place.
     ///
     /// ```
     /// let cache = tidewheel::Cache::new(100);
@@ -235,7 +245,8 @@ where
     ///
     /// # Errors
     ///
-    /// The closure's error goes to all those who waited for it, and could have had an error of the same type.
+    /// The closure's error. It goes to all calls that waited for it and can return an error of the same
+    /// type.
     ///
     /// # Panics
     ///
@@ -254,20 +265,24 @@ where
         self.or_try_insert_with_in_time(init).expect(NO_LIMIT)
     }
 
-    /// Stores what the closure makes of the key's entry, or of there being none. (Upsert: update, or insert.)
+    /// Stores what the closure makes of the key's entry, or of `None` if there is none. (Upsert: update, or
+    /// insert.)
     ///
-    /// Over a live entry it restarts the time to live and keeps the age, as [`Cache::update`] does (or what
-    /// [`with_life`](Self::with_life) says); else it is an [`insert`](Cache::insert). The look at the old value counts as no use. A value that is too heavy for the cache is told, and not kept.
+    /// Over a live entry it restarts the time to live and keeps the age, as [`Cache::update`] does (or does
+    /// what [`with_life`](Self::with_life) says). Else it is an [`insert`](Cache::insert). The look at the
+    /// old value does not count as use. A value that is too heavy for the cache is returned, and not kept.
     ///
     /// # Panics
     ///
-    /// If the closure does; nothing is changed then, and the next one has its turn. And if the closure asks the cache to load or compute
-    /// the same key, on the same thread, because it would wait for itself; or writes it, each time that it runs, because it would have to run
-    /// again for ever.
+    /// If the closure does. Nothing is changed then, and the next call has its turn.
+    ///
+    /// Also if the closure asks the cache to load or compute the same key on the same thread, because it
+    /// would wait for itself; or if it writes that key each time it runs, because it would run again for
+    /// ever.
     ///
     /// # Complexity
     ///
-    /// O(1), beside the closure; the lock of the key's shard is taken twice.
+    /// O(1), without the closure. The lock of the key's shard is taken twice.
     ///
     /// # Concurrency
     ///
@@ -283,10 +298,11 @@ where
         self.and_upsert_with_in_time(compute).expect(NO_LIMIT)
     }
 
-    /// Does what the closure makes of the key's entry, or of there being none: to store a value, to remove it, or nothing.
+    /// Shows the closure the key's entry, or `None`, and does what it returns: stores a value, removes the
+    /// entry, or does nothing.
     ///
-    /// Stores as [`and_upsert_with`](Self::and_upsert_with) does. Whatever it comes to, what the closure was shown is what was there in the
-    /// instant in which it was done.
+    /// Stores as [`and_upsert_with`](Self::and_upsert_with) does. Whatever is done, it is done at an
+    /// instant at which what the closure was shown is there.
     ///
     /// # Panics
     ///
@@ -321,7 +337,8 @@ where
     ///
     /// # Errors
     ///
-    /// The closure's, as it is; nothing is changed then. Nobody else hears of it, whoever waits has its turn.
+    /// The closure's error, as it is. Nothing is changed then. No other call gets the error; the next one
+    /// that waits has its turn.
     ///
     /// # Panics
     ///

@@ -12,7 +12,8 @@ use std::hash::BuildHasher;
 use std::time::Duration;
 
 impl<'c, K, V, S, G> EntrySelector<'c, K, V, S, G> {
-    /// The same selector, whose call waits for other calls of the key no longer than this. See [`TimedEntrySelector`].
+    /// The same selector, with a limit to how long its call waits for other calls of the key. See
+    /// [`TimedEntrySelector`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -28,10 +29,11 @@ impl<'c, K, V, S, G> EntrySelector<'c, K, V, S, G> {
 
 /// A key of a cache, selected for a call that waits for a limited time: made by [`EntrySelector::timeout`], with the same methods.
 ///
-/// The time counts from the call on. It limits the wait for other calls that load or compute the key: a call's own closure may take what time it
-/// takes. A call that timed out has not run its closure, and has changed nothing.
+/// The time counts from the call on. It limits the wait for other calls that load or compute the key. A
+/// call's own closure may take longer. A call that timed out has not run its closure, and has changed
+/// nothing.
 ///
-/// Futures have no such forms: their time limits are their runtime's to set.
+/// Futures have no such forms: use the time limits of your runtime.
 ///
 /// ```
 /// use std::time::Duration;
@@ -268,7 +270,8 @@ where
     ///
     /// # Errors
     ///
-    /// [`TimedOut`] if another call for the same key was not done by then. Else what it came to, which may be the closure's own error.
+    /// [`TimedOut`] if another call for the same key was not done by then. Else the result, which may be
+    /// the closure's own error.
     ///
     /// # Panics
     ///
