@@ -1,4 +1,5 @@
-//! The errors of building a cache, of changing its capacity, and of loading. (A session's errors live beside it, in `session/`.)
+//! The errors of building a cache, of changing its capacity, and of loading. (A session's errors
+//! live beside it, in `session/`.)
 //!
 //! An error says what was wrong and what is allowed.
 
@@ -31,7 +32,8 @@ impl fmt::Display for NoRandomness {
 
 impl Error for NoRandomness {}
 
-/// Another call was loading or computing the same key, and took longer than this one was ready to wait.
+/// Another call was loading or computing the same key, and took longer than this one was ready to
+/// wait.
 ///
 /// Nothing was changed, and the other call goes on.
 ///
@@ -164,11 +166,11 @@ pub enum BuildError {
         /// The capacity that was asked for.
         given: usize,
     },
-    /// There is a weigher, but no [`max_capacity`](crate::CacheBuilder::max_capacity), which the weights
-    /// are for.
+    /// There is a weigher, but no [`max_capacity`](crate::CacheBuilder::max_capacity), which the
+    /// weights are for.
     WeigherWithoutCapacity,
-    /// Some entries are never to be evicted ([`pin_if`](crate::CacheBuilder::pin_if)), but nothing is:
-    /// there is no [`max_capacity`](crate::CacheBuilder::max_capacity).
+    /// Some entries are never to be evicted ([`pin_if`](crate::CacheBuilder::pin_if)), but nothing
+    /// is: there is no [`max_capacity`](crate::CacheBuilder::max_capacity).
     PinWithoutCapacity,
     /// There is an eviction policy, but nothing is ever evicted: there is no
     /// [`max_capacity`](crate::CacheBuilder::max_capacity).
@@ -185,7 +187,8 @@ pub enum BuildError {
     RefreshAfter {
         /// The age that was given.
         given: Duration,
-        /// The shorter one of the time to live and the maximal age; [`Duration::MAX`] if there is neither.
+        /// The shorter one of the time to live and the maximal age; [`Duration::MAX`] if there is
+        /// neither.
         lifetime: Duration,
     },
     /// The jitter is not a fraction from 0.0 to 1.0.
@@ -197,8 +200,8 @@ pub enum BuildError {
     NoRandomness(NoRandomness),
     /// The reaper's thread could not be started.
     Reaper(io::Error),
-    /// A [`ManualClock`](crate::ManualClock) was combined with a reaper that has a thread: the thread
-    /// sleeps by the system's clock and would never see the manual one move.
+    /// A [`ManualClock`](crate::ManualClock) was combined with a reaper that has a thread: the
+    /// thread sleeps by the system's clock and would never see the manual one move.
     ManualClockWithThread,
 }
 

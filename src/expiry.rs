@@ -1,26 +1,28 @@
-//! How long an entry lives, where the user decides it entry by entry. Knows no clock: the moments are left out.
+//! How long an entry lives, where the user decides it entry by entry. Knows no clock: the moments
+//! are left out.
 
 use std::time::Duration;
 
 /// Decides how long each entry lives, from its key and value; given to
 /// [`CacheBuilder::expire_after`](crate::CacheBuilder::expire_after).
 ///
-/// Each method returns how long the entry lives from now on, or `None` for no end. A method that is not
-/// implemented changes nothing. The answer is combined with the cache's time to live, time to idle and
-/// maximal age, and with an entry's own time to live: whichever comes first ends the entry. Zero ends it at
-/// once.
+/// Each method returns how long the entry lives from now on, or `None` for no end. A method that is
+/// not implemented changes nothing. The answer is combined with the cache's time to live, time to
+/// idle and maximal age, and with an entry's own time to live: whichever comes first ends the
+/// entry. Zero ends it at once.
 ///
-/// The names are moka's. Moka's moments (`created_at`, `read_at`, `updated_at`, `last_modified_at`) are not
-/// passed: they are `std::time::Instant`s, which a [`ManualClock`](crate::ManualClock) cannot make, and
-/// a read without a lock does not know when its entry was written. Put into the value what an answer depends on.
+/// The names are moka's. Moka's moments (`created_at`, `read_at`, `updated_at`, `last_modified_at`)
+/// are not passed: they are `std::time::Instant`s, which a [`ManualClock`](crate::ManualClock)
+/// cannot make, and a read without a lock does not know when its entry was written. Put into the
+/// value what an answer depends on.
 ///
 /// # Concurrency
 ///
-/// Called outside every lock, while this thread's epoch is pinned. It may use the cache, but must not ask
-/// about the same key again without end. (A write asks again if the answer itself has written the key; if
-/// that happens each time, it panics.) If another write to the key comes between the answer and its use, it
-/// is asked again, so whatever else it does must be harmless when done twice. Its answer may not be used at
-/// all.
+/// Called outside every lock, while this thread's epoch is pinned. It may use the cache, but must
+/// not ask about the same key again without end. (A write asks again if the answer itself has
+/// written the key; if that happens each time, it panics.) If another write to the key comes
+/// between the answer and its use, it is asked again, so whatever else it does must be harmless
+/// when done twice. Its answer may not be used at all.
 ///
 /// # Panics
 ///
@@ -48,8 +50,8 @@ use std::time::Duration;
 /// # Ok::<(), tidewheel::BuildError>(())
 /// ```
 pub trait Expiry<K, V>: Send + Sync + 'static {
-    /// How long a new entry lives: of `insert` and `try_insert` where there is no live one. Default:
-    /// `None`.
+    /// How long a new entry lives: of `insert` and `try_insert` where there is no live one.
+    /// Default: `None`.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -67,13 +69,13 @@ pub trait Expiry<K, V>: Send + Sync + 'static {
         None
     }
 
-    /// How long an entry lives after a read by `get`, `read` or `ReadGuard::get`. `duration_until_expiry`
-    /// is the time that it has left, whatever would end it. To return that same time, which is the default,
-    /// changes nothing.
+    /// How long an entry lives after a read by `get`, `read` or `ReadGuard::get`.
+    /// `duration_until_expiry` is the time that it has left, whatever would end it. To return that
+    /// same time, which is the default, changes nothing.
     ///
-    /// An answer that changes something makes the read take the lock of the key's shard. An answer that
-    /// gives the same deadline as before (the same time from now, within one step of the readers' clock of
-    /// 4 ms) does not.
+    /// An answer that changes something makes the read take the lock of the key's shard. An answer
+    /// that gives the same deadline as before (the same time from now, within one step of the
+    /// readers' clock of 4 ms) does not.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -96,11 +98,12 @@ pub trait Expiry<K, V>: Send + Sync + 'static {
         duration_until_expiry
     }
 
-    /// How long an entry lives after it gets another value: by `replace`, `update`, or `insert` over a live
-    /// one. `value` is the new one. `duration_until_expiry` is the time that the entry had left, whatever
-    /// would have ended it. To return that same time, which is the default, leaves the end that was set
-    /// before. (The cache's times to live and to idle start again in any case.) It is not asked about a
-    /// write with [`Life::Keep`](crate::Life::Keep), which leaves the end as it was.
+    /// How long an entry lives after it gets another value: by `replace`, `update`, or `insert`
+    /// over a live one. `value` is the new one. `duration_until_expiry` is the time that the entry
+    /// had left, whatever would have ended it. To return that same time, which is the default,
+    /// leaves the end that was set before. (The cache's times to live and to idle start again in
+    /// any case.) It is not asked about a write with [`Life::Keep`](crate::Life::Keep), which
+    /// leaves the end as it was.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -4,7 +4,8 @@ use crate::shard::Lasting;
 use crate::time::Span;
 use std::time::Duration;
 
-/// What a write does to an entry's own time to live; given to [`Cache::with_life`](crate::Cache::with_life) and
+/// What a write does to an entry's own time to live; given to
+/// [`Cache::with_life`](crate::Cache::with_life) and
 /// [`EntrySelector::with_life`](crate::EntrySelector::with_life).
 ///
 /// | | over a live entry | where there is none |
@@ -14,8 +15,8 @@ use std::time::Duration;
 /// | `Ttl(d)` | time to live `d`, from now on | the same |
 /// | `Endless` | no time to live | the same |
 ///
-/// In all cases a write is a use: the time to idle starts again. And in all cases the cache's maximal age
-/// and its [`Expiry`](crate::Expiry) end the entry if they come first.
+/// In all cases a write is a use: the time to idle starts again. And in all cases the cache's
+/// maximal age and its [`Expiry`](crate::Expiry) end the entry if they come first.
 ///
 /// ```
 /// use std::time::Duration;
@@ -37,20 +38,21 @@ use std::time::Duration;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum Life {
-    /// What the call does without a `Life`. [`insert`](crate::Cache::insert) and its like give the cache's
-    /// time to live. [`replace`](crate::Cache::replace), [`update`](crate::Cache::update) and computations
-    /// of entries restart the entry's own.
+    /// What the call does without a `Life`. [`insert`](crate::Cache::insert) and its like give the
+    /// cache's time to live. [`replace`](crate::Cache::replace), [`update`](crate::Cache::update)
+    /// and computations of entries restart the entry's own.
     #[default]
     Restart,
-    /// The entry ends when it would have ended without this write: by its time to live, by its age, and by
-    /// what its `Expiry` said, which is not asked about this write. Its age and its own time to live are
-    /// kept, too, and a later [`touch`](crate::Cache::touch) restarts that. The time to idle starts again,
-    /// and does not go beyond the end that is kept.
+    /// The entry ends when it would have ended without this write: by its time to live, by its age,
+    /// and by what its `Expiry` said, which is not asked about this write. Its age and its own time
+    /// to live are kept, too, and a later [`touch`](crate::Cache::touch) restarts that. The time to
+    /// idle starts again, and does not go beyond the end that is kept.
     ///
-    /// For fixed windows: a rate limit, or a code that is good for ten minutes however often it is tried.
+    /// For fixed windows: a rate limit, or a code that is good for ten minutes however often it is
+    /// tried.
     Keep,
-    /// This time to live, from now on; touches and updates restart it. Zero: the entry is never visible.
-    /// More than 146 years: for ever.
+    /// This time to live, from now on; touches and updates restart it. Zero: the entry is never
+    /// visible. More than 146 years: for ever.
     Ttl(Duration),
     /// No time to live.
     Endless,

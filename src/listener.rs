@@ -1,7 +1,7 @@
 //! Why a value was removed, and who is told; and who is warned before.
 //!
-//! A listener's panic is the listener's own: it is caught, the listener stays installed, and the call or
-//! the reaper that told it goes on.
+//! A listener's panic is the listener's own: it is caught, the listener stays installed, and the
+//! call or the reaper that told it goes on.
 
 use crate::shard::Listens;
 use crate::sync::catch;
@@ -28,15 +28,17 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum RemovalCause {
-    /// Its deadline passed. The reaper reports it, or a thread that met it before: one that wrote to its
-    /// key, needed its room, or wrote while the reaper was late. By then another thread may have stored a
-    /// new value under the key: see [`eviction_listener`](crate::CacheBuilder::eviction_listener).
+    /// Its deadline passed. The reaper reports it, or a thread that met it before: one that wrote
+    /// to its key, needed its room, or wrote while the reaper was late. By then another thread may
+    /// have stored a new value under the key: see
+    /// [`eviction_listener`](crate::CacheBuilder::eviction_listener).
     Expired,
     /// It was removed, invalidated, or moved to another key. The caller's thread reports it.
     Explicit,
     /// Another value took its place. The caller's thread reports it.
     Replaced,
-    /// It had to make room, or was too heavy to be kept. The thread that needed the room reports it.
+    /// It had to make room, or was too heavy to be kept. The thread that needed the room reports
+    /// it.
     Size,
 }
 

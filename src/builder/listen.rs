@@ -8,19 +8,21 @@ use std::time::Duration;
 impl<K, V> CacheBuilder<K, V> {
     /// A function that is called for every removed value, once. Default: none.
     ///
-    /// The call that removes a value calls it, before it returns: a call that replaces, removes or evicts
-    /// the value, and also one that writes to a key and finds an expired value there. All other expired
-    /// values are removed by the reaper, which calls it with [`Expired`](RemovalCause::Expired). While the
-    /// reaper is late, each write removes some of them, and calls it.
+    /// The call that removes a value calls it, before it returns: a call that replaces, removes or
+    /// evicts the value, and also one that writes to a key and finds an expired value there. All
+    /// other expired values are removed by the reaper, which calls it with
+    /// [`Expired`](RemovalCause::Expired). While the reaper is late, each write removes some of
+    /// them, and calls it.
     ///
     /// # Concurrency
     ///
-    /// Called outside every lock, on the thread that has removed the value; between threads, in no order.
-    /// It may use the cache. But a listener that answers each eviction from a full cache with an insert of
-    /// something new never comes to an end. A panic is caught, and the listener stays installed. A listener
-    /// that blocks on the reaper delays the release of memory, never visibility. If it captures its own
-    /// cache, the cache never goes away: capture a [`WeakCache`](crate::WeakCache). It is not called for
-    /// what is in the cache when the cache is dropped.
+    /// Called outside every lock, on the thread that has removed the value; between threads, in no
+    /// order. It may use the cache. But a listener that answers each eviction from a full cache
+    /// with an insert of something new never comes to an end. A panic is caught, and the listener
+    /// stays installed. A listener that blocks on the reaper delays the release of memory, never
+    /// visibility. If it captures its own cache, the cache never goes away: capture a
+    /// [`WeakCache`](crate::WeakCache). It is not called for what is in the cache when the cache is
+    /// dropped.
     ///
     /// ```
     /// use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,14 +41,14 @@ impl<K, V> CacheBuilder<K, V> {
     ///
     /// # To keep an index by key
     ///
-    /// A call says that a value has left, and not that its key has. Of two threads that replace a value one
-    /// after the other, the second may be the first to call. And when the reaper reports an expired value,
-    /// another thread may just have stored a new one under its key.
+    /// A call says that a value has left, and not that its key has. Of two threads that replace a
+    /// value one after the other, the second may be the first to call. And when the reaper reports
+    /// an expired value, another thread may just have stored a new one under its key.
     ///
-    /// So if you keep something by key beside a cache that several threads use, do not go by the cause.
-    /// Take a call for a hint, and look at what is in the cache: under the index's own lock, and after each
-    /// of your own writes too. Then whoever looks last has seen the last change, in whatever order the
-    /// others came.
+    /// So if you keep something by key beside a cache that several threads use, do not go by the
+    /// cause. Take a call for a hint, and look at what is in the cache: under the index's own lock,
+    /// and after each of your own writes too. Then whoever looks last has seen the last change, in
+    /// whatever order the others came.
     ///
     /// ```
     /// use std::collections::HashSet;
@@ -94,21 +96,22 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// A function that is called for every expired value, once, with many at a time: to delete as many rows
-    /// of a database with one statement. Default: none. There may be an
-    /// [`eviction_listener`](Self::eviction_listener) as well, which is called for the same values one by
-    /// one, before.
+    /// A function that is called for every expired value, once, with many at a time: to delete as
+    /// many rows of a database with one statement. Default: none. There may be an
+    /// [`eviction_listener`](Self::eviction_listener) as well, which is called for the same values
+    /// one by one, before.
     ///
-    /// There is one call for all that expires in a shard in one second; if that is more than 4,096 entries,
-    /// one for each few thousand of them. A batch is never empty, and has at most 5,120 entries. An expired
-    /// value that a call found, because it needed the room or wrote to the key, is a batch of its own.
+    /// There is one call for all that expires in a shard in one second; if that is more than 4,096
+    /// entries, one for each few thousand of them. A batch is never empty, and has at most 5,120
+    /// entries. An expired value that a call found, because it needed the room or wrote to the key,
+    /// is a batch of its own.
     ///
     /// # Concurrency
     ///
     /// As an [`eviction_listener`](Self::eviction_listener) that is called with
-    /// [`Expired`](RemovalCause::Expired). It is values that have expired: while the reaper reports a
-    /// batch, other threads may store new ones under these keys. The docs [there](Self::eviction_listener)
-    /// say how to be right all the same.
+    /// [`Expired`](RemovalCause::Expired). It is values that have expired: while the reaper reports
+    /// a batch, other threads may store new ones under these keys. The docs
+    /// [there](Self::eviction_listener) say how to be right all the same.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -134,25 +137,28 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// A function that is called for an entry some time before it expires: to save it, to ask its owner, or
-    /// to load it again. Default: none.
+    /// A function that is called for an entry some time before it expires: to save it, to ask its
+    /// owner, or to load it again. Default: none.
     ///
-    /// It is called once for each deadline, between `lead` and `lead` less two seconds before it. For an
-    /// entry whose whole time to live is shorter than that, it is called within two seconds after the entry
-    /// was written, if it is still there. A replaced entry has a new deadline. So has a touched one, and
-    /// one that was read where there is a time to idle; but these do not tell the wheel. So if the entry
-    /// was warned of before, the next warning may come as late as the old deadline.
+    /// It is called once for each deadline, between `lead` and `lead` less two seconds before it.
+    /// For an entry whose whole time to live is shorter than that, it is called within two seconds
+    /// after the entry was written, if it is still there. A replaced entry has a new deadline. So
+    /// has a touched one, and one that was read where there is a time to idle; but these do not
+    /// tell the wheel. So if the entry was warned of before, the next warning may come as late as
+    /// the old deadline.
     ///
     /// A lead of less than two seconds may be too short for a warning: then there is none.
     ///
-    /// With it, [`expiring_within`](crate::Cache::expiring_within) counts an entry from its warning on.
+    /// With it, [`expiring_within`](crate::Cache::expiring_within) counts an entry from its warning
+    /// on.
     ///
     /// # Concurrency
     ///
-    /// Called on the reaper's thread (or that of [`run_pending_tasks`](crate::Cache::run_pending_tasks)),
-    /// outside every lock. So another thread may have replaced or removed the entry a moment ago. It may
-    /// use the cache, the entry included: a touch gives the entry more time. While it runs, nothing that is
-    /// removed meanwhile is dropped, in any cache of the process. A function that blocks delays the release
+    /// Called on the reaper's thread (or that of
+    /// [`run_pending_tasks`](crate::Cache::run_pending_tasks)), outside every lock. So another
+    /// thread may have replaced or removed the entry a moment ago. It may use the cache, the entry
+    /// included: a touch gives the entry more time. While it runs, nothing that is removed
+    /// meanwhile is dropped, in any cache of the process. A function that blocks delays the release
     /// of memory, never visibility. A panic is caught.
     ///
     /// ```

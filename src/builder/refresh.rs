@@ -12,27 +12,29 @@ impl<K, V> CacheBuilder<K, V> {
     /// The age from which on a value is loaded again, while the old one is served ("stale while
     /// revalidate"). Default: never.
     ///
-    /// It must be more than zero, and less than the time to live and the maximal age, if there are any;
-    /// else it is an error of [`build`](Self::build), since values would be gone before they are old. (Some
-    /// may be so all the same: where a [`ttl_jitter`](Self::ttl_jitter) shortens their time to live, or
-    /// they have a shorter one of their own.)
+    /// It must be more than zero, and less than the time to live and the maximal age, if there are
+    /// any; else it is an error of [`build`](Self::build), since values would be gone before they
+    /// are old. (Some may be so all the same: where a [`ttl_jitter`](Self::ttl_jitter) shortens
+    /// their time to live, or they have a shorter one of their own.)
     ///
-    /// Which call loads: one of [`get_with`](crate::Cache::get_with) or its like (by value, by reference,
-    /// with a [timeout](crate::Cache::timeout) or async) that finds a value older than that. It loads with
-    /// its own closure, and returns what it loaded. One call at a time does so for a key. All others get
-    /// the old value until then, and wait for nothing.
+    /// Which call loads: one of [`get_with`](crate::Cache::get_with) or its like (by value, by
+    /// reference, with a [timeout](crate::Cache::timeout) or async) that finds a value older than
+    /// that. It loads with its own closure, and returns what it loaded. One call at a time does so
+    /// for a key. All others get the old value until then, and wait for nothing.
     ///
-    /// If the closure fails, says that there is no value, panics or is dropped, the old value stays. The
-    /// caller gets that, if it gets one, and the next attempt comes after a tenth of this time. The entry's
-    /// deadline stays as it was until the new value is there, so no value is served past it. A write or
-    /// removal meanwhile wins, as over any load.
+    /// If the closure fails, says that there is no value, panics or is dropped, the old value
+    /// stays. The caller gets that, if it gets one, and the next attempt comes after a tenth of
+    /// this time. The entry's deadline stays as it was until the new value is there, so no value is
+    /// served past it. A write or removal meanwhile wins, as over any load.
     ///
-    /// The age counts from the last write of the value; a touch does not renew it. The new value takes the old one's place as by
-    /// [`replace`](crate::Cache::replace): an entry's own time to live starts again, its [`max_age`](Self::max_age) goes on, and an
-    /// [`Expiry`](crate::Expiry) is asked as about any update. Other reads ([`get`](crate::Cache::get), entries, many keys at once) have no
-    /// closure to load with, and load nothing.
+    /// The age counts from the last write of the value; a touch does not renew it. The new value
+    /// takes the old one's place as by [`replace`](crate::Cache::replace): an entry's own time to
+    /// live starts again, its [`max_age`](Self::max_age) goes on, and an [`Expiry`](crate::Expiry)
+    /// is asked as about any update. Other reads ([`get`](crate::Cache::get), entries, many keys at
+    /// once) have no closure to load with, and load nothing.
     ///
-    /// It takes eight bytes for each entry, and a second look at the entry for each hit of `get_with`.
+    /// It takes eight bytes for each entry, and a second look at the entry for each hit of
+    /// `get_with`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -54,21 +56,22 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// Has old values loaded in the background, so that no caller waits for that. `executor` is given a
-    /// job, to run wherever it likes. The job asks `reload` for the new value of a key, and passes it the
-    /// old one. With `None` the old one stays. Without a [`refresh_after_write`](Self::refresh_after_write)
-    /// this is an error of [`build`](Self::build). Default: the caller that finds the value old loads it.
+    /// Has old values loaded in the background, so that no caller waits for that. `executor` is
+    /// given a job, to run wherever it likes. The job asks `reload` for the new value of a key, and
+    /// passes it the old one. With `None` the old one stays. Without a
+    /// [`refresh_after_write`](Self::refresh_after_write) this is an error of
+    /// [`build`](Self::build). Default: the caller that finds the value old loads it.
     ///
     /// # Concurrency
     ///
-    /// The executor is called on the thread of the caller that found the value old, under no lock. A job
-    /// that is dropped and not run counts as not begun. A job keeps no cache alive. `reload` runs where the
-    /// job does. It may use the cache, but not load or compute the same key: that panics, since it would
-    /// wait for itself.
+    /// The executor is called on the thread of the caller that found the value old, under no lock.
+    /// A job that is dropped and not run counts as not begun. A job keeps no cache alive. `reload`
+    /// runs where the job does. It may use the cache, but not load or compute the same key: that
+    /// panics, since it would wait for itself.
     ///
-    /// Nobody waits for a job. Once the old value has expired, the next call loads with its own closure,
-    /// and what the job brings then is not kept. Nor is it kept if the value was written or removed since
-    /// it was found old; if that was before the job began, `reload` is not asked.
+    /// Nobody waits for a job. Once the old value has expired, the next call loads with its own
+    /// closure, and what the job brings then is not kept. Nor is it kept if the value was written
+    /// or removed since it was found old; if that was before the job began, `reload` is not asked.
     ///
     /// ```
     /// use std::time::Duration;
@@ -96,15 +99,17 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// As [`refresh_with`](Self::refresh_with), for async code: `reload` returns a future that makes the
-    /// new value, and `executor` is given a task to spawn. If both are set, the last one counts.
+    /// As [`refresh_with`](Self::refresh_with), for async code: `reload` returns a future that
+    /// makes the new value, and `executor` is given a task to spawn. If both are set, the last one
+    /// counts.
     ///
-    /// The future is `'static`. So it has to take clones of what it needs of the key and of the old value.
+    /// The future is `'static`. So it has to take clones of what it needs of the key and of the old
+    /// value.
     ///
     /// # Concurrency
     ///
-    /// As [`refresh_with`](Self::refresh_with). If a task is dropped, at whatever point, the old value
-    /// stays, and another attempt comes later.
+    /// As [`refresh_with`](Self::refresh_with). If a task is dropped, at whatever point, the old
+    /// value stays, and another attempt comes later.
     ///
     /// ```
     /// use std::time::Duration;

@@ -1,7 +1,8 @@
-//! The same for async code: closures that answer with futures, and calls that wait without a thread.
+//! The same for async code: closures that answer with futures, and calls that wait without a
+//! thread.
 //!
-//! Callers that are threads and callers that are futures take turns with each other. No runtime is needed, and none is
-//! known.
+//! Callers that are threads and callers that are futures take turns with each other. No runtime is
+//! needed, and none is known.
 
 use super::key::EntryKey;
 use super::selector::{EntrySelector, sure};
@@ -85,11 +86,13 @@ where
         self.or_insert_with_async(async { V::default() }).await
     }
 
-    /// As [`or_insert_with`](Self::or_insert_with), for async code: the future makes the value, if there is none.
+    /// As [`or_insert_with`](Self::or_insert_with), for async code: the future makes the value, if
+    /// there is none.
     ///
     /// # Panics
     ///
-    /// If the future does; or if it asks the cache to load or compute the same key, because it would wait for itself.
+    /// If the future does; or if it asks the cache to load or compute the same key, because it
+    /// would wait for itself.
     ///
     /// # Concurrency
     ///
@@ -117,7 +120,8 @@ where
         self.told(value(outcome), is_fresh)
     }
 
-    /// As [`or_insert_with_if`](Self::or_insert_with_if), for async code: the future makes the value, if it has to be made.
+    /// As [`or_insert_with_if`](Self::or_insert_with_if), for async code: the future makes the
+    /// value, if it has to be made.
     ///
     /// # Panics
     ///
@@ -125,8 +129,8 @@ where
     ///
     /// # Concurrency
     ///
-    /// As [`or_insert_with_if`](Self::or_insert_with_if). Cancel safe: nothing is changed then, and the
-    /// next call has its turn.
+    /// As [`or_insert_with_if`](Self::or_insert_with_if). Cancel safe: nothing is changed then, and
+    /// the next call has its turn.
     ///
     /// ```
     /// # fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -156,8 +160,8 @@ where
         self.cache.load_unless_async((self.key.into_owned(), self.life), init, replace_if).await
     }
 
-    /// As [`or_optionally_insert_with`](Self::or_optionally_insert_with), for async code: the future makes the value, or says that
-    /// there is none.
+    /// As [`or_optionally_insert_with`](Self::or_optionally_insert_with), for async code: the
+    /// future makes the value, or says that there is none.
     ///
     /// # Panics
     ///
@@ -191,7 +195,8 @@ where
         Some(self.told(option(outcome)?, is_fresh))
     }
 
-    /// As [`or_try_insert_with`](Self::or_try_insert_with), for async code: the future makes the value, and may fail.
+    /// As [`or_try_insert_with`](Self::or_try_insert_with), for async code: the future makes the
+    /// value, and may fail.
     ///
     /// # Errors
     ///
@@ -237,19 +242,19 @@ where
         }
     }
 
-    /// As [`and_upsert_with`](Self::and_upsert_with), for async code: the closure returns a future, which
-    /// makes the value.
+    /// As [`and_upsert_with`](Self::and_upsert_with), for async code: the closure returns a future,
+    /// which makes the value.
     ///
     /// # Panics
     ///
-    /// If the closure or its future does; or if one of them asks the cache to load or compute the same key, because it would wait for
-    /// itself.
+    /// If the closure or its future does; or if one of them asks the cache to load or compute the
+    /// same key, because it would wait for itself.
     ///
     /// # Concurrency
     ///
-    /// As [`and_upsert_with`](Self::and_upsert_with). Cancel safe: a call that is dropped while it waits
-    /// leaves; if it is dropped while it computes, nothing is changed, and the next call has its turn. For
-    /// time limits, use those of your runtime.
+    /// As [`and_upsert_with`](Self::and_upsert_with). Cancel safe: a call that is dropped while it
+    /// waits leaves; if it is dropped while it computes, nothing is changed, and the next call has
+    /// its turn. For time limits, use those of your runtime.
     ///
     /// ```
     /// # fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -280,8 +285,8 @@ where
         sure(self.cache.compute_async((self.key.into_owned(), self.life), compute).await).unwrap()
     }
 
-    /// As [`and_compute_with`](Self::and_compute_with), for async code: the closure returns a future, which
-    /// says what is to be done.
+    /// As [`and_compute_with`](Self::and_compute_with), for async code: the closure returns a
+    /// future, which says what is to be done.
     ///
     /// # Panics
     ///
@@ -320,8 +325,8 @@ where
         sure(self.cache.compute_async((self.key.into_owned(), self.life), compute).await)
     }
 
-    /// As [`and_try_compute_with`](Self::and_try_compute_with), for async code: the closure returns a
-    /// future, which says what is to be done, or fails.
+    /// As [`and_try_compute_with`](Self::and_try_compute_with), for async code: the closure returns
+    /// a future, which says what is to be done, or fails.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! What an entry that was asked for comes back as; how it is asked for, and what a computation may want done about it, is in the files beside this one.
+//! What an entry that was asked for comes back as; how it is asked for, and what a computation may
+//! want done about it, is in the files beside this one.
 //!
 //! An [`Entry`] is a plain value: nothing is lent, and nothing knows a cache.
 
@@ -14,10 +15,11 @@ pub use ops::{CompResult, Op};
 pub use selector::EntrySelector;
 pub use timed::TimedEntrySelector;
 
-/// A key's entry, as a call returned it: clones of key and value. Made by the methods of [`EntrySelector`].
+/// A key's entry, as a call returned it: clones of key and value. Made by the methods of
+/// [`EntrySelector`].
 ///
-/// What happens to the cache later does not change it. (For an entry that is lent, with its times, see
-/// [`ReadGuard::entry`](crate::ReadGuard::entry).)
+/// What happens to the cache later does not change it. (For an entry that is lent, with its times,
+/// see [`ReadGuard::entry`](crate::ReadGuard::entry).)
 ///
 /// ```
 /// let cache = tidewheel::Cache::new(100);
@@ -44,7 +46,8 @@ impl<K, V> Entry<K, V> {
         Self { key, value, is_fresh: true, is_old_value_replaced }
     }
 
-    /// One whose value this call made, and that is too heavy to be kept; what it was to replace, if anything, is gone.
+    /// One whose value this call made, and that is too heavy to be kept; what it was to replace, if
+    /// anything, is gone.
     pub(crate) fn refused(key: K, value: V, is_old_value_replaced: bool) -> Self {
         Self { key, value, is_fresh: false, is_old_value_replaced }
     }
@@ -87,9 +90,9 @@ impl<K, V> Entry<K, V> {
 
     /// Whether this call made the value and the cache stored it.
     ///
-    /// It is not fresh if it was there before, or if another call made or wrote it. Nor is a value fresh
-    /// that this call made and returns, and that was not stored: because the key was removed meanwhile, so
-    /// that the value may be older than the removal; or because it is too heavy.
+    /// It is not fresh if it was there before, or if another call made or wrote it. Nor is a value
+    /// fresh that this call made and returns, and that was not stored: because the key was removed
+    /// meanwhile, so that the value may be older than the removal; or because it is too heavy.
     ///
     /// ```
     /// let cache = tidewheel::Cache::new(100);

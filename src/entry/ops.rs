@@ -4,8 +4,8 @@
 
 use super::Entry;
 
-/// What a closure of [`and_compute_with`](crate::EntrySelector::and_compute_with) wants done with the entry
-/// that it was shown.
+/// What a closure of [`and_compute_with`](crate::EntrySelector::and_compute_with) wants done with
+/// the entry that it was shown.
 ///
 /// ```
 /// use tidewheel::{Cache, Op};

@@ -1,7 +1,8 @@
 //! A key of a cache, selected, and what its caller wants to become of its entry.
 //!
-//! Says what each of these means, and in which form the key is had; a hit is a `get`, and everything else is the cache's to
-//! do: `cache/load.rs` for what is missing, `cache/compute.rs` for what depends on what is there.
+//! Says what each of these means, and in which form the key is had; a hit is a `get`, and
+//! everything else is the cache's to do: `cache/load.rs` for what is missing, `cache/compute.rs`
+//! for what depends on what is there.
 
 use super::key::{EntryKey, LentKey, OwnedKey};
 use super::{CompResult, Entry, Op};
@@ -26,8 +27,8 @@ where
     V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// Selects a key. The selector's methods then make, change or remove its entry, depending on what is
-    /// there. See [`EntrySelector`].
+    /// Selects a key. The selector's methods then make, change or remove its entry, depending on
+    /// what is there. See [`EntrySelector`].
     ///
     /// This call itself does nothing yet. Keys are cloned, since an [`Entry`] has one of its own.
     ///
@@ -41,8 +42,8 @@ where
         EntrySelector { cache: self, key: OwnedKey(key), life: Life::Restart, limit: None }
     }
 
-    /// As [`entry`](Self::entry), with a borrowed key, which is made into an owned one only where it has to
-    /// be.
+    /// As [`entry`](Self::entry), with a borrowed key, which is made into an owned one only where
+    /// it has to be.
     ///
     /// ```
     /// let cache: tidewheel::Cache<String, usize> = tidewheel::Cache::new(100);
@@ -56,29 +57,29 @@ where
     }
 }
 
-/// A key of a cache, selected by [`Cache::entry`] or [`Cache::entry_by_ref`]. Its methods say what becomes
-/// of the entry.
+/// A key of a cache, selected by [`Cache::entry`] or [`Cache::entry_by_ref`]. Its methods say what
+/// becomes of the entry.
 ///
 /// - `or_...` leave an entry that is there as it is, and make one where there is none, as
 ///   [`Cache::get_with`] does. Their closures run once at most.
-/// - `and_...` store, change or remove the entry, as a closure says that is shown what is there. The
-///   closure may run more than once, so what else it does must be harmless when done twice.
+/// - `and_...` store, change or remove the entry, as a closure says that is shown what is there.
+///   The closure may run more than once, so what else it does must be harmless when done twice.
 ///
 /// # Concurrency
 ///
-/// Loads and computations of one key run one after the other; calls that wait sleep. The call that has
-/// waited longest is next. But while its thread or task wakes up, computations that come by may run first,
-/// for a millisecond at most. (No later call waits for a load that was invalidated by a write or a
-/// removal.) Calls for other keys, reads, and plain writes to the same key wait for none of them. A
-/// computation that never ends blocks later computations and loads of its key. Closures run outside every
-/// lock and may use the cache. But two computations that wait for each other's keys wait for ever;
-/// [`timeout`](Self::timeout) is the way out.
+/// Loads and computations of one key run one after the other; calls that wait sleep. The call that
+/// has waited longest is next. But while its thread or task wakes up, computations that come by may
+/// run first, for a millisecond at most. (No later call waits for a load that was invalidated by a
+/// write or a removal.) Calls for other keys, reads, and plain writes to the same key wait for none
+/// of them. A computation that never ends blocks later computations and loads of its key. Closures
+/// run outside every lock and may use the cache. But two computations that wait for each other's
+/// keys wait for ever; [`timeout`](Self::timeout) is the way out.
 ///
 /// A plain write to the key may come while a closure of `and_...` runs: [`insert`](Cache::insert),
-/// [`update`](Cache::update), [`remove`](Cache::remove) and all the others, an eviction, or the end of its
-/// time. Then the closure's result is not used, and the closure runs again on what is there by then. So no
-/// change is lost; and where such writes never cease, a closure that takes long may run often. A closure
-/// that writes its own key each time it runs would never end: it panics.
+/// [`update`](Cache::update), [`remove`](Cache::remove) and all the others, an eviction, or the end
+/// of its time. Then the closure's result is not used, and the closure runs again on what is there
+/// by then. So no change is lost; and where such writes never cease, a closure that takes long may
+/// run often. A closure that writes its own key each time it runs would never end: it panics.
 ///
 /// ```
 /// use tidewheel::{Cache, CompResult, Op};
@@ -136,7 +137,8 @@ where
     ///
     /// # Panics
     ///
-    /// If it is called from a closure that loads or computes the same key, because it would wait for itself.
+    /// If it is called from a closure that loads or computes the same key, because it would wait
+    /// for itself.
     ///
     /// ```
     /// let cache = tidewheel::Cache::new(100);
@@ -170,16 +172,16 @@ where
     ///
     /// # Panics
     ///
-    /// If the closure does. And if the closure asks the cache to load or compute the same key again, on the same thread,
-    /// because it would wait for itself.
+    /// If the closure does. And if the closure asks the cache to load or compute the same key
+    /// again, on the same thread, because it would wait for itself.
     ///
     /// # Concurrency
     ///
-    /// Of all calls for the same key at the same time, one runs its closure. The others get its value, as
-    /// an entry that is not [fresh](Entry::is_fresh). What is written while it runs wins: all of them get
-    /// that. So callers who share an `Arc<Mutex<_>>` in this way share one. After a removal, this call
-    /// alone gets its closure's value, which may be older than the removal: it is not stored, and not
-    /// fresh.
+    /// Of all calls for the same key at the same time, one runs its closure. The others get its
+    /// value, as an entry that is not [fresh](Entry::is_fresh). What is written while it runs wins:
+    /// all of them get that. So callers who share an `Arc<Mutex<_>>` in this way share one. After a
+    /// removal, this call alone gets its closure's value, which may be older than the removal: it
+    /// is not stored, and not fresh.
     ///
     /// ```
     /// let cache = tidewheel::Cache::new(100);
@@ -192,8 +194,8 @@ where
         self.or_insert_with_in_time(init).expect(NO_LIMIT)
     }
 
-    /// The key's entry, unless `replace_if` says that it is out of date. If it does, or if there is none,
-    /// `init` makes its value.
+    /// The key's entry, unless `replace_if` says that it is out of date. If it does, or if there is
+    /// none, `init` makes its value.
     ///
     /// # Panics
     ///
@@ -202,8 +204,8 @@ where
     /// # Concurrency
     ///
     /// As [`or_insert_with`](Self::or_insert_with). But a call that waited then applies its own
-    /// `replace_if` to what is there, so that may run more than once. Readers see the old value until the
-    /// new one takes its place.
+    /// `replace_if` to what is there, so that may run more than once. Readers see the old value
+    /// until the new one takes its place.
     ///
     /// ```
     /// let cache = tidewheel::Cache::new(100);
@@ -245,8 +247,8 @@ where
     ///
     /// # Errors
     ///
-    /// The closure's error. It goes to all calls that waited for it and can return an error of the same
-    /// type.
+    /// The closure's error. It goes to all calls that waited for it and can return an error of the
+    /// same type.
     ///
     /// # Panics
     ///
@@ -265,20 +267,21 @@ where
         self.or_try_insert_with_in_time(init).expect(NO_LIMIT)
     }
 
-    /// Stores what the closure makes of the key's entry, or of `None` if there is none. (Upsert: update, or
-    /// insert.)
+    /// Stores what the closure makes of the key's entry, or of `None` if there is none. (Upsert:
+    /// update, or insert.)
     ///
-    /// Over a live entry it restarts the time to live and keeps the age, as [`Cache::update`] does (or does
-    /// what [`with_life`](Self::with_life) says). Else it is an [`insert`](Cache::insert). The look at the
-    /// old value does not count as use. A value that is too heavy for the cache is returned, and not kept.
+    /// Over a live entry it restarts the time to live and keeps the age, as [`Cache::update`] does
+    /// (or does what [`with_life`](Self::with_life) says). Else it is an [`insert`](Cache::insert).
+    /// The look at the old value does not count as use. A value that is too heavy for the cache is
+    /// returned, and not kept.
     ///
     /// # Panics
     ///
     /// If the closure does. Nothing is changed then, and the next call has its turn.
     ///
-    /// Also if the closure asks the cache to load or compute the same key on the same thread, because it
-    /// would wait for itself; or if it writes that key each time it runs, because it would run again for
-    /// ever.
+    /// Also if the closure asks the cache to load or compute the same key on the same thread,
+    /// because it would wait for itself; or if it writes that key each time it runs, because it
+    /// would run again for ever.
     ///
     /// # Complexity
     ///
@@ -298,11 +301,11 @@ where
         self.and_upsert_with_in_time(compute).expect(NO_LIMIT)
     }
 
-    /// Shows the closure the key's entry, or `None`, and does what it returns: stores a value, removes the
-    /// entry, or does nothing.
+    /// Shows the closure the key's entry, or `None`, and does what it returns: stores a value,
+    /// removes the entry, or does nothing.
     ///
-    /// Stores as [`and_upsert_with`](Self::and_upsert_with) does. Whatever is done, it is done at an
-    /// instant at which what the closure was shown is there.
+    /// Stores as [`and_upsert_with`](Self::and_upsert_with) does. Whatever is done, it is done at
+    /// an instant at which what the closure was shown is there.
     ///
     /// # Panics
     ///
@@ -337,8 +340,8 @@ where
     ///
     /// # Errors
     ///
-    /// The closure's error, as it is. Nothing is changed then. No other call gets the error; the next one
-    /// that waits has its turn.
+    /// The closure's error, as it is. Nothing is changed then. No other call gets the error; the
+    /// next one that waits has its turn.
     ///
     /// # Panics
     ///

@@ -27,11 +27,12 @@ impl<'c, K, V, S, G> EntrySelector<'c, K, V, S, G> {
     }
 }
 
-/// A key of a cache, selected for a call that waits for a limited time: made by [`EntrySelector::timeout`], with the same methods.
+/// A key of a cache, selected for a call that waits for a limited time: made by
+/// [`EntrySelector::timeout`], with the same methods.
 ///
-/// The time counts from the call on. It limits the wait for other calls that load or compute the key. A
-/// call's own closure may take longer. A call that timed out has not run its closure, and has changed
-/// nothing.
+/// The time counts from the call on. It limits the wait for other calls that load or compute the
+/// key. A call's own closure may take longer. A call that timed out has not run its closure, and
+/// has changed nothing.
 ///
 /// Futures have no such forms: use the time limits of your runtime.
 ///
@@ -194,8 +195,8 @@ where
     ///
     /// # Errors
     ///
-    /// [`LoadError::Failed`] with the closure's error; [`LoadError::TimedOut`] if another call for the same key was not
-    /// done by then.
+    /// [`LoadError::Failed`] with the closure's error; [`LoadError::TimedOut`] if another call for
+    /// the same key was not done by then.
     ///
     /// # Panics
     ///
@@ -270,8 +271,8 @@ where
     ///
     /// # Errors
     ///
-    /// [`TimedOut`] if another call for the same key was not done by then. Else the result, which may be
-    /// the closure's own error.
+    /// [`TimedOut`] if another call for the same key was not done by then. Else the result, which
+    /// may be the closure's own error.
     ///
     /// # Panics
     ///

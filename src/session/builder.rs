@@ -1,11 +1,13 @@
 //! Choices made before a session manager exists.
 //!
-//! Passes on to the cache's builder what the cache decides, and keeps what it does not know: the limit
-//! on the number of sessions.
+//! Passes on to the cache's builder what the cache decides, and keeps what it does not know: the
+//! limit on the number of sessions.
 //!
-//! Of its options together: `max_sessions` bounds what `initial_capacity` makes room for; with none allowed, `create` answers
-//! that it is full. Of `idle` and `max_age` the first end counts. `max_per_owner` without an `owner` is an error. With `reads_count` a session cannot have an idle time of its own, and says so when it is asked for. A manual `clock` and a
-//! `reaper` with a thread are an error, as for any cache. The rest is independent.
+//! Of its options together: `max_sessions` bounds what `initial_capacity` makes room for; with none
+//! allowed, `create` answers that it is full. Of `idle` and `max_age` the first end counts.
+//! `max_per_owner` without an `owner` is an error. With `reads_count` a session cannot have an idle
+//! time of its own, and says so when it is asked for. A manual `clock` and a `reaper` with a thread
+//! are an error, as for any cache. The rest is independent.
 
 use super::cause::EndCause;
 use super::id::{RandomSource, SessionId};
@@ -80,25 +82,26 @@ impl<D: Value> SessionManagerBuilder<D> {
         }
     }
 
-    /// Says whose a session is, by its data: the number of the user who is logged in, or `None` for a session that is nobody's yet. Then
-    /// there are [`sessions_of`](SessionManager::sessions_of), [`end_all`](SessionManager::end_all) ("log out everywhere"),
+    /// Says whose a session is, by its data: the number of the user who is logged in, or `None` for
+    /// a session that is nobody's yet. Then there are [`sessions_of`](SessionManager::sessions_of),
+    /// [`end_all`](SessionManager::end_all) ("log out everywhere"),
     /// [`end_others`](SessionManager::end_others) and [`max_per_owner`](Self::max_per_owner).
     ///
     /// It is asked whenever data is stored, so that a session follows its data. A
-    /// [`rotate_with`](SessionManager::rotate_with) that logs a user in makes the session his, in the same
-    /// step. The answer must depend on nothing but the data.
+    /// [`rotate_with`](SessionManager::rotate_with) that logs a user in makes the session his, in
+    /// the same step. The answer must depend on nothing but the data.
     ///
     /// # Complexity
     ///
-    /// Reads cost nothing more. A call that gives a session an owner, or takes it from him, takes the lock
-    /// of a part of an index for a moment. A call that leaves the session with its owner takes no such
-    /// lock, except `replace` and rotations. With numbers for owners, a session takes some 330 bytes more
-    /// where each owner has one session, and 100 where each has twenty.
+    /// Reads cost nothing more. A call that gives a session an owner, or takes it from him, takes
+    /// the lock of a part of an index for a moment. A call that leaves the session with its owner
+    /// takes no such lock, except `replace` and rotations. With numbers for owners, a session takes
+    /// some 330 bytes more where each owner has one session, and 100 where each has twenty.
     ///
     /// # Concurrency
     ///
-    /// Called outside every lock, by the call that stores data. [`modify`](SessionManager::modify) and
-    /// `rotate_with` call it as often as their closures run. If it panics, nothing is changed.
+    /// Called outside every lock, by the call that stores data. [`modify`](SessionManager::modify)
+    /// and `rotate_with` call it as often as their closures run. If it panics, nothing is changed.
     ///
     /// ```
     /// use tidewheel::SessionManager;
@@ -137,11 +140,12 @@ impl<D: Value> SessionManagerBuilder<D> {
 }
 
 impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
-    /// What suits a log-in on the web: an idle time of 30 minutes and a maximal age of 8 hours. The [OWASP
-    /// cheat sheet on
-    /// sessions](https://cheatsheetseries.owasp.org/cheatsheets/Session_Management_Cheat_Sheet.html) has
-    /// them for applications of low risk. (For a bank: 2 to 5 minutes.) A request that counts as use ends
-    /// with [`touch`](SessionManager::touch) or [`get_and_touch`](SessionManager::get_and_touch).
+    /// What suits a log-in on the web: an idle time of 30 minutes and a maximal age of 8 hours. The
+    /// [OWASP cheat sheet on
+    /// sessions](https://cheatsheetseries.owasp.org/cheatsheets/Session_Management_Cheat_Sheet.html)
+    /// has them for applications of low risk. (For a bank: 2 to 5 minutes.) A request that counts
+    /// as use ends with [`touch`](SessionManager::touch) or
+    /// [`get_and_touch`](SessionManager::get_and_touch).
     ///
     /// ```
     /// use std::time::Duration;
@@ -156,8 +160,8 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
         self.idle(LOGIN_IDLE).max_age(LOGIN_MAX_AGE)
     }
 
-    /// Has reads count as use: [`get`](SessionManager::get) and [`read`](SessionManager::read) restart the idle time then, as
-    /// [`touch`](SessionManager::touch) does. Otherwise they do not.
+    /// Has reads count as use: [`get`](SessionManager::get) and [`read`](SessionManager::read)
+    /// restart the idle time then, as [`touch`](SessionManager::touch) does. Otherwise they do not.
     ///
     /// | | restarts the idle time |
     /// |---|---|
@@ -169,9 +173,9 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
     ///
     /// # Concurrency
     ///
-    /// It is the cache's [`time_to_idle`](crate::CacheBuilder::time_to_idle). A read makes at most one
-    /// compare-and-swap for each session and step of the clock. Where there is a maximal age, it takes the
-    /// lock of the session's shard instead, as rarely.
+    /// It is the cache's [`time_to_idle`](crate::CacheBuilder::time_to_idle). A read makes at most
+    /// one compare-and-swap for each session and step of the clock. Where there is a maximal age,
+    /// it takes the lock of the session's shard instead, as rarely.
     ///
     /// ```
     /// use std::time::Duration;
@@ -190,8 +194,9 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
         Self { reads_count: true, ..self }
     }
 
-    /// Lets single sessions have a maximal age of their own, shorter or longer than [`max_age`](Self::max_age): by
-    /// [`create_with`](SessionManager::create_with) and [`set_max_age`](SessionManager::set_max_age).
+    /// Lets single sessions have a maximal age of their own, shorter or longer than
+    /// [`max_age`](Self::max_age): by [`create_with`](SessionManager::create_with) and
+    /// [`set_max_age`](SessionManager::set_max_age).
     ///
     /// A session takes 16 bytes more then. A read does more work, still without a lock. A
     /// [`touch`](SessionManager::touch) takes the lock of the session's shard.
@@ -213,22 +218,23 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
         Self { own_max_ages: true, ..self }
     }
 
-    /// How many sessions an owner may have at once, and what happens when he opens another. Without it there is no limit. Needs an
-    /// [`owner`](Self::owner); nobody's sessions are not counted.
+    /// How many sessions an owner may have at once, and what happens when he opens another. Without
+    /// it there is no limit. Needs an [`owner`](Self::owner); nobody's sessions are not counted.
     ///
     /// An expired session does not count. A session that is rotated counts once.
     ///
     /// # Concurrency
     ///
-    /// However many sessions are opened at once, no more than the limit come to live. A session that has to
-    /// end for another one is ended before that one is stored.
+    /// However many sessions are opened at once, no more than the limit come to live. A session
+    /// that has to end for another one is ended before that one is stored.
     ///
-    /// A session may be displaced while the call that opens it, or gives it to the owner, still runs. Then
-    /// it is ended before that call returns; until then it may be found beside the others. A change of
-    /// owner may come too late, after another session was displaced for it: that one is gone all the same.
+    /// A session may be displaced while the call that opens it, or gives it to the owner, still
+    /// runs. Then it is ended before that call returns; until then it may be found beside the
+    /// others. A change of owner may come too late, after another session was displaced for it:
+    /// that one is gone all the same.
     ///
-    /// Where an owner has as many sessions as he may, opening another takes time in proportion to that
-    /// number, under the lock of the owner's part of the index.
+    /// Where an owner has as many sessions as he may, opening another takes time in proportion to
+    /// that number, under the lock of the owner's part of the index.
     ///
     /// ```
     /// use tidewheel::{SessionError, SessionManager, WhenCrowded};
@@ -248,21 +254,21 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
         Self { most: Some(Most { max, when }), ..self }
     }
 
-    /// A function that is called once for each session that ends, with its data and the cause: to write a
-    /// log, or to free what belongs to it.
+    /// A function that is called once for each session that ends, with its data and the cause: to
+    /// write a log, or to free what belongs to it.
     ///
-    /// A rotation is no end. The function is not called for sessions that are there when the manager's last
-    /// handle goes.
+    /// A rotation is no end. The function is not called for sessions that are there when the
+    /// manager's last handle goes.
     ///
     /// # Concurrency
     ///
-    /// Called outside every lock. The call that ends a session calls it, before that call returns. For an
-    /// expired session, whoever removes it does so, up to 2 seconds after its end: the reaper, a call that
-    /// comes across it, or any call that writes while the reaper is late.
+    /// Called outside every lock. The call that ends a session calls it, before that call returns.
+    /// For an expired session, whoever removes it does so, up to 2 seconds after its end: the
+    /// reaper, a call that comes across it, or any call that writes while the reaper is late.
     ///
-    /// It may use the manager. But if it captures a handle, the manager never goes away: send what there is
-    /// to do through a channel. A panic is caught, and the function stays installed. A function that blocks
-    /// delays the release of memory, never a session's end.
+    /// It may use the manager. But if it captures a handle, the manager never goes away: send what
+    /// there is to do through a channel. A panic is caught, and the function stays installed. A
+    /// function that blocks delays the release of memory, never a session's end.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -290,8 +296,8 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
         Self { end_listener: Some(Box::new(end_listener)), ..self }
     }
 
-    /// Has the manager count what it does: see [`SessionStats`](crate::SessionStats). A read then raises a
-    /// counter of its own thread.
+    /// Has the manager count what it does: see [`SessionStats`](crate::SessionStats). A read then
+    /// raises a counter of its own thread.
     ///
     /// ```
     /// # use tidewheel::SessionManager;
@@ -306,12 +312,13 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
     }
 
     /// How long a session may be silent: from this long after its last successful
-    /// [`create`](SessionManager::create), [`replace`](SessionManager::replace), [`update`](SessionManager::update),
-    /// [`modify`](SessionManager::modify), [`touch`](SessionManager::touch),
-    /// [`rotate`](SessionManager::rotate) or [`rotate_with`](SessionManager::rotate_with), it is refused. The default is 5 seconds.
+    /// [`create`](SessionManager::create), [`replace`](SessionManager::replace),
+    /// [`update`](SessionManager::update), [`modify`](SessionManager::modify),
+    /// [`touch`](SessionManager::touch), [`rotate`](SessionManager::rotate) or
+    /// [`rotate_with`](SessionManager::rotate_with), it is refused. The default is 5 seconds.
     ///
-    /// Zero is allowed: such a session is never found. [`Duration::MAX`], and all beyond 146 years, is
-    /// for ever.
+    /// Zero is allowed: such a session is never found. [`Duration::MAX`], and all beyond 146 years,
+    /// is for ever.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -326,8 +333,9 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
     }
 
     /// How long a session may live at all, however busy it is. Counts from its
-    /// [`create`](SessionManager::create), and nothing moves it: a [`rotate`](SessionManager::rotate)
-    /// or [`rotate_with`](SessionManager::rotate_with) takes the age along. Without it there is no such limit.
+    /// [`create`](SessionManager::create), and nothing moves it: a
+    /// [`rotate`](SessionManager::rotate) or [`rotate_with`](SessionManager::rotate_with) takes the
+    /// age along. Without it there is no such limit.
     ///
     /// ```
     /// use std::time::Duration;
@@ -350,14 +358,14 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
     }
 
     /// How many sessions there may be at once. [`create`](SessionManager::create) answers
-    /// [`SessionError::Full`](crate::SessionError::Full) beyond that and never ends a live session to make room:
-    /// otherwise whoever can open sessions could log everybody else out. Without it there is no limit;
-    /// zero allows none at all.
+    /// [`SessionError::Full`](crate::SessionError::Full) beyond that and never ends a live session
+    /// to make room: otherwise whoever can open sessions could log everybody else out. Without it
+    /// there is no limit; zero allows none at all.
     ///
     /// An expired session counts until it is out of memory, at most 2 seconds later. A
-    /// [`rotate`](SessionManager::rotate) or [`rotate_with`](SessionManager::rotate_with) counts twice
-    /// while it runs. So `create` may answer `Full` a little too often. There are never more sessions than
-    /// the limit, except for the rotations that run.
+    /// [`rotate`](SessionManager::rotate) or [`rotate_with`](SessionManager::rotate_with) counts
+    /// twice while it runs. So `create` may answer `Full` a little too often. There are never more
+    /// sessions than the limit, except for the rotations that run.
     ///
     /// ```
     /// use tidewheel::{SessionError, SessionManager};
@@ -385,8 +393,8 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
         Self { cache: self.cache.name(name), ..self }
     }
 
-    /// How many sessions to make room for at once, so that the table need not grow up to there; no more than
-    /// [`max_sessions`](Self::max_sessions), if there is such a limit.
+    /// How many sessions to make room for at once, so that the table need not grow up to there; no
+    /// more than [`max_sessions`](Self::max_sessions), if there is such a limit.
     ///
     /// ```
     /// # use tidewheel::SessionManager;
@@ -411,10 +419,11 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
         Self { cache: self.cache.shards(shards), ..self }
     }
 
-    /// The clock that sessions age by. The default is the [`StrictClock`]: a session is refused at most 10
-    /// ms after its end, whatever stalls. With the [`SystemClock`](crate::SystemClock) reads are cheaper;
-    /// but after the process was stopped for a while, 64 reads of each thread may be later than that. With
-    /// a [`ManualClock`](crate::ManualClock) a test decides when time passes.
+    /// The clock that sessions age by. The default is the [`StrictClock`]: a session is refused at
+    /// most 10 ms after its end, whatever stalls. With the [`SystemClock`](crate::SystemClock)
+    /// reads are cheaper; but after the process was stopped for a while, 64 reads of each thread
+    /// may be later than that. With a [`ManualClock`](crate::ManualClock) a test decides when time
+    /// passes.
     ///
     /// ```
     /// use std::time::Duration;
@@ -431,8 +440,8 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
         Self { cache: self.cache.clock(clock), ..self }
     }
 
-    /// Who removes expired sessions from memory. The default is the one thread that all caches of the
-    /// process share.
+    /// Who removes expired sessions from memory. The default is the one thread that all caches of
+    /// the process share.
     ///
     /// ```
     /// # use tidewheel::{Reaper, SessionManager};

@@ -1,8 +1,9 @@
 //! Why a session ends, and how a call that ends one says so to whoever hears of it.
 //!
-//! The cache tells of a value that was removed, on the thread that removed it, before that call returns; it does not tell what
-//! the call was for. So each call of the manager that removes something says that, for as long as it runs, in a place of its thread's. What
-//! the user's code does meanwhile says its own.
+//! The cache tells of a value that was removed, on the thread that removed it, before that call
+//! returns; it does not tell what the call was for. So each call of the manager that removes
+//! something says that, for as long as it runs, in a place of its thread's. What the user's code
+//! does meanwhile says its own.
 
 use crate::sync::thread_local;
 use std::cell::Cell;

@@ -1,7 +1,7 @@
 //! What a session manager answers when it cannot do what it was asked.
 //!
-//! Knows the cases, never how they come about. No variant carries an id or a session's data, so that
-//! an error can be logged as it is.
+//! Knows the cases, never how they come about. No variant carries an id or a session's data, so
+//! that an error can be logged as it is.
 
 use crate::error::NoRandomness;
 use std::error::Error;
@@ -22,8 +22,8 @@ use std::fmt;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum SessionError {
-    /// There is no such session: it has expired, was removed or rotated, or never existed. The error does
-    /// not say which, because nobody who holds a dead id has a right to know.
+    /// There is no such session: it has expired, was removed or rotated, or never existed. The
+    /// error does not say which, because nobody who holds a dead id has a right to know.
     NotFound,
     /// The manager holds as many sessions as it may, and it never ends a live one to make room.
     Full {
@@ -36,7 +36,8 @@ pub enum SessionError {
         /// How many sessions an owner may have.
         max: usize,
     },
-    /// The manager was built for something else. A mistake in the program, and not in what its users do.
+    /// The manager was built for something else. A mistake in the program, and not in what its
+    /// users do.
     Unsupported {
         /// What is needed for the call.
         needs: &'static str,

@@ -38,20 +38,21 @@ const CHARACTERS: usize = 22;
 
 /// The key to a session: 128 bits from the operating system's random generator.
 ///
-/// Ids are minted by [`create`](crate::SessionManager::create), [`rotate`](crate::SessionManager::rotate)
-/// and [`rotate_with`](crate::SessionManager::rotate_with) alone. Parsing text gives an id to ask for; it
-/// makes no session. Whoever holds an id holds the session, so it does not print itself: there is no
-/// `Display`, and `Debug` shows `SessionId(..)`. To put it into a cookie, use [`encode`](Self::encode); to
-/// read it back, `parse` (`FromStr`).
+/// Ids are minted by [`create`](crate::SessionManager::create),
+/// [`rotate`](crate::SessionManager::rotate) and
+/// [`rotate_with`](crate::SessionManager::rotate_with) alone. Parsing text gives an id to ask for;
+/// it makes no session. Whoever holds an id holds the session, so it does not print itself: there
+/// is no `Display`, and `Debug` shows `SessionId(..)`. To put it into a cookie, use
+/// [`encode`](Self::encode); to read it back, `parse` (`FromStr`).
 ///
 /// # Timing
 ///
-/// `==` is the ordinary comparison, and tells an attacker nothing. To learn an id from response times, one
-/// needs answers that depend on how much of a guess is right. A look-up gives none. The guess is first
-/// hashed with keys drawn for this cache, and only a stored id whose hash agrees in shard, bucket and tag
-/// is compared at all. A guess that shares a hundred bits with a live id lands as far from it as any other
-/// guess. Where a comparison does happen, it takes all 16 bytes at once and not byte by byte. What remains
-/// is guessing 128 bits outright.
+/// `==` is the ordinary comparison, and tells an attacker nothing. To learn an id from response
+/// times, one needs answers that depend on how much of a guess is right. A look-up gives none. The
+/// guess is first hashed with keys drawn for this cache, and only a stored id whose hash agrees in
+/// shard, bucket and tag is compared at all. A guess that shares a hundred bits with a live id
+/// lands as far from it as any other guess. Where a comparison does happen, it takes all 16 bytes
+/// at once and not byte by byte. What remains is guessing 128 bits outright.
 ///
 /// ```
 /// use tidewheel::{SessionId, SessionManager};
@@ -123,8 +124,8 @@ impl FromStr for SessionId {
     ///
     /// # Errors
     ///
-    /// [`ParseSessionIdError`] says what is wrong. Text of any length and content is safe to pass in;
-    /// too long a text is refused unread.
+    /// [`ParseSessionIdError`] says what is wrong. Text of any length and content is safe to pass
+    /// in; too long a text is refused unread.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bytes = text.as_bytes();
         if bytes.len() != CHARACTERS {
@@ -142,8 +143,8 @@ impl FromStr for SessionId {
     }
 }
 
-/// With the feature `serde`: as its text where people read the format (JSON), else as its 16 bytes. Whoever
-/// gets them holds the session.
+/// With the feature `serde`: as its text where people read the format (JSON), else as its 16 bytes.
+/// Whoever gets them holds the session.
 #[cfg(feature = "serde")]
 impl serde::Serialize for SessionId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -155,8 +156,8 @@ impl serde::Serialize for SessionId {
     }
 }
 
-/// With the feature `serde`: reads what `Serialize` wrote, and no other form of it. Like parsing, it gives
-/// an id to ask for; it makes no session.
+/// With the feature `serde`: reads what `Serialize` wrote, and no other form of it. Like parsing,
+/// it gives an id to ask for; it makes no session.
 #[cfg(feature = "serde")]
 impl<'de> serde::Deserialize<'de> for SessionId {
     fn deserialize<T: serde::Deserializer<'de>>(deserializer: T) -> Result<Self, T::Error> {
@@ -211,9 +212,9 @@ pub enum ParseSessionIdError {
         /// Where the first such byte is, counted from 0.
         at: usize,
     },
-    /// Spells an id in another way than [`SessionId::encode`] does. 22 characters hold 132 bits, and
-    /// the four that are left over, at the end, must be zero: the last character is one of `A`, `Q`,
-    /// `g` and `w`.
+    /// Spells an id in another way than [`SessionId::encode`] does. 22 characters hold 132 bits,
+    /// and the four that are left over, at the end, must be zero: the last character is one of `A`,
+    /// `Q`, `g` and `w`.
     NotCanonical,
 }
 

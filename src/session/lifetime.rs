@@ -10,12 +10,12 @@ use crate::expiry::Expiry;
 use crate::key_value::Value;
 use std::time::Duration;
 
-/// How long one session lives: an idle time and a maximal age of its own, in place of the manager's. For
-/// [`create_with`](SessionManager::create_with).
+/// How long one session lives: an idle time and a maximal age of its own, in place of the
+/// manager's. For [`create_with`](SessionManager::create_with).
 ///
 /// A *maximal age* of its own needs a manager that was built with
-/// [`own_max_ages`](crate::SessionManagerBuilder::own_max_ages). An *idle time* of its own is possible in
-/// any manager, except where [reads count](crate::SessionManagerBuilder::reads_count).
+/// [`own_max_ages`](crate::SessionManagerBuilder::own_max_ages). An *idle time* of its own is
+/// possible in any manager, except where [reads count](crate::SessionManagerBuilder::reads_count).
 ///
 /// Both go along when the session is rotated, and are in a snapshot.
 ///
@@ -101,12 +101,13 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// # Errors
     ///
     /// [`NotFound`](SessionError::NotFound) when there is no such session (any more);
-    /// [`Unsupported`](SessionError::Unsupported) in a manager whose [reads count](crate::SessionManagerBuilder::reads_count).
+    /// [`Unsupported`](SessionError::Unsupported) in a manager whose [reads
+    /// count](crate::SessionManagerBuilder::reads_count).
     ///
     /// # Concurrency
     ///
-    /// Takes the lock of the session's shard. From the first session on that has an idle time of its own,
-    /// each [`touch`](Self::touch) takes that lock too; before, it takes none.
+    /// Takes the lock of the session's shard. From the first session on that has an idle time of
+    /// its own, each [`touch`](Self::touch) takes that lock too; before, it takes none.
     ///
     /// ```
     /// use std::time::Duration;
@@ -124,7 +125,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         self.cache.set_ttl(id, idle).then_some(()).ok_or(SessionError::NotFound)
     }
 
-    /// Gives a session another maximal age, counted **from now on**. It ends then, however busy it is.
+    /// Gives a session another maximal age, counted **from now on**. It ends then, however busy it
+    /// is.
     ///
     /// # Errors
     ///

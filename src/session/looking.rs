@@ -15,8 +15,8 @@ use std::iter::FusedIterator;
 use std::time::Duration;
 
 impl<D: Value, O: SessionOwner> SessionManager<D, O> {
-    /// How long a session lives on if nobody uses it, by its idle time and its maximal age: for a cookie's
-    /// `Max-Age`. `Duration::MAX` means for ever. Does not restart the idle time.
+    /// How long a session lives on if nobody uses it, by its idle time and its maximal age: for a
+    /// cookie's `Max-Age`. `Duration::MAX` means for ever. Does not restart the idle time.
     ///
     /// # Errors
     ///
@@ -44,8 +44,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         self.cache.remaining_ttl(id).ok_or(SessionError::NotFound)
     }
 
-    /// As [`read`](Self::read), and restarts the idle time: for a request that counts as use and needs the
-    /// data.
+    /// As [`read`](Self::read), and restarts the idle time: for a request that counts as use and
+    /// needs the data.
     ///
     /// # Errors
     ///
@@ -79,15 +79,15 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     ///
     /// # Panics
     ///
-    /// If `keep` does, as in [`Cache::retain`](crate::Cache::retain). Sessions about which it had decided
-    /// before stay ended.
+    /// If `keep` does, as in [`Cache::retain`](crate::Cache::retain). Sessions about which it had
+    /// decided before stay ended.
     ///
     /// # Concurrency
     ///
-    /// `keep` runs outside every lock. If a session is changed after `keep` returned false for it, `keep`
-    /// is asked again. A session that comes or goes meanwhile may be met or not. One that is rotated
-    /// meanwhile may be met under either id, both or neither. To end all sessions of an owner, use
-    /// [`end_all`](Self::end_all), which misses none.
+    /// `keep` runs outside every lock. If a session is changed after `keep` returned false for it,
+    /// `keep` is asked again. A session that comes or goes meanwhile may be met or not. One that is
+    /// rotated meanwhile may be met under either id, both or neither. To end all sessions of an
+    /// owner, use [`end_all`](Self::end_all), which misses none.
     ///
     /// ```
     /// # use tidewheel::SessionManager;
@@ -102,7 +102,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         during(Leaving::End(EndCause::Ended), || self.cache.retain(keep));
     }
 
-    /// What the manager has counted; nothing, unless it was built with [`record_stats`](crate::SessionManagerBuilder::record_stats).
+    /// What the manager has counted; nothing, unless it was built with
+    /// [`record_stats`](crate::SessionManagerBuilder::record_stats).
     ///
     /// ```
     /// # use tidewheel::SessionManager;
@@ -140,8 +141,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         self.cache.run_pending_tasks();
     }
 
-    /// Recounts everything; panics where two counts disagree. For tests, after `run_pending_tasks`, while
-    /// nobody else calls.
+    /// Recounts everything; panics where two counts disagree. For tests, after `run_pending_tasks`,
+    /// while nobody else calls.
     #[doc(hidden)]
     pub fn validate(&self) {
         self.cache.validate();
@@ -168,8 +169,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
 }
 
 impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
-    /// As [`get`](Self::get), and restarts the idle time: what a request that counts as use does, in one
-    /// call.
+    /// As [`get`](Self::get), and restarts the idle time: what a request that counts as use does,
+    /// in one call.
     ///
     /// # Errors
     ///
@@ -198,8 +199,9 @@ impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
 
     /// Iterates over the ids of all sessions and copies of their data. Does not restart idle times.
     ///
-    /// A session that is there all the time, under the same id, is yielded exactly once. None is yielded
-    /// that has expired by then. One that comes, goes or is rotated meanwhile may be yielded or not.
+    /// A session that is there all the time, under the same id, is yielded exactly once. None is
+    /// yielded that has expired by then. One that comes, goes or is rotated meanwhile may be
+    /// yielded or not.
     ///
     /// # Concurrency
     ///
@@ -257,8 +259,8 @@ impl<D, O> fmt::Debug for Sessions<'_, D, O> {
 }
 
 impl<D, O> SessionManager<D, O> {
-    /// The number of sessions in memory. It includes those that have expired and are not yet removed. Exact
-    /// while nobody creates or ends one.
+    /// The number of sessions in memory. It includes those that have expired and are not yet
+    /// removed. Exact while nobody creates or ends one.
     ///
     /// ```
     /// # use tidewheel::SessionManager;

@@ -1,8 +1,10 @@
-//! The session manager: a cache under random ids, a limit on their number, and an error for every no.
+//! The session manager: a cache under random ids, a limit on their number, and an error for every
+//! no.
 //!
-//! Each call is one call on the cache, so that what the cache does in one step (compare the deadline,
-//! swap the data) is one step here too. What gives a session an owner claims a place in the index around it (`owners/index.rs`). It never looks at a
-//! clock, and never holds a session's data beside the cache.
+//! Each call is one call on the cache, so that what the cache does in one step (compare the
+//! deadline, swap the data) is one step here too. What gives a session an owner claims a place in
+//! the index around it (`owners/index.rs`). It never looks at a clock, and never holds a session's
+//! data beside the cache.
 
 use super::builder::SessionManagerBuilder;
 use super::cause::{EndCause, Leaving, during};
@@ -24,43 +26,49 @@ use crate::sync::Arc;
 ///
 /// [`new`](Self::new) has an idle time of 5 seconds, which is too short for people. Choose:
 ///
-/// - [`builder`](Self::builder)`()`[`.for_logins()`](SessionManagerBuilder::for_logins): 30 minutes of silence, 8 hours in all;
-/// - [`max_sessions`](SessionManagerBuilder::max_sessions), as many as the memory has room for: whoever can send requests can open sessions;
-/// - [`owner`](SessionManagerBuilder::owner), for "log out everywhere" ([`end_all`](Self::end_all)) and a limit for each user;
-/// - for a request, [`get_and_touch`](Self::get_and_touch), and [`remaining`](Self::remaining) for the cookie's `Max-Age`; or
-///   [`reads_count`](SessionManagerBuilder::reads_count), by which each read restarts the idle time;
+/// - [`builder`](Self::builder)`()`[`.for_logins()`](SessionManagerBuilder::for_logins): 30 minutes
+///   of silence, 8 hours in all;
+/// - [`max_sessions`](SessionManagerBuilder::max_sessions), as many as the memory has room for:
+///   whoever can send requests can open sessions;
+/// - [`owner`](SessionManagerBuilder::owner), for "log out everywhere" ([`end_all`](Self::end_all))
+///   and a limit for each user;
+/// - for a request, [`get_and_touch`](Self::get_and_touch), and [`remaining`](Self::remaining) for
+///   the cookie's `Max-Age`; or [`reads_count`](SessionManagerBuilder::reads_count), by which each
+///   read restarts the idle time;
 /// - "remember me": [`create_with`](Self::create_with) or [`set_idle`](Self::set_idle).
 ///
 /// # What is promised
 ///
-/// **Silence** counts from the last successful [`create`](Self::create), [`replace`](Self::replace),
-/// [`update`](Self::update), [`modify`](Self::modify), [`touch`](Self::touch), [`rotate`](Self::rotate) or
-/// [`rotate_with`](Self::rotate_with). [`get`](Self::get) and [`read`](Self::read) do not end it, unless
-/// the manager was built with [`reads_count`](SessionManagerBuilder::reads_count). A session is readable
-/// until its idle time is over, and refused from then on, at most 10 ms late. At most 2 seconds after that
-/// it is out of memory and its data dropped, with no call from anyone.
+/// **Silence** counts from the last successful [`create`](Self::create),
+/// [`replace`](Self::replace), [`update`](Self::update), [`modify`](Self::modify),
+/// [`touch`](Self::touch), [`rotate`](Self::rotate) or [`rotate_with`](Self::rotate_with).
+/// [`get`](Self::get) and [`read`](Self::read) do not end it, unless the manager was built with
+/// [`reads_count`](SessionManagerBuilder::reads_count). A session is readable until its idle time
+/// is over, and refused from then on, at most 10 ms late. At most 2 seconds after that it is out of
+/// memory and its data dropped, with no call from anyone.
 ///
-/// **A success is never undone.** A `replace`, `update`, `modify` or `touch` that returned `Ok` cannot lose to
-/// the reaper; one that came too late says [`NotFound`](SessionError::NotFound). A session that has
-/// expired or was removed never comes back.
+/// **A success is never undone.** A `replace`, `update`, `modify` or `touch` that returned `Ok`
+/// cannot lose to the reaper; one that came too late says [`NotFound`](SessionError::NotFound). A
+/// session that has expired or was removed never comes back.
 ///
-/// **Names mean what they mean in a [`Cache`].** Each of these calls restarts the idle time, and says
-/// whether the session lives. [`replace`](Self::replace) stores new data, [`update`](Self::update) computes
-/// it from the old data, [`modify`](Self::modify) changes a copy in place, and [`touch`](Self::touch)
-/// leaves the data alone. What other session stores call `update(id, data)` is `replace`.
+/// **Names mean what they mean in a [`Cache`].** Each of these calls restarts the idle time, and
+/// says whether the session lives. [`replace`](Self::replace) stores new data,
+/// [`update`](Self::update) computes it from the old data, [`modify`](Self::modify) changes a copy
+/// in place, and [`touch`](Self::touch) leaves the data alone. What other session stores call
+/// `update(id, data)` is `replace`.
 ///
-/// **A log-in is a [`rotate_with`](Self::rotate_with)**: the session gets its user and a new id in one step, so that an id
-/// that somebody planted or saw before never has the user's data.
+/// **A log-in is a [`rotate_with`](Self::rotate_with)**: the session gets its user and a new id in
+/// one step, so that an id that somebody planted or saw before never has the user's data.
 ///
-/// **Sessions have owners**, if the builder is told whose they are. The type of an owner is `O`. Without
-/// owners it is [`NoOwner`], and need not be written.
+/// **Sessions have owners**, if the builder is told whose they are. The type of an owner is `O`.
+/// Without owners it is [`NoOwner`], and need not be written.
 ///
 /// The manager is a handle: clones share the same sessions, and cost two reference counts. Dropping
 /// the last one drops the sessions with it.
 ///
 /// Large data, or data that cannot be cloned, goes into an `Arc`, or is only looked at with
-/// [`read`](Self::read). `get`, `modify`, `remove`, `rotate` and `rotate_with` need `D: Clone`; the rest
-/// does not.
+/// [`read`](Self::read). `get`, `modify`, `remove`, `rotate` and `rotate_with` need `D: Clone`; the
+/// rest does not.
 ///
 /// ```
 /// use tidewheel::{SessionError, SessionManager};
@@ -93,8 +101,8 @@ impl<D: Value> SessionManager<D> {
     ///
     /// # Panics
     ///
-    /// When the reaper's thread cannot be started, or the operating system's random generator does not
-    /// answer. [`builder`](Self::builder)`().build()` returns these as errors.
+    /// When the reaper's thread cannot be started, or the operating system's random generator does
+    /// not answer. [`builder`](Self::builder)`().build()` returns these as errors.
     ///
     /// ```
     /// let sessions = tidewheel::SessionManager::new();
@@ -132,14 +140,14 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     ///
     /// [`Full`](SessionError::Full) when there are as many sessions as
     /// [`max_sessions`](SessionManagerBuilder::max_sessions) allows;
-    /// [`OwnerFull`](SessionError::OwnerFull) when its owner has as many as he may, and others are refused;
-    /// [`NoRandomness`](SessionError::NoRandomness) when no id could be minted. In all of these cases nothing
-    /// is created, and `data` is dropped.
+    /// [`OwnerFull`](SessionError::OwnerFull) when its owner has as many as he may, and others are
+    /// refused; [`NoRandomness`](SessionError::NoRandomness) when no id could be minted. In all of
+    /// these cases nothing is created, and `data` is dropped.
     ///
     /// # Complexity
     ///
-    /// Constant, and one request to the operating system. Where the owner has as many sessions as he may,
-    /// O(n log n) in their number.
+    /// Constant, and one request to the operating system. Where the owner has as many sessions as
+    /// he may, O(n log n) in their number.
     ///
     /// ```
     /// # use tidewheel::SessionManager;
@@ -156,7 +164,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     ///
     /// # Errors
     ///
-    /// As `create`, and [`Unsupported`](SessionError::Unsupported) for a lifetime that the manager was not built for: see [`Lifetime`].
+    /// As `create`, and [`Unsupported`](SessionError::Unsupported) for a lifetime that the manager
+    /// was not built for: see [`Lifetime`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -195,11 +204,11 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         Ok(id)
     }
 
-    /// Looks at a session's data in place, without cloning it, and returns what `look` makes of it. Does
-    /// not restart the idle time, unless [reads count](SessionManagerBuilder::reads_count).
+    /// Looks at a session's data in place, without cloning it, and returns what `look` makes of it.
+    /// Does not restart the idle time, unless [reads count](SessionManagerBuilder::reads_count).
     ///
-    /// `look` may call the manager. The data stays in memory until `look` returns, even if the session
-    /// ends meanwhile.
+    /// `look` may call the manager. The data stays in memory until `look` returns, even if the
+    /// session ends meanwhile.
     ///
     /// # Errors
     ///
@@ -227,9 +236,10 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     ///
     /// # Errors
     ///
-    /// [`NotFound`](SessionError::NotFound) when there is no such session (any more). `data` is dropped
-    /// then: a late call does not bring a session back. [`OwnerFull`](SessionError::OwnerFull) when the
-    /// data belongs to another owner than before, and that one has as many sessions as he may.
+    /// [`NotFound`](SessionError::NotFound) when there is no such session (any more). `data` is
+    /// dropped then: a late call does not bring a session back.
+    /// [`OwnerFull`](SessionError::OwnerFull) when the data belongs to another owner than before,
+    /// and that one has as many sessions as he may.
     ///
     /// ```
     /// # use tidewheel::SessionManager;
@@ -255,19 +265,21 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         self.cache.replace(id, Stored { data, whose }).map_err(|_| SessionError::NotFound)
     }
 
-    /// Computes a session's new data from the old, stores it in one step, and restarts the idle time.
+    /// Computes a session's new data from the old, stores it in one step, and restarts the idle
+    /// time.
     ///
-    /// If somebody else changes the session while `compute` runs, it runs again, on the changed data. So no
-    /// change is lost, and what else `compute` does must be harmless when repeated. No lock is held while
-    /// it runs, so it may call the manager. If it panics, the session stays as it was. To return something,
-    /// or to change a copy in place, use [`modify`](Self::modify).
+    /// If somebody else changes the session while `compute` runs, it runs again, on the changed
+    /// data. So no change is lost, and what else `compute` does must be harmless when repeated. No
+    /// lock is held while it runs, so it may call the manager. If it panics, the session stays as
+    /// it was. To return something, or to change a copy in place, use [`modify`](Self::modify).
     ///
-    /// The session keeps its id. What makes it worth more than before (a log-in, a change of rights) belongs into
-    /// [`rotate_with`](Self::rotate_with).
+    /// The session keeps its id. What makes it worth more than before (a log-in, a change of
+    /// rights) belongs into [`rotate_with`](Self::rotate_with).
     ///
     /// # Panics
     ///
-    /// If `compute` does, or if it itself writes the same session, each time that it runs: that would never end.
+    /// If `compute` does, or if it itself writes the same session, each time that it runs: that
+    /// would never end.
     ///
     /// # Errors
     ///
@@ -370,26 +382,30 @@ impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
         self.read(id, D::clone)
     }
 
-    /// Changes a session's data in one step, restarts its idle time, and returns what `change` returned.
+    /// Changes a session's data in one step, restarts its idle time, and returns what `change`
+    /// returned.
     ///
-    /// `change` gets a copy of the data, which then takes the place of the old. If somebody else changes
-    /// the session in between, it runs again, on a copy of the changed data. So no change is lost, and
-    /// effects that `change` has outside the copy must be harmless when repeated. Readers see the old data
-    /// or the new, never something in between. No lock is held while it runs, so it may call the manager.
-    /// If it panics, the session stays as it was.
+    /// `change` gets a copy of the data, which then takes the place of the old. If somebody else
+    /// changes the session in between, it runs again, on a copy of the changed data. So no change
+    /// is lost, and effects that `change` has outside the copy must be harmless when repeated.
+    /// Readers see the old data or the new, never something in between. No lock is held while it
+    /// runs, so it may call the manager. If it panics, the session stays as it was.
     ///
-    /// The session keeps its id. What makes it worth more than before (a log-in, a change of rights) belongs into
-    /// [`rotate_with`](Self::rotate_with): else whoever knows the id already has that, too.
+    /// The session keeps its id. What makes it worth more than before (a log-in, a change of
+    /// rights) belongs into [`rotate_with`](Self::rotate_with): else whoever knows the id already
+    /// has that, too.
     ///
     /// # Panics
     ///
-    /// If `change` does, or if it itself writes the same session, each time that it runs: that would never end.
+    /// If `change` does, or if it itself writes the same session, each time that it runs: that
+    /// would never end.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](SessionError::NotFound) when there is no such session (any more). If it ended while
-    /// `change` ran, the changed copy is dropped and the session stays ended. [`OwnerFull`](SessionError::OwnerFull) when the change gives it to
-    /// another owner, who has as many sessions as he may; nothing has changed then.
+    /// [`NotFound`](SessionError::NotFound) when there is no such session (any more). If it ended
+    /// while `change` ran, the changed copy is dropped and the session stays ended.
+    /// [`OwnerFull`](SessionError::OwnerFull) when the change gives it to another owner, who has as
+    /// many sessions as he may; nothing has changed then.
     ///
     /// ```
     /// # let sessions = tidewheel::SessionManager::new();
@@ -432,22 +448,23 @@ impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
         removed.map(|stored| stored.data).ok_or(SessionError::NotFound)
     }
 
-    /// Gives a session a new id and makes the old one worthless, so that an id that somebody saw before is of no use
-    /// afterwards. The data stays as it is; where it changes as well, at a log-in above all,
-    /// [`rotate_with`](Self::rotate_with) does both.
+    /// Gives a session a new id and makes the old one worthless, so that an id that somebody saw
+    /// before is of no use afterwards. The data stays as it is; where it changes as well, at a
+    /// log-in above all, [`rotate_with`](Self::rotate_with) does both.
     ///
-    /// Do not call [`modify`](Self::modify) first and `rotate` then: in between, the *old* id has the
-    /// changed data. Whoever planted that id in somebody's browser, or has seen it, is then logged in as
-    /// well, if only for a moment (session fixation).
+    /// Do not call [`modify`](Self::modify) first and `rotate` then: in between, the *old* id has
+    /// the changed data. Whoever planted that id in somebody's browser, or has seen it, is then
+    /// logged in as well, if only for a moment (session fixation).
     ///
-    /// Data and age go along (as a copy; the old data is dropped like that of a removed session), the
-    /// idle time restarts. Also succeeds in a full manager.
+    /// Data and age go along (as a copy; the old data is dropped like that of a removed session),
+    /// the idle time restarts. Also succeeds in a full manager.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](SessionError::NotFound) when there is no such session (any more): of two rotations
-    /// at once one wins and the other gets this. [`NoRandomness`](SessionError::NoRandomness) when no
-    /// id could be minted; the session then keeps its old one.
+    /// [`NotFound`](SessionError::NotFound) when there is no such session (any more): of two
+    /// rotations at once one wins and the other gets this.
+    /// [`NoRandomness`](SessionError::NoRandomness) when no id could be minted; the session then
+    /// keeps its old one.
     ///
     /// ```
     /// # use tidewheel::{SessionError, SessionManager};
@@ -462,18 +479,19 @@ impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
         self.move_to_new_id(id, |_| ()).map(|(new, ())| new)
     }
 
-    /// Changes a session's data and gives it a new id, in one step: **the way to log somebody in**, and to change his
-    /// rights. Returns the new id, and what `change` returned.
+    /// Changes a session's data and gives it a new id, in one step: **the way to log somebody in**,
+    /// and to change his rights. Returns the new id, and what `change` returned.
     ///
-    /// The old id ends before the changed data can be found at all. So nobody who holds the old id ever reads what the
-    /// session has become: not with a read that runs meanwhile, nor with one that comes later.
+    /// The old id ends before the changed data can be found at all. So nobody who holds the old id
+    /// ever reads what the session has become: not with a read that runs meanwhile, nor with one
+    /// that comes later.
     ///
-    /// `change` gets a copy of the data, as in [`modify`](Self::modify). If somebody else changes the
-    /// session in between, it runs again, on a copy of the changed data. So no change is lost, and effects
-    /// that `change` has outside the copy must be harmless when repeated. No lock is held while it runs. If
-    /// it panics, the session stays as it was, under its old id. (A copy is a clone. Where `D` only refers
-    /// to its data, as an `Arc<Mutex<_>>` does, the clone is the same data, and whoever has read it under
-    /// the old id still has it.)
+    /// `change` gets a copy of the data, as in [`modify`](Self::modify). If somebody else changes
+    /// the session in between, it runs again, on a copy of the changed data. So no change is lost,
+    /// and effects that `change` has outside the copy must be harmless when repeated. No lock is
+    /// held while it runs. If it panics, the session stays as it was, under its old id. (A copy is
+    /// a clone. Where `D` only refers to its data, as an `Arc<Mutex<_>>` does, the clone is the
+    /// same data, and whoever has read it under the old id still has it.)
     ///
     /// The age goes along, the idle time restarts. Also succeeds in a full manager.
     ///
@@ -484,9 +502,10 @@ impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
     /// # Errors
     ///
     /// As [`rotate`](Self::rotate): with [`NotFound`](SessionError::NotFound) and
-    /// [`NoRandomness`](SessionError::NoRandomness) nothing has changed. Of two calls at once one wins and the other gets
-    /// `NotFound`, and what its `change` made is dropped. [`OwnerFull`](SessionError::OwnerFull) when the change gives the session to
-    /// another owner, who has as many as he may; nothing has changed then.
+    /// [`NoRandomness`](SessionError::NoRandomness) nothing has changed. Of two calls at once one
+    /// wins and the other gets `NotFound`, and what its `change` made is dropped.
+    /// [`OwnerFull`](SessionError::OwnerFull) when the change gives the session to another owner,
+    /// who has as many as he may; nothing has changed then.
     ///
     /// ```
     /// use tidewheel::{SessionError, SessionManager};

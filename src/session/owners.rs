@@ -1,7 +1,8 @@
-//! Sessions by their owners: what a manager keeps of them, and what it does with all sessions of one.
+//! Sessions by their owners: what a manager keeps of them, and what it does with all sessions of
+//! one.
 //!
-//! The index says where to look, the cache says what is there. Nothing here runs under the index's locks but looks at
-//! the cache; see `owners/index.rs` for why the two agree.
+//! The index says where to look, the cache says what is there. Nothing here runs under the index's
+//! locks but looks at the cache; see `owners/index.rs` for why the two agree.
 
 mod claims;
 mod groups;
@@ -72,7 +73,8 @@ impl<D: Value, O: SessionOwner> Owners<D, O> {
     }
 }
 
-/// Whether a session can be found in an owner's group. Takes no lock, and runs no code of the user's.
+/// Whether a session can be found in an owner's group. Takes no lock, and runs no code of the
+/// user's.
 fn has<D: Value, O: SessionOwner>(
     cache: &Cache<SessionId, Stored<D, O>>,
     id: &SessionId,
@@ -81,7 +83,8 @@ fn has<D: Value, O: SessionOwner>(
     cache.peek_with(id, |stored| stored.group() == Some(group)).unwrap_or(false)
 }
 
-/// One of an owner's sessions, as it was when it was looked at. Made by [`SessionManager::sessions_of`].
+/// One of an owner's sessions, as it was when it was looked at. Made by
+/// [`SessionManager::sessions_of`].
 ///
 /// `Debug` shows nothing of its id.
 ///
@@ -103,8 +106,8 @@ pub struct SessionInfo {
 }
 
 impl SessionInfo {
-    /// The session's id. Whoever has it has the session. So do not show it on the page on which a user sees
-    /// where he is logged in.
+    /// The session's id. Whoever has it has the session. So do not show it on the page on which a
+    /// user sees where he is logged in.
     ///
     /// ```
     /// # use tidewheel::SessionManager;
@@ -150,8 +153,8 @@ impl SessionInfo {
 }
 
 impl<D: Value, O: SessionOwner> SessionManager<D, O> {
-    /// An owner's sessions with their ids, ages and remaining times, in the order in which they became his.
-    /// Does not restart their idle times.
+    /// An owner's sessions with their ids, ages and remaining times, in the order in which they
+    /// became his. Does not restart their idle times.
     ///
     /// # Complexity
     ///
@@ -159,9 +162,9 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     ///
     /// # Concurrency
     ///
-    /// A session that is there all the time is listed once. A session that comes, goes or is rotated
-    /// meanwhile may be listed or not. Takes the lock of the owner's part of the index, and of each
-    /// session's shard, one after the other and for a moment.
+    /// A session that is there all the time is listed once. A session that comes, goes or is
+    /// rotated meanwhile may be listed or not. Takes the lock of the owner's part of the index, and
+    /// of each session's shard, one after the other and for a moment.
     ///
     /// ```
     /// use tidewheel::SessionManager;
@@ -186,8 +189,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         origins.into_iter().filter_map(find).collect()
     }
 
-    /// Ends all sessions of an owner: "log out everywhere", for a changed password or a stolen laptop.
-    /// Returns how many there were.
+    /// Ends all sessions of an owner: "log out everywhere", for a changed password or a stolen
+    /// laptop. Returns how many there were.
     ///
     /// # Complexity
     ///
@@ -195,12 +198,12 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     ///
     /// # Concurrency
     ///
-    /// Every session that was the owner's when the call began is ended when it returns, even if it has
-    /// another id or another owner by then. A session that is created, or becomes his, during the call may
-    /// live or end; one that does so after the call lives. A session that is rotated at that moment ends
-    /// before `rotate` returns. Until then [`iter`](Self::iter) and a snapshot may meet it, under an id
-    /// that nobody has been given. Takes the lock of the owner's part of the index, and each session's
-    /// locks, one after the other.
+    /// Every session that was the owner's when the call began is ended when it returns, even if it
+    /// has another id or another owner by then. A session that is created, or becomes his, during
+    /// the call may live or end; one that does so after the call lives. A session that is rotated
+    /// at that moment ends before `rotate` returns. Until then [`iter`](Self::iter) and a snapshot
+    /// may meet it, under an id that nobody has been given. Takes the lock of the owner's part of
+    /// the index, and each session's locks, one after the other.
     ///
     /// ```
     /// use tidewheel::SessionManager;
@@ -218,13 +221,13 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         self.end_each(owners.index.end_all(owner, EndCause::AllEnded))
     }
 
-    /// Ends all sessions of an owner but this one: "log out all other devices". Returns how many there
-    /// were. Where the session belongs to nobody, none is ended.
+    /// Ends all sessions of an owner but this one: "log out all other devices". Returns how many
+    /// there were. Where the session belongs to nobody, none is ended.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](SessionError::NotFound) when there is no such session (any more). Then none was ended:
-    /// a dead id ends nobody's sessions.
+    /// [`NotFound`](SessionError::NotFound) when there is no such session (any more). Then none was
+    /// ended: a dead id ends nobody's sessions.
     ///
     /// # Concurrency
     ///

@@ -1,8 +1,8 @@
 //! A count that keeps a manager from holding more sessions than it may.
 //!
-//! Who wants to create a session takes a permit first; the permit is given back when the session leaves
-//! the cache. Counting before the insert instead of asking the cache for its size is what makes the
-//! limit hold between threads. It never knows a session, an id or the cache.
+//! Who wants to create a session takes a permit first; the permit is given back when the session
+//! leaves the cache. Counting before the insert instead of asking the cache for its size is what
+//! makes the limit hold between threads. It never knows a session, an id or the cache.
 
 use crate::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,4 +1,5 @@
-//! What all handles of a manager share beside the cache, and what it does when the cache says that a value has gone.
+//! What all handles of a manager share beside the cache, and what it does when the cache says that
+//! a value has gone.
 //!
 //! Never knows how a session is made or looked up.
 

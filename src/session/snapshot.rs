@@ -1,6 +1,7 @@
 //! Sessions written out and read back.
 //!
-//! The cache does it; what is added is that a session comes back with its owner and its permit, or not at all.
+//! The cache does it; what is added is that a session comes back with its owner and its permit, or
+//! not at all.
 
 use super::id::SessionId;
 use super::manager::SessionManager;
@@ -22,26 +23,26 @@ impl<D: Serialize, O> Serialize for Stored<D, O> {
 }
 
 impl<D: Value, O: SessionOwner> SessionManager<D, O> {
-    /// Writes every live session: its id, its data, its age, what is left of its time, and an idle time and
-    /// a maximal age of its own, if it has them. Returns how many there are. [`restore`](Self::restore)
-    /// reads them back, in this process or another, so that nobody has to log in again because of a deploy.
-    /// It needs the feature `serde`.
+    /// Writes every live session: its id, its data, its age, what is left of its time, and an idle
+    /// time and a maximal age of its own, if it has them. Returns how many there are.
+    /// [`restore`](Self::restore) reads them back, in this process or another, so that nobody has
+    /// to log in again because of a deploy. It needs the feature `serde`.
     ///
     /// # Whoever reads it can be any of your users
     ///
-    /// The snapshot has the ids as they are in the cookies, because a cookie has to be found again. So
-    /// until the sessions are over, it is worth as much as all passwords that were entered. It has nothing
-    /// that it need not have: no owner (the data says that), no figures, nothing of sessions that are over.
-    /// What remains is up to you:
+    /// The snapshot has the ids as they are in the cookies, because a cookie has to be found again.
+    /// So until the sessions are over, it is worth as much as all passwords that were entered. It
+    /// has nothing that it need not have: no owner (the data says that), no figures, nothing of
+    /// sessions that are over. What remains is up to you:
     ///
-    /// - Write it to a file that only the service may read: made with the mode `0600`, not changed to it
-    ///   afterwards; in a folder that is nobody else's; not in `/tmp`, and in no backup. Better still is a
-    ///   file system in memory, if the machine stays up.
+    /// - Write it to a file that only the service may read: made with the mode `0600`, not changed
+    ///   to it afterwards; in a folder that is nobody else's; not in `/tmp`, and in no backup.
+    ///   Better still is a file system in memory, if the machine stays up.
     /// - Remove it as soon as it is restored, whether that succeeded or not.
-    /// - Where it has to cross a network, or to lie on a disk that others may get, encrypt and sign it, in
-    ///   the writer that you pass.
-    /// - Restore it once. What was logged out after the snapshot comes back with it, so an old one undoes
-    ///   log-outs.
+    /// - Where it has to cross a network, or to lie on a disk that others may get, encrypt and sign
+    ///   it, in the writer that you pass.
+    /// - Restore it once. What was logged out after the snapshot comes back with it, so an old one
+    ///   undoes log-outs.
     ///
     /// Requests that change sessions while it is written may be in it or not: stop them first.
     ///
@@ -76,29 +77,30 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         self.cache.snapshot(writer)
     }
 
-    /// Reads a [`snapshot`](Self::snapshot) back. Returns how many sessions came back, with their ids, ages
-    /// and owners.
+    /// Reads a [`snapshot`](Self::snapshot) back. Returns how many sessions came back, with their
+    /// ids, ages and owners.
     ///
-    /// `away` is how long the sessions were in no process. It is taken off what they had left, and sessions
-    /// that had no more than that do not come back. The crate cannot know it, since monotonic clocks say
-    /// nothing across processes. The time at which the file was changed tells it, if the wall clock is
-    /// right. With `Duration::ZERO` that time does not count, and a session lives longer than was promised.
+    /// `away` is how long the sessions were in no process. It is taken off what they had left, and
+    /// sessions that had no more than that do not come back. The crate cannot know it, since
+    /// monotonic clocks say nothing across processes. The time at which the file was changed tells
+    /// it, if the wall clock is right. With `Duration::ZERO` that time does not count, and a
+    /// session lives longer than was promised.
     ///
-    /// - **What is there already stays**: a session that was restored before, or lives, is newer than a
-    ///   snapshot. Restore into a new manager all the same. In the manager that wrote the snapshot, a
-    ///   session comes back that was logged out since; and one that was rotated since may come back under
-    ///   the id that it had then.
-    /// - **Limits**: with [`max_sessions`](crate::SessionManagerBuilder::max_sessions), the oldest sessions
-    ///   for which there is room come back, and the others do not.
-    ///   [`max_per_owner`](crate::SessionManagerBuilder::max_per_owner) keeps no session out; it applies
-    ///   again from the next session on that is opened.
+    /// - **What is there already stays**: a session that was restored before, or lives, is newer
+    ///   than a snapshot. Restore into a new manager all the same. In the manager that wrote the
+    ///   snapshot, a session comes back that was logged out since; and one that was rotated since
+    ///   may come back under the id that it had then.
+    /// - **Limits**: with [`max_sessions`](crate::SessionManagerBuilder::max_sessions), the oldest
+    ///   sessions for which there is room come back, and the others do not.
+    ///   [`max_per_owner`](crate::SessionManagerBuilder::max_per_owner) keeps no session out; it
+    ///   applies again from the next session on that is opened.
     /// - **Times**: as [`Cache::restore`](crate::Cache::restore) has them.
     ///
     /// # Errors
     ///
-    /// As [`Cache::restore`](crate::Cache::restore): everything is read and checked first, and if anything
-    /// is wrong, nothing is changed. (A checksum finds accidents. It does not stop somebody who wants to
-    /// pass for one of your users: restore only what you wrote yourself.)
+    /// As [`Cache::restore`](crate::Cache::restore): everything is read and checked first, and if
+    /// anything is wrong, nothing is changed. (A checksum finds accidents. It does not stop
+    /// somebody who wants to pass for one of your users: restore only what you wrote yourself.)
     ///
     /// # Panics
     ///

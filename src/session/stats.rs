@@ -5,11 +5,11 @@
 use super::cause::{EndCause, Leaving};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// What a [`SessionManager`](crate::SessionManager) has counted since it was built, if it was built with
-/// [`record_stats`](crate::SessionManagerBuilder::record_stats). It does not change any more.
+/// What a [`SessionManager`](crate::SessionManager) has counted since it was built, if it was built
+/// with [`record_stats`](crate::SessionManagerBuilder::record_stats). It does not change any more.
 ///
-/// Each figure is exact once no other thread uses the manager; while others do, figures that belong together may be from
-/// slightly different moments.
+/// Each figure is exact once no other thread uses the manager; while others do, figures that belong
+/// together may be from slightly different moments.
 ///
 /// ```
 /// use tidewheel::SessionManager;

@@ -7,8 +7,8 @@ use super::owners::{GroupId, PlaceId};
 use crate::sync::Arc;
 use std::hash::Hash;
 
-/// Whoever sessions belong to: what `SessionManagerBuilder::owner` makes of a session's data, such as the number of a user. Every type that
-/// can be looked up, cloned and sent is one.
+/// Whoever sessions belong to: what `SessionManagerBuilder::owner` makes of a session's data, such
+/// as the number of a user. Every type that can be looked up, cloned and sent is one.
 ///
 /// Its `Hash` and `Eq` run under a lock of the manager's index, so they must not call the manager.
 ///
@@ -22,7 +22,8 @@ pub trait SessionOwner: Hash + Eq + Clone + Send + Sync + 'static {}
 impl<O: Hash + Eq + Clone + Send + Sync + 'static> SessionOwner for O {}
 
 /// The owner of sessions that belong to nobody: there is none. A manager without
-/// [`owner`](crate::SessionManagerBuilder::owner) is a `SessionManager<D, NoOwner>`, which may be written `SessionManager<D>`.
+/// [`owner`](crate::SessionManagerBuilder::owner) is a `SessionManager<D, NoOwner>`, which may be
+/// written `SessionManager<D>`.
 ///
 /// ```
 /// use tidewheel::{NoOwner, SessionManager};
@@ -32,7 +33,8 @@ impl<O: Hash + Eq + Clone + Send + Sync + 'static> SessionOwner for O {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum NoOwner {}
 
-/// A session's data, and whose it is. (In a manager without owners that is a word with nothing in it.)
+/// A session's data, and whose it is. (In a manager without owners that is a word with nothing in
+/// it.)
 #[derive(Clone)]
 pub(super) struct Stored<D, O> {
     pub(super) data: D,

@@ -42,7 +42,8 @@ impl<'m, D: Value, O: SessionOwner> Claims<'m, D, O> {
         Self { sessions, made: Vec::new() }
     }
 
-    /// As `add`, for a call that makes up its mind anew each time: what it claimed before is released.
+    /// As `add`, for a call that makes up its mind anew each time: what it claimed before is
+    /// released.
     pub(in crate::session) fn renew(
         &mut self,
         step: &Step<'_, O>,
@@ -52,8 +53,8 @@ impl<'m, D: Value, O: SessionOwner> Claims<'m, D, O> {
         self.add(step, data)
     }
 
-    /// Before data is stored: claims what has to be claimed, ends what has to end for it, and says whose the session is then. Not to be
-    /// called with a lock.
+    /// Before data is stored: claims what has to be claimed, ends what has to end for it, and says
+    /// whose the session is then. Not to be called with a lock.
     pub(in crate::session) fn add(
         &mut self,
         step: &Step<'_, O>,

@@ -1,7 +1,8 @@
 //! The sessions of each owner.
 //!
-//! Knows owners, and the origins of sessions (`tracks.rs`). Owners are hashed and compared when somebody comes with one; a group that was found has a
-//! number, and whoever has that needs no code of the user's any more.
+//! Knows owners, and the origins of sessions (`tracks.rs`). Owners are hashed and compared when
+//! somebody comes with one; a group that was found has a number, and whoever has that needs no code
+//! of the user's any more.
 
 use crate::RandomState;
 use crate::session::id::SessionId;

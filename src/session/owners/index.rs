@@ -1,21 +1,25 @@
 //! Which sessions are whose: an index beside the cache, that no interleaving leaves wrong.
 //!
-//! Knows owners, origins and ids. It never knows a session's data nor the cache: whether a session is there, and whose it is, it asks, under its own
-//! locks, and the answer takes no lock and runs no code of the user's. The locks of the groups are taken before those of the tracks.
+//! Knows owners, origins and ids. It never knows a session's data nor the cache: whether a session
+//! is there, and whose it is, it asks, under its own locks, and the answer takes no lock and runs
+//! no code of the user's. The locks of the groups are taken before those of the tracks.
 //!
 //! # Why it is right
 //!
-//! A *place* is a session in the group of an owner. The cache is the truth; a place is a promise about it. (For what is promised of a session
-//! that moves, see `tracks.rs`.)
+//! A *place* is a session in the group of an owner. The cache is the truth; a place is a promise
+//! about it. (For what is promised of a session that moves, see `tracks.rs`.)
 //!
-//! - **(O1)** While a session can be found with an owner, the place is there. Who stores data that gives a session an owner *claims* the place
-//!   before, and releases it after. (Data that takes the place of other data of the same owner, in one step and under one id, needs no claim.)
-//! - **(O2)** A place goes only when nobody claims it and the session, looked at under the lock, is not there with that owner. So who
-//!   stores first and releases then is seen by the look, or sees to a look himself.
-//! - **(O3)** Whoever takes data with an owner away (ends it, replaces it, sweeps it) has the place looked at afterwards. So no place stays
-//!   for longer than what it is about.
-//! - **(O4)** Who ends an owner's sessions ends the tracks of all of them in one critical section of the group, and then each session. A place stays until its session is
-//!   gone, so that nobody takes it for ended before that.
+//! - **(O1)** While a session can be found with an owner, the place is there. Who stores data that
+//!   gives a session an owner *claims* the place before, and releases it after. (Data that takes
+//!   the place of other data of the same owner, in one step and under one id, needs no claim.)
+//! - **(O2)** A place goes only when nobody claims it and the session, looked at under the lock, is
+//!   not there with that owner. So who stores first and releases then is seen by the look, or sees
+//!   to a look himself.
+//! - **(O3)** Whoever takes data with an owner away (ends it, replaces it, sweeps it) has the place
+//!   looked at afterwards. So no place stays for longer than what it is about.
+//! - **(O4)** Who ends an owner's sessions ends the tracks of all of them in one critical section
+//!   of the group, and then each session. A place stays until its session is gone, so that nobody
+//!   takes it for ended before that.
 
 use super::groups::{Group, GroupId, Groups, PlaceId};
 use super::limit::{Most, WhenCrowded};
@@ -76,7 +80,8 @@ impl<O: SessionOwner> Index<O> {
         Self { groups, tracks: Tracks::new(hasher), hasher: hasher.clone(), most }
     }
 
-    /// Before a session is stored with an owner. The caller holds its track. `is_there` says whether a session can be found in a group.
+    /// Before a session is stored with an owner. The caller holds its track. `is_there` says
+    /// whether a session can be found in a group.
     pub(super) fn claim(
         &self,
         owner: &O,
@@ -123,8 +128,8 @@ impl<O: SessionOwner> Index<O> {
         Ok(displaced)
     }
 
-    /// Has an owner's sessions make room for one more: those that have to be gone before that. Also those whom somebody else has chosen, and who may
-    /// not be gone yet.
+    /// Has an owner's sessions make room for one more: those that have to be gone before that. Also
+    /// those whom somebody else has chosen, and who may not be gone yet.
     fn make_room(
         &self,
         group: &mut Group<O>,
@@ -156,8 +161,9 @@ impl<O: SessionOwner> Index<O> {
         Ok(go.into_iter().filter_map(end).collect())
     }
 
-    /// Claims the place that a session has, while it moves to another id. Whether it has one: if not, the session was changed since
-    /// it was looked at (O1), and whoever looks again will see that.
+    /// Claims the place that a session has, while it moves to another id. Whether it has one: if
+    /// not, the session was changed since it was looked at (O1), and whoever looks again will see
+    /// that.
     pub(super) fn claim_again(&self, group: GroupId, origin: SessionId) -> bool {
         let mut groups = self.groups.lock(group.hash);
         groups.place_mut(PlaceId::new(group, origin)).map(|place| place.claims += 1).is_some()
@@ -174,7 +180,8 @@ impl<O: SessionOwner> Index<O> {
         _gone = self.look_in(&mut groups, place, id, is_there);
     }
 
-    /// After data was taken away from under an id: takes the place away if nobody claims it and the session is not there (O2).
+    /// After data was taken away from under an id: takes the place away if nobody claims it and the
+    /// session is not there (O2).
     pub(super) fn look(&self, place: PlaceId, id: &SessionId, is_there: impl Fn(&SessionId) -> bool) {
         let _gone;
         let mut groups = self.groups.lock(place.group.hash);
@@ -198,7 +205,8 @@ impl<O: SessionOwner> Index<O> {
         groups.remove_if_empty(group)
     }
 
-    /// Where an owner's sessions may be found, the oldest first. Some may be gone, or not be there yet.
+    /// Where an owner's sessions may be found, the oldest first. Some may be gone, or not be there
+    /// yet.
     pub(super) fn list(&self, owner: &O) -> Option<(GroupId, Vec<SessionId>)> {
         let hash = self.hasher.hash_one(owner);
         let groups = self.groups.lock(hash);
@@ -214,7 +222,8 @@ impl<O: SessionOwner> Index<O> {
         group.map_or(Vec::new(), |group| self.end_group(&groups, group, |_| true, cause))
     }
 
-    /// As `end_all`, but for one session. `None` if that one is none of his, or is being ended itself.
+    /// As `end_all`, but for one session. `None` if that one is none of his, or is being ended
+    /// itself.
     pub(super) fn end_others(&self, group: GroupId, but: SessionId, cause: EndCause) -> Option<Vec<Ending>> {
         let groups = self.groups.lock(group.hash);
         groups.get(group)?.places.get(&but)?;
@@ -264,7 +273,8 @@ impl<O: SessionOwner> Heir for Index<O> {
 }
 
 impl<O: SessionOwner> Held for Kept<Index<O>, Groups<O>> {
-    /// Those who claimed places are not there. (What is left of them goes when somebody counts, or ends, the owner's sessions.)
+    /// Those who claimed places are not there. (What is left of them goes when somebody counts, or
+    /// ends, the owner's sessions.)
     fn inherit(&mut self) {
         let places = self.content().iter_mut().flat_map(|group| group.places.values_mut());
         places.for_each(|place| place.claims = 0);

@@ -1,7 +1,7 @@
 //! How many sessions an owner may have, and what happens at the limit.
 
-/// What [`max_per_owner`](crate::SessionManagerBuilder::max_per_owner) does when an owner has as many sessions as he may, and
-/// another is opened.
+/// What [`max_per_owner`](crate::SessionManagerBuilder::max_per_owner) does when an owner has as
+/// many sessions as he may, and another is opened.
 ///
 /// ```
 /// use tidewheel::{SessionManager, WhenCrowded};
@@ -19,12 +19,12 @@
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum WhenCrowded {
-    /// The new session is refused, with [`OwnerFull`](crate::SessionError::OwnerFull). Somebody who has the
-    /// password can then lock the owner out. So can a session that was forgotten elsewhere, until it
-    /// expires.
+    /// The new session is refused, with [`OwnerFull`](crate::SessionError::OwnerFull). Somebody who
+    /// has the password can then lock the owner out. So can a session that was forgotten elsewhere,
+    /// until it expires.
     Refuse,
-    /// The session that has been the owner's for the longest time is ended. (A rotated session keeps its
-    /// place in that order.)
+    /// The session that has been the owner's for the longest time is ended. (A rotated session
+    /// keeps its place in that order.)
     EndOldest,
 }
 

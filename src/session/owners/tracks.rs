@@ -1,20 +1,24 @@
 //! Under which ids each session with an owner may be found, and whether it is being ended.
 //!
-//! A rotation gives a session another id, and a change of its data another owner. What it keeps is its *origin*: the id under which it first had an
-//! owner. What has to hold whatever becomes of a session is written to the *track* of its origin.
+//! A rotation gives a session another id, and a change of its data another owner. What it keeps is
+//! its *origin*: the id under which it first had an owner. What has to hold whatever becomes of a
+//! session is written to the *track* of its origin.
 //!
-//! Knows ids. Never knows owners, data or the cache: whether a session is there it asks, under its own lock, and the answer takes no lock and runs
-//! no code of the user's.
+//! Knows ids. Never knows owners, data or the cache: whether a session is there it asks, under its
+//! own lock, and the answer takes no lock and runs no code of the user's.
 //!
 //! # Why no session escapes its end
 //!
-//! - **(T1)** All data that is ever stored under one id has one origin. Data with an owner has it written beside it, and so has data that had
-//!   an owner before. The origin of other data is its id.
-//! - **(T2)** While a session with an owner can be found under an id, its track has the id. Who moves a session *holds* its track, and adds the new id,
-//!   before he stores it there.
+//! - **(T1)** All data that is ever stored under one id has one origin. Data with an owner has it
+//!   written beside it, and so has data that had an owner before. The origin of other data is its
+//!   id.
+//! - **(T2)** While a session with an owner can be found under an id, its track has the id. Who
+//!   moves a session *holds* its track, and adds the new id, before he stores it there.
 //! - **(T3)** An ended track stays ended, and takes no more ids.
-//! - **(T4)** Who ends a track holds it until he has ended the session under each of the ids that the track had then. Who moves a session looks at the track once
-//!   more when he has stored it, and if it was ended meanwhile, ends the session himself. So when nobody holds an ended track, the session is gone.
+//! - **(T4)** Who ends a track holds it until he has ended the session under each of the ids that
+//!   the track had then. Who moves a session looks at the track once more when he has stored it,
+//!   and if it was ended meanwhile, ends the session himself. So when nobody holds an ended track,
+//!   the session is gone.
 //! - **(T5)** A track goes when nobody holds it and no owner has a place for its session.
 
 use super::groups::shrink;
@@ -78,7 +82,8 @@ impl Tracks {
         run(&mut self.parts.lock(self.hasher.hash_one(origin)))
     }
 
-    /// Before a session is stored under one of these ids: holds its track. Whether there is one: it is made only if `make` says so.
+    /// Before a session is stored under one of these ids: holds its track. Whether there is one: it
+    /// is made only if `make` says so.
     pub(super) fn hold(&self, origin: SessionId, ids: [SessionId; 2], make: bool) -> Result<bool, EndCause> {
         self.with(origin, |part| {
             if !make && !part.contains_key(&origin) {
@@ -94,8 +99,9 @@ impl Tracks {
         })
     }
 
-    /// After the session was stored, or was not: forgets those of the ids under which it cannot be found. If it was ended meanwhile (T4), it has
-    /// to be ended once more, and the track is held until [`release`](Self::release). Otherwise it is released here.
+    /// After the session was stored, or was not: forgets those of the ids under which it cannot be
+    /// found. If it was ended meanwhile (T4), it has to be ended once more, and the track is held
+    /// until [`release`](Self::release). Otherwise it is released here.
     pub(super) fn leave(
         &self,
         origin: SessionId,
@@ -113,7 +119,8 @@ impl Tracks {
         })
     }
 
-    /// Has the track's session end, whoever wanted it first. The track is held until [`release`](Self::release).
+    /// Has the track's session end, whoever wanted it first. The track is held until
+    /// [`release`](Self::release).
     pub(super) fn end(&self, origin: SessionId, cause: EndCause) -> Option<Doomed> {
         self.with(origin, |part| {
             let track = part.get_mut(&origin)?;
