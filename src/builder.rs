@@ -1,5 +1,4 @@
-//! How a cache is put together. Knows what the parts need to know of each other, and nothing of
-//! entries.
+//! How a cache is put together. Knows what the parts need to know of each other, and nothing of entries.
 
 mod check;
 mod entries;
@@ -31,16 +30,15 @@ const MAX_SHARDS: usize = 1 << 16;
 /// The most entries that a shard can have.
 const MAX_IN_SHARD: usize = 1 << 27;
 
-/// Entries that a shard of a bounded cache has room for at least: with fewer, entries are evicted
-/// from some shards while others have room, and the policy sees too little.
+/// Entries that a shard of a bounded cache has room for at least: with fewer, entries are evicted from some
+/// shards while others have room, and the policy sees too little.
 const LEAST_IN_SHARD: u64 = 64;
 
-/// Entries that each of many shards has room for at least, where nobody has said how many there are
-/// to be.
+/// Entries that each of many shards has room for at least, where nobody has said how many there are to be.
 const WORTH_MORE: u64 = 512;
 
-/// The most shards where entries have weights: writers meet at the account anyway, and of few
-/// entries each shard has some.
+/// The most shards where entries have weights: writers meet at the account anyway, and of few entries each
+/// shard has some.
 const MAX_SHARDS_WEIGHED: usize = 8;
 
 /// Builds a [`Cache`]; made by [`Cache::builder`].
@@ -115,19 +113,16 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// How much the cache may hold: entries, or weight if there is a [`weigher`](Self::weigher).
-    /// Default: no bound.
+    /// How much the cache may hold: entries, or weight with a [`weigher`](Self::weigher). Default: no bound.
     ///
-    /// At no moment does anyone see the cache hold more. A write makes room first, by evicting what
-    /// the [policy](Self::eviction_policy) chooses; a read evicts nothing. What is evicted leaves
-    /// the cache at once. Its value is dropped a little later, when nobody can look at it any more:
-    /// see [`Cache`](Cache#memory).
+    /// At no moment does anyone see the cache hold more. A write makes room first, by evicting what the
+    /// [policy](Self::eviction_policy) chooses; a read evicts nothing. What is evicted leaves the cache at
+    /// once; its value is dropped a little later: see [`Cache`](Cache#memory). Zero: nothing is ever kept,
+    /// except entries that are [pinned](Self::pin_if).
     ///
-    /// Zero: nothing is ever kept, except entries that are [pinned](Self::pin_if).
-    ///
-    /// Without a weigher, each shard has an equal part of the capacity, and there are so few shards
-    /// that a part is at least 64. With one, there are eight shards at most, which share the room:
-    /// an entry that weighs as much as the whole capacity is kept.
+    /// Without a weigher, each shard has an equal part of the capacity, and there are so few shards that a
+    /// part is at least 64. With one, eight shards at most share the room: an entry may weigh as much as all
+    /// of it.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().max_capacity(10).build()?;
@@ -144,18 +139,16 @@ impl<K, V> CacheBuilder<K, V> {
 
     /// What an entry weighs, in units of the capacity: bytes, for instance. Default: one.
     ///
-    /// It is asked once for each value that is stored, before any lock is taken; if it panics,
-    /// nothing has changed. Zero counts as one: even an empty value takes memory, and a million of
-    /// them must be bounded too. (To exempt entries from eviction, use [`pin_if`](Self::pin_if).)
+    /// It is asked once for each value that is stored, before any lock is taken; if it panics, nothing has
+    /// changed. Zero counts as one: even an empty value takes memory. (To exempt entries from eviction, use
+    /// [`pin_if`](Self::pin_if).)
     ///
-    /// An entry that is heavier than the capacity is refused. It is not kept; an older value under
-    /// its key is removed all the same (with the cause
-    /// [`Replaced`](crate::RemovalCause::Replaced)); and the listener is told of the refused one
-    /// with the cause [`Size`](crate::RemovalCause::Size). The call that wanted to store it returns
-    /// as if it had been stored, and evicted at once.
+    /// An entry that is heavier than the capacity is refused. It is not kept; an older value under its key is
+    /// removed all the same (with the cause [`Replaced`](crate::RemovalCause::Replaced)); and the listener is
+    /// told of the refused one with the cause [`Size`](crate::RemovalCause::Size). The call that wanted to
+    /// store it returns as if it had been stored, and evicted at once.
     ///
-    /// For an entry that is as heavy as very many others, these are evicted some at a time, so no
-    /// lock is held for long.
+    /// For an entry as heavy as many others, these are evicted some at a time: no lock is held for long.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder()
@@ -174,11 +167,10 @@ impl<K, V> CacheBuilder<K, V> {
 
     /// Which entries are never evicted. Default: none.
     ///
-    /// It is asked once for each value that is stored, before any lock is taken and before the
-    /// weigher, which is not asked about a pinned entry. A pinned entry expires, is replaced and is
-    /// removed as any other. It does not count for the [capacity](Self::max_capacity) nor in
-    /// [`weighted_size`](Cache::weighted_size). So **nothing but this closure bounds how many there
-    /// are**. Pin only what is known to be few.
+    /// It is asked once for each value that is stored, before any lock is taken and before the weigher, which
+    /// is not asked about a pinned entry. A pinned entry expires, is replaced and is removed as any other. It
+    /// does not count for the [capacity](Self::max_capacity) nor in [`weighted_size`](Cache::weighted_size).
+    /// So **nothing but this closure bounds how many there are**. Pin only what is known to be few.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder()
@@ -199,8 +191,8 @@ impl<K, V> CacheBuilder<K, V> {
     }
 
     /// Which entry goes when the cache is full. Default: [`EvictionPolicy::Adaptive`]. Without a
-    /// [`max_capacity`](Self::max_capacity) it is an error of [`build`](Self::build): nothing is
-    /// ever evicted.
+    /// [`max_capacity`](Self::max_capacity) it is an error of [`build`](Self::build): nothing is ever
+    /// evicted.
     ///
     /// ```
     /// use tidewheel::{Cache, EvictionPolicy};
@@ -213,8 +205,8 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// Counts hits, misses, removals, loads and more, for [`Cache::stats`]. Without it, a read pays
-    /// nothing for statistics.
+    /// Counts hits, misses, removals, loads and more, for [`Cache::stats`]. Without it, a read pays nothing
+    /// for statistics.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().record_stats().build()?;
@@ -228,9 +220,8 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// How many entries to make room for at once: at most 2^27 for each shard. Default: 0. The
-    /// cache grows beyond it as needed. If there is a [`max_capacity`](Self::max_capacity) without
-    /// a weigher and it is less, room is made for that many only.
+    /// How many entries to make room for at once, at most 2^27 for each shard; the cache grows beyond it.
+    /// Default: 0. A [`max_capacity`](Self::max_capacity) without a weigher counts instead if it is less.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().initial_capacity(10_000).build()?;
@@ -242,17 +233,14 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// The number of shards: a power of two from 1 to 65,536.
+    /// The number of shards: a power of two from 1 to 65,536. Default: sixteen for each processor, but no
+    /// more than 64, or four for each processor if that is more; with one processor, four. The number is
+    /// rounded up to a power of two. A bounded cache with a small [capacity](Self::max_capacity) has fewer:
+    /// sixteen for each processor only where a shard has room for 512 entries, and never so many that a shard
+    /// has room for less than 64.
     ///
-    /// Default: sixteen for each processor, but no more than 64, or four for each processor if that
-    /// is more; with one processor, four. The number is rounded up to a power of two. A bounded
-    /// cache with a small [capacity](Self::max_capacity) has fewer: sixteen for each processor only
-    /// where a shard has room for 512 entries, and never so many that a shard has room for less
-    /// than 64.
-    ///
-    /// Two writers wait for each other only if they come to the same shard. A shard takes some 3 KB
-    /// while it is empty, and 10 KB with its first entries. So a program with many small caches may
-    /// want fewer.
+    /// Two writers wait for each other only if they come to the same shard. A shard takes some 3 KB while it
+    /// is empty, and 10 KB with its first entries. So a program with many small caches may want fewer.
     ///
     /// ```
     /// use tidewheel::{BuildError, Cache};
@@ -266,13 +254,12 @@ impl<K, V> CacheBuilder<K, V> {
 
     /// How long an entry lives after it was written or touched. Default: for ever.
     ///
-    /// Each write starts it again: also [`replace`](Cache::replace), [`update`](Cache::update) and
-    /// computations of entries. So an entry that is written often enough never ends by it. For a
-    /// window that begins with the first write and is not made longer, write with
-    /// [`Life::Keep`](crate::Life::Keep), or set a [`max_age`](Self::max_age).
+    /// Each write starts it again, also [`replace`](Cache::replace), [`update`](Cache::update) and
+    /// computations of entries. For a window that begins with the first write and is not made longer, write
+    /// with [`Life::Keep`](crate::Life::Keep), or set a [`max_age`](Self::max_age).
     ///
-    /// An entry is visible until its deadline. Within two seconds after it, it is out of memory and
-    /// its value dropped. Zero: entries are never visible. More than 146 years: for ever.
+    /// An entry is visible until its deadline. Within two seconds after it, it is out of memory and its value
+    /// dropped. Zero: entries are never visible. More than 146 years: for ever.
     ///
     /// ```
     /// use std::time::Duration;
@@ -286,23 +273,22 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// How long an entry lives after it was last used: after `insert`, `replace`, `update`,
-    /// `set_ttl` and `touch`, and after every [`get`](Cache::get), [`read`](Cache::read) and
+    /// How long an entry lives after it was last used: after `insert`, `replace`, `update`, `set_ttl` and
+    /// `touch`, and after every [`get`](Cache::get), [`read`](Cache::read) and
     /// [`ReadGuard::get`](crate::ReadGuard::get) that found it. ([`peek`](Cache::peek),
-    /// [`contains_key`](Cache::contains_key) and looks at its times do not count.) Default: for
-    /// ever.
+    /// [`contains_key`](Cache::contains_key) and looks at its times do not count.) Default: for ever.
     ///
-    /// With a time to live or a maximal age, or where entries have a time to live of their own, an
-    /// entry ends at whichever comes first, and at exactly that moment, however often it was read.
-    /// It never ends before the time to idle is over, and is visible for 10 ms after it at most.
-    /// Zero: entries are never visible. More than 146 years: for ever.
+    /// With a time to live or a maximal age, or where entries have a time to live of their own, an entry ends
+    /// at whichever comes first, and at exactly that moment, however often it was read. It never ends before
+    /// the time to idle is over, and is visible for 10 ms after it at most. Zero: entries are never visible.
+    /// More than 146 years: for ever.
     ///
     /// # Concurrency
     ///
-    /// A read that finds an entry restarts its time to idle by one compare-and-swap, if the
-    /// readers' clock has moved since the last one did (by 4 ms, as a rule). If something other
-    /// than idleness can end the entry, the read takes the lock of the key's shard instead, as
-    /// rarely. It does not do so any more once that other end is nearer than a whole time to idle.
+    /// A read that finds an entry restarts its time to idle by one compare-and-swap, if the readers' clock
+    /// has moved since the last one did (by 4 ms, as a rule). If something else can end the entry too, it
+    /// takes the lock of the key's shard instead, as rarely, until that end is nearer than a whole time to
+    /// idle.
     ///
     /// ```
     /// use std::time::Duration;
@@ -330,9 +316,9 @@ impl<K, V> CacheBuilder<K, V> {
 
     /// How old an entry can get, however often it is written or touched. Default: no limit.
     ///
-    /// Only `insert` and its like begin a new age; `replace`, `update`, `rename` and `rename_with`
-    /// carry it over. So it is a fixed window for every entry of the cache. For single writes there
-    /// is [`Life::Keep`](crate::Life::Keep), which keeps the end of a time to live.
+    /// Only `insert` and its like begin a new age; `replace`, `update`, `rename` and `rename_with` carry it
+    /// over. So it is a fixed window for every entry of the cache. For single writes there is
+    /// [`Life::Keep`](crate::Life::Keep), which keeps the end of a time to live.
     ///
     /// ```
     /// use std::time::Duration;
@@ -356,8 +342,8 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// An [`Expiry`], which decides how long each entry lives. Default: none. It is combined with
-    /// the other times: whichever comes first ends the entry.
+    /// An [`Expiry`], which decides how long each entry lives. Default: none. It is combined with the other
+    /// times: whichever comes first ends the entry.
     ///
     /// ```
     /// use std::time::Duration;
@@ -383,22 +369,17 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// The largest part of its time to live by which an entry may live shorter: a fraction from 0.0
-    /// to 1.0. Default: 0.0.
+    /// The largest part of its time to live by which an entry may live shorter: a fraction from 0.0 to 1.0,
+    /// else [`build`](Self::build) fails. Default: 0.0.
     ///
-    /// Entries that were stored together expire together, and are then all fetched again at once.
-    /// With a jitter of 0.1, each value that is written (`insert`, `insert_with_ttl`, `try_insert`,
-    /// `replace`, `update`, `rename`) gets a time to live between 90 % and 100 % of what it would
-    /// have, drawn evenly and anew each time. It is shortened and never lengthened. So the time to
-    /// live still says how old a value that is read can be. All that is promised about a time to
-    /// live holds for the one that was drawn.
+    /// Entries that were stored together expire together, and are then all fetched again at once. With a
+    /// jitter of 0.1, each value that is written (`insert`, `insert_with_ttl`, `try_insert`, `replace`,
+    /// `update`, `rename`) gets 90 % to 100 % of the time to live that it would have, drawn evenly and anew
+    /// each time. So the time to live still says how old a value can be. All that is promised about it holds
+    /// for the one that was drawn.
     ///
-    /// Without a time to live it only shortens those that entries have of their own.
-    ///
-    /// `touch` gives the whole time to live, and `set_ttl` exactly the one it is given. Times to
-    /// idle, the maximal age and what an [`Expiry`] says are not shortened.
-    ///
-    /// A number that is not from 0.0 to 1.0 is an error of [`build`](Self::build).
+    /// Without a time to live it only shortens those that entries have of their own. What `touch` or
+    /// `set_ttl` gives is never shortened, nor times to idle, the maximal age, or what an [`Expiry`] says.
     ///
     /// ```
     /// use std::time::Duration;
@@ -413,11 +394,10 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// The clock. Default: [`SystemClock`](crate::SystemClock). With it reads are cheap, and at
-    /// most 10 ms late; after the process was stopped for a while, up to 64 reads of each thread
-    /// may be later. With a [`StrictClock`](crate::StrictClock) none are later, and each read also
-    /// looks at the processor's counter. A [`ManualClock`](crate::ManualClock) implies
-    /// [`Reaper::manual`].
+    /// The clock. Default: [`SystemClock`](crate::SystemClock). With it reads are cheap, and at most 10 ms
+    /// late; after the process was stopped for a while, up to 64 reads of each thread may be later. With a
+    /// [`StrictClock`](crate::StrictClock) none are later, and each read also looks at the processor's
+    /// counter. A [`ManualClock`](crate::ManualClock) implies [`Reaper::manual`].
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().clock(tidewheel::ManualClock::new()).build()?;
@@ -429,8 +409,7 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// Who removes expired entries. Default: [`Reaper::shared`], or [`Reaper::manual`] with a
-    /// manual clock.
+    /// Who removes expired entries. Default: [`Reaper::shared`], or [`Reaper::manual`] with a manual clock.
     ///
     /// ```
     /// use tidewheel::{Cache, Reaper};
@@ -454,21 +433,15 @@ impl<K, V> CacheBuilder<K, V> {
     ///
     /// # Errors
     ///
-    /// [`BuildError`], if
-    ///
-    /// - the number of shards, the initial capacity, the jitter or the age of
-    ///   [`refresh_after_write`](Self::refresh_after_write) is not allowed;
-    /// - an option has no effect without another one (`weigher`, `pin_if`, `eviction_policy`,
-    ///   `refresh_with`);
-    /// - a manual clock is combined with a reaper that has a thread;
-    /// - the operating system gives no random keys for the hasher, or the reaper's thread cannot be
-    ///   started.
+    /// [`BuildError`] says which option is not allowed, has no effect without another one, or contradicts
+    /// another one. Or the operating system gives no random keys for the hasher, or the reaper's thread
+    /// cannot be started.
     ///
     /// # Complexity
     ///
-    /// O(shards + initial capacity). The first cache of a process asks Linux for the barrier that
-    /// makes reads cheap. That takes the kernel some 15 ms if other threads run already, and next
-    /// to nothing before the first one is started.
+    /// O(shards + initial capacity). The first cache of a process asks Linux for the barrier that makes reads
+    /// cheap. That takes the kernel some 15 ms if other threads run already, and next to nothing before the
+    /// first one is started.
     ///
     /// ```
     /// let cache: tidewheel::Cache<String, u64> = tidewheel::Cache::builder().build()?;
@@ -485,9 +458,9 @@ impl<K, V> CacheBuilder<K, V> {
         self.build_with_hasher(hasher)
     }
 
-    /// Builds the cache with another hasher. Its result is mixed before it is used, so that a weak
-    /// one (even the identity) does not put all keys into one shard. Against keys that are chosen
-    /// to collide, the hasher is the only defence.
+    /// Builds the cache with another hasher. Its result is mixed before it is used, so that a weak one (even
+    /// the identity) does not put all keys into one shard. Against keys that are chosen to collide, the
+    /// hasher is the only defence.
     ///
     /// # Errors
     ///
@@ -559,8 +532,8 @@ impl<K, V> CacheBuilder<K, V> {
         self.initial_capacity.min(usize::try_from(most).unwrap_or(usize::MAX))
     }
 
-    /// How many shards there are: as many as asked for, as long as each has a part of the capacity
-    /// that is worth while.
+    /// How many shards there are: as many as asked for, as long as each has a part of the capacity that is
+    /// worth while.
     fn shard_count(&self) -> usize {
         let mut shards = self.shards.unwrap_or_else(|| default_shards(self.max_capacity));
         if self.weigher.is_some() {
@@ -591,9 +564,8 @@ fn weighing<K: 'static, V: 'static>(
     })
 }
 
-/// Sixteen shards for each processor: with that, two of as many writers as there are processors
-/// seldom meet. Beyond 64, four do: more are dearer than meeting is. (`src/docs/decisions.md`, "How
-/// many shards".)
+/// Sixteen shards for each processor: with that, two of as many writers as there are processors seldom meet.
+/// Beyond 64, four do: more are dearer than meeting is. (`src/docs/decisions.md`, "How many shards".)
 fn default_shards(max_capacity: Option<u64>) -> usize {
     let processors = available_parallelism().map_or(1, NonZero::get);
     let few = (4 * processors).next_power_of_two().min(MAX_SHARDS);
