@@ -33,12 +33,15 @@ pub enum RemovalCause {
     /// have stored a new value under the key: see
     /// [`eviction_listener`](crate::CacheBuilder::eviction_listener).
     Expired,
-    /// It was removed, invalidated, or moved to another key. The caller's thread reports it.
+    /// A call removed it: `remove`, `remove_if`, `invalidate`, `invalidate_all`, `retain`, `drain`, an
+    /// `Op::Remove`; or `rename` took it from this key. The caller's thread reports it. Counted as
+    /// [`explicit`](crate::Stats::explicit).
     Explicit,
-    /// Another value took its place. The caller's thread reports it.
+    /// Another value took its place. The caller's thread reports it. Counted as
+    /// [`replacements`](crate::Stats::replacements).
     Replaced,
     /// It had to make room, or was too heavy to be kept. The thread that needed the room reports
-    /// it.
+    /// it. Counted as [`evicted`](crate::Stats::evicted), or [`refused`](crate::Stats::refused).
     Size,
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Each figure is counted where that is cheap. Each thread has its own counters of reads
 //! (`reads.rs`). Writers count under their shard's lock, in [`Tally`]. Loads take no lock to count,
-//! and have a few sets of atomics (`loads.rs`). This file knows neither entries nor causes by name.
+//! and have a few sets of atomics (`loads.rs`). Removals are counted by cause; this file
+//! does not import `RemovalCause`, and knows no entries.
 
 mod histogram;
 mod loads;

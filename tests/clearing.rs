@@ -2,7 +2,7 @@
 //! returned, nothing is there, however often each entry was replaced while it went on.
 //!
 //! It went by the numbers of rows, and a replacement takes another number, perhaps behind it: of 20,000 entries that two
-//! threads only updated, some were left in every sixth round, up to thousands ("log everybody out" missed the active ones).
+//! threads only updated, some were left in every sixth round, up to thousands (an application that keeps its sessions in a plain cache, and logs everybody out, missed the active ones).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Barrier, OnceLock};

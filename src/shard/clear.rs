@@ -72,7 +72,7 @@ impl Clearings {
 }
 
 impl Drop for Clearing<'_> {
-    /// Counts the removal as done, even if a listener's panic ended it early.
+    /// Counts the removal as done, even if a panic ended it early.
     fn drop(&mut self) {
         // ORDERING: Relaxed; the same reason as in `depart`.
         self.0.done.fetch_add(1, Ordering::Relaxed);

@@ -1,7 +1,8 @@
 //! A shard: a table and its ledger under one mutex.
 //!
 //! The two sides of a cache meet here: the nodes, which readers see, and the rows, which writers
-//! keep. A shard knows times and causes. It knows no listener, no hasher and no other shard. The
+//! keep. A shard knows whether an entry had expired, and counts removals. It does not know
+//! `RemovalCause`, which the cache adds; it knows no listener, no hasher and no other shard. The
 //! only user code that runs under its lock is `Eq`, before the first change.
 //!
 //! | file | what |
