@@ -1,9 +1,9 @@
 //! The ghost: which keys were evicted a while ago, and how long ago, in four bytes each.
 //!
 //! A table of fingerprints in buckets of eight, for the ghost queue of S3-FIFO (Yang et al., SOSP
-//! 2023). The oldest slot of a bucket makes room for the next. The ghost knows hashes, not keys:
-//! now and then it mistakes one key for another, which costs an admission that was not earned, and
-//! nothing else.
+//! 2023). The slots of a bucket are in order, the youngest first and empty ones last, and the last
+//! makes room for the next. The ghost knows hashes, not keys: now and then it mistakes one key for
+//! another, which costs an admission that was not earned, and nothing else.
 //!
 //! ```text
 //! slot   [ fingerprint, 15 bits ][ from main, 1 bit ][ stamp, 16 bits ]      0: empty
@@ -68,21 +68,29 @@ impl Ghost {
         *self = Self { slots, first, buckets, step_bits };
     }
 
-    /// Returns the bucket and the fingerprint of a hash. The fingerprint is never 0. The high half
-    /// of a product maps a number into a range, after D. Lemire, "Fast Random Integer Generation in
-    /// an Interval" (2019).
-    fn locate(&self, hash: u32) -> (std::ops::Range<usize>, u32) {
+    /// Returns the first slot of the bucket of a hash, and its fingerprint. The fingerprint is never
+    /// 0. The high half of a product maps a number into a range, after D. Lemire, "Fast Random
+    /// Integer Generation in an Interval" (2019).
+    #[inline]
+    fn locate(&self, hash: u32) -> (usize, u32) {
         let mixed = u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let bucket = (((mixed >> 32) * self.buckets as u64) >> 32) as usize;
-        let start = self.first + bucket * WAYS;
-        (start..start + WAYS, (mixed as u32 >> FINGERPRINT_SHIFT).max(1))
+        (self.first + bucket * WAYS, (mixed as u32 >> FINGERPRINT_SHIFT).max(1))
+    }
+
+    /// Returns the bucket and the fingerprint of a hash, if there is any bucket.
+    #[inline]
+    fn bucket(&mut self, hash: u32) -> Option<(&mut [u32; WAYS], u32)> {
+        let (first, fingerprint) = self.locate(hash);
+        let slots = self.slots.get_mut(first..)?.first_chunk_mut()?;
+        Some((slots, fingerprint))
     }
 
     /// Returns the first slot of a hash's bucket.
     #[inline]
     pub(super) fn memory_of(&self, hash: u32) -> Option<&u32> {
         // The index is in bounds if there is any bucket.
-        self.slots.get(self.locate(hash).0.start)
+        self.slots.get(self.locate(hash).0)
     }
 
     const fn stamp(&self, now: u32) -> u32 {
@@ -91,42 +99,26 @@ impl Ghost {
 
     /// Remembers a key that is evicted at the `now`th miss.
     pub(super) fn remember(&mut self, hash: u32, from_main: bool, now: u32) {
-        if self.buckets == 0 {
-            return;
-        }
-        let (bucket, fingerprint) = self.locate(hash);
         let stamp = self.stamp(now);
-        let Ok(slots) = <&mut [u32; WAYS]>::try_from(&mut self.slots[bucket]) else { return };
-        // Chooses the oldest slot, an empty one before all others. A number contains the age above
-        // the place, and above both whether the slot is empty. So there is no unpredictable branch,
-        // and eight slots are compared at once, for which signed numbers are faster.
-        let ages = std::array::from_fn::<i32, WAYS, _>(|place| {
-            let slot = slots[place];
-            let is_empty = u32::from(slot == 0) * ((STAMP + 1) << 3);
-            (is_empty | (stamp.wrapping_sub(slot) & STAMP) << 3 | place as u32) as i32
-        });
-        let oldest = ages.into_iter().fold(0, i32::max) as usize % WAYS;
-        slots[oldest] = fingerprint << FINGERPRINT_SHIFT | if from_main { FROM_MAIN } else { 0 } | stamp;
+        let Some((slots, fingerprint)) = self.bucket(hash) else { return };
+        slots.copy_within(..WAYS - 1, 1);
+        slots[0] = fingerprint << FINGERPRINT_SHIFT | if from_main { FROM_MAIN } else { 0 } | stamp;
     }
 
     /// Returns what is remembered of a key that comes again, and forgets it.
     pub(super) fn recall(&mut self, hash: u32, now: u32) -> Option<Remembered> {
-        if self.buckets == 0 {
-            return None;
-        }
-        let (bucket, fingerprint) = self.locate(hash);
-        let stamp = self.stamp(now);
-        let slots = <&mut [u32; WAYS]>::try_from(&mut self.slots[bucket]).ok()?;
+        let (stamp, step_bits) = (self.stamp(now), self.step_bits);
+        let (slots, fingerprint) = self.bucket(hash)?;
+        let is_it = |slot: &u32| slot >> FINGERPRINT_SHIFT == fingerprint;
         // All slots are compared in any case: most keys are not here.
-        let equal = std::array::from_fn::<u32, WAYS, _>(|place| {
-            u32::from(slots[place] >> FINGERPRINT_SHIFT == fingerprint) << place
-        });
-        let equal = equal.into_iter().fold(0, |all, one| all | one);
-        if equal == 0 {
+        if !slots.iter().fold(false, |any, slot| any | is_it(slot)) {
             return None;
         }
-        let found = std::mem::take(&mut slots[equal.trailing_zeros() as usize % WAYS]);
-        let age = (stamp.wrapping_sub(found) & STAMP) << self.step_bits;
+        let place = slots.iter().position(is_it)?;
+        let found = slots[place];
+        slots.copy_within(place + 1.., place);
+        slots[WAYS - 1] = 0;
+        let age = (stamp.wrapping_sub(found) & STAMP) << step_bits;
         Some(Remembered { from_main: found & FROM_MAIN != 0, age })
     }
 }
@@ -181,8 +173,8 @@ mod tests {
             let mut ghost = Ghost::new();
             ghost.resize(entries);
             let (bucket, _) = ghost.locate(u32::MAX);
-            assert_eq!(ghost.slots[bucket].as_ptr() as usize % 32, 0);
-            assert_eq!(ghost.locate(0).0.start, ghost.first);
+            assert_eq!(ghost.slots[bucket..].as_ptr() as usize % 32, 0);
+            assert_eq!(ghost.locate(0).0, ghost.first);
         }
     }
 

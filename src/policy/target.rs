@@ -20,6 +20,7 @@ impl Target {
     }
 
     /// Returns small's part of this much room, at least 1.
+    #[inline]
     pub(super) fn part_of(&self, room: u64) -> u64 {
         // ORDERING: Relaxed; a figure. A thread that misses a step is wrong by an entry, for a
         // while.
