@@ -95,9 +95,9 @@ pub(crate) trait Kept: Sized {
 
 /// A row.
 pub(crate) trait Row: Kept {
-    /// Returns one of the row's links, always the same, which says whether the row is live.
-    fn link(&self) -> &Link;
-    fn link_mut(&mut self) -> &mut Link;
+    /// Returns whether the row is live. A row of zeros is not.
+    fn is_live(&self) -> bool;
+    fn set_live(&mut self, live: bool);
 
     /// Returns the label, which says which list the link is in, as far as a few bits can. The owner
     /// of the list uses it.
@@ -105,7 +105,7 @@ pub(crate) trait Row: Kept {
     fn set_label(&mut self, label: u16);
 }
 
-/// Chunks of rows. A row that was not written yet, or was discarded, has arbitrary contents.
+/// Chunks of rows. A row that was not written yet is zeros. A discarded row is as it was, or zeros.
 pub(crate) trait Memory<T> {
     fn new() -> Self;
     fn has_chunk(&self, chunk: usize) -> bool;
@@ -137,7 +137,9 @@ pub(crate) struct Metadata {
     pub(crate) born: [u32; 2],
     pub(crate) label: u16,
     /// Whether a warning was given that the entry is about to expire: 1 if so, 0 if not.
-    pub(crate) warned: u16,
+    pub(crate) warned: u8,
+    /// Whether the row is live: 1 if so, 0 if not.
+    pub(crate) live: u8,
 }
 
 /// A row's place in the policy's queues. It is beside the rows, since not every cache has a policy.
@@ -164,9 +166,9 @@ impl<T: Row> Rows<T> {
 
     /// Adds `row` to the slab. Returns it if there is no number left for it (2^27 are in use).
     #[inline]
-    pub(crate) fn insert(&mut self, row: T) -> Result<RowId, T> {
-        debug_assert!(!row.link().is_vacant(), "a live row must not look like one that is not");
+    pub(crate) fn insert(&mut self, mut row: T) -> Result<RowId, T> {
         let Some(id) = self.take() else { return Err(row) };
+        row.set_live(true);
         *self.memory.get_mut(id) = row;
         self.live += 1;
         Ok(id)
@@ -179,12 +181,10 @@ impl<T: Row> Rows<T> {
 
     #[cold]
     fn gather(&mut self) -> Option<RowId> {
-        let memory = &mut self.memory;
-        for &id in self.numbers.gather() {
-            if !memory.has_chunk(id.chunk()) {
-                memory.add_chunk(id.chunk());
-            }
-            *memory.get_mut(id).link_mut() = Link::VACANT;
+        // All of them belong to one chunk.
+        let first = *self.numbers.gather().first()?;
+        if !self.memory.has_chunk(first.chunk()) {
+            self.memory.add_chunk(first.chunk());
         }
         self.numbers.take()
     }
@@ -192,10 +192,9 @@ impl<T: Row> Rows<T> {
     /// Removes a row whose entry is gone. The row must have left every list. Its number is vacant.
     #[inline]
     pub(crate) fn remove(&mut self, id: RowId) {
-        let link = self.memory.get_mut(id).link_mut();
-        assert!(!link.is_vacant(), "row {} was removed twice", id.0);
-        debug_assert!(!link.is_linked(), "row {} was removed while in a list", id.0);
-        *link = Link::VACANT;
+        let row = self.memory.get_mut(id);
+        assert!(row.is_live(), "row {} was removed twice", id.0);
+        row.set_live(false);
         self.live -= 1;
         self.numbers.give(id);
     }
@@ -214,7 +213,7 @@ impl<T: Row> Rows<T> {
 
     /// Returns the row, if it is live.
     pub(crate) fn get(&self, id: RowId) -> Option<&T> {
-        (self.numbers.is_taken(id) && !self.memory.get(id).link().is_vacant()).then(|| self.memory.get(id))
+        (self.numbers.is_taken(id) && self.memory.get(id).is_live()).then(|| self.memory.get(id))
     }
 
     pub(crate) fn contains(&self, id: RowId) -> bool {
@@ -270,7 +269,7 @@ impl<T: Row> Index<RowId> for Rows<T> {
     #[inline]
     fn index(&self, id: RowId) -> &T {
         let row = self.memory.get(id);
-        debug_assert!(!row.link().is_vacant(), "row {} is not live", id.0);
+        debug_assert!(row.is_live(), "row {} is not live", id.0);
         row
     }
 }
@@ -279,7 +278,7 @@ impl<T: Row> IndexMut<RowId> for Rows<T> {
     #[inline]
     fn index_mut(&mut self, id: RowId) -> &mut T {
         let row = self.memory.get_mut(id);
-        debug_assert!(!row.link().is_vacant(), "row {} is not live", id.0);
+        debug_assert!(row.is_live(), "row {} is not live", id.0);
         row
     }
 }

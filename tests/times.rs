@@ -685,3 +685,33 @@ fn a_touch_near_the_end_of_time_counts() {
     clock.advance(seconds(2));
     assert_eq!(cache.entry_count(), 0);
 }
+
+/// The age of the last entry that was written over another's value is kept apart from the others' until the next one comes.
+#[test]
+fn an_age_that_began_anew_is_the_entrys_own_wherever_it_is_kept() {
+    let clock = ManualClock::new();
+    let cache: Cache<u32, u32> = Cache::builder().shards(1).clock(clock.clone()).build().unwrap();
+    let age = |key: u32| cache.read_guard().entry(&key).map(|entry| entry.age().as_secs());
+    let ages = || [1, 2, 3].map(age);
+    cache.insert(1, 0);
+    cache.insert(2, 0);
+    clock.advance(Duration::from_secs(10));
+    cache.insert(1, 1);
+    assert_eq!(ages(), [Some(0), Some(10), None]);
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(ages(), [Some(10), Some(20), None]);
+    cache.insert(2, 1);
+    cache.insert(2, 2);
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(ages(), [Some(11), Some(1), None]);
+    // One that goes has no say in what becomes of its place.
+    assert!(cache.invalidate(&2));
+    cache.insert(3, 0);
+    clock.advance(Duration::from_secs(5));
+    cache.insert(1, 2);
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(ages(), [Some(1), None, Some(6)]);
+    cache.validate();
+    assert!(cache.replace(&1, 3).is_ok());
+    assert_eq!(ages(), [Some(1), None, Some(6)]);
+}

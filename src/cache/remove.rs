@@ -197,7 +197,7 @@ where
             return Ok(None);
         }
         Round::has_run(&mut round);
-        let (removed, deferred) = shard.remove(at, |there| std::ptr::eq(node, there));
+        let (removed, deferred) = shard.depart(at, |there| std::ptr::eq(node, there));
         // As in `update_once`.
         drop(pin);
         if let Removed::Changed = removed {

@@ -76,8 +76,26 @@ where
     }
 
     /// Stores what is offered, and has taken it when it returns.
-    #[inline]
+    #[inline(always)]
     pub(super) fn store(
+        &self,
+        (hash, shard): (HashBits, &Shard<K, V>),
+        offered: &mut Option<(K, V)>,
+        lasting: Lasting,
+    ) {
+        match lasting {
+            Lasting::New(ttl) if self.parts().expiry.is_none() && self.parts().weigher.is_none() => {
+                let deferred = shard.insert(hash, offered, ttl);
+                self.conclude(shard, deferred, RemovalCause::Replaced);
+            }
+            _ => self.store_as((hash, shard), offered, lasting),
+        }
+    }
+
+    /// Stores like `store`, with any weight and any lifespan. A separate function, so that the
+    /// usual case is short.
+    #[inline(never)]
+    fn store_as(
         &self,
         (hash, shard): (HashBits, &Shard<K, V>),
         offered: &mut Option<(K, V)>,
@@ -86,13 +104,8 @@ where
         let deferred = if self.parts().expiry.is_some() {
             self.insert_as_ruled((hash, shard), offered, lasting)
         } else {
-            match lasting {
-                Lasting::New(ttl) if self.parts().weigher.is_none() => shard.insert(self, hash, offered, ttl),
-                _ => {
-                    let (weight, lifespan) = (self.weigh_offer(offered), Lifespan::of(lasting));
-                    shard.insert_as(self, NewEntry { hash, entry: offered, weight, lifespan })
-                }
-            }
+            let (weight, lifespan) = (self.weigh_offer(offered), Lifespan::of(lasting));
+            shard.insert_as(self, NewEntry { hash, entry: offered, weight, lifespan })
         };
         self.conclude(shard, deferred, RemovalCause::Replaced);
     }

@@ -378,7 +378,7 @@ impl Policy {
                 _ => 1,
             };
             let hits = if lower_by == 0 { 0 } else { entries.lower(row, lower_by) };
-            self.pull(row);
+            self.pull_front(queue, row);
             if hits == 0 || passed == MOST_PASSED_OVER {
                 self.remember(entries.hash(row), queue);
                 return Some(row);
@@ -411,10 +411,18 @@ impl Policy {
     }
 
     fn push(&mut self, queue: usize, row: RowId) {
-        self.queues.push_back(&mut self.rows, queue, row);
         self.rows[row].since = self.now << 1 | queue as u32;
+        self.queues.push_back(&mut self.rows, queue, row);
         self.len[queue] += 1;
         self.weight[queue] += u64::from(self.weights.get(row));
+    }
+
+    /// As `pull`, of the first row of a queue.
+    #[inline]
+    fn pull_front(&mut self, queue: usize, row: RowId) {
+        self.queues.pop_front(&mut self.rows, queue);
+        self.len[queue] -= 1;
+        self.weight[queue] -= u64::from(self.weights.get(row));
     }
 
     fn pull(&mut self, row: RowId) {

@@ -6,9 +6,9 @@
 //!
 //! Invariants:
 //!
-//! 1. A link is loose, or belongs to a vacant row, or is one stop of a ring: `prev.next ==
-//!    next.prev == self`. Every ring has exactly one stop that is not a row but the list itself.
-//!    Both neighbours of that stop hold the list's number.
+//! 1. A link of a live row is loose, or is one stop of a ring: `prev.next == next.prev == self`.
+//!    Every ring has exactly one stop that is not a row but the list itself. Both neighbours of
+//!    that stop hold the list's number.
 //! 2. A row is removed only after it has left every list.
 
 use super::{Row, RowId, Rows};
@@ -18,11 +18,9 @@ use std::marker::PhantomData;
 const LIST: u32 = 1 << 31;
 /// In `Link::prev`: the row is in no list.
 const LOOSE: u32 = u32::MAX;
-/// In `Link::prev`: no row has this number.
-const VACANT: u32 = u32::MAX - 1;
 
 /// The largest number of lists in one chain.
-const MAX_LISTS: usize = (VACANT - LIST) as usize;
+const MAX_LISTS: usize = (LOOSE - LIST) as usize;
 
 /// A row's place in one list: the neighbours before and after it.
 ///
@@ -38,18 +36,10 @@ pub(crate) struct Link {
 impl Link {
     /// The link of a row in no list.
     pub(crate) const LOOSE: Self = Self { prev: LOOSE, next: LOOSE };
-    /// The link of a row whose number is vacant.
-    pub(super) const VACANT: Self = Self { prev: VACANT, next: VACANT };
-
     /// Returns whether this is a stop of some list.
     #[inline]
     pub(crate) const fn is_linked(&self) -> bool {
-        self.prev < VACANT
-    }
-
-    #[inline]
-    pub(super) const fn is_vacant(&self) -> bool {
-        self.prev == VACANT
+        self.prev != LOOSE
     }
 }
 
@@ -136,22 +126,29 @@ impl<C> Lists<C> {
     }
 
     /// Appends a row that is in no list of this chain to `list`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_back(&mut self, rows: &mut impl Linked<C>, list: usize, row: RowId) {
-        let end = LIST | list as u32;
-        let last = self.ends[list].prev;
+        let end = &mut self.ends[list];
+        let last = std::mem::replace(&mut end.prev, row.index());
+        if last & LIST != 0 {
+            end.next = row.index();
+        } else {
+            rows.link_mut(RowId::from_index(last)).next = row.index();
+        }
         let link = rows.link_mut(row);
         assert!(!link.is_linked(), "row {} is in a list already", row.index());
-        *link = Link { prev: last, next: end };
-        self.stop(rows, last).next = row.index();
-        self.ends[list].prev = row.index();
+        *link = Link { prev: last, next: LIST | list as u32 };
     }
 
     /// Removes the first row from `list`, and returns it.
     #[inline]
     pub(crate) fn pop_front(&mut self, rows: &mut impl Linked<C>, list: usize) -> Option<RowId> {
         let first = self.front(list)?;
-        self.unlink(rows, first);
+        let link = rows.link_mut(first);
+        let next = link.next;
+        *link = Link::LOOSE;
+        self.ends[list].next = next;
+        self.stop(rows, next).prev = LIST | list as u32;
         Some(first)
     }
 
@@ -162,11 +159,28 @@ impl<C> Lists<C> {
         if !link.is_linked() {
             return None;
         }
-        let Link { prev, next } = std::mem::replace(link, Link::LOOSE);
-        self.stop(rows, prev).next = next;
+        let link = std::mem::replace(link, Link::LOOSE);
+        self.close(rows, link)
+    }
+
+    /// Closes the gap of a row that had this link and does not use it any more. Returns the list
+    /// that this made empty.
+    #[inline(always)]
+    pub(crate) fn close(&mut self, rows: &mut impl Linked<C>, link: Link) -> Option<usize> {
+        let Link { prev, next } = link;
+        if prev & LIST == 0 {
+            rows.link_mut(RowId::from_index(prev)).next = next;
+        } else {
+            let list = (prev & !LIST) as usize;
+            let end = &mut self.ends[list];
+            end.next = next;
+            if next == prev {
+                end.prev = prev;
+                return Some(list);
+            }
+        }
         self.stop(rows, next).prev = prev;
-        // Only the stop that is not a row can be on both sides of the row.
-        (prev == next && prev & LIST != 0).then_some((prev & !LIST) as usize)
+        None
     }
 
     /// Prefetches the neighbours of a row.

@@ -205,9 +205,15 @@ impl Numbers {
             if let Some((offset, mut vacant, was_idle)) = chunk.take() {
                 self.idle -= usize::from(was_idle);
                 self.taken += vacant.count_ones() as usize;
+                let first = RowId::new(self.lowest, offset).index();
+                if vacant == u64::MAX {
+                    // A whole word, as in a table that grows.
+                    self.free_list.extend((first..first + u64::BITS).rev().map(RowId::from_index));
+                    return &self.free_list;
+                }
                 while vacant != 0 {
                     let highest = vacant.ilog2();
-                    self.free_list.push(RowId::new(self.lowest, offset + highest as usize));
+                    self.free_list.push(RowId::from_index(first + highest));
                     vacant &= !(1 << highest);
                 }
                 return &self.free_list;

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, VecDeque};
 struct Pair {
     first: Link,
     second: Link,
+    live: bool,
     value: u32,
 }
 
 impl Pair {
     fn of(value: u32) -> Self {
-        Self { first: Link::LOOSE, second: Link::LOOSE, value }
+        Self { first: Link::LOOSE, second: Link::LOOSE, live: false, value }
     }
 }
 
@@ -28,12 +29,12 @@ impl Kept for Pair {
 }
 
 impl Row for Pair {
-    fn link(&self) -> &Link {
-        &self.first
+    fn is_live(&self) -> bool {
+        self.live
     }
 
-    fn link_mut(&mut self) -> &mut Link {
-        &mut self.first
+    fn set_live(&mut self, live: bool) {
+        self.live = live;
     }
 
     fn label(&self) -> u16 {

@@ -61,23 +61,27 @@ impl<K, V> Txn<'_, '_, K, V> {
     /// entry belongs in the same slot.
     #[inline(always)]
     pub(super) fn evict_for(&mut self, more: u32) -> Option<RowId> {
-        if self.ledger.policy.as_ref().is_some_and(|policy| policy.is_too_much(more)) {
-            self.evict_for_now(more)
-        } else {
-            None
+        if !self.is_too_much(more) {
+            return None;
         }
+        let row = self.evict_one();
+        // One victim suffices in a cache without weights.
+        if self.is_too_much(more) { self.evict_more_for(more, row?) } else { row }
     }
 
+    #[inline(always)]
+    fn is_too_much(&self, more: u32) -> bool {
+        self.ledger.policy.as_ref().is_some_and(|policy| policy.is_too_much(more))
+    }
+
+    #[cold]
     #[inline(never)]
-    fn evict_for_now(&mut self, more: u32) -> Option<RowId> {
-        let mut left = None;
-        while self.ledger.policy.as_ref().is_some_and(|policy| policy.is_too_much(more)) {
+    fn evict_more_for(&mut self, more: u32, mut left: RowId) -> Option<RowId> {
+        while self.is_too_much(more) {
             let Some(row) = self.evict_one() else { break };
-            if let Some(other) = left.replace(row) {
-                self.ledger.give_up(other);
-            }
+            self.ledger.give_up(std::mem::replace(&mut left, row));
         }
-        left
+        Some(left)
     }
 
     /// Makes room for the new weight of an entry that is about to be replaced. The entry itself
@@ -89,7 +93,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         // any more. Such an entry is in no queue, so it is not chosen as a victim.
         let more = weight.saturating_sub(policy.weight_of(row));
         if more != 0 && policy.is_too_much(more) {
-            if let Some(left) = self.evict_for_now(more) {
+            if let Some(left) = self.evict_for(more) {
                 self.ledger.give_up(left);
             }
         }

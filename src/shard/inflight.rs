@@ -177,7 +177,7 @@ impl<K: Eq, V> Shard<K, V> {
         let txn = lock.txn();
         let known = txn.ledger.flights.of_key(hash, asked.key());
         let place = txn.find(Lookup::new(hash, asked.key()));
-        if txn.is_over(place.filter(|place| claim.is_of(place.named()))) {
+        if txn.is_over(place.filter(|place| claim.is_of(txn.table.named(*place)))) {
             return Anew::Gone(asked);
         }
         if known.is_taken() {
@@ -390,7 +390,7 @@ impl<K, V> Txn<'_, '_, K, V> {
                 (replaced == Replaced::Done, deferred)
             }
             (Some(Action::Remove), Some(place)) => {
-                let (removed, deferred) = self.remove_at(place);
+                let (removed, deferred) = self.remove_at(place, |_, _| ());
                 (matches!(removed, Removed::Done(..)), deferred)
             }
             (Some(Action::Remove | Action::Nothing) | None, _) => (true, Deferred::none()),

@@ -76,7 +76,7 @@ impl<K, V> Ledger<K, V> {
         }
         let is_soon = self.first_due(deadline) <= now;
         let was_warned = self.rows[row].warned != 0;
-        self.rows[row].warned = u16::from(is_soon && was_warned);
+        self.rows[row].warned = u8::from(is_soon && was_warned);
         is_soon && !was_warned
     }
 }

@@ -44,9 +44,20 @@ impl Chain<Metadata> for InWheel {
     }
 }
 
+/// A time of birth that is not in its row yet.
+#[derive(Clone, Copy)]
+struct Unwritten {
+    row: RowId,
+    born: Birth,
+}
+
 /// The writers' metadata, guarded by the table's lock.
 pub(super) struct Ledger<K, V> {
     pub(super) rows: Rows<Metadata>,
+    /// The birth of the last entry that took another's place, if it is still there. A store to its
+    /// row would be a cache miss, for which the unlock would wait. So the row is prefetched, and
+    /// written when the next such entry comes.
+    unwritten: Option<Unwritten>,
     pub(super) wheel: Wheel<InWheel>,
     /// When the reaper has to come next.
     pub(super) due: Tick,
@@ -94,6 +105,7 @@ impl<K, V> Ledger<K, V> {
     ) -> Self {
         Self {
             rows: Rows::new(),
+            unwritten: None,
             wheel: Wheel::new(config.clock.now()),
             due: Tick::NEVER,
             inherited: Tick::NEVER,
@@ -131,15 +143,28 @@ impl<K, V> Ledger<K, V> {
 
     #[inline]
     pub(super) fn born(&self, row: RowId) -> Birth {
-        unpack(self.rows[row].born)
+        match self.unwritten {
+            Some(unwritten) if unwritten.row == row => unwritten.born,
+            _ => unpack(self.rows[row].born),
+        }
     }
 
     pub(super) fn set_ttl(&mut self, row: RowId, ttl: Span) {
         self.ttls.set(row, ttl);
     }
 
+    /// Returns whether the birth that is not written yet belongs to a live row.
+    pub(super) fn is_unwritten_of_a_row(&self) -> bool {
+        self.unwritten.is_none_or(|unwritten| self.rows.contains(unwritten.row))
+    }
+
+    /// Sets the birth of an entry that takes another's place.
+    #[inline]
     pub(super) fn set_born(&mut self, row: RowId, born: Birth) {
-        self.rows[row].born = pack(born);
+        self.rows.prefetch(row);
+        if let Some(last) = self.unwritten.replace(Unwritten { row, born }) {
+            self.rows[last.row].born = pack(last.born);
+        }
     }
 
     /// Files a row that is in no slot, unless its entry never expires.
@@ -202,7 +227,8 @@ impl<K, V> Ledger<K, V> {
     /// Adds a row for an entry. The row is in no slot yet.
     #[inline(always)]
     pub(super) fn add_row(&mut self, home: u32, times: Times) -> RowId {
-        let metadata = Metadata { home, wheel: Link::LOOSE, born: pack(times.born), label: 0, warned: 0 };
+        let metadata =
+            Metadata { home, wheel: Link::LOOSE, born: pack(times.born), label: 0, warned: 0, live: 1 };
         let row = self.rows.insert(metadata).expect("a shard holds at most 2^27 entries");
         self.ttls.set(row, times.ttl);
         row
@@ -232,6 +258,9 @@ impl<K, V> Ledger<K, V> {
     /// still in the wheel. The caller reuses it or gives it up.
     #[inline(always)]
     pub(super) fn leave(&mut self, row: RowId) {
+        if self.unwritten.is_some_and(|unwritten| unwritten.row == row) {
+            self.unwritten = None;
+        }
         if let Some(policy) = &mut self.policy {
             policy.leave(row);
         }

@@ -104,20 +104,13 @@ impl<K, V> Txn<'_, '_, K, V> {
     /// frozen deadline is later than the new one would be. In that case this function reads the
     /// clock again, after the freeze.
     #[inline(always)]
-    pub(super) fn written_over(
-        &mut self,
-        home: u32,
-        frozen: Option<&FrozenAt<K, V>>,
-        lifespan: Lifespan,
-    ) -> Written {
-        let alive = frozen.filter(|frozen| frozen.frozen.was_alive(self.now()));
-        let over = alive.map(|frozen| self.over(frozen));
+    pub(super) fn written_over(&mut self, home: u32, frozen: &FrozenAt<K, V>, lifespan: Lifespan) -> Written {
+        let over = frozen.frozen.was_alive(self.now()).then(|| self.over(frozen));
         let written = self.written(home, over, lifespan);
-        match alive {
-            Some(frozen) if written.ends.deadline.tick() < frozen.frozen.tick() => {
-                self.written_after_all(home, frozen, lifespan)
-            }
-            _ => written,
+        if over.is_some_and(|over| written.ends.deadline.tick() < over.deadline) {
+            self.written_after_all(home, frozen, lifespan)
+        } else {
+            written
         }
     }
 

@@ -316,7 +316,7 @@ impl<'s, K, V> Txn<'_, 's, K, V> {
                     if let (true, 0, Some(pin)) = (is_soon, ledger.rows[row].warned, pin) {
                         warned.push(table.lend(place, pin));
                     }
-                    ledger.rows[row].warned = u16::from(is_soon);
+                    ledger.rows[row].warned = u8::from(is_soon);
                 }
                 ledger.file(row, deadline, now);
             }

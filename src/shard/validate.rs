@@ -24,6 +24,10 @@ impl<K, V> Shard<K, V> {
         let ledger = &*ledger;
         ledger.flights.check();
         ledger.rows.check();
+        assert!(
+            ledger.is_unwritten_of_a_row(),
+            "of a row that is vacant it is to be written when its entry was created"
+        );
         let mut entries = Vec::new();
         table.validate(|row, home, node| {
             assert!(ledger.rows.contains(row), "an entry names a row that is vacant");

@@ -18,12 +18,14 @@ use super::Shard;
 use super::credit::{Around, Credit};
 use super::deadline::Times;
 use super::deferred::Deferred;
+use super::ledger::Ledger;
 use super::lifespan::{Departed, Lasting, Lifespan, Over, Written};
 use super::lookup::Lookup;
 use super::new_entry::NewEntry;
 use super::rule::Expected;
 use super::txn::{FrozenAt, Txn};
 use crate::hash::HashBits;
+use crate::rows::RowId;
 use crate::table::{Node, Place, Unlinked};
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;
@@ -41,9 +43,9 @@ pub(crate) enum Replaced {
 
 /// The result of an attempt to remove an entry.
 #[derive(Debug)]
-pub(crate) enum Removed {
+pub(crate) enum Removed<D = ()> {
     /// The entry was removed. The value is in the deferred work, if there is a listener.
-    Done(Departed),
+    Done(D),
     /// There is no live entry.
     Gone,
     /// There is a live entry, but not the expected one.
@@ -52,31 +54,20 @@ pub(crate) enum Removed {
 
 impl<K: Eq, V> Shard<K, V> {
     /// Stores an entry with this time to live, in place of any other, in a cache without weights.
-    pub(crate) fn insert(
-        &self,
-        around: &impl Around<K, V>,
-        hash: HashBits,
-        entry: &mut Option<(K, V)>,
-        ttl: Span,
-    ) -> Deferred<K, V> {
+    pub(crate) fn insert(&self, hash: HashBits, entry: &mut Option<(K, V)>, ttl: Span) -> Deferred<K, V> {
         let new = NewEntry { hash, entry, weight: 1, lifespan: Lifespan::of(Lasting::New(ttl)) };
-        self.insert_inline(around, new, true)
+        let mut lock = self.lock_at(hash);
+        let mut txn = lock.txn();
+        let place = txn.find(new.lookup());
+        txn.invalidate(new.lookup(), place);
+        let over = txn.freeze(place);
+        txn.put(over, new)
     }
 
     /// Stores an entry like `insert`, with any weight and any lifespan. A separate function, so
     /// that `insert` is compiled for its constant arguments.
     #[inline(never)]
     pub(crate) fn insert_as(&self, around: &impl Around<K, V>, new: NewEntry<'_, K, V>) -> Deferred<K, V> {
-        self.insert_inline(around, new, false)
-    }
-
-    #[inline(always)]
-    fn insert_inline(
-        &self,
-        around: &impl Around<K, V>,
-        new: NewEntry<'_, K, V>,
-        is_usual: bool,
-    ) -> Deferred<K, V> {
         let mut credit = Credit::none(around);
         loop {
             let mut lock = self.lock_at(new.hash);
@@ -84,12 +75,10 @@ impl<K: Eq, V> Shard<K, V> {
             let at = new.lookup();
             let place = txn.find(at);
             txn.invalidate(at, place);
-            if !is_usual {
-                if let Err(short) = txn.pay(place, new.weight, &mut credit) {
-                    drop(lock);
-                    credit.raise(self, *short);
-                    continue;
-                }
+            if let Err(short) = txn.pay(place, new.weight, &mut credit) {
+                drop(lock);
+                credit.raise(self, *short);
+                continue;
             }
             let over = txn.freeze(place);
             return txn.put(over, new);
@@ -262,6 +251,34 @@ impl<K: Eq, V> Shard<K, V> {
     where
         Q: ?Sized + Equivalent<K>,
     {
+        self.remove_noting(at, is_expected, |_, _| ())
+    }
+
+    /// Removes like `remove`, and returns what is known of the entry beside its key and value.
+    pub(crate) fn depart<Q>(
+        &self,
+        at: Lookup<'_, Q>,
+        is_expected: impl FnOnce(&Node<K, V>) -> bool,
+    ) -> (Removed<Departed>, Deferred<K, V>)
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        self.remove_noting(at, is_expected, |ledger, row| {
+            let Times { ttl, born } = ledger.times(row);
+            Departed { ttl, born, expires: ledger.expiry(row) }
+        })
+    }
+
+    #[inline(always)]
+    fn remove_noting<Q, D>(
+        &self,
+        at: Lookup<'_, Q>,
+        is_expected: impl FnOnce(&Node<K, V>) -> bool,
+        note: impl FnOnce(&Ledger<K, V>, RowId) -> D,
+    ) -> (Removed<D>, Deferred<K, V>)
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
         let mut lock = self.lock_at(at.hash);
         let mut txn = lock.txn();
         let place = txn.find(at);
@@ -273,7 +290,7 @@ impl<K: Eq, V> Shard<K, V> {
         if !is_expected(txn.table.node(place)) {
             return (Removed::Changed, Deferred::none());
         }
-        txn.remove_at(place)
+        txn.remove_at(place, note)
     }
 
     /// Gives a live entry another time to live, from now on.
@@ -348,18 +365,27 @@ impl<K, V> Txn<'_, '_, K, V> {
         self.put(over, new)
     }
 
+    /// Stores an entry under a key that has no entry.
+    #[inline(always)]
+    fn put_new(&mut self, new: NewEntry<'_, K, V>) -> Deferred<K, V> {
+        let written = self.written(new.hash.home(), None, new.lifespan);
+        if self.ledger.is_too_heavy(new.weight) {
+            return self.refuse(new.entry, None);
+        }
+        let times = written.times(self.now());
+        let need = self.add(new, written.ends, times, 0);
+        self.settle(need, None)
+    }
+
     /// Stores an entry, in place of the frozen one if there is one.
     #[inline(always)]
     pub(super) fn put(&mut self, over: Option<FrozenAt<K, V>>, new: NewEntry<'_, K, V>) -> Deferred<K, V> {
-        let written = self.written_over(new.hash.home(), over.as_ref(), new.lifespan);
+        let Some(frozen) = over else { return self.put_new(new) };
+        let written = self.written_over(new.hash.home(), &frozen, new.lifespan);
+        let FrozenAt { place, frozen } = frozen;
         if self.ledger.is_too_heavy(new.weight) {
-            return self.refuse(new.entry, over.map(|over| over.place));
+            return self.refuse(new.entry, Some(place));
         }
-        let Some(FrozenAt { place, frozen }) = over else {
-            let times = written.times(self.now());
-            let need = self.add(new, written.ends, times, 0);
-            return self.settle(need, None);
-        };
         if let Some(born) = written.born {
             self.ledger.set_born(self.table.row(place), born);
         }
@@ -443,14 +469,16 @@ impl<K, V> Txn<'_, '_, K, V> {
 
     /// Removes an entry, if it is alive.
     #[inline(always)]
-    pub(super) fn remove_at(&mut self, place: Place<K, V>) -> (Removed, Deferred<K, V>) {
+    pub(super) fn remove_at<D>(
+        &mut self,
+        place: Place<K, V>,
+        note: impl FnOnce(&Ledger<K, V>, RowId) -> D,
+    ) -> (Removed<D>, Deferred<K, V>) {
         if !self.table.node(place).kill(self.now()) {
             self.bury_expired(place);
             return (Removed::Gone, self.settle_up());
         }
-        let row = self.table.row(place);
-        let Times { ttl, born } = self.ledger.times(row);
-        let departed = Departed { ttl, born, expires: self.ledger.expiry(row) };
+        let departed = note(self.ledger, self.table.row(place));
         let old = self.take(place);
         if let Some(tally) = &mut self.ledger.tally {
             tally.explicit += 1;

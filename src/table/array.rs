@@ -8,7 +8,7 @@
 //! buckets.
 
 use super::bucket::Bucket;
-use super::memory::Block;
+use super::memory::{Block, prefetch};
 use crate::sync::Canary;
 use crate::sync::atomic::{AtomicPtr, Ordering};
 use std::alloc::Layout;
@@ -154,18 +154,11 @@ impl Array {
         }
     }
 
-    /// Prefetches a bucket. A hint, and no access.
+    /// Prefetches the bucket where the way of a home begins. A hint, and no access.
     #[inline]
-    pub(super) fn prefetch(self, index: usize) {
-        #[cfg(all(target_arch = "x86_64", not(tidewheel_loom)))]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let bucket = self.first().wrapping_add(index & self.mask());
-            // SAFETY: T1: the address of a bucket. A prefetch of any address would be harmless.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(bucket.cast::<i8>()) };
-        }
-        #[cfg(not(all(target_arch = "x86_64", not(tidewheel_loom))))]
-        let _ = index;
+    pub(super) fn prefetch(self, home: u32) {
+        let distance = home >> self.shift() & !(Self::TAG as u32);
+        prefetch(self.first().wrapping_byte_add(distance as usize));
     }
 
     /// # Safety

@@ -6,7 +6,7 @@
 //! and may keep what is freed.) Small blocks, and all blocks elsewhere, come from the global
 //! allocator. This file knows nothing of the contents.
 
-use crate::rows::{CHUNKS, Kept, Link, Memory, Metadata, Queued, Row, RowId, chunk_size};
+use crate::rows::{CHUNKS, Kept, Memory, Metadata, Queued, Row, RowId, chunk_size};
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -210,13 +210,13 @@ impl Kept for Queued {
 
 impl Row for Metadata {
     #[inline]
-    fn link(&self) -> &Link {
-        &self.wheel
+    fn is_live(&self) -> bool {
+        self.live != 0
     }
 
     #[inline]
-    fn link_mut(&mut self) -> &mut Link {
-        &mut self.wheel
+    fn set_live(&mut self, live: bool) {
+        self.live = u8::from(live);
     }
 
     #[inline]
@@ -240,10 +240,23 @@ pub(super) fn keep(blocks: &mut Vec<Option<Block>>, chunk: usize, block: Block) 
     blocks[chunk] = Some(block);
 }
 
+/// Where the rows of a chunk are. It takes a row's number and one comparison to get from here to
+/// the row's address.
+#[derive(Clone, Copy)]
+struct Chunk<T> {
+    /// The address that the row of number 0 would have, if it belonged to this chunk.
+    zeroth: *mut T,
+    /// The number after that of the chunk's last row; 0 if there is no chunk.
+    end: u32,
+}
+
+impl<T> Chunk<T> {
+    const NONE: Self = Self { zeroth: std::ptr::null_mut(), end: 0 };
+}
+
 /// Chunks of rows.
 pub(crate) struct Chunks<T> {
-    /// The first row and the number of rows of each chunk. The number is 0 where there is no chunk.
-    chunks: [(NonNull<T>, usize); NAMES],
+    chunks: [Chunk<T>; NAMES],
     /// The memory of the chunks. The list is as long as the highest chunk so far.
     blocks: Vec<Option<Block>>,
 }
@@ -257,35 +270,37 @@ const NAMES: usize = 32;
 impl<T> Chunks<T> {
     /// Returns the address of a row.
     #[inline]
-    fn place(&self, row: RowId) -> NonNull<T> {
-        let (first, count) = self.chunks[row.chunk() % NAMES];
-        assert!(row.offset() < count, "there is no such row");
-        // SAFETY: T8: within the block.
-        unsafe { first.add(row.offset()) }
+    fn place(&self, row: RowId) -> *mut T {
+        let Chunk { zeroth, end } = self.chunks[row.chunk() % NAMES];
+        // A number of this chunk is not below its first row's.
+        assert!(row.index() < end, "there is no such row");
+        zeroth.wrapping_add(row.index() as usize)
     }
 }
 
 impl<T: Plain> Memory<T> for Chunks<T> {
     fn new() -> Self {
         const { assert!(CHUNKS <= NAMES) };
-        Self { chunks: [(NonNull::dangling(), 0); NAMES], blocks: Vec::new() }
+        Self { chunks: [const { Chunk::NONE }; NAMES], blocks: Vec::new() }
     }
 
     #[inline]
     fn has_chunk(&self, chunk: usize) -> bool {
-        self.chunks[chunk % NAMES].1 > 0
+        self.chunks[chunk % NAMES].end > 0
     }
 
     #[cold]
     fn add_chunk(&mut self, chunk: usize) {
         let block = Block::zeroed::<T>(chunk_size(chunk));
-        self.chunks[chunk] = (block.start().cast(), chunk_size(chunk));
+        let first = RowId::at(chunk, 0).index();
+        let zeroth = block.start().cast::<T>().as_ptr().wrapping_sub(first as usize);
+        self.chunks[chunk] = Chunk { zeroth, end: first + chunk_size(chunk) as u32 };
         keep(&mut self.blocks, chunk, block);
     }
 
     fn discard(&mut self, chunk: usize, rows: Range<usize>) {
         if rows.len() == chunk_size(chunk) {
-            self.chunks[chunk] = (NonNull::dangling(), 0);
+            self.chunks[chunk] = Chunk::NONE;
             self.blocks[chunk] = None;
         } else if let Some(Some(block)) = self.blocks.get_mut(chunk) {
             let size = size_of::<T>();
@@ -296,19 +311,18 @@ impl<T: Plain> Memory<T> for Chunks<T> {
 
     #[inline]
     fn get(&self, row: RowId) -> &T {
-        // SAFETY: T8: zeros or what was written. Either is a `T`.
-        unsafe { self.place(row).as_ref() }
+        // SAFETY: T8: within the block; zeros or what was written. Either is a `T`.
+        unsafe { &*self.place(row) }
     }
 
     #[inline]
     fn prefetch(&self, row: RowId) {
-        let (first, _) = self.chunks[row.chunk() % NAMES];
-        prefetch(first.as_ptr().wrapping_add(row.offset()));
+        prefetch(self.chunks[row.chunk() % NAMES].zeroth.wrapping_add(row.index() as usize));
     }
 
     #[inline]
     fn get_mut(&mut self, row: RowId) -> &mut T {
         // SAFETY: T8: as in `get`; `&mut self` is the only access.
-        unsafe { self.place(row).as_mut() }
+        unsafe { &mut *self.place(row) }
     }
 }

@@ -17,6 +17,7 @@
 //! | `route.rs` | what readers need of a table |
 //! | `read.rs` | how a reader finds a node |
 //! | `walk.rs` | how a reader visits all nodes, and a writer all rows |
+//! | `place.rs` | the place of an entry, for a writer |
 //! | `write.rs` | how a writer changes what readers find |
 //! | `moves.rs` | how buckets move to a larger array, or a smaller one |
 //! | `reclaim.rs` | garbage, from unlinked to dropped |
@@ -83,6 +84,7 @@ mod moves;
 mod node;
 mod nodes;
 mod pace;
+mod place;
 mod read;
 mod reclaim;
 mod route;
@@ -96,11 +98,12 @@ pub(crate) use epoch::{Pin, advance_fully, inherit};
 pub(crate) use node::{Frozen, Node, Touch};
 pub(crate) use nodes::Named;
 pub(crate) use pace::Moment;
+pub(crate) use place::Place;
 pub(crate) use read::{Look, same_as};
 pub(crate) use reclaim::{CATCH_UP, Dropped, HELP, Reclaimable, Sealed, Unlinked};
 pub(crate) use route::{Route, RouteEnd, Routes};
 pub(crate) use walk::{Cursor, Met};
-pub(crate) use write::{NewNode, Place, Writing};
+pub(crate) use write::{NewNode, Writing};
 
 use crate::hash::HashBits;
 use crate::process::fork::Kept;

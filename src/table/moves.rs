@@ -70,16 +70,13 @@ impl<K, V> Writer<K, V> {
         self.len + usize::from(self.next.is_some()) <= self.target().room()
     }
 
-    /// Moves one bucket to the next array, unless it has moved already.
-    #[inline]
-    pub(super) fn move_bucket(&mut self, index: usize) {
-        if self.next.is_some() {
-            self.move_bucket_on(index);
-        }
+    /// Computes `full_at`.
+    pub(super) fn move_at(&self) -> usize {
+        if self.next.is_some() { 0 } else { self.current.room() }
     }
 
-    #[inline(never)]
-    fn move_bucket_on(&mut self, index: usize) {
+    /// Moves one bucket to the next array, if there is one, unless it has moved already.
+    fn move_bucket(&mut self, index: usize) {
         let Some(next) = self.next else { return };
         let bucket = self.current.own(index);
         if bucket.own_meta().is_moved() {
@@ -121,17 +118,18 @@ impl<K, V> Writer<K, V> {
 }
 
 impl<K, V, L> Writing<'_, '_, K, V, L> {
-    /// Begins or continues a move, if one is due. Must be called before an entry is stored in the
-    /// target.
-    #[inline]
-    pub(super) fn grow_if_full(&mut self) {
-        let writer = &*self.writer;
-        if writer.next.is_some() || writer.len >= writer.current.room() {
-            self.go_on_moving();
-        }
+    /// Begins or continues a move, which is due. Must be called before an entry of this home is
+    /// stored in the target, which it returns.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn grow_if_full(&mut self, home: u32) -> Array {
+        self.go_on_moving();
+        // Readers of its key begin at its home bucket: the mark must be on their way before the
+        // key is.
+        self.writer.move_bucket(self.writer.current.start(home));
+        self.writer.target()
     }
 
-    #[cold]
     fn go_on_moving(&mut self) {
         if self.writer.next.is_none() {
             self.begin_move(self.writer.current.log2() + 1);
@@ -151,6 +149,7 @@ impl<K, V, L> Writing<'_, '_, K, V, L> {
         self.writer.next = Some(next);
         self.writer.pages = Pages::of(next.buckets());
         self.writer.cursor = 0;
+        self.writer.full_at = self.writer.move_at();
         debug_assert!(self.writer.has_room(), "M2");
     }
 
@@ -168,6 +167,7 @@ impl<K, V, L> Writing<'_, '_, K, V, L> {
             writer.next = None;
             self.route.set_root(next);
             let old = std::mem::replace(&mut writer.current, next);
+            writer.full_at = writer.move_at();
             // SAFETY: T3: the root names its successor, and all its buckets are marked moved.
             unsafe { writer.garbage.add_array(old) };
         }

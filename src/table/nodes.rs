@@ -36,13 +36,6 @@ impl Named {
         self.0
     }
 
-    /// Recreates a number from what `bits` returned.
-    #[inline]
-    pub(super) const fn again(bits: u32) -> Self {
-        debug_assert!(bits & Self::MARK != 0);
-        Self(bits)
-    }
-
     /// Returns the number without the mark.
     #[inline]
     fn number(self) -> RowId {

@@ -98,7 +98,7 @@ impl<K, V> Route<K, V> {
     /// Prefetches the bucket where a lookup begins.
     #[inline]
     pub(crate) fn prefetch_bucket(&self, hash: HashBits) {
-        self.root().prefetch(self.root().start(hash.home()));
+        self.root().prefetch(hash.home());
     }
 
     /// Prefetches the node at which a lookup looks first.

@@ -148,7 +148,7 @@ impl<K, V, L> Table<K, V, L> {
         let end = behind(cursor.0);
         // The buckets of the call after the next are prefetched: the next call uses their numbers
         // to prefetch nodes.
-        next(behind(end)).for_each(|stretch| root.prefetch(root.start(stretch.home())));
+        next(behind(end)).for_each(|stretch| root.prefetch(stretch.home()));
         next(end).for_each(|stretch| self.prefetch_nodes(root, stretch));
         for stretch in next(cursor.0) {
             self.walk_stretch(root, stretch, hash_of, met);

@@ -10,6 +10,7 @@ use super::moves::log2_for;
 use super::node::{Filed, Node};
 use super::nodes::{Homes, Named, Nodes};
 use super::pace::{Load, Moment};
+use super::place::Place;
 use super::reclaim::{Dropped, Garbage, Reclaimable, Sealed, Unlinked, drop_contents};
 use super::route::At;
 use crate::hash::{HashBits, tag_of};
@@ -36,63 +37,14 @@ pub(super) struct Writer<K, V> {
     /// below it.
     pub(super) least: u32,
     pub(super) len: usize,
+    /// From this number of entries on, an insert has to move buckets. 0 while a move is under way.
+    pub(super) full_at: usize,
     pub(super) nodes: Nodes<K, V>,
     pub(super) garbage: Garbage<K, V>,
 }
 
 // SAFETY: T2, T6. The addresses in it are followed only under the lock that guards it.
 unsafe impl<K: Send + Sync, V: Send + Sync> Send for Writer<K, V> {}
-
-/// The place of an entry, valid until the next change. It has two words, so that it is passed in
-/// registers.
-pub(crate) struct Place<K, V> {
-    /// The node that the slot names.
-    node: NonNull<Node<K, V>>,
-    /// The node's number, the slot, the array and the bucket, from the lowest bits on.
-    at: u64,
-}
-
-impl<K, V> Clone for Place<K, V> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<K, V> Copy for Place<K, V> {}
-
-impl<K, V> Place<K, V> {
-    const SLOT: u32 = 32;
-    const NEXT: u32 = 36;
-    const BUCKET: u32 = 37;
-
-    #[inline]
-    fn new(in_next: bool, bucket: usize, slot: Slot, named: Named, node: NonNull<Node<K, V>>) -> Self {
-        const { assert!(Self::BUCKET + Array::MOST_LOG2 <= u64::BITS) };
-        let place = u64::from(slot.bits()) << Self::SLOT | u64::from(in_next) << Self::NEXT;
-        Self { node, at: u64::from(named.bits()) | place | (bucket as u64) << Self::BUCKET }
-    }
-
-    /// Returns the number of the node in this place.
-    #[inline]
-    pub(crate) fn named(self) -> Named {
-        Named::again(self.at as u32)
-    }
-
-    #[inline]
-    fn slot(self) -> Slot {
-        Slot::again((self.at >> Self::SLOT) as u32 & 0xF)
-    }
-
-    #[inline]
-    fn in_next(self) -> bool {
-        self.at >> Self::NEXT & 1 != 0
-    }
-
-    #[inline]
-    fn bucket(self) -> usize {
-        (self.at >> Self::BUCKET) as usize
-    }
-}
 
 /// An array as its writer sees it. Everything here needs T1: the array is one of the `Writer`'s,
 /// under the lock.
@@ -110,18 +62,13 @@ impl Array {
     }
 
     /// Returns the first slot along the way from `home` that satisfies `is_it`.
-    fn search(
-        self,
-        home: u32,
-        mut is_it: impl FnMut(&Bucket) -> Option<Slot>,
-    ) -> Option<(usize, Slot, Named)> {
+    fn search(&self, home: u32, mut is_it: impl FnMut(&Bucket) -> Option<Slot>) -> Option<(&Bucket, Slot)> {
         for step in 0..self.buckets() {
-            let index = self.way(home, step);
-            let bucket = self.own(index);
+            let bucket = self.own(self.way(home, step));
             let meta = bucket.own_meta();
             if !meta.is_moved() {
                 if let Some(slot) = is_it(bucket) {
-                    return Some((index, slot, bucket.own_named(slot)));
+                    return Some((bucket, slot));
                 }
             }
             if !meta.has_overflow() {
@@ -156,20 +103,12 @@ impl Array {
         (0..self.buckets()).map(move |step| self.way(home, step)).take_while(move |&index| index != at)
     }
 
-    /// Empties a slot.
-    #[inline]
-    fn clear(self, home: u32, at: usize, slot: Slot) {
-        self.own(at).vacate(slot);
-        if self.start(home) != at {
-            self.count_back(home, at);
-        }
-    }
-
     /// Lowers the overflow counts on the way of an entry that is gone and had passed those buckets.
+    #[cold]
     #[inline(never)]
-    fn count_back(self, home: u32, at: usize) {
-        for index in self.way_to(home, at) {
-            let passed = self.own(index);
+    fn count_back(self, home: u32, at: &Bucket) {
+        let way = (0..self.buckets()).map(|step| self.own(self.way(home, step)));
+        for passed in way.take_while(|&bucket| !std::ptr::eq(bucket, at)) {
             passed.set_meta(passed.own_meta().one_less_passed());
         }
     }
@@ -178,14 +117,16 @@ impl Array {
 impl<K, V> Writer<K, V> {
     pub(super) fn new(capacity: usize, route: At<K, V>) -> Self {
         let least = log2_for(capacity);
+        let current = Array::allocate(least);
         Self {
             route,
-            current: Array::allocate(least),
+            current,
             next: None,
             cursor: 0,
             pages: Pages::of(0),
             least,
             len: 0,
+            full_at: current.room(),
             nodes: Nodes::new(),
             garbage: Garbage::new(),
         }
@@ -204,8 +145,8 @@ impl<K, V> Writer<K, V> {
 
     fn search(&self, home: u32, mut is_it: impl FnMut(&Bucket) -> Option<Slot>) -> Option<Place<K, V>> {
         let mut look = |array: Array, in_next| {
-            let (bucket, slot, named) = array.search(home, &mut is_it)?;
-            Some(Place::new(in_next, bucket, slot, named, self.node_of(named)))
+            let (bucket, slot) = array.search(home, &mut is_it)?;
+            Some(Place::new(in_next, bucket, slot, self.node_of(bucket.own_named(slot))))
         };
         look(self.current, false).or_else(|| look(self.next?, true))
     }
@@ -281,8 +222,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         let bucket = current.own_first(hash.home());
         // (A bucket that has moved has no tags.)
         if let Some(slot) = is_it(bucket) {
-            let index = current.start(hash.home());
-            return Some(self.place(index, bucket, slot));
+            return Some(self.place(bucket, slot));
         }
         if bucket.own_meta().is_the_end() { None } else { self.find_further(hash, is_it) }
     }
@@ -296,11 +236,23 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.writer.search(hash.home(), is_it)
     }
 
-    /// Returns a place in a bucket of the current array.
+    /// Returns a place in the bucket of the current array where the entry's way begins.
     #[inline]
-    fn place(&self, index: usize, bucket: &Bucket, slot: Slot) -> Place<K, V> {
-        let named = bucket.own_named(slot);
-        Place::new(false, index, slot, named, self.writer.node_of(named))
+    fn place(&self, bucket: &Bucket, slot: Slot) -> Place<K, V> {
+        Place::new(false, bucket, slot, self.writer.node_of(bucket.own_named(slot)))
+    }
+
+    /// Returns the bucket of a place.
+    #[inline]
+    fn bucket(&self, place: Place<K, V>) -> &Bucket {
+        // SAFETY: T1: places name buckets of the writer's arrays, under the lock.
+        unsafe { place.bucket() }
+    }
+
+    /// Returns the number of the node at a place.
+    #[inline]
+    pub(crate) fn named(&self, place: Place<K, V>) -> Named {
+        self.bucket(place).own_named(place.slot())
     }
 
     /// Returns the current array, and the next one if there is one.
@@ -313,14 +265,14 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     #[inline]
     pub(crate) fn prefetch(&self, home: u32) {
         for array in self.arrays() {
-            array.prefetch(array.start(home));
+            array.prefetch(home);
         }
     }
 
     /// Prefetches like `prefetch`, in the array where nearly all entries are.
     #[inline]
     pub(crate) fn prefetch_bucket(&self, home: u32) {
-        self.writer.current.prefetch(self.writer.current.start(home));
+        self.writer.current.prefetch(home);
     }
 
     /// Prefetches a node. A hint.
@@ -368,7 +320,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         match (slots.next(), slots.next()) {
             (Some(slot), None) if bucket.own_meta().is_the_end() => {
                 debug_assert_eq!(self.node_in(bucket, slot).filed, Filed { row, home }, "a row's only slot");
-                self.place(current.start(home), bucket, slot)
+                self.place(bucket, slot)
             }
             _ => self.find_row_further(home, row),
         }
@@ -424,18 +376,16 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
 
     /// Publishes a new entry for a row that has none, and moves it out of `entry`. Its key must not
     /// be in the table (as `find` said under this lock).
+    #[inline(always)]
     pub(crate) fn insert(&mut self, hash: HashBits, new: NewNode, entry: &mut Option<(K, V)>) {
         let NewNode { named, row, deadline, hits } = new;
-        self.grow_if_full();
         let home = hash.home();
-        // Readers of this key begin at its home bucket: the mark must be on their way before the
-        // key is.
-        let at = self.writer.current.start(home);
-        self.writer.move_bucket(at);
+        let target =
+            if self.writer.len < self.writer.full_at { self.writer.current } else { self.grow_if_full(home) };
         let filed = Filed { row, home };
         // SAFETY: T9: the number is new.
         unsafe { self.writer.nodes.put(&self.route.homes, named, entry, deadline, filed) };
-        self.writer.target().put(home, hash.tag(), named, hits);
+        target.put(home, hash.tag(), named, hits);
         self.writer.len += 1;
     }
 
@@ -449,27 +399,31 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         entry: &mut Option<(K, V)>,
         deadline: Deadline,
     ) -> Unlinked<K, V> {
-        let filed = self.node(place).filed;
+        let (filed, old) = (self.node(place).filed, self.named(place));
         // SAFETY: T9: the number is new.
         unsafe { self.writer.nodes.put(&self.route.homes, named, entry, deadline, filed) };
-        self.writer.array(place.in_next()).own(place.bucket()).set_named(place.slot(), named);
-        Unlinked { named: place.named(), node: place.node, weight: 0 }
+        self.bucket(place).set_named(place.slot(), named);
+        Unlinked { named: old, node: place.node, weight: 0 }
     }
 
     /// Removes an entry from the table.
     #[inline]
     pub(crate) fn unlink(&mut self, place: Place<K, V>) -> Unlinked<K, V> {
+        let (bucket, named) = (self.bucket(place), self.named(place));
+        bucket.vacate(place.slot());
         // This is the home of the stored key, whatever hash the caller passed.
-        let home = self.node(place).filed.home;
-        self.writer.array(place.in_next()).clear(home, place.bucket(), place.slot());
+        let (array, home) = (self.writer.array(place.in_next()), self.node(place).filed.home);
+        if !std::ptr::eq(array.own_first(home), bucket) {
+            array.count_back(home, bucket);
+        }
         self.writer.len -= 1;
-        Unlinked { named: place.named(), node: place.node, weight: 0 }
+        Unlinked { named, node: place.node, weight: 0 }
     }
 
     /// Returns how often the entry at a place was hit, up to three, and lowers that by up to `by`.
     #[inline]
     pub(crate) fn lower_hits(&self, place: Place<K, V>, by: u8) -> u8 {
-        self.writer.array(place.in_next()).own(place.bucket()).lower_hits(place.slot(), by)
+        self.bucket(place).lower_hits(place.slot(), by)
     }
 
     /// Sets the weight from which on a batch of garbage is full, however few nodes are in it.
@@ -553,6 +507,7 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     pub(crate) fn validate(&self, mut each: impl FnMut(RowId, u32, &Node<K, V>)) {
         let writer = &*self.writer;
         assert!(writer.has_room(), "{} entries, and too little room for them", writer.len);
+        assert_eq!(writer.full_at, writer.move_at(), "from when on an insert moves buckets");
         let mut entries = 0;
         for array in std::iter::once(writer.current).chain(writer.next) {
             let mut passed = vec![0u64; array.buckets()];

@@ -19,7 +19,7 @@ pub(super) struct Counts {
     slots: Vec<[u32; 64]>,
     /// The first second at which rows became due that have not all been popped.
     due_since: u64,
-    /// Whether no row was ever due for so long that its label may have been misread.
+    /// Whether no row was ever due for so long that its label may be misread.
     exact: bool,
 }
 
@@ -69,6 +69,11 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
             let count = &mut self.counts.slots[level][Self::slot_of(here + ahead)];
             *count = count.saturating_sub(1);
         }
+    }
+
+    /// Notes that the hand has moved. The label of a row that has been due for too long may be
+    /// misread.
+    pub(super) fn note_hand(&mut self) {
         if !self.lists.is_empty(Self::DUE) && self.hand - self.counts.due_since >= Self::TELLABLE - 64 {
             self.counts.exact = false;
         }
@@ -149,11 +154,15 @@ mod tests {
     use crate::rows::{Chain, Kept, Link, RowId, Rows};
     use crate::time::{SECOND, Span};
 
-    struct Lone(Link, u16);
+    struct Lone {
+        link: Link,
+        live: bool,
+        label: u16,
+    }
 
     impl Default for Lone {
         fn default() -> Self {
-            Self(Link::LOOSE, 0)
+            Self { link: Link::LOOSE, live: false, label: 0 }
         }
     }
 
@@ -162,20 +171,20 @@ mod tests {
     }
 
     impl Row for Lone {
-        fn link(&self) -> &Link {
-            &self.0
+        fn is_live(&self) -> bool {
+            self.live
         }
 
-        fn link_mut(&mut self) -> &mut Link {
-            &mut self.0
+        fn set_live(&mut self, live: bool) {
+            self.live = live;
         }
 
         fn label(&self) -> u16 {
-            self.1
+            self.label
         }
 
         fn set_label(&mut self, label: u16) {
-            self.1 = label;
+            self.label = label;
         }
     }
 
@@ -183,11 +192,11 @@ mod tests {
 
     impl Chain<Lone> for Only {
         fn link(row: &Lone) -> &Link {
-            &row.0
+            &row.link
         }
 
         fn link_mut(row: &mut Lone) -> &mut Link {
-            &mut row.0
+            &mut row.link
         }
     }
 

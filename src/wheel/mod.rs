@@ -52,7 +52,7 @@ mod trial;
 #[cfg(fuzzing)]
 pub use trial::fuzz;
 
-use crate::rows::{Chain, Lists, Row, RowId, Rows};
+use crate::rows::{Chain, Link, Lists, Row, RowId, Rows};
 use crate::time::Tick;
 use counts::Counts;
 
@@ -60,6 +60,22 @@ use counts::Counts;
 const SLOT_BITS: u32 = if cfg!(tidewheel_loom) { 2 } else { 6 };
 /// Enough levels for every second of the timeline.
 const LEVELS_NEEDED: usize = (Tick::NEVER.second().ilog2() / SLOT_BITS) as usize + 1;
+
+/// The slot where a row was filed last. The next row often belongs there too, and this finds out
+/// in fewer steps.
+struct Latest {
+    /// Deadlines after `after`, up to and including `until`, belong to the slot while the hand
+    /// does not move.
+    after: Tick,
+    until: Tick,
+    level: usize,
+    span: u64,
+}
+
+impl Latest {
+    /// The slot of no deadline.
+    const NONE: Self = Self { after: Tick::NEVER, until: Tick::LONG_AGO, level: 0, span: 0 };
+}
 
 /// Rows by deadline. `C` selects the link of a row that the wheel uses.
 ///
@@ -73,6 +89,7 @@ pub(crate) struct Wheel<C, const BITS: u32 = SLOT_BITS, const LEVELS: usize = LE
     hand: u64,
     /// The end of that second. Until then the hand does not move.
     stays_until: Tick,
+    latest: Latest,
     len: usize,
     counts: Counts,
 }
@@ -95,6 +112,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
             occupancy: [0; LEVELS],
             hand: now.second(),
             stays_until: Tick::start_of(now.second() + 1),
+            latest: Latest::NONE,
             len: 0,
             counts: Counts::new(),
         }
@@ -217,15 +235,27 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
 
     /// Returns the level and the number of its span for a deadline, as seen from the hand: the
     /// finest level that reaches the deadline.
-    #[inline]
-    fn place(&self, deadline: Tick) -> (usize, u64) {
+    #[inline(always)]
+    fn place(&mut self, deadline: Tick) -> (usize, u64) {
+        if deadline <= self.latest.after || deadline > self.latest.until {
+            self.find_place(deadline);
+        }
+        (self.latest.level, self.latest.span)
+    }
+
+    /// Sets `latest` for a deadline. For a later second of the same span the level is the same: no
+    /// finer level reaches it, and this one does.
+    #[inline(never)]
+    fn find_place(&mut self, deadline: Tick) {
         let second = second_of(deadline).max(self.hand);
         // No finer level reaches the deadline. This level or the next one does.
         let mut level = ((second - self.hand) | 1).ilog2() / BITS;
         if (second >> (level * BITS)) - (self.hand >> (level * BITS)) >= u64::from(Self::SLOTS) {
             level += 1;
         }
-        (level as usize, second >> (level * BITS))
+        let span = second >> (level * BITS);
+        let (after, until) = (Tick::start_of(second), Tick::start_of((span + 1) << (level * BITS)));
+        self.latest = Latest { after, until, level: level as usize, span };
     }
 
     /// Takes a row out of the wheel, if it is filed. O(1).
@@ -234,11 +264,14 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     where
         C: Chain<T>,
     {
-        if !self.is_filed(rows, row) {
+        let filed = &mut rows[row];
+        let link = std::mem::replace(C::link_mut(filed), Link::LOOSE);
+        if !link.is_linked() {
             return;
         }
-        self.count_off(rows[row].label());
-        if let Some(emptied) = self.lists.unlink(rows, row) {
+        let label = filed.label();
+        self.count_off(label);
+        if let Some(emptied) = self.lists.close(rows, link) {
             if emptied != Self::DUE {
                 let slot = emptied - Self::FIRST;
                 self.occupancy[slot >> BITS] &= !(1 << (slot as u32 & (Self::SLOTS - 1)));
@@ -326,7 +359,9 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
             }
         }
         self.hand = to;
+        self.latest.until = Tick::LONG_AGO;
         self.stays_until = Tick::start_of(to + 1);
+        self.note_hand();
     }
 
     /// Recounts the wheel.

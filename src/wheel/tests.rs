@@ -233,7 +233,7 @@ fn what_was_never_filed_can_be_unfiled() {
     let mut bench = Bench::<6, 6>::new(Tick::start_of(1), true);
     let row = bench
         .rows
-        .insert(Entry { link: Link::LOOSE, label: 0, deadline: Tick::NEVER, level: None })
+        .insert(Entry { link: Link::LOOSE, live: false, label: 0, deadline: Tick::NEVER, level: None })
         .ok()
         .unwrap();
     bench.wheel.unfile(&mut bench.rows, row);

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 pub(super) struct Entry {
     pub(super) link: Link,
+    pub(super) live: bool,
     pub(super) label: u16,
     /// The deadline, which the cache keeps in a node. The wheel never reads it.
     pub(super) deadline: Tick,
@@ -19,7 +20,7 @@ pub(super) struct Entry {
 
 impl Default for Entry {
     fn default() -> Self {
-        Self { link: Link::LOOSE, label: 0, deadline: Tick::NEVER, level: None }
+        Self { link: Link::LOOSE, live: false, label: 0, deadline: Tick::NEVER, level: None }
     }
 }
 
@@ -28,12 +29,12 @@ impl Kept for Entry {
 }
 
 impl Row for Entry {
-    fn link(&self) -> &Link {
-        &self.link
+    fn is_live(&self) -> bool {
+        self.live
     }
 
-    fn link_mut(&mut self) -> &mut Link {
-        &mut self.link
+    fn set_live(&mut self, live: bool) {
+        self.live = live;
     }
 
     fn label(&self) -> u16 {
@@ -101,8 +102,11 @@ impl<const BITS: u32, const LEVELS: usize> Bench<BITS, LEVELS> {
     }
 
     pub(super) fn insert(&mut self, deadline: Tick) -> RowId {
-        let row =
-            self.rows.insert(Entry { link: Link::LOOSE, label: 0, deadline, level: None }).ok().unwrap();
+        let row = self
+            .rows
+            .insert(Entry { link: Link::LOOSE, live: false, label: 0, deadline, level: None })
+            .ok()
+            .unwrap();
         self.file(row);
         row
     }

@@ -1,4 +1,4 @@
-//! What the pages of guarantees and orderings name is there: tests by their paths, models by file and name, and planted bugs.
+//! What the page of guarantees names is there: tests by their paths, models by file and name.
 
 use super::planted::models;
 use super::source::Crate;
@@ -28,35 +28,6 @@ fn what_the_guarantees_name_is_there() {
     let models: BTreeSet<_> = house.files.iter().flat_map(models).collect();
     assert!(!models.is_empty() && text.contains("tests/"), "nothing was read");
     assert_eq!(missing(&text, |file| root.join(file).exists(), &models), [""; 0]);
-}
-
-/// The words between backticks after "planted: ", as far as the parenthesis goes.
-fn planted(text: &str) -> Vec<&str> {
-    let lists = text.split("planted: ").skip(1).filter_map(|rest| rest.split(')').next());
-    lists.flat_map(|list| list.split('`').skip(1).step_by(2)).collect()
-}
-
-#[test]
-fn what_the_orderings_name_is_there() {
-    let root: &Path = env!("CARGO_MANIFEST_DIR").as_ref();
-    let house = Crate::read(root);
-    let text = std::fs::read_to_string(root.join("src/docs/orderings.md")).unwrap();
-    let models: BTreeSet<_> = house.files.iter().flat_map(models).collect();
-    assert_eq!(missing(&text, |file| root.join(file).exists(), &models), [""; 0]);
-    let bugs = planted(&text);
-    assert!(bugs.len() > 50, "only {} planted bugs were read", bugs.len());
-    // All that begin so are named together.
-    let is_there = |bug: &&str| {
-        bug.ends_with('_') || root.join("loom-tests/planted").join(format!("{bug}.bug")).exists()
-    };
-    assert_eq!(bugs.into_iter().filter(|bug| !is_there(bug)).collect::<Vec<_>>(), [""; 0]);
-}
-
-#[test]
-fn planted_bugs_are_found_in_a_text() {
-    let text =
-        "`a::b` (planted: `one`, `two`; the order: `three`), `four` (planted by hand), (planted: `five`)";
-    assert_eq!(planted(text), ["one", "two", "three", "five"]);
 }
 
 #[test]

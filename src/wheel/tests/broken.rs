@@ -71,7 +71,7 @@ fn check_sees_a_row_of_another_wheel() {
     let mut bench = to_be_broken();
     let row = bench
         .rows
-        .insert(Entry { link: Link::LOOSE, label: 0, deadline: bench.now, level: None })
+        .insert(Entry { link: Link::LOOSE, live: true, label: 0, deadline: bench.now, level: None })
         .ok()
         .unwrap();
     Wheel::<ByTime>::new(bench.now).file(&mut bench.rows, row, bench.now);
