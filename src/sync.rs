@@ -403,8 +403,8 @@ mod imp {
         }
 
         pub(crate) fn last(&self) {
-            // ORDERING: Acquire; pairs with Release in `Edge::release`. A read-modify-write, as in `Arc`,
-            // so that it cannot miss one of them.
+            // ORDERING: Acquire; pairs with Release in `Edge::release`. A read-modify-write, as in
+            // `Arc`, so that it cannot miss one of them.
             self.0.fetch_add(1, atomic::Ordering::Acquire);
         }
     }

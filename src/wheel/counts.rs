@@ -229,7 +229,7 @@ mod tests {
         }
     }
 
-    /// Up to a minute ahead it is a matter of whole seconds.
+    /// Up to a minute ahead, the count is exact to the second.
     #[test]
     fn exact_to_the_second_within_the_finest_level() {
         let (bench, _) = Bench::with(&[at(101, 0), at(101, 1), at(102, 0), at(105, 5), at(163, 0)]);
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(bench.counts(&untils), [1, 1, 1, 3, 3, 4, 5]);
     }
 
-    /// Farther ahead it counts whole slots, as soon as one of their deadlines may be meant.
+    /// Farther ahead it counts whole slots, as soon as one of their deadlines may be included.
     #[test]
     fn a_coarse_slot_counts_as_a_whole() {
         let (bench, _) = Bench::with(&[at(200, 0), at(250, 0), at(300, 0)]);
@@ -249,7 +249,7 @@ mod tests {
         let (mut bench, rows) = Bench::with(&[at(101, 0), at(110, 0), at(110, 0), at(500, 0), at(101, 0)]);
         bench.wheel.unfile(&mut bench.rows, rows[1]);
         assert_eq!(bench.counts(&[at(101, 0), at(110, 0), at(600, 0)]), [2, 3, 4]);
-        // Two become due, and a lap later others stand where they stood.
+        // Two rows become due, and a lap later other rows are in the same slots.
         bench.wheel.advance(&mut bench.rows, at(105, 0));
         bench.file(at(165, 0));
         bench.wheel.unfile(&mut bench.rows, rows[0]);
