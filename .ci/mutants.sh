@@ -4,13 +4,13 @@
 #
 # It knows nothing of memory orderings: the planted bugs of .ci/planted.sh do.
 #
-#   .ci/mutants.sh [arguments for cargo mutants, such as --file src/rows.rs or --shard 0/4]
+#   .ci/mutants.sh [arguments for cargo mutants, such as --file src/rows/mod.rs or --shard 0/4]
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 cargo_tool cargo-mutants
 files=()
 if [[ " $* " != *" --file "* ]]; then
-    for file in src/rows.rs src/hash.rs src/time.rs 'src/wheel/*.rs'; do
+    for file in src/rows/mod.rs src/hash.rs src/time/*.rs 'src/wheel/*.rs'; do
         files+=(--file "$file")
     done
 fi

@@ -160,7 +160,7 @@ fn get_hit_strict_clock(operations: u64) {
     });
 }
 
-/// Filled, and read for long enough for the rate of the processor's counter to be known (`src/time.rs`).
+/// Filled, and read for long enough for the rate of the processor's counter to be known (`src/time/system.rs`).
 fn on_a_real_clock(clock: impl Clock) -> Numbers {
     let cache = build(settings(LONG).clock(clock).reaper(Reaper::manual()));
     (0..ENTRIES).for_each(|key| cache.insert(key, key));

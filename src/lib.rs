@@ -142,7 +142,6 @@ mod column;
 mod entry;
 mod error;
 mod expiry;
-mod flight;
 /// What the fuzz targets may touch of the inside, and nobody else.
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -151,7 +150,7 @@ pub mod fuzzed {
     pub use crate::wheel::fuzz as wheel;
 }
 mod hash;
-mod iter;
+mod inflight;
 mod key_value;
 mod life;
 mod listener;
@@ -177,7 +176,10 @@ mod wheel;
 pub mod docs;
 
 pub use builder::CacheBuilder;
-pub use cache::{Cache, EntryRef, LoadJob, Policy, ReadGuard, RefreshJob, WeakCache, WithLife, WithTimeout};
+pub use cache::{
+    Cache, Drain, EntryRef, GuardIter, Iter, Keys, LoadJob, Policy, ReadGuard, RefreshJob, WeakCache,
+    WithLife, WithTimeout,
+};
 #[cfg(feature = "async")]
 pub use cache::{LoadTask, RefreshTask};
 pub use entry::{CompResult, Entry, EntryKey, EntrySelector, LentKey, Op, OwnedKey, TimedEntrySelector};
@@ -188,7 +190,6 @@ pub use equivalent::Equivalent;
 pub use error::{BuildError, CapacityError, LoadError, NoRandomness, TimedOut};
 pub use expiry::Expiry;
 pub use hash::{DefaultHasher, RandomState};
-pub use iter::{Drain, GuardIter, Iter, Keys};
 pub use key_value::{Key, Value};
 pub use life::Life;
 pub use listener::RemovalCause;

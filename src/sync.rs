@@ -456,6 +456,9 @@ const NAPS: u32 = 10_000;
 /// The largest number of pauses between two tries, as a power of two.
 const LONGEST: u32 = 5;
 
+/// Says whether this process has come out of a fork, once the process was told whom to ask (`process/fork.rs`).
+pub(crate) static ASK_IF_CHILD: std::sync::OnceLock<fn() -> bool> = std::sync::OnceLock::new();
+
 /// A mutex without poisoning.
 ///
 /// Its contents are consistent at every point where user code (`Hash`, `Eq`) can unwind through the
@@ -515,13 +518,10 @@ impl<T> Mutex<T> {
     /// Takes the lock like [`lock`](Self::lock), until the alarm is over.
     pub(crate) fn lock_within(&self, patience: &Alarm) -> Option<MutexGuard<'_, T>> {
         loop {
-            if let Some(guard) = self.try_lock() {
-                return Some(guard);
+            match self.try_lock() {
+                None if !patience.is_over() => thread::yield_now(),
+                taken => return taken,
             }
-            if patience.is_over() {
-                return None;
-            }
-            thread::yield_now();
         }
     }
 
@@ -542,7 +542,7 @@ impl<T> Mutex<T> {
     }
 
     fn lock_in_turn(&self) -> MutexGuard<'_, T> {
-        if crate::process::fork::is_child() {
+        if ASK_IF_CHILD.get().is_some_and(|is_child| is_child()) {
             return self.lock_in_a_child();
         }
         // ORDERING: Relaxed, both; a figure. (A fork's child inherits a stale one.)

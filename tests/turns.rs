@@ -36,7 +36,7 @@ static ALLOCATOR: Counting = Counting;
 
 type Numbers = Cache<u64, u64>;
 
-/// Longer than anybody is passed over (`src/flight/queue.rs`).
+/// Longer than anybody is passed over (`src/inflight/queue.rs`).
 const LONG: Duration = Duration::from_millis(3);
 
 fn more(found: Option<Entry<u64, u64>>) -> u64 {

@@ -86,11 +86,11 @@ where
         for (hash, route) in places.iter().flatten() {
             route.prefetch_first(*hash, pin);
         }
-        for (&key, place) in keys.iter().zip(places.into_iter().flatten()) {
+        for (&key, (hash, route)) in keys.iter().zip(places.into_iter().flatten()) {
             each(match self.parts().on_use {
                 OnUse::More => self.used_and_noted(key, pin),
-                OnUse::CountHit => self.visible_at(place, key, true, pin),
-                OnUse::Nothing => self.visible_at(place, key, false, pin),
+                OnUse::CountHit => self.visible_at(hash, route, key, true, pin),
+                OnUse::Nothing => self.visible_at(hash, route, key, false, pin),
             });
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A computation looks at its key, runs the user's closure on clones, unpinned and outside every lock, for as long as it
 //! takes, and then does what the closure said, if the key is still as it was shown; else it begins anew. Here is the order
-//! of these steps; what is done under the lock is in `shard/inflight.rs`, and who waits for whom in `flight.rs`.
+//! of these steps; what is done under the lock is in `shard/inflight.rs`, and who waits for whom in `inflight/`.
 //!
 //! # Invariants
 //!
@@ -25,17 +25,18 @@
 //! | `Shard::complete` (loads), `Shard::act` (computations) | of this key: come in turn. (Of another with the same hash: not this key) |
 //! | `Shard::remove` (`remove`, `invalidate`, `remove_if`, `rename`'s and `rename_with`'s first half) | invalidates |
 //! | `clear_some` (`invalidate_all`) | invalidates, in the same step in which it removes |
-//! | eviction (`evict.rs`, `set_capacity`), expiry (the reaper, a read, a writer that comes across) | the entry is not there, or not alive, at the end; what is put there after it, invalidates |
+//! | eviction (`shard/evict.rs`, `set_capacity`), expiry (the reaper, a read, a writer that comes across) | the entry is not there, or not alive, at the end; what is put there after it, invalidates |
 //! | `touch`, `set_ttl`, `persist`, a read with a time to idle, an `Expiry`'s ruling | the value stays: a computed one goes by the times that there are at the end |
 
+use super::expiry::created;
+use super::load::Origin;
 use super::load::{served, value};
 use super::rounds::Rounds;
-use super::rule::created;
-use super::turn::{Beginning, Heard, Origin, Turn};
+use super::turn::{Beginning, Heard, Turn};
 use super::{Cache, Parts};
 use crate::entry::{CompResult, Entry, Op};
-use crate::flight::{Aim, Outcome};
 use crate::hash::HashBits;
+use crate::inflight::{Aim, Outcome};
 use crate::key_value::{Key, Value};
 use crate::life::Life;
 use crate::listener::RemovalCause;
@@ -111,7 +112,8 @@ where
     /// Does what a closure makes of a key's entry. `None` if the alarm goes off before it is this call's turn.
     pub(crate) fn compute<E>(
         &self,
-        (key, life): (K, Life),
+        key: K,
+        life: Life,
         alarm: &Alarm,
         mut closure: impl FnMut(Option<Entry<K, V>>) -> Result<Op<V>, E>,
     ) -> Option<Result<CompResult<K, V>, E>> {
@@ -142,7 +144,8 @@ where
     /// A key's entry, unless it is out of date; else the closure makes its value anew. `None` if the alarm goes off before it is this call's turn.
     pub(crate) fn load_unless(
         &self,
-        (key, life): (K, Life),
+        key: K,
+        life: Life,
         alarm: &Alarm,
         init: impl FnOnce() -> V,
         mut is_out_of_date: impl FnMut(&V) -> bool,
@@ -281,7 +284,7 @@ where
             (None, _) => Ruling::NONE,
             (Some(expiry), None) => created(&**expiry, key, value),
             (Some(_), Some(_)) if life == Life::Keep => Ruling::Keep,
-            (Some(expiry), Some(node)) => self.cache.updated(&**expiry, (key, value), node),
+            (Some(expiry), Some(node)) => self.cache.updated(&**expiry, key, value, node),
         };
         Some((is_there, self.cache.weigh(key, value), ruling))
     }

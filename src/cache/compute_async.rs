@@ -5,12 +5,12 @@
 
 use super::Cache;
 use super::compute::{Plan, TURN_ALONE};
+use super::load::STILL_THERE;
 use super::load::served;
-use super::load_async::STILL_THERE;
 use super::rounds::Rounds;
 use super::turn::{Beginning, Heard, Turn};
 use crate::entry::{CompResult, Entry, Op};
-use crate::flight::Aim;
+use crate::inflight::Aim;
 use crate::key_value::{Key, Value};
 use crate::life::Life;
 use std::future::Future;
@@ -26,7 +26,8 @@ where
     /// As `compute`.
     pub(crate) async fn compute_async<E, F>(
         &self,
-        (key, life): (K, Life),
+        key: K,
+        life: Life,
         mut closure: impl FnMut(Option<Entry<K, V>>) -> F,
     ) -> Result<CompResult<K, V>, E>
     where
@@ -66,7 +67,8 @@ where
     /// As `load_unless`.
     pub(crate) async fn load_unless_async(
         &self,
-        (key, life): (K, Life),
+        key: K,
+        life: Life,
         init: impl Future<Output = V>,
         mut is_out_of_date: impl FnMut(&V) -> bool,
     ) -> Entry<K, V> {

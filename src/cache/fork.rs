@@ -1,6 +1,6 @@
 //! What a cache leaves to a fork's child: its shards; and with the first of them, what all caches have in common.
 
-use super::Inner;
+use super::handle::Inner;
 use crate::key_value::Value;
 use crate::process::fork::{self, Heir, Held, Registered};
 use crate::shard::Shard;

@@ -1,6 +1,7 @@
 //! Entries whose end their caller says, in a cache with an `Expiry` or without: what it says counts as if the `Expiry` had said it.
 
 use super::Cache;
+use super::handle::Place;
 use crate::key_value::{Key, Value};
 use crate::listener::RemovalCause;
 use crate::shard::{Lasting, Lifespan, Lookup, NewEntry, Ruled, Ruling};
@@ -25,7 +26,7 @@ where
         ttl: Option<Duration>,
         end: Option<Duration>,
     ) -> Result<(), (K, V)> {
-        let (hash, shard) = self.locate(&key);
+        let Place { hash, shard } = self.locate(&key);
         let parts = self.parts();
         let lasting = Lasting::New(ttl.map_or(parts.config.ttl, Span::from_duration));
         let ruling = end.map_or(Ruling::NONE, |end| Ruling::After(Span::from_duration(end)));
@@ -44,7 +45,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let (hash, shard) = self.locate(key);
+        let Place { hash, shard } = self.locate(key);
         let at = Lookup::new(hash, key);
         loop {
             let pin = Pin::new();

@@ -2,7 +2,6 @@
 
 use super::Cache;
 use crate::hash::RandomState;
-use crate::iter::GuardIter;
 use crate::key_value::{Key, Value};
 use crate::shard::Looked;
 use crate::table::{Node, Pin};
@@ -33,8 +32,8 @@ use std::time::Duration;
 /// # Ok::<(), tidewheel::BuildError>(())
 /// ```
 pub struct ReadGuard<'c, K, V, S = RandomState> {
-    pin: Pin,
-    cache: &'c Cache<K, V, S>,
+    pub(super) pin: Pin,
+    pub(super) cache: &'c Cache<K, V, S>,
 }
 
 /// Read many times under one guard.
@@ -126,33 +125,6 @@ where
         Q: ?Sized + Hash + Equivalent<K> + 'q,
     {
         self.cache.used_many(&keys.into_iter().collect::<Vec<_>>(), &self.pin)
-    }
-
-    /// Iterates over references to all keys and values, lent as [`get`](Self::get) lends them.
-    ///
-    /// Every key that is there all the time is yielded exactly once, as with [`Cache::iter`], and no entry that has expired
-    /// when it is yielded. A value is what was stored when its bucket was looked at, some forty entries before. None of it counts
-    /// as use.
-    ///
-    /// # Complexity
-    ///
-    /// O(1) for each entry, and for each stretch of the table that is empty. Nothing is cloned.
-    ///
-    /// # Concurrency
-    ///
-    /// Takes no lock. As long as the guard is held, nothing that is removed meanwhile is dropped: whoever takes their time
-    /// takes [`Cache::iter`].
-    ///
-    /// ```
-    /// let cache = tidewheel::Cache::builder().build()?;
-    /// cache.insert(1, "one".to_string());
-    /// cache.insert(2, "two".to_string());
-    /// let guard = cache.read_guard();
-    /// assert!(guard.iter().all(|(_, text)| text.len() == 3));
-    /// # Ok::<(), tidewheel::BuildError>(())
-    /// ```
-    pub fn iter(&self) -> GuardIter<'_, K, V, S> {
-        GuardIter::new(self.cache, &self.pin)
     }
 
     /// A key's entry with its times.

@@ -1,8 +1,197 @@
-//! The cache as a handle: a clone is another one, and the last one takes the cache along.
+//! The cache as a handle to what it is made of: a clone is another one, and the last one takes the cache along.
+//!
+//! Knows which shard a key belongs to; knows nothing of what is done there.
 
-use super::Cache;
-use crate::sync::Arc;
+use super::bound::{Bound, Weigher};
+use super::load::Background;
+use crate::expiry::Expiry;
+use crate::hash::{HashBits, RandomState};
+use crate::key_value::{Key, Value};
+use crate::listener::Listener;
+use crate::process;
+use crate::reaper::Registration;
+use crate::shard::{Clearings, Config, OnUse, Shard};
+use crate::stats::{LoadCounters, Reads};
+use crate::sync::{Arc, Edge, OnceLock};
+use crate::table::{Route, Routes};
+use crate::time::{Timeline, Watch};
 use std::fmt;
+use std::hash::{BuildHasher, Hash};
+
+/// A concurrent cache whose reads take no lock and whose entries expire on time by themselves.
+///
+/// A cache is a handle: a clone is another handle to the same cache, which goes when its last handle
+/// goes. It may be used from any number of threads at once.
+///
+/// A key is looked up by anything that is `Hash + Equivalent<K>`: by `&str` where keys are `String`.
+///
+/// # Complexity
+///
+/// All operations on one key are O(1). A write takes the lock of one shard; a read takes none, with the exceptions
+/// [below](#reads-and-locks). An
+/// insert moves at most a few buckets when the table grows, never all of it.
+///
+/// # Concurrency
+///
+/// A value that is handed out is a clone, or is lent: the stored one is never exposed to change. A write that
+/// replaces a value is atomic: readers see the old value or the new one, never a gap. An entry that anybody
+/// has seen expired, is expired for everybody: no update or touch brings it back.
+///
+/// # Reads and locks
+///
+/// A read takes no lock of a shard, and waits for no other thread, but for these:
+///
+/// - [`ReadGuard::entry`](crate::ReadGuard::entry) takes it each time: it tells what is not with the value, as the age.
+/// - In a cache with a [`time_to_idle`](crate::CacheBuilder::time_to_idle), a read that counts as use takes it where it
+///   restarts that time and cannot know how far: where the cache has another end besides (a time to live, an age, an
+///   [`Expiry`]), or any entry has ever had a time to live of its own. That is once for each entry in 4 ms, by each
+///   thread that reads it before the first one is done; and at each read where readers have the precise clock alone (most
+///   systems other than Linux). It also does so where it meets a writer at that very entry.
+/// - Where an `Expiry` answers a read with another time, that read takes it.
+/// - With [`refresh_after_write`](crate::CacheBuilder::refresh_after_write), the one `get_with` that claims an old value takes
+///   it, and loads, or hands a job to the executor. All others are served the old value without it.
+///
+/// A lock is held for some hundred nanoseconds, by the reaper for some tenths of a millisecond, and by a key's `Eq` as long as
+/// that takes. `peek`, `contains_key`, `remaining_ttl` and `iter` are not among these: they count as no use.
+///
+/// A plain hit writes to no memory that others write to, but for the hit counter of a bounded cache, which stops at three until
+/// the policy lowers it. A read that finds an entry expired marks it so.
+///
+/// # Memory
+///
+/// A value that was replaced, removed or evicted is dropped when nobody can look at it any more, by the next writers or
+/// within two seconds. Of each shard some 350 wait for that at most while others write. Values that take long to make, as
+/// large ones do, wait for a fraction of a millisecond beyond that time: some ten of half a megabyte or more. Where there is a
+/// [weigher](crate::CacheBuilder::weigher), no more than a sixteenth of the capacity waits, and a value for each shard. None of
+/// this holds while a guard is held, or a thread sleeps in the middle of a read: what was unlinked since then waits for it.
+///
+/// So that it cannot be any number, writers slow down then. Where 512 values wait in a shard (of values of more than 4 KiB: two megabytes
+/// of them, or 64) and an eighth as many as it has entries; or, with a weigher, a quarter of the shard's part of the capacity: there
+/// a call that stores something waits a *moment* when it is done, until readers have gone on, a millisecond at most and what the system adds to that. First
+/// that is one call in 64; the more waits, the more of them; and where five times as many values wait, each. From then on what waits grows by a
+/// value for each writer and millisecond. Values that were removed, or have expired, count only as far as others came in their place.
+///
+/// However long a guard is held, no call waits for more than a moment. None waits that is made on a thread that holds a guard (of any cache), or within a closure that
+/// looks at a stored value, or by a listener or a destructor on a thread of the cache's; and no removal. What a value has outside of itself, as
+/// a `Vec` has, is counted only by a weigher. Calls that are futures wait on the thread that polls them.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidewheel::Cache;
+///
+/// let cache = Cache::builder().time_to_live(Duration::from_secs(300)).build()?;
+/// cache.insert("answer".to_string(), 42);
+/// assert_eq!(cache.get("answer"), Some(42));
+/// assert!(cache.update("answer", |n| n + 1));
+/// assert_eq!(cache.remove("answer"), Some(43));
+/// # Ok::<(), tidewheel::BuildError>(())
+/// ```
+pub struct Cache<K, V, S = RandomState> {
+    pub(super) inner: Arc<Inner<K, V, S>>,
+}
+
+/// What a builder puts together.
+pub(crate) struct Parts<K, V, S> {
+    pub(crate) name: Option<String>,
+    pub(crate) shards: Box<[Shard<K, V>]>,
+    /// To what the shards hold, for readers.
+    pub(crate) routes: Routes<K, V>,
+    pub(crate) hasher: S,
+    /// As in the config, and as follows from them: copies, so that a read has less far to go.
+    pub(crate) clock: Timeline,
+    pub(crate) on_use: OnUse,
+    pub(crate) config: Arc<Config>,
+    pub(crate) listener: Option<Listener<K, V>>,
+    pub(crate) expiry: Option<Box<dyn Expiry<K, V>>>,
+    pub(crate) bound: Option<Bound>,
+    pub(crate) weigher: Option<Box<Weigher<K, V>>>,
+    pub(crate) reads: Option<Reads>,
+    pub(crate) loads: Option<LoadCounters>,
+    /// Whether old values are loaded anew.
+    pub(crate) refreshes: bool,
+    /// How, if not by whoever finds them old.
+    pub(crate) background: Option<Background<K, V>>,
+    pub(crate) clearings: Clearings,
+}
+
+/// Where a key belongs.
+pub(super) struct Place<'c, K, V> {
+    pub(super) hash: HashBits,
+    pub(super) shard: &'c Shard<K, V>,
+}
+
+impl<K, V> Clone for Place<'_, K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for Place<'_, K, V> {}
+
+pub(super) struct Inner<K, V, S> {
+    pub(super) parts: Parts<K, V, S>,
+    pub(super) edge: Edge,
+    #[cfg(feature = "tracing")]
+    pub(super) held_up: crate::trace::HeldUp,
+    /// Set once the cache is built, if on a manual clock.
+    pub(super) watch: OnceLock<Watch>,
+    /// Set once the cache is built.
+    pub(super) heir: OnceLock<process::fork::Registered>,
+    /// Set once the cache is built. The last field, so that it is dropped last: `Reaper::join` returns
+    /// when the values are gone.
+    pub(super) registration: OnceLock<Registration>,
+}
+
+impl<K, V, S> Cache<K, V, S> {
+    /// The name given to the builder.
+    ///
+    /// ```
+    /// let cache: tidewheel::Cache<u64, u64> = tidewheel::Cache::builder().build()?;
+    /// assert_eq!(cache.name(), None);
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.inner.parts.name.as_deref()
+    }
+
+    #[inline]
+    pub(super) fn parts(&self) -> &Parts<K, V, S> {
+        &self.inner.parts
+    }
+
+    #[inline]
+    pub(super) fn shard_of(&self, hash: HashBits) -> &Shard<K, V> {
+        let shards = &self.parts().shards;
+        &shards[hash.shard(shards.len() - 1)]
+    }
+}
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Key,
+    V: Value,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    #[inline]
+    pub(super) fn locate<Q>(&self, key: &Q) -> Place<'_, K, V>
+    where
+        Q: ?Sized + Hash,
+    {
+        let hash = HashBits::of(&self.parts().hasher, key);
+        Place { hash, shard: self.shard_of(hash) }
+    }
+
+    /// As `locate`, for a reader.
+    #[inline(always)]
+    pub(super) fn seek<Q>(&self, key: &Q) -> (HashBits, &Route<K, V>)
+    where
+        Q: ?Sized + Hash,
+    {
+        let hash = HashBits::of(&self.parts().hasher, key);
+        (hash, self.parts().routes.of(hash))
+    }
+}
 
 impl<K, V, S> Clone for Cache<K, V, S> {
     fn clone(&self) -> Self {
@@ -22,5 +211,11 @@ impl<K, V, S> fmt::Debug for Cache<K, V, S> {
             .field("name", &self.name())
             .field("entry_count", &self.entry_count())
             .finish_non_exhaustive()
+    }
+}
+
+impl<K, V, S> Drop for Inner<K, V, S> {
+    fn drop(&mut self) {
+        self.edge.last();
     }
 }

@@ -1,11 +1,11 @@
 //! Writes that say what becomes of the time to live, and writes that give something back.
 
 use super::Cache;
-use crate::hash::{HashBits, RandomState};
+use super::handle::Place;
+use crate::hash::RandomState;
 use crate::key_value::{Key, Value};
 use crate::life::Life;
 use crate::listener::RemovalCause;
-use crate::shard::Shard;
 use equivalent::Equivalent;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -105,7 +105,7 @@ where
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn try_insert(&self, key: K, value: V) -> Result<(), (K, V)> {
-        self.cache.try_store((key, value), self.life.of_insert(self.cache.parts().config.ttl))
+        self.cache.try_store(key, value, self.life.of_insert(self.cache.parts().config.ttl))
     }
 
     /// As [`Cache::replace`].
@@ -235,7 +235,7 @@ where
 
     pub(super) fn swap_lasting(
         &self,
-        (hash, shard): (HashBits, &Shard<K, V>),
+        Place { hash, shard }: Place<'_, K, V>,
         offered: &mut Option<(K, V)>,
         life: Life,
     ) -> Option<V>
@@ -243,7 +243,7 @@ where
         V: Clone,
     {
         let lasting = life.of_insert(self.parts().config.ttl);
-        let (old, deferred) = self.insert_seen((hash, shard), offered, lasting, V::clone);
+        let (old, deferred) = self.insert_seen(Place { hash, shard }, offered, lasting, V::clone);
         self.conclude(shard, deferred, RemovalCause::Replaced);
         old
     }

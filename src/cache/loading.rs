@@ -5,13 +5,8 @@
 //! none. Where there are no statistics there is no load to be seen, and no clock is read. With the feature `tracing` it has a span.
 
 use super::Cache;
-use super::turn::Turn;
-use crate::flight::Outcome;
-use crate::key_value::{Key, Value};
-use crate::stats::LoadEnd;
 use crate::time::Tick;
 use crate::trace::Span;
-use std::hash::BuildHasher;
 
 /// What is known of it, in one word, as turns are handed around: whether it is counted, when it began, and whether code of the user's
 /// runs for it. If its turn is dropped while that runs, it has panicked; else it was given up.
@@ -34,7 +29,7 @@ impl Loading {
 
     /// When it began, unless there is none, or nobody counts it.
     #[inline]
-    fn began(&self) -> Option<Tick> {
+    pub(super) fn began(&self) -> Option<Tick> {
         (self.word & COUNTED != 0).then(|| Tick::from_nanos(self.word >> FLAGS))
     }
 
@@ -50,61 +45,16 @@ impl Loading {
         self.word |= RUNS;
     }
 
+    /// Whether user code runs for it.
+    #[inline]
+    pub(super) fn is_running(&self) -> bool {
+        self.word & RUNS != 0
+    }
+
     /// It waits: for its executor, or for whatever its future does.
     #[inline]
     pub(super) fn leave(&mut self) {
         self.word &= !RUNS;
-    }
-}
-
-impl<K, V, S> Turn<'_, K, V, S> {
-    /// The load has ended. Comes before anybody is told.
-    #[inline]
-    pub(super) fn end_loading(&mut self, end: LoadEnd) {
-        let loading = self.loading.take();
-        if let Some(began) = loading.began() {
-            self.count(began, end);
-        }
-        loading.span.end(end.name());
-    }
-
-    #[inline(never)]
-    fn count(&self, began: Tick, end: LoadEnd) {
-        let parts = self.cache.parts();
-        if let Some(loads) = &parts.loads {
-            loads.note(end, parts.config.clock.now().since(began).as_duration());
-        }
-    }
-
-    /// The turn ends with nothing said.
-    #[inline]
-    pub(super) fn abandon_loading(&mut self) {
-        let is_running = self.loading.word & RUNS != 0;
-        self.end_loading(if is_running { LoadEnd::Panic } else { LoadEnd::Cancelled });
-    }
-
-    /// The load has come to something that is not stored.
-    #[inline]
-    pub(super) fn end_loading_without<T>(&mut self, outcome: &Outcome<T>) {
-        self.end_loading(match outcome {
-            Outcome::Value(_) => LoadEnd::Success,
-            Outcome::Error(_) => LoadEnd::Failure,
-            Outcome::Nothing => LoadEnd::Absent,
-        });
-    }
-}
-
-impl<K, V, S> Turn<'_, K, V, S>
-where
-    K: Key,
-    V: Value + Clone,
-    S: BuildHasher + Send + Sync + 'static,
-{
-    /// As `run`, with the closure that is to bring the value.
-    #[inline]
-    pub(super) fn call<R>(&mut self, closure: impl FnOnce() -> R) -> R {
-        self.loading.enter();
-        self.run(closure)
     }
 }
 

@@ -1,12 +1,12 @@
 //! Removals that look at what they take, and hand it out.
 
 use super::Cache;
+use super::handle::Place;
 use super::rounds::{Round, Rounds};
 use super::write::{is_plain, is_primitive};
-use crate::hash::HashBits;
 use crate::key_value::{Key, Value};
 use crate::listener::RemovalCause;
-use crate::shard::{Departed, Lookup, Removed, Shard};
+use crate::shard::{Departed, Lookup, Removed};
 use crate::table::{Node, Pin};
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -54,7 +54,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
         V: Clone,
     {
-        let (hash, shard) = self.locate(key);
+        let Place { hash, shard } = self.locate(key);
         let mut kept = None;
         let is_expected = |node: &Node<K, V>| {
             kept = Some(node.value().clone());
@@ -71,7 +71,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let (hash, shard) = self.locate(key);
+        let Place { hash, shard } = self.locate(key);
         let mut kept = None;
         loop {
             let keep = |node: &Node<K, V>| {
@@ -161,7 +161,7 @@ where
     #[inline(never)]
     fn take_again<Q>(
         &self,
-        place: (HashBits, &Shard<K, V>),
+        place: Place<'_, K, V>,
         key: &Q,
         keep: &mut impl FnMut(&Node<K, V>) -> bool,
         mut rounds: Rounds,
@@ -181,7 +181,7 @@ where
     #[inline(always)]
     fn take_once<Q>(
         &self,
-        (hash, shard): (HashBits, &Shard<K, V>),
+        Place { hash, shard }: Place<'_, K, V>,
         key: &Q,
         keep: &mut impl FnMut(&Node<K, V>) -> bool,
         rounds: Rounds,
@@ -192,7 +192,7 @@ where
         let at = Lookup::new(hash, key);
         let pin = Pin::new();
         let Some(node) = shard.visible::<false, Q>(at, &pin) else { return Ok(None) };
-        let mut round = rounds.begin((hash, shard), Some(node));
+        let mut round = rounds.begin(Place { hash, shard }, Some(node));
         if !keep(node) {
             return Ok(None);
         }

@@ -2,6 +2,7 @@
 //! under the other then. So there is no moment at which both keys have it.
 
 use super::Cache;
+use super::handle::Place;
 use crate::key_value::{Key, Value};
 use crate::listener::RemovalCause;
 use crate::shard::{Expected, Lasting, Lifespan, Lookup, NewEntry, Ruling};
@@ -109,7 +110,7 @@ where
             let (value, answer) = change(node.value())?;
             let ruling = match &self.parts().expiry {
                 None => Ruling::Keep,
-                Some(expiry) => self.updated(&**expiry, (new_key, &value), node),
+                Some(expiry) => self.updated(&**expiry, new_key, &value, node),
             };
             Some((value, ruling, answer))
         })
@@ -126,7 +127,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let (new_hash, new_shard) = self.locate(&new_key);
+        let Place { hash: new_hash, shard: new_shard } = self.locate(&new_key);
         let mut made = None;
         let departed = self.take(key, |node| {
             let departure = self.parts().clearings.depart();

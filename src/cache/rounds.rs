@@ -5,8 +5,8 @@
 //! a round that is lost to others is repeated for as long as it takes, for then they got on; but one that is lost to the user
 //! code that runs within it would be repeated for ever.
 
-use crate::flight::{Ticket, Watching};
-use crate::hash::HashBits;
+use super::handle::Place;
+use crate::inflight::{Ticket, Watching};
 use crate::shard::Shard;
 use crate::table::Node;
 
@@ -39,10 +39,10 @@ impl Rounds {
     #[inline]
     pub(super) fn begin<'c, K, V>(
         &self,
-        (hash, shard): (HashBits, &'c Shard<K, V>),
+        place: Place<'c, K, V>,
         shown: Option<&Node<K, V>>,
     ) -> Option<Round<'c, K, V>> {
-        self.is_again.then(|| Round::watch((hash, shard), shown))
+        self.is_again.then(|| Round::watch(place, shown))
     }
 
     /// It was lost: what was shown is not there any more. The rounds so far.
@@ -72,7 +72,7 @@ impl Rounds {
 impl<'c, K, V> Round<'c, K, V> {
     #[cold]
     #[inline(never)]
-    fn watch((hash, shard): (HashBits, &'c Shard<K, V>), shown: Option<&Node<K, V>>) -> Self {
+    fn watch(Place { hash, shard }: Place<'c, K, V>, shown: Option<&Node<K, V>>) -> Self {
         Self { shard, watching: Some(shard.watch(hash, shown)) }
     }
 

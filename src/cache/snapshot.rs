@@ -1,10 +1,11 @@
 //! Entries written out, and read back: `snapshot` and `restore`.
 //!
-//! Knows in which order things are looked at, written and stored; the bytes are up to `snapshot.rs`, the times to
+//! Knows in which order things are looked at, written and stored; the bytes are up to `snapshot/`, the times to
 //! `shard/restore.rs`.
 
+use super::Cache;
 use super::bulk::Owed;
-use super::{Cache, Progress};
+use super::walk::Progress;
 use crate::hash::HashBits;
 use crate::key_value::{Key, Value};
 use crate::shard::{PendingRestore, Returned, Shard};

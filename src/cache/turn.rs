@@ -3,14 +3,16 @@
 //! Both give back what they hold when they are dropped, so that a panic, or a future that is dropped, leaves nobody
 //! waiting. Here the user's closures run, and outcomes are told: outside every lock. What is under it: `shard/inflight.rs`.
 
+use super::expiry::created;
+use super::handle::Place;
+use super::load::{Made, Origin};
 use super::loading::Loading;
-use super::rule::created;
 use super::{Cache, Parts};
 use crate::expiry::Expiry;
-use crate::flight::{
+use crate::hash::HashBits;
+use crate::inflight::{
     Aim, Asked, Begun, Call, Ending, Hold, Kind, Leading, Outcome, Spoken, Spot, Told, Wants, Who,
 };
-use crate::hash::HashBits;
 use crate::key_value::{Key, Value};
 use crate::life::Life;
 use crate::listener::RemovalCause;
@@ -18,51 +20,8 @@ use crate::shard::{self, Claim, Completed, Found, Loaded, Lookup, Onward, RuledL
 use crate::stats::LoadEnd;
 use crate::sync::{Alarm, Arc, catch, thread};
 use crate::table::Pin;
+use crate::time::Tick;
 use std::hash::BuildHasher;
-
-/// What a call's own closure came to.
-pub(crate) struct Made<V> {
-    pub(super) outcome: Outcome<V>,
-    /// What it said of how long the value lives.
-    pub(super) life: Life,
-}
-
-impl<V> Made<V> {
-    /// That lives as long as values of the cache do.
-    #[inline]
-    pub(crate) fn plain(outcome: Outcome<V>) -> Self {
-        Self { outcome, life: Life::Restart }
-    }
-
-    pub(crate) fn value(value: V) -> Self {
-        Self::plain(Outcome::Value(value))
-    }
-
-    /// Another life for it, in its place.
-    #[inline]
-    pub(crate) fn set_life(&mut self, life: Life) {
-        self.life = life;
-    }
-
-    /// The same, with another life.
-    #[inline]
-    pub(crate) fn with_life(self, life: Life) -> Self {
-        Self { life, ..self }
-    }
-}
-
-/// Where a call has its outcome from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Origin {
-    /// It made it itself, and it is stored.
-    Stored,
-    /// It made it itself, and it is not stored: the key was written or removed meanwhile, or it is too heavy.
-    Unstored,
-    /// It is there, or another one made it.
-    There,
-    /// Another one made it, and the key was written or removed meanwhile.
-    Invalidated,
-}
 
 /// What a call that waited was told.
 pub(super) enum Heard<'c, K, V, S> {
@@ -136,7 +95,7 @@ where
 
     /// Begins a call that wants a value.
     pub(super) fn begin_load(&self, mut asked: Asked<K, V>, wants: Wants) -> Beginning<'_, K, V, S> {
-        let (hash, shard) = self.locate(asked.key());
+        let Place { hash, shard } = self.locate(asked.key());
         loop {
             match shard.begin_load(hash, asked, wants) {
                 Found::Begun(begun) => return self.begun::<true>(hash, begun).unwrap_or_else(|| nested()),
@@ -161,7 +120,7 @@ where
 
     /// Begins a call that is to load a claimed value anew.
     pub(super) fn begin_anew(&self, asked: Asked<K, V>, aim: Aim, claim: &Claim) -> Anew<'_, K, V, S> {
-        let (hash, shard) = self.locate(asked.key());
+        let Place { hash, shard } = self.locate(asked.key());
         match shard.begin_anew(hash, asked, aim, claim) {
             shard::Anew::Leads(hold) => Anew::Leads(Turn::new(self, hash, hold)),
             // The key's destructor is user code, and what the call is served must not be lost by its panic.
@@ -183,7 +142,7 @@ where
 
     /// The same, but `None` if it is called from a closure that it would wait for.
     pub(super) fn try_begin_turn(&self, key: K) -> Option<Beginning<'_, K, V, S>> {
-        let (hash, shard) = self.locate(&key);
+        let Place { hash, shard } = self.locate(&key);
         self.begun::<false>(hash, shard.begin_turn(hash, Call::new(key)))
     }
 
@@ -476,7 +435,7 @@ where
         let old = self.shard().visible::<false, K>(Lookup::new(self.hash, key), &pin);
         match old.filter(|_| self.cache.parts().refreshes) {
             None => RuledLoad { ruling: created(expiry, key, value), over_live: false },
-            Some(old) => RuledLoad { ruling: self.cache.updated(expiry, (key, value), old), over_live: true },
+            Some(old) => RuledLoad { ruling: self.cache.updated(expiry, key, value, old), over_live: true },
         }
     }
 
@@ -548,5 +507,57 @@ where
                 Looked::Waits(wait) => Err(wait),
             },
         }
+    }
+}
+
+/// The load under way, as the statistics see it.
+impl<K, V, S> Turn<'_, K, V, S> {
+    /// The load has ended. Comes before anybody is told.
+    #[inline]
+    pub(super) fn end_loading(&mut self, end: LoadEnd) {
+        let loading = self.loading.take();
+        if let Some(began) = loading.began() {
+            self.count(began, end);
+        }
+        loading.span.end(end.name());
+    }
+
+    #[inline(never)]
+    fn count(&self, began: Tick, end: LoadEnd) {
+        let parts = self.cache.parts();
+        if let Some(loads) = &parts.loads {
+            loads.note(end, parts.config.clock.now().since(began).as_duration());
+        }
+    }
+
+    /// The turn ends with nothing said.
+    #[inline]
+    pub(super) fn abandon_loading(&mut self) {
+        let is_running = self.loading.is_running();
+        self.end_loading(if is_running { LoadEnd::Panic } else { LoadEnd::Cancelled });
+    }
+
+    /// The load has come to something that is not stored.
+    #[inline]
+    pub(super) fn end_loading_without<T>(&mut self, outcome: &Outcome<T>) {
+        self.end_loading(match outcome {
+            Outcome::Value(_) => LoadEnd::Success,
+            Outcome::Error(_) => LoadEnd::Failure,
+            Outcome::Nothing => LoadEnd::Absent,
+        });
+    }
+}
+
+impl<K, V, S> Turn<'_, K, V, S>
+where
+    K: Key,
+    V: Value + Clone,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// As `run`, with the closure that is to bring the value.
+    #[inline]
+    pub(super) fn call<R>(&mut self, closure: impl FnOnce() -> R) -> R {
+        self.loading.enter();
+        self.run(closure)
     }
 }

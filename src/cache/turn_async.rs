@@ -1,7 +1,8 @@
 //! Turns, as in `turn.rs`, of calls that are futures: they wait without a thread.
 
-use super::turn::{Beginning, Heard, Origin, Settled, Turn, Wait};
-use crate::flight::{Outcome, Wants, Who};
+use super::load::Origin;
+use super::turn::{Beginning, Heard, Settled, Turn, Wait};
+use crate::inflight::{Outcome, Wants, Who};
 use crate::key_value::{Key, Value};
 use std::future::{Future, poll_fn};
 use std::hash::BuildHasher;

@@ -3,9 +3,9 @@
 //! Knows in which order shards are walked; that each entry is met exactly once is up to `table/walk.rs`.
 
 use super::Cache;
+use super::handle::Place;
 use super::rounds::{Round, Rounds};
 use crate::hash::HashBits;
-use crate::iter::{Drain, Iter, Keys};
 use crate::key_value::{Key, Value};
 use crate::listener::RemovalCause;
 use crate::shard::{Deferred, Lookup, Removed, Shard};
@@ -23,101 +23,13 @@ impl Progress {
     pub(crate) const START: Self = Self { shard: 0, cursor: Cursor::START };
 }
 
-/// Iterate.
+/// Keep some.
 impl<K, V, S> Cache<K, V, S>
 where
     K: Key,
     V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// Iterates over clones of all keys and values.
-    ///
-    /// Every key that is there all the time is yielded exactly once, however much the cache grows and shrinks
-    /// meanwhile. A key that comes or goes meanwhile may be yielded or not, and one that goes and comes
-    /// again, twice. A value is what is stored at the moment when it is yielded, and no entry is yielded that has
-    /// expired by then. None of it counts as use. The order is that of hashes: none.
-    ///
-    /// Where values are dear to clone, see [`ReadGuard::iter`](crate::ReadGuard::iter).
-    ///
-    /// # Complexity
-    ///
-    /// O(1) for each entry, and for each stretch of the table that is empty. It keeps clones of the keys of a few
-    /// buckets, some forty.
-    ///
-    /// # Concurrency
-    ///
-    /// Takes no lock: it holds up no writer, and no writer holds it up. Between two calls of `next` nothing is pinned, so that
-    /// whoever stops for an hour between them delays nobody's memory. The loop's body may use the cache as it likes.
-    ///
-    /// # Panics
-    ///
-    /// If a clone panics, and nothing else happens to the cache or the iterator: it goes on behind a value, and at the
-    /// bucket of a key, once more.
-    ///
-    /// ```
-    /// let cache = tidewheel::Cache::builder().build()?;
-    /// cache.insert("a", 1);
-    /// cache.insert("b", 2);
-    /// let mut all: Vec<_> = cache.iter().collect();
-    /// all.sort();
-    /// assert_eq!(all, [("a", 1), ("b", 2)]);
-    /// # Ok::<(), tidewheel::BuildError>(())
-    /// ```
-    pub fn iter(&self) -> Iter<'_, K, V, S> {
-        Iter::new(self)
-    }
-
-    /// Iterates over clones of all keys, as [`iter`](Self::iter) does, without a clone of a value.
-    ///
-    /// # Complexity
-    ///
-    /// As [`iter`](Self::iter).
-    ///
-    /// # Concurrency
-    ///
-    /// As [`iter`](Self::iter).
-    ///
-    /// ```
-    /// let cache = tidewheel::Cache::builder().build()?;
-    /// cache.insert("a", 1);
-    /// assert_eq!(cache.keys().collect::<Vec<_>>(), ["a"]);
-    /// # Ok::<(), tidewheel::BuildError>(())
-    /// ```
-    pub fn keys(&self) -> Keys<'_, K, V, S> {
-        Keys::new(self)
-    }
-
-    /// Removes all entries one by one, and yields clones of what it removes.
-    ///
-    /// It removes an entry when it yields it: one that is dropped in the middle leaves the rest where it is. (To be
-    /// rid of all entries, there is [`invalidate_all`](Self::invalidate_all).) What is inserted meanwhile may
-    /// stay or go; every key that was there before is removed, by this iterator or by somebody else.
-    ///
-    /// # Complexity
-    ///
-    /// As [`iter`](Self::iter), and a removal for each entry.
-    ///
-    /// # Concurrency
-    ///
-    /// As [`iter`](Self::iter), and takes a lock for each removal. Of several who remove the same value, one gets it. The
-    /// listener is told of each, before it is yielded, that it went for
-    /// [`Explicit`](crate::RemovalCause::Explicit).
-    ///
-    /// # Panics
-    ///
-    /// If a value's clone panics; its entry stays.
-    ///
-    /// ```
-    /// let cache = tidewheel::Cache::builder().build()?;
-    /// cache.insert("a", 1);
-    /// assert_eq!(cache.drain().collect::<Vec<_>>(), [("a", 1)]);
-    /// assert_eq!(cache.entry_count(), 0);
-    /// # Ok::<(), tidewheel::BuildError>(())
-    /// ```
-    pub fn drain(&self) -> Drain<'_, K, V, S> {
-        Drain::new(self)
-    }
-
     /// Removes every entry of which a closure says so, by answering false.
     ///
     /// Every key that is there all the time is asked about, as with [`iter`](Self::iter); one that comes
@@ -154,7 +66,7 @@ where
                 return;
             }
             while !lost.is_empty() {
-                lost = self.retain_lost((from, progress), &mut keep, &lost);
+                lost = self.retain_lost(from, progress, &mut keep, &lost);
             }
         }
     }
@@ -173,8 +85,8 @@ where
         if !self.walk(progress, &mut met, &pin) {
             return false;
         }
-        for met in met {
-            lost.extend(self.retain_one(met, keep, &mut gone, (&pin, Rounds::new())));
+        for (hash, node) in met {
+            lost.extend(self.retain_one(hash, node, keep, &mut gone, &pin, Rounds::new()));
         }
         true
     }
@@ -184,7 +96,8 @@ where
     #[cold]
     fn retain_lost(
         &self,
-        (mut from, to): (Progress, Progress),
+        mut from: Progress,
+        to: Progress,
         keep: &mut impl FnMut(&K, &V) -> bool,
         again: &[Lost],
     ) -> Vec<Lost> {
@@ -197,7 +110,7 @@ where
             self.walk(&mut from, &mut met, &pin);
             for (hash, node) in met {
                 if let Some((_, rounds)) = again.iter().find(|(other, _)| *other == hash) {
-                    lost.extend(self.retain_one((hash, node), keep, &mut gone, (&pin, *rounds)));
+                    lost.extend(self.retain_one(hash, node, keep, &mut gone, &pin, *rounds));
                 }
             }
         }
@@ -207,14 +120,16 @@ where
     /// Decides about one entry. If that is written meanwhile, it was in vain.
     fn retain_one<'c: 'g, 'g>(
         &'c self,
-        (hash, node): Met<'g, K, V>,
+        hash: HashBits,
+        node: &'g Node<K, V>,
         keep: &mut impl FnMut(&K, &V) -> bool,
         gone: &mut Gone<'c, K, V, S>,
-        (pin, rounds): (&'g Pin, Rounds),
+        pin: &'g Pin,
+        rounds: Rounds,
     ) -> Option<Lost> {
         let shard = self.shard(hash);
         let alive = self.visible_from(hash, node, pin)?;
-        let mut round = rounds.begin((hash, shard), Some(alive));
+        let mut round = rounds.begin(Place { hash, shard }, Some(alive));
         if keep(alive.key(), alive.value()) {
             return None;
         }

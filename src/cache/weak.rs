@@ -1,8 +1,8 @@
 //! A handle that does not keep its cache alive.
 
-use super::{Cache, Inner};
+use super::handle::{Cache, Inner};
 use crate::hash::RandomState;
-use crate::sync::Weak;
+use crate::sync::{Arc, Weak};
 use std::fmt;
 
 /// A handle that does not keep its cache alive; made by [`Cache::downgrade`].
@@ -15,6 +15,24 @@ use std::fmt;
 /// ```
 pub struct WeakCache<K, V, S = RandomState> {
     pub(super) inner: Weak<Inner<K, V, S>>,
+}
+
+/// Refer to a cache without keeping it alive.
+impl<K, V, S> Cache<K, V, S> {
+    /// A handle that does not keep the cache alive: for listeners and values that refer to their cache.
+    ///
+    /// ```
+    /// let cache: tidewheel::Cache<u64, u64> = tidewheel::Cache::builder().build()?;
+    /// let weak = cache.downgrade();
+    /// assert!(weak.upgrade().is_some());
+    /// drop(cache);
+    /// assert!(weak.upgrade().is_none());
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn downgrade(&self) -> WeakCache<K, V, S> {
+        WeakCache { inner: Arc::downgrade(&self.inner) }
+    }
 }
 
 impl<K, V, S> WeakCache<K, V, S> {

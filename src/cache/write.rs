@@ -1,14 +1,14 @@
 //! Writes: each takes the lock of one shard, once, and runs user code outside it.
 
+use super::expiry::created;
+use super::handle::Place;
 use super::life::changed;
 use super::rounds::{Round, Rounds};
-use super::rule::created;
 use super::{Cache, Parts};
-use crate::hash::HashBits;
 use crate::key_value::{Key, Value};
 use crate::life::Life;
 use crate::listener::RemovalCause;
-use crate::shard::{Cleared, Lasting, Lifespan, Lookup, NewEntry, OFFERED, Removed, Replaced, Ruling, Shard};
+use crate::shard::{Cleared, Lasting, Lifespan, Lookup, NewEntry, OFFERED, Removed, Replaced, Ruling};
 use crate::table::{Cursor, Pin};
 use crate::time::Span;
 use equivalent::Equivalent;
@@ -79,7 +79,7 @@ where
     #[inline(always)]
     pub(super) fn store(
         &self,
-        (hash, shard): (HashBits, &Shard<K, V>),
+        Place { hash, shard }: Place<'_, K, V>,
         offered: &mut Option<(K, V)>,
         lasting: Lasting,
     ) {
@@ -88,7 +88,7 @@ where
                 let deferred = shard.insert(hash, offered, ttl);
                 self.conclude(shard, deferred, RemovalCause::Replaced);
             }
-            _ => self.store_as((hash, shard), offered, lasting),
+            _ => self.store_as(Place { hash, shard }, offered, lasting),
         }
     }
 
@@ -97,12 +97,12 @@ where
     #[inline(never)]
     fn store_as(
         &self,
-        (hash, shard): (HashBits, &Shard<K, V>),
+        Place { hash, shard }: Place<'_, K, V>,
         offered: &mut Option<(K, V)>,
         lasting: Lasting,
     ) {
         let deferred = if self.parts().expiry.is_some() {
-            self.insert_as_ruled((hash, shard), offered, lasting)
+            self.insert_as_ruled(Place { hash, shard }, offered, lasting)
         } else {
             let (weight, lifespan) = (self.weigh_offer(offered), Lifespan::of(lasting));
             shard.insert_as(self, NewEntry { hash, entry: offered, weight, lifespan })
@@ -123,12 +123,12 @@ where
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn try_insert(&self, key: K, value: V) -> Result<(), (K, V)> {
-        self.try_store((key, value), Lasting::New(self.parts().config.ttl))
+        self.try_store(key, value, Lasting::New(self.parts().config.ttl))
     }
 
     #[inline]
-    pub(super) fn try_store(&self, (key, value): (K, V), lasting: Lasting) -> Result<(), (K, V)> {
-        let (hash, shard) = self.locate(&key);
+    pub(super) fn try_store(&self, key: K, value: V, lasting: Lasting) -> Result<(), (K, V)> {
+        let Place { hash, shard } = self.locate(&key);
         let Parts { expiry, .. } = self.parts();
         let ruling = expiry.as_deref().map_or(Ruling::NONE, |expiry| created(expiry, &key, &value));
         let weight = self.weigh(&key, &value);
@@ -168,7 +168,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
         K: Clone,
     {
-        let (hash, shard) = self.locate(key);
+        let Place { hash, shard } = self.locate(key);
         let Parts { expiry, weigher, .. } = self.parts();
         let at = Lookup::new(hash, key);
         let is_usual = life == Life::Restart && expiry.is_none() && weigher.is_none();
@@ -184,7 +184,7 @@ where
         let mut offered = Some((node.key().clone(), value));
         drop(pin);
         let (_, deferred) = if let Some(expiry) = expiry {
-            self.replace_as_ruled(&**expiry, (hash, shard), &mut offered, life)
+            self.replace_as_ruled(&**expiry, Place { hash, shard }, &mut offered, life)
         } else {
             let (weight, lifespan) = (self.weigh_offer(&offered), Lifespan::of(life.of_update()));
             shard.replace(self, NewEntry { hash, entry: &mut offered, weight, lifespan }, None)
@@ -363,13 +363,13 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
         K: Clone,
     {
-        let (hash, shard) = self.locate(key);
+        let Place { hash, shard } = self.locate(key);
         let Parts { expiry, .. } = self.parts();
         let pin = Pin::new();
         let Some(node) = shard.visible::<false, Q>(Lookup::new(hash, key), &pin) else {
             return Ok(None);
         };
-        let mut round = rounds.begin((hash, shard), Some(node));
+        let mut round = rounds.begin(Place { hash, shard }, Some(node));
         let new_key = node.key().clone();
         let Some((value, answer)) = compute(node.value()) else { return Ok(None) };
         let mut offered = Some((new_key, value));
@@ -377,7 +377,7 @@ where
         let ruling = match expiry {
             None => Ruling::NONE,
             Some(_) if life == Life::Keep => Ruling::Keep,
-            Some(expiry) => self.updated(&**expiry, (new_key, value), node),
+            Some(expiry) => self.updated(&**expiry, new_key, value, node),
         };
         let weight = self.weigh(new_key, value);
         Round::has_run(&mut round);
@@ -417,7 +417,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let (hash, shard) = self.locate(key);
+        let Place { hash, shard } = self.locate(key);
         let pin = Pin::new();
         shard.touch(Lookup::new(hash, key), &pin)
     }
@@ -437,7 +437,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let (hash, shard) = self.locate(key);
+        let Place { hash, shard } = self.locate(key);
         let (done, deferred) = shard.set_ttl(Lookup::new(hash, key), Span::from_duration(ttl));
         self.conclude(shard, deferred, RemovalCause::Replaced);
         done
@@ -474,7 +474,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let (hash, shard) = self.locate(key);
+        let Place { hash, shard } = self.locate(key);
         let (removed, deferred) = shard.remove(Lookup::new(hash, key), |_| true);
         self.conclude(shard, deferred, RemovalCause::Explicit);
         matches!(removed, Removed::Done(..))

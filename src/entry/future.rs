@@ -10,7 +10,7 @@ use super::{CompResult, Entry, Op};
 use crate::cache::{
     Made, fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
 };
-use crate::flight::{Outcome, Wants};
+use crate::inflight::{Outcome, Wants};
 use crate::key_value::{Key, Value};
 use crate::sync::Arc;
 use std::future::Future;
@@ -157,7 +157,7 @@ where
                 return served(Entry::found(self.key.into_owned(), value), (init, replace_if));
             }
         }
-        self.cache.load_unless_async((self.key.into_owned(), self.life), init, replace_if).await
+        self.cache.load_unless_async(self.key.into_owned(), self.life, init, replace_if).await
     }
 
     /// As [`or_optionally_insert_with`](Self::or_optionally_insert_with), for async code: the
@@ -282,7 +282,7 @@ where
             let value = compute(found);
             async { Ok(Op::Put(value.await)) }
         };
-        sure(self.cache.compute_async((self.key.into_owned(), self.life), compute).await).unwrap()
+        sure(self.cache.compute_async(self.key.into_owned(), self.life, compute).await).unwrap()
     }
 
     /// As [`and_compute_with`](Self::and_compute_with), for async code: the closure returns a
@@ -322,7 +322,7 @@ where
             let op = compute(found);
             async { Ok(op.await) }
         };
-        sure(self.cache.compute_async((self.key.into_owned(), self.life), compute).await)
+        sure(self.cache.compute_async(self.key.into_owned(), self.life, compute).await)
     }
 
     /// As [`and_try_compute_with`](Self::and_try_compute_with), for async code: the closure returns
@@ -363,11 +363,11 @@ where
     where
         F: Future<Output = Result<Op<V>, E>>,
     {
-        self.cache.compute_async((self.key.into_owned(), self.life), compute).await
+        self.cache.compute_async(self.key.into_owned(), self.life, compute).await
     }
 
     async fn load_async(&self, wants: Wants, init: impl Future<Output = Made<V>>) -> (Outcome<V>, bool) {
         let init = async { init.await.with_life(self.life) };
-        self.cache.load_entry_async((self.key.lent(), || self.key.owned()), wants, init).await
+        self.cache.load_entry_async(self.key.lent(), || self.key.owned(), wants, init).await
     }
 }

@@ -1,7 +1,7 @@
 //! A key of a cache, selected, and what its caller wants to become of its entry.
 //!
 //! Says what each of these means, and in which form the key is had; a hit is a `get`, and
-//! everything else is the cache's to do: `cache/load.rs` for what is missing, `cache/compute.rs`
+//! everything else is the cache's to do: `cache/load/` for what is missing, `cache/compute.rs`
 //! for what depends on what is there.
 
 use super::key::{EntryKey, LentKey, OwnedKey};
@@ -10,8 +10,8 @@ use crate::cache::{
     Cache, Made, fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
 };
 use crate::error::TimedOut;
-use crate::flight::{Outcome, Wants};
 use crate::hash::RandomState;
+use crate::inflight::{Outcome, Wants};
 use crate::key_value::{Key, Value};
 use crate::life::Life;
 use crate::sync::{Alarm, Arc};
@@ -422,7 +422,7 @@ where
             }
         }
         let (alarm, limit) = (self.alarm(), self.limit);
-        let loaded = self.cache.load_unless((self.key.into_owned(), self.life), &alarm, init, replace_if);
+        let loaded = self.cache.load_unless(self.key.into_owned(), self.life, &alarm, init, replace_if);
         loaded.ok_or_else(|| timed_out(limit))
     }
 
@@ -479,7 +479,7 @@ where
         compute: impl FnMut(Option<Entry<K, V>>) -> Result<Op<V>, E>,
     ) -> Result<Result<CompResult<K, V>, E>, TimedOut> {
         let (alarm, limit) = (self.alarm(), self.limit);
-        let computed = self.cache.compute((self.key.into_owned(), self.life), &alarm, compute);
+        let computed = self.cache.compute(self.key.into_owned(), self.life, &alarm, compute);
         computed.ok_or_else(|| timed_out(limit))
     }
 
@@ -496,8 +496,8 @@ where
             made.set_life(self.life);
             made
         };
-        let key = (self.key.lent(), || self.key.owned());
-        self.cache.load_entry(key, wants, &self.alarm(), init).ok_or_else(|| timed_out(self.limit))
+        let (lent, owned) = (self.key.lent(), || self.key.owned());
+        self.cache.load_entry(lent, owned, wants, &self.alarm(), init).ok_or_else(|| timed_out(self.limit))
     }
 
     /// When it has waited for long enough.

@@ -200,7 +200,8 @@ impl Policy {
         kind: EvictionPolicy,
         capacity: u64,
         shards: usize,
-        (target, account): (Arc<Target>, Option<Arc<Account>>),
+        target: Arc<Target>,
+        account: Option<Arc<Account>>,
     ) -> Self {
         Self {
             kind,

@@ -32,7 +32,7 @@ pub(super) fn row(dense: u32) -> RowId {
 }
 
 pub(super) fn policy(kind: EvictionPolicy, capacity: u64) -> Policy {
-    Policy::new(kind, capacity, 1, (Arc::new(Target::new()), None))
+    Policy::new(kind, capacity, 1, Arc::new(Target::new()), None)
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -7,11 +7,11 @@
 //! threads that it does not have.
 //!
 //! None of this waits for ever: a lock that does not open for a second, because somebody's `Eq` sleeps under it, is left. So it goes in a child
-//! of which nothing was known before, of a `clone` without the C library. There, and for the small locks that have no heir, [`is_child`] is what is left: who waits for a lock
+//! of which nothing was known before, of a `clone` without the C library. There, and for the small locks that have no heir, `is_child` is what is left: who waits for a lock
 //! asks, and does not wait for ever.
 //!
 //! Knows heirs, and nothing of what they inherit. The kept time is no heir: it has no lock, and a child is told, whatever else it cannot be told,
-//! that nobody keeps it there (`time/keeper.rs`).
+//! that nobody keeps it there (`time/keeper/`).
 
 use crate::sync::{Alarm, Arc, Mutex, MutexGuard, Weak};
 
@@ -54,7 +54,7 @@ mod imp {
     use super::{Alarm, Arc, Heir, Held, Mutex, MutexGuard, Weak};
     use crate::roster::Roster;
     use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-    use crate::sync::{catch, thread_local};
+    use crate::sync::{ASK_IF_CHILD, OnceLock, catch, thread_local};
     use std::cell::RefCell;
     use std::ffi::c_int;
     use std::time::Duration;
@@ -81,6 +81,8 @@ mod imp {
 
     static REGISTRY: Mutex<Registry> =
         Mutex::new(Registry { is_known: false, heirs: [Roster::new(), Roster::new()], errands: Vec::new() });
+    /// What a child does before everything else, without a lock. (There is one such thing in the crate.)
+    static FIRST: OnceLock<fn()> = OnceLock::new();
     /// This process has come out of a fork since it was first known.
     static IS_CHILD: AtomicBool = AtomicBool::new(false);
     /// The number of this process; 0 before there is anything to inherit.
@@ -128,14 +130,16 @@ mod imp {
         f()
     }
 
-    pub(crate) fn if_undisturbed(f: impl FnOnce()) {
+    pub(crate) fn if_undisturbed(first: fn(), f: impl FnOnce()) {
         if let Some(mut registry) = REGISTRY.try_lock() {
+            let _ = FIRST.set(first);
             registry.know();
             f();
         }
     }
 
-    pub(crate) fn is_child() -> bool {
+    /// Whether this process has come out of a fork, so that there may be locks that nobody is going to open.
+    fn is_child() -> bool {
         // ORDERING: Relaxed, both; they change in a process that has one thread.
         let (is_child, number) = (IS_CHILD.load(Ordering::Relaxed), NUMBER.load(Ordering::Relaxed));
         is_child || (number != 0 && number != std::process::id())
@@ -145,6 +149,7 @@ mod imp {
         fn know(&mut self) {
             if !self.is_known {
                 self.is_known = true;
+                let _ = ASK_IF_CHILD.set(is_child);
                 // ORDERING: Relaxed; as in `is_child`: whoever misses it asks before there is a fork.
                 NUMBER.store(std::process::id(), Ordering::Relaxed);
                 // SAFETY: P1. If there is no memory for it, it is as if the C library did not know of forks.
@@ -189,7 +194,9 @@ mod imp {
         IS_CHILD.store(true, Ordering::Relaxed);
         NUMBER.store(std::process::id(), Ordering::Relaxed);
 
-        crate::time::inherit();
+        if let Some(errand) = FIRST.get() {
+            errand();
+        }
         let mut standstill = take();
         if let Some(standstill) = &mut standstill {
             standstill.registry.errands.iter().for_each(|errand| errand());
@@ -217,14 +224,8 @@ mod imp {
         f()
     }
 
-    pub(crate) fn if_undisturbed(f: impl FnOnce()) {
-        // So that it is not unused.
-        let _ = crate::time::inherit;
+    pub(crate) fn if_undisturbed(_first: fn(), f: impl FnOnce()) {
         f();
-    }
-
-    pub(crate) fn is_child() -> bool {
-        false
     }
 }
 
@@ -236,7 +237,5 @@ pub(crate) use imp::{Registered, register};
 pub(crate) use imp::undisturbed;
 
 /// As [`undisturbed`], unless somebody else is at it or the process is about to fork: then not at all. For those who must not wait.
+/// `first` is what a child does before everything else.
 pub(crate) use imp::if_undisturbed;
-
-/// Whether this process has come out of a fork, so that there may be locks that nobody is going to open.
-pub(crate) use imp::is_child;

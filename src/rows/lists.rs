@@ -11,37 +11,13 @@
 //!    that stop hold the list's number.
 //! 2. A row is removed only after it has left every list.
 
-use super::{Row, RowId, Rows};
+use super::ids::RowId;
+use super::link::{LIST, LOOSE, Link};
+use super::slab::{Row, Rows};
 use std::marker::PhantomData;
-
-/// In a link: marks a list; the other bits are its number. A link without it names a row.
-const LIST: u32 = 1 << 31;
-/// In `Link::prev`: the row is in no list.
-const LOOSE: u32 = u32::MAX;
 
 /// The largest number of lists in one chain.
 const MAX_LISTS: usize = (LOOSE - LIST) as usize;
-
-/// A row's place in one list: the neighbours before and after it.
-///
-/// A row carries one link for each kind of list that it can be in. It starts as [`Link::LOOSE`] and
-/// is copied only while loose: a second stop of the same ring would break it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(C)]
-pub(crate) struct Link {
-    prev: u32,
-    next: u32,
-}
-
-impl Link {
-    /// The link of a row in no list.
-    pub(crate) const LOOSE: Self = Self { prev: LOOSE, next: LOOSE };
-    /// Returns whether this is a stop of some list.
-    #[inline]
-    pub(crate) const fn is_linked(&self) -> bool {
-        self.prev != LOOSE
-    }
-}
 
 /// Which of a row's links a list runs through. Implemented by empty types, one for each kind of
 /// list.

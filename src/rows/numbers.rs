@@ -10,7 +10,7 @@
 //! block without taken numbers has no bits at all), and four bytes for each number on the free
 //! list.
 
-use super::{CHUNKS, RowId, chunk_size};
+use super::ids::{CHUNKS, RowId, chunk_size};
 use std::ops::Range;
 
 const WORD: usize = u64::BITS as usize;

@@ -10,9 +10,9 @@
 //! are an error, as for any cache. The rest is independent.
 
 use super::cause::EndCause;
+use super::handle::SessionManager;
 use super::id::{RandomSource, SessionId};
 use super::lifetime::{Lives, NoOpinion};
-use super::manager::SessionManager;
 use super::owners::{Most, OwnerOf, Owners, WhenCrowded};
 use super::permits::Permits;
 use super::shared::{OnEnd, Shared};
@@ -63,6 +63,51 @@ pub struct SessionManagerBuilder<D, O = NoOwner> {
     most: Option<Most>,
     end_listener: Option<Box<OnEnd<D>>>,
     counted: bool,
+}
+
+/// Make one.
+impl<D: Value> SessionManager<D> {
+    /// A manager with an idle time of 5 seconds and no limits.
+    ///
+    /// # Panics
+    ///
+    /// When the reaper's thread cannot be started, or the operating system's random generator does
+    /// not answer. [`builder`](Self::builder)`().build()` returns these as errors.
+    ///
+    /// ```
+    /// let sessions = tidewheel::SessionManager::new();
+    /// let id = sessions.create("data")?;
+    /// # Ok::<(), tidewheel::SessionError>(())
+    /// ```
+    #[must_use]
+    // Not `Default`: what starts a thread and can panic for it should be seen in the source.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        match Self::builder().build() {
+            Ok(sessions) => sessions,
+            Err(error) => panic!("no session manager: {error}"),
+        }
+    }
+
+    /// A builder with an idle time of 5 seconds and no limits.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let sessions = tidewheel::SessionManager::<String>::builder()
+    ///     .idle(Duration::from_secs(20 * 60))
+    ///     .build()?;
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn builder() -> SessionManagerBuilder<D> {
+        SessionManagerBuilder::new()
+    }
+}
+
+impl<D: Value> Default for SessionManager<D> {
+    /// As [`new`](Self::new), panics included.
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl<D: Value> SessionManagerBuilder<D> {

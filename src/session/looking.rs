@@ -2,13 +2,12 @@
 
 use super::cause::{EndCause, Leaving, during};
 use super::error::SessionError;
+use super::handle::SessionManager;
 use super::id::SessionId;
-use super::manager::SessionManager;
 use super::stats::SessionStats;
 use super::stored::{NoOwner, SessionOwner, Stored};
-use crate::iter;
+use crate::cache::Iter;
 use crate::key_value::Value;
-use crate::sync::Arc;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::iter::FusedIterator;
@@ -231,7 +230,7 @@ impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
 /// # Ok::<(), tidewheel::SessionError>(())
 /// ```
 #[must_use = "iterators do nothing unless they are consumed"]
-pub struct Sessions<'m, D, O = NoOwner>(iter::Iter<'m, SessionId, Stored<D, O>>);
+pub struct Sessions<'m, D, O = NoOwner>(Iter<'m, SessionId, Stored<D, O>>);
 
 impl<D: Value + Clone, O: SessionOwner> Iterator for Sessions<'_, D, O> {
     type Item = (SessionId, D);
@@ -296,30 +295,5 @@ impl<D, O> SessionManager<D, O> {
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.cache.name()
-    }
-}
-
-impl<D: Value> Default for SessionManager<D> {
-    /// As [`new`](Self::new), panics included.
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<D, O> Clone for SessionManager<D, O> {
-    /// Another handle to the same sessions.
-    fn clone(&self) -> Self {
-        Self { cache: self.cache.clone(), shared: Arc::clone(&self.shared), random: self.random }
-    }
-}
-
-impl<D, O> fmt::Debug for SessionManager<D, O> {
-    /// Shows neither ids nor data.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionManager")
-            .field("name", &self.name())
-            .field("sessions", &self.len())
-            .field("max_sessions", &self.shared.permits.as_ref().map(|permits| permits.max()))
-            .finish_non_exhaustive()
     }
 }

@@ -6,132 +6,16 @@
 //! the index around it (`owners/index.rs`). It never looks at a clock, and never holds a session's
 //! data beside the cache.
 
-use super::builder::SessionManagerBuilder;
 use super::cause::{EndCause, Leaving, during};
 use super::error::SessionError;
-use super::id::{RandomSource, SessionId};
-use super::lifetime::Lifetime;
+use super::handle::SessionManager;
+use super::id::SessionId;
+use super::lifetime::{Lifetime, Lives};
 use super::owners::{Arrival, Claims, Denied, Step};
-use super::shared::Shared;
-use super::stored::{NoOwner, SessionOwner, Stored};
-use crate::cache::Cache;
+use super::stored::{SessionOwner, Stored};
 use crate::error::NoRandomness;
 use crate::key_value::Value;
-use crate::sync::Arc;
-
-/// Keeps sessions: data of type `D` under an unguessable [`SessionId`], until the session has been
-/// silent for its idle time (5 seconds unless the [`builder`](Self::builder) is told otherwise).
-///
-/// # For a log-in on the web
-///
-/// [`new`](Self::new) has an idle time of 5 seconds, which is too short for people. Choose:
-///
-/// - [`builder`](Self::builder)`()`[`.for_logins()`](SessionManagerBuilder::for_logins): 30 minutes
-///   of silence, 8 hours in all;
-/// - [`max_sessions`](SessionManagerBuilder::max_sessions), as many as the memory has room for:
-///   whoever can send requests can open sessions;
-/// - [`owner`](SessionManagerBuilder::owner), for "log out everywhere" ([`end_all`](Self::end_all))
-///   and a limit for each user;
-/// - for a request, [`get_and_touch`](Self::get_and_touch), and [`remaining`](Self::remaining) for
-///   the cookie's `Max-Age`; or [`reads_count`](SessionManagerBuilder::reads_count), by which each
-///   read restarts the idle time;
-/// - "remember me": [`create_with`](Self::create_with) or [`set_idle`](Self::set_idle).
-///
-/// # What is promised
-///
-/// **Silence** counts from the last successful [`create`](Self::create),
-/// [`replace`](Self::replace), [`update`](Self::update), [`modify`](Self::modify),
-/// [`touch`](Self::touch), [`rotate`](Self::rotate) or [`rotate_with`](Self::rotate_with).
-/// [`get`](Self::get) and [`read`](Self::read) do not end it, unless the manager was built with
-/// [`reads_count`](SessionManagerBuilder::reads_count). A session is readable until its idle time
-/// is over, and refused from then on, at most 10 ms late. At most 2 seconds after that it is out of
-/// memory and its data dropped, with no call from anyone.
-///
-/// **A success is never undone.** A `replace`, `update`, `modify` or `touch` that returned `Ok`
-/// cannot lose to the reaper; one that came too late says [`NotFound`](SessionError::NotFound). A
-/// session that has expired or was removed never comes back.
-///
-/// **Names mean what they mean in a [`Cache`].** Each of these calls restarts the idle time, and
-/// says whether the session lives. [`replace`](Self::replace) stores new data,
-/// [`update`](Self::update) computes it from the old data, [`modify`](Self::modify) changes a copy
-/// in place, and [`touch`](Self::touch) leaves the data alone. What other session stores call
-/// `update(id, data)` is `replace`.
-///
-/// **A log-in is a [`rotate_with`](Self::rotate_with)**: the session gets its user and a new id in
-/// one step, so that an id that somebody planted or saw before never has the user's data.
-///
-/// **Sessions have owners**, if the builder is told whose they are. The type of an owner is `O`.
-/// Without owners it is [`NoOwner`], and need not be written.
-///
-/// The manager is a handle: clones share the same sessions, and cost two reference counts. Dropping
-/// the last one drops the sessions with it.
-///
-/// Large data, or data that cannot be cloned, goes into an `Arc`, or is only looked at with
-/// [`read`](Self::read). `get`, `modify`, `remove`, `rotate` and `rotate_with` need `D: Clone`; the
-/// rest does not.
-///
-/// ```
-/// use tidewheel::{SessionError, SessionManager};
-///
-/// #[derive(Clone, Default)]
-/// struct Visit {
-///     user: Option<String>,
-///     website: String,
-/// }
-///
-/// let sessions = SessionManager::new();
-/// let id = sessions.create(Visit::default())?;
-/// sessions.modify(&id, |visit| visit.website = "https://example.org".into())?;
-/// // A log-in: the user and a new id, in one step.
-/// let (id, ()) = sessions.rotate_with(&id, |visit| visit.user = Some("Ada".into()))?;
-/// assert_eq!(sessions.get(&id)?.website, "https://example.org");
-///
-/// sessions.remove(&id)?;
-/// assert!(matches!(sessions.get(&id), Err(SessionError::NotFound)));
-/// # Ok::<(), SessionError>(())
-/// ```
-pub struct SessionManager<D, O = NoOwner> {
-    pub(super) cache: Cache<SessionId, Stored<D, O>>,
-    pub(super) shared: Arc<Shared<D, O>>,
-    pub(super) random: RandomSource,
-}
-
-impl<D: Value> SessionManager<D> {
-    /// A manager with an idle time of 5 seconds and no limits.
-    ///
-    /// # Panics
-    ///
-    /// When the reaper's thread cannot be started, or the operating system's random generator does
-    /// not answer. [`builder`](Self::builder)`().build()` returns these as errors.
-    ///
-    /// ```
-    /// let sessions = tidewheel::SessionManager::new();
-    /// let id = sessions.create("data")?;
-    /// # Ok::<(), tidewheel::SessionError>(())
-    /// ```
-    #[must_use]
-    // Not `Default`: what starts a thread and can panic for it should be seen in the source.
-    #[allow(clippy::new_without_default)]
-    pub fn new() -> Self {
-        match Self::builder().build() {
-            Ok(sessions) => sessions,
-            Err(error) => panic!("no session manager: {error}"),
-        }
-    }
-
-    /// A builder with an idle time of 5 seconds and no limits.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// let sessions = tidewheel::SessionManager::<String>::builder()
-    ///     .idle(Duration::from_secs(20 * 60))
-    ///     .build()?;
-    /// # Ok::<(), tidewheel::BuildError>(())
-    /// ```
-    pub fn builder() -> SessionManagerBuilder<D> {
-        SessionManagerBuilder::new()
-    }
-}
+use std::time::Duration;
 
 impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// Opens a session and returns its id, fresh from the operating system's random generator.
@@ -139,7 +23,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// # Errors
     ///
     /// [`Full`](SessionError::Full) when there are as many sessions as
-    /// [`max_sessions`](SessionManagerBuilder::max_sessions) allows;
+    /// [`max_sessions`](crate::SessionManagerBuilder::max_sessions) allows;
     /// [`OwnerFull`](SessionError::OwnerFull) when its owner has as many as he may, and others are
     /// refused; [`NoRandomness`](SessionError::NoRandomness) when no id could be minted. In all of
     /// these cases nothing is created, and `data` is dropped.
@@ -205,7 +89,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     }
 
     /// Looks at a session's data in place, without cloning it, and returns what `look` makes of it.
-    /// Does not restart the idle time, unless [reads count](SessionManagerBuilder::reads_count).
+    /// Does not restart the idle time, unless [reads count](crate::SessionManagerBuilder::reads_count).
     ///
     /// `look` may call the manager. The data stays in memory until `look` returns, even if the
     /// session ends meanwhile.
@@ -355,7 +239,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
 
 impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
     /// A copy of a session's data. Does not restart the idle time, unless [reads
-    /// count](SessionManagerBuilder::reads_count).
+    /// count](crate::SessionManagerBuilder::reads_count).
     ///
     /// It is a copy: changing it does not change the session. That is what
     /// [`replace`](Self::replace), [`update`](Self::update) and [`modify`](Self::modify) are for.
@@ -561,6 +445,81 @@ impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
             permit.keep();
         }
         Ok((new, result))
+    }
+}
+
+/// Give one session a lifetime of its own.
+impl<D: Value, O: SessionOwner> SessionManager<D, O> {
+    /// Gives a session another idle time, which begins now.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](SessionError::NotFound) when there is no such session (any more);
+    /// [`Unsupported`](SessionError::Unsupported) in a manager whose [reads
+    /// count](crate::SessionManagerBuilder::reads_count).
+    ///
+    /// # Concurrency
+    ///
+    /// Takes the lock of the session's shard. From the first session on that has an idle time of
+    /// its own, each [`touch`](Self::touch) takes that lock too; before, it takes none.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{ManualClock, SessionManager};
+    ///
+    /// let sessions = SessionManager::builder().clock(ManualClock::new()).build()?;
+    /// let id = sessions.create("ada")?;
+    /// let week = Duration::from_secs(7 * 86_400);
+    /// sessions.set_idle(&id, week)?;
+    /// assert_eq!(sessions.remaining(&id)?, week);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_idle(&self, id: &SessionId, idle: Duration) -> Result<(), SessionError> {
+        self.terms(Lifetime::new().idle(idle))?;
+        self.cache.set_ttl(id, idle).then_some(()).ok_or(SessionError::NotFound)
+    }
+
+    /// Gives a session another maximal age, counted **from now on**. It ends then, however busy it
+    /// is.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](SessionError::NotFound) when there is no such session (any more);
+    /// [`Unsupported`](SessionError::Unsupported) in a manager that was built without
+    /// [`own_max_ages`](crate::SessionManagerBuilder::own_max_ages).
+    ///
+    /// # Concurrency
+    ///
+    /// Takes the lock of the session's shard.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{ManualClock, SessionManager};
+    ///
+    /// let sessions = SessionManager::builder().own_max_ages().clock(ManualClock::new()).build()?;
+    /// let id = sessions.create("ada")?;
+    /// sessions.set_max_age(&id, Duration::from_secs(2))?;
+    /// assert_eq!(sessions.remaining(&id)?, Duration::from_secs(2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_max_age(&self, id: &SessionId, max_age: Duration) -> Result<(), SessionError> {
+        self.terms(Lifetime::new().max_age(max_age))?;
+        self.cache.set_end(id, max_age).then_some(()).ok_or(SessionError::NotFound)
+    }
+
+    /// A new session's own time to live and end, where they are not what the cache gives it.
+    pub(super) fn terms(
+        &self,
+        lifetime: Lifetime,
+    ) -> Result<(Option<Duration>, Option<Duration>), SessionError> {
+        let Lives { reads_count, own_max_ages, max_age } = self.shared.lives;
+        if lifetime.idle.is_some() && reads_count {
+            return Err(SessionError::Unsupported { needs: "a manager without `reads_count`" });
+        }
+        if lifetime.max_age.is_some() && !own_max_ages {
+            return Err(SessionError::Unsupported { needs: "a manager built with `own_max_ages`" });
+        }
+        Ok((lifetime.idle, lifetime.max_age.or(max_age)))
     }
 }
 

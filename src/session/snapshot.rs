@@ -3,8 +3,8 @@
 //! The cache does it; what is added is that a session comes back with its owner and its permit, or
 //! not at all.
 
+use super::handle::SessionManager;
 use super::id::SessionId;
-use super::manager::SessionManager;
 use super::owners::{Arrival, Claims, Owners, Step};
 use super::permits::Permit;
 use super::stored::{SessionOwner, Stored};

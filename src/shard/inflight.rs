@@ -2,7 +2,7 @@
 //!
 //! One critical section looks up both the key's entry and the key's flight. One critical section
 //! stores a loaded value and ends its flight. So at no moment is a key neither present nor being
-//! loaded, and no write comes between unnoticed (`flight.rs`, F2). This file knows no closures and
+//! loaded, and no write comes between unnoticed (`inflight/mod.rs`, F2). This file knows no closures and
 //! wakes no thread.
 
 use super::Shard;
@@ -15,8 +15,8 @@ use super::refresh::Claim;
 use super::rule::Ruling;
 use super::txn::Txn;
 use super::write::{Removed, Replaced};
-use crate::flight::{Aim, Asked, Begun, Call, Ending, Hold, Kind, Spot, Ticket, Wants, Watching};
 use crate::hash::HashBits;
+use crate::inflight::{Aim, Asked, Begun, Call, Ending, Hold, Kind, Spot, Ticket, Wants, Watching};
 use crate::sync::Arc;
 use crate::table::{Node, Pin, Place, same_as};
 use crate::time::Tick;
@@ -144,7 +144,7 @@ impl<K: Eq, V> Shard<K, V> {
         let mut txn = lock.txn();
         let Some(place) = txn.find(Lookup::new(hash, asked.key())) else {
             let known = txn.ledger.flights.of_key(hash, asked.key());
-            return Found::Begun(txn.ledger.flights.begin((hash, known), asked, wants, true));
+            return Found::Begun(txn.ledger.flights.begin(hash, known, asked, wants, true));
         };
         let now = txn.read_clock();
         // An expired entry stays expired: what is loaded now does not find it alive again.
@@ -161,7 +161,7 @@ impl<K: Eq, V> Shard<K, V> {
         let mut lock = self.lock();
         let flights = &mut lock.txn().ledger.flights;
         let known = flights.of_key(hash, &call.key);
-        flights.begin((hash, known), Asked::Shared(call), Wants::Turn, false)
+        flights.begin(hash, known, Asked::Shared(call), Wants::Turn, false)
     }
 
     /// Begins to load a claimed value anew: the call leads the key's flight, if that value is still
@@ -183,7 +183,7 @@ impl<K: Eq, V> Shard<K, V> {
         if known.is_taken() {
             return Anew::Taken(asked);
         }
-        Anew::Leads(txn.ledger.flights.lead((hash, known), asked, aim, false))
+        Anew::Leads(txn.ledger.flights.lead(hash, known, asked, aim, false))
     }
 
     /// Ends the turn of a call that waited and then found a value. If the node in which it saw the
@@ -326,7 +326,7 @@ impl<K: Eq, V> Shard<K, V> {
     ///
     /// It is the same entry if there was an entry, there is a live one now, and nothing has
     /// invalidated the flight. Every operation that stores a value under a key invalidates its
-    /// flight under this lock (`flight.rs`, F2).
+    /// flight under this lock (`inflight/mod.rs`, F2).
     ///
     /// What is not stored stays where it was, even if user code panics.
     pub(crate) fn act(

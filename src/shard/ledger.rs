@@ -9,7 +9,7 @@ use super::deadline::{Bounds, Ends, Times, stays};
 use super::deferred::Left;
 use super::refresh::RefreshTimes;
 use crate::column::Column;
-use crate::flight::Flights;
+use crate::inflight::Flights;
 use crate::policy::Policy;
 use crate::rows::{Chain, Link, Lists, Metadata, RowId, Rows};
 use crate::stats::Tally;

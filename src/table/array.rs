@@ -250,3 +250,8 @@ impl Pages {
         }
     }
 }
+
+/// Returns the size of the smallest array with this much room, as a power of two.
+pub(super) fn log2_for(entries: usize) -> u32 {
+    (0..Array::MOST_LOG2).find(|&log2| room(log2) >= entries).unwrap_or(Array::MOST_LOG2)
+}

@@ -1,6 +1,6 @@
 //! The table: nodes in buckets, which readers search without a lock. All `unsafe` code of the crate
-//! is in this folder, except for calls of the C library (`process.rs`) and one instruction
-//! (`time.rs`).
+//! is in this folder, except for calls of the C library (`process/`) and one instruction
+//! (`time/system.rs`).
 //!
 //! A [`Table`] consists of a reader side, its [`Route`], and a writer side behind a mutex. The
 //! mutex also guards a ledger that the shard chooses (`L`). The table maps a hash and a key to a

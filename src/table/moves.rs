@@ -36,7 +36,7 @@
 //! So a move does not wait for inserts that may never come: the reaper completes it
 //! (`shard/maintain.rs`).
 
-use super::array::{Array, Pages, room};
+use super::array::{Array, Pages, log2_for};
 use super::bucket::SLOTS;
 use super::nodes::Named;
 use super::write::{Writer, Writing};
@@ -52,11 +52,6 @@ const SMALL: usize = if cfg!(tidewheel_loom) { 0 } else { 32 };
 /// The largest difference in size between an array and the smaller one that replaces it, as a power
 /// of two.
 const STEP: u32 = 4;
-
-/// Returns the size of the smallest array with this much room, as a power of two.
-pub(super) fn log2_for(entries: usize) -> u32 {
-    (0..Array::MOST_LOG2).find(|&log2| room(log2) >= entries).unwrap_or(Array::MOST_LOG2)
-}
 
 impl<K, V> Writer<K, V> {
     /// Returns the array in which entries are stored.

@@ -3,10 +3,9 @@
 //! Everything here happens under the table's lock; `Writing` is the proof. The only user code that
 //! it runs is `Eq`, in `Writing::find`, before any change. It never knows the cause of a change.
 
-use super::array::{Array, Pages};
+use super::array::{Array, Pages, log2_for};
 use super::bucket::{Bucket, Meta, Slot};
 use super::epoch::Pin;
-use super::moves::log2_for;
 use super::node::{Filed, Node};
 use super::nodes::{Homes, Named, Nodes};
 use super::pace::{Load, Moment};

@@ -77,6 +77,13 @@ impl Latest {
     const NONE: Self = Self { after: Tick::NEVER, until: Tick::LONG_AGO, level: 0, span: 0 };
 }
 
+/// A slot, by its level and the number of its span.
+#[derive(Clone, Copy)]
+struct Slot {
+    level: usize,
+    span: u64,
+}
+
 /// Rows by deadline. `C` selects the link of a row that the wheel uses.
 ///
 /// Every call borrows the rows. They must be the same ones each time.
@@ -189,7 +196,7 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     where
         C: Chain<T>,
     {
-        let (level, span) = self.place(deadline);
+        let at @ Slot { level, span } = self.place(deadline);
         if self.is_filed(rows, row) {
             // This does not hold while something is due: due rows have the labels of slots that
             // have passed.
@@ -198,17 +205,18 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
             }
             self.unfile(rows, row);
         }
-        self.file_at(rows, row, (level, span));
+        self.file_at(rows, row, at);
         false
     }
 
     #[inline(always)]
-    fn file_at<T: Row>(&mut self, rows: &mut Rows<T>, row: RowId, (level, span): (usize, u64))
+    fn file_at<T: Row>(&mut self, rows: &mut Rows<T>, row: RowId, at: Slot)
     where
         C: Chain<T>,
     {
+        let Slot { level, span } = at;
         if !self.count_in(&mut rows[row], level, span) {
-            return self.file_on_new_level(rows, row, (level, span));
+            return self.file_on_new_level(rows, row, at);
         }
         let slot = Self::slot_of(span);
         self.lists.push_back(rows, Self::list_of(level, slot), row);
@@ -224,23 +232,23 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     /// Adds lists for the levels up to the one where a row is to be filed, and files it.
     #[cold]
     #[inline(never)]
-    fn file_on_new_level<T: Row>(&mut self, rows: &mut Rows<T>, row: RowId, at: (usize, u64))
+    fn file_on_new_level<T: Row>(&mut self, rows: &mut Rows<T>, row: RowId, at: Slot)
     where
         C: Chain<T>,
     {
-        self.lists.grow(Self::list_of(at.0 + 1, 0));
-        self.counts.grow(at.0 + 1);
+        self.lists.grow(Self::list_of(at.level + 1, 0));
+        self.counts.grow(at.level + 1);
         self.file_at(rows, row, at);
     }
 
-    /// Returns the level and the number of its span for a deadline, as seen from the hand: the
+    /// Returns the slot for a deadline, as seen from the hand: on the
     /// finest level that reaches the deadline.
     #[inline(always)]
-    fn place(&mut self, deadline: Tick) -> (usize, u64) {
+    fn place(&mut self, deadline: Tick) -> Slot {
         if deadline <= self.latest.after || deadline > self.latest.until {
             self.find_place(deadline);
         }
-        (self.latest.level, self.latest.span)
+        Slot { level: self.latest.level, span: self.latest.span }
     }
 
     /// Sets `latest` for a deadline. For a later second of the same span the level is the same: no
@@ -441,4 +449,118 @@ fn second_of(deadline: Tick) -> u64 {
 #[inline]
 fn block(second: u64, level: usize, bits: u32) -> u64 {
     second >> (level as u32 * bits)
+}
+
+/// Counts how many rows stand where: see `counts.rs`.
+impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
+    /// The bits of a label that are for the span's number. The others are for the level.
+    const SPAN_BITS: u32 = (LEVELS - 1).leading_zeros() - (usize::BITS - u16::BITS);
+    /// The number of spans after a row's own that the label distinguishes from it.
+    const TELLABLE: u64 = 1 << Self::SPAN_BITS;
+
+    /// Counts a row that is filed on `level`, in the slot of `span`. Returns false, and does
+    /// nothing, if that level was not needed so far.
+    #[inline]
+    pub(super) fn count_in<T: Row>(&mut self, row: &mut T, level: usize, span: u64) -> bool {
+        let Some(counts) = self.counts.slots.get_mut(level) else { return false };
+        counts[Self::slot_of(span)] += 1;
+        row.set_label(Self::label_of(level, span));
+        true
+    }
+
+    /// Returns the label of a row that is filed there.
+    #[inline]
+    pub(super) fn label_of(level: usize, span: u64) -> u16 {
+        (level << Self::SPAN_BITS) as u16 | (span & (Self::TELLABLE - 1)) as u16
+    }
+
+    /// Subtracts a row that is about to leave its slot or, if that has come due, the list of due
+    /// rows.
+    #[inline(always)]
+    pub(super) fn count_off(&mut self, label: u16) {
+        let level = usize::from(label >> Self::SPAN_BITS);
+        let here = block(self.hand, level, BITS);
+        let ahead = u64::from(label).wrapping_sub(here) & (Self::TELLABLE - 1);
+        // A coarse slot comes due when its span begins.
+        if ahead < u64::from(Self::SLOTS) && (level == 0 || ahead != 0) {
+            let count = &mut self.counts.slots[level][Self::slot_of(here + ahead)];
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// Notes that the hand has moved. The label of a row that has been due for too long may be
+    /// misread.
+    pub(super) fn note_hand(&mut self) {
+        if !self.lists.is_empty(Self::DUE) && self.hand - self.counts.due_since >= Self::TELLABLE - 64 {
+            self.counts.exact = false;
+        }
+    }
+
+    /// Subtracts a slot that comes due. Must be called before its rows are moved.
+    pub(super) fn count_due(&mut self, level: usize, slot: usize, from: u64) {
+        if self.lists.is_empty(Self::DUE) {
+            self.counts.due_since = from;
+        }
+        self.counts.slots[level][slot] = 0;
+    }
+
+    /// Returns how many rows are in slots whose earliest deadline is not after `until`, including
+    /// due rows and rows of the current second. The result is never less than the number of rows
+    /// with such a deadline.
+    ///
+    /// # Complexity
+    ///
+    /// O(slots).
+    pub(crate) fn due_by(&self, until: Tick) -> usize {
+        let later = self.counts.slots.iter().enumerate().map(|(level, counts)| {
+            let here = block(self.hand, level, BITS);
+            // The hand's own slot on the finest level also holds rows whose deadline had passed
+            // when they were filed.
+            let slots = (1..u64::from(Self::SLOTS)).map(|distance| here + distance);
+            // Deadlines lie after the start of the span.
+            let late = slots.filter(|span| Tick::start_of(span << (level as u32 * BITS)) >= until);
+            late.map(|span| counts[Self::slot_of(span)] as usize).sum::<usize>()
+        });
+        self.len - later.sum::<usize>().min(self.len)
+    }
+
+    #[inline]
+    pub(super) fn slot_of(span: u64) -> usize {
+        span as usize & (Self::SLOTS as usize - 1)
+    }
+
+    /// Recounts a slot.
+    pub(super) fn check_count(&self, level: usize, slot: usize, found: usize) {
+        if self.counts.exact {
+            let counted = self.counts.slots[level][slot] as usize;
+            assert_eq!(counted, found, "rows counted on level {level} in slot {slot}, rows found");
+        }
+    }
+
+    /// Checks the label of a row in a slot.
+    pub(super) fn check_label(label: u16, level: usize, span: u64) {
+        assert_eq!(usize::from(label >> Self::SPAN_BITS), level, "level of a row");
+        assert_eq!(u64::from(label) & (Self::TELLABLE - 1), span & (Self::TELLABLE - 1), "its span");
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
+    /// Compares `due_by` with the real deadlines of the filed rows: it is never too low, never
+    /// lower for a later time, and all rows in the end.
+    pub(super) fn check_due_by(&self, deadlines: impl Iterator<Item = Tick> + Clone) {
+        use crate::time::{SECOND, Span};
+        let mut before = 0;
+        for seconds in [0, 1, 2, 3, 62, 63, 64, 65, 200, 4096, 100_000, 1 << 25, 1 << 31] {
+            for nanos in [0, 1, SECOND / 2] {
+                let until = Tick::start_of(self.hand).after(Span::from_nanos(seconds * SECOND + nanos));
+                let (count, least) =
+                    (self.due_by(until), deadlines.clone().filter(|&at| at <= until).count());
+                assert!(count >= least, "{count} due by {until:?}, of {least}");
+                assert!(count >= before, "{count} due by {until:?}, and {before} before that");
+                before = count;
+            }
+        }
+        assert_eq!(self.due_by(Tick::NEVER), self.len);
+    }
 }

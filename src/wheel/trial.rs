@@ -113,7 +113,7 @@ impl<const BITS: u32, const LEVELS: usize> Bench<BITS, LEVELS> {
 
     pub(super) fn file(&mut self, row: RowId) {
         let deadline = self.rows[row].deadline;
-        self.rows[row].level = Some(self.wheel.place(deadline).0);
+        self.rows[row].level = Some(self.wheel.place(deadline).level);
         self.wheel.file(&mut self.rows, row, deadline);
         self.sorted.insert((self.leaves(deadline), row.index()), row);
     }
@@ -135,7 +135,7 @@ impl<const BITS: u32, const LEVELS: usize> Bench<BITS, LEVELS> {
     pub(super) fn take_over(&mut self, row: RowId, deadline: Tick) {
         self.unlist(row);
         self.rows[row].deadline = deadline;
-        self.rows[row].level = Some(self.wheel.place(deadline).0);
+        self.rows[row].level = Some(self.wheel.place(deadline).level);
         self.wheel.file_anew(&mut self.rows, row, deadline);
         self.sorted.insert((self.leaves(deadline), row.index()), row);
     }

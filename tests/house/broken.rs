@@ -51,7 +51,7 @@ fn crate_of(files: &[(&str, String)]) -> Crate {
 fn with(more: &[(&str, &str)], files: &[(&str, String)]) -> Crate {
     let sound = [
         ("src/table/mod.rs", TABLE),
-        ("src/time.rs", TIME),
+        ("src/time/system.rs", TIME),
         ("src/wheel/mod.rs", WHEEL),
         ("loom-tests/tests/models/races.rs", MODELS),
         ("loom-tests/shuttle/tests/storms/main.rs", STORMS),
@@ -116,7 +116,10 @@ fn comments_that_are_missing_or_say_too_little_are_found() {
 
 #[test]
 fn what_is_named_outside_of_its_room_is_found() {
-    each_line_breaks("src/time.rs", "fn g() { unsafe { x(BREAKS) } }\nuse std::sync::Arc as BREAKS;\n");
+    each_line_breaks(
+        "src/time/system.rs",
+        "fn g() { unsafe { x(BREAKS) } }\nuse std::sync::Arc as BREAKS;\n",
+    );
     each_line_breaks(
         "src/wheel/mod.rs",
         "fn g() { unsafe { x(BREAKS) } }
@@ -154,13 +157,86 @@ use super::time::Fine;
 }
 
 #[test]
+fn tuples_that_a_function_takes_apart_are_found() {
+    each_line_breaks(
+        "src/wheel/mod.rs",
+        "fn one((a, b): (BREAKS, u8)) {}
+fn two(pair: (u8, u8), Slot { a, b }: Slot) {
+    pairs.map(|(a, b)| a + b);
+}
+impl Wheel {
+    fn three(&self, a: u8,
+        (b, c): (u8, BREAKS)) {}
+}
+",
+    );
+}
+
+#[test]
+fn circles_of_imports_are_found() {
+    const CACHE: &str =
+        "//! A cache.\nmod one;\nmod two;\npub use one::One;\npub(crate) use two::Two;\npub struct Cache;\n";
+    const ONE: &str = "//! One.\nuse super::{Cache, Two};\npub struct One(Two);\n";
+    const TWO: &str = "//! Two.\nuse super::Cache;\npub(crate) struct Two;\nimpl Cache {}\n";
+    let circles = |cache: &str, one: &str, two: &str| {
+        let file = |path, text: &str, more: &str| (path, format!("{text}{more}"));
+        let files = [
+            file("src/cache/mod.rs", CACHE, cache),
+            file("src/cache/one.rs", ONE, one),
+            file("src/cache/two.rs", TWO, two),
+        ];
+        breaches(&with(&[], &files))
+    };
+    // What a module shows of its children is no reliance on them.
+    assert_eq!(circles("", "", ""), [""; 0]);
+    let a_path_in_code = circles("", "", "fn f(_: super::One) {}\n");
+    assert_eq!(
+        a_path_in_code,
+        ["a circle of imports: src/cache/one.rs -> src/cache/two.rs -> src/cache/one.rs"]
+    );
+    let of_mother_and_child =
+        ["a circle of imports: src/cache/mod.rs -> src/cache/two.rs -> src/cache/mod.rs"];
+    assert_eq!(circles("fn f() { two::help(); }\n", "", "pub(super) fn help() {}\n"), of_mother_and_child);
+    assert_eq!(circles("use two::help;\n", "", "pub(super) fn help() {}\n"), of_mother_and_child);
+    let from_outside = circles("mod inner { fn f(_: super::super::builder::Builder) {} }\n", "", "");
+    assert_eq!(from_outside, [""; 0], "a builder that is not there");
+    let builder =
+        ("src/builder.rs", "//! A builder.\nuse crate::cache::Cache;\npub struct Builder;\n".to_owned());
+    let files = [
+        (
+            "src/cache/mod.rs",
+            CACHE.replace(
+                "mod one;\nmod two;\npub use one::One;\npub(crate) use two::Two;\n",
+                "use crate::builder::Builder;\n",
+            ),
+        ),
+        builder,
+    ];
+    assert_eq!(
+        breaches(&with(&[], &files)),
+        ["a circle of imports: src/builder.rs -> src/cache/mod.rs -> src/builder.rs"]
+    );
+}
+
+#[test]
 fn files_that_are_too_long_or_say_nothing_are_found() {
     let long =
         format!("fn first() {{}}\n{}fn long() {{\n{}}}\n", "//\n".repeat(600), "    x();\n".repeat(60));
-    let found =
-        breaches(&with(&[], &[("src/helpers.rs", long), ("src/shard/tests.rs", "fn no_head() {}\n".into())]));
-    let told =
-        ["name says nothing", "has no floor", "does not say what it is", "663 lines", "`long` has 62 lines"];
+    let files = [
+        ("src/helpers.rs", long),
+        ("src/shard/tests.rs", "fn no_head() {}\n".into()),
+        ("src/rows.rs", "//! Rows.\n".into()),
+        ("src/rows/lists.rs", "//! Lists.\n".into()),
+    ];
+    let found = breaches(&with(&[], &files));
+    let told = [
+        "name says nothing",
+        "has no floor",
+        "does not say what it is",
+        "663 lines",
+        "`long` has 62 lines",
+        "src/rows.rs: is not in its folder",
+    ];
     assert_eq!(found.len(), told.len(), "{found:?}");
     for what in told {
         assert!(found.iter().any(|breach| breach.contains(what)), "{what}: {found:?}");

@@ -7,15 +7,15 @@ use super::source::File;
 
 const FLOORS: [&[&str]; 5] = [
     &["process", "sync", "time", "trace", "key_value", "hash", "error", "stats", "rows", "column", "roster"],
-    &["wheel", "policy", "flight", "reaper", "table"],
+    &["wheel", "policy", "inflight", "reaper", "table"],
     &["shard"],
-    &["cache", "builder", "entry", "expiry", "life", "listener", "iter", "snapshot"],
+    &["cache", "builder", "entry", "expiry", "life", "listener", "snapshot"],
     &["session"],
 ];
 
 /// What is not for sessions.
 const PRIVATE: [&str; 9] =
-    ["hash", "rows", "column", "roster", "wheel", "policy", "flight", "table", "shard"];
+    ["hash", "rows", "column", "roster", "wheel", "policy", "inflight", "table", "shard"];
 
 fn floor(module: &str) -> Option<usize> {
     FLOORS.iter().position(|modules| modules.contains(&module))

@@ -4,10 +4,12 @@
 //! The source is parsed, and tests in it are left out. `broken.rs` shows of each rule that it can be broken.
 
 mod broken;
+mod circles;
 mod comments;
 mod imports;
 mod named;
 mod names;
+mod params;
 mod paths;
 mod planted;
 #[path = "../common/quote.rs"]
@@ -24,8 +26,10 @@ fn breaches(house: &Crate) -> Vec<String> {
         found.extend(names::breaches(file));
         found.extend(comments::breaches(file, house));
         found.extend(imports::breaches(file));
-        found.extend(size::breaches(file));
+        found.extend(params::breaches(file));
+        found.extend(size::breaches(file, house));
     }
+    found.extend(circles::breaches(house));
     found.extend(planted::breaches(house));
     found
 }

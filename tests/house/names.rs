@@ -2,7 +2,7 @@
 
 use super::source::File;
 
-/// Where there may be `unsafe`; `src/time.rs` has one line of it.
+/// Where there may be `unsafe`; `src/time/system.rs` has one line of it.
 fn may_be_unsafe(path: &str) -> bool {
     path.starts_with("src/table/") || path.starts_with("src/process")
 }
@@ -42,12 +42,13 @@ fn unsafe_code(file: &File) -> Vec<String> {
     let mut found = Vec::new();
     let lines: Vec<_> =
         file.tokens.iter().filter(|token| token.text == "unsafe").map(|token| token.line).collect();
-    let allowed = if file.path == "src/time.rs" { 1 } else { 0 };
+    let allowed = if file.path == "src/time/system.rs" { 1 } else { 0 };
     if !may_be_unsafe(&file.path) {
         found
             .extend(lines.iter().skip(allowed).map(|line| file.breach(*line, "unsafe outside of its rooms")));
     }
-    let may_allow = may_be_unsafe(&file.path) || ["src/lib.rs", "src/time.rs"].contains(&file.path.as_str());
+    let may_allow =
+        may_be_unsafe(&file.path) || ["src/lib.rs", "src/time/system.rs"].contains(&file.path.as_str());
     for (at, token) in file.tokens.iter().enumerate() {
         if token.text == "unsafe_code"
             && file.tokens[..at]
@@ -95,12 +96,12 @@ fn concurrency(file: &File) -> Vec<String> {
     found
 }
 
-/// `src/time.rs` keeps what it found out about the machine, once for the process, and the number of cores is one such thing: loom has nothing to
+/// `src/time/system.rs` keeps what it found out about the machine, once for the process, and the number of cores is one such thing: loom has nothing to
 /// explore there.
 fn is_constant_of_the_machine(file: &File, at: usize) -> bool {
     let end = file.tokens[at..].iter().position(|token| token.text == ";").unwrap_or_default();
     let words: Vec<_> = file.tokens[at..at + end].iter().map(|token| token.text.as_str()).collect();
-    file.path == "src/time.rs"
+    file.path == "src/time/system.rs"
         && ["std::sync::OnceLock", "std::sync::LazyLock", "std::sync::{LazyLock,OnceLock}"]
             .contains(&words.concat().as_str())
         || file.reads(at, &["std", "::", "thread", "::", "available_parallelism"])

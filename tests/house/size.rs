@@ -1,16 +1,24 @@
-//! What can be read in one sitting: a file says at its top what it is, and it and its functions have an end.
+//! What can be read in one sitting: a file says at its top what it is and lies where one looks for it, and it and its functions have an end.
 
-use super::source::File;
+use super::source::{Crate, File};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
 const LINES_OF_A_FILE: usize = 600;
 const LINES_OF_A_FUNCTION: usize = 60;
 
-pub(crate) fn breaches(file: &File) -> Vec<String> {
+pub(crate) fn breaches(file: &File, house: &Crate) -> Vec<String> {
     let mut found = Vec::new();
     if !file.text.starts_with("//!") {
         found.push(format!("{}: does not say what it is", file.path));
+    }
+    // A module with a folder is in it: `x/mod.rs`, and no `x.rs` beside `x/`.
+    if house
+        .files
+        .iter()
+        .any(|other| other.path.starts_with(&format!("{}/", file.path.trim_end_matches(".rs"))))
+    {
+        found.push(format!("{}: is not in its folder, as `mod.rs`", file.path));
     }
     let lines = file.text.lines().count();
     if lines > LINES_OF_A_FILE {

@@ -71,11 +71,14 @@ impl File {
     pub(crate) fn new(path: &str, text: &str) -> Self {
         let mut tokens = Vec::new();
         if path.ends_with(".rs") {
-            let mut parsed = syn::parse_file(text).unwrap_or_else(|error| panic!("{path}: {error}"));
-            WithoutTests.visit_file_mut(&mut parsed);
-            flatten(parsed.to_token_stream(), 0, &mut tokens);
+            flatten(parse(path, text).to_token_stream(), 0, &mut tokens);
         }
         Self { path: path.to_owned(), text: text.to_owned(), tokens }
+    }
+
+    /// Its Rust, without tests.
+    pub(crate) fn parsed(&self) -> syn::File {
+        parse(&self.path, &self.text)
     }
 
     pub(crate) fn breach(&self, line: usize, what: &str) -> String {
@@ -96,6 +99,12 @@ impl File {
             .enumerate()
             .all(|(n, word)| self.tokens.get(at + n).is_some_and(|token| token.text == *word))
     }
+}
+
+fn parse(path: &str, text: &str) -> syn::File {
+    let mut parsed = syn::parse_file(text).unwrap_or_else(|error| panic!("{path}: {error}"));
+    WithoutTests.visit_file_mut(&mut parsed);
+    parsed
 }
 
 /// Takes out modules, and single items, that only tests have.

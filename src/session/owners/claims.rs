@@ -1,12 +1,12 @@
 //! What a call claims in the index before it stores a session, and sees to when it has.
 
+use super::book::{Owners, has};
 use super::groups::{GroupId, PlaceId};
 use super::index::{Arrival, Denied, Ending};
 use super::tracks::Doomed;
-use super::{Owners, has};
 use crate::key_value::Value;
+use crate::session::handle::SessionManager;
 use crate::session::id::SessionId;
-use crate::session::manager::SessionManager;
 use crate::session::stored::{Belongs, SessionOwner, Whose};
 use crate::sync::Arc;
 

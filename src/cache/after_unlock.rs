@@ -1,0 +1,133 @@
+//! What an operation leaves to be done after the unlock, and in which order: see `cache/mod.rs`.
+//!
+//! First what others rely on: the reaper is woken, and grace periods begin. A writer that finds the ledger saying that the reaper is to come,
+//! does not wake it again. So that waits for no listener, no destructor, and no waker of somebody else's runtime: an operation that
+//! runs any code of the user's before it concludes, starts its deferred work itself.
+
+use super::Cache;
+use crate::listener::RemovalCause;
+use crate::shard::{AtWork, Deferred, Departing, Elsewhere, Left, Shard};
+use crate::sync::catch;
+use crate::table::{Moment, Sealed, Unlinked};
+
+/// A writer is to wait a moment for what is held up in this shard.
+type Due<'c, K, V> = Option<(&'c Shard<K, V>, Moment)>;
+
+impl<K, V, S> Cache<K, V, S> {
+    /// After the unlock: what an operation left to do. Unpinned, unless the caller's own caller holds a
+    /// guard, since user code runs here.
+    #[inline]
+    pub(super) fn conclude(&self, shard: &Shard<K, V>, deferred: Deferred<K, V>, cause: RemovalCause) {
+        if deferred.seldom.is_some() || deferred.removed.is_some() {
+            self.conclude_with(shard, deferred, cause);
+        }
+    }
+
+    #[inline(never)]
+    fn conclude_with(&self, shard: &Shard<K, V>, deferred: Deferred<K, V>, cause: RemovalCause) {
+        let due = self.conclude_at_once(shard, deferred, cause);
+        // Who takes something away makes no more of what waits than there was in all.
+        if let (Some((shard, moment)), RemovalCause::Replaced) = (due, cause) {
+            shard.hold_back(&moment);
+        }
+    }
+
+    /// But for the moment that a writer may have to wait when all is done: once for all that he has left to do.
+    fn conclude_at_once<'c>(
+        &'c self,
+        shard: &'c Shard<K, V>,
+        mut deferred: Deferred<K, V>,
+        cause: RemovalCause,
+    ) -> Due<'c, K, V> {
+        self.start(&mut deferred);
+        let Deferred { seldom, removed } = deferred;
+        let mut due = None;
+        if let Some(removed) = removed {
+            due = self.notify_at_once(shard, removed, cause);
+        }
+        let Some(seldom) = seldom else { return due };
+        if let Some(left) = seldom.left {
+            due = self.notify_of_left(shard, *left).or(due);
+        }
+        if let Some(reclaimable) = seldom.reclaimable {
+            shard.dispose(reclaimable);
+        }
+        if seldom.is_heavy {
+            self.help();
+        }
+        seldom.moment.map(|moment| (shard, moment)).or(due)
+    }
+
+    /// Drops what is reclaimable, on a writer's thread that has just advanced.
+    #[cold]
+    fn help(&self) {
+        self.parts().shards.iter().for_each(Shard::help);
+    }
+
+    /// Wakes the reaper and begins grace periods, if that has not been done yet. Runs no code of the user's, and may be called while pinned.
+    #[inline]
+    pub(super) fn start(&self, deferred: &mut Deferred<K, V>) {
+        if deferred.seldom.is_some() {
+            self.start_seldom(deferred);
+        }
+    }
+
+    #[cold]
+    fn start_seldom(&self, deferred: &mut Deferred<K, V>) {
+        let Some(seldom) = &mut deferred.seldom else { return };
+        if let (Some(at), Some(registration)) = (seldom.wake.take(), self.inner.registration.get()) {
+            registration.wake(at);
+        }
+        seldom.is_heavy |= seldom.sealed.take().is_some_and(Sealed::start);
+        // Of other shards, which gave up room.
+        let elsewhere = seldom.left.iter_mut().flat_map(|left| &mut left.elsewhere);
+        elsewhere.for_each(|there| self.start(&mut there.deferred));
+    }
+
+    /// Tells the listener of what did not stay.
+    #[cold]
+    fn notify_of_left<'c>(&'c self, shard: &'c Shard<K, V>, left: Left<K, V>) -> Due<'c, K, V> {
+        let Left { unlinked, refused, elsewhere } = left;
+        let mut due = None;
+        // Those went first.
+        for Elsewhere { shard, deferred } in elsewhere {
+            let shard = &self.parts().shards[shard];
+            due = self.conclude_at_once(shard, deferred, RemovalCause::Size).or(due);
+        }
+        let _work = AtWork::begin();
+        for Departing { node, was_alive } in unlinked {
+            let cause = if was_alive { RemovalCause::Size } else { RemovalCause::Expired };
+            due = self.notify_at_once(shard, node, cause).or(due);
+        }
+        if let Some((key, value)) = refused {
+            if let Some(listener) = &self.parts().listener {
+                listener.notify(&key, &value, RemovalCause::Size);
+            }
+            // Each by itself: if one destructor panics the other still runs, and the panic is not this call's.
+            catch(|| drop(key));
+            catch(|| drop(value));
+        }
+        due
+    }
+
+    /// Tells the listener of a removed value, and hands the value back to its shard.
+    pub(super) fn notify(&self, shard: &Shard<K, V>, removed: Unlinked<K, V>, cause: RemovalCause) {
+        let _ = self.notify_at_once(shard, removed, cause);
+    }
+
+    fn notify_at_once<'c>(
+        &'c self,
+        shard: &'c Shard<K, V>,
+        removed: Unlinked<K, V>,
+        cause: RemovalCause,
+    ) -> Due<'c, K, V> {
+        if let Some(listener) = &self.parts().listener {
+            listener.notify(removed.node().key(), removed.node().value(), cause);
+        }
+        let deferred = shard.retire(removed);
+        if deferred.seldom.is_none() && deferred.removed.is_none() {
+            return None;
+        }
+        self.conclude_at_once(shard, deferred, cause)
+    }
+}

@@ -1,0 +1,322 @@
+//! Get many, or load those that are missing with one call.
+//!
+//! Each key that is missing has a flight of its own, so this call and those for single keys wait for each other. It never
+//! waits for others with a turn in hand: first it has the turns that are free, loads, and gives them back; then it waits for
+//! the rest, and whatever turn it is given meanwhile it uses at once. So two calls with the same keys in different
+//! orders do not wait for each other in a ring.
+
+use super::outcome::Made;
+use super::outcome::{NOT_ASKED, option, optional, served, wants_option};
+use crate::cache::Cache;
+use crate::cache::turn::{Beginning, Turn, Wait};
+use crate::inflight::{Asked, Call, Ending, Failure, Leading, Outcome, Wants};
+use crate::key_value::{Key, Value};
+use crate::sync::{Alarm, Arc};
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash};
+
+/// Turns in hand, each with the place of its key.
+pub(in crate::cache) struct Hand<'c, K, V, S> {
+    pub(in crate::cache) turns: Vec<(usize, Turn<'c, K, V, S>)>,
+}
+
+impl<K, V, S> Hand<'_, K, V, S>
+where
+    K: Key + Clone,
+    V: Value + Clone,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// As long as these are there, whoever waits for one of the turns on this thread panics. As many as turns, in their order.
+    pub(in crate::cache) fn mark(&self) -> Vec<Leading> {
+        self.turns.iter().filter_map(|(_, turn)| turn.lead()).collect()
+    }
+
+    /// Loads with one call of the user's, and gives the turns back.
+    fn load<I>(
+        &mut self,
+        values: &mut [Option<V>],
+        brought: &mut Brought<K, V, I::IntoIter>,
+        init: &mut impl FnMut(&[&K]) -> Result<I, Failure>,
+    ) -> Result<(), Failure>
+    where
+        I: IntoIterator<Item = (K, V)>,
+    {
+        if self.turns.is_empty() {
+            return Ok(());
+        }
+        let marks = self.mark();
+        let keys: Vec<&K> = self.turns.iter().map(|(_, turn)| turn.key()).collect();
+        // The user's iterator is his code as well.
+        let call = || init(&keys).map(|pairs| brought.take(pairs.into_iter()));
+        let made = self.turns[0].1.loading.span.within(call);
+        self.complete(values, brought, marks, made)
+    }
+
+    /// Gives the turns back, each with what was brought for it, or with the failure.
+    pub(in crate::cache) fn complete<I>(
+        &mut self,
+        values: &mut [Option<V>],
+        brought: &mut Brought<K, V, I>,
+        mut marks: Vec<Leading>,
+        made: Result<(), Failure>,
+    ) -> Result<(), Failure>
+    where
+        I: Iterator<Item = (K, V)>,
+    {
+        // Last come, first served, as the marks of who leads are taken off.
+        while let Some((place, turn)) = self.turns.pop() {
+            // Declared after the turn, so that the mark is off before that is given back, if user code panics.
+            let mark = marks.pop();
+            let own = match &made {
+                Ok(()) => optional(brought.get(turn.key())),
+                Err(failure) => Made::plain(Outcome::Error(Arc::clone(failure))),
+            };
+            drop(mark);
+            values[place] = option(turn.complete(own).0);
+        }
+        // What nobody asked for is ignored, and the next call's keys are not answered with it.
+        brought.forget();
+        made
+    }
+}
+
+impl<K, V, S> Drop for Hand<'_, K, V, S> {
+    /// Gives back all turns before the first key goes: its destructor may ask for the others.
+    fn drop(&mut self) {
+        let endings: Vec<_> = self.turns.iter_mut().filter_map(|(_, turn)| turn.give_back()).collect();
+        endings.into_iter().for_each(Ending::pass_on);
+    }
+}
+
+/// What the user's call brings. It is made before the hand, and so dropped after it: if user code panics, the turns are given
+/// back by then, and the values' destructors may ask for the keys.
+pub(in crate::cache) struct Brought<K, V, I> {
+    pairs: Option<I>,
+    places: HashMap<K, usize>,
+    values: Vec<Option<V>>,
+}
+
+impl<K: Hash + Eq, V, I: Iterator<Item = (K, V)>> Brought<K, V, I> {
+    pub(in crate::cache) fn nothing() -> Self {
+        Self { pairs: None, places: HashMap::new(), values: Vec::new() }
+    }
+
+    pub(in crate::cache) fn take(&mut self, pairs: I) {
+        for (key, value) in self.pairs.insert(pairs) {
+            // Not in the map, where a value would be in the hands of a comparison that panics.
+            self.values.push(Some(value));
+            self.places.insert(key, self.values.len() - 1);
+        }
+        self.pairs = None;
+    }
+
+    fn get(&mut self, key: &K) -> Option<V> {
+        self.places.get(key).and_then(|&place| self.values[place].take())
+    }
+
+    fn forget(&mut self) {
+        self.places.clear();
+        self.values.clear();
+    }
+}
+
+/// Load many keys with one call.
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Key + Clone,
+    V: Value + Clone,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Clones of the values of many keys, in the keys' order. Those that are missing are loaded, with one call of the
+    /// closure for all of them: it is told which keys it has to bring, each once, and answers with pairs, in any order. A key that it leaves out
+    /// has no value; one that it was not asked for is ignored.
+    ///
+    /// As [`optionally_get_with`](Self::optionally_get_with) for each key: of all who ask for a key at the same time, one loads it. What others
+    /// are loading when this call begins is waited for; where that comes to nothing, this call's closure runs once more,
+    /// for what is left.
+    ///
+    /// # Panics
+    ///
+    /// If the closure does; others who wait for its keys load them then. And if the closure asks the cache to load or compute one of these
+    /// keys, on the same thread, because it would wait for itself.
+    ///
+    /// # Complexity
+    ///
+    /// O(keys), with a clone of each missing key.
+    ///
+    /// # Concurrency
+    ///
+    /// As [`get_with`](Self::get_with); not atomic for several keys.
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::new(100);
+    /// cache.insert(1, "one".to_string());
+    /// let values = cache.get_many_with([1, 2, 3], |missing| {
+    ///     assert_eq!(missing, [&2, &3]); // one query for both
+    ///     [(2, "two".to_string())]
+    /// });
+    /// assert_eq!(values, [Some("one".to_string()), Some("two".to_string()), None]);
+    /// ```
+    pub fn get_many_with<I>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        mut init: impl FnMut(&[&K]) -> I,
+    ) -> Vec<Option<V>>
+    where
+        I: IntoIterator<Item = (K, V)>,
+    {
+        let mut asked = self.ask_many(keys);
+        let loaded = self.load_many(&mut asked, wants_option(), &mut |keys| Ok(init(keys)));
+        loaded.unwrap_or_else(|_| unreachable!("{NOT_ASKED}"));
+        served(asked.answer(), init)
+    }
+
+    /// As [`get_many_with`](Self::get_many_with), with a closure that may fail.
+    ///
+    /// # Errors
+    ///
+    /// The closure's error, if it fails: of all keys that it was to bring, to all who wait for them and could have had an error of the same type. And
+    /// such an error of another call that loads one of the keys. What was loaded before that is stored.
+    ///
+    /// # Panics
+    ///
+    /// As [`get_many_with`](Self::get_many_with).
+    ///
+    /// # Complexity
+    ///
+    /// As [`get_many_with`](Self::get_many_with).
+    ///
+    /// # Concurrency
+    ///
+    /// As [`get_many_with`](Self::get_many_with).
+    ///
+    /// ```
+    /// let cache = tidewheel::Cache::new(100);
+    /// cache.insert(1, "one");
+    /// let failed = cache.try_get_many_with([1, 2], |_| Err::<Vec<_>, _>("no connection"));
+    /// assert_eq!(*failed.unwrap_err(), "no connection");
+    /// let values = cache.try_get_many_with([1, 2], |_| Ok::<_, ()>([(2, "two")]));
+    /// assert_eq!(values, Ok(vec![Some("one"), Some("two")]));
+    /// ```
+    pub fn try_get_many_with<I, E>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        mut init: impl FnMut(&[&K]) -> Result<I, E>,
+    ) -> Result<Vec<Option<V>>, Arc<E>>
+    where
+        I: IntoIterator<Item = (K, V)>,
+        E: Send + Sync + 'static,
+    {
+        let mut asked = self.ask_many(keys);
+        let mut fallible = |keys: &[&K]| init(keys).map_err(|error| Arc::new(error) as Failure);
+        let loaded = self.load_many(&mut asked, wants_many::<E>(), &mut fallible);
+        served(loaded.map_err(the_error).map(|()| asked.answer()), init)
+    }
+
+    /// What of many keys is there.
+    pub(in crate::cache) fn ask_many(&self, keys: impl IntoIterator<Item = K>) -> Many<K, V> {
+        let keys: Vec<K> = keys.into_iter().collect();
+        let values = self.get_many(&keys);
+        let mut first: HashMap<&K, usize> = HashMap::new();
+        let missing = (0..keys.len()).filter(|&place| values[place].is_none());
+        let (mut new, mut again) = (Vec::new(), Vec::new());
+        for place in missing {
+            match *first.entry(&keys[place]).or_insert(place) {
+                same if same == place => new.push(place),
+                same => again.push((place, same)),
+            }
+        }
+        Many { keys, values, new, again }
+    }
+
+    /// Turns for those that are missing, as far as they are to be had; and what there is to wait for.
+    pub(in crate::cache) fn begin_many<'c>(
+        &'c self,
+        asked: &mut Many<K, V>,
+        wants: Wants,
+    ) -> BegunMany<'c, K, V, S> {
+        let mut begun = BegunMany { hand: Hand { turns: Vec::new() }, waits: Vec::new() };
+        for &place in &asked.new {
+            match self.begin_load(Asked::Shared(Call::new(asked.keys[place].clone())), wants) {
+                Beginning::Hit(value) => asked.values[place] = Some(*value),
+                Beginning::Leads(turn) => begun.hand.turns.push((place, turn)),
+                Beginning::Waits(wait) => begun.waits.push((place, wait)),
+            }
+        }
+        begun
+    }
+
+    fn load_many<I>(
+        &self,
+        asked: &mut Many<K, V>,
+        wants: Wants,
+        init: &mut impl FnMut(&[&K]) -> Result<I, Failure>,
+    ) -> Result<(), Failure>
+    where
+        I: IntoIterator<Item = (K, V)>,
+    {
+        let mut brought = Brought::nothing();
+        let BegunMany { hand, mut waits } = self.begin_many(asked, wants);
+        // After the others, so that the turns are given back before keys of those go, which may ask for them.
+        let mut hand = hand;
+        let values = &mut asked.values;
+        hand.load(values, &mut brought, init)?;
+        while !waits.is_empty() {
+            let before = waits.len();
+            let mut rest = Vec::new();
+            for (place, mut wait) in waits {
+                match wait.ask().map(|heard| heard.settle(wants)) {
+                    None => rest.push((place, wait)),
+                    Some(Ok(Ok((Outcome::Error(failure), _)))) => return Err(failure),
+                    Some(Ok(Ok((outcome, _)))) => values[place] = option(outcome),
+                    Some(Ok(Err(turn))) => hand.turns.push((place, turn)),
+                    Some(Err(again)) => rest.push((place, again)),
+                }
+            }
+            waits = rest;
+            hand.load(values, &mut brought, init)?;
+            if waits.len() == before {
+                Alarm::NEVER.park();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Keys that are asked for together.
+pub(in crate::cache) struct Many<K, V> {
+    keys: Vec<K>,
+    pub(in crate::cache) values: Vec<Option<V>>,
+    /// Places of those that are missing, each key once.
+    new: Vec<usize>,
+    /// Places of those that are missing, too, and where the same key is.
+    again: Vec<(usize, usize)>,
+}
+
+impl<K, V: Clone> Many<K, V> {
+    pub(in crate::cache) fn answer(self) -> Vec<Option<V>> {
+        let Self { keys, mut values, again, .. } = self;
+        for (place, same) in again {
+            values[place] = values[same].clone();
+        }
+        served(values, keys)
+    }
+}
+
+/// Calls that wait, each with the place of its key.
+pub(in crate::cache) type Waits<'c, K, V, S> = Vec<(usize, Wait<'c, K, V, S>)>;
+
+/// How a call for many keys begins. In this order: what is waited for is left after the turns were given back.
+pub(in crate::cache) struct BegunMany<'c, K, V, S> {
+    pub(in crate::cache) hand: Hand<'c, K, V, S>,
+    pub(in crate::cache) waits: Waits<'c, K, V, S>,
+}
+
+pub(in crate::cache) fn wants_many<E: 'static>() -> Wants {
+    Wants::Value { error: Some(TypeId::of::<E>()), nothing: true }
+}
+
+pub(in crate::cache) fn the_error<E: Send + Sync + 'static>(failure: Failure) -> Arc<E> {
+    failure.downcast().expect(NOT_ASKED)
+}

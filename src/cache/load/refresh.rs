@@ -1,0 +1,261 @@
+//! Loading anew what is old: while the old value is served.
+//!
+//! A hit that is old enough is claimed by one reader (`shard/refresh.rs`), who takes the key's turn, so that loads and
+//! computations of the key do not run beside it, and loads: itself, or a job, or a task, that it hands to the user's executor. Nobody waits for
+//! what comes to the executor; what is written or removed meanwhile wins, as it does over any load. Knows no wheel.
+
+#[cfg(feature = "async")]
+use super::background::Reloading;
+use super::background::{Background, Reload};
+use super::outcome::{Made, Origin};
+use super::outcome::{optional, served};
+use crate::cache::Cache;
+use crate::cache::turn::{Anew, Turn};
+use crate::inflight::{Aim, Asked, Call, Outcome};
+use crate::key_value::{Key, Value};
+use crate::shard::Claim;
+use crate::sync::{Arc, catch};
+use crate::table::Pin;
+use equivalent::Equivalent;
+use std::hash::{BuildHasher, Hash};
+
+/// A hit that is to be loaded anew.
+pub(crate) struct Stale<V> {
+    /// Apart, so that hits that are not old, and loads of what is not there, have no room for it on their stacks.
+    value: Box<V>,
+    claim: Claim,
+}
+
+impl<V> Stale<V> {
+    pub(in crate::cache) fn value(&self) -> &V {
+        &self.value
+    }
+}
+
+/// Loading one anew, under way. In this order: where both are dropped, it is the turn first, as the value's destructor may ask
+/// for the key.
+pub(in crate::cache) struct Renewal<'c, K, V, S> {
+    pub(super) turn: Turn<'c, K, V, S>,
+    pub(super) stale: Stale<V>,
+}
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Key,
+    V: Value + Clone,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// A clone of a key's value; or why it has to be loaded: there is none, or it is old and nobody else is at it.
+    #[inline]
+    pub(in crate::cache) fn hit<Q>(&self, key: &Q) -> Result<V, Option<Stale<V>>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        match self.get(key) {
+            Some(value) if !self.parts().refreshes => Ok(value),
+            Some(value) => self.judge(key, value),
+            None => Err(None),
+        }
+    }
+
+    #[inline(never)]
+    fn judge<Q>(&self, key: &Q, value: V) -> Result<V, Option<Stale<V>>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let shard = self.locate(key).shard;
+        let pin = Pin::new();
+        let node = self.visible(key, false, &pin);
+        match node.and_then(|node| shard.claim(node, self.parts().config.clock.recent(), &pin)) {
+            None => Ok(value),
+            Some(claim) => Err(Some(Stale { value: Box::new(value), claim })),
+        }
+    }
+
+    /// Loads an old value anew, or has it loaded. What the caller is served. On its own, since large values take room on its stack.
+    #[inline(never)]
+    pub(in crate::cache) fn renew(&self, key: K, stale: Stale<V>, init: impl FnOnce() -> Made<V>) -> V {
+        match self.begin_renewal(key, stale) {
+            Err(value) => served(value, init),
+            Ok(Renewal { stale, turn }) => {
+                let made = turn.run(init);
+                self.end_renewal(Renewal { stale, turn }, made)
+            }
+        }
+    }
+
+    /// The turn, if this caller is to load; else what it is served.
+    pub(in crate::cache) fn begin_renewal(&self, key: K, stale: Stale<V>) -> Result<Renewal<'_, K, V, S>, V> {
+        let Some(background) = &self.parts().background else {
+            return match self.begin_anew(self.asked(key), Aim::Load, &stale.claim) {
+                Anew::Leads(mut turn) => {
+                    turn.loading = self.begin_loading();
+                    Ok(Renewal { stale, turn })
+                }
+                Anew::Taken => {
+                    stale.claim.leave();
+                    Err(*stale.value)
+                }
+                Anew::Gone => {
+                    stale.claim.done();
+                    Err(*stale.value)
+                }
+            };
+        };
+        let Stale { value, claim } = stale;
+        self.renew_behind(background, key, claim);
+        Err(*value)
+    }
+
+    /// Has a value loaded anew by the user's executor.
+    fn renew_behind(&self, background: &Background<K, V>, key: K, claim: Claim) {
+        // A cache that nobody has any more needs no new values. And the executor is user code; the claim is in the job, and is given
+        // back if that is dropped.
+        let cache = self.downgrade();
+        match background {
+            Background::Jobs { reload, executor } => {
+                let reload = Arc::clone(reload);
+                let job = Box::new(move || {
+                    if let Some(cache) = cache.upgrade() {
+                        cache.renew_by_itself(key, claim, &*reload);
+                    }
+                });
+                catch(|| executor(job));
+            }
+            #[cfg(feature = "async")]
+            Background::Tasks { reload, executor } => {
+                let reload = Arc::clone(reload);
+                let task = Box::pin(async move {
+                    if let Some(cache) = cache.upgrade() {
+                        cache.renew_by_itself_async(key, claim, &*reload).await;
+                    }
+                });
+                catch(|| executor(task));
+            }
+        }
+    }
+
+    /// A failed one keeps what is there.
+    pub(in crate::cache) fn end_renewal(
+        &self,
+        Renewal { stale, mut turn }: Renewal<'_, K, V, S>,
+        made: Made<V>,
+    ) -> V {
+        let is_value = matches!(made.outcome, Outcome::Value(_));
+        let (shard, Stale { value, claim }) = (turn.shard(), stale);
+        let (completed, origin) = if is_value {
+            turn.complete(made)
+        } else {
+            turn.end_loading_without(&made.outcome);
+            // An error's destructor may ask for the key.
+            drop(turn);
+            (made.outcome, Origin::Unstored)
+        };
+        shard.note_refresh(is_value);
+        // What was not stored may have left the old one where it was, which is to be loaded anew some time, then.
+        if origin == Origin::Stored {
+            claim.done();
+        }
+        match completed {
+            Outcome::Value(new) => served(new, value),
+            failed => served(*value, failed),
+        }
+    }
+
+    fn renew_by_itself(&self, key: K, claim: Claim, reload: &Reload<K, V, Option<V>>) {
+        if let Some(Renewal { stale, turn }) = self.begin_by_itself(key, claim) {
+            let new = turn.run(|| reload(turn.key(), &stale.value));
+            self.end_renewal(Renewal { stale, turn }, optional(new));
+        }
+    }
+
+    #[cfg(feature = "async")]
+    async fn renew_by_itself_async(&self, key: K, claim: Claim, reload: &Reload<K, V, Reloading<V>>) {
+        // Before the turn, so that it is dropped after it.
+        let mut reloading;
+        if let Some(Renewal { stale, mut turn }) = self.begin_by_itself(key, claim) {
+            reloading = turn.run(|| reload(turn.key(), &stale.value));
+            let new = turn.drive(reloading.as_mut()).await;
+            self.end_renewal(Renewal { stale, turn }, optional(new));
+        }
+    }
+
+    /// The turn, and the value that is to be loaded anew, if that is still there. A job that was queued for long finds what came since,
+    /// which is newer.
+    fn begin_by_itself(&self, key: K, claim: Claim) -> Option<Renewal<'_, K, V, S>> {
+        let mut turn = match self.begin_anew(Asked::Shared(Call::new(key)), Aim::Reload, &claim) {
+            Anew::Leads(turn) => turn,
+            Anew::Taken => {
+                claim.leave();
+                return None;
+            }
+            Anew::Gone => {
+                claim.done();
+                return None;
+            }
+        };
+        match turn.run(|| self.peek(turn.key())) {
+            Some(value) => {
+                turn.loading = self.begin_loading();
+                Some(Renewal { stale: Stale { value: Box::new(value), claim }, turn })
+            }
+            None => {
+                claim.done();
+                None
+            }
+        }
+    }
+}
+
+/// Load anew.
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Key + Clone,
+    V: Value + Clone,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Has a key's value loaded anew, as if it were old, by what the builder's [`refresh_with`](crate::CacheBuilder::refresh_with)
+    /// says. The old one is served until the new one is there. Whether that was begun.
+    ///
+    /// It was not if there is no live entry, if somebody is at it already, or if the builder was told no `refresh_with`: then there is
+    /// nothing to load with. Counts as no use.
+    ///
+    /// # Concurrency
+    ///
+    /// As that of a value which has become old: see [`refresh_with`](crate::CacheBuilder::refresh_with). The executor is called on this thread.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let cache = tidewheel::Cache::builder()
+    ///     .refresh_after_write(Duration::from_secs(600))
+    ///     .refresh_with(|_: &&str, old: &i32| Some(old + 1), |job| job())
+    ///     .build()?;
+    /// cache.insert("k", 1);
+    /// assert!(cache.refresh("k"));
+    /// assert_eq!(cache.get("k"), Some(2));
+    /// assert!(!cache.refresh("other"));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn refresh<Q>(&self, key: &Q) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let Some(background) = &self.parts().background else {
+            return false;
+        };
+        let shard = self.locate(key).shard;
+        let pin = Pin::new();
+        let Some(node) = self.visible(key, false, &pin) else {
+            return false;
+        };
+        let key = node.key().clone();
+        let Some(claim) = shard.claim_at_once(node, self.parts().config.clock.recent(), &pin) else {
+            // No user code while it is pinned.
+            drop(pin);
+            return false;
+        };
+        drop(pin);
+        self.renew_behind(background, key, claim);
+        true
+    }
+}

@@ -1,0 +1,73 @@
+//! The cache: shards, and what connects them to hasher, clock, listener and reaper.
+//!
+//! Knows which shard a key belongs to and in which order things happen around a shard's lock; knows
+//! nothing of buckets, rows or wheels. Nothing is defined in this file.
+//!
+//! # The order of things around a lock
+//!
+//! Lock, change, unlock (in the shard); wake the reaper if it has to come earlier than it knew; let
+//! sealed garbage become reclaimable; then whatever may run code of the user's: tell calls that wait, tell the listener, drop what is reclaimable.
+//! User code runs after the unlock, but for `Eq`, and unpinned, but for closures and clones that look at a stored value.
+
+// In the order of use, which is the one that the documentation of `Cache` has its blocks in.
+mod handle;
+mod make;
+
+mod lookup;
+
+mod guard;
+
+mod write;
+
+mod remove;
+mod rename;
+
+mod bulk;
+mod life;
+
+mod load;
+
+mod iter;
+mod walk;
+
+#[cfg(feature = "serde")]
+mod snapshot;
+
+mod capacity;
+mod maintenance;
+mod weak;
+
+// What the others are made of.
+mod after_unlock;
+mod assemble;
+mod bound;
+mod compute;
+#[cfg(feature = "async")]
+mod compute_async;
+mod expiry;
+mod fork;
+mod given;
+mod loading;
+mod room;
+mod rounds;
+mod turn;
+#[cfg(feature = "async")]
+mod turn_async;
+
+pub(crate) use bound::{Bound, Weigher};
+pub use capacity::Policy;
+pub use guard::{EntryRef, ReadGuard};
+pub use handle::Cache;
+pub(crate) use handle::Parts;
+pub use iter::{Drain, GuardIter, Iter, Keys};
+pub use life::WithLife;
+#[cfg(feature = "async")]
+pub(crate) use load::Reloading;
+pub(crate) use load::{
+    Background, Made, fallible, option, optional, result, served, value, wants_option, wants_result,
+    wants_value,
+};
+pub use load::{LoadJob, RefreshJob, WithTimeout};
+#[cfg(feature = "async")]
+pub use load::{LoadTask, RefreshTask};
+pub use weak::WeakCache;

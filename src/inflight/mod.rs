@@ -1,0 +1,449 @@
+//! Flights: of all calls for a key, one runs its closure. The others wait, without spinning.
+//!
+//! A flight consists of the call whose closure runs (it *leads*) and the calls that wait. It is in
+//! the ledger of the key's shard, under the lock. So one critical section answers both whether the
+//! key has an entry and whether a call is about to store one, and a removal meets either the entry
+//! or the flight that would store it. This file knows keys, and which outcomes a call accepts. It
+//! knows no table, no clock and no cache, and runs no closure.
+//!
+//! ```text
+//!  begin ──► leads ──────────────► end: value, error, nothing ──► told to all calls that accept it
+//!    │                              │
+//!    └─────► waits ── told ◄────────┘  otherwise, or if the closure panicked or was dropped:
+//!              │  ▲                    the next call has the turn, and leads; or, if it
+//!              │  │                    computes, it is woken and claims the turn
+//!              │  └── moves on to the key's present flight, if its own one was left behind
+//!              └── leaves (its time is up, or its future is dropped)
+//! ```
+//!
+//! This file defines flights and how calls join them. `passing.rs` passes the turn from one call to
+//! the next.
+//!
+//! # Invariants
+//!
+//! - **F1** A key has at most one *present* flight. Other calls join that one, and its outcome is
+//!   stored. A flight has one call that leads. While the flight is *free*, it has an *heir*
+//!   instead: the waiting call to which the turn was offered. Leader and heir change under the lock
+//!   alone. A free flight computes next, so it is present.
+//! - **F2** A write to the key, or a removal, *invalidates* its flight. A flight that loads is left
+//!   behind then: its outcome is told to the calls that had joined, and is not stored. A call that
+//!   comes later begins a flight of its own at once, however long the old one takes. A flight that
+//!   computes stays present, since computations of a key take turns: its leader decides by what it
+//!   sees, clears the mark each time it looks at the key, and tells its outcome to no other call. A
+//!   flight that loads anew in the background, for which no call waits, is left behind as soon as a
+//!   call wants the key's turn.
+//! - **F3** A waiting call is told once: an outcome, or that it has the turn. The turn goes to the
+//!   call that has waited longest. If that call is to compute, the turn is offered to it: it is
+//!   woken and claims the turn, unless a computing call that is running has taken it. In that case
+//!   the woken call waits on in its place. A call that has been passed over for a millisecond is
+//!   told that it has the turn. A call that leaves with the turn, or as the heir, passes the turn
+//!   on.
+//! - **F4** The key of a leading call belongs to the ledger alone, or to the ledger and the caller,
+//!   if the caller still needs it. So the key can be taken out at the end. (A turn is told under
+//!   the lock, so that no thread needs a handle to tell it later.)
+//! - **F5** The shard's lock is taken before an inbox's lock. Under either lock no user code runs
+//!   except `Eq`. Wakers are called, cloned and dropped outside.
+//! - **F6** The turn of a flight that was left behind is not passed on while another flight of the
+//!   key is present: its waiting calls move on to the present flight. If there is none, the next of
+//!   them leads, and the flight is present again.
+
+mod ending;
+mod leader;
+mod passing;
+mod queue;
+mod waiter;
+mod watch;
+
+pub(crate) use ending::{Ending, Spoken};
+pub(crate) use leader::{Leading, Spot, Ticket};
+pub(crate) use waiter::{Aim, Asked, Call, Failure, Hold, Kind, Outcome, Told, Wants, Who};
+pub(crate) use watch::Watching;
+
+use crate::hash::HashBits;
+use crate::rows::RowId;
+use crate::sync::Arc;
+use ending::Crowd;
+use queue::Queue;
+use std::collections::BTreeMap;
+use watch::Watches;
+
+/// How a call joined or began a flight.
+pub(crate) enum Begun<K, V> {
+    Leads(Hold<K, V>),
+    Waits(Spot, Arc<Call<K, V>>),
+    /// The call would wait for a closure from which it is called.
+    Nested(Asked<K, V>),
+}
+
+/// What is known of a key's flights.
+#[derive(Clone, Copy)]
+pub(crate) struct Known {
+    /// The flight that can be joined.
+    present: Option<Ticket>,
+    /// The line (see `Flight::line`), if the key has any flight.
+    line: Option<u64>,
+}
+
+impl Known {
+    /// Returns whether a call has the key's turn.
+    pub(crate) fn is_taken(self) -> bool {
+        self.present.is_some()
+    }
+}
+
+struct Flight<K, V> {
+    /// The key of the leading call; while the flight is free, of its heir.
+    leader: Asked<K, V>,
+    /// While the flight is free: the number of the call to which the turn was offered. That call is
+    /// in the queue.
+    heir: Option<u64>,
+    aim: Aim,
+    /// A number that all flights of one key have in common that exist at the same time. So they are
+    /// recognised without `Eq`.
+    line: u64,
+    /// Whether there was no entry when the leader began.
+    was_absent: bool,
+    /// Whether the key was written or removed after the leader began (F2).
+    is_invalidated: bool,
+    /// Whether the leader's own closure was the first to do so.
+    by_own: bool,
+    /// The waiting calls; `None` as long as no call waits, which is most of the time.
+    waiting: Option<Queue<K, V>>,
+}
+
+impl<K, V> Flight<K, V> {
+    /// Returns whether calls may join the flight and its outcome is stored (F1).
+    fn is_present(&self) -> bool {
+        !self.is_invalidated || self.aim == Aim::Compute
+    }
+
+    /// Invalidates the flight. Only the first write counts: a later one, by another thread or by
+    /// the closure itself, changes nothing.
+    fn invalidate(&mut self, ticket: Ticket) {
+        if !self.is_invalidated {
+            (self.is_invalidated, self.by_own) = (true, ticket.leads_here());
+        }
+    }
+
+    fn queue(&mut self) -> &mut Queue<K, V> {
+        self.waiting.get_or_insert_with(Queue::new)
+    }
+
+    /// Makes another call the leader, or the heir, of the flight. Writes that invalidated the
+    /// flight before do not concern the new call. Returns the key of the previous one.
+    fn change_hands(&mut self, call: Arc<Call<K, V>>, aim: Aim, heir: Option<u64>) -> Asked<K, V> {
+        (self.aim, self.was_absent, self.is_invalidated, self.heir) = (aim, false, false, heir);
+        std::mem::replace(&mut self.leader, Asked::Shared(call))
+    }
+
+    fn ended(self, crowd: Option<Box<Crowd<K, V>>>) -> Ending<K, V> {
+        Ending { leader: Some(self.leader), is_invalidated: self.is_invalidated, crowd }
+    }
+}
+
+/// The flights of a shard.
+pub(crate) struct Flights<K, V> {
+    /// One of the flights. Mostly there is no other, so a load for which no other call asks needs
+    /// no memory for its flight.
+    one: Option<(Ticket, Flight<K, V>)>,
+    /// All other flights. Empty if there is no `one`.
+    others: BTreeMap<Ticket, Flight<K, V>>,
+    watches: Watches,
+    /// The number of flights and watches. A write, which nearly always finds none, checks this
+    /// number only.
+    count: usize,
+    begun: u64,
+}
+
+impl<K, V> Flights<K, V> {
+    pub(crate) const fn new() -> Self {
+        Self { one: None, others: BTreeMap::new(), watches: Watches::new(), count: 0, begun: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.one.is_none()
+    }
+
+    fn get(&self, ticket: Ticket) -> Option<&Flight<K, V>> {
+        match &self.one {
+            Some((number, flight)) if *number == ticket => Some(flight),
+            _ => self.others.get(&ticket),
+        }
+    }
+
+    fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Flight<K, V>> {
+        match &mut self.one {
+            Some((number, flight)) if *number == ticket => Some(flight),
+            _ => self.others.get_mut(&ticket),
+        }
+    }
+
+    fn remove(&mut self, ticket: Ticket) -> Option<Flight<K, V>> {
+        let flight = match self.one.take_if(|(number, _)| *number == ticket) {
+            Some((_, flight)) => {
+                self.one = self.others.pop_first();
+                flight
+            }
+            None => self.others.remove(&ticket)?,
+        };
+        self.count -= 1;
+        Some(flight)
+    }
+
+    /// Returns the flights of all keys with this hash.
+    fn of_hash(&mut self, hash: u64) -> impl Iterator<Item = (Ticket, &mut Flight<K, V>)> {
+        let one = self.one.iter_mut().map(|(ticket, flight)| (*ticket, flight));
+        let [first, last] = [0, u64::MAX].map(|number| Ticket { hash, number, ledger: 0 });
+        let others = self.others.range_mut(first..last);
+        one.filter(move |(ticket, _)| ticket.hash == hash)
+            .chain(others.map(|(ticket, flight)| (*ticket, flight)))
+    }
+
+    /// Returns whether there are neither flights nor watches that a write concerns.
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Returns whether a watched closure is running.
+    #[inline]
+    pub(crate) fn is_watched(&self) -> bool {
+        !self.watches.is_empty()
+    }
+
+    /// Invalidates the flight of a key that is being written or removed, so that its outcome is not
+    /// stored.
+    pub(crate) fn invalidate(&mut self, hash: HashBits, is_key: &dyn Fn(&K) -> bool) {
+        let those = self.of_hash(hash.whole()).filter(|(_, flight)| is_key(flight.leader.key()));
+        those.for_each(|(ticket, flight)| flight.invalidate(ticket));
+    }
+
+    /// Invalidates the flights of all keys whose home `is_one` accepts.
+    #[inline]
+    pub(crate) fn invalidate_all_of(&mut self, is_one: impl Fn(u32) -> bool) {
+        if self.is_quiet() {
+            return;
+        }
+        let one = self.one.iter_mut().map(|(ticket, flight)| (&*ticket, flight));
+        for (ticket, flight) in one.chain(&mut self.others) {
+            if is_one(HashBits::again(ticket.hash).home()) {
+                flight.invalidate(*ticket);
+            }
+        }
+        self.watches.note_all(is_one);
+    }
+
+    /// Notes that a key is being written or removed, by any thread. `over` is the row of its entry,
+    /// if it has one.
+    pub(crate) fn note_write(&mut self, hash: HashBits, over: Option<RowId>) {
+        self.watches.note(hash.whole(), over);
+    }
+
+    /// Notes that the entry of a row is gone, for any cause.
+    pub(crate) fn note_end(&mut self, row: RowId) {
+        self.watches.forget(row);
+    }
+
+    /// Watches a closure that is about to run again, on this thread. `shown` is the row of the
+    /// entry that it is shown, if any.
+    pub(crate) fn watch(&mut self, hash: HashBits, shown: Option<RowId>) -> Watching {
+        let ticket = self.ticket(hash);
+        self.count += 1;
+        self.watches.set(ticket, shown)
+    }
+
+    /// Ends a watch. Returns whether the closure itself wrote over what it was shown.
+    pub(crate) fn end_watch(&mut self, ticket: Ticket) -> bool {
+        let ended = self.watches.end(ticket);
+        self.count -= usize::from(ended.is_some());
+        ended.unwrap_or(false)
+    }
+
+    /// Creates a new ticket.
+    fn ticket(&mut self, hash: HashBits) -> Ticket {
+        self.begun += 1;
+        Ticket { hash: hash.whole(), number: self.begun, ledger: std::ptr::from_ref(self).addr() }
+    }
+
+    /// Returns what is known of a key's flights. Runs the user's `Eq`, and so is called before the
+    /// ledger owns the new key: if `Eq` panics, the caller drops the key, outside the lock.
+    #[inline]
+    pub(crate) fn of_key(&mut self, hash: HashBits, asked: &K) -> Known
+    where
+        K: Eq,
+    {
+        let mut known = Known { present: None, line: None };
+        if self.is_empty() {
+            return known;
+        }
+        for (ticket, flight) in self.of_hash(hash.whole()) {
+            if flight.leader.key() == asked {
+                known.line = Some(flight.line);
+                if flight.is_present() {
+                    known.present = Some(ticket);
+                }
+            }
+        }
+        known
+    }
+
+    /// Leaves the flights of other threads behind, in the child of a fork (F2): no call may wait
+    /// for threads that do not exist there. The flights that this thread leads go on. So does a
+    /// future that leads, should it be polled again.
+    pub(crate) fn disown(&mut self) {
+        let one = self.one.iter_mut().map(|(ticket, flight)| (&*ticket, flight));
+        for (ticket, flight) in one.chain(&mut self.others) {
+            if !ticket.leads_here() {
+                (flight.aim, flight.is_invalidated) = (Aim::Load, true);
+            }
+        }
+    }
+
+    /// Makes a call join its key's flight, or lead a new one if there is none. `was_absent` says
+    /// that there is known to be no entry.
+    pub(crate) fn begin(
+        &mut self,
+        hash: HashBits,
+        known: Known,
+        asked: Asked<K, V>,
+        wants: Wants,
+        was_absent: bool,
+    ) -> Begun<K, V> {
+        if let Some(ticket) = known.present {
+            if ticket.leads_here() {
+                return Begun::Nested(asked);
+            }
+            let flight = self.get_mut(ticket).expect("it was just found");
+            if flight.aim != Aim::Reload {
+                let call = asked.into_call();
+                if flight.heir.is_some() && matches!(wants, Wants::Turn) {
+                    // The handle that is dropped here is not the last one: the heir waits on and
+                    // has another.
+                    drop(flight.change_hands(call.clone(), Aim::Compute, None));
+                    return Begun::Leads(Hold::after(ticket, call));
+                }
+                return Begun::Waits(self.join(ticket, wants, call.clone()), call);
+            }
+            flight.is_invalidated = true;
+        }
+        Begun::Leads(self.lead(hash, known, asked, wants.aim(), was_absent))
+    }
+
+    /// Makes a call lead a new flight of a key that has no present one.
+    #[inline(always)]
+    pub(crate) fn lead(
+        &mut self,
+        hash: HashBits,
+        known: Known,
+        asked: Asked<K, V>,
+        aim: Aim,
+        was_absent: bool,
+    ) -> Hold<K, V> {
+        let ticket = self.ticket(hash);
+        self.count += 1;
+        let call = match &asked {
+            Asked::Given(_) => None,
+            Asked::Shared(call) => Some(call.clone()),
+        };
+        let line = known.line.unwrap_or(ticket.number);
+        let flight = Flight {
+            leader: asked,
+            aim,
+            line,
+            heir: None,
+            was_absent,
+            is_invalidated: false,
+            by_own: false,
+            waiting: None,
+        };
+        if self.is_empty() {
+            self.one = Some((ticket, flight));
+        } else {
+            self.add_to_others(ticket, flight);
+        }
+        Hold { ticket: Some(ticket), call }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_to_others(&mut self, ticket: Ticket, flight: Flight<K, V>) {
+        self.others.insert(ticket, flight);
+    }
+
+    /// Makes another call wait for a leading call, ahead of all others. The caller of both is the
+    /// same, and does not run the closure itself.
+    pub(crate) fn accompany(&mut self, ticket: Ticket, call: Arc<Call<K, V>>, wants: Wants) -> Spot {
+        // This call came when the flight did.
+        let spot = Spot { ticket, number: ticket.number };
+        if let Some(flight) = self.get_mut(ticket) {
+            flight.queue().push(spot.number, wants, call);
+        }
+        spot
+    }
+
+    /// Makes a call wait for a flight, behind the others.
+    fn join(&mut self, ticket: Ticket, wants: Wants, call: Arc<Call<K, V>>) -> Spot {
+        self.begun += 1;
+        let spot = Spot { ticket, number: self.begun };
+        self.get_mut(ticket).expect("it was just found").queue().push(spot.number, wants, call);
+        spot
+    }
+
+    /// Clears the mark of a computing leader that looks at the key: it decides by what it sees, so
+    /// earlier writes do not matter any more. `aim` is what it does next.
+    pub(crate) fn catch_up(&mut self, hold: &Hold<K, V>, aim: Aim) {
+        let flight = hold.ticket.and_then(|ticket| self.get_mut(ticket));
+        if let Some(flight) = flight.filter(|flight| flight.is_present()) {
+            flight.aim = aim;
+            if flight.is_invalidated {
+                (flight.was_absent, flight.is_invalidated) = (false, false);
+            }
+        }
+    }
+
+    pub(crate) fn is_invalidated(&self, hold: &Hold<K, V>) -> bool {
+        hold.ticket.and_then(|ticket| self.get(ticket)).is_none_or(|flight| flight.is_invalidated)
+    }
+
+    /// Returns whether the leader's own closure invalidated the flight.
+    pub(crate) fn is_invalidated_by_own(&self, hold: &Hold<K, V>) -> bool {
+        hold.ticket.and_then(|ticket| self.get(ticket)).is_some_and(|flight| flight.by_own)
+    }
+
+    /// Returns the key of a leader whose value is to be stored, if the key may have an entry. It
+    /// has none if it had none when the leader began, because every write of an entry invalidates
+    /// the flight (F2).
+    pub(crate) fn key_to_find(&self, hold: &Hold<K, V>) -> Option<&K> {
+        let flight = self.get(hold.ticket?)?;
+        (!flight.was_absent && !flight.is_invalidated).then(|| flight.leader.key())
+    }
+
+    /// Returns how many calls wait.
+    pub(crate) fn waiting(&self) -> usize {
+        let all = self.one.iter().map(|(_, flight)| flight).chain(self.others.values());
+        all.map(|flight| flight.waiting.as_ref().map_or(0, Queue::len)).sum()
+    }
+
+    /// Recounts. Panics where two flights of one key are present, where a call waits for a reload,
+    /// or where an heir does not wait.
+    pub(crate) fn check(&self)
+    where
+        K: Eq,
+    {
+        assert!(self.one.is_some() || self.others.is_empty(), "others where there is not one");
+        let flights = usize::from(self.one.is_some()) + self.others.len();
+        assert_eq!(self.count, flights + self.watches.len(), "flights and watches");
+        let all = || self.one.iter().map(|(ticket, flight)| (ticket, flight)).chain(&self.others);
+        for (ticket, flight) in all() {
+            assert!(ticket.number <= self.begun, "a flight that nobody began");
+            let same = || all().filter(|(_, other)| other.leader.key() == flight.leader.key());
+            assert!(same().filter(|(_, other)| other.is_present()).count() <= 1, "two flights of one key");
+            assert!(same().all(|(_, other)| other.line == flight.line), "two lines of one key");
+            let is_alone = flight.waiting.as_ref().is_none_or(Queue::is_empty);
+            assert!(flight.aim != Aim::Reload || is_alone, "somebody waits for a reload");
+            let has_heir = |number| flight.waiting.as_ref().is_some_and(|queue| queue.contains(number));
+            assert!(flight.heir.is_none_or(has_heir), "an heir that does not wait");
+        }
+    }
+}

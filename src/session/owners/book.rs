@@ -1,0 +1,69 @@
+//! Whose sessions are whose, beside the cache.
+
+use super::groups::{GroupId, PlaceId};
+use super::index::Index;
+use super::limit::Most;
+use crate::RandomState;
+use crate::cache::Cache;
+use crate::key_value::Value;
+use crate::process::fork;
+use crate::session::id::SessionId;
+use crate::session::stored::{SessionOwner, Stored};
+use crate::sync::{Arc, Weak};
+
+/// Says whose a session is.
+pub(in crate::session) type OwnerOf<D, O> = dyn Fn(&D) -> Option<O> + Send + Sync;
+
+pub(in crate::session) struct Owners<D, O> {
+    of: Box<OwnerOf<D, O>>,
+    pub(super) index: Arc<Index<O>>,
+    /// As long as it is there, a fork's child inherits the index whole.
+    _heir: fork::Registered,
+}
+
+impl<D: Value, O: SessionOwner> Owners<D, O> {
+    pub(in crate::session) fn new(of: Box<OwnerOf<D, O>>, hasher: &RandomState, most: Option<Most>) -> Self {
+        let index = Arc::new(Index::new(hasher, most));
+        let weak: Weak<Index<O>> = Arc::downgrade(&index);
+        Self { of, index, _heir: fork::register(0, weak, || {}) }
+    }
+
+    /// Whose a session with this data is. The user's code.
+    pub(super) fn of(&self, data: &D) -> Option<O> {
+        (self.of)(data)
+    }
+
+    /// After data was taken away from under an id.
+    pub(in crate::session) fn hear(
+        &self,
+        cache: &Cache<SessionId, Stored<D, O>>,
+        place: PlaceId,
+        id: &SessionId,
+    ) {
+        // Most often other data of the same owner has taken its place. What goes later is heard of later.
+        if !has(cache, id, place.group) {
+            self.index.look(place, id, |id| has(cache, id, place.group));
+        }
+    }
+
+    /// Whether this is, or was, the first id of a session that has an owner.
+    #[cfg_attr(not(feature = "serde"), allow(dead_code, reason = "nothing is restored"))]
+    pub(in crate::session) fn knows(&self, id: SessionId) -> bool {
+        self.index.tracks.is_tracked(id)
+    }
+
+    /// How many places there are, and how many tracks.
+    pub(in crate::session) fn figures(&self) -> (usize, usize) {
+        (self.index.len(), self.index.tracks.len())
+    }
+}
+
+/// Whether a session can be found in an owner's group. Takes no lock, and runs no code of the
+/// user's.
+pub(super) fn has<D: Value, O: SessionOwner>(
+    cache: &Cache<SessionId, Stored<D, O>>,
+    id: &SessionId,
+    group: GroupId,
+) -> bool {
+    cache.peek_with(id, |stored| stored.group() == Some(group)).unwrap_or(false)
+}

@@ -1,0 +1,135 @@
+//! Snapshots: entries as bytes, in chunks with a checksum each, and one over all.
+//!
+//! Knows records, keys and values; knows no cache, no clock and no file. What it reads it believes only as far as a
+//! checksum goes, and a length never.
+#![doc = include_str!("../docs/format.md")]
+
+mod error;
+mod read;
+mod write;
+
+pub use error::{RestoreError, SnapshotError};
+pub(crate) use read::{Entry, read};
+pub(crate) use write::Chunks;
+
+use crate::shard::Record;
+use crate::time::Span;
+
+/// What a snapshot begins with. Its first byte is no text, and a transfer that changes line ends changes the last two.
+const MAGIC: [u8; 8] = *b"\x89TIDE\r\n\n";
+/// The version of the format that is written, and the only one there has been.
+const VERSION: u32 = 1;
+/// The magic, the version and their checksum.
+const HEADER: usize = 16;
+/// A chunk's length, its number of entries, and their checksum.
+const CHUNK_HEAD: usize = 12;
+/// The length 0, the number of all entries, and the checksum of everything before it.
+const TRAILER: usize = 16;
+/// A checksum's length.
+const CHECK: usize = 4;
+/// What comes before an entry's key.
+const ENTRY_HEAD: usize = 50;
+/// A chunk takes no further entry once it is this long.
+const CHUNK: usize = 64 << 10;
+/// What an entry may come to, its head, key and value.
+const LARGEST: usize = 256 << 20;
+/// The longest chunk.
+const LONGEST: usize = CHUNK + LARGEST;
+
+/// The flag of an entry with a time to live of its own; there is no other.
+const OWN_TTL: u8 = 1;
+/// Hits are counted up to this.
+const MOST_HITS: u8 = 3;
+
+impl Record {
+    /// The same after so long; `None` if nothing is left of it then.
+    pub(crate) fn aged(self, by: Span) -> Option<Self> {
+        let less = |span: Span| match span {
+            Span::ENDLESS => span,
+            _ => Span::from_nanos(span.as_nanos().saturating_sub(by.as_nanos())),
+        };
+        let age = Span::from_nanos(self.age.as_nanos().saturating_add(by.as_nanos()));
+        let (left, limit, expiry) = (less(self.left), less(self.limit), less(self.expiry));
+        let is_over = [left, limit, expiry].contains(&Span::NONE);
+        (!is_over).then_some(Self { left, limit, expiry, age, ..self })
+    }
+}
+
+fn checksum(bytes: &[u8]) -> u32 {
+    crc32fast::hash(bytes)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte]))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte]))
+}
+
+/// The head of an entry.
+fn encode(record: &Record, key: u32, value: u32) -> [u8; ENTRY_HEAD] {
+    let mut head = [0; ENTRY_HEAD];
+    head[0] = if record.ttl.is_some() { OWN_TTL } else { 0 };
+    head[1] = record.hits;
+    let spans = [record.left, record.limit, record.expiry, record.age, record.ttl.unwrap_or(Span::NONE)];
+    for (span, place) in spans.iter().zip(head[2..42].chunks_exact_mut(8)) {
+        place.copy_from_slice(&span.as_nanos().to_le_bytes());
+    }
+    head[42..46].copy_from_slice(&key.to_le_bytes());
+    head[46..50].copy_from_slice(&value.to_le_bytes());
+    head
+}
+
+/// A record, and the lengths of key and value; or what is wrong with them.
+fn decode(head: &[u8; ENTRY_HEAD]) -> Result<(Record, usize, usize), &'static str> {
+    if head[0] & !OWN_TTL != 0 {
+        return Err("an entry has a flag that is not known");
+    }
+    if head[1] > MOST_HITS {
+        return Err("an entry was hit more often than is counted");
+    }
+    let span = |at| Span::from_nanos(u64_at(head, at));
+    let record = Record {
+        left: span(2),
+        limit: span(10),
+        expiry: span(18),
+        age: span(26),
+        ttl: (head[0] & OWN_TTL != 0).then(|| span(34)),
+        hits: head[1],
+    };
+    Ok((record, u32_at(head, 42) as usize, u32_at(head, 46) as usize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_comes_back_from_its_bytes() {
+        let nanos = Span::from_nanos;
+        for ttl in [None, Some(Span::ENDLESS), Some(Span::NONE), Some(nanos(7))] {
+            let (left, limit, expiry, age) = (nanos(1 << 40), nanos(2), Span::ENDLESS, nanos(3 << 50));
+            let record = Record { left, limit, expiry, age, ttl, hits: 3 };
+            assert_eq!(decode(&encode(&record, 5, u32::MAX)), Ok((record, 5, u32::MAX as usize)));
+        }
+    }
+
+    #[test]
+    fn what_no_version_writes_is_refused() {
+        let record = Record {
+            left: Span::NONE,
+            limit: Span::NONE,
+            expiry: Span::NONE,
+            age: Span::NONE,
+            ttl: None,
+            hits: 0,
+        };
+        for (at, byte) in [(0, 2), (0, 0x80), (1, 4), (1, 0xff)] {
+            let mut head = encode(&record, 1, 1);
+            assert!(decode(&head).is_ok());
+            head[at] = byte;
+            assert!(decode(&head).is_err(), "byte {at} as {byte}");
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! The system's clock, precise or a little behind: whatever of it this machine has.
+
+use super::tick::{SECOND, Tick};
+
+/// How far the checked clock may lag behind the precise one, in ticks (5 ms).
+#[cfg(all(target_os = "linux", not(any(miri, tidewheel_loom))))]
+pub(super) const MAX_LAG: u64 = 5_000_000;
+/// Elsewhere readers use the precise clock.
+#[cfg(not(all(target_os = "linux", not(any(miri, tidewheel_loom)))))]
+pub(super) const MAX_LAG: u64 = 0;
+
+#[cfg(all(test, target_os = "linux", not(any(miri, tidewheel_loom))))]
+pub(super) use system::cheap;
+pub(super) use system::{at_hand, now, recent};
+
+/// The system's clock where the kernel has a cheap coarse one.
+#[cfg(all(target_os = "linux", not(any(miri, tidewheel_loom))))]
+mod system {
+    use super::{MAX_LAG, SECOND, Tick};
+    use crate::sync::atomic::{AtomicU8, Ordering};
+    use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
+
+    fn tick(time: Timespec) -> Tick {
+        // Both fields are never negative on a monotonic clock. One second is added because
+        // timelines start at one second.
+        Tick::from_nanos((time.tv_sec.unsigned_abs() + 1) * SECOND + time.tv_nsec.unsigned_abs())
+    }
+
+    #[inline]
+    pub(in crate::time) fn now() -> Tick {
+        tick(clock_gettime(ClockId::Monotonic))
+    }
+
+    #[inline]
+    pub(in crate::time) fn at_hand() -> Option<Tick> {
+        #[cfg(target_arch = "x86_64")]
+        return super::counter::at_hand();
+        #[cfg(not(target_arch = "x86_64"))]
+        Some(cheap())
+    }
+
+    #[inline]
+    pub(in crate::time) fn recent() -> Tick {
+        #[cfg(target_arch = "x86_64")]
+        return super::counter::at_hand().unwrap_or_else(super::counter::refresh);
+        #[cfg(not(target_arch = "x86_64"))]
+        cheap()
+    }
+
+    /// Returns the kernel's coarse clock, or the precise one if the coarse lags by more than the
+    /// promise. The coarse clock moves in whole steps. At worst it is one step behind the
+    /// interrupt, which is itself a step old just before the next one.
+    pub(in crate::time) fn cheap() -> Tick {
+        // ORDERING: Relaxed; the number is complete by itself.
+        let fine_enough = match FINE_ENOUGH.load(Ordering::Relaxed) {
+            UNKNOWN => ask_how_fine(),
+            answer => answer == YES,
+        };
+        if fine_enough { tick(clock_gettime(ClockId::MonotonicCoarse)) } else { now() }
+    }
+
+    /// Not a `OnceLock`: in the child of a fork, no thread would complete one that was being
+    /// initialized.
+    static FINE_ENOUGH: AtomicU8 = AtomicU8::new(UNKNOWN);
+    const UNKNOWN: u8 = 0;
+    const NO: u8 = 1;
+    const YES: u8 = 2;
+
+    #[cold]
+    fn ask_how_fine() -> bool {
+        let step = clock_getres(ClockId::MonotonicCoarse);
+        let fine_enough = step.tv_sec == 0 && 2 * step.tv_nsec.unsigned_abs() <= MAX_LAG;
+        // ORDERING: Relaxed; all threads that ask get the same answer.
+        FINE_ENOUGH.store(if fine_enough { YES } else { NO }, Ordering::Relaxed);
+        fine_enough
+    }
+}
+
+/// The system's clock elsewhere: always precise.
+#[cfg(not(all(target_os = "linux", not(any(miri, tidewheel_loom)))))]
+mod system {
+    use super::{SECOND, Tick};
+    use std::sync::LazyLock;
+    use std::time::Instant;
+
+    static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+    pub(in crate::time) fn now() -> Tick {
+        #[allow(clippy::disallowed_methods)] // this file is where the clock is read
+        let elapsed = Instant::now().saturating_duration_since(*ORIGIN);
+        Tick::from_nanos(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX).saturating_add(SECOND))
+    }
+
+    pub(in crate::time) fn recent() -> Tick {
+        now()
+    }
+
+    pub(in crate::time) fn at_hand() -> Option<Tick> {
+        Some(now())
+    }
+}
+
+/// A cached reading of the precise clock, trusted only while the processor's counter says that it
+/// is fresh.
+///
+/// A reader that finds it old refreshes it. No thread is needed to keep it up to date, so none can
+/// let it go stale. The counter is used only where the kernel itself uses it for its time (then it
+/// is invariant and runs alike on all cores), and only as long as the kernel does so, which is
+/// looked up once a minute. Should the counter run backwards nevertheless, the difference wraps to
+/// a huge number and the reader uses the precise clock.
+#[cfg(all(target_os = "linux", target_arch = "x86_64", not(any(miri, tidewheel_loom))))]
+mod counter {
+    use super::{Tick, system};
+    use crate::sync::CachePadded;
+    use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+    /// The age up to which a cached reading is trusted, in ticks: 1 ms below the promise.
+    const FRESH: u64 = super::MAX_LAG - 1_000_000;
+    /// The counter's rate is measured over at least this many ticks (20 ms).
+    const CALIBRATION: u64 = 20_000_000;
+
+    /// How long the kernel's answer about the counter is trusted, in ticks (a minute).
+    const TRUST: u64 = 60 * super::SECOND;
+
+    struct Cached {
+        /// The latest precise reading. It never decreases.
+        tick: AtomicU64,
+        /// A counter value that was read before a reading that is in `tick` or was invalidated
+        /// there.
+        stamp: AtomicU64,
+        /// For how many counts a reading stays fresh; 0 while the rate or the kernel's answer is
+        /// missing.
+        window: AtomicU64,
+        /// Until when the kernel's answer is trusted.
+        trusted_until: AtomicU64,
+    }
+
+    static CACHED: CachePadded<Cached> = CachePadded::new(Cached::new());
+
+    impl Cached {
+        const fn new() -> Self {
+            Self {
+                tick: AtomicU64::new(0),
+                stamp: AtomicU64::new(0),
+                window: AtomicU64::new(0),
+                trusted_until: AtomicU64::new(0),
+            }
+        }
+
+        /// Returns the reading, if it is under 4 ms old by the counter. Reads the counter only if
+        /// something can be fresh.
+        #[inline]
+        fn fresh(&self, count: impl FnOnce() -> u64) -> Option<Tick> {
+            // ORDERING: Relaxed; any value that is not 0 is right, and with 0 nothing is fresh.
+            let window = self.window.load(Ordering::Relaxed);
+            if window == 0 {
+                return None;
+            }
+            // ORDERING: Acquire; pairs with Release in `publish`: a thread that sees a stamp sees
+            // its reading.
+            let stamp = self.stamp.load(Ordering::Acquire);
+            if count().wrapping_sub(stamp) < window {
+                // ORDERING: Relaxed; after the Acquire above, so at least as new as the stamp's
+                // reading.
+                return Some(Tick::reading(self.tick.load(Ordering::Relaxed)));
+            }
+            None
+        }
+
+        /// Publishes a reading, with a counter value that was read before it.
+        fn publish(&self, stamp: u64, now: Tick) {
+            // ORDERING: Relaxed; published by the Release below. `fetch_max`: a slow thread must
+            // not put an older reading under a newer stamp.
+            self.tick.fetch_max(now.as_nanos(), Ordering::Relaxed);
+            // ORDERING: Release; pairs with Acquire in `fresh`.
+            self.stamp.store(stamp, Ordering::Release);
+        }
+
+        /// Returns whether the kernel uses the counter for its time. Asks the kernel once a minute.
+        fn is_trusted(&self, now: Tick, ask: impl FnOnce() -> bool) -> bool {
+            let now = now.as_nanos();
+            // ORDERING: Relaxed; two threads may ask the kernel at the same time, and get the same
+            // answer.
+            let until = self.trusted_until.load(Ordering::Relaxed);
+            // The lowest bit is the answer.
+            if now < until {
+                return until & 1 == 1;
+            }
+            let yes = ask();
+            // ORDERING: Relaxed; the same reason.
+            self.trusted_until.store((now + TRUST) & !1 | u64::from(yes), Ordering::Relaxed);
+            if !yes {
+                // ORDERING: Relaxed; a reader that misses it for a moment uses a reading under 4 ms
+                // old.
+                self.window.store(0, Ordering::Relaxed);
+            }
+            yes
+        }
+    }
+
+    #[inline]
+    #[allow(unsafe_code)]
+    fn count() -> u64 {
+        // SAFETY: the instruction exists on every x86-64 processor and touches no memory, and Linux
+        // leaves it available to user code. `is_trusted` decides whether its result is meaningful.
+        unsafe { core::arch::x86_64::_rdtsc() }
+    }
+
+    /// Returns the cached reading, if it is under 4 ms old.
+    #[inline]
+    pub(in crate::time) fn at_hand() -> Option<Tick> {
+        CACHED.fresh(count)
+    }
+
+    /// Returns a new reading. Uses the cheapest other clock if the counter is not to be trusted.
+    #[cold]
+    pub(in crate::time) fn refresh() -> Tick {
+        let cheap = system::cheap();
+        if !CACHED.is_trusted(cheap, keeps_time_by_the_counter) {
+            return cheap;
+        }
+        let Some((first_count, first_tick)) = origin() else { return cheap };
+        // ORDERING: Relaxed; any thread may publish the rate, and every published rate is right.
+        let is_measured = CACHED.window.load(Ordering::Relaxed) != 0;
+        // Nothing can be fresh before the rate is known, so a shared reading would only cause
+        // writes to its cache line.
+        if !is_measured && cheap.as_nanos().saturating_sub(first_tick) < CALIBRATION {
+            return cheap;
+        }
+        let stamp = count();
+        let now = system::now();
+        if !is_measured {
+            // `elapsed` is at least `CALIBRATION`: the cheap clock has advanced that far, and is
+            // never ahead.
+            let elapsed = now.as_nanos().saturating_sub(first_tick);
+            let counts = u128::from(stamp.wrapping_sub(first_count));
+            let window = u64::try_from(counts * u128::from(FRESH) / u128::from(elapsed)).unwrap_or(0);
+            // ORDERING: Relaxed; the same reason.
+            CACHED.window.store(window, Ordering::Relaxed);
+        }
+        CACHED.publish(stamp, now);
+        now
+    }
+
+    /// Returns a value of the counter and the time of that value, from which the rate is measured.
+    /// Returns `None` while there are none yet.
+    ///
+    /// No thread waits for the thread that stores them: in the child of a fork that thread may not
+    /// exist. In that case no rate is measured, and the cheap clock is used.
+    fn origin() -> Option<(u64, u64)> {
+        static TICK: AtomicU64 = AtomicU64::new(0);
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        static CLAIMED: AtomicBool = AtomicBool::new(false);
+        // ORDERING: Acquire; pairs with Release below: a thread that sees a tick sees its count.
+        let tick = TICK.load(Ordering::Acquire);
+        if tick != 0 {
+            // ORDERING: Relaxed; after the Acquire above.
+            return Some((COUNT.load(Ordering::Relaxed), tick));
+        }
+        // ORDERING: Relaxed; only which thread is first matters.
+        if !CLAIMED.swap(true, Ordering::Relaxed) {
+            // The origin's clock is read before its counter; `refresh` reads the counter before the
+            // clock. So a thread that is preempted in between underestimates the rate, which only
+            // makes a reading age faster.
+            let tick = system::now().as_nanos();
+            // ORDERING: Relaxed; published by the Release below.
+            COUNT.store(count(), Ordering::Relaxed);
+            // ORDERING: Release; pairs with Acquire above.
+            TICK.store(tick, Ordering::Release);
+        }
+        None
+    }
+
+    /// Returns whether the kernel uses the counter for its time. The kernel has checked the counter
+    /// more thoroughly than this crate could, and goes on watching it.
+    fn keeps_time_by_the_counter() -> bool {
+        let source = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+        std::fs::read_to_string(source).is_ok_and(|source| source.trim() == "tsc")
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        /// A thread is delayed between its reading and the publication, and then between the two
+        /// stores of that, while another thread publishes a later reading. No thread takes the
+        /// older one for fresh.
+        #[test]
+        fn a_reading_that_comes_late_hides_no_later_one() {
+            let cached = Cached::new();
+            cached.window.store(100, Ordering::Relaxed);
+            let [early, late] = [1_000, 2_000].map(Tick::from_nanos);
+            cached.publish(5_000, late);
+            let later_stamp = cached.stamp.load(Ordering::Relaxed);
+            cached.publish(1_000, early);
+            // The late thread has stored only the first word so far.
+            cached.stamp.store(later_stamp, Ordering::Relaxed);
+            assert_eq!(cached.fresh(|| 5_050), Some(late));
+            // It has stored both: now nothing is fresh.
+            cached.publish(1_000, early);
+            assert_eq!(cached.fresh(|| 5_050), None);
+        }
+
+        /// The kernel finds the counter unfit while the process runs, and switches to another
+        /// clock. So does this code, within a minute, and no cached reading is fresh from then on.
+        #[test]
+        fn a_kernel_that_changes_its_clock_source_is_followed() {
+            let cached = Cached::new();
+            let second = |seconds: u64| Tick::from_nanos(seconds * crate::time::SECOND);
+            assert!(cached.is_trusted(second(1), || true));
+            cached.window.store(1_000, Ordering::Relaxed);
+            cached.publish(5_000, second(60));
+            assert!(cached.is_trusted(second(60), || unreachable!("it was asked within a minute")));
+            assert_eq!(cached.fresh(|| 5_050), Some(second(60)));
+            assert!(!cached.is_trusted(second(62), || false));
+            assert_eq!(cached.fresh(|| 5_050), None);
+            assert!(!cached.is_trusted(second(121), || unreachable!("it was asked within a minute")));
+            // And back.
+            assert!(cached.is_trusted(second(122), || true));
+        }
+
+        #[test]
+        fn the_counter_is_not_read_where_nothing_can_be_fresh() {
+            let cached = Cached::new();
+            assert_eq!(cached.fresh(|| unreachable!("there is nothing to compare")), None);
+            cached.publish(7, Tick::from_nanos(9));
+            cached.window.store(10, Ordering::Relaxed);
+            assert_eq!(cached.fresh(|| 16), Some(Tick::from_nanos(9)));
+            assert_eq!(cached.fresh(|| 17), None);
+            // The counter ran backwards.
+            assert_eq!(cached.fresh(|| 6), None);
+        }
+    }
+}
