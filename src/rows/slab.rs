@@ -1,7 +1,7 @@
 //! Rows by their numbers, in chunks of memory. What the memory is, is not known here.
 
 use super::ids::RowId;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 use super::ids::chunk_size;
 use super::link::Link;
 use super::numbers::Numbers;
