@@ -28,7 +28,7 @@ tests_of() {
 
 prepare() {
     case "$1" in
-        i686) [ -d /usr/lib/gcc/x86_64-linux-gnu/*/32 ] || debian gcc-multilib ;;
+        i686) compgen -G '/usr/lib/gcc/x86_64-linux-gnu/*/32' >/dev/null || debian gcc-multilib ;;
         aarch64) have qemu-aarch64 && have aarch64-linux-gnu-gcc || debian qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross ;;
         s390x) have qemu-s390x && have s390x-linux-gnu-gcc || debian qemu-user gcc-s390x-linux-gnu libc6-dev-s390x-cross ;;
     esac
