@@ -10,12 +10,12 @@ pub(super) const MAX_LAG: u64 = 5_000_000;
 pub(super) const MAX_LAG: u64 = 0;
 
 #[cfg(all(test, target_os = "linux", not(any(miri, tidewheel_loom))))]
-pub(super) use system::cheap;
-pub(super) use system::{at_hand, now, recent};
+pub(super) use kernel::cheap;
+pub(super) use kernel::{at_hand, now, recent};
 
 /// The system's clock where the kernel has a cheap coarse one.
 #[cfg(all(target_os = "linux", not(any(miri, tidewheel_loom))))]
-mod system {
+mod kernel {
     use super::{MAX_LAG, SECOND, Tick};
     use crate::sync::atomic::{AtomicU8, Ordering};
     use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
@@ -78,7 +78,7 @@ mod system {
 
 /// The system's clock elsewhere: always precise.
 #[cfg(not(all(target_os = "linux", not(any(miri, tidewheel_loom)))))]
-mod system {
+mod kernel {
     use super::{SECOND, Tick};
     use std::sync::LazyLock;
     use std::time::Instant;
@@ -110,7 +110,7 @@ mod system {
 /// a huge number and the reader uses the precise clock.
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(any(miri, tidewheel_loom))))]
 mod counter {
-    use super::{Tick, system};
+    use super::{Tick, kernel};
     use crate::sync::CachePadded;
     use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -215,7 +215,7 @@ mod counter {
     /// Returns a new reading. Uses the cheapest other clock if the counter is not to be trusted.
     #[cold]
     pub(in crate::time) fn refresh() -> Tick {
-        let cheap = system::cheap();
+        let cheap = kernel::cheap();
         if !CACHED.is_trusted(cheap, keeps_time_by_the_counter) {
             return cheap;
         }
@@ -228,7 +228,7 @@ mod counter {
             return cheap;
         }
         let stamp = count();
-        let now = system::now();
+        let now = kernel::now();
         if !is_measured {
             // `elapsed` is at least `CALIBRATION`: the cheap clock has advanced that far, and is
             // never ahead.
@@ -262,7 +262,7 @@ mod counter {
             // The origin's clock is read before its counter; `refresh` reads the counter before the
             // clock. So a thread that is preempted in between underestimates the rate, which only
             // makes a reading age faster.
-            let tick = system::now().as_nanos();
+            let tick = kernel::now().as_nanos();
             // ORDERING: Relaxed; published by the Release below.
             COUNT.store(count(), Ordering::Relaxed);
             // ORDERING: Release; pairs with Acquire above.
