@@ -317,7 +317,8 @@ fn a_read_takes_no_lock_after_a_time_to_live_that_changes_nothing() {
         let reader = scope.spawn(move || sender.send(cache.get(&Slow(1))).unwrap());
         let answer = answers.recv_timeout(seconds(20));
         drop(gate);
-        (writer.join().unwrap(), reader.join().unwrap());
+        writer.join().unwrap();
+        reader.join().unwrap();
         assert_eq!(answer, Ok(Some(1)), "the read waited for the lock");
     });
 }
