@@ -26,8 +26,8 @@ where
 {
     /// Clones of the values of many keys, in the keys' order. Each counts as use, as with [`get`](Self::get).
     ///
-    /// Where entries are far apart in memory this is some times as fast as many calls of `get`, since they are
-    /// prefetched together.
+    /// Where entries are far apart in memory, this is several times as fast as many calls of `get`,
+    /// since they are prefetched together.
     ///
     /// # Complexity
     ///
@@ -35,8 +35,9 @@ where
     ///
     /// # Concurrency
     ///
-    /// As [`get`](Self::get). Each key is looked up by itself: what others write meanwhile may be seen for some keys and
-    /// not for others. `V::clone` runs while this thread's epoch is pinned, for up to 64 keys at a time.
+    /// As [`get`](Self::get). Each key is looked up by itself, so what others write meanwhile may
+    /// be seen for some keys and not for others. `V::clone` runs while this thread's epoch is
+    /// pinned, for up to 64 keys at a time.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;
@@ -97,11 +98,13 @@ where
 
     /// Stores many entries, each as [`insert`](Self::insert) does. Of equal keys the last one counts.
     ///
-    /// It takes the lock of a shard once for up to 64 entries, and is faster for it, most of all where the cache grows.
+    /// It takes the lock of a shard once for up to 64 entries. So it is faster than single inserts,
+    /// most of all where the cache grows.
     ///
     /// # Complexity
     ///
-    /// O(entries). It keeps up to 64 entries for each shard until they are stored, which they all are when it returns.
+    /// O(entries). It keeps up to 64 entries for each shard until it stores them. When it returns,
+    /// all are stored.
     ///
     /// # Concurrency
     ///

@@ -11,7 +11,7 @@ use crate::sync::atomic::Ordering;
 use crate::time::Span;
 use std::time::Duration;
 
-/// What a cache was built with, and was set to since. From [`Cache::policy`].
+/// What a cache was built with, with what was changed since. From [`Cache::policy`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -42,8 +42,8 @@ pub struct Policy {
 
 /// Capacity, and what the cache tells of itself.
 impl<K, V, S> Cache<K, V, S> {
-    /// The number of entries in memory, expired and not yet removed ones included. Exact while no writer
-    /// runs.
+    /// The number of entries in memory. It includes those that have expired and are not yet
+    /// removed. Exact while no writer runs.
     ///
     /// # Complexity
     ///
@@ -62,17 +62,19 @@ impl<K, V, S> Cache<K, V, S> {
         self.inner.parts.shards.iter().map(Shard::len).sum()
     }
 
-    /// How many entries would expire within this time, at most, if nobody used them: an estimate, for
-    /// planning a refill or a prefetch, read off the reaper's wheel.
+    /// How many entries would expire within this time, at most, if nobody used them. It is an
+    /// estimate, read off the reaper's wheel, for planning a refill or a prefetch.
     ///
-    /// It never leaves out an entry that will end by then unless it is used. It counts some that will not:
+    /// It counts every entry that will end by then unless it is used. It also counts some that will
+    /// not:
     ///
-    /// - An entry that was touched, or read with a time to idle, counts where it stood before, until the reaper comes by
-    ///   its old place and files it again.
+    /// - An entry that was touched, or read with a time to idle, counts by its old deadline, until
+    ///   the reaper comes by and files it again.
     /// - Entries stand in slots: of a second each up to a minute ahead, of 64 seconds up to an hour, of 68
     ///   minutes up to three days, of three days up to half a year. A slot counts as a whole, as
     ///   soon as it begins within the time.
-    /// - What has expired and is still in memory counts, and so does what expires in the running second.
+    /// - What has expired and is still in memory counts, and so does what expires in the current
+    ///   second.
     ///
     /// So it is exact for times that end on a whole second of the cache's clock, up to a minute ahead, where nothing was
     /// touched since it was filed. With `Duration::MAX`: all entries that can expire.
@@ -102,8 +104,9 @@ impl<K, V, S> Cache<K, V, S> {
         self.parts().shards.iter().map(|shard| shard.expiring_within(within)).sum()
     }
 
-    /// What the entries weigh, expired and not yet removed ones included: in the weigher's unit, or their number
-    /// without one. Never more than the capacity, whoever looks and whenever. Exact while no writer runs.
+    /// What the entries weigh, in the weigher's unit; without a weigher, their number. It includes
+    /// those that have expired and are not yet removed. Never more than the capacity, whoever looks
+    /// and whenever. Exact while no writer runs.
     ///
     /// # Complexity
     ///
@@ -139,7 +142,7 @@ impl<K, V, S> Cache<K, V, S> {
         assert!(weight <= account.limit(), "{weight} of {}", account.limit());
     }
 
-    /// What the cache was built with, and was set to since.
+    /// What the cache was built with, with what was changed since.
     ///
     /// ```
     /// let cache: tidewheel::Cache<u64, u64> = tidewheel::Cache::new(100);
@@ -191,16 +194,17 @@ impl<K, V, S> Cache<K, V, S> {
         stats
     }
 
-    /// Changes how much the cache may hold, in the unit that it was built with. Returns when no more than that is in it.
-    /// Until then the larger of the old and the new bound holds.
+    /// Changes how much the cache may hold, in the unit that it was built with. When it returns,
+    /// the cache holds no more than that. Until then the larger of the old and the new bound holds.
     ///
-    /// The number of shards stays as it is, and without a weigher each has an equal part. So of a cache that was built for
-    /// much, and may hold only a few entries for each shard, some may be evicted while others have room.
+    /// The number of shards stays as it is; without a weigher each has an equal part. So where a
+    /// cache was built for much, and may now hold only a few entries for each shard, some may be
+    /// evicted while others have room.
     ///
     /// # Errors
     ///
-    /// [`CapacityError`], and nothing is changed, if the cache was built without a capacity, or without a weigher and the new
-    /// capacity would leave some shards, but not all, without any.
+    /// [`CapacityError`], if the cache was built without a capacity; or if it has no weigher and
+    /// the new capacity would leave some shards without any, but not all. Nothing is changed then.
     ///
     /// # Complexity
     ///
@@ -208,8 +212,9 @@ impl<K, V, S> Cache<K, V, S> {
     ///
     /// # Concurrency
     ///
-    /// Readers are not held up. Each shard's lock is taken for a bounded number of entries at a time. Of several callers
-    /// the last one's capacity holds in the end. The listener is told of what is evicted, by this thread.
+    /// Readers are not delayed. Each shard's lock is taken for a bounded number of entries at a
+    /// time. Of several callers, the last one's capacity holds in the end. The listener is told of
+    /// what is evicted, by this thread.
     ///
     /// ```
     /// let cache = tidewheel::Cache::new(100);

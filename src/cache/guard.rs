@@ -18,10 +18,14 @@ use std::time::Duration;
 ///
 /// # Concurrency
 ///
-/// Reads as [`Cache`] does, with [its exceptions](Cache#reads-and-locks): [`entry`](Self::entry) takes a lock each time. While a guard is held, nothing that was removed since it was made (or since its last
-/// [`refresh`](Self::refresh)) is dropped, in any cache of the process: memory waits. Where much of it does, so do calls on other threads that
-/// store something, for up to a millisecond each ([how much](Cache#memory)): a guard that is held for long, beside busy writers, is refreshed now and
-/// then. It stays on its thread, whose own writes never wait.
+/// Reads as [`Cache`] does, with [its exceptions](Cache#reads-and-locks): [`entry`](Self::entry)
+/// takes a lock each time.
+///
+/// While a guard is held, nothing is dropped that was removed since it was made (or since its last
+/// [`refresh`](Self::refresh)), in any cache of the process. Where much memory waits so, calls on
+/// other threads that store something wait too, for up to a millisecond each ([how
+/// much](Cache#memory)). So refresh a guard now and then that you hold for long beside busy
+/// writers. A guard stays on its thread. That thread's own writes never wait.
 ///
 /// ```
 /// let cache = tidewheel::Cache::builder().build()?;
@@ -53,7 +57,8 @@ impl<K, V, S> Cache<K, V, S> {
 }
 
 impl<K, V, S> ReadGuard<'_, K, V, S> {
-    /// Lets go of what was removed since, so that it can be dropped. No reference outlives it.
+    /// Lets go of what was removed since, so that it can be dropped. References from before end
+    /// with this call.
     ///
     /// ```
     /// let cache: tidewheel::Cache<u64, u64> = tidewheel::Cache::builder().build()?;

@@ -33,9 +33,10 @@ use std::hash::{BuildHasher, Hash};
 ///
 /// # Concurrency
 ///
-/// A value that is handed out is a clone, or is lent: the stored one is never exposed to change. A write that
-/// replaces a value is atomic: readers see the old value or the new one, never a gap. An entry that anybody
-/// has seen expired, is expired for everybody: no update or touch brings it back.
+/// A value that is returned is a clone, or is lent; the stored one is never exposed to change. A
+/// write that replaces a value is atomic: readers see the old value or the new one, never a gap.
+/// Once anybody has seen an entry expired, it is expired for everybody: no update or touch brings
+/// it back.
 ///
 /// # Reads and locks
 ///
@@ -59,21 +60,32 @@ use std::hash::{BuildHasher, Hash};
 ///
 /// # Memory
 ///
-/// A value that was replaced, removed or evicted is dropped when nobody can look at it any more, by the next writers or
-/// within two seconds. Of each shard some 350 wait for that at most while others write. Values that take long to make, as
-/// large ones do, wait for a fraction of a millisecond beyond that time: some ten of half a megabyte or more. Where there is a
-/// [weigher](crate::CacheBuilder::weigher), no more than a sixteenth of the capacity waits, and a value for each shard. None of
-/// this holds while a guard is held, or a thread sleeps in the middle of a read: what was unlinked since then waits for it.
+/// A value that was replaced, removed or evicted is dropped when nobody can look at it any more: by
+/// the next writers, or within two seconds. While others write, some 350 values of each shard wait
+/// for that at most. Values that take long to make, as large ones do, wait for a fraction of a
+/// millisecond longer than that time: some ten of half a megabyte or more. With a
+/// [weigher](crate::CacheBuilder::weigher), a sixteenth of the capacity waits at most, and a value
+/// for each shard. None of this holds while a guard is held, or the system stops a thread in the
+/// middle of a read: then everything that was unlinked since waits.
 ///
-/// So that it cannot be any number, writers slow down then. Where 512 values wait in a shard (of values of more than 4 KiB: two megabytes
-/// of them, or 64) and an eighth as many as it has entries; or, with a weigher, a quarter of the shard's part of the capacity: there
-/// a call that stores something waits a *moment* when it is done, until readers have gone on, a millisecond at most and what the system adds to that. First
-/// that is one call in 64; the more waits, the more of them; and where five times as many values wait, each. From then on what waits grows by a
-/// value for each writer and millisecond. Values that were removed, or have expired, count only as far as others came in their place.
+/// So that it does not grow without end, writers then slow down. A call that stores something waits
+/// a *moment* when it is done, where in its shard
 ///
-/// However long a guard is held, no call waits for more than a moment. None waits that is made on a thread that holds a guard (of any cache), or within a closure that
-/// looks at a stored value, or by a listener or a destructor on a thread of the cache's; and no removal. What a value has outside of itself, as
-/// a `Vec` has, is counted only by a weigher. Calls that are futures wait on the thread that polls them.
+/// - 512 values wait (of values of more than 4 KiB: two megabytes of them, or 64), and besides as
+///   many as an eighth of its entries; or,
+/// - with a weigher, a quarter of the shard's part of the capacity waits.
+///
+/// A moment lasts until readers have gone on, and a millisecond at most, with what the system adds
+/// to that. At first one call in 64 waits a moment. The more waits, the more of them do; where five
+/// times as many values wait, each does. From then on what waits grows by one value for each writer
+/// and millisecond. Values that were removed, or have expired, count only as far as others came in
+/// their place.
+///
+/// However long a guard is held, no call waits for more than a moment. No removal waits. Nor does
+/// any call that is made on a thread that holds a guard (of any cache), in a closure that looks at
+/// a stored value, or by a listener or destructor on a thread of the cache's own. Memory that a
+/// value has outside of itself, as a `Vec` has, is counted only by a weigher. Calls that are
+/// futures wait on the thread that polls them.
 ///
 /// ```
 /// use std::time::Duration;

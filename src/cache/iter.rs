@@ -65,12 +65,13 @@ where
 {
     /// Iterates over clones of all keys and values.
     ///
-    /// Every key that is there all the time is yielded exactly once, however much the cache grows and shrinks
-    /// meanwhile. A key that comes or goes meanwhile may be yielded or not, and one that goes and comes
-    /// again, twice. A value is what is stored at the moment when it is yielded, and no entry is yielded that has
-    /// expired by then. None of it counts as use. The order is that of hashes: none.
+    /// Every key that is there all the time is yielded exactly once, however much the cache grows
+    /// and shrinks meanwhile. A key that comes or goes meanwhile may be yielded or not; one that
+    /// goes and comes again may be yielded twice. A value is what is stored at the moment when it
+    /// is yielded, and no entry is yielded that has expired by then. None of this counts as use.
+    /// The order is that of hashes, and so is none that you can rely on.
     ///
-    /// Where values are dear to clone, see [`ReadGuard::iter`](crate::ReadGuard::iter).
+    /// Where clones of values are expensive, see [`ReadGuard::iter`](crate::ReadGuard::iter).
     ///
     /// # Complexity
     ///
@@ -79,13 +80,14 @@ where
     ///
     /// # Concurrency
     ///
-    /// Takes no lock: it holds up no writer, and no writer holds it up. Between two calls of `next` nothing is pinned, so that
-    /// whoever stops for an hour between them delays nobody's memory. The loop's body may use the cache as it likes.
+    /// Takes no lock: it delays no writer, and no writer delays it. Between two calls of `next`
+    /// nothing is pinned. So a loop that stops for an hour in between keeps no memory from being
+    /// freed. The loop's body may use the cache as it likes.
     ///
     /// # Panics
     ///
-    /// If a clone panics, and nothing else happens to the cache or the iterator: it goes on behind a value, and at the
-    /// bucket of a key, once more.
+    /// If a clone panics. The cache and the iterator stay whole: after a value's panic it goes on
+    /// with the next entry; after a key's, with the same bucket again.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;
@@ -122,9 +124,10 @@ where
 
     /// Removes all entries one by one, and yields clones of what it removes.
     ///
-    /// It removes an entry when it yields it: one that is dropped in the middle leaves the rest where it is. (To be
-    /// rid of all entries, there is [`invalidate_all`](Self::invalidate_all).) What is inserted meanwhile may
-    /// stay or go; every key that was there before is removed, by this iterator or by somebody else.
+    /// It removes an entry when it yields it. So an iterator that is dropped half-way leaves the
+    /// rest where it is. (To remove all entries, there is
+    /// [`invalidate_all`](Self::invalidate_all).) What is inserted meanwhile may stay or go. Every
+    /// key that was there before is removed, by this iterator or by another call.
     ///
     /// # Complexity
     ///
@@ -132,9 +135,9 @@ where
     ///
     /// # Concurrency
     ///
-    /// As [`iter`](Self::iter), and takes a lock for each removal. Of several who remove the same value, one gets it. The
-    /// listener is told of each, before it is yielded, that it went for
-    /// [`Explicit`](crate::RemovalCause::Explicit).
+    /// As [`iter`](Self::iter), and takes a lock for each removal. Of several calls that remove the
+    /// same value, one gets it. The listener is told of each value before it is yielded, with the
+    /// cause [`Explicit`](crate::RemovalCause::Explicit).
     ///
     /// # Panics
     ///
@@ -160,9 +163,9 @@ where
 {
     /// Iterates over references to all keys and values, lent as [`get`](Self::get) lends them.
     ///
-    /// Every key that is there all the time is yielded exactly once, as with [`Cache::iter`], and no entry that has expired
-    /// when it is yielded. A value is what was stored when its bucket was looked at, some forty entries before. None of it counts
-    /// as use.
+    /// Every key that is there all the time is yielded exactly once, as with [`Cache::iter`]. No
+    /// entry is yielded that has expired by then. A value is what was stored when its bucket was
+    /// looked at, some forty entries before. None of this counts as use.
     ///
     /// # Complexity
     ///
@@ -170,8 +173,8 @@ where
     ///
     /// # Concurrency
     ///
-    /// Takes no lock. As long as the guard is held, nothing that is removed meanwhile is dropped: whoever takes their time
-    /// takes [`Cache::iter`].
+    /// Takes no lock. While the guard is held, nothing that is removed meanwhile is dropped. For a
+    /// loop that takes long, use [`Cache::iter`].
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;

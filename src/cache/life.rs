@@ -10,9 +10,9 @@ use equivalent::Equivalent;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 
-/// A cache, seen with a [`Life`]: its writes do that to the time to live. Made by [`Cache::with_life`].
+/// A cache whose writes treat the time to live as a [`Life`] says. Made by [`Cache::with_life`].
 ///
-/// Everything else about a write is as with the cache itself. Computations and loads have it by
+/// In everything else these writes are as the cache's own. For computations and loads there is
 /// [`EntrySelector::with_life`](crate::EntrySelector::with_life).
 ///
 /// ```
@@ -36,7 +36,7 @@ pub struct WithLife<'c, K, V, S = RandomState> {
 
 /// Write, and choose what becomes of the time to live.
 impl<K, V, S> Cache<K, V, S> {
-    /// The cache, with writes that do this to the time to live. See [`WithLife`].
+    /// The cache, with writes that treat the time to live so. See [`WithLife`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -208,17 +208,18 @@ where
     V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// As [`insert`](Self::insert), and gives a clone of the live value back that it replaced, if there was one. Of all who
-    /// write the key, exactly one is given each value: what it replaced itself.
+    /// As [`insert`](Self::insert), and returns a clone of the live value that it replaced, if
+    /// there was one. Of several calls that write the key, each gets the value that it replaced
+    /// itself, so no value is returned twice.
     ///
     /// # Panics
     ///
-    /// As `insert`. And if the clone does: nothing is changed then.
+    /// As `insert`. Also if the clone does: nothing is changed then.
     ///
     /// # Concurrency
     ///
-    /// The clone is made outside every lock, before anything is changed. If another write to the key comes
-    /// first, another one is made, of that write's value.
+    /// The clone is made outside every lock, before anything is changed. If another write to the
+    /// key comes first, that write's value is cloned instead.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;

@@ -7,13 +7,13 @@ use crate::key_value::{Key, Value};
 
 /// Make a cache.
 impl<K, V> Cache<K, V> {
-    /// A cache that holds so many entries at most, which do not expire, and with everything else as a
-    /// [builder](Self::builder) has it.
+    /// A cache that holds this many entries at most, which do not expire. Everything else is as a
+    /// [builder](Self::builder) has it by default.
     ///
     /// # Panics
     ///
-    /// If the reaper's thread cannot be started, or the operating system has no random keys for the hasher.
-    /// [`CacheBuilder::build`] says so instead.
+    /// If the reaper's thread cannot be started, or the operating system gives no random keys for
+    /// the hasher. [`CacheBuilder::build`] returns these as errors.
     ///
     /// ```
     /// let cache = tidewheel::Cache::new(2);

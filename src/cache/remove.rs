@@ -93,8 +93,8 @@ where
     ///
     /// # Panics
     ///
-    /// If the condition or the clone does; the entry stays then. And if the condition itself writes the key, each time that it
-    /// runs, as with [`update`](Self::update).
+    /// If the condition or the clone does; the entry stays then. Also if the condition itself
+    /// writes the key each time it runs, as with [`update`](Self::update).
     ///
     /// # Concurrency
     ///

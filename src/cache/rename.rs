@@ -17,16 +17,18 @@ where
     V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// Moves a live entry to another key: removes it, and stores a clone of its value there, with its age
-    /// and its own time to live, which begins anew. False if there is none; of several callers who
-    /// move the same entry, one succeeds.
+    /// Moves a live entry to another key: removes it, and stores a clone of its value there. Its
+    /// age goes along; so does its own time to live, which starts again. Returns false if there is
+    /// no live entry; of several callers that move the same entry, one succeeds.
     ///
     /// # Concurrency
     ///
-    /// In between, neither key has the entry; with an [`invalidate_all`](Self::invalidate_all) that runs meanwhile it is gone, and
-    /// the answer is false. Whatever was under the new key is replaced. For [`iter`](Self::iter), [`retain`](Self::retain) and the like these are two keys: one that goes
-    /// and one that comes, so such a walk may meet the entry under either, under both, or under neither. Keys are compared
-    /// before the removal and again after it: an `Eq` that panics only the second time loses the entry.
+    /// In between, neither key has the entry. If an [`invalidate_all`](Self::invalidate_all) runs
+    /// meanwhile, the entry is gone, and the answer is false. Whatever was under the new key is
+    /// replaced. For [`iter`](Self::iter), [`retain`](Self::retain) and the like these are two
+    /// keys, one that goes and one that comes: they may meet the entry under either, both, or
+    /// neither. Keys are compared before the removal and again after it. So an `Eq` that panics
+    /// only the second time loses the entry.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;
@@ -44,23 +46,25 @@ where
         self.move_to(key, new_key, |_, node| Some((node.value().clone(), Ruling::Keep, ()))).is_some()
     }
 
-    /// As [`rename`](Self::rename), with a new value that is computed from the old one, and what the closure returns beside
-    /// it; `None` if there is no live entry. As after an [`update`](Self::update), an [`Expiry`](crate::Expiry) is asked about
-    /// the new value.
+    /// As [`rename`](Self::rename), with a new value that the closure computes from the old one.
+    /// Returns what the closure returns besides; `None` if there is no live entry. As after an
+    /// [`update`](Self::update), an [`Expiry`](crate::Expiry) is asked about the new value.
     ///
-    /// Nobody ever finds the new value under the old key, and nobody who has found it under the new key finds the old
-    /// key afterwards. (Two calls do not have that: an `update` and then a `rename` show the new value under the old key, in
-    /// between.)
+    /// Nobody ever finds the new value under the old key, and nobody who has found it under the new
+    /// key finds the old key afterwards. (With an `update` and then a `rename`, the old key has the
+    /// new value for a moment.)
     ///
     /// # Panics
     ///
-    /// If the closure does, or if it itself writes the old key, each time that it runs, as with [`update`](Self::update).
+    /// If the closure does, or if it writes the old key each time it runs, as with
+    /// [`update`](Self::update).
     ///
     /// # Concurrency
     ///
-    /// As `rename`. The closure runs outside every lock. If another write to the old key comes first, it
-    /// runs again, on that write's value, so whatever else it does must be harmless when done twice: the value that is
-    /// moved is made from the one that is removed, and no update is lost. If it panics, the entry stays as it was.
+    /// As `rename`. The closure runs outside every lock. If another write to the old key comes
+    /// first, it runs again, on that write's value. So the value that is moved is made from the one
+    /// that is removed, and no update is lost; and whatever else the closure does must be harmless
+    /// when done twice. If it panics, the entry stays as it was.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;
@@ -78,8 +82,8 @@ where
         self.try_rename_with(key, new_key, |value| Some(change(value)))
     }
 
-    /// As [`rename_with`](Self::rename_with), if the closure wants it so: where that returns `None`, the entry stays as it is, and so
-    /// does the answer.
+    /// As [`rename_with`](Self::rename_with), with a closure that may return `None`. Then the entry
+    /// stays as it is, and `None` is returned.
     ///
     /// # Panics
     ///

@@ -27,16 +27,18 @@ where
     V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// Writes every live entry: key, value, what is left of its time, its age, its own time to live and its counter of hits.
-    /// How many there are. [`restore`](Self::restore) reads them back, in this process or another.
+    /// Writes every live entry: key, value, what is left of its time, its age, its own time to live
+    /// and its counter of hits. Returns how many there are. [`restore`](Self::restore) reads them
+    /// back, in this process or another.
     ///
-    /// It sees what [`iter`](Self::iter) sees: every key that is there all the time is written exactly once, one that
-    /// comes or goes meanwhile may be or not, and each value is what was stored when it was looked at. So what is
-    /// written is no image of one moment. Keys and values are written as their `Serialize` says, in MessagePack
-    /// with the names of fields; the format is told byte by byte in [`docs::format`](crate::docs::format).
+    /// It sees what [`iter`](Self::iter) sees. Every key that is there all the time is written
+    /// exactly once; one that comes or goes meanwhile may be written or not. Each value is what was
+    /// stored when it was looked at, so what is written is no image of one moment. Keys and values
+    /// are written as their `Serialize` says, in MessagePack with the names of fields.
+    /// [`docs::format`](crate::docs::format) has the format, byte by byte.
     ///
-    /// A file should be written beside its place, synced, and then renamed, so that there is never half a snapshot in it:
-    /// `examples/warm_restart.rs` does that.
+    /// Write a file beside its place, sync it, and then rename it, so that there is never half a
+    /// snapshot in it: `examples/warm_restart.rs` does that.
     ///
     /// # Errors
     ///
@@ -49,9 +51,10 @@ where
     ///
     /// # Concurrency
     ///
-    /// Holds up no writer for longer than it takes to look at the ledger of some forty entries, for which it takes their
-    /// shard's lock once. `Serialize` runs outside every lock, while this thread's epoch is pinned, for up to some forty
-    /// entries at a time. The writer is called with no lock and no pin: one that stands still delays nobody.
+    /// Delays no writer for longer than it takes to look at the metadata of some forty entries, for
+    /// which it takes their shard's lock once. `Serialize` runs outside every lock, while this
+    /// thread's epoch is pinned, for up to some forty entries at a time. The writer is called with
+    /// no lock and no pin, so a slow one delays nobody.
     ///
     /// # Panics
     ///
@@ -103,35 +106,41 @@ where
         Ok(true)
     }
 
-    /// Reads a [`snapshot`](Self::snapshot) back, and stores what is in it. How many entries came back.
+    /// Reads a [`snapshot`](Self::snapshot) back, and stores what is in it. Returns how many
+    /// entries came back.
     ///
-    /// All of it is read and checked first: if anything is wrong, nothing is changed. Then each entry is stored, and
-    /// lives on for as long as it had left when it was written. The time between does not count.
+    /// Everything is read and checked first: if anything is wrong, nothing is changed. Then each
+    /// entry is stored, and lives on for as long as it had left when it was written. The time in
+    /// between does not count.
     ///
-    /// - **Times**: an entry keeps its age, so that [`max_age`](crate::CacheBuilder::max_age) counts on, and a time to live
-    ///   of its own, by which touches and updates go on. One that has none goes by this cache's from the next touch on. What this
-    ///   cache's `max_age` or time to idle would end sooner, ends sooner. An [`Expiry`](crate::Expiry) is not
-    ///   asked: what it said before goes on. No jitter is drawn again. A `refresh_after_write` counts anew.
+    /// - **Times**: an entry keeps its age, so that [`max_age`](crate::CacheBuilder::max_age)
+    ///   counts on. It keeps a time to live of its own, which touches and updates restart; one that
+    ///   has none takes this cache's from the next touch on. Where this cache's `max_age` or time
+    ///   to idle would end it sooner, it ends sooner. An [`Expiry`](crate::Expiry) is not asked:
+    ///   what it said before still counts. No jitter is drawn again. A `refresh_after_write` counts
+    ///   from the restore on.
     /// - **What has no time left** is not stored.
-    /// - **What is there already stays**: a live entry under the same key is newer than a snapshot. So a cache may be
-    ///   used while it is restored. A load or computation under way of a key that comes back is invalidated, as by
-    ///   an insert.
-    /// - **Capacity** is respected as by inserts: where there is not room for all, some are evicted for others. Counters of hits
-    ///   come back; the order in which entries came does not. The weigher is asked anew.
+    /// - **What is there already stays**: a live entry under the same key is newer than a snapshot.
+    ///   So a cache may be used while it is restored. If a key that comes back is being loaded or
+    ///   computed, that is invalidated, as by an insert.
+    /// - **Capacity** is respected as by inserts: where there is not room for all, some are evicted
+    ///   for others. Counters of hits come back; the order in which entries came does not. The
+    ///   weigher is asked again.
     ///
     /// It reads up to the snapshot's end and no byte further.
     ///
     /// # Errors
     ///
-    /// [`RestoreError`] says what is wrong, and at which byte: when the reader fails, when it is no snapshot, was written in a
-    /// newer format, ends in the middle, is not what was written (every chunk has a checksum, and the whole has one), or
-    /// holds what keys or values cannot be made of. Nothing was changed then. (A checksum finds accidents. It keeps out nobody
-    /// who wants to pass for you: restore what you wrote yourself.)
+    /// [`RestoreError`] says what is wrong, and at which byte: the reader fails; or the data is no
+    /// snapshot, was written in a newer format, ends in the middle, is not what was written (every
+    /// chunk has a checksum, and so has the whole), or has keys or values that cannot be read.
+    /// Nothing was changed then. (A checksum finds accidents. It does not stop somebody who wants
+    /// to pass for you: restore only what you wrote yourself.)
     ///
     /// # Complexity
     ///
-    /// O(bytes). All entries are in memory before the first is stored. No length that is read has memory allocated: that is
-    /// had as bytes arrive.
+    /// O(bytes). All entries are in memory before the first is stored. A length that is read is not
+    /// trusted: memory is allocated as bytes arrive.
     ///
     /// # Concurrency
     ///
@@ -140,8 +149,8 @@ where
     ///
     /// # Panics
     ///
-    /// If a `Deserialize`, the hasher, the weigher or the reader does, and nothing was changed then; or as `insert` does, and then
-    /// some entries may have come back.
+    /// If a `Deserialize`, the hasher, the weigher or the reader does; nothing was changed then. Or
+    /// as `insert` does; then some entries may have come back.
     ///
     /// ```
     /// use std::time::Duration;

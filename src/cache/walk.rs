@@ -30,11 +30,12 @@ where
     V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// Removes every entry of which a closure says so, by answering false.
+    /// Removes every entry for which the closure returns false.
     ///
-    /// Every key that is there all the time is asked about, as with [`iter`](Self::iter); one that comes
-    /// meanwhile may be. What is removed is the value that the closure was shown: if a write comes between, it is
-    /// asked again, about the new value. So its effects must be harmless when it is asked twice about a key.
+    /// The closure is asked about every key that is there all the time, as with
+    /// [`iter`](Self::iter), and perhaps about keys that come meanwhile. What is removed is the
+    /// value that the closure was shown. If a write comes in between, the closure is asked again,
+    /// about the new value. So its effects must be harmless when it is asked twice about a key.
     ///
     /// # Complexity
     ///
@@ -42,14 +43,16 @@ where
     ///
     /// # Concurrency
     ///
-    /// The closure runs outside every lock and may use the cache. While it does, nothing that is removed meanwhile is
-    /// dropped, and the entries of some buckets are looked at under one pin; a lock is taken for each removal. The listener is
-    /// told of each, for [`Explicit`](crate::RemovalCause::Explicit), by this thread.
+    /// The closure runs outside every lock and may use the cache. While it runs, nothing that is
+    /// removed meanwhile is dropped, and the entries of some buckets are looked at under one pin. A
+    /// lock is taken for each removal. The listener is told of each, with the cause
+    /// [`Explicit`](crate::RemovalCause::Explicit), by this thread.
     ///
     /// # Panics
     ///
-    /// If the closure panics. What it had been asked about is decided; the rest stays. And if the closure itself writes the key that it
-    /// is asked about, each time, because it would be asked again for ever.
+    /// If the closure does. Entries about which it had decided before stay removed, and the rest
+    /// stays. Also if the closure itself writes the key that it is asked about, each time it is
+    /// asked, because that would never end.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;

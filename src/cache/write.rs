@@ -194,23 +194,26 @@ where
         offered.map_or(Ok(()), |(_, value)| Err(value))
     }
 
-    /// Computes a new value from the old one and stores it, atomically; restarts the time to live and keeps
-    /// the age. False if there is no live entry, or none is left when the new value is ready.
+    /// Computes a new value from the old one and stores it, atomically. Restarts the time to live
+    /// and keeps the age. Returns false if there is no live entry, or if none is left when the new
+    /// value is ready.
     ///
-    /// The time to live starts again: what is updated often enough never ends by it. For a window that is fixed, such as a rate
-    /// limit's, use [`with_life`](Self::with_life) and [`Life::Keep`], or a [`max_age`](crate::CacheBuilder::max_age). For an answer from the closure,
-    /// [`update_with`](Self::update_with).
+    /// The time to live starts again, so an entry that is updated often enough never ends by it.
+    /// For a fixed window, such as a rate limit's, use [`with_life`](Self::with_life) and
+    /// [`Life::Keep`], or a [`max_age`](crate::CacheBuilder::max_age). To return something from the
+    /// closure, use [`update_with`](Self::update_with).
     ///
     /// # Panics
     ///
-    /// If the closure does; nothing is changed then. And if the closure itself writes the key, each time that it runs, because that would
-    /// never end: it has to run again after each write.
+    /// If the closure does; nothing is changed then. Also if the closure itself writes the key each
+    /// time it runs: it has to run again after each such write, and would never end.
     ///
     /// # Concurrency
     ///
-    /// The closure runs outside every lock and may use the cache, other keys above all. If another write to the key comes
-    /// first, it runs again, on that write's value, so whatever else it does must be harmless when done
-    /// twice. No update is lost. While it runs, nothing that is removed meanwhile is dropped; between two runs it can be.
+    /// The closure runs outside every lock and may use the cache, preferably other keys. If another
+    /// write to the key comes first, the closure runs again, on that write's value. So no update is
+    /// lost, and whatever else the closure does must be harmless when done twice. While it runs,
+    /// nothing that is removed meanwhile is dropped; between two runs it can be.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;
@@ -228,10 +231,12 @@ where
         self.update_lasting(key, |old| Some((compute(old), ())), Life::Restart).is_some()
     }
 
-    /// As [`update`](Self::update), and returns what the closure returns beside the new value: what was counted, what was there
-    /// before. `None` if nothing was stored, as there is no live entry.
+    /// As [`update`](Self::update), and returns what the closure returns besides the new value,
+    /// such as a count or the old value. `None` if nothing was stored, because there is no live
+    /// entry.
     ///
-    /// What is returned is of the run whose value was stored. So of those who count a key up, each is told another number.
+    /// What is returned comes from the run whose value was stored. So of several calls that count a
+    /// key up, each gets another number.
     ///
     /// # Panics
     ///
@@ -257,9 +262,9 @@ where
         self.update_lasting(key, |old| Some(compute(old)), Life::Restart)
     }
 
-    /// As [`update_with`](Self::update_with), if the closure wants it so: where that returns `None`, the entry stays as it is, its
-    /// time to live too, and so does the answer. It decides about the value that it was shown: if another write comes first, it is
-    /// asked again.
+    /// As [`update_with`](Self::update_with), with a closure that may return `None`. Then the entry
+    /// and its time to live stay as they are, and `None` is returned. The closure decides about the
+    /// value that it was shown: if another write comes first, it is asked again.
     ///
     /// # Panics
     ///
@@ -293,7 +298,7 @@ where
     ///
     /// # Concurrency
     ///
-    /// As [`update`](Self::update). What the closure does to the clone of a lost run goes with it.
+    /// As [`update`](Self::update). If a run is lost to another write, its clone is dropped.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;
@@ -480,19 +485,20 @@ where
         matches!(removed, Removed::Done(..))
     }
 
-    /// Removes every entry that is there when it is called, and every value that takes the place of one of them meanwhile:
-    /// by `replace`, `update`, a computation, or a load begun before, or under another key by `rename`. What is inserted meanwhile
-    /// may stay or go.
+    /// Removes every entry that is there when it is called, and every value that takes the place of
+    /// one of them meanwhile: by `replace`, `update`, a computation, a load begun before, or under
+    /// another key by `rename`. What is inserted meanwhile may stay or go.
     ///
     /// # Complexity
     ///
-    /// O(entries), and O(1) for each bucket of the table that is empty; holds a shard's lock for a bounded number of them at a
-    /// time.
+    /// O(entries), and O(1) for each empty bucket of the table. It holds a shard's lock for a
+    /// bounded number of them at a time.
     ///
     /// # Concurrency
     ///
-    /// It goes from key to key, in no order. Until it comes to a key, reads find the entry, and writes to it succeed; afterwards
-    /// it is as if the key had been removed. Nobody finds any of the entries once it has returned.
+    /// It goes from key to key, in no particular order. Until it comes to a key, reads find the
+    /// entry, and writes to it succeed. From then on it is as if the key had been removed. Once the
+    /// call has returned, nobody finds any of the entries.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;

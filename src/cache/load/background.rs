@@ -2,10 +2,10 @@
 
 use crate::sync::Arc;
 
-/// A job for an executor: it loads one key anew.
+/// A job for an executor: it loads one key again.
 pub type RefreshJob = Box<dyn FnOnce() + Send>;
 
-/// A task for an executor of futures: it loads one key anew.
+/// A task for an executor of futures: it loads one key again.
 #[cfg(feature = "async")]
 pub type RefreshTask = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 

@@ -153,11 +153,14 @@ where
     V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// As [`get_with`](Self::get_with), but the closure runs as a job on an executor, and goes on if this call gives up: this one waits at most
-    /// so long, as all others do. So many who are in a hurry ask a slow source once, and what it answers is cached.
+    /// As [`get_with`](Self::get_with), but the closure runs as a job on an executor, and goes on
+    /// if this call gives up. Each call waits for the given time at most. So many hurried calls ask
+    /// a slow source only once, and its answer is cached.
     ///
-    /// `executor` is given the job, if this call is the one that loads, to run wherever it likes: on a thread of its own, or of a pool.
-    /// An old value ([`refresh_after_write`](crate::CacheBuilder::refresh_after_write)) is returned at once, and loaded anew by the job.
+    /// If this call is the one that loads, `executor` is given the job, to run wherever it likes:
+    /// on a thread of its own, or of a pool. An old value
+    /// ([`refresh_after_write`](crate::CacheBuilder::refresh_after_write)) is returned at once, and
+    /// the job loads it again.
     ///
     /// # Errors
     ///
@@ -165,8 +168,9 @@ where
     ///
     /// # Panics
     ///
-    /// If the closure panics, or the executor drops the job, before this call gave up: others who wait for the key load it then. And as
-    /// [`get_with`](Self::get_with), if the closure asks for the same key.
+    /// If the closure panics, or the executor drops the job, before this call gave up; then another
+    /// call that waits for the key loads it. Also if the closure asks for the same key, as with
+    /// [`get_with`](Self::get_with).
     ///
     /// # Concurrency
     ///
@@ -350,21 +354,24 @@ mod tasks {
         V: Value + Clone,
         S: BuildHasher + Send + Sync + 'static,
     {
-        /// As [`get_with_async`](Self::get_with_async), but the future runs as a task on an executor, and goes on if this call is dropped: in a
-        /// `timeout`, or a `select`. So many who are in a hurry ask a slow source once, and what it answers is cached.
+        /// As [`get_with_async`](Self::get_with_async), but the future runs as a task on an
+        /// executor, and goes on if this call is dropped: in a `timeout`, or a `select`. So many
+        /// hurried calls ask a slow source only once, and its answer is cached.
         ///
-        /// `executor` is given the task, if this call is the one that loads. An old value ([`refresh_after_write`](crate::CacheBuilder::refresh_after_write)) is
-        /// returned at once, and loaded anew by the task.
+        /// If this call is the one that loads, `executor` is given the task. An old value
+        /// ([`refresh_after_write`](crate::CacheBuilder::refresh_after_write)) is returned at once,
+        /// and the task loads it again.
         ///
         /// # Panics
         ///
-        /// If the future panics, or the executor drops the task, while this call waits: others who wait for the key load it then. And as
-        /// [`get_with_async`](Self::get_with_async), if the future asks for the same key.
+        /// If the future panics, or the executor drops the task, while this call waits; then
+        /// another call that waits for the key loads it. Also if the future asks for the same key,
+        /// as with [`get_with_async`](Self::get_with_async).
         ///
         /// # Concurrency
         ///
-        /// As [`get_with_async`](Self::get_with_async). Cancel safe: one that is dropped leaves, and its load goes on. A task keeps the cache alive until
-        /// it ends, or is dropped.
+        /// As [`get_with_async`](Self::get_with_async). Cancel safe: a call that is dropped leaves,
+        /// and its load goes on. A task keeps the cache alive until it ends or is dropped.
         ///
         /// ```
         /// # use futures_lite::future::block_on;

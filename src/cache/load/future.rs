@@ -38,14 +38,16 @@ where
     ///
     /// # Concurrency
     ///
-    /// As [`get_with`](Self::get_with). Cancel safe: if this call is dropped while it waits, it leaves; while it loads, the next of those
-    /// who wait loads with its own. Time limits are your runtime's to set: `timeout(limit, cache.get_with_async(..))`; for a load that goes on meanwhile
-    /// see [`get_with_detached_async`](Self::get_with_detached_async).
-    /// A call that loads, and is kept without being polled, holds up its key until that is written or removed.
+    /// As [`get_with`](Self::get_with). Cancel safe: a call that is dropped while it waits leaves;
+    /// if it is dropped while it loads, the next one that waits loads with its own future. For time
+    /// limits, use those of your runtime: `timeout(limit, cache.get_with_async(..))`. For a load
+    /// that goes on meanwhile, see [`get_with_detached_async`](Self::get_with_detached_async). A
+    /// call that loads, and is kept without being polled, blocks its key until that is written or
+    /// removed.
     ///
-    /// Async code should not call [`get_with`](Self::get_with) for a key that other async code may be loading: it would keep
-    /// its thread until that is done, and that may need the same thread. Two loads in one task that wait for each other's keys
-    /// wait for ever, as with threads.
+    /// Async code should not call [`get_with`](Self::get_with) for a key that other async code may
+    /// be loading: it would block its thread until that is done, which may need the same thread.
+    /// Two loads in one task that wait for each other's keys wait for ever, as with threads.
     ///
     /// ```
     /// # use futures_lite::future::block_on;

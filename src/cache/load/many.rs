@@ -128,18 +128,20 @@ where
     V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// Clones of the values of many keys, in the keys' order. Those that are missing are loaded, with one call of the
-    /// closure for all of them: it is told which keys it has to bring, each once, and answers with pairs, in any order. A key that it leaves out
-    /// has no value; one that it was not asked for is ignored.
+    /// Clones of the values of many keys, in the keys' order. One call of the closure loads all
+    /// that are missing. It is given the keys that it has to bring, each once, and returns pairs,
+    /// in any order. A key that it leaves out has no value; one that it was not asked for is
+    /// ignored.
     ///
-    /// As [`optionally_get_with`](Self::optionally_get_with) for each key: of all who ask for a key at the same time, one loads it. What others
-    /// are loading when this call begins is waited for; where that comes to nothing, this call's closure runs once more,
-    /// for what is left.
+    /// As [`optionally_get_with`](Self::optionally_get_with) for each key: of all calls for a key
+    /// at the same time, one loads it. Keys that other calls are loading when this call begins are
+    /// waited for. Where that brings no value, this call's closure runs once more, for those keys.
     ///
     /// # Panics
     ///
-    /// If the closure does; others who wait for its keys load them then. And if the closure asks the cache to load or compute one of these
-    /// keys, on the same thread, because it would wait for itself.
+    /// If the closure does; then other calls that wait for its keys load them. Also if the closure
+    /// asks the cache to load or compute one of these keys on the same thread, because it would
+    /// wait for itself.
     ///
     /// # Complexity
     ///
@@ -176,8 +178,9 @@ where
     ///
     /// # Errors
     ///
-    /// The closure's error, if it fails: of all keys that it was to bring, to all who wait for them and could have had an error of the same type. And
-    /// such an error of another call that loads one of the keys. What was loaded before that is stored.
+    /// The closure's error, if it fails. It goes to all calls that wait for one of its keys and can
+    /// return an error of the same type. Also such an error of another call that loads one of the
+    /// keys. What was loaded before is stored.
     ///
     /// # Panics
     ///

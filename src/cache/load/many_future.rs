@@ -20,8 +20,8 @@ where
     V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// As [`get_many_with`](Self::get_many_with), for async code: the closure is given clones of the keys that it has to bring, and
-    /// answers with a future, which brings them.
+    /// As [`get_many_with`](Self::get_many_with), for async code: the closure is given clones of
+    /// the keys that it has to bring, and returns a future, which brings them.
     ///
     /// # Panics
     ///
@@ -66,8 +66,8 @@ where
         served(asked.answer(), init)
     }
 
-    /// As [`try_get_many_with`](Self::try_get_many_with), for async code: the closure is given clones of the keys that it has to bring, and
-    /// answers with a future, which brings them, or fails.
+    /// As [`try_get_many_with`](Self::try_get_many_with), for async code: the closure is given
+    /// clones of the keys that it has to bring, and returns a future, which brings them, or fails.
     ///
     /// # Errors
     ///

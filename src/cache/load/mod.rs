@@ -50,26 +50,31 @@ where
     V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// A clone of a key's value; if there is none, the closure makes it, and it is stored as [`insert`](Self::insert)
-    /// would.
+    /// A clone of a key's value. If there is none, the closure makes it, and it is stored as
+    /// [`insert`](Self::insert) would.
     ///
-    /// Of all who ask for the same key at the same time, one runs its closure, and the others wait for what it makes, asleep.
+    /// Of all calls for the same key at the same time, one runs its closure, and the others sleep
+    /// until its value is there.
     ///
     /// # Panics
     ///
-    /// If the closure does; the next of those who wait runs its own then. And if the closure asks the cache to load or compute
-    /// the same key again, on the same thread, because it would wait for itself.
+    /// If the closure does; then the next call that waits runs its own. Also if the closure asks
+    /// the cache to load or compute the same key on the same thread, because it would wait for
+    /// itself.
     ///
     /// # Concurrency
     ///
-    /// A hit is a [`get`](Self::get); one that is due for a refresh takes the lock if no other call has it. The closure runs outside every lock and may use the cache, other keys that are to be loaded
-    /// included; two that wait for each other's keys wait for ever, and
-    /// [`timeout`](Self::timeout) is the way out. What is written or removed by
-    /// [`insert`](Self::insert), [`remove`](Self::remove), [`invalidate`](Self::invalidate) or
-    /// [`invalidate_all`](Self::invalidate_all) while the closure runs, wins: what the closure makes is
-    /// returned to those who waited for it by then, and is not stored. Who asks after that write gets what it wrote, or loads it anew: at
-    /// once, beside the old closure. So a closure that never returns holds up its key until somebody writes or removes that, and
-    /// no longer.
+    /// A hit is a [`get`](Self::get). One that is due for a refresh takes the lock, unless another
+    /// call has done so. The closure runs outside every lock and may use the cache, also to load
+    /// other keys. But two closures that wait for each other's keys wait for ever;
+    /// [`timeout`](Self::timeout) is the way out.
+    ///
+    /// A write or removal while the closure runs wins ([`insert`](Self::insert),
+    /// [`remove`](Self::remove), [`invalidate`](Self::invalidate) or
+    /// [`invalidate_all`](Self::invalidate_all)). The closure's value is then returned to those who
+    /// waited for it by that time, and is not stored. A later call gets what was written, or loads
+    /// the key again: at once, beside the old closure. So a closure that never returns blocks its
+    /// key until somebody writes or removes it, and no longer.
     ///
     /// ```
     /// let cache = tidewheel::Cache::new(100);
@@ -105,14 +110,15 @@ where
         }
     }
 
-    /// A clone of a key's value; if there is none, the closure makes it, and may fail.
+    /// A clone of a key's value. If there is none, the closure makes it, and may fail.
     ///
-    /// As [`get_with`](Self::get_with) otherwise. An error is not stored: who asks later runs its own closure.
+    /// As [`get_with`](Self::get_with) otherwise. An error is not stored: later calls run their own
+    /// closures.
     ///
     /// # Errors
     ///
-    /// The closure's error goes to all those who waited for it, and could have had an error of the same type. (Others who waited
-    /// run their own closures, one after the other.)
+    /// The closure's error. It goes to all calls that waited for it and can return an error of the
+    /// same type. (Other calls that waited run their own closures, one after the other.)
     ///
     /// # Panics
     ///
@@ -161,10 +167,11 @@ where
         }
     }
 
-    /// A clone of a key's value; if there is none, the closure makes it, or says that there is none.
+    /// A clone of a key's value. If there is none, the closure makes it, or says that there is
+    /// none.
     ///
-    /// As [`get_with`](Self::get_with) otherwise. That there is none is not stored: all who waited for it are told so, and who
-    /// asks later runs its own closure.
+    /// As [`get_with`](Self::get_with) otherwise. The answer that there is none is not stored: it
+    /// goes to all calls that waited, and later calls run their own closures.
     ///
     /// # Panics
     ///

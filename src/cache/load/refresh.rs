@@ -214,15 +214,18 @@ where
     V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// Has a key's value loaded anew, as if it were old, by what the builder's [`refresh_with`](crate::CacheBuilder::refresh_with)
-    /// says. The old one is served until the new one is there. Whether that was begun.
+    /// Has a key's value loaded again, as if it were old, in the way that the builder's
+    /// [`refresh_with`](crate::CacheBuilder::refresh_with) says. The old value is served until the
+    /// new one is there. Returns whether this was begun.
     ///
-    /// It was not if there is no live entry, if somebody is at it already, or if the builder was told no `refresh_with`: then there is
-    /// nothing to load with. Counts as no use.
+    /// It is not begun if there is no live entry, if the value is already being loaded, or if the
+    /// builder was given no `refresh_with`, so that there is nothing to load with. Does not count
+    /// as use.
     ///
     /// # Concurrency
     ///
-    /// As that of a value which has become old: see [`refresh_with`](crate::CacheBuilder::refresh_with). The executor is called on this thread.
+    /// As with a value that has become old: see
+    /// [`refresh_with`](crate::CacheBuilder::refresh_with). The executor is called on this thread.
     ///
     /// ```
     /// use std::time::Duration;

@@ -16,10 +16,11 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
-/// A cache whose loads wait for those of other calls for a limited time. Made by [`Cache::timeout`].
+/// A cache whose loads wait for other calls' loads for a limited time. Made by [`Cache::timeout`].
 ///
-/// The time counts from the call on. It limits the wait for another call's closure: a call's own closure may take what time it takes.
-/// For entries there is [`EntrySelector::timeout`](crate::EntrySelector::timeout).
+/// The time counts from the call on. It limits the wait for another call's closure; a call's own
+/// closure may take longer. For entries there is
+/// [`EntrySelector::timeout`](crate::EntrySelector::timeout).
 ///
 /// ```
 /// use std::time::Duration;

@@ -35,12 +35,15 @@ where
     V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// A clone of a key's value; if there is none, the closure makes it, and says how long it lives: it is stored as
-    /// [`insert_with_ttl`](Self::insert_with_ttl) would. For what comes with a time of its own: a token, a lease, a response with a `max-age`.
+    /// A clone of a key's value. If there is none, the closure makes it and says how long it lives,
+    /// and it is stored as [`insert_with_ttl`](Self::insert_with_ttl) would. For values that come
+    /// with a time of their own: a token, a lease, a response with a `max-age`.
     ///
-    /// As [`get_with`](Self::get_with) otherwise. The time counts from when the value is stored. [`Duration::MAX`]: it has no time to live; zero: it is returned to all who
-    /// wait for it, and not kept. Loaded anew ([`refresh_after_write`](crate::CacheBuilder::refresh_after_write)), a value has the time that is said with it, and the
-    /// age of its entry.
+    /// As [`get_with`](Self::get_with) otherwise. The time counts from when the value is stored.
+    /// With [`Duration::MAX`] it has no time to live. With zero it is returned to all who wait for
+    /// it, and not kept. A value that is loaded again
+    /// ([`refresh_after_write`](crate::CacheBuilder::refresh_after_write)) has the time that is
+    /// returned with it, and the age of its entry.
     ///
     /// # Panics
     ///
