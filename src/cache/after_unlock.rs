@@ -15,7 +15,9 @@ type Due<'c, K, V> = Option<(&'c Shard<K, V>, Moment)>;
 
 impl<K, V, S> Cache<K, V, S> {
     /// After the unlock: what an operation left to do. Unpinned, unless the caller's own caller holds a
-    /// guard, since user code runs here.
+    /// guard, since user code runs here. `cause` is why `deferred.removed` went. What is in
+    /// `deferred.seldom.left` has causes of its own. Only after `Replaced` does a writer wait for
+    /// readers: whoever adds a cause decides that here.
     #[inline]
     pub(super) fn conclude(&self, shard: &Shard<K, V>, deferred: Deferred<K, V>, cause: RemovalCause) {
         if deferred.seldom.is_some() || deferred.removed.is_some() {

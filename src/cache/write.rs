@@ -498,7 +498,8 @@ where
     ///
     /// It goes from key to key, in no particular order. Until it comes to a key, reads find the
     /// entry, and writes to it succeed. From then on it is as if the key had been removed. Once the
-    /// call has returned, nobody finds any of the entries.
+    /// call has returned, nobody finds any of the entries. The listener is told of each, by this
+    /// thread, before the call returns.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;

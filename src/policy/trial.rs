@@ -1,4 +1,5 @@
-//! The queues and a map of what is in them, driven side by side: the ledger are right after every step, what is kept fits, and only what weighs goes.
+//! The queues and a map of what is in them, driven side by side. After every step the queues are
+//! right, what is kept fits, and only what weighs goes.
 //!
 //! Knows neither who chooses the steps (a property test, a fuzzer) nor a shard.
 
