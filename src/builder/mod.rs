@@ -117,8 +117,8 @@ impl<K, V> CacheBuilder<K, V> {
     ///
     /// At no moment does anyone see the cache hold more. A write makes room first, by evicting what the
     /// [policy](Self::eviction_policy) chooses; a read evicts nothing. What is evicted leaves the cache at
-    /// once; its value is dropped a little later: see [`Cache`](Cache#memory). Zero: nothing is ever kept,
-    /// except entries that are [pinned](Self::pin_if).
+    /// once; its value is dropped a little later: see [`Cache`](Cache#memory). Zero: each entry that
+    /// is not [pinned](Self::pin_if) is refused. It is never stored, and the listener is told of it.
     ///
     /// Without a weigher, each shard has an equal part of the capacity, and there are so few shards that a
     /// part is at least 64. With one, eight shards at most share the room: an entry may weigh as much as all

@@ -1,10 +1,10 @@
 //! The work that an operation leaves to be done after the unlock. Its order is up to the cache
-//! (`cache/conclude.rs`).
+//! (`cache/after_unlock.rs`).
 
 use crate::table::{Moment, Reclaimable, Sealed, Unlinked};
 use crate::time::Tick;
 
-/// The deferred work of one operation, listed in the order in which it is done.
+/// The deferred work of one operation.
 #[must_use]
 pub(crate) struct Deferred<K, V> {
     pub(crate) seldom: Option<Box<Seldom<K, V>>>,

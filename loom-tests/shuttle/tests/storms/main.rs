@@ -42,14 +42,23 @@ fn storm(scenario: impl Fn() + Send + Sync + 'static) {
 /// As many as can come at once ask for one key, which is removed meanwhile.
 #[test]
 fn many_callers_of_one_key() {
-    storm(|| World::lasting().storm(1, 8, 1, &[Action::Load, Action::Load, Action::Load, Action::Invalidate]));
+    storm(|| {
+        World::lasting().storm(1, 8, 1, &[Action::Load, Action::Load, Action::Load, Action::Invalidate])
+    });
 }
 
 /// Loaders that fail, panic, say that there is nothing; callers that are out of time, or cancelled.
 #[test]
 fn loaders_that_fail() {
-    const DEEDS: &[Action] =
-        &[Action::Load, Action::Fail, Action::Panic, Action::Nothing, Action::OutOfTime, Action::Await, Action::Cancel];
+    const DEEDS: &[Action] = &[
+        Action::Load,
+        Action::Fail,
+        Action::Panic,
+        Action::Nothing,
+        Action::OutOfTime,
+        Action::Await,
+        Action::Cancel,
+    ];
     storm(|| World::lasting().storm(1, 5, 3, DEEDS));
 }
 
