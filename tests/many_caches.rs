@@ -1,36 +1,16 @@
 //! Many caches in one process: what an empty one takes, that dropping one takes as long whether there are many or few, and
 //! that a clock lets go of those that are gone.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "common/allocator.rs"]
+mod allocator;
+
+use allocator::asked;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tidewheel::{Cache, CacheBuilder, ManualClock, Reaper};
 
-/// The system's allocator, and how much was asked of it and not given back.
-struct Counting;
-
-static ASKED: AtomicI64 = AtomicI64::new(0);
 /// One test at a time: what others ask for would be counted.
 static ALONE: Mutex<()> = Mutex::new(());
-
-// SAFETY: it is `System`, and counts.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ASKED.fetch_add(layout.size() as i64, Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        ASKED.fetch_sub(layout.size() as i64, Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const SHARDS: usize = 64;
 
@@ -39,9 +19,9 @@ fn each_shard(with: impl Fn(CacheBuilder<u64, String>) -> CacheBuilder<u64, Stri
     let build = || with(Cache::builder().shards(SHARDS).reaper(Reaper::manual())).build().unwrap();
     // What is made once in a process.
     drop(build());
-    let before = ASKED.load(Relaxed);
+    let before = asked();
     let cache = build();
-    let taken = ASKED.load(Relaxed) - before;
+    let taken = asked() - before;
     cache.validate();
     taken / SHARDS as i64
 }
@@ -127,13 +107,13 @@ fn a_clock_that_stands_still_lets_go_of_caches_that_are_gone() {
     let build = || Cache::<u64, u64>::builder().shards(1).clock(clock.clone()).build().unwrap();
     let one = build();
     one.insert_with_ttl(1, 1, Duration::from_secs(1));
-    let before = ASKED.load(Relaxed);
+    let before = asked();
     for _ in 0..COUNT {
         drop(build());
     }
-    let in_turn = ASKED.load(Relaxed) - before;
+    let in_turn = asked() - before;
     drop((0..COUNT).map(|_| build()).collect::<Vec<_>>());
-    let at_once = ASKED.load(Relaxed) - before;
+    let at_once = asked() - before;
     println!("{in_turn} bytes are left of {COUNT} caches in turn, {at_once} of as many at once");
     assert!(in_turn < 1_000, "{in_turn} bytes are left of {COUNT} caches that were there in turn");
     // The numbers that they had: a word each with the clock, and one in the list of what a fork's child inherits. (A vector may

@@ -2,9 +2,11 @@
 //! of its own, so that nothing else is counted.
 #![cfg(target_os = "linux")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "common/allocator.rs"]
+mod allocator;
+
+use allocator::asked;
 use std::process::Command;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::Duration;
 use tidewheel::{Cache, ManualClock};
@@ -13,29 +15,6 @@ const MANY: u64 = 5_000_000;
 const FEW: u64 = 1_000;
 const SHORT: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(3600);
-
-/// The system's allocator, and how much was asked of it and not given back.
-struct Counting;
-
-static ASKED: AtomicI64 = AtomicI64::new(0);
-
-// SAFETY: it is `System`, and counts.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ASKED.fetch_add(layout.size() as i64, Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        ASKED.fetch_sub(layout.size() as i64, Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Bytes that are held: what was asked of the allocator (which keeps more for later, and that is its own business),
 /// and the resident pages of what the crate maps by itself.
@@ -55,7 +34,7 @@ fn held() -> i64 {
             counts = line.contains(" rw-p ") && line.split_whitespace().count() == 5;
         }
     }
-    ASKED.load(Relaxed) + mapped
+    asked() + mapped
 }
 
 fn cache(clock: &ManualClock) -> Cache<u64, u64> {
@@ -216,14 +195,14 @@ fn a_table_does_not_stay_half_moved() {
         cache.run_pending_tasks();
         sleep(4 * SHORT);
         (ROOM - 20..ROOM + 20).for_each(|key| cache.insert(key, key));
-        let begun = ASKED.load(Relaxed);
-        let is_there = || ASKED.load(Relaxed) > begun - 60 * BUCKETS;
+        let begun = asked();
+        let is_there = || asked() > begun - 60 * BUCKETS;
         for _ in 0..100 {
             if is_there() {
                 sleep(SHORT / 5);
             }
         }
-        println!("\nholds: {} {begun}", ASKED.load(Relaxed));
+        println!("\nholds: {} {begun}", asked());
         assert!((0..ROOM + 20).all(|key| cache.get(&key) == Some(key)));
         cache.validate();
         return;

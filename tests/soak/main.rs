@@ -4,6 +4,8 @@
 //! one would fear: a stop of ten seconds, a guard held for a minute, ten thousand threads in each round, half a gigabyte of memory and no more.
 #![cfg(target_os = "linux")]
 
+#[path = "../common/allocator.rs"]
+mod allocator;
 #[path = "../process/child.rs"]
 #[allow(dead_code, reason = "the other tests in a process of their own need more of it")]
 mod child;

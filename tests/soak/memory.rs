@@ -3,35 +3,14 @@
 //! The crate maps large blocks by itself. Its `mmap` and `munmap` are those of this program, which count; the C library's own calls, for stacks and for
 //! its heaps, do not come by here.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use super::allocator::asked;
 use std::fmt;
 use std::fs;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-static ASKED: AtomicI64 = AtomicI64::new(0);
 static MAPPED: AtomicI64 = AtomicI64::new(0);
-
-struct Counting;
-
-// SAFETY: it is `System`, and counts.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ASKED.fetch_add(layout.size() as i64, Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        ASKED.fetch_sub(layout.size() as i64, Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// The system's, counted.
 ///
@@ -100,7 +79,7 @@ fn now() -> Held {
     let names = names.filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
     // The timekeeper stays for the next who reads much.
     let threads = names.filter(|name| !name.starts_with("tidewheel-time")).count();
-    Held { asked: ASKED.load(Relaxed), mapped: MAPPED.load(Relaxed), threads }
+    Held { asked: asked(), mapped: MAPPED.load(Relaxed), threads }
 }
 
 /// What is held once threads that were joined are gone for the system too.
