@@ -279,31 +279,45 @@ fn a_guard_that_is_held_over_a_fork_protects_in_the_child() {
 /// The reaper's thread is not in the child. One starts there when there is something to do, and finds what came before.
 #[test]
 fn a_child_has_reapers_once_it_needs_them() {
+    /// The busy cache's keys, which are written round after round. A tenth of them is looked at.
+    const KEYS: u64 = 100_000;
     alone("a_child_has_reapers_once_it_needs_them", || {
-        let life = Duration::from_millis(200);
+        let life = Duration::from_secs(1);
         for reaper in [Reaper::shared(), Reaper::dedicated()] {
             let build = || Cache::builder().reaper(reaper.clone()).time_to_live(life).build().unwrap();
-            let (old, other) = (build(), build());
+            let busy = Cache::builder().reaper(reaper.clone()).time_to_live(life).build().unwrap();
+            let quiet = build();
             // Only that another thread is at it, so that the reaper has promised much.
             let writers = {
-                let old = old.clone();
-                Busy::with(1, move |round| old.insert(round % 1000, Value::new()))
+                let busy = busy.clone();
+                Busy::with(1, move |round| busy.insert(round % KEYS, Arc::new(())))
             };
-            (2000..2100).for_each(|key| other.insert(key, Value::new()));
             for _ in 0..3 {
+                // No thread of the parent has a counted value in hand at a fork: the old ones are dropped before, and none
+                // of the new ones has expired.
+                until("the parent drops what has expired", || LIVING.load(Ordering::Relaxed) == 0);
+                let written = || (0..KEYS / 10).filter_map(|key| busy.get(&key));
+                // The writer may not have had a processor for a while.
+                until("the writer writes", || written().count() > 1000);
+                let seen: Vec<_> = written().map(|value| Arc::downgrade(&value)).collect();
+                (2000..2100).for_each(|key| quiet.insert(key, Value::new()));
                 in_a_child("an inherited cache", Way::Fork, || {
-                    old.insert(1, Value::new());
-                    until("inherited entries expire", || old.entry_count() + other.entry_count() == 0);
-                    // The writer may have had some in hand, to drop them: two batches of 64, and the one that it was about to
-                    // insert. Who is not in the child drops nothing there.
-                    until("and are dropped", || LIVING.load(Ordering::Relaxed) <= 1 + 2 * 64);
-                    drop((old.clone(), other.clone()));
+                    let left = || seen.iter().filter(|value| value.strong_count() > 0).count();
+                    let inherited = left();
+                    quiet.insert(1, Value::new());
+                    busy.insert(1, Arc::new(()));
+                    until("inherited entries expire", || busy.entry_count() + quiet.entry_count() == 0);
+                    until("and are dropped", || LIVING.load(Ordering::Relaxed) == 0);
+                    // Threads that are not in the child drop nothing there. The writer may have had two batches of 64 in
+                    // hand at the fork, and the reaper the garbage of one of the shards.
+                    until("those of the busy cache, too", || left() <= inherited / 2);
+                    drop((busy.clone(), quiet.clone()));
                 });
                 in_a_child("a new cache", Way::Fork, || {
                     let new = build();
                     new.insert(1, Value::new());
                     until("new and inherited entries expire", || {
-                        new.entry_count() + old.entry_count() + other.entry_count() == 0
+                        new.entry_count() + busy.entry_count() + quiet.entry_count() == 0
                     });
                     let own = Reaper::dedicated();
                     let last = Cache::builder().reaper(own.clone()).build().unwrap();
@@ -311,7 +325,6 @@ fn a_child_has_reapers_once_it_needs_them() {
                     drop(last);
                     own.join();
                 });
-                (2000..2100).for_each(|key| other.insert(key, Value::new()));
             }
             drop(writers);
         }
