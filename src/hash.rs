@@ -210,6 +210,17 @@ mod tests {
         }
     }
 
+    /// The first three numbers that SplitMix64 makes from the seed 0 are its finalizer of one, two and
+    /// three times its constant.
+    #[test]
+    fn another_hasher_is_mixed_as_published() {
+        let published = [0xE220_A839_7B1D_CDAF, 0x6E78_9E6A_A1B9_65F4, 0x06C4_5D18_8009_454F];
+        for (times, number) in (1u64..).zip(published) {
+            let raw = 0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(times);
+            assert_eq!(HashBits::mixed(raw), HashBits(number));
+        }
+    }
+
     #[test]
     fn so_does_the_default_hash_by_itself() {
         let state = RandomState::new().unwrap();

@@ -52,6 +52,8 @@ mod paid;
 mod prefetch;
 mod target;
 #[cfg(all(test, not(tidewheel_loom)))]
+mod replay;
+#[cfg(test)]
 mod tests;
 #[cfg(all(any(test, fuzzing), not(tidewheel_loom)))]
 mod trial;
