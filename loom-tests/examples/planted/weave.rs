@@ -1,0 +1,144 @@
+//! Many bugs in one source: a function's body stands there once for each of its bugs, and once as it should be.
+
+use crate::bug::{Bug, Place};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// A source with the bugs that belong there, each behind a question whether it is awake. (Their numbers are their places
+/// in `bugs`, from 1 on.)
+pub(crate) fn weave(name: &str, mut source: String, bugs: &[Bug]) -> String {
+    // By where the bodies begin: where they end, and the bugs with their numbers.
+    let mut bodies_with_bugs = BTreeMap::new();
+    let bodies = bodies(&source);
+    for (at, bug) in bugs.iter().enumerate() {
+        let Some(place) = bug.place.as_ref().ok().filter(|place| place.file == name) else { continue };
+        let body = innermost(&bodies, &place.range).expect("it was there a moment ago");
+        let here = bodies_with_bugs.entry(body.start).or_insert((body.end, Vec::new()));
+        here.1.push(Woven { number: at + 1, range: place.range.clone(), replacement: &bug.replacement });
+    }
+    // From the end on, so that places before stay where they are.
+    for (start, (end, bugs)) in bodies_with_bugs.into_iter().rev() {
+        let sound = source[start..end].to_owned();
+        let mut woven = String::new();
+        for Woven { number, range, replacement } in bugs {
+            let mut planted = sound.clone();
+            planted.replace_range(range.start - start..range.end - start, replacement);
+            woven += &format!("if crate::planted::is_awake({number}) {{{planted}}} else ");
+        }
+        source.replace_range(start..end, &format!("{woven}{{{sound}}}"));
+    }
+    if name == "src/lib.rs" {
+        source += AWAKE;
+    }
+    source
+}
+
+struct Woven<'a> {
+    number: usize,
+    range: Range<usize>,
+    replacement: &'a str,
+}
+
+/// Whether the place lies in a function's body that can stand there twice.
+pub(crate) fn can_be_woven(place: &Place, source: &str) -> bool {
+    innermost(&bodies(source), &place.range).is_some()
+}
+
+/// `TIDEWHEEL_BUG` is the number of the bug that is awake; with "asked" there is none, and each that is asked for is named once.
+const AWAKE: &str = r#"
+#[allow(warnings)]
+mod planted {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    static AWAKE: OnceLock<u32> = OnceLock::new();
+    static ASKED: [AtomicBool; 1024] = [const { AtomicBool::new(false) }; 1024];
+
+    pub(crate) fn is_awake(bug: u32) -> bool {
+        let awake = *AWAKE.get_or_init(|| match std::env::var("TIDEWHEEL_BUG").as_deref() {
+            Ok("asked") => u32::MAX,
+            Ok(bug) => bug.parse().unwrap(),
+            Err(_) => 0,
+        });
+        if awake == u32::MAX && !ASKED[bug as usize].swap(true, Relaxed) {
+            eprintln!("asked for bug {bug}");
+        }
+        awake == bug
+    }
+}
+"#;
+
+fn innermost(bodies: &[Body], range: &Range<usize>) -> Option<Range<usize>> {
+    let around = bodies.iter().filter(|body| body.range.start <= range.start && range.end <= body.range.end);
+    around.filter(|body| !body.is_single).map(|body| body.range.clone()).min_by_key(Range::len)
+}
+
+/// What stands between the braces of a function.
+pub(crate) struct Body {
+    pub(crate) range: Range<usize>,
+    /// The function's name.
+    pub(crate) name: String,
+    /// It is `const`, or returns an `impl`, of which there can be only one.
+    is_single: bool,
+}
+
+/// The bodies of all functions.
+pub(crate) fn bodies(source: &str) -> Vec<Body> {
+    let mut found = Vec::new();
+    // Of each brace that is open where it is, and whose it is.
+    let mut open: Vec<(usize, Option<(String, bool)>)> = Vec::new();
+    // Where the words began that lead to the next brace.
+    let mut head = 0;
+    let mut rest = 0;
+    while let Some(next) = source[rest..].chars().next() {
+        let at = rest;
+        rest += skip(&source[at..]).max(next.len_utf8());
+        match next {
+            '{' => {
+                let words = &source[head..at];
+                let mut after = words.split_whitespace().skip_while(|&word| word != "fn").skip(1);
+                let is_single = words.contains("const fn") || words.contains("-> impl");
+                let name = |word: &str| word.split(['(', '<']).next().unwrap_or_default().to_owned();
+                open.push((rest, after.next().map(|word| (name(word), is_single))));
+                head = rest;
+            }
+            '}' => {
+                if let Some((start, Some((name, is_single)))) = open.pop() {
+                    found.push(Body { range: start..at, name, is_single });
+                }
+                head = rest;
+            }
+            ';' => head = rest,
+            _ => {}
+        }
+    }
+    found
+}
+
+/// How long the comment or the literal is that stands here; 0 if there is none.
+pub(crate) fn skip(text: &str) -> usize {
+    let until =
+        |start: usize, end: &str| text[start..].find(end).map_or(text.len(), |at| start + at + end.len());
+    if text.starts_with("//") {
+        return until(2, "\n");
+    }
+    if text.starts_with("r#\"") {
+        return until(3, "\"#");
+    }
+    let quote = match text.chars().next() {
+        Some('"') => '"',
+        // Not a lifetime.
+        Some('\'') if text[1..].starts_with('\\') || text[1..].chars().nth(1) == Some('\'') => '\'',
+        _ => return 0,
+    };
+    let mut escaped = false;
+    for (at, next) in text.char_indices().skip(1) {
+        match next {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            _ if next == quote => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
