@@ -50,7 +50,7 @@ fn a_zero_time_to_live_is_never_visible() {
     }
 }
 
-/// A read took the lock because a write had left its seal, and made the entry live a nanosecond longer than its time to
+/// A read took the lock because a write had left its freeze, and made the entry live a nanosecond longer than its time to
 /// live, although what idleness gave it ended at the same moment.
 #[test]
 fn a_read_that_has_nothing_to_restart_leaves_the_deadline() {

@@ -120,7 +120,7 @@ proptest! {
     /// Whatever happens, the queues are right, the entries fit, and only rows with a weight are
     /// evicted.
     #[test]
-    fn the_books_are_right_after_every_step(
+    fn the_policy_is_right_after_every_step(
         kind in prop_oneof![Just(EvictionPolicy::Adaptive), Just(EvictionPolicy::Clock), Just(EvictionPolicy::Fifo)],
         steps in prop::collection::vec(step(), 1..400),
     ) {

@@ -176,7 +176,7 @@ pub(crate) const HISTOGRAMS: [Histogram; 2] = [
     },
     Histogram {
         name: "tidewheel_expiry_lateness_seconds",
-        help: "How long after its deadline an expired entry was out of the books",
+        help: "How long after its deadline an expired entry was taken out",
         look: |seen| {
             let late = &seen.stats.lateness;
             Buckets::new(late.sum(), late.buckets())

@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! cargo run --release --example planted                         all of them
-//! cargo run --release --example planted -- seal                 those with "seal" in their names
+//! cargo run --release --example planted -- freeze               those with "freeze" in their names
 //! cargo run --release --example planted -- --orderings          each ordering of the source, weakened (`orderings.rs`)
 //! cargo run --release --example planted -- --orderings epoch    those with "epoch" in their names
 //! ```

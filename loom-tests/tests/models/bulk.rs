@@ -4,7 +4,7 @@ use crate::common::cache::{HALF, Model, TTL, spawn};
 use crate::common::explore;
 
 /// A touch that succeeds while many inserts are under way, one of them over its entry, is not undone: that one goes by
-/// a clock reading of its own, from after its seal.
+/// a clock reading of its own, from after its freeze.
 #[test]
 fn touch_against_insert_many() {
     explore(|| {

@@ -368,7 +368,7 @@ fn an_expiry_that_was_seen_against_update() {
     });
 }
 
-/// The same where a touch comes before it, so that the entry is sealed first: what somebody has seen gone does not come back, though the
+/// The same where a touch comes before it, so that the deadline is frozen first: what somebody has seen gone does not come back, though the
 /// replacement's own reading of the clock is later than the touch's.
 #[test]
 fn an_expiry_after_a_touch_against_replace() {

@@ -125,27 +125,27 @@ fn whoever_hears_that_a_grace_is_over_may_rely_on_it() {
             let _pin = Pinned::new();
             thing.look();
         });
-        let pusher = spawn(&thing, |_| Waiting::advance());
+        let advancer = spawn(&thing, |_| Waiting::advance());
         thing.unlink();
         let grace = Waiting::begin();
         if grace.is_over() {
             thing.destroy();
         }
         reader.join().unwrap();
-        pusher.join().unwrap();
+        advancer.join().unwrap();
     });
 }
 
 /// What begins while somebody looks at the slots is not over with that look.
 #[test]
-fn a_push_is_no_answer_for_what_comes_during_it() {
+fn an_advance_is_no_answer_for_what_comes_during_it() {
     explore(|| {
         let thing = Thing::new();
         let reader = spawn(&thing, |thing| {
             let _pin = Pinned::new();
             thing.look();
         });
-        let pusher = spawn(&thing, |thing| {
+        let advancer = spawn(&thing, |thing| {
             thing.unlink();
             let grace = Waiting::begin();
             if grace.is_over() {
@@ -154,7 +154,7 @@ fn a_push_is_no_answer_for_what_comes_during_it() {
         });
         Waiting::advance();
         reader.join().unwrap();
-        pusher.join().unwrap();
+        advancer.join().unwrap();
     });
 }
 
