@@ -7,6 +7,7 @@
 //! | these two | what happens |
 //! |---|---|
 //! | `weigher`, no `max_capacity` | error: nothing that the weights are for |
+//! | `pin_if`, no `max_capacity` | error: nothing is ever evicted |
 //! | `eviction_policy`, no `max_capacity` | error: nothing is ever evicted |
 //! | `refresh_with`, no `refresh_after_write` | error: nothing is ever old |
 //! | `refresh_after_write`, zero | error: every value would be old at once |
@@ -24,7 +25,7 @@
 //! | `initial_capacity`, a smaller `max_capacity` | room for no more than that; with a `weigher`, which says nothing of their number, for as many as asked |
 //! | `shards`, a small `max_capacity` | fewer shards; see [`max_capacity`](super::CacheBuilder::max_capacity) |
 //! | `shards`, a `weigher` | fewer shards, likewise |
-//! | `max_capacity` of zero, whatever else | nothing is kept |
+//! | `max_capacity` of zero, whatever else | nothing is kept but what `pin_if` pins |
 //! | manual `clock`, a `reaper` with a thread | error: the thread would never see the clock move |
 //! | manual `clock`, no `reaper` | the manual one |
 //! | any other `clock`, the manual `reaper` | the owner sweeps, by [`run_pending_tasks`](crate::Cache::run_pending_tasks) |
@@ -32,7 +33,8 @@
 //!
 //! An option that is given twice counts as given last. Of sessions: `session/builder.rs`.
 
-use super::{CacheBuilder, MAX_IN_SHARD, MAX_SHARDS};
+use super::CacheBuilder;
+use super::shards::{MAX_IN_SHARD, MAX_SHARDS};
 use crate::error::BuildError;
 use crate::time::Span;
 
