@@ -486,7 +486,7 @@ impl<T> Mutex<T> {
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         // Loom's threads are not in a hurry.
         if cfg!(tidewheel_loom) {
-            return self.lock_in_turn();
+            return self.sleep_for_lock();
         }
         self.try_lock().unwrap_or_else(|| self.lock_soon())
     }
@@ -512,7 +512,7 @@ impl<T> Mutex<T> {
                 return guard;
             }
         }
-        self.lock_in_turn()
+        self.sleep_for_lock()
     }
 
     /// Takes the lock like [`lock`](Self::lock), until the alarm is over.
@@ -541,7 +541,7 @@ impl<T> Mutex<T> {
         )
     }
 
-    fn lock_in_turn(&self) -> MutexGuard<'_, T> {
+    fn sleep_for_lock(&self) -> MutexGuard<'_, T> {
         if ASK_IF_CHILD.get().is_some_and(|is_child| is_child()) {
             return self.lock_in_a_child();
         }

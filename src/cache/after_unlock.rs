@@ -1,8 +1,17 @@
-//! What an operation leaves to be done after the unlock, and in which order: see `cache/mod.rs`.
+//! What an operation leaves to be done after the unlock, and in which order.
 //!
-//! First what others rely on: the reaper is woken, and grace periods begin. A writer that finds the ledger saying that the reaper is to come,
-//! does not wake it again. So that waits for no listener, no destructor, and no waker of somebody else's runtime: an operation that
-//! runs any code of the user's before it concludes, starts its deferred work itself.
+//! 1. `start`: wakes the reaper, and begins the grace periods of sealed batches.
+//! 2. `notify_at_once`, `notify_of_left`: tells the listener of the removed value, then of what did
+//!    not stay. After that, each value is garbage.
+//! 3. `Shard::dispose`: drops what was reclaimable under the lock.
+//! 4. `drop_reclaimable`: drops what is reclaimable in all shards, if the writer has advanced for a
+//!    batch's weight or age.
+//! 5. `Shard::hold_back`: waits a moment, if readers hold up too much garbage.
+//!
+//! Others rely on the first step: a writer that finds in the ledger that the reaper is to come does
+//! not wake it again. So that step waits for no listener, no destructor, and no waker of somebody
+//! else's runtime. An operation that runs user code before it concludes (as one that tells waiters)
+//! starts its deferred work itself.
 
 use super::Cache;
 use crate::listener::RemovalCause;
@@ -54,16 +63,16 @@ impl<K, V, S> Cache<K, V, S> {
         if let Some(reclaimable) = seldom.reclaimable {
             shard.dispose(reclaimable);
         }
-        if seldom.is_heavy {
-            self.help();
+        if seldom.drops_in_all_shards {
+            self.drop_reclaimable();
         }
         seldom.moment.map(|moment| (shard, moment)).or(due)
     }
 
-    /// Drops what is reclaimable, on a writer's thread that has just advanced.
+    /// Drops what is reclaimable in all shards, on the thread of a writer that has just advanced.
     #[cold]
-    fn help(&self) {
-        self.parts().shards.iter().for_each(Shard::help);
+    fn drop_reclaimable(&self) {
+        self.parts().shards.iter().for_each(Shard::drop_reclaimable);
     }
 
     /// Wakes the reaper and begins grace periods, if that has not been done yet. Runs no code of the user's, and may be called while pinned.
@@ -80,7 +89,7 @@ impl<K, V, S> Cache<K, V, S> {
         if let (Some(at), Some(registration)) = (seldom.wake.take(), self.inner.registration.get()) {
             registration.wake(at);
         }
-        seldom.is_heavy |= seldom.sealed.take().is_some_and(Sealed::start);
+        seldom.drops_in_all_shards |= seldom.sealed.take().is_some_and(Sealed::start);
         // Of other shards, which gave up room.
         let elsewhere = seldom.left.iter_mut().flat_map(|left| &mut left.elsewhere);
         elsewhere.for_each(|there| self.start(&mut there.deferred));

@@ -5,9 +5,9 @@
 //!
 //! # The order of things around a lock
 //!
-//! Lock, change, unlock (in the shard); wake the reaper if it has to come earlier than it knew; let
-//! sealed garbage become reclaimable; then whatever may run code of the user's: tell calls that wait, tell the listener, drop what is reclaimable.
-//! User code runs after the unlock, but for `Eq`, and unpinned, but for closures and clones that look at a stored value.
+//! Lock, change, unlock (in the shard); then the deferred work, in the order that `after_unlock.rs`
+//! says. User code runs after the unlock, but for `Eq`, and unpinned, but for closures and clones
+//! that look at a stored value.
 
 // In the order of use, which is the one that the documentation of `Cache` has its blocks in.
 mod handle;

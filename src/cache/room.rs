@@ -30,12 +30,12 @@ impl<K, V, S> Around<K, V> for Cache<K, V, S> {
                 // What there is, is in the hands of others, who are about to store it, or to give it back; or it came into
                 // shards that had nothing when they were asked.
                 credit.bids.clear();
-                credit.own_turn = Some(0);
+                credit.own_gives_until = Some(0);
                 thread::yield_now();
                 return;
             };
             if number == credit.own.number {
-                credit.own_turn = Some(credit.lacking - gives);
+                credit.own_gives_until = Some(credit.lacking - gives);
                 return;
             }
             let Given { room, bid, mut deferred } = shards[number].give(gives);
@@ -85,7 +85,7 @@ impl<K, V, S> Cache<K, V, S> {
         let Parts { shards, .. } = self.parts();
         loop {
             // So that nobody else keeps a credit, and waits for us.
-            let turn = account.turn();
+            let right = account.lock();
             let lacking = bound.fit(account, 0);
             if lacking == 0 {
                 return;
@@ -94,7 +94,7 @@ impl<K, V, S> Cache<K, V, S> {
             let Some(shard) = heaviest else { return };
             let Given { room, deferred, .. } = shard.give(lacking);
             let _ = bound.fit(account, room);
-            drop(turn);
+            drop(right);
             self.conclude(shard, deferred, RemovalCause::Size);
             if room == 0 {
                 // As in `raise`.

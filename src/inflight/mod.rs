@@ -392,7 +392,7 @@ impl<K, V> Flights<K, V> {
 
     /// Clears the mark of a computing leader that looks at the key: it decides by what it sees, so
     /// earlier writes do not matter any more. `aim` is what it does next.
-    pub(crate) fn catch_up(&mut self, hold: &Hold<K, V>, aim: Aim) {
+    pub(crate) fn note_look(&mut self, hold: &Hold<K, V>, aim: Aim) {
         let flight = hold.ticket.and_then(|ticket| self.get_mut(ticket));
         if let Some(flight) = flight.filter(|flight| flight.is_present()) {
             flight.aim = aim;

@@ -13,15 +13,15 @@ pub(crate) struct Account {
     limit: AtomicU64,
     /// The room that no entry uses and that no operation has taken for a new entry.
     free: AtomicU64,
-    /// The right to keep room without holding a shard's lock. One operation at a time has it: two
-    /// could wait for each other's room.
-    turn: Mutex<()>,
+    /// Guards the right to keep room without holding a shard's lock. One operation at a time has it:
+    /// two could wait for each other's room.
+    mutex: Mutex<()>,
 }
 
 impl Account {
     pub(crate) fn new(limit: u64) -> Self {
         let [limit, free] = [limit; 2].map(AtomicU64::new);
-        Self { limit, free, turn: Mutex::new(()) }
+        Self { limit, free, mutex: Mutex::new(()) }
     }
 
     /// Returns the total room.
@@ -82,8 +82,8 @@ impl Account {
 
     /// Waits until no other operation keeps room. Then the caller may keep some. Must be called
     /// without a shard's lock.
-    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock()
+    pub(crate) fn lock(&self) -> MutexGuard<'_, ()> {
+        self.mutex.lock()
     }
 
     /// Sets the total room, or as near to it as possible: the excess is covered by `given`, which

@@ -7,7 +7,7 @@
 //! operation can take a credit, so each round makes progress and the operation ends.
 //!
 //! An operation never holds the locks of two shards. Two operations with credits could wait for
-//! each other's room, so only one operation at a time has a credit (`Account::turn`).
+//! each other's room, so only one operation at a time has a credit (`Account::lock`).
 //!
 //! For a large entry, no shard gives room before the bids of all shards are known
 //! (`policy/bid.rs`).
@@ -46,14 +46,14 @@ pub(crate) struct Held<'c, K, V> {
     pub(crate) own: Own,
     /// If set, the operation's own shard gives next, however little it has, until only this much is
     /// lacking.
-    pub(crate) own_turn: Option<u64>,
+    pub(crate) own_gives_until: Option<u64>,
     /// Whether the new entry is large. If so, the victims are chosen by bids.
     pub(crate) is_large: bool,
     /// The bid of each shard, if the entry is large and the shards were asked. Other operations may
     /// change the shards meanwhile; that is tolerated.
     pub(crate) bids: Vec<Bid>,
     pub(crate) evicted: Vec<Elsewhere<K, V>>,
-    _turn: MutexGuard<'c, ()>,
+    _right: MutexGuard<'c, ()>,
 }
 
 /// The shard of an operation that needs a credit.
@@ -86,11 +86,11 @@ impl<'c, K, V, A: Around<K, V>> Credit<'c, K, V, A> {
         let Short { lacking, is_large, own, deferred } = short;
         let Some(account) = self.around.account() else { return };
         let held = self.held.get_or_insert_with(|| {
-            let _turn = account.turn();
+            let _right = account.lock();
             let (bids, evicted) = (Vec::new(), Vec::new());
-            Box::new(Held { room: 0, lacking, own, own_turn: None, is_large, bids, evicted, _turn })
+            Box::new(Held { room: 0, lacking, own, own_gives_until: None, is_large, bids, evicted, _right })
         });
-        (held.lacking, held.own, held.own_turn) = (lacking, own, None);
+        (held.lacking, held.own, held.own_gives_until) = (lacking, own, None);
         held.evicted.push(shard.elsewhere(deferred));
         self.around.raise(held);
     }
@@ -98,12 +98,12 @@ impl<'c, K, V, A: Around<K, V>> Credit<'c, K, V, A> {
     /// Ends the credit of an operation that stored nothing.
     #[cold]
     fn end(&self, held: Held<'_, K, V>) {
-        let Held { room, evicted, _turn: turn, .. } = held;
+        let Held { room, evicted, _right: right, .. } = held;
         if let Some(account) = self.around.account() {
             account.give_back(room);
         }
         // User code runs next.
-        drop(turn);
+        drop(right);
         self.around.conclude(evicted);
     }
 }
@@ -148,13 +148,13 @@ impl<K, V> Txn<'_, '_, K, V> {
         }
         let before = replaced.map_or(0, |row| policy.weight_of(row));
         let needed = u64::from(weight.saturating_sub(before));
-        let mut own_turn = None;
+        let mut own_gives_until = None;
         if let Some(held) = held {
             policy.add_credit(std::mem::take(&mut held.room));
-            own_turn = held.own_turn;
+            own_gives_until = held.own_gives_until;
         }
         if !policy.affords(needed)
-            && (own_turn.is_some() || policy.is_due(before) && policy.gives_unasked(needed, before))
+            && (own_gives_until.is_some() || policy.is_due(before) && policy.gives_unasked(needed, before))
         {
             policy.has_given();
             // The replaced entry is set aside, so that it is not a victim itself. It returns to its
@@ -163,7 +163,7 @@ impl<K, V> Txn<'_, '_, K, V> {
             let went_by = self.go_by(self.config.clock.now());
             self.evict_some(EVICTIONS, &mut |policy| {
                 !policy.affords(needed)
-                    && own_turn.map_or_else(|| policy.is_due(0), |rest| policy.lacking(needed) > rest)
+                    && own_gives_until.map_or_else(|| policy.is_due(0), |rest| policy.lacking(needed) > rest)
             });
             self.go_by(went_by);
             if let (Some(policy), Some(row)) = (&mut self.ledger.policy, aside) {

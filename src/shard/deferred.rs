@@ -23,9 +23,10 @@ pub(crate) struct Seldom<K, V> {
     pub(crate) left: Option<Box<Left<K, V>>>,
     /// Garbage to be dropped after the listener was told.
     pub(crate) reclaimable: Option<Reclaimable<K, V>>,
-    /// Whether reclaimable garbage of all shards has to be dropped at once. It is determined when
-    /// `sealed` is started.
-    pub(crate) is_heavy: bool,
+    /// Whether the operation drops what is reclaimable in all shards. It does if it has sealed a
+    /// batch for its weight, or has advanced because of a batch's age. That is known once `sealed`
+    /// is started.
+    pub(crate) drops_in_all_shards: bool,
     /// How long an operation that stored something waits, as its last step, because readers hold up
     /// too much garbage.
     pub(crate) moment: Option<Moment>,

@@ -314,7 +314,7 @@ impl<K: Eq, V> Shard<K, V> {
         let mut lock = self.lock();
         let txn = lock.txn();
         let place = txn.find(Lookup::new(hash, hold.key()));
-        txn.ledger.flights.catch_up(hold, aim);
+        txn.ledger.flights.note_look(hold, aim);
         let node = txn.table.lend(place?, pin);
         // An expired entry is made dead for all threads: none finds it alive after the closure was
         // shown that there is none.

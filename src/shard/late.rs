@@ -6,17 +6,17 @@
 use super::Shard;
 use super::config::Config;
 use super::ledger::Ledger;
-use super::settle::is_helping;
+use super::settle::is_dropping;
 use super::txn::Txn;
 use crate::rows::RowId;
 use crate::sync::thread_local;
-use crate::table::{CATCH_UP, Moment, Pin};
+use crate::table::{BATCHES_AFTER_A_MOMENT, Moment, Pin};
 use crate::time::{SECOND, Span, Tick};
 use std::cell::Cell;
 
 /// How long after something was due writers begin to do it.
 const LATE: Span = Span::from_nanos(SECOND / 2);
-/// The number of rows that a writer takes out of the wheel with each write.
+/// The number of rows that a writer takes out of the wheel with each write to help the reaper.
 const HELPED: usize = if cfg!(tidewheel_loom) { 1 } else { 64 };
 
 thread_local! {
@@ -45,7 +45,7 @@ impl Drop for AtWork {
 }
 
 fn is_at_work() -> bool {
-    is_helping() || AT_WORK.try_with(Cell::get).unwrap_or(true)
+    is_dropping() || AT_WORK.try_with(Cell::get).unwrap_or(true)
 }
 
 impl Config {
@@ -86,7 +86,7 @@ impl<K, V> Txn<'_, '_, K, V> {
     /// unchanged, so that the reaper finds the rest and any other work.
     #[cold]
     #[inline(never)]
-    pub(super) fn catch_up(&mut self) {
+    pub(super) fn help_reaper(&mut self) {
         if is_at_work() {
             return;
         }
@@ -117,8 +117,8 @@ impl<K, V> Shard<K, V> {
     /// Drops what is reclaimable, on the thread of a writer that has just made some garbage
     /// reclaimable.
     #[cold]
-    pub(crate) fn help(&self) {
-        if !is_helping() {
+    pub(crate) fn drop_reclaimable(&self) {
+        if !is_dropping() {
             self.reclaim();
         }
     }
@@ -135,7 +135,7 @@ impl<K, V> Shard<K, V> {
         let reclaimable = {
             let mut lock = self.lock();
             let mut txn = lock.txn();
-            let reclaimable = txn.table.take_reclaimable(Some(CATCH_UP));
+            let reclaimable = txn.table.take_reclaimable(Some(BATCHES_AFTER_A_MOMENT));
             txn.publish();
             reclaimable
         };

@@ -302,8 +302,8 @@ impl<K, V> Ledger<K, V> {
         self.bounds.limits.get(row).min(self.bounds.expiries.get(row))
     }
 
-    /// Returns when time to live and age end the entry, if the ledger keeps that. Otherwise the
-    /// node's deadline holds it.
+    /// Returns when time to live and age end the entry, if the ledger keeps that. Otherwise returns
+    /// `LONG_AGO`, which is no limit: the node's deadline holds it.
     #[inline]
     pub(super) fn limit(&self, config: &Config, row: RowId) -> Tick {
         if config.effects.moves_deadline { self.bounds.limits.get(row) } else { Tick::LONG_AGO }

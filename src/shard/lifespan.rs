@@ -2,7 +2,7 @@
 //!
 //! Every path that stores a value states its intention as a [`Lifespan`]. [`Txn::written`] computes
 //! times and ends from the lifespan and from the entry that is overwritten. No path computes them
-//! by itself.
+//! by itself, except `restore`, which goes by its record.
 //!
 //! | path | over a live entry | otherwise |
 //! |---|---|---|

@@ -159,12 +159,12 @@ impl<K, V> Shard<K, V> {
         };
         match found {
             (node, Touch::Done) => Some(node),
-            _ => self.used_in_turn(at, pin),
+            _ => self.used_locked(at, pin),
         }
     }
 
     #[cold]
-    fn used_in_turn<'g, Q>(&'g self, at: Lookup<'_, Q>, pin: &'g Pin) -> Option<&'g Node<K, V>>
+    fn used_locked<'g, Q>(&'g self, at: Lookup<'_, Q>, pin: &'g Pin) -> Option<&'g Node<K, V>>
     where
         Q: ?Sized + Equivalent<K>,
     {
@@ -182,7 +182,7 @@ impl<K, V> Shard<K, V> {
             idle if idle < bound => Deadline::at(idle),
             _ => Deadline::fixed_at(bound.max(before.tick())),
         };
-        node.touch_in_turn(&self.config.clock, until).then_some(node)
+        node.touch_locked(&self.config.clock, until).then_some(node)
     }
 
     /// Restarts the time to live of a live entry, without the lock if possible. Returns whether the
@@ -207,10 +207,10 @@ impl<K, V> Shard<K, V> {
             return false;
         };
         let row = txn.table.row(place);
-        let (times, bound) = (txn.ledger.times(row), txn.ledger.limit(config, row));
+        let (times, old_limit) = (txn.ledger.times(row), txn.ledger.limit(config, row));
         let mut ends = None;
-        let alive = txn.table.node(place).touch_in_turn(&config.clock, |now, before| {
-            let limit = times.limit(now, config).max(bound);
+        let alive = txn.table.node(place).touch_locked(&config.clock, |now, before| {
+            let limit = times.limit(now, config).max(old_limit);
             ends.insert(config.ends(now, limit, txn.ledger.expiry(row))).not_before(before.tick(), config)
         });
         if let Some(ends) = ends.filter(|_| alive) {

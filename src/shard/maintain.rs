@@ -71,7 +71,7 @@ impl<K, V> Shard<K, V> {
             }
             // Other threads may take the lock as fast as they can, so the reaper handles more rows
             // each time that it has the lock. Then it pauses for the threads that wait for the
-            // lock. It does not yield: on a busy machine a yield costs the reaper its turn for
+            // lock. It does not yield: on a busy machine a yield costs the reaper the processor for
             // milliseconds, a thousand times over.
             sweep.hold = (2 * sweep.hold).min(LARGEST_DRAIN);
             // The reaper may be late because the system does not let it run while it has the lock.

@@ -37,7 +37,7 @@
 //!
 //! | verb | what it does |
 //! |---|---|
-//! | `expire`, `reap`, `kill` (`table/node.rs`) | the deadline becomes `DEAD`: for a reader, for the reaper, for a writer. From then on no thread finds the entry alive |
+//! | `expire`, `reap`, `kill` (`table/node.rs`) | the deadline becomes `DEAD`: for a reader, if it has passed; for whoever holds the lock, if it has passed; for a removal, in any case. From then on no thread finds the entry alive |
 //! | `unlink` (`table/write.rs`) | the node leaves its bucket |
 //! | `leave`, `give_up` (`ledger.rs`) | the row leaves the policy's queues; the row leaves the wheel, and its number becomes vacant |
 //! | `take`, `take_expired` (`change.rs`) | `unlink`, `leave` and `give_up`; `take_expired` also counts the expiry |

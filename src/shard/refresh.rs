@@ -100,7 +100,7 @@ pub(crate) struct Claim {
 
 impl Claim {
     /// Returns whether the node is still the one that was claimed. Requires the lock. (It may also
-    /// be a node that took the number over and was claimed in its turn; that one is old, too.)
+    /// be a node that took the number over and was claimed itself; that one is old, too.)
     pub(super) fn is_of(&self, named: Named) -> bool {
         // ORDERING: Relaxed; the load orders nothing but the word itself, and the lock orders it
         // after `start`.

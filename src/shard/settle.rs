@@ -6,18 +6,18 @@ use super::deferred::{Deferred, Seldom};
 use super::txn::Txn;
 use crate::policy::Policy;
 use crate::sync::thread_local;
-use crate::table::{HELP, Reclaimable, Unlinked};
+use crate::table::{BATCHES_AT_A_SEAL, Reclaimable, Unlinked};
 use crate::time::{SECOND, Tick};
 use std::cell::Cell;
 
 thread_local! {
     /// Whether this thread is dropping reclaimable values. Their destructors may use the cache, but
     /// do not drop further values from within: that could recurse without end.
-    static HELPING: Cell<bool> = const { Cell::new(false) };
+    static DROPPING: Cell<bool> = const { Cell::new(false) };
 }
 
-pub(super) fn is_helping() -> bool {
-    HELPING.try_with(Cell::get).unwrap_or(true)
+pub(super) fn is_dropping() -> bool {
+    DROPPING.try_with(Cell::get).unwrap_or(true)
 }
 
 impl<K, V> Txn<'_, '_, K, V> {
@@ -41,6 +41,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         self.settle_inline::<false>(Tick::NEVER, None)
     }
 
+    /// `HELPS` says whether this operation does some of the work with which the reaper is late.
     #[inline(always)]
     fn settle_inline<const HELPS: bool>(
         &mut self,
@@ -67,13 +68,13 @@ impl<K, V> Txn<'_, '_, K, V> {
     fn settle_further<const HELPS: bool>(&mut self, deadline: Tick) -> Option<Box<Seldom<K, V>>> {
         let now = self.now();
         if HELPS && self.ledger.is_neglected(now) {
-            self.catch_up();
+            self.help_reaper();
         }
         let Self { table, ledger, .. } = self;
         let weight = ledger.policy.as_ref().map_or(0, Policy::weight);
         let (sealed, moment) = table.stop(now, weight);
-        let reclaimable = (sealed.is_some() && !is_helping())
-            .then(|| table.take_reclaimable(Some(HELP)))
+        let reclaimable = (sealed.is_some() && !is_dropping())
+            .then(|| table.take_reclaimable(Some(BATCHES_AT_A_SEAL)))
             .filter(|reclaimable| !reclaimable.is_empty());
         let soon = Tick::start_of(now.second() + 1);
         let mut need = boundary(deadline).max(soon);
@@ -84,7 +85,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         let left = ledger.left.take();
         self.publish();
         (wake.is_some() || sealed.is_some() || left.is_some() || reclaimable.is_some() || moment.is_some())
-            .then(|| Box::new(Seldom { wake, sealed, left, reclaimable, is_heavy: false, moment }))
+            .then(|| Box::new(Seldom { wake, sealed, left, reclaimable, drops_in_all_shards: false, moment }))
     }
 
     /// Publishes the state of the ledger in the gauges. This is the last step under the lock.
@@ -112,9 +113,9 @@ impl<K, V> Shard<K, V> {
         if reclaimable.is_empty() {
             return;
         }
-        let nested = HELPING.try_with(|helping| helping.replace(true)).unwrap_or(true);
+        let nested = DROPPING.try_with(|dropping| dropping.replace(true)).unwrap_or(true);
         let dropped = self.table.dispose(reclaimable);
-        let _ = HELPING.try_with(|helping| helping.set(nested));
+        let _ = DROPPING.try_with(|dropping| dropping.set(nested));
         if !dropped.is_empty() {
             self.table.lock().parts().0.vacate(dropped);
         }

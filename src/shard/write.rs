@@ -1,4 +1,6 @@
-//! The operations that writers call on a shard. Each takes the lock once.
+//! The operations that writers call on a shard. Each changes its key in one critical section; what is
+//! left to do afterwards may take locks again. (One that lacks room releases the lock before any
+//! change, and starts over with a credit.)
 //!
 //! Each operation has the same order of steps:
 //!

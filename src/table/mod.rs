@@ -100,7 +100,7 @@ pub(crate) use nodes::Named;
 pub(crate) use pace::Moment;
 pub(crate) use place::Place;
 pub(crate) use read::{Look, same_as};
-pub(crate) use reclaim::{CATCH_UP, Dropped, HELP, Reclaimable, Sealed, Unlinked};
+pub(crate) use reclaim::{BATCHES_AFTER_A_MOMENT, BATCHES_AT_A_SEAL, Dropped, Reclaimable, Sealed, Unlinked};
 pub(crate) use route::{Route, RouteEnd, Routes};
 pub(crate) use walk::{Cursor, Met};
 pub(crate) use write::{NewNode, Writing};

@@ -1,10 +1,10 @@
 //! A node: one entry as readers see it.
 //!
 //! Key and value never change once the node is published. The deadline alone decides whether the
-//! entry is alive. Every change of it is a compare-and-swap, or happens once, at the end. For
-//! writers, the node also stores the home and the row under which its entry is filed. So a writer
-//! gets from a node to the ledger, and a node that replaces another keeps both. A node never knows
-//! its bucket.
+//! entry is alive. It is moved by compare-and-swap. Two changes are made whatever it is: a freeze
+//! sets one bit, and a removal stores `DEAD`, once, at the end. For writers, the node also stores
+//! the home and the row under which its entry is filed. So a writer gets from a node to the ledger,
+//! and a node that replaces another keeps both. A node never knows its bucket.
 //!
 //! # The life of a deadline
 //!
@@ -356,7 +356,7 @@ impl<K, V> Node<K, V> {
 
     /// Performs a touch that needs the lock. `deadline_at` returns the deadline for a clock reading
     /// and the previous deadline, and never an earlier one. Requires the lock.
-    pub(crate) fn touch_in_turn(
+    pub(crate) fn touch_locked(
         &self,
         clock: &Timeline,
         deadline_at: impl FnOnce(Tick, Deadline) -> Deadline,
@@ -389,9 +389,9 @@ impl<K, V> Node<K, V> {
         !before.is_over(now)
     }
 
-    /// Ends the entry, for the reaper, if it has expired by `now`. Otherwise returns when it will
-    /// expire. Returns the deadline that had passed: 0 if another thread found it passed before.
-    /// Requires the lock.
+    /// Ends the entry, for whoever holds the lock, if it has expired by `now`. Otherwise returns
+    /// when it will expire. Returns the deadline that had passed: 0 if another thread found it
+    /// passed before. Requires the lock.
     pub(crate) fn reap(&self, now: Tick) -> Result<Tick, Tick> {
         let mut seen = self.load();
         loop {

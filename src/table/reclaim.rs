@@ -34,9 +34,9 @@ const BATCH_BYTES: usize = 256 * 1024;
 const BATCH_LEAST: usize = if cfg!(tidewheel_loom) { 2 } else { 8 };
 /// The number of reclaimable batches that a writer drops when it seals one: more than it creates,
 /// so that garbage cannot pile up.
-pub(crate) const HELP: usize = 2;
+pub(crate) const BATCHES_AT_A_SEAL: usize = 2;
 /// The number of reclaimable batches that a writer drops after it waited a moment.
-pub(crate) const CATCH_UP: usize = 8;
+pub(crate) const BATCHES_AFTER_A_MOMENT: usize = 8;
 /// The least time for which a batch stays open, and the least time between two advances, in the
 /// whole process, for batches that were open for long. An advance takes some four microseconds, and
 /// a moment of every running thread.
@@ -286,12 +286,12 @@ impl<K, V> Garbage<K, V> {
     /// moment that the writer has to wait outside the lock, if any. `entries` are the number and
     /// weight of the entries.
     pub(super) fn stop(&mut self, now: Tick, entries: Load) -> (Option<Sealed>, Option<Moment>) {
-        let is_turn = self.open.len() >= self.next_stop;
+        let is_at_next_stop = self.open.len() >= self.next_stop;
         let before = self.open.len();
         let sealed = self.seal_full(now);
         let batch = Load { nodes: Self::BATCH as u64, weight: self.batch_weight };
         let every = self.pace.every(entries, batch);
-        if !is_turn {
+        if !is_at_next_stop {
             // The batch was sealed for its age. Its nodes count towards the next stop all the same.
             self.next_stop -= before - self.open.len();
             return (sealed, None);
@@ -340,15 +340,15 @@ impl<K, V> Garbage<K, V> {
     ) -> Reclaimable<K, V> {
         let all = most.is_none();
         let mut reclaimable = Reclaimable { batches: Vec::new(), arrays: Vec::new(), of: PhantomData };
-        let (mut index, mut taken, mut green) = (0, 0, 0);
-        while index < self.sealed.len() && most.is_none_or(|most| taken < most) && green < LOOKS {
+        let (mut index, mut taken, mut not_over) = (0, 0, 0);
+        while index < self.sealed.len() && most.is_none_or(|most| taken < most) && not_over < LOOKS {
             let batch = &self.sealed[index];
             #[cfg(test)]
             {
                 self.looks += 1;
             }
             let is_over = batch.grace.is_over();
-            green += usize::from(!is_over);
+            not_over += usize::from(!is_over);
             // A lower capacity evicts more than a batch at once, but no more than four.
             let is_small = batch.nodes.len() <= 4 * BATCH && batch.arrays.is_empty();
             if !(is_over && (all || is_small)) {
@@ -413,9 +413,9 @@ pub(crate) struct Sealed {
 
 impl Sealed {
     /// Starts the grace period of the batch. Must be called outside the lock: it may run closures
-    /// of other threads (of this crate alone). Returns whether reclaimable garbage of all shards
-    /// should be dropped at once: the batch is heavy, or was open for long, and it is reclaimable
-    /// now, unless a thread is pinned.
+    /// of other threads (of this crate alone). Returns whether the caller should drop what is
+    /// reclaimable in all shards: the batch was sealed for its weight, or for its age and this call
+    /// has advanced. It is reclaimable now, unless a thread is pinned.
     pub(crate) fn start(self) -> bool {
         self.grace.start();
         let is_advanced = self.old_at.is_some_and(|now| epoch::is_time_to_advance(now, LONG));
@@ -503,7 +503,11 @@ mod tests {
             let sealed = garbage.seal().expect("something is in it");
             advances += usize::from(sealed.advance);
             let _ = sealed.start();
-            assert!(garbage.take_reclaimable(Some(HELP), |_| panic!("the guard protects it")).is_empty());
+            assert!(
+                garbage
+                    .take_reclaimable(Some(BATCHES_AT_A_SEAL), |_| panic!("the guard protects it"))
+                    .is_empty()
+            );
         }
         assert!(garbage.looks <= LOOKS * SEALS, "{} looks", garbage.looks);
         assert!(advances <= SEALS / 50, "{advances} advances");
