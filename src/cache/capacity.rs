@@ -85,7 +85,7 @@ impl<K, V, S> Cache<K, V, S> {
     ///
     /// # Concurrency
     ///
-    /// Takes each shard's lock in turn, briefly.
+    /// Takes the lock of one shard after the other, briefly.
     ///
     /// ```
     /// use std::time::Duration;
@@ -171,7 +171,7 @@ impl<K, V, S> Cache<K, V, S> {
     ///
     /// # Concurrency
     ///
-    /// Takes each shard's lock in turn, briefly.
+    /// Takes the lock of one shard after the other, briefly.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().record_stats().build()?;

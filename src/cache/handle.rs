@@ -61,12 +61,14 @@ use std::hash::{BuildHasher, Hash};
 /// # Memory
 ///
 /// A value that was replaced, removed or evicted is dropped when nobody can look at it any more: by
-/// the next writers, or within two seconds. While others write, some 350 values of each shard wait
-/// for that at most. Values that take long to make, as large ones do, wait for a fraction of a
-/// millisecond longer than that time: some ten of half a megabyte or more. With a
-/// [weigher](crate::CacheBuilder::weigher), a sixteenth of the capacity waits at most, and a value
-/// for each shard. None of this holds while a guard is held, or the system stops a thread in the
-/// middle of a read: then everything that was unlinked since waits.
+/// a writer, or within two seconds by the reaper. Where writes are rare, the write itself drops what
+/// it took out, before it returns. Where they are many, values gather and are dropped together, some
+/// 350 of each shard at most, or when they have gathered for a fraction of a millisecond. So of
+/// values that take long to make, as large ones do, fewer wait: some ten of half a megabyte or more.
+/// (Their age does not count with a [`ManualClock`](crate::ManualClock), nor does that of small
+/// values without a destructor.) With a [weigher](crate::CacheBuilder::weigher), a sixteenth of the
+/// capacity waits at most, and a value for each shard. None of this holds while a guard is held, or
+/// the system stops a thread in the middle of a read: then everything that was unlinked since waits.
 ///
 /// So that it does not grow without end, writers then slow down. A call that stores something waits
 /// a *moment* when it is done, where in its shard

@@ -1,7 +1,7 @@
 //! Iterators over all entries of a cache: clones, keys, what is removed, or references under a guard.
 //!
 //! They know the cache by its walk and its look-ups alone: a few keys are fetched at a time, and each entry is looked
-//! up again when it is its turn, so that what is yielded is alive and what is stored at that moment.
+//! up again when they come to it, so that what is yielded is alive and what is stored at that moment.
 
 use super::guard::ReadGuard;
 use super::handle::Cache;

@@ -1,4 +1,6 @@
-//! Reads: no lock, no reference count. A read restarts nothing but a time to idle.
+//! Reads: no reference count, and no lock but in the cases that the documentation of [`Cache`] lists.
+//! A read moves no deadline, except that it restarts a time to idle, and that an `Expiry` may give
+//! another end.
 
 use super::Cache;
 use super::guard::remaining;

@@ -21,7 +21,7 @@ where
     ///
     /// # Concurrency
     ///
-    /// Takes each shard's lock in turn, for a bounded number of entries at a time. Tells the listener of
+    /// Takes the lock of one shard after the other, for a bounded number of entries at a time. Tells the listener of
     /// expired entries on this thread. What this thread's own guards protect stays.
     ///
     /// ```

@@ -1,4 +1,5 @@
-//! Writes: each takes the lock of one shard, once, and runs user code outside it.
+//! Writes: each changes its key in one critical section, and runs user code outside it. What is left
+//! to do afterwards may take locks again. A touch usually takes none.
 
 use super::expiry::created;
 use super::handle::Place;
@@ -399,13 +400,18 @@ where
         Ok(Some(answer).filter(|_| replaced == Replaced::Done))
     }
 
-    /// Restarts a live entry's own time to live. Never shortens what it has, and leaves a persisted entry
-    /// as it is. False if there is no live entry.
+    /// Restarts a live entry's own time to live, and its time to idle. Never shortens what it has: a
+    /// persisted entry stays persisted. False if there is no live entry.
     ///
     /// # Concurrency
     ///
-    /// Usually takes no lock. A touch that returns true is not undone by the reaper or by a replacement
-    /// under way.
+    /// Takes no lock, but for these cases. It takes the lock of the key's shard where it meets a
+    /// writer at that very entry. It also does in a cache with a
+    /// [`max_age`](crate::CacheBuilder::max_age), with an [`Expiry`](crate::Expiry), or with a
+    /// [`time_to_idle`](crate::CacheBuilder::time_to_idle) and a time to live, and where any entry has
+    /// ever had a time to live of its own.
+    ///
+    /// A touch that returns true is not undone by the reaper or by a replacement under way.
     ///
     /// ```
     /// use std::time::Duration;

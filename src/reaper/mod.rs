@@ -15,7 +15,7 @@
 //! # Locks
 //!
 //! One mutex, held for moments, under which no code of a cache runs. It is the last in the order of
-//! locks. `wake` may be called under a shard's lock.
+//! locks. Callers of `wake` hold no lock. A fork alone takes it after shards' locks.
 
 use crate::process::fork::{self, Heir, Held, Kept, undisturbed};
 use crate::process::without_signals;
@@ -213,7 +213,7 @@ impl Registration {
     ///
     /// A tick at the start of a second is best: then many calls become one visit, garbage included.
     /// Must be called after the thing is where `sweep` and `reclaim` look, and before any user
-    /// code, since others may rely on the call. May be called under a shard's lock.
+    /// code, since others may rely on the call. Callers hold no lock.
     pub(crate) fn wake(&self, at: Tick) {
         if let Some(place) = &self.0 {
             // ORDERING: SeqCst fence; pairs with the fence in `Round::begin`: either the sweep that

@@ -32,7 +32,7 @@ use std::fmt;
 /// [`touch`](Self::touch), [`rotate`](Self::rotate) or [`rotate_with`](Self::rotate_with).
 /// [`get`](Self::get) and [`read`](Self::read) do not end it, unless the manager was built with
 /// [`reads_count`](crate::SessionManagerBuilder::reads_count). A session is readable until its idle time
-/// is over, and refused from then on, at most 10 ms late. At most 2 seconds after that it is out of
+/// is over, and not found from then on, at most 10 ms late. At most 2 seconds after that it is out of
 /// memory and its data dropped, with no call from anyone.
 ///
 /// **A success is never undone.** A `replace`, `update`, `modify` or `touch` that returned `Ok`

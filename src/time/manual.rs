@@ -73,7 +73,7 @@ impl ManualClock {
     ///
     /// # Concurrency
     ///
-    /// Takes each shard's lock in turn, for a bounded number of entries at a time. May be called
+    /// Takes the lock of one shard after the other, for a bounded number of entries at a time. May be called
     /// from several threads, and from within a listener.
     ///
     /// What is removed is dropped only when no thread of the process is pinned any more that was
