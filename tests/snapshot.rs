@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use tidewheel::{Cache, Expiry, ManualClock, RemovalCause};
+use tidewheel::{Cache, Expiry, Life, ManualClock, RemovalCause};
 use watchdog::Watchdog;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -319,6 +319,58 @@ fn a_limit_holds_where_idleness_is_all_the_cache_knows() {
     assert_eq!(other.get(&1), Some(1));
     clock.advance(SECOND + Duration::from_nanos(2));
     assert_eq!(other.get(&1), None);
+}
+
+/// The same for an end that the `Expiry` of the first cache set.
+#[test]
+fn what_an_expiry_said_holds_where_idleness_is_all_the_cache_knows() {
+    let cache = manual(&ManualClock::new()).expire_after(Half).build().unwrap();
+    cache.insert(1u64, 1u64);
+    let clock = ManualClock::new();
+    let other: Cache<u64, u64> = manual(&clock).time_to_idle(6 * SECOND).build().unwrap();
+    assert_eq!(other.restore(&taken(&cache)[..]).unwrap(), 1);
+    for _ in 0..5 {
+        clock.advance(5 * SECOND);
+        assert_eq!(other.get(&1), Some(1));
+    }
+    assert_eq!(other.remaining_ttl(&1), Some(5 * SECOND));
+    clock.advance(5 * SECOND);
+    assert_eq!(other.get(&1), None, "reads carried it past what its Expiry said");
+}
+
+/// A cache without an `Expiry` keeps such an end as it keeps a time to live: a touch and a write restart it, `Life::Keep` does not.
+#[test]
+fn without_an_expiry_a_touch_or_a_write_restarts_what_one_said() {
+    type Make = fn(tidewheel::CacheBuilder<u64, u64>) -> tidewheel::CacheBuilder<u64, u64>;
+    let makes: [(Make, Duration); 4] = [
+        (|builder| builder, Duration::MAX),
+        (|builder| builder.time_to_live(MINUTE), MINUTE),
+        (|builder| builder.time_to_idle(MINUTE), MINUTE),
+        (|builder| builder.time_to_idle(2 * MINUTE).time_to_live(MINUTE), MINUTE),
+    ];
+    type Act = fn(&Cache<u64, u64>);
+    let acts: [(bool, Act); 5] = [
+        (true, |cache| assert!(cache.touch(&1))),
+        (true, |cache| assert!(cache.update(&1, |value| value + 1))),
+        (true, |cache| cache.replace(&1, 2).unwrap()),
+        (false, |cache| assert!(cache.with_life(Life::Keep).update(&1, |value| value + 1))),
+        (false, |cache| cache.with_life(Life::Keep).replace(&1, 2).unwrap()),
+    ];
+    let cache = manual(&ManualClock::new()).expire_after(Half).build().unwrap();
+    cache.insert(1u64, 1u64);
+    for (number, (make, restarted)) in makes.iter().enumerate() {
+        for (act, (restarts, change)) in acts.iter().enumerate() {
+            let clock = ManualClock::new();
+            let other = make(manual(&clock)).build().unwrap();
+            assert_eq!(other.restore(&taken(&cache)[..]).unwrap(), 1);
+            assert_eq!(other.remaining_ttl(&1), Some(MINUTE / 2), "cache {number}");
+            clock.advance(10 * SECOND);
+            change(&other);
+            let left = if *restarts { *restarted } else { 20 * SECOND };
+            assert_eq!(other.remaining_ttl(&1), Some(left), "cache {number}, act {act}");
+            other.validate();
+        }
+    }
 }
 
 #[test]

@@ -117,8 +117,10 @@ where
     ///   counts on. It keeps a time to live of its own, which touches and updates restart; one that
     ///   has none takes this cache's from the next touch on. Where this cache's `max_age` or time
     ///   to idle would end it sooner, it ends sooner. An [`Expiry`](crate::Expiry) is not asked:
-    ///   what it said before still counts. No jitter is drawn again. A `refresh_after_write` counts
-    ///   from the restore on.
+    ///   what it said before still counts. (In a cache without an `Expiry` that is as a time to
+    ///   live that reads do not move: the next touch or write has this cache's take its place,
+    ///   except with [`Life::Keep`](crate::Life::Keep).) No jitter is drawn again. A
+    ///   `refresh_after_write` counts from the restore on.
     /// - **What has no time left** is not stored.
     /// - **What is there already stays**: a live entry under the same key is newer than a snapshot.
     ///   So a cache may be used while it is restored. If a key that comes back is being loaded or

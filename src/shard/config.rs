@@ -23,6 +23,9 @@ pub(crate) struct Config {
     uniform: AtomicBool,
     pub(crate) jitter: Jitter,
     pub(crate) effects: ReadEffects,
+    /// Whether the cache has an `Expiry`.
+    #[cfg_attr(not(feature = "serde"), allow(dead_code, reason = "nothing is restored"))]
+    pub(crate) ruled: bool,
     /// Whether a listener is told of removed entries.
     pub(crate) listened: bool,
     /// Whether writers do some of the reaper's work when the reaper is late.
@@ -95,6 +98,7 @@ impl Config {
                 counts_hit: false,
                 counts_in_stats: false,
             },
+            ruled,
             listened,
             helped: false,
             weighed: false,

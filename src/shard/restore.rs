@@ -61,9 +61,11 @@ impl Record {
     fn ends(&self, config: &Config, now: Tick, born: Birth) -> Option<Ends> {
         let limit = now.after(self.limit).min(born.after(config.max_age));
         let expiry = now.after(self.expiry);
+        // A cache without an `Expiry` never reads that column when it writes an entry: there the
+        // end is a part of the time to live, which reads do not move either.
+        let (limit, expiry) = if config.ruled { (limit, expiry) } else { (limit.min(expiry), Tick::NEVER) };
         // Without columns for these bounds, the deadline has to contain all of them.
-        let limit =
-            if config.effects.moves_deadline { limit } else { limit.min(expiry).min(now.after(self.left)) };
+        let limit = if config.effects.moves_deadline { limit } else { limit.min(now.after(self.left)) };
         let ends = config.ends_if_idle_for(self.left.min(config.tti), now, limit, expiry);
         (ends.deadline.tick() > now).then_some(ends)
     }
