@@ -496,6 +496,69 @@ fn an_owner_that_panics_leaves_all_whole() {
     }
 }
 
+/// An owner whose destructor panics where a test arms it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Loud(u32);
+
+static ARMED: AtomicBool = AtomicBool::new(false);
+
+impl Drop for Loud {
+    fn drop(&mut self) {
+        let panics = self.0 == ADA && ARMED.load(Ordering::Relaxed) && !std::thread::panicking();
+        assert!(!panics, "an owner goes");
+    }
+}
+
+/// Runs a call while Ada's destructors panic. A panic of one that is the call's own may come out of it.
+fn while_armed(call: impl FnOnce()) {
+    ARMED.store(true, Ordering::Relaxed);
+    let _ = catch_unwind(AssertUnwindSafe(call));
+    ARMED.store(false, Ordering::Relaxed);
+}
+
+#[test]
+fn an_owner_whose_destructor_panics_leaves_all_whole() {
+    let heard = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&heard);
+    let clock = ManualClock::new();
+    let sessions = SessionManager::builder()
+        .owner(|user: &u32| Some(Loud(*user)))
+        .max_per_owner(2, WhenCrowded::Refuse)
+        .end_listener(move |_, _, _| _ = counted.fetch_add(1, Ordering::Relaxed))
+        .record_stats()
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    // Each end is heard, and counted, once.
+    let id = sessions.create(ADA).unwrap();
+    while_armed(|| _ = sessions.remove(&id));
+    assert_eq!((heard.load(Ordering::Relaxed), sessions.stats().ended), (1, 1));
+    sessions.validate();
+    let expiring = sessions.create(ADA).unwrap();
+    while_armed(|| clock.advance(IDLE + SWEPT));
+    assert!(sessions.get(&expiring).is_err());
+    assert_eq!((heard.load(Ordering::Relaxed), sessions.stats().expired), (2, 1));
+    sessions.validate();
+    // No claim is left behind by a session that changes its owner, nor by one that finds its owner there.
+    let [first, second] = [ADA, ADA].map(|user| sessions.create(user).unwrap());
+    while_armed(|| _ = sessions.rotate_with(&first, |user| *user = BEN));
+    while_armed(|| _ = sessions.rotate_with(&second, |user| *user = BEN));
+    sessions.validate();
+    while_armed(|| _ = sessions.create(ADA));
+    while_armed(|| _ = sessions.create(ADA));
+    while_armed(|| _ = sessions.create(ADA));
+    sessions.validate();
+    for user in [ADA, BEN] {
+        let listed = sessions.sessions_of(&Loud(user));
+        assert_eq!(listed.len(), sessions.iter().filter(|(_, data)| *data == user).count());
+        assert_eq!(sessions.end_all(&Loud(user)), listed.len());
+        let both = [(); 2].map(|()| sessions.create(user).expect("nobody's claims are left"));
+        both.iter().for_each(|id| _ = sessions.remove(id).unwrap());
+    }
+    assert!(sessions.is_empty());
+    sessions.validate();
+}
+
 /// What hears of an end finds the session gone, and may use the manager.
 #[test]
 fn a_listener_may_use_the_manager() {

@@ -30,7 +30,7 @@ use crate::process::fork::{Heir, Held, Kept};
 use crate::session::cause::EndCause;
 use crate::session::id::SessionId;
 use crate::session::stored::SessionOwner;
-use crate::sync::{Alarm, Arc};
+use crate::sync::{Alarm, Arc, catch};
 use std::fmt;
 use std::hash::BuildHasher;
 
@@ -92,21 +92,18 @@ impl<O: SessionOwner> Index<O> {
         // The user's code, as far as it need not run under the lock.
         let (hash, spare) = (self.hasher.hash_one(owner), owner.clone());
         let most = self.most.filter(|_| arrival == Arrival::New);
-        let (_gone, _spare);
         let mut groups = self.groups.lock(hash);
-        let id = match groups.of(owner, hash) {
-            None => groups.make(spare, hash),
-            Some(id) => {
-                _spare = spare;
-                id
-            }
+        let (id, spare) = match groups.of(owner, hash) {
+            None => (groups.make(spare, hash), None),
+            Some(id) => (id, Some(spare)),
         };
         let claimed = groups.get_mut(id).map_or(Ok(Vec::new()), |group| {
             self.claim_in(group, origin, most, |session| is_there(session, id))
         });
-        if claimed.is_err() {
-            _gone = groups.remove_if_empty(id);
-        }
+        let gone = if claimed.is_err() { groups.remove_if_empty(id) } else { None };
+        drop(groups);
+        dispose(gone);
+        dispose(spare);
         let ending = |(origin, doomed)| Ending { place: PlaceId::new(id, origin), doomed };
         Ok(Claimed { group: id, displaced: claimed?.into_iter().map(ending).collect() })
     }
@@ -171,21 +168,23 @@ impl<O: SessionOwner> Index<O> {
 
     /// After the session was stored under this id, or was not.
     pub(super) fn release(&self, place: PlaceId, id: &SessionId, is_there: impl Fn(&SessionId) -> bool) {
-        let _gone;
         let mut groups = self.groups.lock(place.group.hash);
         if let Some(place) = groups.place_mut(place) {
             // A fork's child may have been told that nobody claims anything.
             place.claims = place.claims.saturating_sub(1);
         }
-        _gone = self.look_in(&mut groups, place, id, is_there);
+        let gone = self.look_in(&mut groups, place, id, is_there);
+        drop(groups);
+        dispose(gone);
     }
 
     /// After data was taken away from under an id: takes the place away if nobody claims it and the
     /// session is not there (O2).
     pub(super) fn look(&self, place: PlaceId, id: &SessionId, is_there: impl Fn(&SessionId) -> bool) {
-        let _gone;
         let mut groups = self.groups.lock(place.group.hash);
-        _gone = self.look_in(&mut groups, place, id, is_there);
+        let gone = self.look_in(&mut groups, place, id, is_there);
+        drop(groups);
+        dispose(gone);
     }
 
     /// What is to be dropped outside the lock. The session is at this id most likely.
@@ -257,6 +256,12 @@ impl<O: SessionOwner> Index<O> {
     pub(super) fn len(&self) -> usize {
         self.groups.sum(Groups::places)
     }
+}
+
+/// Drops an owner, or a group with its owner, outside every lock. A panic of the destructor ends
+/// here: else it would cut the caller off from what it has yet to record, release or report.
+fn dispose<T>(gone: Option<T>) {
+    catch(|| drop(gone));
 }
 
 impl<O: SessionOwner> Heir for Index<O> {
