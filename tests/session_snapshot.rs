@@ -114,6 +114,106 @@ fn a_maximal_age_counts_on_across_processes() {
     }
 }
 
+/// Whichever of the two managers lets sessions have ages of their own, and whichever has its reads count.
+#[test]
+fn the_managers_maximal_age_holds_for_what_is_restored() {
+    let kinds = [(false, false), (false, true), (true, false), (true, true)];
+    let build = |(own, reads_count): (bool, bool)| {
+        let (clock, builder) = on_clock();
+        let builder = builder.max_age(100 * SECOND);
+        let builder = if own { builder.own_max_ages() } else { builder };
+        (clock, if reads_count { builder.reads_count() } else { builder }.build().unwrap())
+    };
+    for (from, to) in kinds.into_iter().flat_map(|from| kinds.map(|to| (from, to))) {
+        let (clock, before) = build(from);
+        let id = before.create("ada".to_string()).unwrap();
+        clock.advance(20 * SECOND);
+        let (clock, after) = build(to);
+        assert_eq!(after.restore(&written(&before)[..], 10 * SECOND).unwrap(), 1);
+        clock.advance(20 * SECOND);
+        after.touch(&id).unwrap();
+        after.modify(&id, |name| name.push('!')).unwrap();
+        assert_eq!(after.remaining(&id).unwrap(), 50 * SECOND, "{from:?} to {to:?}");
+        let id = after.rotate(&id).unwrap();
+        clock.advance(49 * SECOND);
+        after.touch(&id).unwrap();
+        clock.advance(SECOND);
+        assert!(after.get(&id).is_err(), "it is 100 s old, {from:?} to {to:?}");
+        // Too old where it comes to.
+        let (_clock, after) = build(to);
+        assert_eq!(after.restore(&written(&before)[..], 80 * SECOND).unwrap(), 0);
+        after.validate();
+    }
+}
+
+#[test]
+fn a_maximal_age_of_its_own_is_kept_where_it_may_have_one() {
+    let build = |max_age: Duration| {
+        let (clock, builder) = on_clock();
+        (clock, builder.idle(Duration::MAX).max_age(max_age).own_max_ages().build().unwrap())
+    };
+    let (clock, before) = build(100 * SECOND);
+    let ages = [30 * SECOND, 1000 * SECOND, Duration::MAX].map(|age| Lifetime::new().max_age(age));
+    let [short, long, endless] = ages.map(|life| before.create_with("ada".to_string(), life).unwrap());
+    let usual = before.create("ada".to_string()).unwrap();
+    clock.advance(10 * SECOND);
+    let bytes = written(&before);
+    for max_age in [5 * SECOND, 100 * SECOND, 500 * SECOND] {
+        let (clock, after) = build(max_age);
+        assert_eq!(after.restore(&bytes[..], 10 * SECOND).unwrap(), 4);
+        let ids = [short, long, endless, usual];
+        ids.iter().for_each(|id| after.touch(id).unwrap());
+        let left = [short, long, usual].map(|id| after.remaining(&id).unwrap());
+        assert_eq!(left, [10 * SECOND, 980 * SECOND, 80 * SECOND]);
+        clock.advance(980 * SECOND);
+        assert_eq!(ids.map(|id| after.get(&id).is_ok()), [false, false, true, false]);
+        after.set_max_age(&endless, Duration::MAX).unwrap();
+        let bytes = written(&after);
+        let (_clock, after) = build(max_age);
+        assert_eq!(after.restore(&bytes[..], SECOND).unwrap(), 1, "nor does it end the next time");
+    }
+    // Where it may have none, the manager's holds from the next use on.
+    let (clock, builder) = on_clock();
+    let after = builder.max_age(100 * SECOND).build().unwrap();
+    assert_eq!(after.restore(&bytes[..], 10 * SECOND).unwrap(), 4);
+    assert_eq!(after.remaining(&short).unwrap(), 10 * SECOND);
+    [short, long, endless].iter().for_each(|id| after.touch(id).unwrap());
+    clock.advance(50 * SECOND);
+    [short, long, endless].iter().for_each(|id| after.touch(id).unwrap());
+    clock.advance(30 * SECOND);
+    assert_eq!([short, long, endless].map(|id| after.get(&id).is_ok()), [false; 3]);
+}
+
+/// In a manager whose reads count, all sessions have the manager's idle time, and a read restarts it.
+#[test]
+fn reads_count_for_what_is_restored() {
+    for max_age in [None, Some(1000 * SECOND)] {
+        let build = |reads_count: bool| {
+            let (clock, builder) = on_clock();
+            let builder = if let Some(max_age) = max_age { builder.max_age(max_age) } else { builder };
+            (clock, if reads_count { builder.reads_count() } else { builder }.build().unwrap())
+        };
+        let (clock, before) = build(false);
+        let usual = before.create("ada".to_string()).unwrap();
+        let lives = [IDLE / 2, 10 * IDLE].map(|idle| Lifetime::new().idle(idle));
+        let [short, long] = lives.map(|life| before.create_with("ben".to_string(), life).unwrap());
+        clock.advance(10 * SECOND);
+        let (clock, after) = build(true);
+        assert_eq!(after.restore(&written(&before)[..], 5 * SECOND).unwrap(), 3);
+        let ids = [usual, short, long];
+        let left = ids.map(|id| after.remaining(&id).unwrap());
+        assert_eq!(left, [45 * SECOND, 15 * SECOND, IDLE], "it goes on where it was");
+        for _ in 0..5 {
+            clock.advance(14 * SECOND);
+            ids.iter().for_each(|id| _ = after.get(id).unwrap());
+        }
+        assert_eq!(ids.map(|id| after.remaining(&id).unwrap()), [IDLE; 3]);
+        clock.advance(IDLE);
+        assert_eq!(ids.map(|id| after.get(&id).is_ok()), [false; 3]);
+        after.validate();
+    }
+}
+
 #[test]
 fn in_the_bytes_is_what_has_to_be_and_nothing_of_sessions_that_are_over() {
     let (clock, sessions) = manager();

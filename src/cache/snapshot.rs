@@ -9,16 +9,14 @@ use super::walk::Progress;
 use crate::hash::HashBits;
 use crate::key_value::{Key, Value};
 use crate::shard::{PendingRestore, Returned, Shard};
-use crate::snapshot::{Chunks, Entry, RestoreError, SnapshotError, read};
+use crate::snapshot::{Chunks, Entry, RestoreError, SnapshotError, Terms, read};
 use crate::sync::catch;
 use crate::table::Pin;
-use crate::time::Span;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cmp::Reverse;
 use std::hash::BuildHasher;
 use std::io::{Read, Write};
-use std::time::Duration;
 
 /// Write all out, and read them back.
 impl<K, V, S> Cache<K, V, S>
@@ -179,13 +177,14 @@ where
         Ok(self.come_back(read::<K, V>(reader)?))
     }
 
-    /// As [`restore`](Self::restore), of entries for which time went on for so long after they were written, and whose values are made of what was
-    /// written: by `adopt`, which is asked about the oldest first, when all is read and checked and before anything is stored.
-    /// What it makes nothing of, and what is over, does not come back.
+    /// As [`restore`](Self::restore), on other terms, and of entries whose values are made of what
+    /// was written: by `adopt`, which is asked about the oldest first, when all is read and checked
+    /// and before anything is stored. What it makes nothing of, and what is over, does not come
+    /// back.
     pub(crate) fn restore_as<W: DeserializeOwned>(
         &self,
         reader: impl Read,
-        away: Duration,
+        terms: Terms,
         mut adopt: impl FnMut(&K, W) -> Option<V>,
     ) -> Result<u64, RestoreError>
     where
@@ -193,9 +192,8 @@ where
     {
         let mut written = read::<K, W>(reader)?;
         written.sort_by_key(|(record, ..)| Reverse(record.age));
-        let away = Span::from_duration(away);
         let adopted = written.into_iter().filter_map(|(record, key, value)| {
-            let record = record.aged(away)?;
+            let record = record.on(terms)?;
             let value = adopt(&key, value)?;
             Some((record, key, value))
         });

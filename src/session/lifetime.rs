@@ -13,6 +13,8 @@ use std::time::Duration;
 /// possible in any manager, except where [reads count](crate::SessionManagerBuilder::reads_count).
 ///
 /// Both go along when the session is rotated, and are in a snapshot.
+/// (`restore` says what becomes of them in a manager that was
+/// built with other options.)
 ///
 /// ```
 /// use std::time::Duration;
@@ -62,7 +64,7 @@ impl Lifetime {
         Self { idle: Some(idle), ..self }
     }
 
-    /// Another maximal age.
+    /// Another maximal age. More than 100 years counts as 100 years.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -504,7 +504,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// ```
     pub fn set_max_age(&self, id: &SessionId, max_age: Duration) -> Result<(), SessionError> {
         self.terms(Lifetime::new().max_age(max_age))?;
-        self.cache.set_end(id, max_age).then_some(()).ok_or(SessionError::NotFound)
+        self.cache.set_end(id, max_age.min(CENTURY)).then_some(()).ok_or(SessionError::NotFound)
     }
 
     /// A new session's own time to live and end, where they are not what the cache gives it.
@@ -519,7 +519,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         if lifetime.max_age.is_some() && !own_max_ages {
             return Err(SessionError::Unsupported { needs: "a manager built with `own_max_ages`" });
         }
-        Ok((lifetime.idle, lifetime.max_age.or(max_age)))
+        Ok((lifetime.idle, lifetime.max_age.map(|own| own.min(CENTURY)).or(max_age)))
     }
 }
 
@@ -527,3 +527,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
 fn repeated() -> SessionError {
     SessionError::NoRandomness(NoRandomness::new(getrandom::Error::UNEXPECTED))
 }
+/// The longest maximal age of a session's own. It is an end: else a snapshot would not tell a
+/// session that was given no end from one that has never been given any, and takes the manager's.
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
+

@@ -5,11 +5,12 @@
 
 use super::handle::SessionManager;
 use super::id::SessionId;
+use super::lifetime::Lives;
 use super::owners::{Arrival, Claims, Owners, Step};
 use super::permits::Permit;
 use super::stored::{SessionOwner, Stored};
 use crate::key_value::Value;
-use crate::snapshot::{RestoreError, SnapshotError};
+use crate::snapshot::{RestoreError, SnapshotError, Terms};
 use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 use std::io::{Read, Write};
@@ -94,7 +95,18 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     ///   sessions for which there is room come back, and the others do not.
     ///   [`max_per_owner`](crate::SessionManagerBuilder::max_per_owner) keeps no session out; it
     ///   applies again from the next session on that is opened.
-    /// - **Times**: as [`Cache::restore`](crate::Cache::restore) has them.
+    /// - **Times**: a session keeps its age, what is left of its idle time, and an idle time of its
+    ///   own. If it has none, its idle time is this manager's from the next use on. Where this
+    ///   manager's [`max_age`](crate::SessionManagerBuilder::max_age) or idle time would end it
+    ///   sooner, it ends sooner.
+    /// - **Other options**: options of this manager that the one before did not have apply to what
+    ///   comes back. With [`reads_count`](crate::SessionManagerBuilder::reads_count), reads restart
+    ///   its idle time, which is this manager's even if it had one of its own. With
+    ///   [`own_max_ages`](crate::SessionManagerBuilder::own_max_ages), a session that has no
+    ///   maximal age yet gets this manager's; one that has got one from a manager with
+    ///   `own_max_ages` keeps it, shorter or longer. Without `own_max_ages`, the age that a session
+    ///   had got there ends it only until its idle time restarts: from then on it is this manager's
+    ///   `max_age` that counts.
     ///
     /// # Errors
     ///
@@ -134,7 +146,9 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
             let whose = claims.add(&step, &data).ok()?;
             Some(Stored { data, whose })
         };
-        let count = self.cache.restore_as(reader, away, adopt)?;
+        let Lives { reads_count, max_age, .. } = self.shared.lives;
+        let terms = Terms { away, max_age, idles: reads_count };
+        let count = self.cache.restore_as(reader, terms, adopt)?;
         // The rest of them is given back.
         permits.drain(..).take(usize::try_from(count).unwrap_or(usize::MAX)).for_each(Permit::keep);
         Ok(count)

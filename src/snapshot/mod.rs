@@ -14,6 +14,7 @@ pub(crate) use write::Chunks;
 
 use crate::shard::Record;
 use crate::time::Span;
+use std::time::Duration;
 
 /// What a snapshot begins with. Its first byte is no text, and a transfer that changes line ends changes the last two.
 const MAGIC: [u8; 8] = *b"\x89TIDE\r\n\n";
@@ -41,17 +42,40 @@ const OWN_TTL: u8 = 1;
 /// Hits are counted up to this.
 const MOST_HITS: u8 = 3;
 
+/// What is made of the times that were written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// For how long time went on after they were written.
+    pub(crate) away: Duration,
+    /// The age at which an entry ends whose `Expiry` has said nothing of its end.
+    pub(crate) max_age: Option<Duration>,
+    /// What was an entry's time to live goes on as its idleness, which reads restart.
+    pub(crate) idles: bool,
+}
+
 impl Record {
-    /// The same after so long; `None` if nothing is left of it then.
-    pub(crate) fn aged(self, by: Span) -> Option<Self> {
-        let less = |span: Span| match span {
+    /// The same on these terms; `None` if nothing is left of it then.
+    pub(crate) fn on(self, terms: Terms) -> Option<Self> {
+        let by = Span::from_duration(terms.away);
+        let less = |span: Span, by: Span| match span {
             Span::ENDLESS => span,
             _ => Span::from_nanos(span.as_nanos().saturating_sub(by.as_nanos())),
         };
         let age = Span::from_nanos(self.age.as_nanos().saturating_add(by.as_nanos()));
-        let (left, limit, expiry) = (less(self.left), less(self.limit), less(self.expiry));
-        let is_over = [left, limit, expiry].contains(&Span::NONE);
-        (!is_over).then_some(Self { left, limit, expiry, age, ..self })
+        let [left, mut limit, mut expiry] = [self.left, self.limit, self.expiry].map(|span| less(span, by));
+        if [left, limit, expiry].contains(&Span::NONE) {
+            return None;
+        }
+        if expiry == Span::ENDLESS {
+            let max_age = terms.max_age.map_or(Span::ENDLESS, Span::from_duration);
+            expiry = less(max_age, age);
+        }
+        let mut ttl = self.ttl;
+        if terms.idles {
+            // `left` has it, for as long as nobody uses the entry.
+            (limit, ttl) = (Span::ENDLESS, None);
+        }
+        (expiry != Span::NONE).then_some(Self { left, limit, expiry, age, ttl, ..self })
     }
 }
 
