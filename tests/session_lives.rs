@@ -126,6 +126,43 @@ fn a_maximal_age_that_is_set_later_counts_from_then() {
 }
 
 #[test]
+fn another_maximal_age_restarts_no_idle_time() {
+    for reads_count in [false, true] {
+        let (clock, builder) = on_clock();
+        let builder = builder.idle(IDLE).own_max_ages();
+        let sessions = if reads_count { builder.reads_count() } else { builder }.build().unwrap();
+        let id = sessions.create(1).unwrap();
+        clock.advance(3 * SECOND);
+        for max_age in [MINUTE, 4 * SECOND, Duration::MAX] {
+            sessions.set_max_age(&id, max_age).unwrap();
+            assert_eq!(sessions.remaining(&id).unwrap(), 2 * SECOND);
+        }
+        clock.advance(SECOND);
+        sessions.touch(&id).unwrap();
+        assert_eq!(sessions.remaining(&id).unwrap(), IDLE, "and a touch restarts it");
+        sessions.set_max_age(&id, SECOND).unwrap();
+        assert_eq!(sessions.remaining(&id).unwrap(), SECOND);
+        clock.advance(SECOND);
+        not_found(sessions.get(&id));
+        sessions.validate();
+    }
+}
+
+/// When the idle time would be over is not known then: the session's end was earlier than that.
+#[test]
+fn where_reads_count_a_maximal_age_that_came_first_may_be_put_off() {
+    let (clock, builder) = on_clock();
+    let sessions = builder.idle(IDLE).max_age(2 * SECOND).own_max_ages().reads_count().build().unwrap();
+    let id = sessions.create(1).unwrap();
+    clock.advance(SECOND);
+    sessions.set_max_age(&id, MINUTE).unwrap();
+    assert_eq!(sessions.remaining(&id).unwrap(), IDLE);
+    clock.advance(IDLE - SECOND);
+    assert_eq!(sessions.get(&id).unwrap(), 1);
+    assert_eq!(sessions.remaining(&id).unwrap(), IDLE);
+}
+
+#[test]
 fn what_a_manager_was_not_built_for_it_says() {
     let (_clock, builder) = on_clock();
     let sessions = builder.build().unwrap();

@@ -40,7 +40,7 @@ where
         offered.map_or(Ok(()), Err)
     }
 
-    /// Gives a live entry another end, counted from now on, in a cache with an `Expiry`. False if there is none.
+    /// Gives a live entry another end, counted from now on, in a cache with an `Expiry`. That is no use of it. False if there is none.
     pub(crate) fn set_end<Q>(&self, key: &Q, end: Duration) -> bool
     where
         Q: ?Sized + Hash + Equivalent<K>,
@@ -51,7 +51,7 @@ where
             let pin = Pin::new();
             let Some(node) = shard.visible::<false, Q>(at, &pin) else { return false };
             let end = self.parts().clock.now().after(Span::from_duration(end));
-            if let Ruled::Done(wake) = shard.rule(at, node, end) {
+            if let Ruled::Done(wake) = shard.set_end(at, node, end) {
                 if let (Some(at), Some(registration)) = (wake, self.inner.registration.get()) {
                     registration.wake(at);
                 }

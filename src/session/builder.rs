@@ -214,6 +214,8 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
     /// | `get`, `read` | with `reads_count` |
     /// | `set_max_age`, `remaining`, `iter`, `retain`, `sessions_of`, `end_others`, `len`, `snapshot` | never |
     ///
+    /// ([`set_max_age`](SessionManager::set_max_age) has the one exception.)
+    ///
     /// With it no session can have an idle time of [its own](crate::Lifetime).
     ///
     /// # Concurrency

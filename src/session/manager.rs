@@ -480,7 +480,12 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     }
 
     /// Gives a session another maximal age, counted **from now on**. It ends then, however busy it
-    /// is.
+    /// is. More than 100 years counts as 100 years.
+    ///
+    /// Does not restart the idle time. There is one exception, where [reads
+    /// count](crate::SessionManagerBuilder::reads_count): if the session's end by age was to come
+    /// before its end by idleness, the manager does not know when the latter was to come, and the
+    /// idle time restarts.
     ///
     /// # Errors
     ///
@@ -523,11 +528,11 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     }
 }
 
-/// What a generator that repeats itself is answered with.
-fn repeated() -> SessionError {
-    SessionError::NoRandomness(NoRandomness::new(getrandom::Error::UNEXPECTED))
-}
 /// The longest maximal age of a session's own. It is an end: else a snapshot would not tell a
 /// session that was given no end from one that has never been given any, and takes the manager's.
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
 
+/// What a generator that repeats itself is answered with.
+fn repeated() -> SessionError {
+    SessionError::NoRandomness(NoRandomness::new(getrandom::Error::UNEXPECTED))
+}

@@ -19,7 +19,8 @@
 //!
 //! Operations that move a deadline and store no value (`touch`, `set_ttl`, `persist`, a read with a
 //! time to idle, an `Expiry`'s ruling about a read) call `Config::ends` directly, or
-//! `Config::idle_deadline` if only idleness counts.
+//! `Config::idle_deadline` if only idleness counts. `Shard::set_end` is no use of the entry, and
+//! passes what is left of its idleness to `Config::ends_if_idle_for`.
 
 use super::deadline::{Ends, Times};
 use super::rule::Ruling;

@@ -5,9 +5,10 @@
 
 use super::Shard;
 use super::clear::Departure;
-use super::deadline::boundary;
+use super::deadline::{Ends, boundary};
 use super::lookup::Lookup;
 use super::txn::Txn;
+use crate::rows::RowId;
 use crate::table::Node;
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;
@@ -59,6 +60,36 @@ impl<K, V> Shard<K, V> {
     where
         Q: ?Sized + Equivalent<K>,
     {
+        self.set_expiry(at, expected, |txn, row, _| {
+            let (config, limit) = (txn.config, txn.ledger.limit(txn.config, row));
+            config.ends(txn.now().after(config.clock.lag()), limit, end)
+        })
+    }
+
+    /// Has the `Expiry` end `expected` at `end`. That is no use of the entry: its idleness goes on,
+    /// unless the deadline does not say since when it is idle, because another end was to come
+    /// first.
+    pub(crate) fn set_end<Q>(&self, at: Lookup<'_, Q>, expected: &Node<K, V>, end: Tick) -> Ruled
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        self.set_expiry(at, expected, |txn, row, before| {
+            let (config, now) = (txn.config, txn.now());
+            let idle = if before < txn.ledger.bound(row) { before.since(now) } else { config.tti };
+            config.ends_if_idle_for(idle, now, txn.ledger.limit(config, row), end)
+        })
+    }
+
+    /// Gives `expected` the ends that `ends` computes from its row and its deadline.
+    fn set_expiry<Q>(
+        &self,
+        at: Lookup<'_, Q>,
+        expected: &Node<K, V>,
+        ends: impl FnOnce(&Txn<'_, '_, K, V>, RowId, Tick) -> Ends,
+    ) -> Ruled
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
         let mut lock = self.lock();
         let mut txn = lock.txn();
         let place = txn.find(at).filter(|&place| std::ptr::eq(txn.table.node(place), expected));
@@ -66,9 +97,10 @@ impl<K, V> Shard<K, V> {
             return Ruled::Stale;
         };
         let now = txn.read_clock();
+        let (row, before) = (txn.table.row(place), txn.table.node(place).deadline());
+        let ends = ends(&txn, row, before);
         let Txn { config, table, ledger, .. } = &mut txn;
-        let (node, row) = (table.node(place), table.row(place));
-        let ends = config.ends(now.after(config.clock.lag()), ledger.limit(config, row), end);
+        let node = table.node(place);
         // In a cache with an `Expiry`, no thread moves a deadline without the lock. (Freezing a
         // deadline that then stays the same would leave it frozen, and send every read here.)
         let deadline = ends.deadline.tick();
