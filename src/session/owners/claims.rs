@@ -127,7 +127,7 @@ impl<'m, D: Value, O: SessionOwner> Claims<'m, D, O> {
             if !is_held {
                 continue;
             }
-            let doomed = owners.index.tracks.leave(origin, ids, |id| cache.contains_key(id));
+            let doomed = owners.index.tracks.leave(origin, |id| cache.contains_key(id));
             if let Some(Doomed { ids: tracked, cause }) = doomed {
                 tracked.iter().chain(&ids).for_each(|id| _ = self.sessions.end(id, cause));
                 owners.index.tracks.release(origin);

@@ -13,7 +13,8 @@
 //!   written beside it, and so has data that had an owner before. The origin of other data is its
 //!   id.
 //! - **(T2)** While a session with an owner can be found under an id, its track has the id. Who
-//!   moves a session *holds* its track, and adds the new id, before he stores it there.
+//!   moves a session *holds* its track, and adds the new id, before he stores it there. No id goes
+//!   from a track that somebody else holds.
 //! - **(T3)** An ended track stays ended, and takes no more ids.
 //! - **(T4)** Who ends a track holds it until he has ended the session under each of the ids that
 //!   the track had then. Who moves a session looks at the track once more when he has stored it,
@@ -99,18 +100,18 @@ impl Tracks {
         })
     }
 
-    /// After the session was stored, or was not: forgets those of the ids under which it cannot be
-    /// found. If it was ended meanwhile (T4), it has to be ended once more, and the track is held
-    /// until [`release`](Self::release). Otherwise it is released here.
-    pub(super) fn leave(
-        &self,
-        origin: SessionId,
-        ids: [SessionId; 2],
-        is_there: impl Fn(&SessionId) -> bool,
-    ) -> Option<Doomed> {
+    /// After the session was stored, or was not: forgets the ids under which it cannot be found,
+    /// unless somebody else holds the track: he may be about to store the session under one of
+    /// them (T2), and the last who leaves forgets them all. If the session was ended meanwhile
+    /// (T4), it has to be ended once more, and the track is held until
+    /// [`release`](Self::release). Otherwise it is released here.
+    pub(super) fn leave(&self, origin: SessionId, is_there: impl Fn(&SessionId) -> bool) -> Option<Doomed> {
         self.with(origin, |part| {
             let track = part.get_mut(&origin)?;
-            track.ids.retain(|id| !ids.contains(id) || is_there(id));
+            // In a fork's child nobody else does.
+            if track.calls <= 1 {
+                track.ids.retain(is_there);
+            }
             let doomed = track.doomed();
             if doomed.is_none() {
                 release(part, origin);
