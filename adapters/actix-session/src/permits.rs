@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_never_get_more_seats_than_there_are() {
+    fn threads_never_get_more_permits_than_there_are() {
         let permits = Permits::new(100);
         let taken: usize = std::thread::scope(|scope| {
             let takers = [(); 4].map(|()| scope.spawn(|| (0..200).filter(|_| permits.take()).count()));

@@ -102,7 +102,7 @@ async fn what_the_calendar_says_is_over_is_refused_and_given_back_while_the_cloc
     store.save(&later).await.unwrap();
     assert_eq!(store.late_saves(), 1);
     assert_eq!(store.load(&asleep.id).await.unwrap(), None);
-    // And its seat is free.
+    // And its permit is free.
     store.create(&mut record("Bob", HOUR)).await.unwrap();
 }
 
