@@ -14,6 +14,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewheel::Cache;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
 /// What a read does while there is no telling how old the local entries are.
@@ -148,8 +149,8 @@ where
         let (cache, asks, loads) = (self.cache()?, flights()?, flights()?);
         let local = Arc::new(Local::new(cache, asks, Lease::new(self.lease), tracking.prefix().into()));
         let slot = watch::Sender::new(Slot::Connecting(None));
-        let line =
-            Arc::new(Line { local, client, tracking, patience: self.patience, slot, renewed: Notify::new() });
+        let (patience, runtime, renewed) = (self.patience, Handle::current(), Notify::new());
+        let line = Arc::new(Line { local, client, tracking, patience, slot, runtime, renewed });
         let link = line.open(LinkNumber::FIRST).await?;
         if let Some(answer) = link.refusal() {
             return Err(Error::Refused { answer: answer.clone() });
@@ -157,7 +158,8 @@ where
         line.put_up(&link);
         let keeper = tokio::spawn(keep(Arc::clone(&line), link)).abort_handle();
         let terms = Terms { codec, max_age: self.max_age, negative: self.negative, cut_off: self.cut_off };
-        let near = NearCache::new(Near { line, loads, terms, keeper });
+        let under_way = Arc::default();
+        let near = NearCache::new(Near { line, loads, under_way, terms, keeper });
         let fresh = async {
             near.fresh().await;
             Ok(())

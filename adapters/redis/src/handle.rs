@@ -132,6 +132,9 @@ where
     /// A key's value; if the server has none, the loader makes it, and says how long it lives in Redis. Of all who ask this near cache for the
     /// key at the same time, one loads. What it made is put into Redis where there is nothing by then; if there is, that is the value.
     ///
+    /// A write by this near cache overtakes the loads of its key that began before it: who asks after it joins none of them, and what they make is not put into
+    /// Redis. Where the connection breaks while that is on its way, it may come late, as any write may.
+    ///
     /// A [`remove`](Self::remove) does not reach loaders in other processes: one that has read its source before what the removal is about may write its old value afterwards. Where
     /// that matters, [`put`](Self::put) the new value, or give it a short life.
     ///

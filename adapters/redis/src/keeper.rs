@@ -22,9 +22,10 @@ use crate::events;
 use crate::lease::{LinkNumber, Moment};
 use crate::link::{Link, Tracking, within};
 use crate::local::Local;
-use redis::Client;
+use redis::{Client, Cmd, Value};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -49,6 +50,8 @@ pub(crate) struct Line<V: Clone + Send + Sync + 'static> {
     pub(crate) tracking: Tracking,
     pub(crate) patience: Duration,
     pub(crate) slot: watch::Sender<Slot>,
+    /// Where the task runs that reads the connection.
+    pub(crate) runtime: Handle,
     /// It is fresh again.
     pub(crate) renewed: Notify,
 }
@@ -89,6 +92,12 @@ impl<V: Clone + Send + Sync + 'static> Line<V> {
             Slot::Down(error) => Err(error),
             Slot::Connecting(cause) => Err(Error::CutOff { cause: cause.map(Box::new) }),
         }
+    }
+
+    /// Sends a command over what there is, once, and returns its answer.
+    pub(crate) async fn send(&self, command: &Cmd) -> Result<Value, Error> {
+        let link = self.link(None).await?;
+        within(self.patience, link.send(command)).await
     }
 
     /// Waits until hits are served.

@@ -14,6 +14,7 @@ mod link;
 mod local;
 mod near;
 mod stats;
+mod under_way;
 
 pub use builder::{CutOff, NearCacheBuilder};
 #[cfg(feature = "json")]

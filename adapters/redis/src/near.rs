@@ -12,6 +12,7 @@ use crate::lease::{Lease, Moment};
 use crate::link::{Said, within};
 use crate::local::{Counts, Epoch, Fill, Forgets, Key, Local, count};
 use crate::stats::{State, Stats};
+use crate::under_way::{Load, UnderWay};
 use redis::{Cmd, Value};
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub(crate) struct Near<V: Clone + Send + Sync + 'static> {
     pub(crate) line: Arc<Line<V>>,
     /// Where those meet who load one key.
     pub(crate) loads: Cache<Key, Fill<V>>,
+    /// What they load.
+    pub(crate) under_way: Arc<UnderWay>,
     pub(crate) terms: Terms<V>,
     pub(crate) keeper: AbortHandle,
 }
@@ -267,10 +270,18 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
 
     /// Writes a key. Its entry goes before and after: before, so that who asks meanwhile asks the server; after, so that who has
     /// been told of the write does not find what was there before. If the call is given up, what the server sends makes it go.
+    ///
+    /// Loads of the key that began before are overtaken, see `under_way.rs`, and who asks from now on joins none of them.
     pub(crate) async fn write(&self, key: &[u8], command: &Cmd) -> Result<Value, Error> {
         let _forgets = Forgets::now_and_then(&self.line.local, key);
-        let link = self.line.link(None).await?;
-        within(self.line.patience, link.send(command)).await
+        let ahead = self.under_way.overtake(key);
+        self.loads.invalidate(key);
+        let ahead = async {
+            ahead.over().await;
+            Ok(())
+        };
+        within(self.line.patience, ahead).await?;
+        self.line.send(command).await
     }
 
     /// Makes a value, and puts it where there is none; what is there then.
@@ -280,6 +291,7 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
         E: Into<Box<dyn StdError + Send + Sync>>,
     {
         let (sent, epoch) = (self.lease().now(), self.local().epoch());
+        let under_way = self.under_way.begin(key);
         let loaded = load().await.map_err(|error| Error::Load(error.into().into()));
         let (value, command) = match loaded.and_then(|(value, ttl)| Ok((self.set(key, &value, ttl)?, value)))
         {
@@ -289,7 +301,7 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
         let mut command = command;
         command.arg("NX");
         let own = Fill { answer: Ok(Some(value)), sent, until: Moment::NEVER, epoch };
-        match self.write(key, &command).await {
+        match self.put_down(under_way, command).await {
             // Somebody else was there first.
             Ok(Value::Nil) => {
                 let fill = self.fetch_one(key, false).await;
@@ -298,5 +310,20 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
             // That it could not be written down makes it no worse.
             Ok(_) | Err(_) => own,
         }
+    }
+
+    /// Puts down what was loaded; if a write has overtaken that, it is as if somebody else was there first. A task does it: a write of the key waits
+    /// for the answer, and must not wait for whoever called the loader to be polled.
+    async fn put_down(&self, load: Load, command: Cmd) -> Result<Value, Error> {
+        if !load.may_be_put_down() {
+            return Ok(Value::Nil);
+        }
+        let line = Arc::clone(&self.line);
+        let task = async move {
+            let load = load;
+            let _forgets = Forgets::now_and_then(&line.local, load.key());
+            line.send(&command).await
+        };
+        self.line.runtime.spawn(task).await.unwrap_or(Err(Error::CutOff { cause: None }))
     }
 }

@@ -1,8 +1,11 @@
 //! An invalidation that comes while a value is on its way.
 
 use crate::proxy::Mode;
-use crate::{Bed, LEASE, builder};
+use crate::{Bed, LEASE, Near, builder};
+use std::convert::Infallible;
 use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 /// A value is asked for; the server has answered, and the answer is held; the value is changed, and the invalidation is held behind it. Then
 /// both come together.
@@ -173,4 +176,110 @@ async fn a_read_after_a_write_joins_nothing_older() {
         written.expect("it is written");
         assert_eq!(tokio::join!(bed.get("k"), early).0, Some(2));
     }
+}
+
+/// A load that has begun, and ends with that value once it is told to.
+async fn begun(near: &Near, key: &str, value: u64) -> (oneshot::Sender<()>, JoinHandle<u64>) {
+    let (begin, has_begun) = oneshot::channel();
+    let (end, may_end) = oneshot::channel();
+    let (near, key) = (near.clone(), key.to_string());
+    let task = tokio::spawn(async move {
+        let load = || async {
+            begin.send(()).expect("somebody waits for it");
+            may_end.await.expect("it is told to end");
+            Ok::<_, Infallible>((value, None))
+        };
+        near.get_or_load(&key, load).await.expect("it loads")
+    });
+    has_begun.await.expect("it begins");
+    (end, task)
+}
+
+/// Who loads a key after its removal joins no load from before it, and what such a load made is not put into Redis.
+#[tokio::test]
+async fn a_removal_reaches_the_loaders_of_this_process() {
+    let Some(bed) = Bed::with(builder().lease(LEASE * 20).patience(LEASE * 20)).await else { return };
+    let (end, first) = begun(&bed.near, "k", 1).await;
+    assert!(!bed.near.remove(&"k".to_string()).await.expect("the server answers"));
+    let near = bed.near.clone();
+    let mut second = tokio::spawn(async move {
+        near.get_or_load(&"k".to_string(), || async { Ok::<_, Infallible>((2, None)) }).await
+    });
+    // If it does not end by itself, it waits for the first.
+    let early = tokio::time::timeout(LEASE * 5, &mut second).await;
+    end.send(()).expect("the first waits for it");
+    // It had read its source before the removal; or it sees what the second has put down.
+    assert!(matches!(first.await, Ok(1 | 2)));
+    let second = match early {
+        Ok(second) => second,
+        Err(_) => second.await,
+    };
+    assert_eq!(second.expect("it ends").expect("it loads"), 2);
+    assert_eq!(bed.get("k").await, Some(2));
+
+    // Nobody loads it in its place.
+    let (end, first) = begun(&bed.near, "other", 1).await;
+    bed.near.remove(&"other".to_string()).await.expect("the server answers");
+    end.send(()).expect("the first waits for it");
+    assert_eq!(first.await.expect("it ends"), 1);
+    assert_eq!(bed.get("other").await, None, "what was loaded before the removal came after it");
+}
+
+/// A load that a write of the process overtook returns what was written.
+#[tokio::test]
+async fn a_load_gives_way_to_a_write_of_this_process() {
+    let Some(bed) = Bed::with(builder().lease(LEASE * 20).patience(LEASE * 20)).await else { return };
+    let (end, first) = begun(&bed.near, "k", 1).await;
+    bed.near.put(&"k".to_string(), &2, None).await.expect("it is written");
+    end.send(()).expect("the first waits for it");
+    assert_eq!(first.await.expect("it ends"), 2);
+    assert_eq!(bed.get("k").await, Some(2));
+}
+
+/// What was loaded waits for the next connection, and so does the removal: they go in their order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_follows_what_a_loader_is_putting_down() {
+    let lease = Duration::from_secs(3);
+    let Some(bed) = Bed::with(builder().lease(lease).patience(lease * 3)).await else { return };
+    for n in 0..20 {
+        let key = format!("k{n}");
+        bed.near.fresh().await;
+        let (end, loader) = begun(&bed.near, &key, 1).await;
+        bed.proxy.set(Mode::Hold);
+        bed.proxy.cut();
+        bed.until("it is cut off", |near| !crate::is_fresh(near)).await;
+        end.send(()).expect("the loader waits for it");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let near = bed.near.clone();
+        let removal = {
+            let key = key.clone();
+            tokio::spawn(async move { near.remove(&key).await })
+        };
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        bed.proxy.set(Mode::Pass);
+        removal.await.expect("it ends").expect("it is removed");
+        assert_eq!(bed.get(&key).await, None, "round {n}: what was loaded before the removal came after it");
+        assert_eq!(loader.await.expect("it ends"), 1);
+        assert_eq!(bed.get(&key).await, None, "round {n}");
+    }
+}
+
+/// Nor does it wait for whoever called the loader to go on.
+#[tokio::test]
+async fn a_removal_does_not_wait_for_a_call_that_nobody_polls() {
+    let lease = Duration::from_secs(3);
+    let Some(bed) = Bed::with(builder().lease(lease).patience(lease * 3)).await else { return };
+    let k = "k".to_string();
+    let load = || async {
+        // So that what it made is sent, and the answer is not here.
+        bed.proxy.set(Mode::HoldAnswers);
+        Ok::<_, Infallible>((1, None))
+    };
+    let mut early = std::pin::pin!(bed.near.get_or_load(&k, load));
+    assert!(tokio::time::timeout(Duration::from_millis(50), &mut early).await.is_err());
+    bed.proxy.set(Mode::Pass);
+    bed.near.remove(&k).await.expect("it is removed");
+    assert_eq!(bed.get("k").await, None);
+    assert_eq!(early.await.expect("it loads"), 1);
+    assert_eq!(bed.get("k").await, None);
 }
