@@ -93,11 +93,11 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
     pub(crate) fn stats(&self) -> Stats {
         let local = self.local();
         let standing = self.lease().standing();
-        let Counts { fills, unkept, invalidations, flushes, stale } = &local.counts;
+        let Counts { fills, unkept, invalidations, flushes, stale, .. } = &local.counts;
         // ORDERING: Relaxed; a count orders nothing.
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
-            hits: local.cache.stats().hits,
+            hits: local.hits(),
             fills: count(fills),
             unkept: count(unkept),
             invalidations: count(invalidations),

@@ -201,6 +201,31 @@ async fn one_loads_and_the_others_wait() {
 }
 
 #[tokio::test]
+async fn what_is_over_is_no_hit() {
+    let Some(bed) = Bed::with(steady()).await else { return };
+    let keys: Vec<String> = (0..20).map(|n| format!("k{n}")).collect();
+    for key in &keys {
+        bed.keep(key, 1).await;
+    }
+    let before = bed.near.stats();
+    let mut connection = bed.server.connection().await;
+    redis::cmd("FLUSHALL").exec_async(&mut connection).await.expect("it obeys");
+    bed.until("it is told", |near| near.stats().flushes > before.flushes).await;
+    for key in &keys[..10] {
+        assert_eq!(bed.peek(key), None);
+        assert_eq!(bed.get(key).await, None);
+    }
+    assert_eq!(bed.near.get_many(&keys[10..]).await.expect("the server answers"), [None; 10]);
+    assert_eq!(bed.near.stats().hits, before.hits, "nothing was served from here");
+    bed.keep("k0", 2).await;
+    let before = bed.near.stats().hits;
+    for _ in 0..100 {
+        assert_eq!(bed.get("k0").await, Some(2));
+    }
+    assert_eq!(bed.near.stats().hits, before + 100);
+}
+
+#[tokio::test]
 async fn it_says_how_it_is() {
     let lease = Duration::from_secs(1);
     let Some(bed) = Bed::with(builder().lease(lease)).await else { return };
