@@ -1,10 +1,19 @@
 //! The caches that are watched, by their names. Knows no exporter.
+//!
+//! To look at a cache takes a handle of it, which is the last one if the user drops his meanwhile. With it the cache's values are dropped, and
+//! their destructors may do anything: so handles are dropped when nothing is locked any more. Until then the cache seems to be there. Who is
+//! about to say that a name is taken waits for these handles first.
 
+use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tidewheel::{Cache, Stats};
+
+/// How long the handles of others are waited for. They go at once, but for destructors that take long, or wait for whoever waits here.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a cache says of itself at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -15,12 +24,58 @@ pub(crate) struct Seen {
     pub(crate) capacity: Option<u64>,
 }
 
+/// A handle of a cache: not to be dropped under a lock.
+type Handle = Box<dyn Any>;
+
 /// Looks at a cache, if it is still there.
-type Look = Box<dyn Fn() -> Option<Seen> + Send>;
+type Look = Box<dyn Fn() -> Option<(Seen, Handle)> + Send>;
 
 struct Watched {
     name: Arc<str>,
     look: Look,
+}
+
+#[derive(Default)]
+struct State {
+    watched: Vec<Watched>,
+    /// How many looks have handles that they have not dropped yet.
+    hands: usize,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// A look has dropped its handles.
+    dropped: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Whoever panicked under it has left the list as it was.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is worth looking again: if others have handles, once one of them has dropped his.
+    fn waits(&self, until: Instant) -> bool {
+        let left = until.saturating_duration_since(Instant::now());
+        let state = self.lock();
+        if state.hands > 0 && !left.is_zero() {
+            drop(self.dropped.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner));
+        }
+        !left.is_zero()
+    }
+}
+
+/// The handles of one look, to be dropped when nothing is locked. They go first, and are counted until then.
+type Hand<'s> = (Vec<Handle>, Counted<'s>);
+
+struct Counted<'s>(&'s Shared);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.lock().hands -= 1;
+        self.0.dropped.notify_all();
+    }
 }
 
 /// Caches whose figures are exported: each with its name as the label `cache`.
@@ -37,7 +92,7 @@ struct Watched {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Default)]
-pub struct Caches(Arc<Mutex<Vec<Watched>>>);
+pub struct Caches(Arc<Shared>);
 
 impl Caches {
     /// None so far.
@@ -73,30 +128,49 @@ impl Caches {
     {
         let name: Arc<str> = cache.name().ok_or(WatchError::NoName)?.into();
         let weak = cache.downgrade();
-        let look = move || weak.upgrade().map(|cache| see(&cache));
-        let mut watched = self.lock();
-        watched.retain(|watched| (watched.look)().is_some());
-        if watched.iter().any(|watched| watched.name == name) {
-            return Err(WatchError::NameTaken { name: name.to_string() });
+        let look = move || {
+            let cache = weak.upgrade()?;
+            Some((see(&cache), Box::new(cache) as Handle))
+        };
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let mut state = self.0.lock();
+            let is_held = state.hands > 0;
+            let (all, hand) = self.look(&mut state);
+            if all.iter().all(|(other, _)| *other != name) {
+                state.watched.push(Watched { name, look: Box::new(look) });
+                drop(state);
+                drop(hand);
+                return Ok(());
+            }
+            drop(state);
+            drop(hand);
+            if !is_held || !self.0.waits(until) {
+                return Err(WatchError::NameTaken { name: name.to_string() });
+            }
         }
-        watched.push(Watched { name, look: Box::new(look) });
-        Ok(())
     }
 
     /// What each of them says.
     pub(crate) fn see(&self) -> Vec<(Arc<str>, Seen)> {
-        let mut all = Vec::new();
-        self.lock().retain(|Watched { name, look }| {
-            let seen = look();
-            all.extend(seen.map(|seen| (Arc::clone(name), seen)));
-            seen.is_some()
-        });
+        let mut state = self.0.lock();
+        let (all, hand) = self.look(&mut state);
+        drop(state);
+        drop(hand);
         all
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Watched>> {
-        // Whoever panicked under it has left the list as it was.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What each of them says that is still there. The others are watched no more.
+    fn look(&self, state: &mut State) -> (Vec<(Arc<str>, Seen)>, Hand<'_>) {
+        let (mut all, mut handles) = (Vec::new(), Vec::new());
+        state.watched.retain(|Watched { name, look }| {
+            let Some((seen, handle)) = look() else { return false };
+            all.push((Arc::clone(name), seen));
+            handles.push(handle);
+            true
+        });
+        state.hands += 1;
+        (all, (handles, Counted(&self.0)))
     }
 }
 
@@ -116,7 +190,7 @@ where
 
 impl fmt::Debug for Caches {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.lock().iter().map(|watched| &watched.name)).finish()
+        f.debug_set().entries(self.0.lock().watched.iter().map(|watched| &watched.name)).finish()
     }
 }
 

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tidewheel_redis::{NearCache, Stats};
 
-/// Looks at a near cache, if it is still there.
-type Look = Box<dyn Fn() -> Option<Stats> + Send>;
+/// Looks at a near cache, if it is still there. Not to be called under a lock: if the user drops his last handle meanwhile, the values are dropped here.
+type Look = Arc<dyn Fn() -> Option<Stats> + Send + Sync>;
 
 struct Watched {
     name: Arc<str>,
@@ -64,17 +64,20 @@ impl NearCaches {
     {
         let mut watched = self.lock();
         watched.retain(|watched| *watched.name != *name);
-        watched.push(Watched { name: name.into(), look: Box::new(near.watch()) });
+        watched.push(Watched { name: name.into(), look: Arc::new(near.watch()) });
     }
 
     /// What each of them says.
     fn see(&self) -> Vec<(Arc<str>, Stats)> {
-        let mut all = Vec::new();
-        self.lock().retain(|Watched { name, look }| {
-            let seen = look();
-            all.extend(seen.map(|seen| (Arc::clone(name), seen)));
-            seen.is_some()
-        });
+        let looks: Vec<_> =
+            self.lock().iter().map(|one| (Arc::clone(&one.name), Arc::clone(&one.look))).collect();
+        let mut all = Vec::with_capacity(looks.len());
+        for (name, look) in looks {
+            match look() {
+                Some(seen) => all.push((name, seen)),
+                None => self.lock().retain(|watched| !Arc::ptr_eq(&watched.look, &look)),
+            }
+        }
         all
     }
 
