@@ -51,6 +51,7 @@ mod loading;
 mod room;
 mod rounds;
 mod turn;
+mod turn_aside;
 #[cfg(feature = "async")]
 mod turn_async;
 

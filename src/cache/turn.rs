@@ -42,7 +42,7 @@ pub(super) struct Turn<'c, K, V, S> {
 
 /// A call that waits for another one of its key.
 pub(super) struct Wait<'c, K, V, S> {
-    cache: &'c Cache<K, V, S>,
+    pub(super) cache: &'c Cache<K, V, S>,
     hash: HashBits,
     spot: Spot,
     /// `None` once it was told.
@@ -205,7 +205,7 @@ where
     }
 
     /// What it makes of what it was told.
-    fn told(&mut self, told: Told<V>) -> Option<Heard<'c, K, V, S>> {
+    pub(super) fn told(&mut self, told: Told<V>) -> Option<Heard<'c, K, V, S>> {
         let Self { cache, hash, spot, .. } = *self;
         let ticket = match told {
             Told::Outcome { outcome, is_invalidated } => {
@@ -225,6 +225,7 @@ where
                 let _ = self.call.as_ref()?.leave();
                 ticket
             }
+            Told::Passed => unreachable!("the turn passes by who stands aside, and no other"),
         };
         let call = self.call.take()?;
         Some(Heard::Leads(Turn::new(cache, hash, Hold::after(ticket, call))))
@@ -244,6 +245,7 @@ impl<K, V, S> Drop for Wait<'_, K, V, S> {
                 catch(|| drop(outcome));
                 catch(|| drop(call));
             }
+            Some(Told::Passed) => drop(catch(|| drop(call))),
             Some(Told::Offer) | None => {
                 if let Some(ending) = cache.shard_of(hash).leave(spot) {
                     ending.pass_on();

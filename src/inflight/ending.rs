@@ -23,7 +23,7 @@ pub(super) struct Crowd<K, V> {
     pub(super) told: Vec<Arc<Call<K, V>>>,
     /// The waker of the call that has the turn now.
     pub(super) next: Option<Who>,
-    /// The calls that had left.
+    /// The calls that had left, or stood aside.
     pub(super) left: Vec<Arc<Call<K, V>>>,
 }
 

@@ -35,21 +35,26 @@ thread_local! {
 }
 
 /// Marks, until it is dropped, that a flight's closure runs on this thread. The thread would wait
-/// for itself if it waited for that flight.
+/// for itself if it waited for that flight. Marks may be dropped in any order. The last one is
+/// found at once.
 #[derive(Debug)]
-pub(crate) struct Leading;
+pub(crate) struct Leading(Ticket);
 
 impl Leading {
     pub(crate) fn enter(ticket: Ticket) -> Self {
         // A thread that is about to end has no thread-local state any more.
         let _ = LEADING.try_with(|leading| leading.borrow_mut().push(ticket));
-        Self
+        Self(ticket)
     }
 }
 
 impl Drop for Leading {
     fn drop(&mut self) {
-        let _ = LEADING.try_with(|leading| leading.borrow_mut().pop());
+        let _ = LEADING.try_with(|leading| {
+            let mut leading = leading.borrow_mut();
+            let place = leading.iter().rposition(|ticket| *ticket == self.0);
+            place.map(|place| leading.swap_remove(place))
+        });
     }
 }
 

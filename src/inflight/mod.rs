@@ -37,7 +37,9 @@
 //!   woken and claims the turn, unless a computing call that is running has taken it. In that case
 //!   the woken call waits on in its place. A call that has been passed over for a millisecond is
 //!   told that it has the turn. A call that leaves with the turn, or as the heir, passes the turn
-//!   on.
+//!   on. A call *stands aside* while its caller runs code of the user's, which may want the same
+//!   turn. Such a call is told outcomes, but the turn passes it by: it is told that, and is in no
+//!   queue any more.
 //! - **F4** The key of a leading call belongs to the ledger alone, or to the ledger and the caller,
 //!   if the caller still needs it. So the key can be taken out at the end. (A turn is told under
 //!   the lock, so that no thread needs a handle to tell it later.)

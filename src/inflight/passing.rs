@@ -147,7 +147,7 @@ struct Next<K, V> {
     who: Option<Who>,
 }
 
-/// Gives or offers the turn to the first waiting call. Removes calls that have left.
+/// Gives or offers the turn to the first waiting call. Removes calls that have left or stand aside.
 fn next<K, V>(
     queue: &mut Queue<K, V>,
     ticket: Ticket,

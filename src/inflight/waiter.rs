@@ -113,6 +113,9 @@ impl<K, V> Asked<K, V> {
 /// The inbox of a waiting call.
 enum Inbox<V> {
     Waiting(Option<Who>),
+    /// The caller runs code of the user's, which may want the same turn. The call can be told an
+    /// outcome, but not that it has the turn.
+    Aside,
     /// The turn was offered to the call. The thread that offered it wakes the call.
     Offered,
     Told(Told<V>),
@@ -129,6 +132,9 @@ pub(crate) enum Told<V> {
     /// The turn is free, for the call to claim. If the call does not get it, the call waits on and
     /// polls again.
     Offer,
+    /// The turn came while the call stood aside, and went to the next call. This call has to begin
+    /// anew.
+    Passed,
 }
 
 /// The thread or task to wake.
@@ -158,6 +164,51 @@ impl<K, V> Call<K, V> {
         Arc::new(Self { key, inbox: Mutex::new(Inbox::Waiting(None)) })
     }
 
+    /// Creates a call that stands aside from the start.
+    pub(crate) fn aside(key: K) -> Arc<Self> {
+        Arc::new(Self { key, inbox: Mutex::new(Inbox::Aside) })
+    }
+
+    /// Returns whether the call was told something. If not, the call does not stand aside any more,
+    /// and `who` is woken once it is told.
+    pub(crate) fn listen(&self, who: Who) -> bool {
+        let mut inbox = self.inbox.lock();
+        let (is_told, who) = match &mut *inbox {
+            Inbox::Waiting(before) => (false, before.replace(who)),
+            Inbox::Aside => {
+                *inbox = Inbox::Waiting(Some(who));
+                (false, None)
+            }
+            Inbox::Offered | Inbox::Told(_) | Inbox::Left => (true, Some(who)),
+        };
+        drop(inbox);
+        catch(|| drop(who));
+        is_told
+    }
+
+    /// Makes the call stand aside until it listens again. Returns whether it was told something
+    /// before that; then it does not.
+    pub(crate) fn step_aside(&self) -> bool {
+        let mut inbox = self.inbox.lock();
+        let who = match &mut *inbox {
+            Inbox::Waiting(who) => who.take(),
+            Inbox::Aside => None,
+            Inbox::Offered | Inbox::Told(_) | Inbox::Left => return true,
+        };
+        *inbox = Inbox::Aside;
+        drop(inbox);
+        catch(|| drop(who));
+        false
+    }
+
+    /// Returns the flight that the call leads, if it was told that it has the turn.
+    pub(crate) fn turn(&self) -> Option<Ticket> {
+        match &*self.inbox.lock() {
+            Inbox::Told(Told::Turn(ticket)) => Some(*ticket),
+            _ => None,
+        }
+    }
+
     /// Returns what the call was told, or registers `who` to be woken once it is told. The
     /// destructor of a waker is user code. Its panic must not lose what the call was told.
     pub(crate) fn poll(&self, who: Who) -> Option<Told<V>> {
@@ -171,6 +222,10 @@ impl<K, V> Call<K, V> {
             Inbox::Offered => {
                 *inbox = Inbox::Waiting(None);
                 (Some(Told::Offer), Some(who))
+            }
+            Inbox::Aside => {
+                *inbox = Inbox::Waiting(Some(who));
+                (None, None)
             }
             Inbox::Left => unreachable!("a call asks no more once it was told"),
         };
@@ -190,7 +245,7 @@ impl<K, V> Call<K, V> {
                 catch(|| drop(who));
                 None
             }
-            Inbox::Offered | Inbox::Left => None,
+            Inbox::Aside | Inbox::Offered | Inbox::Left => None,
         }
     }
 
@@ -199,13 +254,18 @@ impl<K, V> Call<K, V> {
         *self.inbox.lock() = Inbox::Waiting(None);
     }
 
-    /// Tells the call. Returns whom to wake, or gives `told` back if the call has left.
+    /// Tells the call. Returns whom to wake, or gives `told` back if the call has left, or cannot
+    /// take the turn.
     pub(super) fn told(&self, told: Told<V>) -> Result<Option<Who>, Told<V>> {
         let mut inbox = self.inbox.lock();
         let who = match &mut *inbox {
             Inbox::Waiting(who) => who.take(),
-            // The thread that offered the turn wakes the call.
-            Inbox::Offered => None,
+            Inbox::Aside if matches!(told, Told::Turn(_)) => {
+                *inbox = Inbox::Told(Told::Passed);
+                return Err(told);
+            }
+            // The thread that offered the turn wakes the call. One that stands aside looks itself.
+            Inbox::Aside | Inbox::Offered => None,
             Inbox::Told(_) | Inbox::Left => return Err(told),
         };
         *inbox = Inbox::Told(told);
@@ -218,6 +278,7 @@ impl<K, V> Call<K, V> {
         let who = match &mut *inbox {
             Inbox::Waiting(who) => who.take(),
             Inbox::Offered => None,
+            Inbox::Aside => unreachable!("a call that computes does not stand aside"),
             Inbox::Told(_) | Inbox::Left => return None,
         };
         *inbox = Inbox::Offered;

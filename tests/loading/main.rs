@@ -13,6 +13,7 @@
 //! | `lasting.rs` | loaders that say how long their value lives |
 //! | `looks.rs` | what a call that waited finds in its turn |
 //! | `many.rs` | many keys at once |
+//! | `many_turns.rs` | turns that come to a call for many keys while it waits |
 //! | `invalidated.rs` | loaders that hang, and keys that are removed while they are loaded |
 //! | `panics.rs` | keys, values and clones that panic while a load is told |
 //! | `trouble.rs` | user code that panics or calls back, wherever it is run |
@@ -42,6 +43,8 @@ mod lasting;
 #[cfg(feature = "async")]
 mod looks;
 mod many;
+#[cfg(feature = "async")]
+mod many_turns;
 mod panics;
 mod threads;
 #[cfg(feature = "async")]

@@ -14,6 +14,7 @@ mod growth;
 mod helping;
 mod idle;
 mod loading;
+mod many;
 mod owners;
 mod places;
 mod reaper;

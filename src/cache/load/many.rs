@@ -4,14 +4,18 @@
 //! waits for others with a turn in hand: first it has the turns that are free, loads, and gives them back; then it waits for
 //! the rest, and whatever turn it is given meanwhile it uses at once. So two calls with the same keys in different
 //! orders do not wait for each other in a ring.
+//!
+//! While such a call runs code of the user's, its waits stand aside: no turn comes to it of which
+//! it does not know. Each turn that it has is marked from the start, so that user code on this
+//! thread does not wait for it.
 
 use super::outcome::Made;
 use super::outcome::{NOT_ASKED, option, optional, served, wants_option};
 use crate::cache::Cache;
 use crate::cache::turn::{Beginning, Turn, Wait};
-use crate::inflight::{Asked, Call, Ending, Failure, Leading, Outcome, Wants};
+use crate::inflight::{Asked, Call, Ending, Failure, Leading, Outcome, Wants, Who};
 use crate::key_value::{Key, Value};
-use crate::sync::{Alarm, Arc};
+use crate::sync::{Alarm, Arc, thread};
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
@@ -21,15 +25,30 @@ pub(in crate::cache) struct Hand<'c, K, V, S> {
     pub(in crate::cache) turns: Vec<(usize, Turn<'c, K, V, S>)>,
 }
 
-impl<K, V, S> Hand<'_, K, V, S>
+/// Marks of turns. They are taken off last first, as each is found at once then.
+pub(in crate::cache) struct Marks(Vec<Leading>);
+
+impl Drop for Marks {
+    fn drop(&mut self) {
+        while self.0.pop().is_some() {}
+    }
+}
+
+impl<'c, K, V, S> Hand<'c, K, V, S>
 where
     K: Key + Clone,
     V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
     /// As long as these are there, whoever waits for one of the turns on this thread panics. As many as turns, in their order.
-    pub(in crate::cache) fn mark(&self) -> Vec<Leading> {
-        self.turns.iter().filter_map(|(_, turn)| turn.lead()).collect()
+    pub(in crate::cache) fn mark(&self) -> Marks {
+        Marks(self.turns.iter().filter_map(|(_, turn)| turn.lead()).collect())
+    }
+
+    /// Adds a turn, and marks it.
+    fn add(&mut self, place: usize, turn: Turn<'c, K, V, S>, marks: &mut Marks) {
+        marks.0.extend(turn.lead());
+        self.turns.push((place, turn));
     }
 
     /// Loads with one call of the user's, and gives the turns back.
@@ -58,7 +77,7 @@ where
         &mut self,
         values: &mut [Option<V>],
         brought: &mut Brought<K, V, I>,
-        mut marks: Vec<Leading>,
+        mut marks: Marks,
         made: Result<(), Failure>,
     ) -> Result<(), Failure>
     where
@@ -67,7 +86,7 @@ where
         // Last come, first served, as the marks of who leads are taken off.
         while let Some((place, turn)) = self.turns.pop() {
             // Declared after the turn, so that the mark is off before that is given back, if user code panics.
-            let mark = marks.pop();
+            let mark = marks.0.pop();
             let own = match &made {
                 Ok(()) => optional(brought.get(turn.key())),
                 Err(failure) => Made::plain(Outcome::Error(Arc::clone(failure))),
@@ -78,6 +97,12 @@ where
         // What nobody asked for is ignored, and the next call's keys are not answered with it.
         brought.forget();
         made
+    }
+}
+
+impl<K, V, S> Hand<'_, K, V, S> {
+    fn empty() -> Self {
+        Self { turns: Vec::new() }
     }
 }
 
@@ -239,15 +264,51 @@ where
         asked: &mut Many<K, V>,
         wants: Wants,
     ) -> BegunMany<'c, K, V, S> {
-        let mut begun = BegunMany { hand: Hand { turns: Vec::new() }, waits: Vec::new() };
+        let mut begun = BegunMany { hand: Hand::empty(), waits: Vec::new() };
+        // After the turns: if user code panics, the marks are off when those are given back.
+        let mut marks = Marks(Vec::new());
         for &place in &asked.new {
-            match self.begin_load(Asked::Shared(Call::new(asked.keys[place].clone())), wants) {
+            match self.begin_load(Asked::Shared(Call::aside(asked.keys[place].clone())), wants) {
                 Beginning::Hit(value) => asked.values[place] = Some(*value),
-                Beginning::Leads(turn) => begun.hand.turns.push((place, turn)),
+                Beginning::Leads(turn) => begun.hand.add(place, turn, &mut marks),
                 Beginning::Waits(wait) => begun.waits.push((place, wait)),
             }
         }
+        drop(marks);
         begun
+    }
+
+    /// Takes what the waits were told: values, and turns, which it returns. The other waits stand
+    /// aside from now on.
+    pub(in crate::cache) fn hear<'c>(
+        &'c self,
+        values: &mut [Option<V>],
+        wants: Wants,
+        waits: &mut Waits<'c, K, V, S>,
+    ) -> Result<Hand<'c, K, V, S>, Failure> {
+        // Before user code runs.
+        let all = std::mem::take(waits).into_iter();
+        let (told, quiet): (Waits<'c, K, V, S>, _) = all.partition(|(_, wait)| wait.step_aside());
+        *waits = quiet;
+        // Each with the mark of its turn, if that is what it was told.
+        let marked = told.into_iter().rev().map(|(place, wait)| (place, wait.lead(), wait));
+        let mut told: Vec<_> = marked.collect();
+        // In this order: if user code panics, the marks are taken off first, and the turns are
+        // given back before keys of other waits are dropped, which may ask for those turns.
+        let mut hand = Hand::empty();
+        let mut marks = Marks(Vec::new());
+        while let Some((place, mark, wait)) = told.pop() {
+            drop(mark);
+            match wait.settle_told(wants) {
+                Ok(Ok((Outcome::Error(failure), _))) => return Err(failure),
+                Ok(Ok((outcome, _))) => values[place] = option(outcome),
+                Ok(Err(turn)) => hand.add(place, turn, &mut marks),
+                Err(again) if again.step_aside() => told.push((place, again.lead(), again)),
+                Err(again) => waits.push((place, again)),
+            }
+        }
+        drop(marks);
+        Ok(hand)
     }
 
     fn load_many<I>(
@@ -266,22 +327,11 @@ where
         let values = &mut asked.values;
         hand.load(values, &mut brought, init)?;
         while !waits.is_empty() {
-            let before = waits.len();
-            let mut rest = Vec::new();
-            for (place, mut wait) in waits {
-                match wait.ask().map(|heard| heard.settle(wants)) {
-                    None => rest.push((place, wait)),
-                    Some(Ok(Ok((Outcome::Error(failure), _)))) => return Err(failure),
-                    Some(Ok(Ok((outcome, _)))) => values[place] = option(outcome),
-                    Some(Ok(Err(turn))) => hand.turns.push((place, turn)),
-                    Some(Err(again)) => rest.push((place, again)),
-                }
-            }
-            waits = rest;
-            hand.load(values, &mut brought, init)?;
-            if waits.len() == before {
+            while !listen(&waits, || Who::Thread(thread::current())) {
                 Alarm::NEVER.park();
             }
+            hand = self.hear(values, wants, &mut waits)?;
+            hand.load(values, &mut brought, init)?;
         }
         Ok(())
     }
@@ -309,6 +359,16 @@ impl<K, V: Clone> Many<K, V> {
 
 /// Calls that wait, each with the place of its key.
 pub(in crate::cache) type Waits<'c, K, V, S> = Vec<(usize, Wait<'c, K, V, S>)>;
+
+/// Whether one of them was told something. If not, `who` is woken once one is. All of them listen.
+pub(in crate::cache) fn listen<K, V, S>(waits: &Waits<'_, K, V, S>, who: impl Fn() -> Who) -> bool
+where
+    K: Key + Clone,
+    V: Value + Clone,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    waits.iter().fold(false, |is_told, (_, wait)| wait.listen(who()) || is_told)
+}
 
 /// How a call for many keys begins. In this order: what is waited for is left after the turns were given back.
 pub(in crate::cache) struct BegunMany<'c, K, V, S> {

@@ -2,16 +2,16 @@
 //!
 //! The same steps as in `many.rs`. The user's future is polled with all the turns in hand marked, and dropped after them.
 
-use super::many::{BegunMany, Brought, Hand, Many, Waits, the_error, wants_many};
-use super::outcome::{NOT_ASKED, option, served, wants_option};
+use super::many::{BegunMany, Brought, Hand, Many, listen, the_error, wants_many};
+use super::outcome::{NOT_ASKED, served, wants_option};
 use crate::cache::Cache;
-use crate::inflight::{Failure, Outcome, Wants};
+use crate::inflight::{Failure, Wants, Who};
 use crate::key_value::{Key, Value};
 use crate::sync::Arc;
 use std::future::poll_fn;
 use std::hash::BuildHasher;
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 /// Load many keys, in a future.
 impl<K, V, S> Cache<K, V, S>
@@ -129,43 +129,14 @@ where
         let values = &mut asked.values;
         hand.load_async(values, &mut brought, &mut init, running.as_mut()).await?;
         while !waits.is_empty() {
-            self.hear(values, wants, &mut hand, &mut waits).await?;
+            let told = |waker: &Waker| listen(&waits, || Who::Task(waker.clone()));
+            poll_fn(|context| if told(context.waker()) { Poll::Ready(()) } else { Poll::Pending }).await;
+            hand = self.hear(values, wants, &mut waits)?;
             hand.load_async(values, &mut brought, &mut init, running.as_mut()).await?;
         }
         // As `served`.
         running.set(None);
         Ok(())
-    }
-
-    /// Waits until one of those that are waited for has something to say, and takes what all of them say.
-    async fn hear<'c>(
-        &'c self,
-        values: &mut [Option<V>],
-        wants: Wants,
-        hand: &mut Hand<'c, K, V, S>,
-        waits: &mut Waits<'c, K, V, S>,
-    ) -> Result<(), Failure> {
-        poll_fn(|context| {
-            let before = waits.len();
-            let mut moved_on = false;
-            for (place, mut wait) in std::mem::take(waits) {
-                let Poll::Ready(heard) = Pin::new(&mut wait).poll(context) else {
-                    waits.push((place, wait));
-                    continue;
-                };
-                match heard.settle(wants) {
-                    Ok(Ok((Outcome::Error(failure), _))) => return Poll::Ready(Err(failure)),
-                    Ok(Ok((outcome, _))) => values[place] = option(outcome),
-                    Ok(Err(turn)) => hand.turns.push((place, turn)),
-                    Err(again) => {
-                        waits.push((place, again));
-                        moved_on = true;
-                    }
-                }
-            }
-            if waits.len() < before || moved_on { Poll::Ready(Ok(())) } else { Poll::Pending }
-        })
-        .await
     }
 }
 

@@ -100,6 +100,17 @@ impl Loads {
         self.cache.get_with(key, || self.load(key, asked))
     }
 
+    /// Asks for several keys. `also` runs in the closure, after those that are missing are loaded.
+    pub fn get_many_with(&self, keys: &[u64], also: impl Fn(&Self)) -> Vec<Option<u64>> {
+        let asked: Vec<_> = keys.iter().map(|&key| (key, self.ask(key))).collect();
+        self.cache.get_many_with(keys.iter().copied(), |missing| {
+            let missing = asked.iter().filter(|(key, _)| missing.contains(&key));
+            let pairs: Vec<_> = missing.map(|&(key, asked)| (key, self.load(key, asked))).collect();
+            also(self);
+            pairs
+        })
+    }
+
     /// Waits for others no longer than an instant.
     pub fn get_at_once(&self, key: u64) -> Option<u64> {
         let asked = self.ask(key);
