@@ -251,6 +251,31 @@ fn a_call_for_many_is_a_load_of_each_key_whatever_becomes_of_it() {
     assert_eq!(ends(&cache), Ends { panic: 5, cancelled: 2, ..NONE });
 }
 
+/// A call for many that has the turn of one key is told an error of another: it loads nothing.
+#[test]
+fn a_turn_of_many_that_is_given_back_unused_is_no_load() {
+    let (cache, _clock) = built(|builder| builder);
+    let (panicking, failing) = (cache.clone(), cache.clone());
+    let (panic, panicked) = oneshot::channel::<u32>();
+    let (fail, failed) = oneshot::channel::<&str>();
+    let mut panicking =
+        Running::begun(async move { panicking.get_with_async(1, async { panicked.await.unwrap() }).await });
+    let failing = Running::begun(async move {
+        failing.try_get_with_async(2, async { Err(failed.await.unwrap()) }).await.is_err()
+    });
+    let many = cache.clone();
+    let many = Running::begun(async move {
+        let load = async |_| -> Result<Vec<_>, &str> { unreachable!("its turn is given back") };
+        many.try_get_many_with_async([1, 2], load).await.is_err()
+    });
+    drop(panic);
+    panics(|| panicking.step());
+    fail.send("no").unwrap();
+    assert!(failing.finish() && many.finish());
+    assert_eq!(ends(&cache), Ends { panic: 1, failure: 1, joined: 1, ..NONE });
+    assert_eq!(cache.timeout(Duration::ZERO).get_with(1, || 7), Ok(7));
+}
+
 #[test]
 fn a_future_that_is_dropped_is_one_that_was_cancelled() {
     let (cache, clock) = built(|builder| builder);

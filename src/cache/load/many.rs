@@ -23,6 +23,8 @@ use std::hash::{BuildHasher, Hash};
 /// Turns in hand, each with the place of its key.
 pub(in crate::cache) struct Hand<'c, K, V, S> {
     pub(in crate::cache) turns: Vec<(usize, Turn<'c, K, V, S>)>,
+    /// Whether the user's closure was called for them.
+    pub(in crate::cache) is_loading: bool,
 }
 
 /// Marks of turns. They are taken off last first, as each is found at once then.
@@ -64,6 +66,7 @@ where
         if self.turns.is_empty() {
             return Ok(());
         }
+        self.is_loading = true;
         let marks = self.mark();
         let keys: Vec<&K> = self.turns.iter().map(|(_, turn)| turn.key()).collect();
         // The user's iterator is his code as well.
@@ -102,13 +105,17 @@ where
 
 impl<K, V, S> Hand<'_, K, V, S> {
     fn empty() -> Self {
-        Self { turns: Vec::new() }
+        Self { turns: Vec::new(), is_loading: false }
     }
 }
 
 impl<K, V, S> Drop for Hand<'_, K, V, S> {
     /// Gives back all turns before the first key goes: its destructor may ask for the others.
     fn drop(&mut self) {
+        if !self.is_loading {
+            // No closure has run for them, so they are no loads.
+            self.turns.iter_mut().for_each(|(_, turn)| drop(turn.loading.take()));
+        }
         let endings: Vec<_> = self.turns.iter_mut().filter_map(|(_, turn)| turn.give_back()).collect();
         endings.into_iter().for_each(Ending::pass_on);
     }

@@ -161,6 +161,7 @@ where
         if self.turns.is_empty() {
             return Ok(());
         }
+        self.is_loading = true;
         {
             // The future of the last time goes here, too, and all of the closure's doings are marked.
             let _marks = self.mark();
