@@ -292,14 +292,14 @@ where
         self.loading.span.within(closure)
     }
 
-    /// A call that waits for this one, whose closure is about to run elsewhere.
+    /// A call that waits for this one, whose closure is about to run elsewhere. It stands aside.
     pub(super) fn accompany(&self, wants: Wants) -> Wait<'c, K, V, S>
     where
         K: Clone,
     {
         let Self { cache, hash, .. } = *self;
         let ticket = self.hold.ticket.expect("it has just begun");
-        let call = self.run(|| Call::new(self.key().clone()));
+        let call = self.run(|| Call::aside(self.key().clone()));
         let spot = self.shard().accompany(ticket, Arc::clone(&call), wants);
         Wait { cache, hash, spot, call: Some(call), is_own: true }
     }

@@ -1,13 +1,16 @@
-//! Turns, as in `turn.rs`, of calls that stand aside: those for many keys.
+//! Turns, as in `turn.rs`, of calls that stand aside: those for many keys, and those whose load
+//! goes on elsewhere.
 //!
-//! Such a call waits, and its caller runs code of the user's meanwhile: a closure for other keys.
-//! That code may ask for the same key. So the turn passes the call by (`inflight/mod.rs`, F3).
+//! Such a call waits, and its caller runs code of the user's meanwhile: a closure for other keys,
+//! or an executor. That code may ask for the same key. So the turn passes the call by
+//! (`inflight/mod.rs`, F3).
 
 use super::load::Origin;
 use super::turn::{Beginning, Settled, Wait};
 use crate::inflight::{Asked, Call, Leading, Outcome, Told, Wants, Who};
 use crate::key_value::{Key, Value};
 use crate::sync::catch;
+use crate::table::Pin;
 use std::hash::BuildHasher;
 
 impl<'c, K, V, S> Wait<'c, K, V, S>
@@ -52,5 +55,17 @@ where
             Beginning::Leads(turn) => Ok(Err(turn)),
             Beginning::Waits(wait) => Err(wait),
         }
+    }
+
+    /// Whether the turn has passed it by.
+    pub(super) fn is_passed(&self) -> bool {
+        self.call.as_ref().is_some_and(|call| call.is_passed())
+    }
+
+    /// The value that is there, if one is.
+    pub(super) fn find(self) -> Option<V> {
+        let pin = Pin::new();
+        let node = self.cache.used_uncounted(&self.call.as_ref()?.key, &pin);
+        node.map(|node| node.value().clone())
     }
 }

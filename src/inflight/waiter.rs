@@ -201,6 +201,11 @@ impl<K, V> Call<K, V> {
         false
     }
 
+    /// Returns whether the turn came while the call stood aside.
+    pub(crate) fn is_passed(&self) -> bool {
+        matches!(*self.inbox.lock(), Inbox::Told(Told::Passed))
+    }
+
     /// Returns the flight that the call leads, if it was told that it has the turn.
     pub(crate) fn turn(&self) -> Option<Ticket> {
         match &*self.inbox.lock() {

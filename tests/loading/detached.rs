@@ -101,6 +101,25 @@ fn a_job_that_is_lost_takes_nobody_else_along() {
     }
 }
 
+/// An executor that drops the job may load the key itself: its caller does not have the turn.
+#[test]
+fn an_executor_that_drops_the_job_may_ask_for_the_key() {
+    let _watchdog = crate::watchdog::Watchdog::over("an executor that asks", 60);
+    let cache = Numbers::new(10);
+    let executor = |job: LoadJob| {
+        drop(job);
+        assert_eq!(cache.get_with(1, || 5), 5);
+    };
+    let call = cache.get_with_detached(1, LONG, || unreachable!("the job is dropped"), executor);
+    assert_eq!(call, Ok(5), "it finds what was loaded in its place");
+    let executor = |task: LoadTask| {
+        drop(task);
+        assert_eq!(cache.get_with(2, || 6), 6);
+    };
+    assert_eq!(block_on(cache.get_with_detached_async(2, std::future::pending(), executor)), 6);
+    cache.validate();
+}
+
 #[test]
 fn what_is_removed_meanwhile_stays_so() {
     let cache = Numbers::new(10);

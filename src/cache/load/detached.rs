@@ -143,6 +143,11 @@ enum Begun<'c, K, V, S> {
 fn lost<K, V, S>(mut turn: Turn<'_, K, V, S>) -> ! {
     turn.loading.take();
     drop(turn);
+    lost_by_now()
+}
+
+#[cold]
+fn lost_by_now() -> ! {
     panic!("a load that was to go on by itself has panicked, or its executor has dropped it")
 }
 
@@ -324,7 +329,8 @@ where
     ) -> Begun<'c, K, V, S> {
         // After what else there is, so that it is dropped first.
         let mut turn = turn;
-        // An old value is served, and nobody waits; else this call waits in its own flight.
+        // An old value is served, and nobody waits. Else this call waits in its own flight; it
+        // stands aside while the executor runs.
         let begun = match &stale {
             Some(stale) => Begun::Done(Outcome::Value(turn.run(|| stale.value().clone()))),
             None => Begun::Waits(turn.accompany(wants)),
@@ -333,7 +339,15 @@ where
         let job = Job::new(&mut turn, stale, init);
         // The executor is user code. What it drops, or what dies with it, gives its turn back.
         catch(|| execute(job));
-        begun
+        match begun {
+            // The job is lost. Another call may have the turn now, and this thread may be the one
+            // that has to go on with it. So this call does not wait for it.
+            Begun::Waits(wait) if wait.is_passed() => match wait.find() {
+                Some(value) => Begun::Done(Outcome::Value(value)),
+                None => lost_by_now(),
+            },
+            begun => begun,
+        }
     }
 }
 
