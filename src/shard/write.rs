@@ -234,6 +234,10 @@ impl<K: Eq, V> Shard<K, V> {
             if expected.is_some_and(|expected| !std::ptr::eq(expected, txn.table.node(place))) {
                 return (Replaced::Changed, Deferred::none());
             }
+            // As in `replace_plain`.
+            if !txn.ledger.flights.is_quiet() && txn.is_over(Some(place)) {
+                return (Replaced::Gone, Deferred::none());
+            }
             txn.invalidate(at, Some(place));
             if let Err(short) = txn.pay(Some(place), new.weight, &mut credit) {
                 drop(lock);

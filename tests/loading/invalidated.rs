@@ -34,6 +34,38 @@ fn waiting(cache: &Numbers, value: u32, runs: &Arc<AtomicU32>) -> Running<u32> {
     Running::begun(async move { cache.get_with_async(1, load).await })
 }
 
+/// The entry ends between the look of an update and its write, which comes to nothing then. So what
+/// is being loaded by then is stored.
+#[test]
+fn an_update_of_what_has_ended_invalidates_no_load() {
+    let clock = ManualClock::new();
+    let second = Duration::from_secs(1);
+    let cache: Numbers = Cache::builder().time_to_live(second).clock(clock.clone()).build().unwrap();
+    let (compute, computed) = oneshot::channel::<()>();
+    let computing = cache.clone();
+    let mut computation = Running::begun(async move {
+        let mut computed = Some(computed);
+        let put = |_: Option<_>| {
+            let computed = computed.take().expect("it runs once");
+            async { (computed.await.unwrap(), 3).1 }
+        };
+        computing.entry(1).and_upsert_with_async(put).await.into_value()
+    });
+    let (mut load, end) = under_way(&cache);
+    compute.send(()).unwrap();
+    assert!(computation.step().is_ready());
+    let updated = cache.update(&1, |&old| {
+        assert_eq!(old, 3);
+        clock.advance_without_sweeping(second);
+        assert!(load.step().is_pending(), "it has the turn, finds that the entry is over, and loads");
+        5
+    });
+    assert!(!updated);
+    end.send(7).unwrap();
+    assert_eq!((load.finish(), cache.get(&1)), (7, Some(7)));
+    cache.validate();
+}
+
 /// Loads at once, or says that it would have to wait.
 fn at_once(cache: &Numbers, value: u32) -> u32 {
     cache.timeout(Duration::ZERO).get_with(1, || value).expect("it waits for a loader that hangs")
