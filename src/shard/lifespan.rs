@@ -90,11 +90,11 @@ impl Written {
     }
 }
 
-/// The live entry that is overwritten.
+/// The entry that is overwritten. It is alive, or nothing is stored.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Over {
     pub(super) row: RowId,
-    /// The deadline before the write.
+    /// The deadline before the write: 0 if the entry is dead.
     pub(super) deadline: Tick,
 }
 
@@ -148,7 +148,11 @@ impl<K, V> Txn<'_, '_, K, V> {
             config.note(ttl);
         }
         let limit = match (lasting, over) {
-            (Lasting::Kept, Some(over)) if !config.effects.moves_deadline => over.deadline,
+            (Lasting::Kept, Some(over)) if !config.effects.moves_deadline => {
+                // The deadline is `DEAD` if a reader has just found the entry expired. Then nothing
+                // is stored.
+                over.deadline.max(Tick::LONG_AGO)
+            }
             (Lasting::Kept, Some(over)) => ledger.limit(config, over.row),
             _ => {
                 let lasting = config.jitter.shorten(ttl, home, now);

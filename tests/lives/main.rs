@@ -422,3 +422,55 @@ fn a_kept_end_is_warned_of_once() {
         assert_eq!((warned.load(Ordering::Relaxed), cache.entry_count()), (warnings, 0), "{life:?}");
     }
 }
+
+/// A key whose next clone, by a thread that asks for it, runs something.
+#[derive(PartialEq, Eq, Hash, Debug)]
+struct Cloned(u8);
+
+std::thread_local! {
+    static AT_CLONE: std::cell::RefCell<Option<Box<dyn Fn()>>> = const { std::cell::RefCell::new(None) };
+}
+
+impl Clone for Cloned {
+    fn clone(&self) -> Self {
+        if let Some(run) = AT_CLONE.take() {
+            run();
+        }
+        Self(self.0)
+    }
+}
+
+/// A value that keeps its window is computed, and meanwhile a reader finds that the window is over. The write then stores
+/// nothing. (A debug build panicked, under the lock.)
+#[test]
+fn a_window_that_ends_while_its_next_value_is_computed() {
+    type Call = fn(&Cache<Cloned, u32>, &dyn Fn()) -> bool;
+    let calls: [(&str, Call); 3] = [
+        ("update", |cache, end| {
+            cache.with_life(Life::Keep).update(&Cloned(1), |n| {
+                end();
+                n + 1
+            })
+        }),
+        ("modify", |cache, end| cache.with_life(Life::Keep).modify(&Cloned(1), |_| end()).is_some()),
+        ("replace", |cache, _| cache.with_life(Life::Keep).replace(&Cloned(1), 2).is_ok()),
+    ];
+    for (name, call) in calls {
+        let clock = ManualClock::new();
+        let cache = Cache::builder().time_to_live(seconds(5)).clock(clock.clone()).build().unwrap();
+        cache.insert(Cloned(1), 1);
+        let (other, time) = (cache.clone(), clock.clone());
+        let end = move || {
+            time.advance_without_sweeping(seconds(5));
+            assert_eq!(other.get(&Cloned(1)), None);
+        };
+        if name == "replace" {
+            AT_CLONE.set(Some(Box::new(end.clone())));
+        }
+        assert!(!call(&cache, &end), "{name}");
+        assert_eq!(cache.get(&Cloned(1)), None, "{name}");
+        cache.validate();
+        clock.advance(seconds(1));
+        assert_eq!(cache.entry_count(), 0, "{name}");
+    }
+}
