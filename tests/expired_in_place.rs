@@ -5,10 +5,10 @@
 //! when it had been stored anew long since, and deleted what was alive.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
-use tidewheel::{Cache, CacheBuilder, ManualClock, Op, RemovalCause, WeakCache};
+use std::time::{Duration, Instant};
+use tidewheel::{Cache, CacheBuilder, Expiry, Life, ManualClock, Op, RemovalCause, StrictClock, WeakCache};
 
 const SECOND: Duration = Duration::from_secs(1);
 const KEY: u64 = 1;
@@ -266,4 +266,67 @@ fn an_index_that_looks_is_right_however_notifications_are_ordered() {
     clock.advance(3 * SECOND);
     assert_eq!(*index.keys.lock().unwrap(), HashSet::new());
     cache.validate();
+}
+
+/// A value that counts how often it was cloned.
+struct Tallied(Arc<AtomicU64>);
+
+impl Clone for Tallied {
+    fn clone(&self) -> Self {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Self(self.0.clone())
+    }
+}
+
+/// An `Expiry` that ends nothing, and counts how often it is asked.
+struct Asked(Arc<AtomicU64>);
+
+impl Expiry<u64, Tallied> for Asked {
+    fn expire_after_update(&self, _: &u64, _: &Tallied, left: Option<Duration>) -> Option<Duration> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        left
+    }
+}
+
+/// Readers look at the time less often than writers, so an entry that has just expired by the
+/// writers' time may still be alive by the readers'. A call that runs user code on the old value
+/// first finds it as a reader does. When it then finds, as a writer, that the value has expired, it
+/// says so to the readers, itself included. (It looked again and again, for some milliseconds, until
+/// the readers' time had come.)
+#[test]
+fn a_write_over_what_has_just_expired_looks_twice() {
+    type Store = fn(&Cache<u64, Tallied>, Tallied);
+    let stores: [(&str, bool, Store); 4] = [
+        ("swap", false, |cache, value| drop(cache.swap(KEY, value))),
+        ("swap with a life", false, |cache, value| drop(cache.with_life(Life::Keep).swap(KEY, value))),
+        ("insert", true, |cache, value| cache.insert(KEY, value)),
+        ("swap with an Expiry", true, |cache, value| drop(cache.swap(KEY, value))),
+    ];
+    let ttl = Duration::from_millis(12);
+    for (name, is_ruled, store) in stores {
+        let looks = Arc::new(AtomicU64::new(0));
+        let mut builder = Cache::builder().clock(StrictClock);
+        if is_ruled {
+            builder = builder.expire_after(Asked(looks.clone()));
+        }
+        let cache = builder.build().unwrap();
+        cache.insert_with_ttl(OTHER, Tallied(looks.clone()), 60 * SECOND);
+        for _ in 0..20 {
+            cache.remove(&KEY);
+            cache.insert_with_ttl(KEY, Tallied(looks.clone()), ttl);
+            let stored = Instant::now();
+            while stored.elapsed() < ttl + Duration::from_micros(20) {
+                // Readers have a reading of the clock from shortly before.
+                if stored.elapsed() < ttl - Duration::from_millis(1) {
+                    assert!(cache.contains_key(&OTHER));
+                }
+            }
+            looks.store(0, Ordering::Relaxed);
+            store(&cache, Tallied(looks.clone()));
+            let looks = looks.load(Ordering::Relaxed);
+            assert!(looks <= 3, "{name}: it looked at the old value {looks} times");
+            assert!(cache.contains_key(&KEY));
+        }
+        cache.validate();
+    }
 }

@@ -7,6 +7,7 @@ use super::{Cache, Parts};
 use crate::expiry::Expiry;
 use crate::key_value::{Key, Value};
 use crate::life::Life;
+use crate::listener::RemovalCause;
 use crate::shard::{
     Deferred, Expected, Lasting, Lifespan, Lookup, NewEntry, OFFERED, Replaced, Ruled, Ruling,
 };
@@ -91,8 +92,9 @@ where
             let inserted =
                 shard.insert_if(self, NewEntry { hash, entry: offered, weight, lifespan }, &expected);
             drop(pin);
-            if let Some(deferred) = inserted {
-                return (seen, deferred);
+            match inserted {
+                Ok(deferred) => return (seen, deferred),
+                Err(deferred) => self.conclude(shard, deferred, RemovalCause::Size),
             }
             drop(seen);
             rounds = rounds.lose(round);
@@ -129,6 +131,7 @@ where
             if replaced != Replaced::Changed {
                 return (replaced, deferred);
             }
+            self.conclude(shard, deferred, RemovalCause::Size);
             rounds = rounds.lose(round);
         }
     }

@@ -147,9 +147,11 @@ where
         let entry = &mut Some((new_key, value));
         // If everything was removed meanwhile, so was this one.
         let expected = Expected::Arrival(departure);
-        let deferred =
-            new_shard.insert_if(self, NewEntry { hash: new_hash, entry, weight, lifespan }, &expected)?;
+        let stored =
+            new_shard.insert_if(self, NewEntry { hash: new_hash, entry, weight, lifespan }, &expected);
+        let is_stored = stored.is_ok();
+        let (Ok(deferred) | Err(deferred)) = stored;
         self.conclude(new_shard, deferred, RemovalCause::Replaced);
-        Some(answer)
+        is_stored.then_some(answer)
     }
 }

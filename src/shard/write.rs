@@ -87,13 +87,17 @@ impl<K: Eq, V> Shard<K, V> {
         }
     }
 
-    /// Stores a new entry if the shard is in the expected state. Returns `None` otherwise.
+    /// Stores a new entry if the shard is in the expected state. Otherwise returns an error: the
+    /// deferred work of an attempt that stored nothing.
+    ///
+    /// An expected entry that has expired is out of the table after the attempt, for readers too,
+    /// whose clock may lag. So the caller finds another state when it looks again.
     pub(crate) fn insert_if(
         &self,
         around: &impl Around<K, V>,
         new: NewEntry<'_, K, V>,
         expected: &Expected<'_, K, V>,
-    ) -> Option<Deferred<K, V>> {
+    ) -> Result<Deferred<K, V>, Deferred<K, V>> {
         let mut credit = Credit::none(around);
         loop {
             let mut lock = self.lock();
@@ -101,7 +105,7 @@ impl<K: Eq, V> Shard<K, V> {
             let at = new.lookup();
             let place = txn.find(at);
             if !txn.is_as_expected(at, place, expected) {
-                return None;
+                return Err(Deferred::none());
             }
             txn.invalidate(at, place);
             if let Err(short) = txn.pay(place, new.weight, &mut credit) {
@@ -109,17 +113,14 @@ impl<K: Eq, V> Shard<K, V> {
                 credit.raise(self, *short);
                 continue;
             }
-            let over = txn.freeze(place);
-            let now = txn.read_clock();
-            if let (Expected::This(_), Some(FrozenAt { frozen, .. })) = (expected, &over) {
-                if !frozen.was_alive(now) {
-                    let deferred = txn.settle_up();
-                    drop(lock);
-                    around.conclude(vec![self.elsewhere(deferred)]);
-                    return None;
-                }
+            if let (Expected::This(_), Some(place)) = (expected, place) {
+                txn.read_clock();
+                let (replaced, deferred) = txn.replace_at(place, new);
+                return if replaced == Replaced::Done { Ok(deferred) } else { Err(deferred) };
             }
-            return Some(txn.put(over, new));
+            let over = txn.freeze(place);
+            txn.read_clock();
+            return Ok(txn.put(over, new));
         }
     }
 
@@ -464,6 +465,9 @@ impl<K, V> Txn<'_, '_, K, V> {
     ) -> (Replaced, Deferred<K, V>) {
         if self.ledger.is_too_heavy(weight) {
             return (Replaced::Done, self.refuse(entry, Some(place)));
+        }
+        if let Some(born) = written.born {
+            self.ledger.set_born(self.table.row(place), born);
         }
         let old = self.exchange(place, entry, weight, before, written);
         if let Some(tally) = &mut self.ledger.tally {

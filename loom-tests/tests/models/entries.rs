@@ -368,6 +368,25 @@ fn an_expiry_that_was_seen_against_update() {
     });
 }
 
+/// The same with a swap: what it hands out was there until the new value came.
+#[test]
+fn an_expiry_that_was_seen_against_swap() {
+    explore(|| {
+        let model = Model::expiring();
+        model.insert(KEY, 1);
+        model.pass(HALF);
+        let reader = spawn(&model, |model| {
+            model.pass(HALF);
+            model.see(KEY)
+        });
+        let old = model.cache.swap(KEY, model.census.value(2)).map(|value| value.number());
+        let seen = reader.join().unwrap();
+        assert!(seen.is_some() || old.is_none(), "{seen:?} was seen, and {old:?} was swapped out");
+        assert_eq!(model.see(KEY), Some(2));
+        model.end();
+    });
+}
+
 /// The same where a touch comes before it, so that the deadline is frozen first: what somebody has seen gone does not come back, though the
 /// replacement's own reading of the clock is later than the touch's.
 #[test]

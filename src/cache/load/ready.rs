@@ -25,9 +25,10 @@ where
         let mut offered = Some((key, value.clone()));
         let lifespan = Lifespan { lasting: life.of_insert(config.ttl), ruling };
         let new = NewEntry { hash, entry: &mut offered, weight, lifespan };
-        let deferred = shard.insert_if(self, new, &Expected::Untaken)?;
-        let is_kept = !deferred.has_refused();
+        let stored = shard.insert_if(self, new, &Expected::Untaken);
+        let is_kept = stored.as_ref().ok().map(|deferred| !deferred.has_refused());
+        let (Ok(deferred) | Err(deferred)) = stored;
         self.conclude(shard, deferred, RemovalCause::Replaced);
-        Some(is_kept)
+        is_kept
     }
 }
