@@ -2,13 +2,18 @@
 //!
 //! The room is one, and not cut into as many parts as there are shards: what fits is kept, wherever its key belongs.
 
+#[path = "common/counted.rs"]
+mod counted;
 #[path = "common/watchdog.rs"]
 mod watchdog;
+
+use counted::Count;
 
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use tidewheel::{Cache, CacheBuilder, EvictionPolicy, ManualClock, RemovalCause};
+use std::time::{Duration, Instant};
+use tidewheel::{Cache, CacheBuilder, EvictionPolicy, Expiry, ManualClock, RemovalCause};
 use watchdog::Watchdog;
 
 const KIB: u64 = 1 << 10;
@@ -282,6 +287,92 @@ fn a_panic_gives_back_what_it_had() {
         cache.invalidate_all();
     }
     assert!(panicked > 8, "{panicked}");
+}
+
+std::thread_local! {
+    /// After so many comparisons by this thread, one says "unequal".
+    static UNEQUAL_IN: std::cell::Cell<u32> = const { std::cell::Cell::new(u32::MAX) };
+}
+
+/// A key that is not found once. So it looks to a call whose key another thread removes while the call gets room, and then
+/// stores again.
+#[derive(Clone, Eq, Hash, Debug)]
+struct Missed(u64);
+
+impl PartialEq for Missed {
+    fn eq(&self, other: &Self) -> bool {
+        let left = UNEQUAL_IN.get();
+        UNEQUAL_IN.set(left.wrapping_sub(1));
+        left != 0 && self.0 == other.0
+    }
+}
+
+struct Same;
+
+impl Expiry<Missed, u64> for Same {}
+
+/// What went for room that was not needed after all is told of as all else is: by a thread that protects nothing, so that
+/// garbage can be dropped while the listener takes its time.
+#[test]
+fn the_listener_of_an_operation_that_stores_nothing_delays_no_memory() {
+    type Call = fn(&Cache<Missed, u64>, Missed);
+    let calls: [(&str, bool, Call); 5] = [
+        ("update", false, |cache, key| {
+            cache.update(&key, |_| 12 * KIB);
+        }),
+        ("swap", false, |cache, key| {
+            let _ = cache.swap(key, 12 * KIB);
+        }),
+        ("entry", false, |cache, key| {
+            let _ = cache.entry(key).and_upsert_with(|_| 12 * KIB);
+        }),
+        ("insert with an Expiry", true, |cache, key| cache.insert(key, 12 * KIB)),
+        ("replace with an Expiry", true, |cache, key| {
+            let _ = cache.replace(&key, 12 * KIB);
+        }),
+    ];
+    // Whether the thread can have something dropped.
+    let garbage = Cache::builder().clock(ManualClock::new()).build().unwrap();
+    let is_free = move || {
+        let count = Count::default();
+        garbage.insert((), count.value(0));
+        garbage.invalidate(&());
+        let start = Instant::now();
+        while count.alive() != 0 && start.elapsed() < Duration::from_secs(3) {
+            garbage.run_pending_tasks();
+            std::thread::yield_now();
+        }
+        count.alive() == 0
+    };
+    let held_up = Arc::new(AtomicBool::new(false));
+    for (name, is_ruled, call) in calls {
+        let (free, flag) = (is_free.clone(), held_up.clone());
+        let mut builder = Cache::builder()
+            .max_capacity(16 * KIB)
+            .shards(8)
+            .weigher(|_: &Missed, weight: &u64| u32::try_from(*weight).unwrap())
+            .eviction_listener(move |_, _, cause| {
+                if cause == RemovalCause::Size && !flag.load(Ordering::Relaxed) && !free() {
+                    flag.store(true, Ordering::Relaxed);
+                }
+            })
+            .clock(ManualClock::new());
+        if is_ruled {
+            builder = builder.expire_after(Same);
+        }
+        let cache = builder.build().unwrap();
+        for unequal_in in 0..6 {
+            for key in 1000..1004 {
+                cache.insert(Missed(key), KIB);
+                (0..15).for_each(|key| cache.insert(Missed(key), KIB));
+                UNEQUAL_IN.set(unequal_in);
+                call(&cache, Missed(key));
+                UNEQUAL_IN.set(u32::MAX);
+                assert!(!held_up.load(Ordering::Relaxed), "{name}: the listener ran under a pin");
+                cache.invalidate_all();
+            }
+        }
+    }
 }
 
 /// Four writers of values of up to all there is room for, while the capacity changes. Who looks on adds up what he sees, and

@@ -393,6 +393,7 @@ where
         // From here on user code runs that may take its time: nobody else's memory waits for it.
         drop(pin);
         if replaced == Replaced::Changed {
+            self.conclude(shard, deferred, RemovalCause::Size);
             return Err(rounds.lose(round));
         }
         drop(round);

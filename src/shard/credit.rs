@@ -28,7 +28,8 @@ pub(crate) trait Around<K, V> {
     /// Adds to a credit what is free in the account, and what shards give that have more to give
     /// than the operation's own shard. Must be called without a lock.
     fn raise(&self, credit: &mut Held<'_, K, V>);
-    /// Does the deferred work of evictions. Must be called without a lock.
+    /// Does the deferred work of evictions. Must be called without a lock. Runs user code, so it
+    /// must not be called while pinned, unless the operation panics.
     fn conclude(&self, evicted: Vec<Elsewhere<K, V>>);
 }
 
@@ -95,24 +96,34 @@ impl<'c, K, V, A: Around<K, V>> Credit<'c, K, V, A> {
         self.around.raise(held);
     }
 
-    /// Ends the credit of an operation that stored nothing.
-    #[cold]
-    fn end(&self, held: Held<'_, K, V>) {
-        let Held { room, evicted, _right: right, .. } = held;
-        if let Some(account) = self.around.account() {
-            account.give_back(room);
+    /// Ends the credit of an operation that stores nothing. Returns the deferred work of the
+    /// evictions. Runs no user code, so it may be called under the lock and while pinned.
+    #[inline]
+    pub(super) fn forgo(&mut self) -> Deferred<K, V> {
+        match self.held.take() {
+            None => Deferred::none(),
+            Some(held) => Deferred::of_elsewhere(self.end(*held)),
         }
-        // User code runs next.
-        drop(right);
-        self.around.conclude(evicted);
+    }
+
+    /// Gives the room back. Returns the deferred work of the evictions.
+    #[cold]
+    fn end(&self, held: Held<'_, K, V>) -> Vec<Elsewhere<K, V>> {
+        if let Some(account) = self.around.account() {
+            account.give_back(held.room);
+        }
+        held.evicted
     }
 }
 
 impl<K, V, A: Around<K, V>> Drop for Credit<'_, K, V, A> {
+    /// Ends the credit of an operation that panicked, or that stored nothing and returns no deferred
+    /// work. No caller of the latter is pinned. Runs user code.
     #[inline]
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {
-            self.end(*held);
+            let evicted = self.end(*held);
+            self.around.conclude(evicted);
         }
     }
 }

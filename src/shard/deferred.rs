@@ -70,6 +70,14 @@ impl<K, V> Deferred<K, V> {
         left.is_some_and(|left| left.refused.is_some())
     }
 
+    /// Returns the deferred work of an operation that made other shards evict and stored nothing.
+    pub(super) fn of_elsewhere(elsewhere: Vec<Elsewhere<K, V>>) -> Self {
+        let left = Some(Box::new(Left { elsewhere, ..Left::default() }));
+        let (wake, sealed, reclaimable, moment) = (None, None, None, None);
+        let seldom = Seldom { wake, sealed, left, reclaimable, is_heavy: false, moment };
+        Self { seldom: Some(Box::new(seldom)), removed: None }
+    }
+
     /// Returns the deferred work of an operation that changed nothing.
     pub(crate) fn none() -> Self {
         Self { seldom: None, removed: None }

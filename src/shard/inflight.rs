@@ -288,7 +288,7 @@ impl<K: Eq, V> Shard<K, V> {
             let key = kept.and_then(|ending| ending.take_key(hold));
             let mut entry = key.and_then(|key| Some((key, value.take()?)));
             if entry.is_none() {
-                return Some(Completed { ending, deferred: Deferred::none(), is_stored: false });
+                return Some(Completed { ending, deferred: credit.forgo(), is_stored: false });
             }
             txn.note_write(hash, place);
             let ruling = ruled.map_or(Ruling::NONE, |ruled| ruled.ruling);
@@ -344,12 +344,12 @@ impl<K: Eq, V> Shard<K, V> {
             let place = txn.find(Lookup::new(hash, hold.key()));
             if txn.ledger.flights.is_invalidated(hold) {
                 let by_own = txn.ledger.flights.is_invalidated_by_own(hold);
-                return (Acted::Invalidated { by_own }, Deferred::none());
+                return (Acted::Invalidated { by_own }, credit.forgo());
             }
             let now = txn.read_clock();
             let alive = place.filter(|&place| txn.table.node(place).visible_until(now).is_some());
             if alive.is_some() != was_there {
-                return (Acted::Gone, Deferred::none());
+                return (Acted::Gone, credit.forgo());
             }
             if let Some(Action::Put { weight, .. }) = action {
                 if let Err(short) = txn.pay(place, *weight, &mut credit) {

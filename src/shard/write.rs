@@ -105,7 +105,7 @@ impl<K: Eq, V> Shard<K, V> {
             let at = new.lookup();
             let place = txn.find(at);
             if !txn.is_as_expected(at, place, expected) {
-                return Err(Deferred::none());
+                return Err(credit.forgo());
             }
             txn.invalidate(at, place);
             if let Err(short) = txn.pay(place, new.weight, &mut credit) {
@@ -230,10 +230,10 @@ impl<K: Eq, V> Shard<K, V> {
             let mut txn = lock.txn();
             let at = new.lookup();
             let Some(place) = txn.find(at) else {
-                return (Replaced::Gone, Deferred::none());
+                return (Replaced::Gone, credit.forgo());
             };
             if expected.is_some_and(|expected| !std::ptr::eq(expected, txn.table.node(place))) {
-                return (Replaced::Changed, Deferred::none());
+                return (Replaced::Changed, credit.forgo());
             }
             // As in `replace_plain`.
             if !txn.ledger.flights.is_quiet() && txn.is_over(Some(place)) {
