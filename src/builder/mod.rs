@@ -485,7 +485,7 @@ impl<K, V> CacheBuilder<K, V> {
                 Policy::new(kind, part, shards, Arc::clone(&target), account.clone())
             });
             let (config, route) = (Arc::clone(&config), routes.end(number));
-            Shard::new(ShardParts { number, shards, capacity, config, policy, counted, route })
+            Shard::new(ShardParts { number, capacity, config, policy, counted, route })
         };
         let listener = Some(self.listener).filter(Listener::is_there);
         let parts = Parts {

@@ -141,8 +141,6 @@ struct Gauges {
 pub(crate) struct ShardParts<K, V> {
     /// The index of the shard among the shards of its cache.
     pub(crate) number: usize,
-    /// The number of shards in the cache.
-    pub(crate) shards: usize,
     /// The number of entries for which the table has room from the start.
     pub(crate) capacity: usize,
     pub(crate) config: Arc<Config>,
@@ -155,7 +153,7 @@ pub(crate) struct ShardParts<K, V> {
 
 impl<K, V> Shard<K, V> {
     pub(crate) fn new(parts: ShardParts<K, V>) -> Self {
-        let ShardParts { number, shards, capacity, config, policy, counted, route } = parts;
+        let ShardParts { number, capacity, config, policy, counted, route } = parts;
         let batch_weight =
             policy.as_ref().filter(|_| config.weighed).map(|policy| batch_weight(policy.capacity()));
         let refresh_times = config.refresh.map(|after| Arc::new(RefreshTimes::new(after)));
@@ -169,7 +167,7 @@ impl<K, V> Shard<K, V> {
             }
             // A manual clock stands still while large values are created.
             if config.clock.manual().is_none() {
-                writing.be_prompt(shards);
+                writing.be_prompt();
             }
         }
         Self { number, table, refresh_times, config, gauges: CachePadded::new(Gauges::new()) }

@@ -37,14 +37,10 @@ const BATCH_LEAST: usize = if cfg!(tidewheel_loom) { 2 } else { 8 };
 pub(crate) const BATCHES_AT_A_SEAL: usize = 2;
 /// The number of reclaimable batches that a writer drops after it waited a moment.
 pub(crate) const BATCHES_AFTER_A_MOMENT: usize = 8;
-/// The least time for which a batch stays open, and the least time between two advances, in the
-/// whole process, for batches that were open for long. An advance takes some four microseconds, and
-/// a moment of every running thread.
+/// The time for which a batch stays open if little comes, and the least time between two advances,
+/// in the whole process, for batches that were open for long. An advance takes some four
+/// microseconds, and a moment of every running thread.
 const LONG: Span = Span::from_nanos(200_000);
-/// The least and the largest time by which each value extends that least time: filling 200 or 400
-/// KiB takes as long.
-const EACH_LEAST: Span = Span::from_nanos(16_000);
-const EACH_MOST: Span = Span::from_nanos(32_000);
 /// After this many sealed batches that are not reclaimable, a writer stops looking.
 const LOOKS: usize = 4;
 /// The number of sealed batches divided by this is the number of batches that are sealed between an
@@ -129,11 +125,9 @@ pub(super) struct Garbage<K, V> {
     /// The time from which on the open batch is full, however little is in it; `NEVER` while it is
     /// empty.
     full_at: Tick,
-    /// The value of `full_at` for a batch that has just been opened. `NEVER` if garbage may wait
+    /// The value of `full_at` for the batch that the next node opens. `NEVER` if garbage may wait
     /// without limit.
     next_full_at: Tick,
-    /// The span by which each node makes `full_at` later.
-    each: Span,
     open_arrays: Vec<Array>,
     /// With this many nodes, the open batch is full, or a writer has to wait a moment. It is 0 if
     /// the batch is full by weight.
@@ -178,7 +172,6 @@ impl<K, V> Garbage<K, V> {
             batch_weight: u64::MAX,
             full_at: Tick::NEVER,
             next_full_at: Tick::NEVER,
-            each: Span::NONE,
             open_arrays: Vec::new(),
             next_stop: Self::BATCH,
             sealed: VecDeque::new(),
@@ -199,7 +192,7 @@ impl<K, V> Garbage<K, V> {
             self.next_stop = 0;
         }
         if Self::MATTERS {
-            self.full_at = self.full_at.min(self.next_full_at).after(self.each);
+            self.full_at = self.next_full_at;
         }
     }
 
@@ -209,13 +202,11 @@ impl<K, V> Garbage<K, V> {
 
     /// Makes a batch full, from now on, when it has been open for long; writers check that when
     /// they come by. For this purpose a batch was opened when the one before it was sealed, so that
-    /// a rare write does not wait for the next one. `shards` shards share the writes of a cache, so
-    /// each gets them more slowly.
-    pub(super) fn be_prompt(&mut self, shards: usize) {
+    /// a rare write does not wait for the next one. The time does not depend on the number of nodes
+    /// in the batch: values of 64 KiB are created in 5 us each, and many of them are much memory.
+    pub(super) fn be_prompt(&mut self) {
         if Self::MATTERS {
             self.next_full_at = Tick::LONG_AGO;
-            let each = Span::from_nanos(2_000 * shards as u64);
-            self.each = each.max(EACH_LEAST).min(EACH_MOST);
         }
     }
 
@@ -519,5 +510,30 @@ mod tests {
             std::thread::yield_now();
         }
         assert!(!garbage.has_sealed());
+    }
+
+    /// The first value after a seal sets the time at which its batch is full, and further values
+    /// leave it. So a batch of values that come fast is sealed in time, too.
+    #[test]
+    fn a_batch_is_full_in_time_however_many_values_come() {
+        let add = |garbage: &mut Garbage<u64, String>| {
+            garbage.add(Unlinked { named: Named::of(RowId::FIRST), node: NonNull::dangling(), weight: 0 });
+        };
+        let mut garbage = Garbage::new();
+        garbage.be_prompt();
+        let mut now = Tick::LONG_AGO.after(Span::from_nanos(1_000_000_000));
+        add(&mut garbage);
+        assert!(garbage.is_at_stop(now), "a rare write does not wait for the next one");
+        for values in [1, 2, BATCH as u64 - 1] {
+            let _ = garbage.seal_full(now).expect("it was open for long").start();
+            (0..values).for_each(|_| add(&mut garbage));
+            now = now.after(Span::from_nanos(199_999));
+            assert!(
+                !garbage.is_at_stop(now) && garbage.seal_full(now).is_none(),
+                "{values} values, too early"
+            );
+            now = now.after(Span::from_nanos(1));
+            assert!(garbage.is_at_stop(now), "{values} values");
+        }
     }
 }

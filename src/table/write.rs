@@ -431,8 +431,8 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     }
 
     /// Makes garbage wait for a moment at most, while others write.
-    pub(crate) fn be_prompt(&mut self, shards: usize) {
-        self.writer.garbage.be_prompt(shards);
+    pub(crate) fn be_prompt(&mut self) {
+        self.writer.garbage.be_prompt();
     }
 
     /// Returns the number of nodes that are garbage.
