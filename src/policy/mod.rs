@@ -398,9 +398,9 @@ impl Policy {
         // The row has left the queues, but still counts.
         let entries = self.len() as usize + 1;
         if entries > self.ghost.entries() {
-            // Where weights differ, the number of entries may still grow, and each resize forgets
-            // everything.
-            let more = if self.weight() > self.len() { entries / 4 } else { 0 };
+            // With an account, the number of entries may still grow, and each resize forgets
+            // everything. (Otherwise the shard is full now, and all entries weigh the same.)
+            let more = if self.account.is_some() { entries / 4 } else { 0 };
             self.ghost.resize(entries + more);
         }
         self.ghost.remember(hash, queue == MAIN, self.now);

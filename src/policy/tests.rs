@@ -106,6 +106,36 @@ fn the_ghost_takes_memory_when_something_goes_and_no_sooner() {
     assert_eq!(policy.ghost.entries(), 0);
 }
 
+/// A shard of several has as many entries as it happens to get, where they share one room. The ghost
+/// leaves room for more of them, so that it seldom has to forget everything, whatever they weigh.
+#[test]
+fn the_ghost_of_a_shard_that_drifts_seldom_forgets_everything() {
+    for weight in [1, 3] {
+        let account = Arc::new(Account::new(3000));
+        let mut policy =
+            Policy::new(EvictionPolicy::Adaptive, 100, 8, Arc::new(Target::new()), Some(account));
+        let (mut kept, mut sizes) = (Kept::default(), Vec::new());
+        for index in 0..500 {
+            assert!(policy.affords(u64::from(weight)));
+            let hits = policy.admit(row(index), kept.hash(row(index)), weight);
+            kept.0.insert(row(index), hits);
+            // Of each two that come beyond a hundred, one makes another go.
+            if index > 100 && index % 2 == 0 {
+                let victim = policy.victim(&mut kept).expect("something weighs");
+                policy.leave(victim);
+                policy.give_back();
+                kept.0.remove(&victim);
+                sizes.push(policy.ghost.entries());
+            }
+        }
+        assert_eq!(kept.0.len(), 301);
+        policy.check(kept.0.keys().copied());
+        sizes.dedup();
+        assert!(sizes.len() <= 6, "weight {weight}: everything was forgotten for each of {sizes:?}");
+        assert!(sizes.last().is_some_and(|most| (300..=400).contains(most)), "{sizes:?}");
+    }
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (0..60u32, prop_oneof![Just(0u32), Just(1), 1..9u32]).prop_map(|(row, weight)| Step::Put(row, weight)),
