@@ -7,7 +7,6 @@ use super::{Cache, Parts};
 use crate::expiry::Expiry;
 use crate::key_value::{Key, Value};
 use crate::life::Life;
-use crate::listener::RemovalCause;
 use crate::shard::{
     Deferred, Expected, Lasting, Lifespan, Lookup, NewEntry, OFFERED, Replaced, Ruled, Ruling,
 };
@@ -92,12 +91,12 @@ where
             let inserted =
                 shard.insert_if(self, NewEntry { hash, entry: offered, weight, lifespan }, &expected);
             drop(pin);
-            match inserted {
+            let deferred = match inserted {
                 Ok(deferred) => return (seen, deferred),
-                Err(deferred) => self.conclude(shard, deferred, RemovalCause::Size),
-            }
+                Err(deferred) => deferred,
+            };
             drop(seen);
-            rounds = rounds.lose(round);
+            rounds = self.lose(shard, deferred, rounds, round);
         }
     }
 
@@ -131,8 +130,7 @@ where
             if replaced != Replaced::Changed {
                 return (replaced, deferred);
             }
-            self.conclude(shard, deferred, RemovalCause::Size);
-            rounds = rounds.lose(round);
+            rounds = self.lose(shard, deferred, rounds, round);
         }
     }
 

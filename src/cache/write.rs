@@ -9,7 +9,9 @@ use super::{Cache, Parts};
 use crate::key_value::{Key, Value};
 use crate::life::Life;
 use crate::listener::RemovalCause;
-use crate::shard::{Cleared, Lasting, Lifespan, Lookup, NewEntry, OFFERED, Removed, Replaced, Ruling};
+use crate::shard::{
+    Cleared, Deferred, Lasting, Lifespan, Lookup, NewEntry, OFFERED, Removed, Replaced, Ruling, Shard,
+};
 use crate::table::{Cursor, Pin};
 use crate::time::Span;
 use equivalent::Equivalent;
@@ -356,6 +358,21 @@ where
         }
     }
 
+    /// Ends a round that is lost, with what its attempt to store left to do. Returns the rounds so
+    /// far.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn lose(
+        &self,
+        shard: &Shard<K, V>,
+        deferred: Deferred<K, V>,
+        rounds: Rounds,
+        round: Option<Round<'_, K, V>>,
+    ) -> Rounds {
+        self.conclude(shard, deferred, RemovalCause::Size);
+        rounds.lose(round)
+    }
+
     /// One round; if it is lost, the rounds so far.
     #[inline(always)]
     fn update_once<Q, R>(
@@ -393,8 +410,7 @@ where
         // From here on user code runs that may take its time: nobody else's memory waits for it.
         drop(pin);
         if replaced == Replaced::Changed {
-            self.conclude(shard, deferred, RemovalCause::Size);
-            return Err(rounds.lose(round));
+            return Err(self.lose(shard, deferred, rounds, round));
         }
         drop(round);
         self.conclude(shard, deferred, RemovalCause::Replaced);

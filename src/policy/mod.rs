@@ -50,9 +50,9 @@ mod bid;
 mod ghost;
 mod paid;
 mod prefetch;
-mod target;
 #[cfg(all(test, not(tidewheel_loom)))]
 mod replay;
+mod target;
 #[cfg(test)]
 mod tests;
 #[cfg(all(any(test, fuzzing), not(tidewheel_loom)))]

@@ -74,7 +74,7 @@ impl<K, V> Deferred<K, V> {
     pub(super) fn of_elsewhere(elsewhere: Vec<Elsewhere<K, V>>) -> Self {
         let left = Some(Box::new(Left { elsewhere, ..Left::default() }));
         let (wake, sealed, reclaimable, moment) = (None, None, None, None);
-        let seldom = Seldom { wake, sealed, left, reclaimable, is_heavy: false, moment };
+        let seldom = Seldom { wake, sealed, left, reclaimable, drops_in_all_shards: false, moment };
         Self { seldom: Some(Box::new(seldom)), removed: None }
     }
 

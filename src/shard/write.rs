@@ -162,7 +162,7 @@ impl<K: Eq, V> Shard<K, V> {
         expected: Option<&Node<K, V>>,
     ) -> (Replaced, Deferred<K, V>) {
         match new.lifespan.lasting {
-            Lasting::Restarted => self.replace_restarted(around, new, expected),
+            Lasting::Restarted if !self.config.weighed => self.replace_restarted(new, expected),
             _ => self.replace_as(around, new, expected),
         }
     }
@@ -194,31 +194,26 @@ impl<K: Eq, V> Shard<K, V> {
         (entry.map_or(Ok(()), |(_, value)| Err(value)), deferred)
     }
 
-    /// Replaces a value like `replace`. The entry's own time to live begins anew.
+    /// Replaces a value like `replace`, in a cache without weights. The entry's own time to live
+    /// begins anew. This is the usual case, and is compiled for its constant arguments.
+    #[inline(always)]
     fn replace_restarted(
         &self,
-        around: &impl Around<K, V>,
         new: NewEntry<'_, K, V>,
         expected: Option<&Node<K, V>>,
     ) -> (Replaced, Deferred<K, V>) {
         let lifespan = Lifespan { lasting: Lasting::Restarted, ..new.lifespan };
-        self.replace_inline(around, NewEntry { lifespan, ..new }, expected)
+        let mut lock = self.lock_at(new.hash);
+        let mut txn = lock.txn();
+        match txn.find_expected(new.lookup(), expected) {
+            Ok(place) => txn.replace_at(place, NewEntry { lifespan, ..new }),
+            Err(instead) => (instead, Deferred::none()),
+        }
     }
 
-    /// Replaces a value like `replace`, with any lifespan. A separate function, so that the usual
-    /// case is compiled for its constant arguments.
+    /// Replaces a value like `replace`, with any weight and any lifespan.
     #[inline(never)]
     pub(crate) fn replace_as(
-        &self,
-        around: &impl Around<K, V>,
-        new: NewEntry<'_, K, V>,
-        expected: Option<&Node<K, V>>,
-    ) -> (Replaced, Deferred<K, V>) {
-        self.replace_inline(around, new, expected)
-    }
-
-    #[inline(always)]
-    fn replace_inline(
         &self,
         around: &impl Around<K, V>,
         new: NewEntry<'_, K, V>,
@@ -228,18 +223,10 @@ impl<K: Eq, V> Shard<K, V> {
         loop {
             let mut lock = self.lock_at(new.hash);
             let mut txn = lock.txn();
-            let at = new.lookup();
-            let Some(place) = txn.find(at) else {
-                return (Replaced::Gone, credit.forgo());
+            let place = match txn.find_expected(new.lookup(), expected) {
+                Ok(place) => place,
+                Err(instead) => return (instead, credit.forgo()),
             };
-            if expected.is_some_and(|expected| !std::ptr::eq(expected, txn.table.node(place))) {
-                return (Replaced::Changed, credit.forgo());
-            }
-            // As in `replace_plain`.
-            if !txn.ledger.flights.is_quiet() && txn.is_over(Some(place)) {
-                return (Replaced::Gone, Deferred::none());
-            }
-            txn.invalidate(at, Some(place));
             if let Err(short) = txn.pay(Some(place), new.weight, &mut credit) {
                 drop(lock);
                 credit.raise(self, *short);
@@ -345,6 +332,28 @@ impl<K, V> Shard<K, V> {
 }
 
 impl<K: Eq, V> Txn<'_, '_, K, V> {
+    /// Finds the entry that is to be replaced, alive or not, and invalidates the flight of its key.
+    /// If there is none, or not the expected one, returns what to say of that.
+    #[inline(always)]
+    fn find_expected(
+        &mut self,
+        at: Lookup<'_, K>,
+        expected: Option<&Node<K, V>>,
+    ) -> Result<Place<K, V>, Replaced> {
+        let Some(place) = self.find(at) else {
+            return Err(Replaced::Gone);
+        };
+        if expected.is_some_and(|expected| !std::ptr::eq(expected, self.table.node(place))) {
+            return Err(Replaced::Changed);
+        }
+        // As in `replace_plain`.
+        if !self.ledger.flights.is_quiet() && self.is_over(Some(place)) {
+            return Err(Replaced::Gone);
+        }
+        self.invalidate(at, Some(place));
+        Ok(place)
+    }
+
     /// Returns whether the shard is in the state that `expected` demands.
     fn is_as_expected(
         &mut self,
