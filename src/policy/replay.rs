@@ -96,8 +96,8 @@ fn skewed(seed: u64, count: usize, keys: u64) -> impl Iterator<Item = u32> {
     let mut random = random(seed);
     let mut fraction = move || u64::from(random.next().expect("it goes on for ever"));
     (0..count).map(move |_| {
-        let product = fraction() * fraction() >> 32;
-        ((product * fraction() >> 32) * keys >> 32) as u32
+        let product = (fraction() * fraction()) >> 32;
+        ((((product * fraction()) >> 32) * keys) >> 32) as u32
     })
 }
 

@@ -114,7 +114,7 @@ impl<K, V, S> Drop for Hand<'_, K, V, S> {
     fn drop(&mut self) {
         if !self.is_loading {
             // No closure has run for them, so they are no loads.
-            self.turns.iter_mut().for_each(|(_, turn)| drop(turn.loading.take()));
+            self.turns.iter_mut().for_each(|(_, turn)| _ = turn.loading.take());
         }
         let endings: Vec<_> = self.turns.iter_mut().filter_map(|(_, turn)| turn.give_back()).collect();
         endings.into_iter().for_each(Ending::pass_on);
