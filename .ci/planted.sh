@@ -3,6 +3,7 @@
 # an error, and so is a model without a bug.
 #
 #   .ci/planted.sh [a part of the names of the bugs]
+#   .ci/planted.sh --orderings [a part of a file's name]     each ordering of an atomic access, weakened
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 run cargo run --release --manifest-path "$LOOM" --example planted -- "$@"
