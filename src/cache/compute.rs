@@ -23,7 +23,7 @@
 //! | `Shard::insert`, `insert_if`, `try_insert`, `insert_some` (`insert`, `insert_many`, `rename`'s and `rename_with`'s second half), `bring_back` (`restore`) | invalidate, before they store |
 //! | `Shard::replace` (`replace`, `update`) | the same; too heavy a value, with which the old one goes, included |
 //! | `Shard::complete` (loads), `Shard::act` (computations) | of this key: come in turn. (Of another with the same hash: not this key) |
-//! | `Shard::remove` (`remove`, `invalidate`, `remove_if`, `rename`'s and `rename_with`'s first half) | invalidates |
+//! | `Shard::remove`, `depart` (`remove`, `invalidate`, `remove_if`, `retain`, `rename`'s and `rename_with`'s first half); `is_gone` (`remove` that finds nothing) | invalidate |
 //! | `clear_some` (`invalidate_all`) | invalidates, in the same step in which it removes |
 //! | eviction (`shard/evict.rs`, `set_capacity`), expiry (the reaper, a read, a writer that comes across) | the entry is not there, or not alive, at the end; what is put there after it, invalidates |
 //! | `touch`, `set_ttl`, `persist`, a read with a time to idle, an `Expiry`'s ruling | the value stays: a computed one goes by the times that there are at the end |

@@ -31,7 +31,8 @@ pub(super) enum Heard<'c, K, V, S> {
     Leads(Turn<'c, K, V, S>),
 }
 
-/// The turn of a key: nobody else's closure for it runs meanwhile.
+/// The turn of a key: nobody else's closure for it runs meanwhile, but for those of loads that were
+/// left behind.
 pub(super) struct Turn<'c, K, V, S> {
     pub(super) cache: &'c Cache<K, V, S>,
     pub(super) hash: HashBits,
@@ -392,9 +393,9 @@ where
         };
         let is_kept = is_stored || ending.as_ref().is_some_and(|ending| !ending.is_invalidated);
         turn.end_loading(if is_kept { LoadEnd::Success } else { LoadEnd::Invalidated });
-        // Wakers come next, and keys' destructors.
+        // First, since what follows runs user code: wakers, and keys' destructors.
         cache.start(&mut deferred);
-        // If it is still there. The flight is somebody else's by now.
+        // The call's handle, unless its key was taken out of it. The turn is over.
         let call = turn.hold.call.take();
         let outcome = tell(ending, outcome);
         cache.conclude(shard, deferred, RemovalCause::Replaced);

@@ -1,6 +1,6 @@
 //! The end of a call's turn: which calls are told the outcome, and which call has the turn next.
 //!
-//! `inflight/mod.rs` decides this under the shard's lock. This file carries it out outside the lock: it
+//! `passing.rs` decides this under the shard's lock. This file carries it out outside the lock: it
 //! tells outcomes, calls wakers, and drops the keys of calls. All of that may run user code.
 
 use super::waiter::{Asked, Call, Hold, Outcome, Told, Who};

@@ -12,7 +12,8 @@
 //!    └─────► waits ── told ◄────────┘  otherwise, or if the closure panicked or was dropped:
 //!              │  ▲                    the next call has the turn, and leads; or, if it
 //!              │  │                    computes, it is woken and claims the turn
-//!              │  └── moves on to the key's present flight, if its own one was left behind
+//!              │  └── moves on to the key's present flight, when its own one, left behind,
+//!              │      ends in an outcome that it does not accept
 //!              └── leaves (its time is up, or its future is dropped)
 //! ```
 //!
@@ -105,7 +106,8 @@ struct Flight<K, V> {
     line: u64,
     /// Whether there was no entry when the leader began.
     was_absent: bool,
-    /// Whether the key was written or removed after the leader began (F2).
+    /// Whether the key was written or removed after the leader began, or another call wants the
+    /// turn of a load in the background (F2).
     is_invalidated: bool,
     /// Whether the leader's own closure was the first to do so.
     by_own: bool,

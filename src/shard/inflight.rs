@@ -187,7 +187,7 @@ impl<K: Eq, V> Shard<K, V> {
     }
 
     /// Ends the turn of a call that waited and then found a value. If the node in which it saw the
-    /// value is still there, it tells the value to all waiters: then the value was there when each
+    /// value is still there, it tells the value to all waiters: then the value is there after each
     /// of them asked. Otherwise the next waiter gets the turn.
     pub(crate) fn end_look(
         &self,
@@ -426,7 +426,8 @@ impl<K, V> Shard<K, V> {
         self.lock().txn().ledger.flights.forget(spot)
     }
 
-    /// Returns whether a key has no live entry. If so, what is being loaded for it is not stored.
+    /// Returns whether a key has no live entry. If so, invalidates its flight: what is being loaded
+    /// is not stored.
     pub(crate) fn is_gone<Q>(&self, at: Lookup<'_, Q>) -> bool
     where
         Q: ?Sized + Equivalent<K>,

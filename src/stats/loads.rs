@@ -82,8 +82,9 @@ pub struct Loads {
     /// The load did not finish: the future was dropped before it was ready, or an executor dropped
     /// the job.
     pub cancelled: u64,
-    /// The load produced a value, but the key was written or removed meanwhile. So waiting calls
-    /// were told the value, and it was not stored.
+    /// The load produced a value, but the key was written or removed meanwhile, or another call
+    /// wanted the turn of a load in the background. So waiting calls were told the value, and it
+    /// was not stored.
     pub invalidated: u64,
     /// How often a call waited for another call's load and was told its outcome, so that it did not
     /// have to load anything itself.

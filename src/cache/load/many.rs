@@ -1,7 +1,7 @@
 //! Get many, or load those that are missing with one call.
 //!
 //! Each key that is missing has a flight of its own, so this call and those for single keys wait for each other. It never
-//! waits for others with a turn in hand: first it has the turns that are free, loads, and gives them back; then it waits for
+//! waits while it has a turn itself: first it has the turns that are free, loads, and gives them back; then it waits for
 //! the rest, and whatever turn it is given meanwhile it uses at once. So two calls with the same keys in different
 //! orders do not wait for each other in a ring.
 //!
@@ -86,7 +86,7 @@ where
     where
         I: Iterator<Item = (K, V)>,
     {
-        // Last come, first served, as the marks of who leads are taken off.
+        // The last turn first: its mark is the one that comes off at once.
         while let Some((place, turn)) = self.turns.pop() {
             // Declared after the turn, so that the mark is off before that is given back, if user code panics.
             let mark = marks.0.pop();
@@ -167,7 +167,9 @@ where
     ///
     /// As [`optionally_get_with`](Self::optionally_get_with) for each key: of all calls for a key
     /// at the same time, one loads it. Keys that other calls are loading when this call begins are
-    /// waited for. Where that brings no value, this call's closure runs once more, for those keys.
+    /// waited for. If another call's closure answers that there is none, so does this call. If it
+    /// fails otherwise, this call's closure runs again for the keys whose turn the call then has;
+    /// that may be several times.
     ///
     /// # Panics
     ///

@@ -73,8 +73,9 @@ where
     /// [`remove`](Self::remove), [`invalidate`](Self::invalidate) or
     /// [`invalidate_all`](Self::invalidate_all)). The closure's value is then returned to those who
     /// waited for it by that time, and is not stored. A later call gets what was written, or loads
-    /// the key again: at once, beside the old closure. So a closure that never returns blocks its
-    /// key until somebody writes or removes it, and no longer.
+    /// the key again: at once, beside the old closure. So a closure that never returns blocks later
+    /// calls only until somebody writes or removes the key. Calls that wait for it already go on
+    /// waiting; [`timeout`](Self::timeout) is their way out.
     ///
     /// ```
     /// let cache = tidewheel::Cache::new(100);
@@ -170,8 +171,9 @@ where
     /// A clone of a key's value. If there is none, the closure makes it, or says that there is
     /// none.
     ///
-    /// As [`get_with`](Self::get_with) otherwise. The answer that there is none is not stored: it
-    /// goes to all calls that waited, and later calls run their own closures.
+    /// As [`get_with`](Self::get_with) otherwise. The answer that there is none is not stored. It
+    /// goes to all waiting calls that can return it; the others, as of
+    /// [`get_with`](Self::get_with), and later calls run their own closures.
     ///
     /// # Panics
     ///
