@@ -120,6 +120,26 @@ impl<K, V> Txn<'_, '_, K, V> {
         }
     }
 
+    /// Invalidates like `invalidate` before a replacement, unless the entry there has expired: it is
+    /// not replaced, so nothing is written. Returns false if it has.
+    #[inline(always)]
+    pub(super) fn invalidate_unless_over<Q>(&mut self, at: Lookup<'_, Q>, place: Place<K, V>) -> bool
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        self.ledger.flights.is_quiet() || self.invalidate_alive(at.hash, place, &same_as(at.key))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn invalidate_alive(&mut self, hash: HashBits, place: Place<K, V>, is_key: &dyn Fn(&K) -> bool) -> bool {
+        let is_alive = !self.is_over(Some(place));
+        if is_alive {
+            self.invalidate_those(hash, Some(place), is_key);
+        }
+        is_alive
+    }
+
     #[cold]
     #[inline(never)]
     fn invalidate_those(&mut self, hash: HashBits, over: Option<Place<K, V>>, is_key: &dyn Fn(&K) -> bool) {

@@ -180,12 +180,9 @@ impl<K: Eq, V> Shard<K, V> {
         let Some(place) = txn.find(at) else {
             return (Err(value), Deferred::none());
         };
-        // An expired entry is not replaced. So nothing is written, and no flight has to be
-        // invalidated.
-        if !txn.ledger.flights.is_quiet() && txn.is_over(Some(place)) {
+        if !txn.invalidate_unless_over(at, place) {
             return (Err(value), Deferred::none());
         }
-        txn.invalidate(at, Some(place));
         let mut entry = Some((txn.table.node(place).key().clone(), value));
         let lifespan = Lifespan::of(Lasting::Restarted);
         let new = NewEntry { hash: at.hash, entry: &mut entry, weight: 1, lifespan };
@@ -346,11 +343,9 @@ impl<K: Eq, V> Txn<'_, '_, K, V> {
         if expected.is_some_and(|expected| !std::ptr::eq(expected, self.table.node(place))) {
             return Err(Replaced::Changed);
         }
-        // As in `replace_plain`.
-        if !self.ledger.flights.is_quiet() && self.is_over(Some(place)) {
+        if !self.invalidate_unless_over(at, place) {
             return Err(Replaced::Gone);
         }
-        self.invalidate(at, Some(place));
         Ok(place)
     }
 
