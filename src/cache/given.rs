@@ -40,7 +40,8 @@ where
         offered.map_or(Ok(()), Err)
     }
 
-    /// Gives a live entry another end, counted from now on, in a cache with an `Expiry`. That is no use of it. False if there is none.
+    /// Gives a live entry another end, counted from now on, in a cache with an `Expiry`. It does not
+    /// count as a use of the entry. False if there is none.
     pub(crate) fn set_end<Q>(&self, key: &Q, end: Duration) -> bool
     where
         Q: ?Sized + Hash + Equivalent<K>,

@@ -74,8 +74,8 @@ where
     /// [`invalidate_all`](Self::invalidate_all)). The closure's value is then returned to those who
     /// waited for it by that time, and is not stored. A later call gets what was written, or loads
     /// the key again: at once, beside the old closure. So a closure that never returns blocks later
-    /// calls only until somebody writes or removes the key. Calls that wait for it already go on
-    /// waiting; [`timeout`](Self::timeout) is their way out.
+    /// calls only until somebody writes or removes the key. Calls that already wait for it wait
+    /// on; [`timeout`](Self::timeout) is their way out.
     ///
     /// ```
     /// let cache = tidewheel::Cache::new(100);
