@@ -1,6 +1,7 @@
 //! Sessions written out and read back: with ids, owners and times; and what is in the bytes.
 
-use std::sync::{Mutex, mpsc};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier, Mutex, OnceLock, mpsc};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 use tidewheel::{
@@ -10,6 +11,8 @@ use tidewheel::{
 
 const SECOND: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(60);
+/// How often threads meet.
+const ROUNDS: usize = 300;
 /// For what another thread does.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -97,6 +100,105 @@ fn a_session_that_was_rotated_since_does_not_come_back_under_its_first_id() {
     assert_eq!(sessions.restore(&bytes[..], Duration::ZERO).unwrap(), 0);
     assert!(sessions.get(&first).is_err() && sessions.get(&third).is_ok());
     sessions.validate();
+}
+
+fn ids_of(sessions: &SessionManager<String, char>, owner: char) -> Vec<SessionId> {
+    sessions.sessions_of(&owner).iter().map(|info| info.id()).collect()
+}
+
+/// The snapshot does not say under which id a session first had an owner. So what is restored under an id is told apart from what was
+/// there before, also where that has expired and nobody has taken it out.
+#[test]
+fn a_session_that_expired_under_its_second_id_comes_back_as_one_session() {
+    let (clock, builder) = on_clock();
+    let sessions = builder.max_per_owner(2, WhenCrowded::EndOldest).build().unwrap();
+    let first = sessions.create("ada".to_string()).unwrap();
+    let second = sessions.rotate(&first).unwrap();
+    let bytes = written(&sessions);
+    clock.advance_without_sweeping(IDLE);
+    assert!(sessions.get(&second).is_err());
+    assert_eq!(sessions.restore(&bytes[..], Duration::ZERO).unwrap(), 1);
+    assert_eq!(ids_of(&sessions, 'a'), [second]);
+    sessions.validate();
+    // Ada may have two, and has one.
+    let other = sessions.create("anna".to_string()).unwrap();
+    assert!(sessions.get(&second).is_ok(), "displaced though there is room");
+    assert_eq!(ids_of(&sessions, 'a'), [second, other]);
+    // The one that stays is not taken for another.
+    assert_eq!(sessions.end_others(&second).unwrap(), 1);
+    assert_eq!(ids_of(&sessions, 'a'), [second]);
+    assert_eq!(sessions.end_all(&'a'), 1);
+    assert!(sessions.is_empty());
+    sessions.validate();
+}
+
+/// Sessions that were swept at once are told of one after the other. Who hears of the first restores them all, and then the index hears of the others.
+#[test]
+fn what_is_restored_while_it_is_told_that_it_expired_is_one_session() {
+    let (clock, builder) = on_clock();
+    let (bytes, restored) = (Arc::new(OnceLock::<Vec<u8>>::new()), Arc::new(AtomicU64::new(0)));
+    let place = Arc::new(OnceLock::<SessionManager<String, char>>::new());
+    let (bytes_there, restored_there, manager) = (bytes.clone(), restored.clone(), place.clone());
+    let sessions = builder
+        .end_listener(move |_, _, _| {
+            if restored_there.load(Ordering::Relaxed) == 0 {
+                let count = manager.get().unwrap().restore(&bytes_there.get().unwrap()[..], Duration::ZERO);
+                restored_there.fetch_add(count.unwrap(), Ordering::Relaxed);
+            }
+        })
+        .build()
+        .unwrap();
+    place.set(sessions.clone()).unwrap();
+    let mut back: Vec<_> = (0..8)
+        .map(|n| {
+            let first = sessions.create(format!("ada {n}")).unwrap();
+            sessions.rotate(&first).unwrap()
+        })
+        .collect();
+    bytes.set(written(&sessions)).unwrap();
+    clock.advance_without_sweeping(IDLE);
+    sessions.run_pending_tasks();
+    assert_eq!(restored.load(Ordering::Relaxed), 8);
+    let mut listed = ids_of(&sessions, 'a');
+    listed.sort_by_key(SessionId::encode);
+    back.sort_by_key(SessionId::encode);
+    assert_eq!(listed, back);
+    sessions.validate();
+    assert_eq!(sessions.end_all(&'a'), 8);
+    sessions.validate();
+}
+
+/// A session that is restored under an id from which it is moving is another session from then on. Each of the two is listed.
+#[test]
+fn a_restore_beside_a_rotation_leaves_two_sessions_or_one() {
+    for _ in 0..ROUNDS {
+        let (_clock, sessions) = manager();
+        let first = sessions.create("ada".to_string()).unwrap();
+        let second = sessions.rotate(&first).unwrap();
+        let bytes = written(&sessions);
+        let start = Barrier::new(2);
+        let third = thread::scope(|scope| {
+            let rotator = scope.spawn(|| {
+                start.wait();
+                sessions.rotate(&second).unwrap()
+            });
+            start.wait();
+            // Until it is back, and before the rotation if that comes too late.
+            for _ in 0..100 {
+                sessions.restore(&bytes[..], Duration::ZERO).unwrap();
+                if sessions.get(&second).is_ok() && rotator.is_finished() {
+                    break;
+                }
+            }
+            rotator.join().unwrap()
+        });
+        let listed = ids_of(&sessions, 'a');
+        assert!(listed.contains(&third), "it is there, and in no list");
+        assert_eq!(listed.contains(&second), sessions.get(&second).is_ok());
+        sessions.validate();
+        assert_eq!(sessions.end_all(&'a'), listed.len());
+        sessions.validate();
+    }
 }
 
 #[test]

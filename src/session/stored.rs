@@ -66,6 +66,11 @@ impl<D, O> Stored<D, O> {
         self.belongs().map(|belongs| belongs.group)
     }
 
+    /// Its session's origin. This is the id under which it is stored.
+    pub(super) fn origin(&self, id: SessionId) -> SessionId {
+        self.whose.as_ref().map_or(id, |whose| whose.origin)
+    }
+
     /// Where the index has it, if it belongs to somebody.
     pub(super) fn place(&self) -> Option<PlaceId> {
         Some(PlaceId::new(self.group()?, self.whose.as_ref()?.origin))

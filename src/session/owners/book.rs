@@ -1,6 +1,6 @@
 //! Whose sessions are whose, beside the cache.
 
-use super::groups::{GroupId, PlaceId};
+use super::groups::PlaceId;
 use super::index::Index;
 use super::limit::Most;
 use crate::RandomState;
@@ -40,9 +40,9 @@ impl<D: Value, O: SessionOwner> Owners<D, O> {
         place: PlaceId,
         id: &SessionId,
     ) {
-        // Most often other data of the same owner has taken its place. What goes later is heard of later.
-        if !has(cache, id, place.group) {
-            self.index.look(place, id, |id| has(cache, id, place.group));
+        // Most often other data of the same session has taken its place. What goes later is heard of later.
+        if !has(cache, id, place) {
+            self.index.look(place, id, |id| has(cache, id, place));
         }
     }
 
@@ -58,12 +58,22 @@ impl<D: Value, O: SessionOwner> Owners<D, O> {
     }
 }
 
-/// Whether a session can be found in an owner's group. Takes no lock, and runs no code of the
-/// user's.
+/// Whether the session of a place can be found under an id. Another session of the same owner, which
+/// was restored under that id, is not it (T1). Takes no lock, and runs no code of the user's.
 pub(super) fn has<D: Value, O: SessionOwner>(
     cache: &Cache<SessionId, Stored<D, O>>,
     id: &SessionId,
-    group: GroupId,
+    place: PlaceId,
 ) -> bool {
-    cache.peek_with(id, |stored| stored.group() == Some(group)).unwrap_or(false)
+    cache.peek_with(id, |stored| stored.place() == Some(place)).unwrap_or(false)
+}
+
+/// Whether the session of an origin can be found under an id, whoever it belongs to. As `has`
+/// otherwise.
+pub(super) fn is_at<D: Value, O: SessionOwner>(
+    cache: &Cache<SessionId, Stored<D, O>>,
+    id: &SessionId,
+    origin: SessionId,
+) -> bool {
+    cache.peek_with(id, |stored| stored.origin(*id) == origin).unwrap_or(false)
 }

@@ -1,6 +1,6 @@
 //! What a call claims in the index before it stores a session, and sees to when it has.
 
-use super::book::{Owners, has};
+use super::book::{Owners, has, is_at};
 use super::groups::{GroupId, PlaceId};
 use super::index::{Arrival, Denied, Ending};
 use super::tracks::Doomed;
@@ -111,7 +111,7 @@ impl<'m, D: Value, O: SessionOwner> Claims<'m, D, O> {
         at: usize,
     ) -> Result<GroupId, Denied> {
         let cache = &self.sessions.cache;
-        let claimed = owners.index.claim(owner, origin, arrival, |id, group| has(cache, id, group))?;
+        let claimed = owners.index.claim(owner, origin, arrival, |id, place| has(cache, id, place))?;
         self.made[at].groups[1] = Some(claimed.group);
         self.sessions.end_each(claimed.displaced);
         Ok(claimed.group)
@@ -122,12 +122,13 @@ impl<'m, D: Value, O: SessionOwner> Claims<'m, D, O> {
         let cache = &self.sessions.cache;
         for Claim { origin, ids, groups, is_held } in self.made.drain(..) {
             for group in groups.into_iter().flatten() {
-                owners.index.release(PlaceId::new(group, origin), &ids[1], |id| has(cache, id, group));
+                let place = PlaceId::new(group, origin);
+                owners.index.release(place, &ids[1], |id| has(cache, id, place));
             }
             if !is_held {
                 continue;
             }
-            let doomed = owners.index.tracks.leave(origin, |id| cache.contains_key(id));
+            let doomed = owners.index.tracks.leave(origin, |id| is_at(cache, id, origin));
             if let Some(Doomed { ids: tracked, cause }) = doomed {
                 tracked.iter().chain(&ids).for_each(|id| _ = self.sessions.end(id, cause));
                 owners.index.tracks.release(origin);
@@ -150,7 +151,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
             let Doomed { ids, cause } = &ending.doomed;
             // Under all of them: it may be moving from one to another.
             let was_there = ids.iter().filter(|id| self.end(id, *cause)).count() > 0;
-            owners.index.ended(ending, |id| has(&self.cache, id, ending.place.group));
+            owners.index.ended(ending, |id| has(&self.cache, id, ending.place));
             was_there
         };
         endings.iter().filter(|ending| end(ending)).count()

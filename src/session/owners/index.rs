@@ -11,7 +11,8 @@
 //!
 //! - **(O1)** While a session can be found with an owner, the place is there. Who stores data that
 //!   gives a session an owner *claims* the place before, and releases it after. (Data that takes
-//!   the place of other data of the same owner, in one step and under one id, needs no claim.)
+//!   the place of other data of the same session and owner, in one step and under one id, needs no
+//!   claim.)
 //! - **(O2)** A place goes only when nobody claims it and the session, looked at under the lock, is
 //!   not there with that owner. So who stores first and releases then is seen by the look, or sees
 //!   to a look himself.
@@ -81,13 +82,13 @@ impl<O: SessionOwner> Index<O> {
     }
 
     /// Before a session is stored with an owner. The caller holds its track. `is_there` says
-    /// whether a session can be found in a group.
+    /// whether the session of a place can be found under an id.
     pub(super) fn claim(
         &self,
         owner: &O,
         origin: SessionId,
         arrival: Arrival,
-        is_there: impl Fn(&SessionId, GroupId) -> bool,
+        is_there: impl Fn(&SessionId, PlaceId) -> bool,
     ) -> Result<Claimed, Denied> {
         // The user's code, as far as it need not run under the lock.
         let (hash, spare) = (self.hasher.hash_one(owner), owner.clone());
@@ -98,7 +99,7 @@ impl<O: SessionOwner> Index<O> {
             Some(id) => (id, Some(spare)),
         };
         let claimed = groups.get_mut(id).map_or(Ok(Vec::new()), |group| {
-            self.claim_in(group, origin, most, |session| is_there(session, id))
+            self.claim_in(group, origin, most, |session, origin| is_there(session, PlaceId::new(id, origin)))
         });
         let gone = if claimed.is_err() { groups.remove_if_empty(id) } else { None };
         drop(groups);
@@ -113,7 +114,7 @@ impl<O: SessionOwner> Index<O> {
         group: &mut Group<O>,
         origin: SessionId,
         most: Option<Most>,
-        is_there: impl Fn(&SessionId) -> bool,
+        is_there: impl Fn(&SessionId, SessionId) -> bool,
     ) -> Result<Vec<(SessionId, Doomed)>, Denied> {
         if let Some(place) = group.places.get_mut(&origin) {
             place.claims += 1;
@@ -131,14 +132,14 @@ impl<O: SessionOwner> Index<O> {
         &self,
         group: &mut Group<O>,
         Most { max, when }: Most,
-        is_there: impl Fn(&SessionId) -> bool,
+        is_there: impl Fn(&SessionId, SessionId) -> bool,
     ) -> Result<Vec<(SessionId, Doomed)>, Denied> {
         if group.places.len() < max {
             return Ok(Vec::new());
         }
         // Some may have expired, and nobody has come by yet.
         group.places.retain(|origin, place| {
-            let stays = place.claims > 0 || self.tracks.any(*origin, &is_there);
+            let stays = place.claims > 0 || self.tracks.any(*origin, |id| is_there(id, *origin));
             if !stays {
                 self.tracks.remove_place(*origin);
             }

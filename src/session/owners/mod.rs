@@ -125,12 +125,15 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     pub fn sessions_of(&self, owner: &O) -> Vec<SessionInfo> {
         let Some(owners) = &self.shared.owners else { return Vec::new() };
         let Some((group, origins)) = owners.index.list(owner) else { return Vec::new() };
-        let look = |id| {
+        let look = |id, place| {
             let guard = self.cache.read_guard();
-            let entry = guard.entry(&id).filter(|entry| entry.value().group() == Some(group))?;
+            let entry = guard.entry(&id).filter(|entry| entry.value().place() == Some(place))?;
             Some(SessionInfo { id, age: entry.age(), remaining: entry.remaining_ttl() })
         };
-        let find = |origin| owners.index.tracks.ids(origin).into_iter().find_map(look);
+        let find = |origin| {
+            let (ids, place) = (owners.index.tracks.ids(origin), PlaceId::new(group, origin));
+            ids.into_iter().find_map(|id| look(id, place))
+        };
         origins.into_iter().filter_map(find).collect()
     }
 

@@ -9,9 +9,12 @@
 //!
 //! # Why no session escapes its end
 //!
-//! - **(T1)** All data that is ever stored under one id has one origin. Data with an owner has it
-//!   written beside it, and so has data that had an owner before. The origin of other data is its
-//!   id.
+//! - **(T1)** All data that is stored under one id has one origin, until data is restored there.
+//!   Data with an owner has it written beside it, and so has data that had an owner before. The
+//!   origin of other data is its id. A snapshot has no origins: what is restored has its id as its
+//!   origin, and what was under that id before may have had another, and may not be heard of yet.
+//!   So whoever asks whether a session is under an id asks for its origin too. Who ends a session
+//!   does not: whatever is found under its ids ends with it.
 //! - **(T2)** While a session with an owner can be found under an id, its track has the id. Who
 //!   moves a session *holds* its track, and adds the new id, before he stores it there. No id goes
 //!   from a track that somebody else holds.
