@@ -320,6 +320,64 @@ fn reads_count_for_what_is_restored() {
     }
 }
 
+/// A call by which a session gets another end, and the id that it has then.
+type Use = fn(&SessionManager<String, char>, SessionId) -> SessionId;
+
+/// Where sessions have no ages of their own, one that was given elsewhere holds for reads. A touch or a write puts the manager's in its place.
+#[test]
+fn an_age_from_elsewhere_ends_a_session_that_is_only_read() {
+    let (clock, builder) = on_clock();
+    let before = builder.own_max_ages().build().unwrap();
+    let id = before.create_with("ada".to_string(), Lifetime::new().max_age(2 * IDLE)).unwrap();
+    let bytes = written(&before);
+    drop((before, clock));
+    let restored = |reads_count: bool, max_age: Option<Duration>| {
+        let (clock, builder) = on_clock();
+        let builder = if let Some(max_age) = max_age { builder.max_age(max_age) } else { builder };
+        let after = if reads_count { builder.reads_count() } else { builder }.build().unwrap();
+        assert_eq!(after.restore(&bytes[..], Duration::ZERO).unwrap(), 1);
+        (clock, after)
+    };
+    // Reads restart its idle time, and it ends all the same.
+    for max_age in [None, Some(10 * IDLE)] {
+        let (clock, after) = restored(true, max_age);
+        for _ in 0..3 {
+            clock.advance(IDLE / 2);
+            after.get(&id).unwrap();
+            after.get_and_touch(&id).unwrap();
+        }
+        assert_eq!(after.remaining(&id).unwrap(), IDLE / 2);
+        clock.advance(IDLE / 2);
+        assert!(after.get(&id).is_err(), "it outlived the age that it was given");
+        after.validate();
+    }
+    let uses: [(&str, Use); 5] = [
+        ("touch", |sessions, id| sessions.touch(&id).map(|()| id).unwrap()),
+        ("replace", |sessions, id| sessions.replace(&id, "anna".to_string()).map(|()| id).unwrap()),
+        ("update", |sessions, id| sessions.update(&id, String::clone).map(|()| id).unwrap()),
+        ("modify", |sessions, id| sessions.modify(&id, |name| name.push('!')).map(|()| id).unwrap()),
+        ("rotate", |sessions, id| sessions.rotate(&id).unwrap()),
+    ];
+    for (name, call) in uses {
+        for (reads_count, max_age) in
+            [(false, None), (true, None), (false, Some(IDLE)), (true, Some(4 * IDLE))]
+        {
+            let (clock, after) = restored(reads_count, max_age);
+            clock.advance(IDLE / 2);
+            let id = call(&after, id);
+            // Further uses, for longer than twice its own age.
+            let lives = (0..10).take_while(|_| {
+                clock.advance(IDLE / 2);
+                if reads_count { after.get(&id).is_ok() } else { after.touch(&id).is_ok() }
+            });
+            let lived = (lives.count() as u32 + 1) * IDLE / 2;
+            let expected = max_age.map_or(11 * IDLE / 2, |max_age| max_age - IDLE / 2);
+            assert_eq!(lived, expected, "{name}, reads count: {reads_count}, {max_age:?}");
+            after.validate();
+        }
+    }
+}
+
 /// Two threads restore one snapshot. The one whose `owner` panics has claimed what the other has yet to store.
 #[test]
 fn a_restore_that_panics_leaves_what_another_is_about_to_store() {

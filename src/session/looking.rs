@@ -53,6 +53,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// # Concurrency
     ///
     /// First as [`touch`](Self::touch), then as `read`. So the data may be newer than the touch.
+    /// Where [reads count](crate::SessionManagerBuilder::reads_count), as `read` alone.
     ///
     /// ```
     /// use std::time::Duration;

@@ -104,9 +104,11 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     ///   its idle time, which is this manager's even if it had one of its own. With
     ///   [`own_max_ages`](crate::SessionManagerBuilder::own_max_ages), a session that has no
     ///   maximal age yet gets this manager's; one that has got one from a manager with
-    ///   `own_max_ages` keeps it, shorter or longer. Without `own_max_ages`, the age that a session
-    ///   had got there ends it only until its idle time restarts: from then on it is this manager's
-    ///   `max_age` that counts.
+    ///   `own_max_ages` keeps it, shorter or longer. Without `own_max_ages`, a session ends by the
+    ///   age that it had got there, or by this manager's `max_age` if that comes first. The first
+    ///   touch or write changes that: from then on only this manager's `max_age` counts. Where
+    ///   [`reads_count`](crate::SessionManagerBuilder::reads_count), reads restart the idle time and
+    ///   do not change that, and [`get_and_touch`](Self::get_and_touch) is a read.
     ///
     /// # Errors
     ///
