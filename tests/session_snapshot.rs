@@ -132,6 +132,32 @@ fn a_session_that_expired_under_its_second_id_comes_back_as_one_session() {
     sessions.validate();
 }
 
+/// Whether the reaper has been there makes no difference.
+#[test]
+fn a_session_that_has_expired_comes_back_before_it_is_swept_and_after() {
+    for (is_swept, is_rotated) in [(false, false), (false, true), (true, false), (true, true)] {
+        let (clock, builder) = on_clock();
+        let sessions = builder.max_sessions(2).build().unwrap();
+        let mut id = sessions.create("ada".to_string()).unwrap();
+        if is_rotated {
+            id = sessions.rotate(&id).unwrap();
+        }
+        let bytes = written(&sessions);
+        clock.advance_without_sweeping(IDLE);
+        if is_swept {
+            sessions.run_pending_tasks();
+        }
+        assert_eq!(sessions.restore(&bytes[..], Duration::ZERO).unwrap(), 1, "{is_swept}, {is_rotated}");
+        assert_eq!(ids_of(&sessions, 'a'), [id]);
+        sessions.validate();
+        let moved = sessions.rotate(&id).unwrap();
+        assert_eq!(sessions.restore(&bytes[..], Duration::ZERO).unwrap(), 0, "it has moved on");
+        assert_eq!(ids_of(&sessions, 'a'), [moved]);
+        assert_eq!(sessions.end_all(&'a'), 1);
+        sessions.validate();
+    }
+}
+
 /// Sessions that were swept at once are told of one after the other. Who hears of the first restores them all, and then the index hears of the others.
 #[test]
 fn what_is_restored_while_it_is_told_that_it_expired_is_one_session() {

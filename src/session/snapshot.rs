@@ -107,8 +107,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     ///   `own_max_ages` keeps it, shorter or longer. Without `own_max_ages`, a session ends by the
     ///   age that it had got there, or by this manager's `max_age` if that comes first. The first
     ///   touch or write changes that: from then on only this manager's `max_age` counts. Where
-    ///   [`reads_count`](crate::SessionManagerBuilder::reads_count), reads restart the idle time and
-    ///   do not change that, and [`get_and_touch`](Self::get_and_touch) is a read.
+    ///   [reads count](crate::SessionManagerBuilder::reads_count), they restart the idle time and do
+    ///   not change that, and [`get_and_touch`](Self::get_and_touch) is a read.
     ///
     /// # Errors
     ///
@@ -137,7 +137,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         let mut claims = Claims::none(self);
         let adopt = |id: &SessionId, data: D| {
             // There already, or moved to another id since it was written down.
-            let knows = |owners: &Owners<D, O>| owners.knows(*id);
+            let knows = |owners: &Owners<D, O>| owners.knows(&self.cache, *id);
             if self.cache.contains_key(id) || self.shared.owners.as_ref().is_some_and(knows) {
                 return None;
             }

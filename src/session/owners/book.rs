@@ -46,10 +46,15 @@ impl<D: Value, O: SessionOwner> Owners<D, O> {
         }
     }
 
-    /// Whether this is, or was, the first id of a session that has an owner.
+    /// Whether the session that first had an owner under this id is there, or may be on its way from
+    /// one id to another. One that has expired is not there, swept or not.
     #[cfg_attr(not(feature = "serde"), allow(dead_code, reason = "nothing is restored"))]
-    pub(in crate::session) fn knows(&self, id: SessionId) -> bool {
-        self.index.tracks.is_tracked(id)
+    pub(in crate::session) fn knows(
+        &self,
+        cache: &Cache<SessionId, Stored<D, O>>,
+        origin: SessionId,
+    ) -> bool {
+        self.index.tracks.is_live(origin, |id| is_at(cache, id, origin))
     }
 
     /// How many places there are, and how many tracks.

@@ -152,8 +152,11 @@ impl Tracks {
         });
     }
 
-    pub(super) fn is_tracked(&self, origin: SessionId) -> bool {
-        self.with(origin, |part| part.contains_key(&origin))
+    /// Whether somebody holds the track, so that the session may be between two ids (T2), or it can
+    /// be found.
+    pub(super) fn is_live(&self, origin: SessionId, is_there: impl Fn(&SessionId) -> bool) -> bool {
+        let live = |track: &Track| track.calls > 0 || track.ids.iter().any(is_there);
+        self.with(origin, |part| part.get(&origin).is_some_and(live))
     }
 
     /// Why the session is being ended, if it is.
