@@ -262,3 +262,21 @@ fn iter_and_retain_see_every_live_session_once() {
     assert!(ids.iter().all(|(id, data)| sessions.get(id).is_ok() == (data % 10 == 0)));
     sessions.validate();
 }
+
+#[test]
+fn each_read_is_counted_once_whether_it_restarts_the_idle_time_or_not() {
+    for reads_count in [false, true] {
+        let (_clock, builder) = on_clock();
+        let builder = builder.record_stats();
+        let sessions = if reads_count { builder.reads_count() } else { builder }.build().unwrap();
+        let id = sessions.create(1).unwrap();
+        assert!(sessions.get(&id).is_ok() && sessions.get_and_touch(&id).is_ok());
+        assert!(sessions.read_and_touch(&id, |_| ()).is_ok());
+        sessions.remove(&id).unwrap();
+        not_found(sessions.get(&id));
+        not_found(sessions.get_and_touch(&id));
+        not_found(sessions.read_and_touch(&id, |_| panic!("nothing to look at")));
+        let stats = sessions.stats();
+        assert_eq!((stats.found, stats.not_found), (3, 3), "reads count as use: {reads_count}");
+    }
+}
