@@ -226,6 +226,8 @@ fn more_room_than_there_can_be_entries_is_not_made() {
     (0..1_000).for_each(|key| cache.insert(key, key));
     assert_eq!(cache.entry_count(), 100);
     cache.validate();
+    let bounded = Cache::<u64, u64>::builder().max_capacity(10).initial_capacity(usize::MAX);
+    assert!(bounded.build().is_ok(), "what counts is the capacity, which is less");
     // What entries weigh says nothing of their number.
     let weighed = Cache::<u64, u64>::builder().max_capacity(1_000).weigher(|_, _| 1).initial_capacity(10_000);
     assert!(weighed.build().is_ok());

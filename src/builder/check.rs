@@ -57,7 +57,7 @@ impl<K, V> CacheBuilder<K, V> {
             }
         }
         let shards = self.shard_count();
-        if self.initial_capacity.div_ceil(shards) > MAX_IN_SHARD {
+        if self.initial_entries().div_ceil(shards) > MAX_IN_SHARD {
             return Err(BuildError::InitialCapacity { given: self.initial_capacity });
         }
         // No comparison is true of what is not a number.
