@@ -26,7 +26,8 @@ use std::time::Duration;
 ///
 /// # Panics
 ///
-/// A panic surfaces in the call that asked, and leaves the cache as it was before that call.
+/// A panic surfaces in the call that asked, and leaves the cache as it was before that call. But a
+/// read has restarted the entry's [idle time](crate::CacheBuilder::time_to_idle) before it asks.
 ///
 /// ```
 /// use std::time::Duration;
@@ -70,8 +71,8 @@ pub trait Expiry<K, V>: Send + Sync + 'static {
     }
 
     /// How long an entry lives after a read by `get`, `read` or `ReadGuard::get`.
-    /// `duration_until_expiry` is the time that it has left, whatever would end it. To return that
-    /// same time, which is the default, changes nothing.
+    /// `duration_until_expiry` is the time that it has left now that it was read, whatever would end
+    /// it: an idle time has restarted. To return that same time, which is the default, changes nothing.
     ///
     /// An answer that changes something makes the read take the lock of the key's shard. An answer
     /// that gives the same deadline as before (the same time from now, within one step of the

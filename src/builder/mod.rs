@@ -256,8 +256,8 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// How long an entry lives after it was last used: after `insert`, `replace`, `update`, `set_ttl` and
-    /// `touch`, and after every [`get`](Cache::get), [`read`](Cache::read) and
+    /// How long an entry lives after it was last used: after `insert`, `replace`, `update`, `set_ttl`,
+    /// `persist` and `touch`, and after every [`get`](Cache::get), [`read`](Cache::read) and
     /// [`ReadGuard::get`](crate::ReadGuard::get) that found it. ([`peek`](Cache::peek),
     /// [`contains_key`](Cache::contains_key) and looks at its times do not count.) Default: for ever.
     ///

@@ -65,7 +65,7 @@ impl<K, V> CacheBuilder<K, V> {
     /// # Concurrency
     ///
     /// The executor is called on the thread of the caller that found the value old, under no lock.
-    /// A job that is dropped and not run counts as not begun. A job keeps no cache alive. `reload`
+    /// A job that is dropped and not run counts as a reload that failed. A job keeps no cache alive. `reload`
     /// runs where the job does. It may use the cache, but not load or compute the same key: that
     /// panics, since it would wait for itself.
     ///

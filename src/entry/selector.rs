@@ -61,7 +61,7 @@ where
 /// becomes of the entry.
 ///
 /// - `or_...` leave an entry that is there as it is, and make one where there is none, as
-///   [`Cache::get_with`] does. Their closures run once at most.
+///   [`Cache::get_with`] does. The closure that makes the value runs once at most.
 /// - `and_...` store, change or remove the entry, as a closure says that is shown what is there.
 ///   The closure may run more than once, so what else it does must be harmless when done twice.
 ///
@@ -203,9 +203,13 @@ where
     ///
     /// # Concurrency
     ///
-    /// As [`or_insert_with`](Self::or_insert_with). But a call that waited then applies its own
-    /// `replace_if` to what is there, so that may run more than once. Readers see the old value
-    /// until the new one takes its place.
+    /// As [`or_insert_with`](Self::or_insert_with). But `replace_if` may run more than once: it is
+    /// asked about what is there, again when this call's turn has come, and again after each wait.
+    /// Readers see the old value until the new one takes its place.
+    ///
+    /// The first look counts as a use of the entry, as [`Cache::get`] does, whatever `replace_if` says of it.
+    /// So an [`Expiry`](crate::Expiry) that ends an entry when it is read ends it here, too: then there is no
+    /// old value to replace.
     ///
     /// ```
     /// let cache = tidewheel::Cache::new(100);

@@ -268,7 +268,8 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
     /// How many sessions an owner may have at once, and what happens when he opens another. Without
     /// it there is no limit. Needs an [`owner`](Self::owner); nobody's sessions are not counted.
     ///
-    /// An expired session does not count. A session that is rotated counts once.
+    /// An expired session does not count. A session that is rotated counts once. With a limit of 0
+    /// nobody's sessions alone are opened, whatever happens to others.
     ///
     /// # Concurrency
     ///
