@@ -18,7 +18,8 @@ use tidewheel::{BuildError, Cache, CacheBuilder, Clock, Life, Reaper, RemovalCau
 ///
 /// A handle: clones share the sessions.
 ///
-/// - **`create`** never puts a session under an id that a live one has: it takes another id then.
+/// - **`create`** always takes a new id, whichever the record comes with. (A request that calls `flush` and then goes on comes with the id
+///   that it has just deleted, which other requests still know.)
 /// - **`save`** only ever changes a session that is there. One that has expired or was deleted meanwhile stays gone; the save is accepted,
 ///   and counted in [`late_saves`](Self::late_saves). (An error would make a 500 of somebody's log-out in another window.)
 /// - **`load`** finds a session until its `expiry_date`, by the clock that never jumps and by the calendar, whichever comes first: a
@@ -134,15 +135,19 @@ impl TidewheelStore {
         self.cache.run_pending_tasks();
     }
 
-    /// Stores a record under its id or, if a live session has that, under another; the id.
+    /// Stores a record under an id that nobody knows; the id.
+    ///
+    /// Not under its own. After `Session::flush` that is the id of the session that was ended: a request that loaded that session would save it
+    /// into the new one.
     fn store_new(&self, record: Record) -> Id {
         let lasting = self.cache.with_life(Life::Ttl(wall::remaining(record.expiry_date)));
-        let mut offered = record;
+        let mut record = record;
         loop {
-            let id = offered.id;
-            match lasting.try_insert(id, offered) {
+            let id = Id::default();
+            record.id = id;
+            match lasting.try_insert(id, record) {
                 Ok(()) => return id,
-                Err((_, record)) => offered = Record { id: Id::default(), ..record },
+                Err((_, refused)) => record = refused,
             }
         }
     }

@@ -24,6 +24,7 @@ const DEFAULT_CACHED_FOR: Duration = Duration::from_secs(60);
 /// deleted meanwhile**. In place of `CachingSessionStore`, which fills its cache with what it loaded, whatever happened since.
 ///
 /// - **`load`** asks the store behind for what is not cached; requests that want one session at the same time ask once.
+/// - **`create`** always takes a new id, as [`TidewheelStore`](super::TidewheelStore) does.
 /// - **`save`** goes to the store behind, and is cached once that has it. A session that is neither cached nor in the store behind is
 ///   gone: it is not saved, but counted in [`late_saves`](Self::late_saves). (Stores on databases make a new row of such a save: that is how
 ///   sessions come back.)
@@ -170,8 +171,10 @@ impl<S: SessionStore> ReadThroughStore<S> {
 #[async_trait]
 impl<S: SessionStore> SessionStore for ReadThroughStore<S> {
     async fn create(&self, record: &mut Record) -> Result<()> {
+        // Not under its own id: see `store_new` of the store in memory.
+        record.id = Id::default();
         self.store.create(record).await?;
-        // Nobody else knows the id yet.
+        // So nobody else knows the id yet.
         self.cache.with_life(Life::Ttl(self.life(record))).insert(record.id, record.clone());
         Ok(())
     }

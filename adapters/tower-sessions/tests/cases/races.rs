@@ -88,6 +88,43 @@ async fn nor_is_one_in_the_store_behind() {
     assert!(behind.0.lock().unwrap().is_empty());
 }
 
+/// What stands under an id after a request logged out and opened another session, and after another one, which had loaded the old session,
+/// saved it: as the store has it, and as the two requests know it.
+async fn after_a_log_out_that_goes_on<S: SessionStore + Clone>(
+    store: &S,
+    looks_first: bool,
+) -> Option<Record> {
+    let mut ada = record("Ada", HOUR);
+    store.create(&mut ada).await.unwrap();
+    let request = || Session::new(Some(ada.id), Arc::new(store.clone()), None);
+    let (late, logs_out) = (request(), request());
+    late.insert("visits", 1).await.unwrap();
+    if looks_first {
+        assert_eq!(logs_out.get::<String>("user").await.unwrap().as_deref(), Some("Ada"));
+    }
+    logs_out.flush().await.unwrap();
+    logs_out.insert("flash", "See you").await.unwrap();
+    logs_out.save().await.unwrap();
+    let opened = logs_out.id().unwrap();
+    assert_ne!(opened, ada.id, "the session that was opened has the id of the one that was ended");
+    late.save().await.unwrap();
+    let found = store.load(&opened).await.unwrap().unwrap();
+    assert_eq!((found.id, found.data.len(), &found.data["flash"]), (opened, 1, &"See you".into()));
+    store.load(&ada.id).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_request_that_logs_out_and_goes_on_leaves_nobody_the_id_that_it_had() {
+    for looks_first in [true, false] {
+        let store = TidewheelStore::new();
+        assert_eq!(after_a_log_out_that_goes_on(&store, looks_first).await, None);
+        assert_eq!(store.late_saves(), 1);
+        let store = ReadThroughStore::new(Upsert::default());
+        assert_eq!(after_a_log_out_that_goes_on(&store, looks_first).await, None);
+        assert_eq!(store.late_saves(), 1);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ending_all_of_a_user_leaves_none_of_his_requests_in_flight_a_session() {
     let store = Arc::new(TidewheelStore::new());
