@@ -10,8 +10,8 @@ use super::tower_sessions_core::session_store::{Error, Result};
 use crate::wall;
 use async_trait::async_trait;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tidewheel::{BuildError, Cache, CacheBuilder, Clock, Life, Op, Reaper, StrictClock};
 
@@ -25,15 +25,15 @@ const DEFAULT_CACHED_FOR: Duration = Duration::from_secs(60);
 ///
 /// - **`load`** asks the store behind for what is not cached; requests that want one session at the same time ask once.
 /// - **`create`** always takes a new id, as [`TidewheelStore`](super::TidewheelStore) does.
-/// - **`save`** goes to the store behind, and is cached once that has it. A session that is neither cached nor in the store behind is
-///   gone: it is not saved, but counted in [`late_saves`](Self::late_saves). (Stores on databases make a new row of such a save: that is how
-///   sessions come back.)
+/// - **`save`** asks the store behind first, whatever is cached, and goes there then; it is cached once that has it. A session that is not in
+///   the store behind is gone: it is not saved, but counted in [`late_saves`](Self::late_saves). (Stores on databases make a new row of such
+///   a save: that is how sessions come back.) So a save costs one load more.
 /// - **`delete`** goes to the store behind; once it returns, nothing is cached, and no load that began before can change that.
 /// - **When a call fails or is cancelled**, nothing is cached: the next load asks.
 /// - **The cache is bounded** and evicts; what is evicted is in the store behind.
 ///
-/// All that holds for what is done through this store and its clones. What another process does to a session is seen when
-/// [`cached_for`](ReadThroughStoreBuilder::cached_for) is over.
+/// All that holds for what is done through this store and its clones. What another process does to a session is seen by loads when
+/// [`cached_for`](ReadThroughStoreBuilder::cached_for) is over. Saves see at once that it was deleted.
 ///
 /// ```
 /// use tidewheel_tower_sessions::{ReadThroughStore, TidewheelStore};
@@ -156,14 +156,20 @@ impl<S: SessionStore> ReadThroughStore<S> {
         }
     }
 
-    /// Saves a record, in its session's turn: what is to be cached then.
-    async fn save_in_turn(&self, record: &Record, is_cached: bool) -> Result<Op<Record>> {
-        if !is_cached && self.store.load(&record.id).await?.is_none() {
-            // ORDERING: Relaxed; as in `late_saves`.
-            self.late_saves.fetch_add(1, Ordering::Relaxed);
+    /// Saves a record, in its session's turn, and says so in `saved`; what is to be cached then. The core runs this again if a plain write
+    /// of the session comes between.
+    async fn save_in_turn(&self, record: &Record, saved: &OnceLock<()>) -> Result<Op<Record>> {
+        if saved.get().is_some() {
+            // Somebody is in doubt about the session: the next load asks.
+            return Ok(Op::Remove);
+        }
+        // Asked even if it is cached: another process may have deleted it, and a save would make it again.
+        let behind = self.store.load(&record.id).await?;
+        if behind.is_none_or(|behind| wall::is_over(behind.expiry_date)) {
             return Ok(Op::Remove);
         }
         self.store.save(record).await?;
+        saved.get_or_init(|| ());
         Ok(Op::Put(record.clone()))
     }
 }
@@ -182,12 +188,13 @@ impl<S: SessionStore> SessionStore for ReadThroughStore<S> {
     async fn save(&self, record: &Record) -> Result<()> {
         let doubt = Doubt { cache: &self.cache, id: record.id };
         let turn = self.cache.entry(record.id).with_life(Life::Ttl(self.life(record)));
-        turn.and_try_compute_with_async(|found| {
-            let is_cached = found.is_some_and(|found| !wall::is_over(found.value().expiry_date));
-            self.save_in_turn(record, is_cached)
-        })
-        .await?;
+        let saved = OnceLock::new();
+        turn.and_try_compute_with_async(|_| self.save_in_turn(record, &saved)).await?;
         doubt.settle();
+        if saved.get().is_none() {
+            // ORDERING: Relaxed; as in `late_saves`.
+            self.late_saves.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -281,7 +288,7 @@ impl<S: SessionStore> ReadThroughStoreBuilder<S> {
     }
 
     /// How long a record is served, after it was loaded or saved, without asking the store behind. Default: a minute. So long another
-    /// process's delete or save of a session is not seen here at worst; zero caches nothing.
+    /// process's delete or save of a session is not seen by loads here at worst; zero caches nothing.
     ///
     /// ```
     /// use std::time::Duration;

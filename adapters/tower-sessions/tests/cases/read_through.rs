@@ -31,6 +31,8 @@ struct Inside {
     rows: Mutex<std::collections::HashMap<Id, Record>>,
     loads: AtomicUsize,
     is_down: AtomicBool,
+    /// Whether writes do their work, and fail then.
+    loses_answers: AtomicBool,
     /// Each load takes one before it answers, and after it did its work.
     load_answers: Semaphore,
     /// As does every other call of these.
@@ -43,6 +45,7 @@ impl Slow {
             rows: Mutex::default(),
             loads: AtomicUsize::new(0),
             is_down: AtomicBool::new(false),
+            loses_answers: AtomicBool::new(false),
             load_answers: Semaphore::new(MANY),
             answers: Semaphore::new(MANY),
         }))
@@ -62,6 +65,14 @@ impl Slow {
     fn let_answer(&self) {
         self.0.load_answers.add_permits(MANY);
         self.0.answers.add_permits(MANY);
+    }
+
+    async fn answer_write(&self) -> Result<()> {
+        self.answer(&self.0.answers).await?;
+        if self.0.loses_answers.load(Ordering::Relaxed) {
+            return Err(Error::Backend("the connection is lost".into()));
+        }
+        Ok(())
     }
 
     async fn answer(&self, answers: &Semaphore) -> Result<()> {
@@ -86,7 +97,7 @@ impl SessionStore for Slow {
 
     async fn save(&self, record: &Record) -> Result<()> {
         self.0.rows.lock().await.insert(record.id, record.clone());
-        self.answer(&self.0.answers).await
+        self.answer_write().await
     }
 
     async fn load(&self, id: &Id) -> Result<Option<Record>> {
@@ -98,7 +109,7 @@ impl SessionStore for Slow {
 
     async fn delete(&self, id: &Id) -> Result<()> {
         self.0.rows.lock().await.remove(id);
-        self.answer(&self.0.answers).await
+        self.answer_write().await
     }
 }
 
@@ -190,9 +201,13 @@ async fn what_is_created_and_saved_is_served_without_asking() {
     let mut record = record("Ada", HOUR);
     store.create(&mut record).await.unwrap();
     record.data.insert("visits".into(), 7.into());
-    store.save(&record).await.unwrap();
-    assert_eq!(store.load(&record.id).await.unwrap(), Some(record.clone()));
+    assert_eq!(store.load(&record.id).await.unwrap().map(|found| found.data.len()), Some(1));
     assert_eq!(behind.loads(), 0);
+    // The save asks, since another process may have deleted it.
+    store.save(&record).await.unwrap();
+    assert_eq!(behind.loads(), 1);
+    assert_eq!(store.load(&record.id).await.unwrap(), Some(record.clone()));
+    assert_eq!(behind.loads(), 1);
     assert_eq!(behind.load(&record.id).await.unwrap(), Some(record));
 }
 
@@ -229,9 +244,16 @@ async fn a_call_that_fails_is_told_and_leaves_nothing_cached() {
     let mut changed = ada.clone();
     changed.data.insert("user".into(), "Bob".into());
     assert_eq!(store.save(&changed).await.unwrap_err().to_string(), "the database is down");
+    assert!(matches!(store.load(&ada.id).await, Err(Error::Backend(_))));
+    behind.0.is_down.store(false, Ordering::Relaxed);
+    assert!(is_of(&store.load(&ada.id).await.unwrap().unwrap(), "Ada"));
+    behind.0.loses_answers.store(true, Ordering::Relaxed);
+    assert_eq!(store.save(&changed).await.unwrap_err().to_string(), "the connection is lost");
+    behind.0.is_down.store(true, Ordering::Relaxed);
     // Nobody knows what the database made of it: the next load asks.
     assert!(matches!(store.load(&ada.id).await, Err(Error::Backend(_))));
     behind.0.is_down.store(false, Ordering::Relaxed);
+    behind.0.loses_answers.store(false, Ordering::Relaxed);
     assert!(is_of(&store.load(&ada.id).await.unwrap().unwrap(), "Bob"));
     behind.0.is_down.store(true, Ordering::Relaxed);
     assert!(store.delete(&ada.id).await.is_err());
@@ -245,7 +267,8 @@ async fn a_call_that_is_cancelled_leaves_nothing_cached() {
     let store = ReadThroughStore::new(behind.clone());
     let mut ada = record("Ada", HOUR);
     store.create(&mut ada).await.unwrap();
-    behind.hold_all().await;
+    // The save looks, and waits for the answer to its write.
+    hold(&behind.0.answers).await;
     let mut changed = ada.clone();
     changed.data.insert("user".into(), "Bob".into());
     let soon = Duration::from_millis(20);
@@ -277,6 +300,75 @@ async fn what_another_process_does_is_seen_when_the_time_is_over() {
     assert!(store.load(&record.id).await.unwrap().is_some());
     clock.advance(minute);
     assert_eq!(store.load(&record.id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_save_here_revives_nothing_that_another_process_deleted() {
+    let behind = Slow::new();
+    let store = ReadThroughStore::new(behind.clone());
+    let mut ada = record("Ada", HOUR);
+    store.create(&mut ada).await.unwrap();
+    behind.delete(&ada.id).await.unwrap();
+    // It is still cached.
+    assert!(store.load(&ada.id).await.unwrap().is_some());
+    store.save(&ada).await.unwrap();
+    assert_eq!((store.late_saves(), behind.load(&ada.id).await.unwrap()), (1, None));
+    assert_eq!(store.load(&ada.id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_save_revives_nothing_that_the_store_behind_has_and_the_calendar_says_is_over() {
+    let behind = Slow::new();
+    let store = ReadThroughStore::new(behind.clone());
+    let mut over = record("Ada", Duration::ZERO);
+    behind.create(&mut over).await.unwrap();
+    let later = Record { expiry_date: over.expiry_date + HOUR, ..over.clone() };
+    store.save(&later).await.unwrap();
+    assert_eq!((store.late_saves(), store.load(&over.id).await.unwrap()), (1, None));
+    assert_eq!(behind.load(&over.id).await.unwrap(), Some(over));
+}
+
+/// A save that is asked for and given up, while another one has the session's turn.
+async fn give_a_save_up(store: &ReadThroughStore<Slow>, record: &Record) {
+    let soon = Duration::from_millis(20);
+    assert!(tokio::time::timeout(soon, store.save(record)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_late_save_that_others_come_between_is_counted_once() {
+    let behind = Slow::new();
+    let store = ReadThroughStore::new(behind.clone());
+    let gone = record("Ada", HOUR);
+    behind.hold_loads().await;
+    let (saver, saved) = (store.clone(), gone.clone());
+    let save = tokio::spawn(async move { saver.save(&saved).await });
+    until_loads(&behind, 1).await;
+    give_a_save_up(&store, &gone).await;
+    behind.let_answer();
+    save.await.unwrap().unwrap();
+    assert_eq!(store.late_saves(), 1);
+}
+
+#[tokio::test]
+async fn a_save_that_was_made_is_not_late_whatever_comes_then() {
+    let behind = Slow::new();
+    let store = ReadThroughStore::new(behind.clone());
+    let ada = uncached(&behind).await;
+    hold(&behind.0.answers).await;
+    let mut changed = ada.clone();
+    changed.data.insert("user".into(), "Bob".into());
+    let (saver, saved) = (store.clone(), changed.clone());
+    let save = tokio::spawn(async move { saver.save(&saved).await });
+    while behind.0.rows.lock().await[&ada.id] != changed {
+        tokio::task::yield_now().await;
+    }
+    // It is in the database, which has not answered yet.
+    give_a_save_up(&store, &changed).await;
+    behind.0.rows.lock().await.remove(&ada.id);
+    behind.let_answer();
+    save.await.unwrap().unwrap();
+    assert_eq!((store.late_saves(), store.load(&ada.id).await.unwrap()), (0, None));
+    assert!(behind.0.rows.lock().await.is_empty());
 }
 
 #[tokio::test]
