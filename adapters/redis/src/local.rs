@@ -41,7 +41,8 @@ impl<V> Fill<V> {
 /// Counts of what happens seldom enough to be counted in one place.
 #[derive(Default)]
 pub(crate) struct Counts {
-    pub(crate) fills: AtomicU64,
+    /// Answers of the server to reads: those that were kept, and those that were not.
+    pub(crate) kept: AtomicU64,
     pub(crate) unkept: AtomicU64,
     pub(crate) invalidations: AtomicU64,
     pub(crate) flushes: AtomicU64,

@@ -93,13 +93,15 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
     pub(crate) fn stats(&self) -> Stats {
         let local = self.local();
         let standing = self.lease().standing();
-        let Counts { fills, unkept, invalidations, flushes, stale, .. } = &local.counts;
+        let Counts { kept, unkept, invalidations, flushes, stale, .. } = &local.counts;
         // ORDERING: Relaxed; a count orders nothing.
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let unkept = count(unkept);
         Stats {
             hits: local.hits(),
-            fills: count(fills),
-            unkept: count(unkept),
+            // So what was kept is the difference, which never falls.
+            fills: count(kept) + unkept,
+            unkept,
             invalidations: count(invalidations),
             flushes: count(flushes),
             stale: count(stale),
@@ -229,8 +231,6 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
 
     /// What becomes of what the server said.
     fn fill(&self, key: &[u8], said: Said, (sent, epoch): (Moment, Epoch)) -> Fill<V> {
-        let counts = &self.local().counts;
-        count(&counts.fills);
         let Terms { codec, max_age, negative, .. } = &self.terms;
         let answer = said.value.and_then(|bytes| {
             let decoded = bytes.map(|bytes| codec.decode(&bytes)).transpose();
@@ -240,9 +240,9 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
         // From the sending on: so it ends here no later than there.
         let left = said.left.map_or(most, |left| left.min(most));
         let is_kept = said.is_tracked && answer.is_ok() && !left.is_zero();
-        if !is_kept {
-            count(&counts.unkept);
-        }
+        let counts = &self.local().counts;
+        // Once for each answer, when all is known of it: whoever exports the figures must not see one fall.
+        count(if is_kept { &counts.kept } else { &counts.unkept });
         let until = if is_kept { sent.after(left) } else { Moment::NEVER };
         Fill { answer: answer.map_err(Box::new), sent, until, epoch }
     }

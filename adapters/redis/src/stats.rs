@@ -42,7 +42,7 @@ pub enum State {
 pub struct Stats {
     /// Reads that were served from here.
     pub hits: u64,
-    /// Answers of the server to reads, one for each key.
+    /// Answers of the server to reads, one for each key, that were decoded, or could not be.
     pub fills: u64,
     /// Of those, the ones that could not be kept: errors, no value where that is not remembered, nothing left to live, a server that does not track.
     pub unkept: u64,

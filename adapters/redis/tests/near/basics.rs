@@ -2,10 +2,11 @@
 
 use crate::{Bed, Near, builder, is_fresh};
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tidewheel_redis::{Error, NearCacheBuilder};
+use tidewheel_redis::{Codec, CodecError, Error, NearCacheBuilder};
 
 /// With a lease that lasts while a machine has other things to do.
 fn steady() -> NearCacheBuilder<String, u64> {
@@ -223,6 +224,46 @@ async fn what_is_over_is_no_hit() {
         assert_eq!(bed.get("k0").await, Some(2));
     }
     assert_eq!(bed.near.stats().hits, before + 100);
+}
+
+/// Says when it begins to decode, and fails when it is let to.
+struct Fails {
+    begins: Sender<()>,
+    may_end: Mutex<Receiver<()>>,
+}
+
+impl Codec<u64> for Fails {
+    fn encode(&self, _: &u64) -> Result<Vec<u8>, CodecError> {
+        Err("it only reads".into())
+    }
+
+    fn decode(&self, _: &[u8]) -> Result<u64, CodecError> {
+        self.begins.send(()).expect("somebody waits for it");
+        self.may_end.lock().expect("nobody panicked").recv().expect("somebody lets it end");
+        Err("it is malformed".into())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_not_kept_never_counts_as_kept() {
+    let ((begins, begun), (end, may_end)) = (channel(), channel());
+    let codec = Fails { begins, may_end: Mutex::new(may_end) };
+    let Some(bed) = Bed::with(steady().codec(codec)).await else { return };
+    bed.write("k", 1).await;
+    let reader = bed.near.clone();
+    let read = tokio::spawn(async move { reader.get(&"k".to_string()).await });
+    tokio::task::spawn_blocking(move || begun.recv_timeout(Duration::from_secs(60)))
+        .await
+        .expect("it waits")
+        .expect("it is decoded");
+    let while_decoded = bed.near.stats();
+    // Looked at later: a runtime does not end while a decoder waits.
+    end.send(()).expect("it is waited for");
+    let answer = read.await.expect("it ends");
+    assert!(matches!(answer, Err(Error::Decode { .. })), "{answer:?}");
+    assert_eq!(while_decoded.fills - while_decoded.unkept, 0);
+    let stats = bed.near.stats();
+    assert_eq!((stats.fills, stats.unkept), (1, 1));
 }
 
 #[tokio::test]
