@@ -11,7 +11,9 @@
 //! In broadcasting mode the server collects invalidations and sends them once in each turn of its loop, before it writes the answers
 //! of that turn; but an answer that did not fit its socket before may go out ahead of that. So a PING that is read in the same turn as a write
 //! may be answered before the write's invalidation is sent. The next PING, sent after that answer was here, is read in a later turn. So
-//! there the lease counts from the sending of the PING *before* the one that was answered last, and the promise is the same.
+//! there the lease counts from the sending of the PING *before* the one that was answered last, and the promise is the same. (With Redis'
+//! `io-threads`, every answer may go out ahead of the invalidations of its turn, not only one that did not fit. The PING before still is
+//! early enough, as long as the server serves a client once in each turn.)
 //!
 //! # Who looks when
 //!
