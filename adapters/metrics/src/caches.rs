@@ -3,26 +3,21 @@
 //! To look at a cache takes a handle of it, which is the last one if the user drops his meanwhile. With it the cache's values are dropped, and
 //! their destructors may do anything: so handles are dropped when nothing is locked any more. Until then the cache seems to be there. Who is
 //! about to say that a name is taken waits for these handles first.
+//!
+//! A name is never forgotten, nor what caches of that name have counted. The next cache that has it counts on from there: exporters are told of
+//! counters that never fall, as they expect it.
 
+use super::families::{Seen, Totals};
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tidewheel::{Cache, Stats};
+use tidewheel::Cache;
 
 /// How long the handles of others are waited for. They go at once, but for destructors that take long, or wait for whoever waits here.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// What a cache says of itself at one moment.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen {
-    pub(crate) stats: Stats,
-    pub(crate) entries: u64,
-    pub(crate) weight: u64,
-    pub(crate) capacity: Option<u64>,
-}
 
 /// A handle of a cache: not to be dropped under a lock.
 type Handle = Box<dyn Any>;
@@ -30,14 +25,66 @@ type Handle = Box<dyn Any>;
 /// Looks at a cache, if it is still there.
 type Look = Box<dyn Fn() -> Option<(Seen, Handle)> + Send>;
 
-struct Watched {
+/// A name, of a cache that is watched or of one that was.
+struct Named {
     name: Arc<str>,
-    look: Look,
+    /// Of the cache that has it, if there is one.
+    look: Option<Look>,
+    /// What that one said last.
+    seen: Seen,
+    /// What those before it had counted.
+    before: Totals,
+    /// What a recorder was told last that keeps gauges as they are.
+    #[cfg(feature = "metrics")]
+    recorded: Option<Seen>,
+}
+
+/// What there is to be told of a name.
+#[cfg(any(feature = "metrics", feature = "opentelemetry", feature = "prometheus-client"))]
+pub(crate) struct Told {
+    pub(crate) name: Arc<str>,
+    /// Of all caches that have had it.
+    pub(crate) totals: Totals,
+    /// What the one says that has it, if there is one.
+    pub(crate) now: Option<Seen>,
+}
+
+impl Named {
+    fn new(name: Arc<str>, look: Look) -> Self {
+        let (seen, before) = (Seen::default(), Totals::default());
+        Self {
+            name,
+            look: Some(look),
+            seen,
+            before,
+            #[cfg(feature = "metrics")]
+            recorded: None,
+        }
+    }
+
+    /// Looks at the cache that has the name; a handle of it.
+    fn look(&mut self) -> Option<Handle> {
+        let look = self.look.as_ref()?;
+        if let Some((seen, handle)) = look() {
+            self.seen = seen;
+            return Some(handle);
+        }
+        self.before.add(&Totals::of(&self.seen));
+        (self.look, self.seen) = (None, Seen::default());
+        None
+    }
+
+    #[cfg(any(feature = "metrics", feature = "opentelemetry", feature = "prometheus-client"))]
+    fn told(&self) -> Told {
+        let mut totals = Totals::of(&self.seen);
+        totals.add(&self.before);
+        Told { name: Arc::clone(&self.name), totals, now: self.look.as_ref().map(|_| self.seen) }
+    }
 }
 
 #[derive(Default)]
 struct State {
-    watched: Vec<Watched>,
+    names: Vec<Named>,
     /// How many looks have handles that they have not dropped yet.
     hands: usize,
 }
@@ -81,6 +128,9 @@ impl Drop for Counted<'_> {
 /// Caches whose figures are exported: each with its name as the label `cache`.
 ///
 /// A handle: clones are about the same caches. It keeps no cache alive; one that is dropped is exported no more, and its name is free.
+///
+/// What caches of one name have counted is kept, and the next one of that name counts on from there, as of the last time that somebody looked.
+/// So a name costs about a kilobyte for as long as this is there: names are for caches that a program has, not for ones that it makes for each request.
 ///
 /// ```
 /// use tidewheel::Cache;
@@ -136,9 +186,14 @@ impl Caches {
         loop {
             let mut state = self.0.lock();
             let is_held = state.hands > 0;
-            let (all, hand) = self.look(&mut state);
-            if all.iter().all(|(other, _)| *other != name) {
-                state.watched.push(Watched { name, look: Box::new(look) });
+            let hand = self.look(&mut state);
+            let named = state.names.iter_mut().find(|named| named.name == name);
+            if named.as_ref().is_none_or(|named| named.look.is_none()) {
+                let look: Look = Box::new(look);
+                match named {
+                    Some(named) => named.look = Some(look),
+                    None => state.names.push(Named::new(name, look)),
+                }
                 drop(state);
                 drop(hand);
                 return Ok(());
@@ -151,26 +206,42 @@ impl Caches {
         }
     }
 
-    /// What each of them says.
-    pub(crate) fn see(&self) -> Vec<(Arc<str>, Seen)> {
+    /// What there is to be told of each name.
+    #[cfg(any(feature = "opentelemetry", feature = "prometheus-client"))]
+    pub(crate) fn see(&self) -> Vec<Told> {
+        self.see_each(|named| named.told())
+    }
+
+    /// The same for a recorder, of which gauges stand until it is told otherwise; and what it was told last.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn see_to_record(&self) -> Vec<(Told, Option<Seen>)> {
+        self.see_each(|named| {
+            let told = named.told();
+            let last = std::mem::replace(&mut named.recorded, told.now);
+            (told, last)
+        })
+    }
+
+    #[cfg(any(feature = "metrics", feature = "opentelemetry", feature = "prometheus-client"))]
+    fn see_each<T>(&self, see: impl FnMut(&mut Named) -> T) -> Vec<T> {
         let mut state = self.0.lock();
-        let (all, hand) = self.look(&mut state);
+        let hand = self.look(&mut state);
+        let all = state.names.iter_mut().map(see).collect();
         drop(state);
         drop(hand);
         all
     }
 
-    /// What each of them says that is still there. The others are watched no more.
-    fn look(&self, state: &mut State) -> (Vec<(Arc<str>, Seen)>, Hand<'_>) {
-        let (mut all, mut handles) = (Vec::new(), Vec::new());
-        state.watched.retain(|Watched { name, look }| {
-            let Some((seen, handle)) = look() else { return false };
-            all.push((Arc::clone(name), seen));
-            handles.push(handle);
-            true
-        });
+    /// Looks at each cache that is still there. The others are watched no more.
+    fn look(&self, state: &mut State) -> Hand<'_> {
+        let mut handles = Vec::new();
+        for named in &mut state.names {
+            if let Some(handle) = named.look() {
+                handles.push(handle);
+            }
+        }
         state.hands += 1;
-        (all, (handles, Counted(&self.0)))
+        (handles, Counted(&self.0))
     }
 }
 
@@ -190,7 +261,9 @@ where
 
 impl fmt::Debug for Caches {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.lock().watched.iter().map(|watched| &watched.name)).finish()
+        let state = self.0.lock();
+        let watched = state.names.iter().filter(|named| named.look.is_some());
+        f.debug_set().entries(watched.map(|named| &named.name)).finish()
     }
 }
 

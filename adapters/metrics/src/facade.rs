@@ -12,6 +12,9 @@ impl Caches {
     /// one, from which `histogram_quantile` finds what it looks for: counters `.._bucket`, each with its limit in the label `le`; a
     /// counter `.._count`; and the sum as a gauge `.._sum`, since a counter has no fractions.
     ///
+    /// Gauges stand until a recorder is told otherwise. So the first call after a cache is gone sets its gauges to zero; later calls say nothing of
+    /// that cache. Where several recorders are told in turn, the others keep what they have.
+    ///
     /// ```
     /// let caches = tidewheel_metrics::Caches::new();
     /// caches.record();
@@ -29,14 +32,15 @@ impl Caches {
     /// ```
     pub fn record_to(&self, recorder: &dyn Recorder) {
         let metadata = Metadata::new(module_path!(), Level::INFO, None);
-        let all = self.see();
-        for family in &COUNTERS {
+        let mut all = self.see_to_record();
+        all.retain(|(told, last)| told.now.is_some() || last.is_some());
+        for (number, family) in COUNTERS.iter().enumerate() {
             let total = format!("{}_total", family.name);
             recorder.describe_counter(total.clone().into(), None, family.help.into());
-            for (name, seen) in &all {
-                for point in (family.points)(seen) {
+            for (told, _) in &all {
+                for point in &told.totals.counters[number] {
                     let own = point.label.map(|(name, value)| Label::new(name, value));
-                    let key = key(total.clone().into(), name, own);
+                    let key = key(total.clone().into(), &told.name, own);
                     recorder.register_counter(&key, &metadata).absolute(point.value);
                 }
             }
@@ -44,25 +48,27 @@ impl Caches {
         for gauge in &GAUGES {
             let unit = gauge.name.ends_with("_seconds").then_some(Unit::Seconds);
             recorder.describe_gauge(gauge.name.into(), unit, gauge.help.into());
-            for (name, seen) in &all {
-                if let Some(value) = (gauge.value)(seen) {
-                    recorder.register_gauge(&key(gauge.name.into(), name, None), &metadata).set(value);
+            for (told, last) in &all {
+                let [now, last] = [&told.now, last].map(|seen| seen.as_ref().and_then(gauge.value));
+                if let Some(value) = now.or(last.map(|_| 0.0)) {
+                    let key = key(gauge.name.into(), &told.name, None);
+                    recorder.register_gauge(&key, &metadata).set(value);
                 }
             }
         }
-        for histogram in &HISTOGRAMS {
+        for (number, histogram) in HISTOGRAMS.iter().enumerate() {
             let part = |part: &str| format!("{}_{part}", histogram.name);
             let [bucket, count, sum] = ["bucket", "count", "sum"].map(part);
             recorder.describe_counter(bucket.clone().into(), None, histogram.help.into());
             recorder.describe_counter(count.clone().into(), None, histogram.help.into());
             recorder.describe_gauge(sum.clone().into(), Some(Unit::Seconds), histogram.help.into());
-            for (name, seen) in &all {
-                let has = (histogram.look)(seen);
+            for (told, _) in &all {
+                let has = &told.totals.histograms[number];
                 for (limit, below) in has.cumulative() {
-                    let key = key(bucket.clone().into(), name, Some(Label::new("le", limit)));
+                    let key = key(bucket.clone().into(), &told.name, Some(Label::new("le", limit)));
                     recorder.register_counter(&key, &metadata).absolute(below);
                 }
-                let of = |part: &String| key(part.clone().into(), name, None);
+                let of = |part: &String| key(part.clone().into(), &told.name, None);
                 recorder.register_counter(&of(&count), &metadata).absolute(has.count());
                 recorder.register_gauge(&of(&sum), &metadata).set(has.sum);
             }

@@ -1,14 +1,24 @@
-//! What is exported, under which name, and what it means: one table for all exporters. Knows none of them.
+//! What is exported, under which name, and what it means: one table for all exporters. Knows none of them, and no cache.
 //!
 //! No ratio is exported: whoever looks at a dashboard wants it over a window, which `rate` of the parts has and a ratio has not.
 
-use super::caches::Seen;
 use std::time::Duration;
+use tidewheel::Stats;
+
+/// What a cache says of itself at one moment.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Seen {
+    pub(crate) stats: Stats,
+    pub(crate) entries: u64,
+    pub(crate) weight: u64,
+    pub(crate) capacity: Option<u64>,
+}
 
 /// A label and its value, beside the cache's name.
 pub(crate) type Label = (&'static str, &'static str);
 
 /// One number of a family.
+#[derive(Clone)]
 pub(crate) struct Point {
     pub(crate) label: Option<Label>,
     pub(crate) value: u64,
@@ -124,6 +134,34 @@ pub(crate) const GAUGES: [Gauge; 5] = [
     },
 ];
 
+/// All that only grows, of one cache or of several: for each family of [`COUNTERS`] its numbers, and what each of [`HISTOGRAMS`] has.
+#[derive(Clone)]
+pub(crate) struct Totals {
+    pub(crate) counters: [Vec<Point>; COUNTERS.len()],
+    pub(crate) histograms: [Buckets; HISTOGRAMS.len()],
+}
+
+impl Totals {
+    pub(crate) fn of(seen: &Seen) -> Self {
+        let counters = COUNTERS.each_ref().map(|family| (family.points)(seen));
+        let histograms = HISTOGRAMS.each_ref().map(|histogram| (histogram.look)(seen));
+        Self { counters, histograms }
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        let both = self.counters.iter_mut().flatten().zip(other.counters.iter().flatten());
+        both.for_each(|(point, other)| point.value += other.value);
+        let both = self.histograms.iter_mut().zip(&other.histograms);
+        both.for_each(|(buckets, other)| buckets.add(other));
+    }
+}
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self::of(&Seen::default())
+    }
+}
+
 /// Durations of a family, counted by how long they are.
 pub(crate) struct Histogram {
     /// With its unit.
@@ -133,6 +171,7 @@ pub(crate) struct Histogram {
 }
 
 /// What a histogram has.
+#[derive(Clone)]
 pub(crate) struct Buckets {
     /// Upper limits in seconds, and how many durations each bucket has for itself.
     pub(crate) counts: Vec<(f64, u64)>,
@@ -146,6 +185,12 @@ impl Buckets {
             |limit: Duration| if limit == Duration::MAX { f64::INFINITY } else { limit.as_secs_f64() };
         let counts = buckets.map(|(limit, count)| (seconds(limit), count)).collect();
         Self { counts, sum: sum.as_secs_f64() }
+    }
+
+    fn add(&mut self, other: &Self) {
+        let both = self.counts.iter_mut().zip(&other.counts);
+        both.for_each(|((_, count), (_, other))| *count += other);
+        self.sum += other.sum;
     }
 
     /// How many there are in all.

@@ -1,12 +1,14 @@
 //! For OpenTelemetry: instruments that are observed when the meter's reader collects.
 
 use super::caches::Caches;
-use super::families::{COUNTERS, GAUGES, HISTOGRAMS, Histogram};
+use super::families::{COUNTERS, GAUGES, HISTOGRAMS};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
 impl Caches {
     /// Makes observable instruments of this meter for all figures, of caches that are watched later as well. Once for each meter.
+    ///
+    /// What caches have counted that are gone is observed as it was, since a reader that is told of differences forgets what it is not told of.
     ///
     /// Counters have no `_total` in their names, which exporters to Prometheus add by themselves. OpenTelemetry has no histogram that is
     /// observed. So each is there as what Prometheus makes of one, from which `histogram_quantile` finds what it looks for: counters
@@ -17,16 +19,16 @@ impl Caches {
     /// caches.observe(&opentelemetry::global::meter("tidewheel"));
     /// ```
     pub fn observe(&self, meter: &Meter) {
-        for family in &COUNTERS {
+        for (number, family) in COUNTERS.iter().enumerate() {
             let caches = self.clone();
             meter
                 .u64_observable_counter(family.name)
                 .with_description(family.help)
                 .with_callback(move |observer| {
-                    for (name, seen) in caches.see() {
-                        for point in (family.points)(&seen) {
+                    for told in caches.see() {
+                        for point in &told.totals.counters[number] {
                             let own = point.label.map(|(name, value)| KeyValue::new(name, value));
-                            let cache = KeyValue::new("cache", name.to_string());
+                            let cache = KeyValue::new("cache", told.name.to_string());
                             observer
                                 .observe(point.value, &[cache].into_iter().chain(own).collect::<Vec<_>>());
                         }
@@ -40,30 +42,31 @@ impl Caches {
             let builder = if gauge.name.ends_with("_seconds") { builder.with_unit("s") } else { builder };
             builder
                 .with_callback(move |observer| {
-                    for (name, seen) in caches.see() {
-                        if let Some(value) = (gauge.value)(&seen) {
-                            observer.observe(value, &[KeyValue::new("cache", name.to_string())]);
+                    for told in caches.see() {
+                        if let Some(value) = told.now.as_ref().and_then(gauge.value) {
+                            observer.observe(value, &[KeyValue::new("cache", told.name.to_string())]);
                         }
                     }
                 })
                 .build();
         }
-        for histogram in &HISTOGRAMS {
-            self.observe_parts(meter, histogram);
+        for number in 0..HISTOGRAMS.len() {
+            self.observe_parts(meter, number);
         }
     }
 
-    /// A histogram's buckets, count and sum.
-    fn observe_parts(&self, meter: &Meter, histogram: &'static Histogram) {
+    /// The buckets, count and sum of the histogram of that number.
+    fn observe_parts(&self, meter: &Meter, number: usize) {
+        let histogram = &HISTOGRAMS[number];
         let cache = |name: &str| KeyValue::new("cache", name.to_owned());
         let caches = self.clone();
         meter
             .u64_observable_counter(format!("{}_bucket", histogram.name))
             .with_description(histogram.help)
             .with_callback(move |observer| {
-                for (name, seen) in caches.see() {
-                    for (limit, below) in (histogram.look)(&seen).cumulative() {
-                        observer.observe(below, &[cache(&name), KeyValue::new("le", limit)]);
+                for told in caches.see() {
+                    for (limit, below) in told.totals.histograms[number].cumulative() {
+                        observer.observe(below, &[cache(&told.name), KeyValue::new("le", limit)]);
                     }
                 }
             })
@@ -73,8 +76,8 @@ impl Caches {
             .u64_observable_counter(format!("{}_count", histogram.name))
             .with_description(histogram.help)
             .with_callback(move |observer| {
-                for (name, seen) in caches.see() {
-                    observer.observe((histogram.look)(&seen).count(), &[cache(&name)]);
+                for told in caches.see() {
+                    observer.observe(told.totals.histograms[number].count(), &[cache(&told.name)]);
                 }
             })
             .build();
@@ -83,8 +86,8 @@ impl Caches {
             .f64_observable_counter(format!("{}_sum", histogram.name))
             .with_description(histogram.help)
             .with_callback(move |observer| {
-                for (name, seen) in caches.see() {
-                    observer.observe((histogram.look)(&seen).sum, &[cache(&name)]);
+                for told in caches.see() {
+                    observer.observe(told.totals.histograms[number].sum, &[cache(&told.name)]);
                 }
             })
             .build();

@@ -1,6 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 mod caches;
+// Without an exporter nobody is told.
+#[cfg_attr(
+    not(any(feature = "metrics", feature = "opentelemetry", feature = "prometheus-client")),
+    allow(dead_code)
+)]
 mod families;
 
 #[cfg(feature = "metrics")]

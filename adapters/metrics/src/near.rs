@@ -2,19 +2,105 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tidewheel_redis::{NearCache, Stats};
 
 /// Looks at a near cache, if it is still there. Not to be called under a lock: if the user drops his last handle meanwhile, the values are dropped here.
 type Look = Arc<dyn Fn() -> Option<Stats> + Send + Sync>;
 
+/// A near cache that is watched.
 struct Watched {
-    name: Arc<str>,
+    /// See [`NearCache::id`].
+    id: usize,
     look: Look,
+}
+
+/// A name, of a near cache that is watched or of one that was.
+struct Named {
+    name: Arc<str>,
+    watched: Option<Watched>,
+    /// What that one said last.
+    seen: Stats,
+    /// What those before it had counted.
+    before: Stats,
+    /// Whether a recorder was told of that one, which keeps gauges as they are.
+    #[cfg(feature = "metrics")]
+    is_recorded: bool,
+}
+
+impl Named {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            watched: None,
+            seen: Stats::default(),
+            before: Stats::default(),
+            #[cfg(feature = "metrics")]
+            is_recorded: false,
+        }
+    }
+
+    /// Notes what came of a look.
+    fn note(&mut self, look: &Look, seen: Option<Stats>) {
+        if !self.watched.as_ref().is_some_and(|watched| Arc::ptr_eq(&watched.look, look)) {
+            return;
+        }
+        match seen {
+            // Another look may have been later, and noted sooner.
+            Some(seen) => self.seen = joined(&self.seen, &seen, Ord::max, Ord::max),
+            None => self.end(),
+        }
+    }
+
+    /// No near cache has the name any more.
+    fn end(&mut self) {
+        self.watched = None;
+        self.before = joined(&self.before, &self.seen, |one, other| one + other, Duration::saturating_add);
+        self.seen = Stats::default();
+    }
+
+    #[cfg(any(feature = "metrics", feature = "opentelemetry", feature = "prometheus-client"))]
+    fn told(&self) -> Told {
+        let stats = joined(&self.before, &self.seen, |one, other| one + other, Duration::saturating_add);
+        Told { name: Arc::clone(&self.name), stats, is_there: self.watched.is_some() }
+    }
+}
+
+/// What there is to be told of a name.
+#[cfg(any(feature = "metrics", feature = "opentelemetry", feature = "prometheus-client"))]
+struct Told {
+    name: Arc<str>,
+    /// Counts are of all near caches that have had it.
+    stats: Stats,
+    /// Whether one has it.
+    is_there: bool,
+}
+
+/// Joins what two have counted. What is measured is the second's.
+fn joined(
+    one: &Stats,
+    other: &Stats,
+    counts: fn(u64, u64) -> u64,
+    times: fn(Duration, Duration) -> Duration,
+) -> Stats {
+    let kept = counts(one.fills.saturating_sub(one.unkept), other.fills.saturating_sub(other.unkept));
+    let mut both = *other;
+    both.hits = counts(one.hits, other.hits);
+    both.unkept = counts(one.unkept, other.unkept);
+    // The parts are what is exported.
+    both.fills = kept + both.unkept;
+    both.invalidations = counts(one.invalidations, other.invalidations);
+    both.flushes = counts(one.flushes, other.flushes);
+    both.stale = counts(one.stale, other.stale);
+    both.cuts = counts(one.cuts, other.cuts);
+    both.cut_off = times(one.cut_off, other.cut_off);
+    both
 }
 
 /// Near caches whose figures are exported: each with a name as the label `cache`.
 ///
-/// As [`Caches`](crate::Caches) otherwise: a handle, which keeps no near cache alive.
+/// As [`Caches`](crate::Caches) otherwise: a handle, which keeps no near cache alive. What near caches of one name have counted is kept, and the next
+/// one counts on from there.
 ///
 /// | figure | what it is |
 /// |---|---|
@@ -30,20 +116,18 @@ struct Watched {
 ///
 /// Those that only grow end in `_total` where the exporter says so.
 ///
-/// ```no_run
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// ```
 /// use tidewheel_metrics::NearCaches;
-/// use tidewheel_redis::{Json, NearCache, redis};
+/// use tidewheel_redis::NearCache;
 ///
-/// let near_caches = NearCaches::new();
-/// let client = redis::Client::open("redis://127.0.0.1/")?;
-/// let users = NearCache::<String, String>::builder().codec(Json).connect(client).await?;
-/// near_caches.watch("users", &users);
-/// # Ok(())
-/// # }
+/// fn export(users: &NearCache<String, String>) -> NearCaches {
+///     let near_caches = NearCaches::new();
+///     near_caches.watch("users", users);
+///     near_caches
+/// }
 /// ```
 #[derive(Clone, Default)]
-pub struct NearCaches(Arc<Mutex<Vec<Watched>>>);
+pub struct NearCaches(Arc<Mutex<Vec<Named>>>);
 
 impl NearCaches {
     /// None so far.
@@ -62,26 +146,52 @@ impl NearCaches {
         K: ?Sized + AsRef<[u8]> + 'static,
         V: Clone + Send + Sync + 'static,
     {
-        let mut watched = self.lock();
-        watched.retain(|watched| *watched.name != *name);
-        watched.push(Watched { name: name.into(), look: Arc::new(near.watch()) });
-    }
-
-    /// What each of them says.
-    fn see(&self) -> Vec<(Arc<str>, Stats)> {
-        let looks: Vec<_> =
-            self.lock().iter().map(|one| (Arc::clone(&one.name), Arc::clone(&one.look))).collect();
-        let mut all = Vec::with_capacity(looks.len());
-        for (name, look) in looks {
-            match look() {
-                Some(seen) => all.push((name, seen)),
-                None => self.lock().retain(|watched| !Arc::ptr_eq(&watched.look, &look)),
-            }
+        // What the one that had the name has counted.
+        self.look();
+        let (id, look) = (near.id(), Arc::new(near.watch()));
+        let mut names = self.lock();
+        let place = names.iter().position(|named| *named.name == *name).unwrap_or_else(|| {
+            names.push(Named::new(name));
+            names.len() - 1
+        });
+        let named = &mut names[place];
+        if named.watched.as_ref().is_none_or(|watched| watched.id != id) {
+            named.end();
+            named.watched = Some(Watched { id, look });
         }
-        all
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Watched>> {
+    /// What there is to be told of each name.
+    #[cfg(any(feature = "opentelemetry", feature = "prometheus-client"))]
+    fn see(&self) -> Vec<Told> {
+        self.look();
+        self.lock().iter().map(Named::told).collect()
+    }
+
+    /// The same for a recorder, of which gauges stand until it is told otherwise: of who is gone it is told once more.
+    #[cfg(feature = "metrics")]
+    fn see_to_record(&self) -> Vec<Told> {
+        self.look();
+        let mut names = self.lock();
+        let told = names.iter_mut().filter_map(|named| {
+            let told = named.told();
+            let was_recorded = std::mem::replace(&mut named.is_recorded, told.is_there);
+            (told.is_there || was_recorded).then_some(told)
+        });
+        told.collect()
+    }
+
+    /// Looks at each of them that is still there. The others are watched no more.
+    fn look(&self) {
+        let look = |named: &Named| named.watched.as_ref().map(|watched| Arc::clone(&watched.look));
+        let looks: Vec<_> = self.lock().iter().filter_map(look).collect();
+        for look in looks {
+            let seen = look();
+            self.lock().iter_mut().for_each(|named| named.note(&look, seen));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Named>> {
         // Whoever panicked under it has left the list as it was.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,15 +199,14 @@ impl NearCaches {
 
 impl fmt::Debug for NearCaches {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.lock().iter().map(|watched| &watched.name)).finish()
+        let names = self.lock();
+        let watched = names.iter().filter(|named| named.watched.is_some());
+        f.debug_set().entries(watched.map(|named| &named.name)).finish()
     }
 }
 
-/// A number of one near cache. Without features of exporters, nobody looks.
-#[cfg_attr(
-    not(any(feature = "metrics", feature = "prometheus-client", feature = "opentelemetry")),
-    expect(dead_code)
-)]
+/// A number of one near cache.
+#[cfg(any(feature = "metrics", feature = "opentelemetry", feature = "prometheus-client"))]
 struct Figure {
     /// Without `_total`, and with its unit, if it has one.
     name: &'static str,
@@ -108,16 +217,15 @@ struct Figure {
 }
 
 /// The value of the label `result`, if it has one, and a number.
+#[cfg(any(feature = "metrics", feature = "opentelemetry", feature = "prometheus-client"))]
 type Value = (Option<&'static str>, f64);
 
+#[cfg(any(feature = "metrics", feature = "opentelemetry", feature = "prometheus-client"))]
 fn one(value: u64) -> Vec<Value> {
     vec![(None, value as f64)]
 }
 
-#[cfg_attr(
-    not(any(feature = "metrics", feature = "prometheus-client", feature = "opentelemetry")),
-    expect(dead_code)
-)]
+#[cfg(any(feature = "metrics", feature = "opentelemetry", feature = "prometheus-client"))]
 const FIGURES: [Figure; 9] = [
     Figure {
         name: "tidewheel_near_hits",
@@ -198,10 +306,11 @@ mod scrape {
                 };
                 let kind = if figure.is_counter { MetricType::Counter } else { MetricType::Gauge };
                 let mut metrics = encoder.encode_descriptor(name, figure.help, unit.as_ref(), kind)?;
-                for (cache, stats) in &all {
-                    for (result, value) in (figure.values)(stats) {
+                for told in all.iter().filter(|told| told.is_there) {
+                    for (result, value) in (figure.values)(&told.stats) {
                         let own = result.map(|result| ("result", result.to_owned()));
-                        let labels: Vec<_> = [("cache", cache.to_string())].into_iter().chain(own).collect();
+                        let labels: Vec<_> =
+                            [("cache", told.name.to_string())].into_iter().chain(own).collect();
                         let mut metric = metrics.encode_family(&labels)?;
                         if figure.is_counter {
                             metric.encode_counter::<NoLabelSet, _, f64>(&value, None)?;
@@ -225,7 +334,7 @@ mod facade {
         /// Tells this recorder of the `metrics` facade each figure of this moment. Its counters are whole numbers: so seconds are told as gauges.
         pub fn record_to(&self, recorder: &dyn Recorder) {
             let metadata = Metadata::new(module_path!(), Level::INFO, None);
-            let all = self.see();
+            let all = self.see_to_record();
             for figure in &FIGURES {
                 let is_counter = figure.is_counter && !figure.name.ends_with("_seconds");
                 let name = if is_counter { format!("{}_total", figure.name) } else { figure.name.to_owned() };
@@ -234,11 +343,11 @@ mod facade {
                 } else {
                     recorder.describe_gauge(name.clone().into(), None, figure.help.into());
                 }
-                for (cache, stats) in &all {
-                    for (result, value) in (figure.values)(stats) {
+                for told in &all {
+                    for (result, value) in (figure.values)(&told.stats) {
                         let own = result.map(|result| Label::new("result", result));
                         let labels: Vec<_> =
-                            [Label::new("cache", cache.to_string())].into_iter().chain(own).collect();
+                            [Label::new("cache", told.name.to_string())].into_iter().chain(own).collect();
                         let key = Key::from_parts(name.clone(), labels);
                         if is_counter {
                             // Whole numbers, all of them.
@@ -286,11 +395,12 @@ mod instruments {
         }
 
         fn tell(&self, figure: &Figure, tell: &dyn Fn(f64, &[KeyValue])) {
-            for (cache, stats) in self.see() {
-                for (result, value) in (figure.values)(&stats) {
+            // A reader that is told of differences forgets counters that it is not told of.
+            for told in self.see().iter().filter(|told| told.is_there || figure.is_counter) {
+                for (result, value) in (figure.values)(&told.stats) {
                     let own = result.map(|result| KeyValue::new("result", result));
                     let labels: Vec<_> =
-                        [KeyValue::new("cache", cache.to_string())].into_iter().chain(own).collect();
+                        [KeyValue::new("cache", told.name.to_string())].into_iter().chain(own).collect();
                     tell(value, &labels);
                 }
             }

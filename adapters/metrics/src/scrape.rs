@@ -30,13 +30,14 @@ use std::fmt;
 /// ```
 impl Collector for Caches {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let all = self.see();
-        for family in &COUNTERS {
+        let mut all = self.see();
+        all.retain(|told| told.now.is_some());
+        for (number, family) in COUNTERS.iter().enumerate() {
             let mut metrics =
                 encoder.encode_descriptor(family.name, family.help, None, MetricType::Counter)?;
-            for (name, seen) in &all {
-                for point in (family.points)(seen) {
-                    let labels = labels(name, point.label);
+            for told in &all {
+                for point in &told.totals.counters[number] {
+                    let labels = labels(&told.name, point.label);
                     metrics
                         .encode_family(&labels)?
                         .encode_counter::<NoLabelSet, _, f64>(&point.value, None)?;
@@ -47,19 +48,19 @@ impl Collector for Caches {
             let (name, unit) = without_unit(gauge.name);
             let mut metrics =
                 encoder.encode_descriptor(name, gauge.help, unit.as_ref(), MetricType::Gauge)?;
-            for (name, seen) in &all {
-                if let Some(value) = (gauge.value)(seen) {
-                    metrics.encode_family(&labels(name, None))?.encode_gauge(&value)?;
+            for told in &all {
+                if let Some(value) = told.now.as_ref().and_then(gauge.value) {
+                    metrics.encode_family(&labels(&told.name, None))?.encode_gauge(&value)?;
                 }
             }
         }
-        for histogram in &HISTOGRAMS {
+        for (number, histogram) in HISTOGRAMS.iter().enumerate() {
             let (name, unit) = without_unit(histogram.name);
             let mut metrics =
                 encoder.encode_descriptor(name, histogram.help, unit.as_ref(), MetricType::Histogram)?;
-            for (name, seen) in &all {
-                let has = (histogram.look)(seen);
-                metrics.encode_family(&labels(name, None))?.encode_histogram::<NoLabelSet>(
+            for told in &all {
+                let has = &told.totals.histograms[number];
+                metrics.encode_family(&labels(&told.name, None))?.encode_histogram::<NoLabelSet>(
                     has.sum,
                     has.count(),
                     &has.counts,

@@ -1,5 +1,10 @@
 //! What each exporter is told of one and the same cache.
 
+#![cfg_attr(
+    not(any(feature = "metrics", feature = "opentelemetry", feature = "prometheus-client")),
+    allow(dead_code)
+)]
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;
 use std::thread;
@@ -152,9 +157,22 @@ fn a_cache_needs_a_name_of_its_own_and_is_not_kept_alive() {
     caches.watch(&named()).unwrap();
 }
 
+/// A cache with an entry, in which so many reads found nothing, and one load took no time.
+fn missed(misses: u64, capacity: Option<u64>) -> Cache<u64, u64> {
+    let builder = Cache::builder().name("pages").clock(ManualClock::new()).record_stats();
+    let builder = if let Some(capacity) = capacity { builder.max_capacity(capacity) } else { builder };
+    let cache = builder.build().unwrap();
+    for key in 1..misses {
+        cache.get(&key);
+    }
+    cache.get_with(0, || 0);
+    assert_eq!(cache.stats().misses, misses);
+    cache
+}
+
 #[cfg(feature = "prometheus-client")]
 mod scraped {
-    use super::{BUCKETS, BUCKETS_IN_ALL, Cache, Caches, SUMS, all_figures, used};
+    use super::{BUCKETS, BUCKETS_IN_ALL, Cache, Caches, SUMS, all_figures, missed, used};
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
 
@@ -227,11 +245,24 @@ mod scraped {
         drop(free);
         assert!(!page(&caches).contains("cache="), "{}", page(&caches));
     }
+
+    #[test]
+    fn a_name_counts_on_when_another_cache_takes_it() {
+        let caches = Caches::new();
+        for (misses, in_all) in [(10, 10), (3, 13)] {
+            let cache = missed(misses, None);
+            caches.watch(&cache).unwrap();
+            let page = page(&caches);
+            assert!(page.contains(&format!("{{cache=\"pages\",result=\"miss\"}} {in_all}\n")), "{page}");
+        }
+        let page = page(&caches);
+        assert!(!page.contains("cache="), "{page}");
+    }
 }
 
 #[cfg(feature = "metrics")]
 mod told {
-    use super::{BUCKETS, BUCKETS_IN_ALL, Caches, SUMS, all_figures, used};
+    use super::{BUCKETS, BUCKETS_IN_ALL, Caches, SUMS, all_figures, missed, used};
     use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
     use std::collections::HashMap;
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -294,14 +325,80 @@ mod told {
             assert!((found - value).abs() < 1e-9, "{name} {label}: {found}, not {value}");
         }
     }
+
+    impl Remembers {
+        /// What it was told of a name and a label: there is one such figure.
+        fn told(&self, name: &str, label: &str) -> f64 {
+            let told = self.0.lock().unwrap();
+            let is_it = |key: &Key| {
+                key.name() == name && key.labels().nth(1).map_or("", metrics::Label::value) == label
+            };
+            let found: Vec<_> = told.iter().filter(|(key, _)| is_it(key)).map(|(_, told)| told).collect();
+            let [(bits, is_gauge)] = found.as_slice() else { panic!("{name} {label}: {found:?}") };
+            let bits = bits.load(Ordering::Relaxed);
+            if *is_gauge { f64::from_bits(bits) } else { bits as f64 }
+        }
+
+        /// Misses, loads of no time at most, the capacity, and entries.
+        fn figures(&self) -> [f64; 4] {
+            [
+                self.told("tidewheel_requests_total", "miss"),
+                self.told("tidewheel_load_duration_seconds_bucket", "0.000001"),
+                self.told("tidewheel_capacity", ""),
+                self.told("tidewheel_entries", ""),
+            ]
+        }
+    }
+
+    #[test]
+    fn a_name_counts_on_when_another_cache_takes_it_and_no_gauge_of_the_first_stands() {
+        let (caches, recorder) = (Caches::new(), Remembers::default());
+        let first = missed(10, Some(100));
+        caches.watch(&first).unwrap();
+        caches.record_to(&recorder);
+        assert_eq!(recorder.figures(), [10.0, 1.0, 100.0, 1.0]);
+        drop(first);
+        caches.record_to(&recorder);
+        assert_eq!(recorder.figures(), [10.0, 1.0, 0.0, 0.0]);
+        let second = missed(3, Some(50));
+        caches.watch(&second).unwrap();
+        caches.record_to(&recorder);
+        assert_eq!(recorder.figures(), [13.0, 2.0, 50.0, 1.0]);
+        // The next has no capacity, and follows before the recorder is told that this one is gone.
+        drop(second);
+        let third = missed(5, None);
+        third.invalidate_all();
+        caches.watch(&third).unwrap();
+        caches.record_to(&recorder);
+        assert_eq!(recorder.figures(), [18.0, 3.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn the_gauges_of_what_is_gone_are_told_once_even_if_another_exporter_found_out() {
+        let (caches, recorder) = (Caches::new(), Remembers::default());
+        let cache = missed(10, Some(100));
+        caches.watch(&cache).unwrap();
+        caches.record_to(&recorder);
+        drop(cache);
+        // A look.
+        caches.watch(&super::Cache::<u64, u64>::builder().name("other").build().unwrap()).unwrap();
+        caches.record_to(&recorder);
+        assert_eq!(recorder.figures(), [10.0, 1.0, 0.0, 0.0]);
+        recorder.0.lock().unwrap().clear();
+        caches.record_to(&recorder);
+        let told = recorder.0.lock().unwrap();
+        assert!(told.is_empty(), "{told:?}");
+    }
 }
 
 #[cfg(feature = "opentelemetry")]
 mod observed {
-    use super::{BUCKETS, BUCKETS_IN_ALL, Caches, SUMS, all_figures, used};
+    use super::{BUCKETS, BUCKETS_IN_ALL, Caches, SUMS, all_figures, missed, used};
     use opentelemetry::metrics::MeterProvider;
     use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
-    use opentelemetry_sdk::metrics::{InMemoryMetricExporter, SdkMeterProvider};
+    use opentelemetry_sdk::metrics::{
+        InMemoryMetricExporter, InMemoryMetricExporterBuilder, SdkMeterProvider, Temporality,
+    };
     use std::collections::HashMap;
 
     #[test]
@@ -351,6 +448,53 @@ mod observed {
         for (name, label, value) in all {
             let found = found[&(name.clone(), label.to_owned())];
             assert!((found - value).abs() < 1e-9, "{name} {label}: {found}, not {value}");
+        }
+    }
+
+    /// The difference that is told of misses, if there is one; no difference of anything is less than nothing.
+    fn misses(exporter: &InMemoryMetricExporter) -> Option<u64> {
+        let finished = exporter.get_finished_metrics().unwrap();
+        exporter.reset();
+        let mut misses = None;
+        for metric in finished.iter().flat_map(|all| all.scope_metrics()).flat_map(|scope| scope.metrics()) {
+            match metric.data() {
+                AggregatedMetrics::U64(MetricData::Sum(sum)) => {
+                    for at in sum.data_points() {
+                        assert!(at.value() < 1 << 60, "{}: {}", metric.name(), at.value());
+                        if at.attributes().any(|own| own.value.as_str() == "miss") {
+                            misses = Some(at.value());
+                        }
+                    }
+                }
+                AggregatedMetrics::F64(MetricData::Sum(sum)) => {
+                    sum.data_points().for_each(|at| assert!(at.value() >= 0.0, "{}", metric.name()));
+                }
+                _ => {}
+            }
+        }
+        misses
+    }
+
+    #[test]
+    fn differences_go_on_when_another_cache_takes_a_name() {
+        for is_looked_at_between in [false, true] {
+            let exporter = InMemoryMetricExporterBuilder::new().with_temporality(Temporality::Delta).build();
+            let provider = SdkMeterProvider::builder().with_periodic_exporter(exporter.clone()).build();
+            let caches = Caches::new();
+            caches.observe(&provider.meter("tidewheel"));
+            let mut told = 0;
+            for (misses_of_this, in_all) in [(10, 10), (3, 13), (20, 33)] {
+                let cache = missed(misses_of_this, Some(100));
+                caches.watch(&cache).unwrap();
+                provider.force_flush().unwrap();
+                told += misses(&exporter).expect("the cache is there");
+                assert_eq!(told, in_all);
+                drop(cache);
+                if is_looked_at_between {
+                    provider.force_flush().unwrap();
+                    assert_eq!(misses(&exporter).unwrap_or(0), 0);
+                }
+            }
         }
     }
 }

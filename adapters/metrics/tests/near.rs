@@ -11,11 +11,14 @@
 #[allow(dead_code, reason = "the tests of the near cache use more of it")]
 mod server;
 
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tidewheel_metrics::NearCaches;
 use tidewheel_redis::{Codec, CodecError, NearCache};
 
@@ -31,11 +34,79 @@ impl Codec<String> for Text {
     }
 }
 
+async fn connected(server: &server::Server) -> NearCache<str, String> {
+    NearCache::<str, String>::builder().codec(Text).connect(server.client()).await.expect("it connects")
+}
+
+/// A recorder that remembers what it is told under one name.
+struct Remembers {
+    name: &'static str,
+    told: Arc<AtomicU64>,
+}
+
+impl Remembers {
+    fn of(name: &'static str) -> Self {
+        Self { name, told: Arc::default() }
+    }
+
+    fn cell(&self, key: &Key) -> Arc<AtomicU64> {
+        if key.name() == self.name { Arc::clone(&self.told) } else { Arc::default() }
+    }
+
+    fn told(&self, near_caches: &NearCaches) -> u64 {
+        near_caches.record_to(self);
+        self.told.load(Ordering::Relaxed)
+    }
+}
+
+impl Recorder for Remembers {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(self.cell(key))
+    }
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.cell(key))
+    }
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        panic!("{key}")
+    }
+}
+
+#[tokio::test]
+async fn a_name_counts_on_when_another_near_cache_takes_it_and_no_gauge_of_the_first_stands() {
+    let Some(server) = server::Server::start().await else { return };
+    let near_caches = NearCaches::new();
+    let hits = Remembers::of("tidewheel_near_hits_total");
+    let mut in_all = 0;
+    for is_replaced in [false, true, false] {
+        let near = connected(&server).await;
+        near.put("k", &"v".to_string(), None).await.expect("it is written");
+        while near.stats().hits < 10 {
+            near.get("k").await.expect("it answers");
+        }
+        // Once is enough.
+        near_caches.watch("users", &near);
+        near_caches.watch("users", &near.clone());
+        assert_eq!(hits.told(&near_caches), in_all + near.stats().hits);
+        in_all += near.stats().hits;
+        let entries = Remembers::of("tidewheel_near_entries");
+        assert_eq!(f64::from_bits(entries.told(&near_caches)), 1.0);
+        if is_replaced {
+            near_caches.watch("users", &connected(&server).await);
+        } else {
+            drop(near);
+        }
+        assert_eq!(f64::from_bits(entries.told(&near_caches)), 0.0);
+        assert_eq!(hits.told(&near_caches), in_all);
+    }
+}
+
 #[tokio::test]
 async fn each_exporter_is_told_of_a_near_cache() {
     let Some(server) = server::Server::start().await else { return };
-    let near =
-        NearCache::<str, String>::builder().codec(Text).connect(server.client()).await.expect("it connects");
+    let near = connected(&server).await;
     near.put("k", &"v".to_string(), None).await.expect("it is written");
     while near.stats().hits < 3 {
         near.get("k").await.expect("it answers");

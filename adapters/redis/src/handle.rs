@@ -220,6 +220,13 @@ where
         self.near.stats()
     }
 
+    /// A number that no other near cache of this process has, as long as this one is there or somebody [`watch`](Self::watch)es it. Handles of one near cache
+    /// have the same.
+    #[must_use]
+    pub fn id(&self) -> usize {
+        Arc::as_ptr(&self.near).addr()
+    }
+
     /// A look at [`stats`](Self::stats) for later, which keeps the near cache not alive: `None` once its last handle is dropped. For
     /// exporters of figures (`tidewheel-metrics` has one).
     pub fn watch(&self) -> impl Fn() -> Option<Stats> + Send + Sync + use<K, V> {
