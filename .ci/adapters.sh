@@ -25,4 +25,8 @@ else
 fi
 
 run cargo clippy --locked --manifest-path "$ADAPTERS" --workspace --exclude tidewheel-load --exclude tidewheel-redis-compare --all-targets --all-features -- -D warnings
+# Each exporter by itself, and none: each has code that only it uses.
+for feature in '' metrics opentelemetry prometheus-client redis; do
+    run cargo clippy --locked --manifest-path "$ADAPTERS" --package tidewheel-metrics --no-default-features --features "$feature" --all-targets -- -D warnings
+done
 run cargo test --locked --quiet --manifest-path "$ADAPTERS" --workspace --exclude tidewheel-load --exclude tidewheel-redis-compare --all-features

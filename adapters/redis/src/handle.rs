@@ -27,6 +27,7 @@ use std::time::Duration;
 /// with time.
 ///
 /// ```no_run
+/// # #[cfg(feature = "json")]
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::time::Duration;
 /// use tidewheel_redis::{Json, NearCache, redis};
@@ -65,6 +66,7 @@ where
     /// Builds one.
     ///
     /// ```no_run
+    /// # #[cfg(feature = "message-pack")]
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
     /// use std::time::Duration;
     /// use tidewheel_redis::{CutOff, MessagePack, NearCache, redis};
