@@ -29,6 +29,7 @@
 //! | `touch`, `set_ttl`, `persist`, a read with a time to idle, an `Expiry`'s ruling | the value stays: a computed one goes by the times that there are at the end |
 
 use super::expiry::created;
+use super::later::Later;
 use super::load::Origin;
 use super::load::{served, value};
 use super::rounds::Rounds;
@@ -212,8 +213,9 @@ where
     ) -> Result<Done<K>, (Superseded, Self)> {
         // Before the turn, as the plan.
         let mut action;
+        let cache = self.cache;
+        let later = Later::new(cache);
         let mut turn = self;
-        let cache = turn.cache;
         let (hash, shard) = turn.place();
         let Some((was_there, weight, ruling)) = turn.run(|| turn.plan(was_there, plan, life)) else {
             return Err((Superseded { is_invalidated: false, by_own: false }, turn));
@@ -228,7 +230,7 @@ where
             Op::Remove => Action::Remove,
             Op::Nop => Action::Nothing,
         });
-        let (acted, mut deferred) = shard.act(cache, hash, &mut turn.hold, was_there, &mut action);
+        let (acted, mut deferred) = shard.act(&later, hash, &mut turn.hold, was_there, &mut action);
         // Whoever is next may be woken by code of the user's.
         cache.start(&mut deferred);
         let (is_invalidated, by_own) = match acted {

@@ -47,6 +47,7 @@ mod compute_async;
 mod expiry;
 mod fork;
 mod given;
+mod later;
 mod loading;
 mod room;
 mod rounds;

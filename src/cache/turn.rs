@@ -5,6 +5,7 @@
 
 use super::expiry::created;
 use super::handle::Place;
+use super::later::Later;
 use super::load::{Made, Origin};
 use super::loading::Loading;
 use super::{Cache, Parts};
@@ -374,11 +375,12 @@ where
             drop(leading);
             return (self.end(outcome), Origin::Unstored);
         }
-        // In this order: if user code panics below, the turn is given back before the destructors of values run, which
-        // may ask for the key.
+        // In this order: if user code panics below, the turn is given back before the destructors of values run, and
+        // before evictions are told of. Those may ask for the key.
         let mut kept = None;
+        let cache = self.cache;
+        let later = Later::new(cache);
         let (mut turn, leading) = (self, leading);
-        let cache = turn.cache;
         let Parts { expiry, weigher, .. } = cache.parts();
         let shard = turn.shard();
         if let Outcome::Value(value) = &outcome {
@@ -389,7 +391,7 @@ where
             drop(leading);
             shard.complete(cache, turn.hash, &mut turn.hold, &mut kept)
         } else {
-            turn.complete_as(&mut kept, life, leading)
+            turn.complete_as(&later, &mut kept, life, leading)
         };
         let is_kept = is_stored || ending.as_ref().is_some_and(|ending| !ending.is_invalidated);
         turn.end_loading(if is_kept { LoadEnd::Success } else { LoadEnd::Invalidated });
@@ -398,6 +400,8 @@ where
         // The call's handle, unless its key was taken out of it. The turn is over.
         let call = turn.hold.call.take();
         let outcome = tell(ending, outcome);
+        // Those went first.
+        drop(later);
         cache.conclude(shard, deferred, RemovalCause::Replaced);
         // Each by itself, and their panics are not this call's: it has what it asked for.
         if kept.is_some() || call.is_some() {
@@ -411,6 +415,7 @@ where
     #[inline(never)]
     fn complete_as(
         &mut self,
+        later: &Later<'_, K, V, S>,
         value: &mut Option<V>,
         life: Life,
         mut leading: Option<Leading>,
@@ -424,7 +429,7 @@ where
             let ruled = ruled.map(|(expiry, value)| self.ruled(expiry, self.key(), value));
             drop(leading);
             let loaded = Loaded { value: &mut *value, weight, lasting: life.of_update(), ruled };
-            match shard.complete_as(cache, self.hash, &mut self.hold, loaded) {
+            match shard.complete_as(later, self.hash, &mut self.hold, loaded) {
                 Some(completed) => return completed,
                 // The entry that the `Expiry` was asked about has come to its end.
                 None => leading = self.lead(),

@@ -28,8 +28,9 @@ pub(crate) trait Around<K, V> {
     /// Adds to a credit what is free in the account, and what shards give that have more to give
     /// than the operation's own shard. Must be called without a lock.
     fn raise(&self, credit: &mut Held<'_, K, V>);
-    /// Does the deferred work of evictions. Must be called without a lock. Runs user code, so it
-    /// must not be called while pinned, unless the operation panics.
+    /// Does the deferred work of evictions, or keeps it until the operation's turn is over. Must be
+    /// called without a lock. May run user code, so it must not be called while pinned, unless the
+    /// operation panics.
     fn conclude(&self, evicted: Vec<Elsewhere<K, V>>);
 }
 
@@ -118,7 +119,7 @@ impl<'c, K, V, A: Around<K, V>> Credit<'c, K, V, A> {
 
 impl<K, V, A: Around<K, V>> Drop for Credit<'_, K, V, A> {
     /// Ends the credit of an operation that panicked, or that stored nothing and returns no deferred
-    /// work. No caller of the latter is pinned. Runs user code.
+    /// work. No caller of the latter is pinned. May run user code: see [`Around::conclude`].
     #[inline]
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {

@@ -8,10 +8,13 @@ mod plot;
 use crate::bare::Running;
 use crate::watchdog::Watchdog;
 use plot::{Deed, Place, Plot, TroubleCache, Value, is_planted};
+use std::cell::RefCell;
 use std::future::Future;
+use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -255,4 +258,106 @@ fn what_is_asked_about_a_loaded_value_must_not_load_its_key() {
         assert!(message.contains("would wait for itself"), "{message}");
         cache.validate();
     }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What the third comparison of two keys `Late(0)` does, on the thread that sets this.
+struct Trap {
+    clock: ManualClock,
+    comparisons: u32,
+    panics: bool,
+}
+
+thread_local! {
+    static TRAP: RefCell<Option<Trap>> = const { RefCell::new(None) };
+}
+
+/// A key whose deadline passes in the middle of a call, while the call compares it.
+#[derive(Clone)]
+struct Late(u32);
+
+impl Hash for Late {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u32(self.0);
+    }
+}
+
+impl Eq for Late {}
+
+impl PartialEq for Late {
+    fn eq(&self, other: &Self) -> bool {
+        if self.0 == 0 && other.0 == 0 {
+            let mut panics = false;
+            TRAP.with_borrow_mut(|trap| {
+                if let Some(set) = trap {
+                    set.comparisons += 1;
+                    if set.comparisons == 3 {
+                        set.clock.advance_without_sweeping(100 * SECOND);
+                        panics = set.panics;
+                        *trap = None;
+                    }
+                }
+            });
+            assert!(!panics, "on purpose");
+        }
+        self.0 == other.0
+    }
+}
+
+struct AMinuteForTheFirst;
+
+impl Expiry<Late, u32> for AMinuteForTheFirst {
+    fn expire_after_create(&self, key: &Late, _: &u32) -> Option<Duration> {
+        (key.0 == 0).then_some(60 * SECOND)
+    }
+}
+
+/// A full cache whose first key has an old value, its clock, and what the listener is answered that asks for that key at the
+/// first eviction.
+fn full() -> (Cache<Late, u32>, ManualClock, Receiver<bool>) {
+    let clock = ManualClock::new();
+    let weak = Arc::new(OnceLock::<WeakCache<Late, u32>>::new());
+    let (answer, answers) = channel();
+    let asks = Arc::clone(&weak);
+    let answer = Mutex::new(Some(answer));
+    let listener = move |_: &Late, _: &u32, cause| {
+        let first = (cause == RemovalCause::Size).then(|| answer.lock().unwrap().take()).flatten();
+        if let Some(answer) = first {
+            let cache = asks.get().and_then(WeakCache::upgrade).unwrap();
+            answer.send(cache.timeout(SECOND).get_with(Late(0), || 1).is_ok()).unwrap();
+        }
+    };
+    let builder = Cache::builder().shards(1).clock(clock.clone()).refresh_after_write(10 * SECOND);
+    let builder = builder.max_capacity(1000).weigher(|_, value| *value).expire_after(AMinuteForTheFirst);
+    let cache = builder.eviction_listener(listener).build().unwrap();
+    assert!(weak.set(cache.downgrade()).is_ok());
+    (0..1000).for_each(|id| cache.insert(Late(id), 1));
+    clock.advance(11 * SECOND);
+    (cache, clock, answers)
+}
+
+/// A call makes room, starts over, and then finds that its entry has expired, or panics. The evictions were told while the
+/// call had the turn and no mark: a listener that asked for the key waited for its own caller.
+#[test]
+fn what_made_room_is_told_of_once_the_turn_is_over() {
+    let _watchdog = Watchdog::over("listeners that ask for the key that makes room", 60);
+    let set = |clock: &ManualClock, panics| {
+        TRAP.set(Some(Trap { clock: clock.clone(), comparisons: 0, panics }));
+        500
+    };
+    for panics in [false, true] {
+        let (cache, clock, answers) = full();
+        let load = || cache.get_with(Late(0), || set(&clock, panics));
+        let loaded = catch_unwind(AssertUnwindSafe(load));
+        assert_eq!(loaded.ok(), (!panics).then_some(500));
+        assert!(TRAP.take().is_none(), "the comparisons were three");
+        assert_eq!(answers.try_recv(), Ok(true), "the listener was told before the call returned");
+        cache.validate();
+    }
+    let (cache, clock, answers) = full();
+    let compute = || cache.entry(Late(0)).or_insert_with_if(|| set(&clock, true), |_| true).into_value();
+    assert!(catch_unwind(AssertUnwindSafe(compute)).is_err());
+    assert_eq!(answers.try_recv(), Ok(true), "a computation");
+    cache.validate();
 }
