@@ -156,6 +156,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         let replaced = replaced.map(|place| self.table.row(place));
         let Some(policy) = &mut self.ledger.policy else { return Ok(()) };
         if policy.refuses(weight) {
+            self.use_up(held);
             return Ok(());
         }
         let before = replaced.map_or(0, |row| policy.weight_of(row));
@@ -185,9 +186,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         let Some(policy) = &mut self.ledger.policy else { return Ok(()) };
         let lacking = policy.lacking(needed);
         if lacking == 0 {
-            if let Some(Held { evicted, .. }) = held.take().map(|held| *held) {
-                self.ledger.left().elsewhere.extend(evicted);
-            }
+            self.use_up(held);
             return Ok(());
         }
         let (rest, is_large) = (policy.weight() - u64::from(before), policy.is_large(needed));
@@ -198,6 +197,16 @@ impl<K, V> Txn<'_, '_, K, V> {
         self.read_clock();
         let own = Own { number: self.shard.number, rest, bid };
         Err(Box::new(Short { lacking, is_large, own, deferred: self.settle_up() }))
+    }
+
+    /// Ends the credit of an operation that goes on under this lock. The room that it does not need
+    /// is given back at the end, and the evictions are part of the operation's deferred work.
+    fn use_up(&mut self, held: &mut Option<Box<Held<'_, K, V>>>) {
+        let Some(Held { room, evicted, .. }) = held.take().map(|held| *held) else { return };
+        if let Some(policy) = &mut self.ledger.policy {
+            policy.add_credit(room);
+        }
+        self.ledger.left().elsewhere.extend(evicted);
     }
 }
 
