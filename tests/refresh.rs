@@ -354,6 +354,25 @@ fn one_is_loaded_anew_on_demand() {
     cache.validate();
 }
 
+/// Where a call has the key's turn, whose value is the newer one, nothing is begun; it said that something was.
+#[test]
+fn one_whose_turn_is_taken_is_not_begun() {
+    let (cache, clock) = cache(|builder| builder.refresh_with(|_, old| Some(old + 1), |job| job()));
+    cache.insert(1, 1);
+    let begun = |run: &dyn Fn() -> u32| {
+        let value = cache.entry(1).or_insert_with_if(run, |_| true).into_value();
+        assert_eq!(cache.stats().refreshes + cache.stats().refresh_failures, 0);
+        value
+    };
+    assert_eq!(begun(&|| if cache.refresh(&1) { 9 } else { 2 }), 2);
+    // It was not claimed either, and is as young as before.
+    clock.advance(9 * SECOND);
+    assert_eq!(cache.get_with(1, untouched), 2);
+    assert!(cache.refresh(&1));
+    assert_eq!(cache.peek(&1), Some(3));
+    cache.validate();
+}
+
 #[test]
 fn without_a_reload_there_is_nothing_to_demand() {
     let (cache, _clock) = cache(|builder| builder);

@@ -184,6 +184,11 @@ impl<K: Eq, V> Shard<K, V> {
         flights.begin(hash, known, Asked::Shared(call), Wants::Turn, false)
     }
 
+    /// Returns whether a call has the key's turn.
+    pub(crate) fn is_taken(&self, hash: HashBits, key: &K) -> bool {
+        self.lock().txn().ledger.flights.of_key(hash, key).is_taken()
+    }
+
     /// Begins to load a claimed value anew: the call leads the key's flight, if that value is still
     /// there and no call has the turn.
     pub(crate) fn begin_anew(

@@ -10,6 +10,7 @@ use super::background::{Background, Reload};
 use super::outcome::{Made, Origin};
 use super::outcome::{optional, served};
 use crate::cache::Cache;
+use crate::cache::handle::Place;
 use crate::cache::turn::{Anew, Turn};
 use crate::inflight::{Aim, Asked, Call, Outcome};
 use crate::key_value::{Key, Value};
@@ -216,11 +217,14 @@ where
 {
     /// Has a key's value loaded again, as if it were old, in the way that the builder's
     /// [`refresh_with`](crate::CacheBuilder::refresh_with) says. The old value is served until the
-    /// new one is there. Returns whether this was begun.
+    /// new one is there. Returns whether this was begun: whether the executor was called with a job.
     ///
-    /// It is not begun if there is no live entry, if the value is already being loaded, or if the
-    /// builder was given no `refresh_with`, so that there is nothing to load with. Does not count
-    /// as use.
+    /// It is not begun if there is no live entry, if the value is already being loaded or computed,
+    /// or if the builder was given no `refresh_with`, so that there is nothing to load with. Does
+    /// not count as use.
+    ///
+    /// What becomes of the job is not told. A job loads nothing if the executor drops it, or if by
+    /// the time that it runs the value is gone, or another call loads or computes the key.
     ///
     /// # Concurrency
     ///
@@ -246,13 +250,16 @@ where
         let Some(background) = &self.parts().background else {
             return false;
         };
-        let shard = self.locate(key).shard;
+        let Place { hash, shard } = self.locate(key);
         let pin = Pin::new();
         let Some(node) = self.visible(key, false, &pin) else {
             return false;
         };
         let key = node.key().clone();
-        let Some(claim) = shard.claim_at_once(node, self.parts().config.clock.recent(), &pin) else {
+        // Whoever has the turn stores a newer value. So the old one is not claimed.
+        let is_free = !shard.is_taken(hash, &key);
+        let claim = is_free.then(|| shard.claim_at_once(node, self.parts().config.clock.recent(), &pin));
+        let Some(claim) = claim.flatten() else {
             // No user code while it is pinned.
             drop(pin);
             return false;
