@@ -227,7 +227,7 @@ where
                 let _ = self.call.as_ref()?.leave();
                 ticket
             }
-            Told::Passed => unreachable!("the turn passes by who stands aside, and no other"),
+            Told::Passed => return Some(self.find_instead()),
         };
         let call = self.call.take()?;
         Some(Heard::Leads(Turn::new(cache, hash, Hold::after(ticket, call))))

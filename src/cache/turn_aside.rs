@@ -6,7 +6,7 @@
 //! (`inflight/mod.rs`, F3).
 
 use super::load::Origin;
-use super::turn::{Beginning, Settled, Wait};
+use super::turn::{Beginning, Heard, Settled, Wait};
 use crate::inflight::{Asked, Call, Leading, Outcome, Told, Wants, Who};
 use crate::key_value::{Key, Value};
 use crate::sync::catch;
@@ -56,16 +56,31 @@ where
             Beginning::Waits(wait) => Err(wait),
         }
     }
+}
 
-    /// Whether the turn has passed it by.
-    pub(super) fn is_passed(&self) -> bool {
-        self.call.as_ref().is_some_and(|call| call.is_passed())
-    }
-
-    /// The value that is there, if one is.
-    pub(super) fn find(self) -> Option<V> {
+impl<'c, K, V, S> Wait<'c, K, V, S>
+where
+    K: Key,
+    V: Value + Clone,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// What it makes of a turn that has passed it by, if its load was to go on elsewhere: that is
+    /// lost. Another call may have the turn now, and this thread may be the one that has to go on
+    /// with it. So this call does not wait, but looks once whether there is a value.
+    #[cold]
+    pub(super) fn find_instead(&mut self) -> Heard<'c, K, V, S> {
+        // It is in no queue any more, and has nothing to leave.
+        let call = self.call.take().expect("it was told");
         let pin = Pin::new();
-        let node = self.cache.used_uncounted(&self.call.as_ref()?.key, &pin);
-        node.map(|node| node.value().clone())
+        let found = self.cache.used_uncounted(&call.key, &pin).map(|node| node.value().clone());
+        drop(pin);
+        catch(|| drop(call));
+        let value = found.unwrap_or_else(|| lost_load());
+        Heard::Told(Outcome::Value(value), Origin::There)
     }
+}
+
+#[cold]
+pub(super) fn lost_load() -> ! {
+    panic!("a load that was to go on by itself has panicked, or its executor has dropped it")
 }

@@ -132,8 +132,8 @@ pub(crate) enum Told<V> {
     /// The turn is free, for the call to claim. If the call does not get it, the call waits on and
     /// polls again.
     Offer,
-    /// The turn came while the call stood aside, and went to the next call. This call has to begin
-    /// anew.
+    /// The turn came while the call stood aside, and went to the next call. This call has to look,
+    /// or to begin, anew.
     Passed,
 }
 
@@ -199,11 +199,6 @@ impl<K, V> Call<K, V> {
         drop(inbox);
         catch(|| drop(who));
         false
-    }
-
-    /// Returns whether the turn came while the call stood aside.
-    pub(crate) fn is_passed(&self) -> bool {
-        matches!(*self.inbox.lock(), Inbox::Told(Told::Passed))
     }
 
     /// Returns the flight that the call leads, if it was told that it has the turn.

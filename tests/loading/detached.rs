@@ -1,11 +1,14 @@
 //! Loads that go on without the calls that began them.
 
 use crate::bare::{Running, block_on};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::RefCell;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use std::thread;
 use std::time::Duration;
 use tidewheel::{Cache, LoadError, LoadJob, LoadTask, ManualClock, TimedOut};
@@ -118,6 +121,68 @@ fn an_executor_that_drops_the_job_may_ask_for_the_key() {
     };
     assert_eq!(block_on(cache.get_with_detached_async(2, std::future::pending(), executor)), 6);
     cache.validate();
+}
+
+thread_local! {
+    static WHEN_CLONED: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+}
+
+/// A waker that does once what this thread has asked for, when it is cloned: that is after an executor has returned, and
+/// before the call listens.
+fn does_when_cloned() -> Waker {
+    const TABLE: RawWakerVTable = RawWakerVTable::new(
+        |data| {
+            if let Some(run) = WHEN_CLONED.take() {
+                run();
+            }
+            RawWaker::new(data, &TABLE)
+        },
+        |_| {},
+        |_| {},
+        |_| {},
+    );
+    // SAFETY: the functions do nothing with the pointer.
+    unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &TABLE)) }
+}
+
+/// A task is lost after its executor has returned, and before its call listens: the call finds what was loaded instead, or
+/// is told so. It panicked for a reason that was not to be.
+#[test]
+fn a_task_that_is_lost_before_its_call_listens_is_told_of() {
+    let _watchdog = crate::watchdog::Watchdog::over("a task that is lost early", 60);
+    for loads in [true, false] {
+        let cache = Numbers::new(10);
+        let other = cache.clone();
+        let executor = |task: LoadTask| {
+            WHEN_CLONED.set(Some(Box::new(move || {
+                drop(task);
+                if loads {
+                    assert_eq!(other.get_with(1, || 5), 5);
+                }
+            })));
+        };
+        let mut call = pin!(cache.get_with_detached_async(1, std::future::pending(), executor));
+        let mut poll = || call.as_mut().poll(&mut Context::from_waker(&does_when_cloned()));
+        if loads {
+            assert_eq!(poll(), Poll::Ready(5));
+        } else {
+            is_lost(poll);
+        }
+        cache.validate();
+    }
+}
+
+/// A job that panics on another thread, whenever that is: the call is told why.
+#[test]
+fn a_job_that_panics_on_another_thread_is_told_of() {
+    for _ in 0..1_000 {
+        let cache = Numbers::new(10);
+        let mut thread = None;
+        let executor = |job: LoadJob| thread = Some(thread::spawn(|| catch_unwind(AssertUnwindSafe(job))));
+        is_lost(|| cache.get_with_detached(1, LONG, || resume_unwind(Box::new("on purpose")), executor));
+        assert!(thread.unwrap().join().unwrap().is_err());
+        cache.validate();
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod bulk;
 mod clearing;
 mod common;
 mod computing;
+mod detached;
 mod entries;
 mod graces;
 mod growth;

@@ -11,6 +11,7 @@ use super::refresh::{Renewal, Stale};
 use crate::cache::Cache;
 use crate::cache::loading::Loading;
 use crate::cache::turn::{Beginning, Turn, Wait};
+use crate::cache::turn_aside::lost_load;
 use crate::error::{LoadError, TimedOut};
 use crate::hash::HashBits;
 use crate::inflight::{Asked, Call, Hold, Outcome, Wants};
@@ -143,12 +144,7 @@ enum Begun<'c, K, V, S> {
 fn lost<K, V, S>(mut turn: Turn<'_, K, V, S>) -> ! {
     turn.loading.take();
     drop(turn);
-    lost_by_now()
-}
-
-#[cold]
-fn lost_by_now() -> ! {
-    panic!("a load that was to go on by itself has panicked, or its executor has dropped it")
+    lost_load()
 }
 
 /// Load on, whatever becomes of the call.
@@ -330,7 +326,7 @@ where
         // After what else there is, so that it is dropped first.
         let mut turn = turn;
         // An old value is served, and nobody waits. Else this call waits in its own flight; it
-        // stands aside while the executor runs.
+        // stands aside while the executor runs, and until it listens.
         let begun = match &stale {
             Some(stale) => Begun::Done(Outcome::Value(turn.run(|| stale.value().clone()))),
             None => Begun::Waits(turn.accompany(wants)),
@@ -339,15 +335,7 @@ where
         let job = Job::new(&mut turn, stale, init);
         // The executor is user code. What it drops, or what dies with it, gives its turn back.
         catch(|| execute(job));
-        match begun {
-            // The job is lost. Another call may have the turn now, and this thread may be the one
-            // that has to go on with it. So this call does not wait for it.
-            Begun::Waits(wait) if wait.is_passed() => match wait.find() {
-                Some(value) => Begun::Done(Outcome::Value(value)),
-                None => lost_by_now(),
-            },
-            begun => begun,
-        }
+        begun
     }
 }
 
