@@ -192,6 +192,7 @@ impl<K, V> Shard<K, V> {
         let txn = lock.txn();
         if let Some(tally) = &txn.ledger.tally {
             stats.add(tally, txn.table.garbage());
+            stats.refresh_failures += self.refresh_times.as_ref().map_or(0, |times| times.failures());
         }
     }
 

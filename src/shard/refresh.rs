@@ -22,6 +22,8 @@ pub(crate) struct RefreshTimes {
     /// The time until a value is due again after a failed load.
     again_after: Span,
     due: [OnceLock<Box<[AtomicU64]>>; CHUNKS],
+    /// How many loads came to no value.
+    failures: AtomicU64,
 }
 
 /// The word of a value that a thread is loading.
@@ -35,7 +37,14 @@ impl RefreshTimes {
             after,
             again_after: Span::from_nanos(after.as_nanos() / 10),
             due: [const { OnceLock::new() }; CHUNKS],
+            failures: AtomicU64::new(0),
         }
+    }
+
+    /// Returns how many loads came to no value.
+    pub(super) fn failures(&self) -> u64 {
+        // ORDERING: Relaxed; a figure.
+        self.failures.load(Ordering::Relaxed)
     }
 
     fn word(&self, named: Named) -> Option<&AtomicU64> {
@@ -87,15 +96,18 @@ impl RefreshTimes {
         // ORDERING: Relaxed, both; the word alone decides who has the claim.
         let is_ours =
             is_due(due) && word.compare_exchange(due, CLAIMED, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        is_ours.then(|| Claim { refresh_times: Arc::clone(self), named, again: now.after(self.again_after) })
+        let again = now.after(self.again_after);
+        is_ours.then(|| Claim { refresh_times: Arc::clone(self), named, again, is_begun: false })
     }
 }
 
-/// The right to load a value anew. When it is dropped, the value becomes due again some time later.
+/// The right to load a value anew. If it is dropped, the value becomes due again some time later. If
+/// the load had begun, it has failed then: its closure failed or panicked, or it was given up.
 pub(crate) struct Claim {
     refresh_times: Arc<RefreshTimes>,
     named: Named,
     again: Tick,
+    is_begun: bool,
 }
 
 impl Claim {
@@ -108,21 +120,36 @@ impl Claim {
             && self.refresh_times.word(named).is_some_and(|word| word.load(Ordering::Relaxed) == CLAIMED)
     }
 
+    /// Notes that the load begins.
+    pub(crate) fn begin(&mut self) {
+        self.is_begun = true;
+    }
+
     /// Ends the claim when another value took the place of the claimed one, or the claimed one is
     /// gone.
     pub(crate) fn done(mut self) {
-        self.again = Tick::NEVER;
+        (self.again, self.is_begun) = (Tick::NEVER, false);
+    }
+
+    /// Ends the claim when a value was loaded and not stored. If the claimed one is still there, it
+    /// becomes due again some time later.
+    pub(crate) fn loaded_in_vain(mut self) {
+        self.is_begun = false;
     }
 
     /// Ends the claim when another call has the key's turn, which may store another value. If it
     /// does not, the value is due at once.
     pub(crate) fn leave(mut self) {
-        self.again = Tick::LONG_AGO;
+        (self.again, self.is_begun) = (Tick::LONG_AGO, false);
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
+        if self.is_begun {
+            // ORDERING: Relaxed; a figure.
+            self.refresh_times.failures.fetch_add(1, Ordering::Relaxed);
+        }
         if let (Some(word), true) = (self.refresh_times.word(self.named), self.again != Tick::NEVER) {
             // ORDERING: Relaxed, both; as in `claim`. If the word has changed, the number has been
             // reused.

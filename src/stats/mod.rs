@@ -2,8 +2,8 @@
 //!
 //! Each figure is counted where that is cheap. Each thread has its own counters of reads
 //! (`reads.rs`). Writers count under their shard's lock, in [`Tally`]. Loads take no lock to count,
-//! and have a few sets of atomics (`loads.rs`). Removals are counted by cause; this file
-//! does not import `RemovalCause`, and knows no entries.
+//! and have a few sets of atomics (`loads.rs`). Nor do loads anew that fail (`shard/refresh.rs`).
+//! Removals are counted by cause; this file does not import `RemovalCause`, and knows no entries.
 
 mod histogram;
 mod loads;
@@ -27,7 +27,6 @@ pub(crate) struct Tally {
     pub(crate) refused: u64,
     pub(crate) evicted_weight: u64,
     pub(crate) refreshes: u64,
-    pub(crate) refresh_failures: u64,
     pub(crate) lag: Duration,
     pub(crate) lateness: Lateness,
 }
@@ -75,7 +74,10 @@ pub struct Stats {
     pub evicted_weight: u64,
     /// Values that were loaded anew because they were old.
     pub refreshes: u64,
-    /// Attempts to load a value anew that produced none: the old one stayed.
+    /// Attempts to load a value anew that produced none: the closure failed, answered that there is
+    /// none, or panicked, or its future was dropped. The old value stayed. A job that
+    /// [`refresh_with`](crate::CacheBuilder::refresh_with) gave to an executor does not count unless
+    /// it was run.
     pub refresh_failures: u64,
     /// Runs of closures and futures that were to produce values.
     pub loads: Loads,
@@ -84,7 +86,8 @@ pub struct Stats {
     /// How late the reaper was at its last visit: the time from when something was due until it
     /// came. It is the longest over the shards.
     pub reaper_lag: Duration,
-    /// How long after its deadline each expired entry was removed.
+    /// How long after its deadline each expired entry was removed, except those that a reader or a
+    /// writer had found expired before: see [`Lateness`].
     pub lateness: Lateness,
 }
 
@@ -154,7 +157,6 @@ impl Stats {
         self.refused += tally.refused;
         self.evicted_weight += tally.evicted_weight;
         self.refreshes += tally.refreshes;
-        self.refresh_failures += tally.refresh_failures;
         self.garbage += garbage;
         self.reaper_lag = self.reaper_lag.max(tally.lag);
         self.lateness.add(&tally.lateness);

@@ -418,7 +418,7 @@ fn loading_anew_is_loading() {
         ends(&cache),
         Ends { success: 3, failure: 1, absent: 1, panic: 1, cancelled: 1, invalidated: 1, joined: 0 }
     );
-    assert_eq!((cache.stats().refreshes, cache.stats().refresh_failures), (4, 2));
+    assert_eq!((cache.stats().refreshes, cache.stats().refresh_failures), (4, 4));
 }
 
 #[test]
@@ -444,6 +444,41 @@ fn loading_anew_in_the_background_is_loading() {
         }
         assert_eq!(ends(&cache), Ends { success: 1, absent: 1, panic: 1, ..NONE });
     }
+}
+
+/// Whatever becomes of it, an attempt that leaves the old value where it is has failed.
+#[test]
+fn loading_anew_fails_too_by_a_panic_or_if_it_is_given_up() {
+    let (cache, clock) = built(|builder| builder.refresh_after_write(10 * SECOND));
+    cache.insert(1, 0);
+    let mut failed = 0;
+    let mut fails = |attempt: &dyn Fn()| {
+        clock.advance(11 * SECOND);
+        attempt();
+        failed += 1;
+        assert_eq!((cache.stats().refreshes, cache.stats().refresh_failures), (0, failed));
+        assert_eq!(cache.get(&1), Some(0));
+    };
+    fails(&|| panics(|| cache.get_with(1, || panic!("on purpose"))));
+    let pending = || {
+        let cache = cache.clone();
+        Running::begun(async move { cache.get_with_async(1, std::future::pending()).await })
+    };
+    fails(&|| drop(pending()));
+    fails(&|| _ = cache.get_with_detached(1, LONG, || 1, drop));
+    fails(&|| _ = cache.get_with_detached(1, LONG, || panic!("on purpose"), panics));
+    fails(&|| _ = cache.try_get_with(1, || Err::<u32, _>("no")));
+    let (cache, _clock) =
+        built(|builder| builder.refresh_after_write(LONG).refresh_with(|_, _| panic!("on purpose"), panics));
+    cache.insert(1, 0);
+    assert!(cache.refresh(&1));
+    assert_eq!((cache.stats().refreshes, cache.stats().refresh_failures), (0, 1));
+    // What comes between is no failure: there is a newer value.
+    let (cache, clock) = built(|builder| builder.refresh_after_write(10 * SECOND));
+    cache.insert(1, 0);
+    clock.advance(11 * SECOND);
+    assert_eq!(cache.get_with(1, || (cache.insert(1, 9), 3).1), 3);
+    assert_eq!(cache.stats().refresh_failures, 0);
 }
 
 /// A job that was queued for so long that the value is not there any more loads nothing.

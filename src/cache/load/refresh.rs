@@ -86,11 +86,16 @@ where
     }
 
     /// The turn, if this caller is to load; else what it is served.
-    pub(in crate::cache) fn begin_renewal(&self, key: K, stale: Stale<V>) -> Result<Renewal<'_, K, V, S>, V> {
+    pub(in crate::cache) fn begin_renewal(
+        &self,
+        key: K,
+        mut stale: Stale<V>,
+    ) -> Result<Renewal<'_, K, V, S>, V> {
         let Some(background) = &self.parts().background else {
             return match self.begin_anew(self.asked(key), Aim::Load, &stale.claim) {
                 Anew::Leads(mut turn) => {
                     turn.loading = self.begin_loading();
+                    stale.claim.begin();
                     Ok(Renewal { stale, turn })
                 }
                 Anew::Taken => {
@@ -152,10 +157,14 @@ where
             drop(turn);
             (made.outcome, Origin::Unstored)
         };
-        shard.note_refresh(is_value);
+        if is_value {
+            shard.note_refresh();
+        }
         // What was not stored may have left the old one where it was, which is to be loaded anew some time, then.
-        if origin == Origin::Stored {
-            claim.done();
+        match origin {
+            Origin::Stored => claim.done(),
+            _ if is_value => claim.loaded_in_vain(),
+            _ => drop(claim),
         }
         match completed {
             Outcome::Value(new) => served(new, value),
@@ -183,7 +192,7 @@ where
 
     /// The turn, and the value that is to be loaded anew, if that is still there. A job that was queued for long finds what came since,
     /// which is newer.
-    fn begin_by_itself(&self, key: K, claim: Claim) -> Option<Renewal<'_, K, V, S>> {
+    fn begin_by_itself(&self, key: K, mut claim: Claim) -> Option<Renewal<'_, K, V, S>> {
         let mut turn = match self.begin_anew(Asked::Shared(Call::new(key)), Aim::Reload, &claim) {
             Anew::Leads(turn) => turn,
             Anew::Taken => {
@@ -198,6 +207,7 @@ where
         match turn.run(|| self.peek(turn.key())) {
             Some(value) => {
                 turn.loading = self.begin_loading();
+                claim.begin();
                 Some(Renewal { stale: Stale { value: Box::new(value), claim }, turn })
             }
             None => {
