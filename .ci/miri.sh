@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Small tests under Miri, which checks every access to memory, and takes some thousand times as long: a few minutes. It knows
-# no `membarrier`, so readers have fences there (`src/sync.rs`).
+# no `membarrier`, so readers have fences there (`src/sync/mod.rs`).
 #
 # Skipped where no nightly toolchain has Miri and the source of the standard library: rustup component add --toolchain
 # nightly miri rust-src

@@ -34,10 +34,10 @@ if [ "$which" != address ]; then
     scratch
     git ls-files -z --cached --others --exclude-standard -- Cargo.toml Cargo.lock src benches examples tests |
         xargs -0 cp --parents -t "$SCRATCH"
-    lock='self\.0\.lock()\.unwrap_or_else(PoisonError::into_inner)'
-    try='loop { if let Ok(guard) = self.0.try_lock() { return guard; } thread::yield_now(); }'
-    [ "$(grep -c "$lock" "$SCRATCH/src/sync.rs")" -eq 1 ] || fail "src/sync.rs does not lock its Mutex as it did"
-    sed -i "s/$lock/$try/" "$SCRATCH/src/sync.rs"
+    lock='self\.raw\.lock()\.unwrap_or_else(PoisonError::into_inner)'
+    try='loop { if let Ok(guard) = self.raw.try_lock() { break guard; } thread::yield_now(); }'
+    [ "$(grep -c "$lock" "$SCRATCH/src/sync/mutex.rs")" -eq 1 ] || fail "src/sync/mutex.rs does not lock its Mutex as it did"
+    sed -i "s/$lock/$try/" "$SCRATCH/src/sync/mutex.rs"
     run env RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg crossbeam_sanitize -Awarnings" \
         TSAN_OPTIONS="suppressions=$ROOT/.ci/tsan.supp halt_on_error=0 exitcode=66" \
         cargo +nightly test --manifest-path "$SCRATCH/Cargo.toml" --release --target "$target" \

@@ -53,8 +53,8 @@ impl<A: ?Sized, T: 'static> Kept<A, T> {
 mod imp {
     use super::{Alarm, Arc, Heir, Held, Mutex, MutexGuard, Weak};
     use crate::roster::Roster;
-    use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-    use crate::sync::{ASK_IF_CHILD, OnceLock, catch, thread_local};
+    use crate::sync::atomic::{AtomicU32, Ordering};
+    use crate::sync::{Forks, OnceLock, catch, thread_local};
     use std::cell::RefCell;
     use std::ffi::c_int;
     use std::time::Duration;
@@ -83,9 +83,7 @@ mod imp {
         Mutex::new(Registry { is_known: false, heirs: [Roster::new(), Roster::new()], errands: Vec::new() });
     /// What a child does before everything else, without a lock. (There is one such thing in the crate.)
     static FIRST: OnceLock<fn()> = OnceLock::new();
-    /// This process has come out of a fork since it was first known.
-    static IS_CHILD: AtomicBool = AtomicBool::new(false);
-    /// The number of this process; 0 before there is anything to inherit.
+    /// The number of this process, as far as it was told; 0 before there is anything to inherit.
     static NUMBER: AtomicU32 = AtomicU32::new(0);
 
     /// What is held while the process forks. Opened in this order; an owner that nobody else has any more goes last.
@@ -138,19 +136,19 @@ mod imp {
         }
     }
 
-    /// Whether this process has come out of a fork, so that there may be locks that nobody is going to open.
-    fn is_child() -> bool {
-        // ORDERING: Relaxed, both; they change in a process that has one thread.
-        let (is_child, number) = (IS_CHILD.load(Ordering::Relaxed), NUMBER.load(Ordering::Relaxed));
-        is_child || (number != 0 && number != std::process::id())
+    /// Whether this process has come out of a fork, and none of what is below was done.
+    fn is_untold() -> bool {
+        // ORDERING: Relaxed; it changes in a process that has one thread.
+        let number = NUMBER.load(Ordering::Relaxed);
+        number != 0 && number != std::process::id()
     }
 
     impl Registry {
         fn know(&mut self) {
             if !self.is_known {
                 self.is_known = true;
-                let _ = ASK_IF_CHILD.set(is_child);
-                // ORDERING: Relaxed; as in `is_child`: whoever misses it asks before there is a fork.
+                Forks::ask(is_untold);
+                // ORDERING: Relaxed; as in `is_untold`: whoever misses it asks before there is a fork.
                 NUMBER.store(std::process::id(), Ordering::Relaxed);
                 // SAFETY: P1. If there is no memory for it, it is as if the C library did not know of forks.
                 let _ = unsafe { pthread_atfork(Some(prepare), Some(in_parent), Some(in_child)) };
@@ -190,8 +188,8 @@ mod imp {
     }
 
     extern "C" fn in_child() {
-        // ORDERING: Relaxed, both; this process has one thread.
-        IS_CHILD.store(true, Ordering::Relaxed);
+        Forks::count();
+        // ORDERING: Relaxed; this process has one thread.
         NUMBER.store(std::process::id(), Ordering::Relaxed);
 
         if let Some(errand) = FIRST.get() {

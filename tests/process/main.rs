@@ -6,5 +6,6 @@
 mod child;
 mod filter;
 mod forks;
+mod heirs;
 mod kept;
 mod signals;

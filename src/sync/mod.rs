@@ -1,7 +1,8 @@
 //! The primitives of concurrency, from `std` and crossbeam, from loom, or from shuttle.
 //!
 //! This is the only file that names any of them. The rest of the crate takes its atomics, locks,
-//! threads, statics and epochs from here, so that the loom models run the crate's real source.
+//! threads, statics and epochs from here, so that the loom models run the crate's real source. What
+//! a mutex is, is in `sync/mutex.rs`.
 //!
 //! A private cfg chooses (it is set by the build scripts in `loom-tests/` alone): `tidewheel_loom`
 //! takes loom's primitives, `tidewheel_shuttle` takes shuttle's.
@@ -442,123 +443,17 @@ mod imp {
     pub(crate) fn doze(_: std::time::Duration) {}
 }
 
+mod mutex;
+
 pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use imp::*;
+pub(crate) use mutex::{Forks, Mutex};
 pub(crate) use std::sync::{Arc, OnceLock, Weak};
 
+/// Those of std in any case: what loom and shuttle need not see.
+use std::sync::atomic as unseen;
 use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
-
-/// How often a thread tries a held mutex before it sleeps: for some twenty microseconds in all.
-const LOOKS: u32 = 40;
-/// How often a lock is tried in the child of a fork before it counts as lost: a second at least.
-const NAPS: u32 = 10_000;
-/// The largest number of pauses between two tries, as a power of two.
-const LONGEST: u32 = 5;
-
-/// Says whether this process has come out of a fork, once the process was told whom to ask (`process/fork.rs`).
-pub(crate) static ASK_IF_CHILD: std::sync::OnceLock<fn() -> bool> = std::sync::OnceLock::new();
-
-/// A mutex without poisoning.
-///
-/// Its contents are consistent at every point where user code (`Hash`, `Eq`) can unwind through the
-/// critical section, because such code runs before the first change. A poison flag would only turn
-/// one caller's panic into everybody's.
-#[derive(Debug)]
-pub(crate) struct Mutex<T> {
-    raw: RawMutex<T>,
-    /// The number of threads that sleep for the lock. Not visible to loom: it orders nothing.
-    sleepers: std::sync::atomic::AtomicUsize,
-}
-
-impl<T> Mutex<T> {
-    #[cfg(not(any(tidewheel_loom, tidewheel_shuttle)))]
-    pub(crate) const fn new(value: T) -> Self {
-        Self { raw: RawMutex::new(value), sleepers: std::sync::atomic::AtomicUsize::new(0) }
-    }
-
-    #[cfg(any(tidewheel_loom, tidewheel_shuttle))]
-    pub(crate) fn new(value: T) -> Self {
-        Self { raw: RawMutex::new(value), sleepers: std::sync::atomic::AtomicUsize::new(0) }
-    }
-
-    #[inline]
-    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        // Loom's threads are not in a hurry.
-        if cfg!(tidewheel_loom) {
-            return self.sleep_for_lock();
-        }
-        self.try_lock().unwrap_or_else(|| self.lock_soon())
-    }
-
-    /// Takes the lock, if no thread holds it.
-    #[inline]
-    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        match self.raw.try_lock() {
-            Ok(guard) => Some(guard),
-            Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
-    /// Takes a lock that another thread holds: nearly always for a microsecond, and for some ten if
-    /// pages of memory have to be allocated. Sleeping takes longer, and costs the other thread,
-    /// too. So it tries for a while first.
-    #[cold]
-    fn lock_soon(&self) -> MutexGuard<'_, T> {
-        for look in 0..LOOKS {
-            (0..1 << look.min(LONGEST)).for_each(|_| std::hint::spin_loop());
-            if let Some(guard) = self.try_lock() {
-                return guard;
-            }
-        }
-        self.sleep_for_lock()
-    }
-
-    /// Takes the lock like [`lock`](Self::lock), until the alarm is over.
-    pub(crate) fn lock_within(&self, patience: &Alarm) -> Option<MutexGuard<'_, T>> {
-        loop {
-            match self.try_lock() {
-                None if !patience.is_over() => thread::yield_now(),
-                taken => return taken,
-            }
-        }
-    }
-
-    /// Takes the lock in the child of a fork. Panics if its holder does not exist there.
-    #[cold]
-    fn lock_in_a_child(&self) -> MutexGuard<'_, T> {
-        // It counts naps and not time, so that a process that is stopped loses none of it.
-        for _ in 0..NAPS {
-            if let Some(guard) = self.try_lock() {
-                return guard;
-            }
-            nap();
-        }
-        panic!(
-            "tidewheel: a thread held a lock of a cache while this process was forked from its own, and does not exist here: \
-             nobody is going to open that lock"
-        )
-    }
-
-    fn sleep_for_lock(&self) -> MutexGuard<'_, T> {
-        if ASK_IF_CHILD.get().is_some_and(|is_child| is_child()) {
-            return self.lock_in_a_child();
-        }
-        // ORDERING: Relaxed, both; a figure. (A fork's child inherits a stale one.)
-        self.sleepers.fetch_add(1, atomic::Ordering::Relaxed);
-        let guard = self.raw.lock().unwrap_or_else(PoisonError::into_inner);
-        // ORDERING: Relaxed; the same reason.
-        self.sleepers.fetch_sub(1, atomic::Ordering::Relaxed);
-        guard
-    }
-
-    /// Returns whether any thread sleeps for the lock.
-    pub(crate) fn has_sleepers(&self) -> bool {
-        // ORDERING: Relaxed; a figure.
-        self.sleepers.load(atomic::Ordering::Relaxed) > 0
-    }
-}
 
 /// Runs `f`, which may call user code, and catches panics: returns `None` if there was one.
 ///
