@@ -20,7 +20,20 @@ where
 {
     fn hold(self: Arc<Self>, patience: &Alarm) -> Vec<Box<dyn Held>> {
         let shards = 0..self.parts.shards.len();
-        shards.filter_map(|index| Shard::hold(&self, |cache| &cache.parts.shards[index], patience)).collect()
+        let mut held: Vec<Box<dyn Held>> = shards
+            .filter_map(|index| Shard::hold(&self, |cache| &cache.parts.shards[index], patience))
+            .collect();
+        held.push(Box::new(WithoutLock(self)));
+        held
+    }
+}
+
+/// What a cache counts outside of its locks.
+struct WithoutLock<K, V, S>(Arc<Inner<K, V, S>>);
+
+impl<K, V, S> Held for WithoutLock<K, V, S> {
+    fn inherit(&mut self) {
+        self.0.parts.clearings.inherit();
     }
 }
 

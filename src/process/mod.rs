@@ -17,6 +17,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod fork;
+pub(crate) mod hand;
 
 /// Runs `f`, and blocks all signals on this thread meanwhile: threads that it starts block them for good, since a thread
 /// begins with the mask of its maker. So there is no moment at which one lets a signal through.

@@ -8,6 +8,7 @@
 
 use super::Shard;
 use super::deferred::Deferred;
+use crate::process::hand::InHand;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::table::{Cursor, Unlinked};
 
@@ -34,6 +35,8 @@ pub(crate) struct Cleared<K, V> {
 pub(crate) struct Clearings {
     begun: AtomicU64,
     done: AtomicU64,
+    /// Those that were begun and are not done.
+    in_hand: InHand,
 }
 
 /// A removal of everything, until it is dropped.
@@ -50,7 +53,8 @@ pub(crate) struct Departure<'c> {
 
 impl Clearings {
     pub(crate) fn new() -> Self {
-        Self { begun: AtomicU64::new(0), done: AtomicU64::new(0) }
+        let [begun, done] = [(); 2].map(|()| AtomicU64::new(0));
+        Self { begun, done, in_hand: InHand::new() }
     }
 
     /// Begins a removal of everything. Must be called before the first lock is taken for it.
@@ -58,7 +62,16 @@ impl Clearings {
         // ORDERING: Relaxed; a thread that takes a shard's lock after this walk released it sees
         // the store.
         self.begun.fetch_add(1, Ordering::Relaxed);
+        self.in_hand.note(1);
         Clearing(self)
+    }
+
+    /// In the child of a fork, those of other threads never come to an end: they count as never
+    /// begun.
+    pub(crate) fn inherit(&self) {
+        let own = u64::try_from(self.in_hand.own()).unwrap_or_default();
+        // ORDERING: Relaxed, both; this process has one thread.
+        self.begun.store(self.done.load(Ordering::Relaxed) + own, Ordering::Relaxed);
     }
 
     /// Notes a departure. Must be called after the entry was found, so that a walk that was done
@@ -76,6 +89,7 @@ impl Drop for Clearing<'_> {
     fn drop(&mut self) {
         // ORDERING: Relaxed; the same reason as in `depart`.
         self.0.done.fetch_add(1, Ordering::Relaxed);
+        self.0.in_hand.note(-1);
     }
 }
 

@@ -4,13 +4,144 @@
 use crate::child;
 use crate::forks::{Way, in_a_child};
 use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread;
-use std::time::Duration;
-use tidewheel::Cache;
+use std::time::{Duration, Instant};
+use tidewheel::{Cache, RemovalCause};
 
 /// In a process of its own: `body`.
 fn alone(test: &str, body: impl FnOnce()) {
     if child::is_here() { body() } else { drop(child::passes(&format!("heirs::{test}"), 200, || {})) }
+}
+
+/// Where one thread of this process, and of no child, stops: once, until it is let go.
+#[derive(Clone)]
+struct Stop {
+    process: u32,
+    was_there: Arc<AtomicBool>,
+    reached: Arc<Barrier>,
+    go_on: Arc<Barrier>,
+}
+
+impl Stop {
+    fn new() -> Self {
+        let [reached, go_on] = [(); 2].map(|()| Arc::new(Barrier::new(2)));
+        Self { process: std::process::id(), was_there: Arc::default(), reached, go_on }
+    }
+
+    fn here(&self) {
+        if std::process::id() == self.process && !self.was_there.swap(true, Ordering::Relaxed) {
+            self.reached.wait();
+            self.go_on.wait();
+        }
+    }
+
+    /// Runs `f` while the other thread has stopped.
+    fn during(&self, f: impl FnOnce()) {
+        self.reached.wait();
+        f();
+        self.go_on.wait();
+    }
+}
+
+/// Forks where `point` is, on its thread. Parent and child both go on there. What comes after is `rest`, in the child as in
+/// the parent; a panic of it fails the test.
+struct Split(AtomicBool);
+
+impl Split {
+    fn new() -> Arc<Self> {
+        Arc::new(Self(AtomicBool::new(false)))
+    }
+
+    /// Forks, the first time.
+    fn here(&self) {
+        if !self.0.swap(true, Ordering::Relaxed) {
+            // SAFETY: the child ends in `end`, or in a panic of this test.
+            CHILD.store(unsafe { libc::fork() }, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends the child; the parent looks how it ended.
+    fn end(&self, rest: impl FnOnce()) {
+        assert!(self.0.load(Ordering::Relaxed), "nobody forked");
+        let child = CHILD.load(Ordering::Relaxed);
+        if child != 0 {
+            let patience = Instant::now();
+            let mut status = 0;
+            // SAFETY: a status is stored.
+            while unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) } == 0 {
+                if patience.elapsed() > Duration::from_secs(20) {
+                    // SAFETY: a child of ours, that nobody has waited for.
+                    unsafe { libc::kill(child, libc::SIGKILL) };
+                    panic!("the child hangs");
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
+            assert_eq!(status, 0, "the child ended with {status:#x}");
+        }
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(rest));
+        if child == 0 {
+            // SAFETY: it ends the process.
+            unsafe { libc::_exit(if done.is_ok() { 0 } else { 77 }) };
+        }
+        done.unwrap();
+    }
+}
+
+/// 0 in the child.
+static CHILD: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(-1);
+
+/// `invalidate_all` counts that it has begun, and that it is done. One of another thread is never done in the child: there each
+/// `rename` lost its entry.
+#[test]
+fn a_child_renames_though_another_thread_was_invalidating_everything() {
+    alone("a_child_renames_though_another_thread_was_invalidating_everything", || {
+        let stop = Stop::new();
+        let stops = stop.clone();
+        let told = move |_: &u64, _: &u64, cause| {
+            if cause == RemovalCause::Explicit {
+                stops.here();
+            }
+        };
+        let cache = Cache::builder().shards(1).eviction_listener(told).build().unwrap();
+        cache.insert(1, 1);
+        let clears = {
+            let cache = cache.clone();
+            thread::spawn(move || cache.invalidate_all())
+        };
+        stop.during(|| {
+            in_a_child("renaming", Way::Fork, || {
+                cache.insert(5, 5);
+                assert!(cache.rename(&5, 6));
+                assert_eq!((cache.get(&5), cache.get(&6)), (None, Some(5)));
+                cache.invalidate_all();
+                cache.insert(5, 7);
+                assert!(cache.rename(&5, 6));
+                assert_eq!(cache.get(&6), Some(7));
+            });
+        });
+        clears.join().unwrap();
+    });
+}
+
+/// The same where the forking thread itself is at it: in the child it goes on, and is done.
+#[test]
+fn a_thread_that_invalidates_everything_and_forks_is_done_once_in_the_child() {
+    alone("a_thread_that_invalidates_everything_and_forks_is_done_once_in_the_child", || {
+        let split = Split::new();
+        let splits = split.clone();
+        let told = move |_: &u64, _: &u64, _| splits.here();
+        let cache = Cache::builder().shards(1).eviction_listener(told).build().unwrap();
+        (0..300).for_each(|key| cache.insert(key, key));
+        cache.invalidate_all();
+        split.end(|| {
+            assert_eq!(cache.entry_count(), 0);
+            cache.insert(5, 5);
+            assert!(cache.rename(&5, 6));
+            assert_eq!(cache.get(&6), Some(5));
+        });
+    });
 }
 
 /// A key whose `Eq` takes four seconds, for one of them.
