@@ -1,8 +1,9 @@
 //! How much a cache may hold, as all of its shards agree on it.
 
 use crate::policy::{Account, EvictionPolicy};
+use crate::process::fork::Held;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Alarm, Arc, Mutex};
 
 /// What an entry weighs, as the user says: nothing if it is pinned, and else one at least.
 pub(crate) type Weigher<K, V> = dyn Fn(&K, &V) -> u32 + Send + Sync;
@@ -67,5 +68,14 @@ impl Bound {
     pub(crate) fn part(capacity: u64, shard: usize, shards: usize) -> u64 {
         let (shard, shards) = (shard as u64, shards as u64);
         capacity / shards + u64::from(shard < capacity % shards)
+    }
+
+    /// Keeps the account unchanged while the process forks. `find` returns the bound within its owner.
+    pub(super) fn hold<A>(owner: &Arc<A>, find: fn(&A) -> Option<&Self>, patience: &Alarm) -> Vec<Box<dyn Held>>
+    where
+        A: Send + Sync + 'static,
+    {
+        let account = find(owner).and_then(|bound| bound.account.as_ref());
+        account.and_then(|account| Account::hold(account, patience)).into_iter().collect()
     }
 }

@@ -1,5 +1,6 @@
 //! What a cache leaves to a fork's child: its shards; and with the first of them, what all caches have in common.
 
+use super::bound::Bound;
 use super::handle::Inner;
 use crate::key_value::Value;
 use crate::process::fork::{self, Heir, Held, Registered};
@@ -19,10 +20,12 @@ where
     S: Send + Sync + 'static,
 {
     fn hold(self: Arc<Self>, patience: &Alarm) -> Vec<Box<dyn Held>> {
+        // In the order in which the cache takes them.
+        let mut held = Bound::hold(&self, |cache: &Self| cache.parts.bound.as_ref(), patience);
         let shards = 0..self.parts.shards.len();
-        let mut held: Vec<Box<dyn Held>> = shards
-            .filter_map(|index| Shard::hold(&self, |cache| &cache.parts.shards[index], patience))
-            .collect();
+        held.extend(
+            shards.filter_map(|index| Shard::hold(&self, |cache| &cache.parts.shards[index], patience)),
+        );
         held.push(Box::new(WithoutLock(self)));
         held
     }

@@ -5,8 +5,9 @@
 //! shards together never weighs more than the limit, whichever shard it is in and whichever thread
 //! looks. The account knows neither shards nor entries.
 
+use crate::process::fork::{Held, Kept};
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Alarm, Arc, Mutex, MutexGuard};
 
 pub(crate) struct Account {
     /// The total room.
@@ -86,6 +87,13 @@ impl Account {
         self.mutex.lock()
     }
 
+    /// Keeps the right to keep room while the process forks, so that no other thread has any in hand
+    /// then. Must be called before the shards' locks are taken.
+    pub(crate) fn hold(this: &Arc<Self>, patience: &Alarm) -> Option<Box<dyn Held>> {
+        let kept = Kept::new(this, |account: &Self| &account.mutex, patience)?;
+        Some(Box::new(kept))
+    }
+
     /// Sets the total room, or as near to it as possible: the excess is covered by `given`, which
     /// the caller has, and by what is free. Returns the excess that remains. Requires that one
     /// thread at a time calls it.
@@ -100,6 +108,11 @@ impl Account {
         self.give_back(given - used + wanted.saturating_sub(limit));
         excess - gone
     }
+}
+
+impl Held for Kept<Account, ()> {
+    /// What is free is right: nobody kept room, and what entries take they took under shards' locks.
+    fn inherit(&mut self) {}
 }
 
 #[cfg(all(test, not(tidewheel_loom)))]

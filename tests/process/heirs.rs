@@ -6,7 +6,7 @@ use crate::forks::{Way, in_a_child};
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tidewheel::{Cache, RemovalCause};
 
@@ -141,6 +141,38 @@ fn a_thread_that_invalidates_everything_and_forks_is_done_once_in_the_child() {
             assert!(cache.rename(&5, 6));
             assert_eq!(cache.get(&6), Some(5));
         });
+    });
+}
+
+/// A thread that makes room in other shards has a lock besides those of the shards.
+#[test]
+fn a_child_stores_heavy_values_though_others_were_making_room_at_the_fork() {
+    alone("a_child_stores_heavy_values_though_others_were_making_room_at_the_fork", || {
+        let weigher = |_: &u64, value: &u32| *value;
+        let cache = Cache::builder().shards(8).max_capacity(1000).weigher(weigher).build().unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        let writers: Vec<JoinHandle<()>> = (0..2u64)
+            .map(|first| {
+                let (cache, over) = (cache.clone(), over.clone());
+                thread::spawn(move || {
+                    let mut round = first;
+                    while !over.load(Ordering::Relaxed) {
+                        cache.insert(round % 5000, 50 + (round * 7 % 200) as u32);
+                        round += 2;
+                    }
+                })
+            })
+            .collect();
+        thread::sleep(Duration::from_millis(50));
+        for _ in 0..12 {
+            in_a_child("heavy values", Way::Fork, || {
+                (0..20).for_each(|key| cache.insert(key, 200));
+                cache.validate();
+            });
+        }
+        over.store(true, Ordering::Relaxed);
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        cache.validate();
     });
 }
 
