@@ -1,7 +1,8 @@
 //! How much a cache may hold, as all of its shards agree on it.
 
 use crate::policy::{Account, EvictionPolicy};
-use crate::process::fork::Held;
+use crate::process::fork::{Held, Kept};
+use crate::process::hand::InHand;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Alarm, Arc, Mutex};
 
@@ -14,17 +15,23 @@ pub(crate) struct Bound {
     pub(super) wanted: AtomicU64,
     /// What holds by now: more than is wanted while not all shards have heard of it.
     holds: AtomicU64,
-    /// How many callers are about to change it.
-    changing: Mutex<usize>,
+    changing: Mutex<Changing>,
     pub(super) policy: EvictionPolicy,
     /// Where entries have weights.
     pub(super) account: Option<Arc<Account>>,
 }
 
+/// How many callers are about to change it.
+struct Changing {
+    callers: usize,
+    in_hand: InHand,
+}
+
 impl Bound {
     pub(crate) fn new(capacity: u64, policy: EvictionPolicy, account: Option<Arc<Account>>) -> Self {
         let [wanted, holds] = [capacity; 2].map(AtomicU64::new);
-        Self { wanted, holds, changing: Mutex::new(0), policy, account }
+        let changing = Mutex::new(Changing { callers: 0, in_hand: InHand::new() });
+        Self { wanted, holds, changing, policy, account }
     }
 
     pub(super) fn account(&self) -> Option<&Account> {
@@ -39,7 +46,7 @@ impl Bound {
     /// Before the first shard hears of another capacity.
     pub(super) fn begin(&self, capacity: u64) {
         let mut changing = self.changing.lock();
-        *changing += 1;
+        changing.add(1);
         // ORDERING: Relaxed; a figure.
         self.holds.fetch_max(capacity, Ordering::Relaxed);
         // ORDERING: Relaxed; loaded under each shard's lock: whoever has that lock last loads what was stored last.
@@ -56,8 +63,8 @@ impl Bound {
     /// After the last shard has heard of it. While others are on their way, not all have heard of what they want.
     pub(super) fn end(&self) {
         let mut changing = self.changing.lock();
-        *changing -= 1;
-        if *changing == 0 {
+        changing.add(-1);
+        if changing.callers == 0 {
             // ORDERING: Relaxed, both; as in `begin`.
             self.holds.store(self.wanted.load(Ordering::Relaxed), Ordering::Relaxed);
         }
@@ -70,12 +77,35 @@ impl Bound {
         capacity / shards + u64::from(shard < capacity % shards)
     }
 
-    /// Keeps the account unchanged while the process forks. `find` returns the bound within its owner.
-    pub(super) fn hold<A>(owner: &Arc<A>, find: fn(&A) -> Option<&Self>, patience: &Alarm) -> Vec<Box<dyn Held>>
+    /// Keeps the account and what is about to change unchanged while the process forks. `find` returns the bound within its
+    /// owner.
+    pub(super) fn hold<A>(
+        owner: &Arc<A>,
+        find: fn(&A) -> Option<&Self>,
+        patience: &Alarm,
+    ) -> Vec<Box<dyn Held>>
     where
         A: Send + Sync + 'static,
     {
-        let account = find(owner).and_then(|bound| bound.account.as_ref());
-        account.and_then(|account| Account::hold(account, patience)).into_iter().collect()
+        let Some(bound) = find(owner) else { return Vec::new() };
+        let account = bound.account.as_ref().and_then(|account| Account::hold(account, patience));
+        let changing = Kept::new(owner, |owner| &find(owner).expect("it was just found").changing, patience)
+            .map(|kept| Box::new(kept) as _);
+        account.into_iter().chain(changing).collect()
+    }
+}
+
+impl Changing {
+    fn add(&mut self, one: isize) {
+        self.callers = self.callers.saturating_add_signed(one);
+        self.in_hand.note(one);
+    }
+}
+
+impl<A: Send + Sync> Held for Kept<A, Changing> {
+    /// Other threads' callers are not there.
+    fn inherit(&mut self) {
+        let changing = self.content();
+        changing.callers = usize::try_from(changing.in_hand.own()).unwrap_or_default();
     }
 }

@@ -225,3 +225,61 @@ fn a_child_waits_for_locks_that_its_own_threads_hold() {
         });
     });
 }
+
+/// What a cache may hold counts for the policy when all have done with it who change it.
+#[test]
+fn a_child_changes_the_capacity_though_another_thread_was_changing_it() {
+    alone("a_child_changes_the_capacity_though_another_thread_was_changing_it", || {
+        for weighed in [false, true] {
+            let stop = Stop::new();
+            let stops = stop.clone();
+            let cache = Cache::builder().shards(4).max_capacity(400).eviction_listener(
+                move |_: &u64, _: &u64, cause| {
+                    if cause == RemovalCause::Size {
+                        stops.here();
+                    }
+                },
+            );
+            let cache = if weighed { cache.weigher(|_, _| 1) } else { cache };
+            let cache = cache.build().unwrap();
+            (0..300).for_each(|key| cache.insert(key, key));
+            let changes = {
+                let cache = cache.clone();
+                thread::spawn(move || cache.set_max_capacity(40).unwrap())
+            };
+            stop.during(|| {
+                in_a_child("another capacity", Way::Fork, || {
+                    for capacity in [20, 60] {
+                        cache.set_max_capacity(capacity).unwrap();
+                        assert_eq!(cache.policy().max_capacity, Some(capacity));
+                        assert!(cache.entry_count() as u64 <= capacity);
+                        (0..300).for_each(|key| cache.insert(key, key));
+                        assert!(cache.entry_count() as u64 <= capacity);
+                    }
+                    cache.validate();
+                });
+            });
+            changes.join().unwrap();
+            assert_eq!(cache.policy().max_capacity, Some(40));
+        }
+    });
+}
+
+/// The same where the forking thread itself is at it.
+#[test]
+fn a_thread_that_changes_the_capacity_and_forks_is_done_once_in_the_child() {
+    alone("a_thread_that_changes_the_capacity_and_forks_is_done_once_in_the_child", || {
+        let split = Split::new();
+        let splits = split.clone();
+        let told = move |_: &u64, _: &u64, _| splits.here();
+        let cache = Cache::builder().shards(4).max_capacity(400).eviction_listener(told).build().unwrap();
+        (0..300).for_each(|key| cache.insert(key, key));
+        cache.set_max_capacity(40).unwrap();
+        split.end(|| {
+            assert_eq!(cache.policy().max_capacity, Some(40));
+            cache.set_max_capacity(20).unwrap();
+            assert_eq!(cache.policy().max_capacity, Some(20));
+            cache.validate();
+        });
+    });
+}
