@@ -294,7 +294,8 @@ impl<K, V> Flights<K, V> {
 
     /// Leaves the flights of other threads behind, in the child of a fork (F2): no call may wait
     /// for threads that do not exist there. The flights that this thread leads go on. So does a
-    /// future that leads, should it be polled again.
+    /// future that leads, should it be polled again. A call that waits while its caller runs user
+    /// code learns of this when it listens again (`Call::listen`). The watches of other threads end.
     pub(crate) fn disown(&mut self) {
         let one = self.one.iter_mut().map(|(ticket, flight)| (&*ticket, flight));
         for (ticket, flight) in one.chain(&mut self.others) {
@@ -302,6 +303,7 @@ impl<K, V> Flights<K, V> {
                 (flight.aim, flight.is_invalidated) = (Aim::Load, true);
             }
         }
+        self.count -= self.watches.disown();
     }
 
     /// Makes a call join its key's flight, or lead a new one if there is none. `was_absent` says

@@ -4,7 +4,7 @@
 //! knows nothing of flights.
 
 use super::leader::Ticket;
-use crate::sync::{Arc, Mutex, catch, thread};
+use crate::sync::{Arc, Forks, Mutex, catch, thread};
 use std::any::{Any, TypeId};
 use std::task::Waker;
 
@@ -83,6 +83,8 @@ impl Wants {
 /// key again.
 pub(crate) struct Call<K, V> {
     pub(crate) key: K,
+    /// When it began.
+    forks: Forks,
     inbox: Mutex<Inbox<V>>,
 }
 
@@ -132,7 +134,8 @@ pub(crate) enum Told<V> {
     /// The turn is free, for the call to claim. If the call does not get it, the call waits on and
     /// polls again.
     Offer,
-    /// The turn came while the call stood aside, and went to the next call. This call has to look,
+    /// The turn came while the call stood aside, and went to the next call; or it comes to nobody,
+    /// in the child of a fork. This call has to look,
     /// or to begin, anew.
     Passed,
 }
@@ -161,19 +164,31 @@ impl Who {
 
 impl<K, V> Call<K, V> {
     pub(crate) fn new(key: K) -> Arc<Self> {
-        Arc::new(Self { key, inbox: Mutex::new(Inbox::Waiting(None)) })
+        Self::begin(key, Inbox::Waiting(None))
     }
 
     /// Creates a call that stands aside from the start.
     pub(crate) fn aside(key: K) -> Arc<Self> {
-        Arc::new(Self { key, inbox: Mutex::new(Inbox::Aside) })
+        Self::begin(key, Inbox::Aside)
+    }
+
+    fn begin(key: K, inbox: Inbox<V>) -> Arc<Self> {
+        Arc::new(Self { key, forks: Forks::so_far(), inbox: Mutex::new(inbox) })
     }
 
     /// Returns whether the call was told something. If not, the call does not stand aside any more,
-    /// and `who` is woken once it is told.
+    /// and `who` is woken once it is told. In the child of a fork, the call that it waits for may be
+    /// one that nobody goes on with there. So a call that was told nothing before is passed by.
     pub(crate) fn listen(&self, who: Who) -> bool {
         let mut inbox = self.inbox.lock();
+        let is_inherited = self.forks != Forks::so_far();
         let (is_told, who) = match &mut *inbox {
+            Inbox::Waiting(_) | Inbox::Aside if is_inherited => {
+                let before = std::mem::replace(&mut *inbox, Inbox::Told(Told::Passed));
+                drop(inbox);
+                catch(|| drop((before, who)));
+                return true;
+            }
             Inbox::Waiting(before) => (false, before.replace(who)),
             Inbox::Aside => {
                 *inbox = Inbox::Waiting(Some(who));

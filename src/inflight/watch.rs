@@ -71,6 +71,13 @@ impl Watches {
         Some(self.0.swap_remove(place).by_own.unwrap_or(false))
     }
 
+    /// Ends the watches of other threads, in the child of a fork. Returns how many there were.
+    pub(super) fn disown(&mut self) -> usize {
+        let before = self.0.len();
+        self.0.retain(|watch| watch.ticket.leads_here());
+        before - self.0.len()
+    }
+
     /// Notes that a key of this hash is being written or removed. `over` is the row of its entry,
     /// if it has one. Rows distinguish keys of one hash. Where there is no entry, the key may be
     /// one whose entry was shown and is gone since.

@@ -226,6 +226,40 @@ fn a_child_waits_for_locks_that_its_own_threads_hold() {
     });
 }
 
+/// A call for many keys loads those whose turn it has, and waits for the others afterwards. If its closure forks, nobody loads
+/// those in the child.
+#[test]
+fn a_call_for_many_keys_that_forks_does_not_wait_for_threads_that_the_child_does_not_have() {
+    alone("a_call_for_many_keys_that_forks_does_not_wait_for_threads_that_the_child_does_not_have", || {
+        let cache: Cache<u64, u64> = Cache::builder().shards(1).build().unwrap();
+        let (stop, split) = (Stop::new(), Split::new());
+        let loads = {
+            let (cache, stop) = (cache.clone(), stop.clone());
+            thread::spawn(move || {
+                cache.get_with(2, || {
+                    stop.here();
+                    20
+                })
+            })
+        };
+        stop.reached.wait();
+        let values = cache.get_many_with([1, 2], |keys| {
+            split.here();
+            if CHILD.load(Ordering::Relaxed) > 0 && keys == [&1] {
+                stop.go_on.wait();
+            }
+            keys.iter().map(|key| (**key, **key)).collect::<Vec<_>>()
+        });
+        split.end(|| {
+            let two = if CHILD.load(Ordering::Relaxed) == 0 { 2 } else { 20 };
+            assert_eq!(values, [Some(1), Some(two)]);
+            assert_eq!(cache.get_many(&[1, 2]), values);
+            cache.validate();
+        });
+        assert_eq!(loads.join().unwrap(), 20);
+    });
+}
+
 /// What a cache may hold counts for the policy when all have done with it who change it.
 #[test]
 fn a_child_changes_the_capacity_though_another_thread_was_changing_it() {
