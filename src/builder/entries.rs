@@ -28,6 +28,7 @@ impl<K, V> CacheBuilder<K, V> {
             timeline: self.timeline,
             reaper: self.reaper,
             helped: self.helped,
+            in_hand: self.in_hand,
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::hash::RandomState;
 use crate::key_value::{Key, Value};
 use crate::listener::Listener;
 use crate::policy::{Account, EvictionPolicy, Policy, Target};
+use crate::process::hand::InHand;
 use crate::reaper::Reaper;
 use crate::shard::{Clearings, Config, Lengths, Shard, ShardParts};
 use crate::stats::{LoadCounters, Reads};
@@ -57,6 +58,7 @@ pub struct CacheBuilder<K, V> {
     timeline: Timeline,
     reaper: Option<Reaper>,
     helped: bool,
+    in_hand: Option<InHand>,
 }
 
 impl<K, V> CacheBuilder<K, V> {
@@ -80,6 +82,7 @@ impl<K, V> CacheBuilder<K, V> {
             timeline: Timeline::system(),
             reaper: None,
             helped: false,
+            in_hand: None,
         }
     }
 
@@ -412,6 +415,12 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
+    /// Where threads note the entries that they have taken out, less those that they have added.
+    pub(crate) fn in_hand(mut self, in_hand: InHand) -> Self {
+        self.in_hand = Some(in_hand);
+        self
+    }
+
     /// Builds the cache, with the default hasher.
     ///
     /// # Errors
@@ -477,6 +486,7 @@ impl<K, V> CacheBuilder<K, V> {
         config.helped = self.helped || !reaper.is_manual();
         config.warn_before = self.warn_before;
         config.refresh = self.refresh;
+        config.in_hand = self.in_hand;
         config.effects.counts_in_stats = counted;
         let (config, routes) = (Arc::new(config), Routes::new(shards));
         let shard = |number| {

@@ -23,8 +23,9 @@ use crate::builder::CacheBuilder;
 use crate::cache::Cache;
 use crate::error::BuildError;
 use crate::key_value::Value;
+use crate::process::fork;
 use crate::reaper::Reaper;
-use crate::sync::{Arc, OnceLock};
+use crate::sync::{Arc, OnceLock, Weak};
 use crate::time::{Clock, StrictClock};
 use std::fmt;
 use std::time::Duration;
@@ -558,7 +559,11 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
             end_listener: self.end_listener,
             tally: self.counted.then(Tally::new),
             cache: OnceLock::new(),
+            heir: OnceLock::new(),
         });
+        if let Some(permits) = &shared.permits {
+            cache = cache.in_hand(permits.in_hand());
+        }
         if shared.listens() {
             let shared = Arc::clone(&shared);
             cache = cache.eviction_listener(move |id: &SessionId, stored: &Stored<D, O>, cause| {
@@ -568,6 +573,10 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
         let cache = cache.initial_capacity(rooms).build()?;
         // It was just made, so it is not set.
         let _ = shared.cache.set(cache.downgrade());
+        if shared.permits.is_some() {
+            let weak: Weak<Shared<D, O>> = Arc::downgrade(&shared);
+            let _ = shared.heir.set(fork::register(0, weak, || {}));
+        }
         Ok(SessionManager { cache, shared, random })
     }
 }

@@ -10,6 +10,7 @@ mod builder;
 mod cause;
 mod error;
 mod handle;
+mod heir;
 mod id;
 mod lifetime;
 mod looking;

@@ -4,6 +4,7 @@
 //! leaves the cache. Counting before the insert instead of asking the cache for its size is what
 //! makes the limit hold between threads. It never knows a session, an id or the cache.
 
+use crate::process::hand::InHand;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// The permits of one manager.
@@ -12,6 +13,10 @@ pub(super) struct Permits {
     max: usize,
     /// Permits taken; above `max` by no more than the rotations in flight.
     taken: AtomicUsize,
+    /// Permits that were taken, less those that were given back; besides, the cache notes sessions
+    /// that it takes out, less those that it stores. So what a thread has in hand of it are permits
+    /// beyond those of the sessions in the cache.
+    in_hand: InHand,
 }
 
 /// A permit that is given back on drop, unless it was handed to a session by [`keep`](Self::keep).
@@ -20,11 +25,24 @@ pub(super) struct Permit<'a>(&'a Permits);
 
 impl Permits {
     pub(super) fn new(max: usize) -> Self {
-        Self { max, taken: AtomicUsize::new(0) }
+        Self { max, taken: AtomicUsize::new(0), in_hand: InHand::new() }
     }
 
     pub(super) fn max(&self) -> usize {
         self.max
+    }
+
+    /// What the cache notes sessions in that come and go.
+    pub(super) fn in_hand(&self) -> InHand {
+        self.in_hand
+    }
+
+    /// In the child of a fork: the permits are those of the sessions in the cache, and those that
+    /// the forking thread has in hand.
+    pub(super) fn inherit(&self, sessions: usize) {
+        let taken = sessions.saturating_add_signed(self.in_hand.own());
+        // ORDERING: Relaxed; this process has one thread.
+        self.taken.store(taken, Ordering::Relaxed);
     }
 
     pub(super) fn taken(&self) -> usize {
@@ -41,13 +59,19 @@ impl Permits {
                 (taken < self.max).then_some(taken + 1)
             })
             .ok()
-            .map(|_| Permit(self))
+            .map(|_| self.permit())
     }
 
     /// A permit, free or not: for a session that is about to give its own back.
     pub(super) fn take_regardless(&self) -> Permit<'_> {
         // ORDERING: Acquire; as in `take`.
         self.taken.fetch_add(1, Ordering::Acquire);
+        self.permit()
+    }
+
+    /// One that was just taken.
+    fn permit(&self) -> Permit<'_> {
+        self.in_hand.note(1);
         Permit(self)
     }
 
@@ -56,6 +80,7 @@ impl Permits {
         // ORDERING: Release; pairs with Acquire in `take`.
         let taken = self.taken.fetch_sub(1, Ordering::Release);
         debug_assert!(taken > 0, "a permit given back twice");
+        self.in_hand.note(-1);
     }
 }
 

@@ -13,6 +13,7 @@ use super::stored::{SessionOwner, Stored};
 use crate::cache::WeakCache;
 use crate::key_value::Value;
 use crate::listener::RemovalCause;
+use crate::process::fork::Registered;
 use crate::sync::OnceLock;
 
 /// The user's function that hears of sessions that ended.
@@ -27,6 +28,8 @@ pub(super) struct Shared<D, O> {
     pub(super) tally: Option<Tally>,
     /// Set before there is a session.
     pub(super) cache: OnceLock<WeakCache<SessionId, Stored<D, O>>>,
+    /// Set then, if there are permits.
+    pub(super) heir: OnceLock<Registered>,
 }
 
 impl<D: Value, O: SessionOwner> Shared<D, O> {

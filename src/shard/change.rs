@@ -3,6 +3,7 @@
 //! Every path that changes a shard consists of these functions. They know neither the reason of a
 //! change nor the deferred work.
 
+use super::config::Config;
 use super::deadline::{Ends, Times, stays};
 use super::deferred::Departing;
 use super::lifespan::Written;
@@ -24,7 +25,10 @@ impl<K, V> Txn<'_, '_, K, V> {
         let Self { config, table, ledger, .. } = self;
         let row = match reused {
             Some(row) => ledger.reuse_row(row, hash.home(), times),
-            None => ledger.add_row(hash.home(), times),
+            None => {
+                note_in_hand(config, -1);
+                ledger.add_row(hash.home(), times)
+            }
         };
         if let Some(refresh_times) = &ledger.refresh_times {
             refresh_times.start(named, now);
@@ -119,6 +123,14 @@ impl<K, V> Txn<'_, '_, K, V> {
         let old = self.table.unlink(place).weighing(self.ledger.weight_of(row));
         self.ledger.leave(row);
         self.ledger.give_up(row);
+        note_in_hand(self.config, 1);
         old
+    }
+}
+
+#[inline(always)]
+fn note_in_hand(config: &Config, more: isize) {
+    if let Some(in_hand) = config.in_hand {
+        in_hand.note(more);
     }
 }

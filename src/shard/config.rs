@@ -2,6 +2,7 @@
 //! cache is built, except for one flag.
 
 use super::jitter::Jitter;
+use crate::process::hand::InHand;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::time::{Span, Tick, Timeline};
 
@@ -32,6 +33,9 @@ pub(crate) struct Config {
     pub(crate) helped: bool,
     /// Whether entries have weights. If so, a few entries may fill the cache.
     pub(crate) weighed: bool,
+    /// Where threads note rows that they have taken out, less those that they have added, if whoever
+    /// built the cache counts entries.
+    pub(crate) in_hand: Option<InHand>,
 }
 
 /// What a read that counts as use does besides finding its entry.
@@ -102,6 +106,7 @@ impl Config {
             listened,
             helped: false,
             weighed: false,
+            in_hand: None,
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use tidewheel::{Cache, RemovalCause};
+use tidewheel::{Cache, ManualClock, RemovalCause, SessionError, SessionManager};
 
 /// In a process of its own: `body`.
 fn alone(test: &str, body: impl FnOnce()) {
@@ -258,6 +258,124 @@ fn a_call_for_many_keys_that_forks_does_not_wait_for_threads_that_the_child_does
         });
         assert_eq!(loads.join().unwrap(), 20);
     });
+}
+
+/// The permits of expired sessions are given back one after the other, as they are told of. Those that another thread had in
+/// hand were taken for ever in the child: it was full.
+#[test]
+fn a_child_has_the_permits_of_sessions_that_another_thread_was_ending() {
+    alone("a_child_has_the_permits_of_sessions_that_another_thread_was_ending", || {
+        let (stop, clock) = (Stop::new(), ManualClock::new());
+        let stops = stop.clone();
+        let sessions = eight(&clock, move || stops.here());
+        let ends = {
+            let sessions = sessions.clone();
+            thread::spawn(move || sessions.run_pending_tasks())
+        };
+        stop.during(|| {
+            in_a_child("permits", Way::Fork, || {
+                assert!(sessions.is_empty());
+                fill(&sessions, 8);
+                sessions.validate();
+            });
+        });
+        ends.join().unwrap();
+        fill(&sessions, 8);
+        sessions.validate();
+    });
+}
+
+/// Eight expired sessions, of eight that there may be, and nobody has come by yet. Whoever ends one runs `ends`.
+fn eight(clock: &ManualClock, ends: impl Fn() + Send + Sync + 'static) -> SessionManager<u64> {
+    let sessions: SessionManager<u64> = SessionManager::builder()
+        .clock(clock.clone())
+        .shards(1)
+        .max_sessions(8)
+        .end_listener(move |_, _, _| ends())
+        .build()
+        .unwrap();
+    fill(&sessions, 8);
+    clock.advance_without_sweeping(Duration::from_secs(10));
+    sessions
+}
+
+/// Fills it up: as many as there may be, and no more.
+fn fill<O>(sessions: &SessionManager<u64, O>, max: usize)
+where
+    O: Hash + Eq + Clone + Send + Sync + 'static,
+{
+    while sessions.create(7).is_ok() {
+        assert!(sessions.len() <= max, "{} of {max}", sessions.len());
+    }
+    assert!(matches!(sessions.create(7), Err(SessionError::Full { .. })));
+    assert_eq!(sessions.len(), max);
+}
+
+/// What the forking thread was ending itself, it goes on ending in the child.
+#[test]
+fn a_thread_that_ends_sessions_and_forks_gives_each_permit_back_once() {
+    alone("a_thread_that_ends_sessions_and_forks_gives_each_permit_back_once", || {
+        let (split, clock) = (Split::new(), ManualClock::new());
+        let splits = split.clone();
+        let sessions = eight(&clock, move || splits.here());
+        sessions.run_pending_tasks();
+        split.end(|| {
+            sessions.validate();
+            fill(&sessions, 8);
+            sessions.validate();
+        });
+    });
+}
+
+/// A session that the forking thread is opening, or moving, takes its permit in the child; one that another thread is opening
+/// does not come there.
+#[test]
+fn permits_in_hand_at_a_fork_are_those_of_the_forking_thread() {
+    alone("permits_in_hand_at_a_fork_are_those_of_the_forking_thread", || {
+        [false, true].into_iter().for_each(permits_in_hand);
+    });
+}
+
+fn permits_in_hand(moves: bool) {
+    const STOPS: u64 = 1;
+    const FORKS: u64 = 2;
+    let (stop, split) = (Stop::new(), Split::new());
+    let (stops, splits) = (stop.clone(), split.clone());
+    let whose = move |user: &u64| {
+        match *user {
+            STOPS => stops.here(),
+            FORKS => splits.here(),
+            _ => {}
+        }
+        Some(*user)
+    };
+    let sessions: SessionManager<u64, u64> = SessionManager::builder()
+        .idle(Duration::from_secs(600))
+        .max_sessions(8)
+        .owner(whose)
+        .build()
+        .unwrap();
+    let first = sessions.create(7).unwrap();
+    let opens = {
+        let sessions = sessions.clone();
+        thread::spawn(move || sessions.create(STOPS).unwrap())
+    };
+    stop.reached.wait();
+    if moves {
+        sessions.rotate_with(&first, |user| *user = FORKS).unwrap();
+    } else {
+        sessions.create(FORKS).unwrap();
+    }
+    split.end(|| {
+        if CHILD.load(Ordering::Relaxed) == 0 {
+            assert_eq!(sessions.len(), 2 - usize::from(moves));
+            fill(&sessions, 8);
+        }
+    });
+    stop.go_on.wait();
+    opens.join().unwrap();
+    fill(&sessions, 8);
+    sessions.validate();
 }
 
 /// What a cache may hold counts for the policy when all have done with it who change it.
