@@ -1,17 +1,58 @@
 //! Forks: what was going on in threads that the child does not have.
 //!
-//! A fork copies the memory, and one thread. A lock that another thread held then is never opened in the child, what that thread was about
-//! to write is half written, and a thread that was to come does not come. So whoever has something of that kind to leave to a child
-//! registers as an [`Heir`]: before the fork, on the thread that forks, all heirs' locks are taken (as an allocator does it with its own), so that
-//! nobody is in the middle of anything. After it the parent opens them again; and so does the child, after it has put in order what belonged to
-//! threads that it does not have.
+//! A fork copies the memory, and one thread. A lock that another thread held then is never opened
+//! in the child, what that thread was about to write is half written, and a thread that was to come
+//! does not come. So whoever has something of that kind to leave to a child registers as an
+//! [`Heir`]. Before the fork, on the thread that forks, all heirs' locks are taken (as an allocator
+//! does it with its own), so that nobody is in the middle of anything. After the fork the parent
+//! opens them again. So does the child, after it has put in order what belonged to threads that it
+//! does not have.
 //!
-//! None of this waits for ever: a lock that does not open for a second, because somebody's `Eq` sleeps under it, is left. So it goes in a child
-//! of which nothing was known before, of a `clone` without the C library. There, and for the small locks that have no heir, `is_child` is what is left: who waits for a lock
-//! asks, and does not wait for ever.
+//! None of this waits for ever: a lock that does not open for a second, because somebody's `Eq`
+//! sleeps under it, is left. So are all locks where the C library was bypassed and nobody was told.
+//! Whoever waits in a child for a lock that may have been lost so, or for one of the small locks
+//! that have no heir, gives up after a while (`sync/mutex.rs`).
 //!
-//! Knows heirs, and nothing of what they inherit. The kept time is no heir: it has no lock, and a child is told, whatever else it cannot be told,
-//! that nobody keeps it there (`time/keeper/`).
+//! Knows heirs, and nothing of what they inherit. The kept time is no heir: it has no lock, and a
+//! child is told, whatever else it cannot be told, that nobody keeps it there (`time/keeper/`).
+//!
+//! # What has an heir
+//!
+//! The rule: what a thread raises, sets or takes, and lowers, clears or gives back later, outside of
+//! one and the same critical section, needs an heir. In the child the part of the forking thread
+//! stays, since that goes on; the part of all others goes. What has no lock is counted for each
+//! thread (`process/hand.rs`).
+//!
+//! | what | its heir |
+//! |---|---|
+//! | a shard's lock; when its reaper is to come | `shard/fork.rs` |
+//! | flights, which one call leads, and watches | `Flights::disown`; what waits aside: `Call::listen` |
+//! | claims of old values | `RefreshTimes::disown` |
+//! | the right to keep room, and room that is kept | `Account::hold`: while it is held, nobody keeps any |
+//! | `Clearings::begun` and `done` | `Clearings::inherit` |
+//! | callers that change the capacity | `Bound::hold` |
+//! | permits for sessions | `session/heir.rs` |
+//! | claims of places in an owner's group; holds of tracks, and their ends | `owners/index.rs`, `owners/tracks.rs`. The forking thread's own count as released, too. That shows only where its code in between has another thread look at that owner |
+//! | the reaper's thread, its promises, and who joins it | `reaper/mod.rs` |
+//! | pins and their slots; numbers of counters of reads | the errand of `cache/fork.rs` |
+//! | the kept time | the errand of `time/keeper/`, which comes first |
+//! | statics that are made once, lists of clocks | none: they are made, and changed, while nobody forks (`undisturbed`) |
+//!
+//! What needs none:
+//!
+//! - Counters that are only raised (statistics, epochs, numbers of flights). Nobody waits for them
+//!   to come down. Statistics miss what other threads would still have counted.
+//! - Grace periods that were begun: they have numbers, and end in their order, whoever begins the
+//!   next one. (Without a barrier for the process there is crossbeam-epoch, whose pins cannot be
+//!   attributed: see the limitations.)
+//! - Entries that another thread had taken out, and its garbage: nobody in the child looks for them.
+//!   They stay in memory, and are told to nobody.
+//! - A warning that another thread was about to give: its entry counts as warned of.
+//! - Marks on a thread (what it leads, that it drops values, what it removes sessions for): the
+//!   forking thread's own go on, and others' are not in the child.
+//! - How many threads sleep for a mutex: a figure, by which a late reaper naps.
+//! - An inbox's lock: it is held for some instructions. Where another thread was just telling the
+//!   forking thread's own call, that call panics in the child.
 
 use crate::sync::{Alarm, Arc, Mutex, MutexGuard, Weak};
 
