@@ -344,3 +344,34 @@ fn many_may_join() {
     reaper.join();
     Reaper::manual().join();
 }
+
+/// A sweep that a caller asks for finds when something is due next, as the reaper's own sweeps do. The reaper does not hear
+/// of that. So it must not count as the reaper's appointment: a write that relied on it would wake nobody. An entry of one
+/// second that was written next then stayed for up to 64 s, and longer beside entries that live for longer.
+#[test]
+fn a_sweep_that_is_asked_for_makes_no_appointment_for_the_reaper() {
+    let mut random = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut below = |limit: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % limit
+    };
+    // From the slots of a second to those of days, so that one of them begins long before the deadlines in it.
+    let lives = [1, 2, 65, 81, 130, 4000, 5000, 300_000, 400_000];
+    for _ in 0..200 {
+        let cache = Cache::builder().shards(1).reaper(Reaper::dedicated()).build().unwrap();
+        for _ in 0..12 {
+            let key = below(8);
+            match below(6) {
+                0..=2 => {
+                    let life = lives[usize::try_from(below(9)).unwrap()];
+                    cache.insert_with_ttl(key, key, Duration::from_secs(life));
+                }
+                3 => drop(cache.remove(&key)),
+                _ => cache.run_pending_tasks(),
+            }
+            cache.validate();
+        }
+    }
+}

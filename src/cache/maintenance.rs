@@ -46,6 +46,9 @@ where
     #[doc(hidden)]
     pub fn validate(&self) {
         self.parts().shards.iter().for_each(Shard::validate);
+        let told = |due| self.inner.registration.get().is_none_or(|registration| registration.comes_by(due));
+        let due = self.parts().shards.iter().map(Shard::appointment).min();
+        assert!(due.is_none_or(told), "the reaper has not promised to come when it is due");
         self.validate_account();
     }
 

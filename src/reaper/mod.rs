@@ -17,26 +17,19 @@
 //! One mutex, held for moments, under which no code of a cache runs. It is the last in the order of
 //! locks. Callers of `wake` hold no lock. A fork alone takes it after shards' locks.
 
+mod round;
+
 use crate::process::fork::{self, Heir, Held, Kept, undisturbed};
 use crate::process::without_signals;
 use crate::roster::Roster;
-use crate::sync::atomic::{AtomicU64, Ordering, fence};
+use crate::sync::atomic::{Ordering, fence};
 use crate::sync::thread::{self, JoinHandle, ThreadId};
-use crate::sync::{Alarm, Arc, Condvar, Mutex, Weak, catch, lazy_static, wait, wait_timeout};
+use crate::sync::{Alarm, Arc, Condvar, Mutex, Weak, lazy_static, wait, wait_timeout};
 use crate::time::{Span, Tick, Timeline};
-use crate::trace;
+pub(crate) use round::Sweep;
+use round::{Member, Promise, Round, Work};
 use std::fmt;
 use std::io;
-use std::time::Duration;
-
-/// What the reaper knows of a cache.
-pub(crate) trait Sweep: Send + Sync {
-    /// Removes what is due at `now`. Returns when to come again (`Tick::NEVER`: not at all).
-    fn sweep(&self, now: Tick) -> Tick;
-
-    /// Advances reclamation and drops what is reclaimable. Returns whether garbage still waits.
-    fn reclaim(&self) -> bool;
-}
 
 /// Removes expired entries from caches: by a thread, or only when you call for it.
 ///
@@ -55,8 +48,7 @@ pub(crate) trait Sweep: Send + Sync {
 /// of the reaper's caches, or one is built, and then serves all of them.
 ///
 /// ```
-/// use std::time::Duration;
-/// use tidewheel::{Cache, Reaper};
+/// /// use tidewheel::{Cache, Reaper};
 ///
 /// let reaper = Reaper::dedicated();
 /// let cache = Cache::builder()
@@ -227,13 +219,22 @@ impl Registration {
     }
 }
 
+impl Registration {
+    /// Returns whether the thread comes by `at`, as promised, or sweeps just now. For tests.
+    pub(crate) fn comes_by(&self, at: Tick) -> bool {
+        self.0.as_ref().is_none_or(|place| {
+            let state = place.core.state.lock();
+            state.sweeps || place.promise.tick() <= at
+        })
+    }
+}
+
 #[cfg(tidewheel_loom)]
 impl Registration {
     /// Makes a step that loom sees, which meets the start of a round.
     pub(crate) fn touch(&self) {
         if let Some(place) = &self.0 {
-            // ORDERING: Relaxed; only the models' scheduler has to see it. It publishes nothing.
-            place.promise.0.fetch_add(0, Ordering::Relaxed);
+            place.promise.touch();
         }
     }
 }
@@ -244,24 +245,6 @@ impl Drop for Registration {
         if let Some(place) = &self.0 {
             place.core.remove(place.number);
         }
-    }
-}
-
-/// The tick by which the thread will have come to a cache. `NEVER` during a round.
-///
-/// Written under the reaper's lock only.
-struct Promise(AtomicU64);
-
-impl Promise {
-    fn tick(&self) -> Tick {
-        // ORDERING: Relaxed; what it decides is ordered by the fences in `Registration::wake` and
-        // `Round::begin`.
-        Tick::from_nanos(self.0.load(Ordering::Relaxed))
-    }
-
-    fn make(&self, at: Tick) {
-        // ORDERING: Relaxed; the same reason as in `tick`.
-        self.0.store(at.as_nanos(), Ordering::Relaxed);
     }
 }
 
@@ -283,17 +266,13 @@ struct State {
     caches: Roster<Member>,
     /// The earliest tick with which `wake` was called since the thread last began a round.
     wake_at: Tick,
+    /// Whether a round is under way, so that no promises hold.
+    sweeps: bool,
     thread: Option<Worker>,
     /// The registration for forks. `None` before the first cache.
     heir: Option<fork::Registered>,
     /// The number of calls that wait for the thread's end.
     joining: usize,
-}
-
-#[derive(Clone)]
-struct Member {
-    cache: Weak<dyn Sweep>,
-    promise: Arc<Promise>,
 }
 
 /// The thread, from its start until it is joined or replaced.
@@ -312,6 +291,7 @@ impl Core {
             state: Mutex::new(State {
                 caches: Roster::new(),
                 wake_at: Tick::NEVER,
+                sweeps: false,
                 thread: None,
                 heir: None,
                 joining: 0,
@@ -329,7 +309,7 @@ impl Core {
         self.leave_to_children();
         let mut state = self.state.lock();
         self.start(&mut state)?;
-        let promise = Arc::new(Promise(AtomicU64::new(Tick::NEVER.as_nanos())));
+        let promise = Arc::new(Promise::none());
         let number = state.caches.add(Member { cache, promise: Arc::clone(&promise) });
         Ok(Place { core: Arc::clone(self), promise, number })
     }
@@ -432,7 +412,7 @@ impl Core {
 
     /// Runs the thread.
     fn run(&self) {
-        let mut round = Round { visits: Vec::new(), next: Tick::NEVER, pause: PAUSE };
+        let mut round = Round::new();
         while let Some(work) = self.sleep(&mut round) {
             match work {
                 Work::Sweep(now, due) => round.sweep(now, due),
@@ -446,6 +426,7 @@ impl Core {
     fn sleep(&self, round: &mut Round) -> Option<Work> {
         let mut state = self.state.lock();
         round.end();
+        state.sweeps = false;
         let reclaim_at = if round.visits.is_empty() {
             Tick::NEVER
         } else {
@@ -466,7 +447,7 @@ impl Core {
             let now = self.timeline.now();
             let sweep_at = round.next.min(state.wake_at);
             if sweep_at <= now {
-                state.wake_at = Tick::NEVER;
+                (state.wake_at, state.sweeps) = (Tick::NEVER, true);
                 round.begin(&state.caches);
                 return Some(Work::Sweep(now, sweep_at));
             }
@@ -505,95 +486,9 @@ impl Held for Kept<Core, State> {
         }
         // No thread is behind the handle. The C library may have reused what a drop would free.
         std::mem::forget(state.thread.take());
-        (state.wake_at, state.joining) = (Tick::NEVER, 0);
+        (state.wake_at, state.sweeps, state.joining) = (Tick::NEVER, false, 0);
         state.caches.iter().for_each(|member| member.promise.make(Tick::NEVER));
     }
-}
-
-enum Work {
-    /// Something is due, since the second tick: visit every cache.
-    Sweep(Tick, Tick),
-    /// Nothing is due, but garbage waits: advance where it does.
-    Reclaim(Tick),
-}
-
-/// The first pause before the thread looks after garbage again. Doubled while there is no progress.
-const PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(64);
-
-/// The thread's own state between visits.
-struct Round {
-    /// The caches of this round. While the thread sleeps: those in which garbage waits.
-    visits: Vec<Visit>,
-    /// The earliest answer of the last sweep.
-    next: Tick,
-    pause: Duration,
-}
-
-struct Visit {
-    member: Member,
-    /// The answer of `sweep`.
-    next: Tick,
-    /// The answer of `reclaim`.
-    garbage: bool,
-}
-
-impl Round {
-    /// Revokes all promises and lists the caches to visit. Requires the lock.
-    fn begin(&mut self, caches: &Roster<Member>) {
-        self.visits.clear();
-        self.visits.extend(caches.iter().map(|member| {
-            member.promise.make(Tick::NEVER);
-            Visit { member: member.clone(), next: Tick::NEVER, garbage: false }
-        }));
-        // ORDERING: SeqCst fence; pairs with the fence in `Registration::wake`, see there.
-        fence(Ordering::SeqCst);
-    }
-
-    /// Makes new promises, and removes the caches where nothing waits. Requires the lock.
-    fn end(&mut self) {
-        for Visit { member, next, .. } in &self.visits {
-            if *next < member.promise.tick() {
-                member.promise.make(*next);
-            }
-        }
-        self.visits.retain(|visit| visit.garbage);
-    }
-
-    /// Sweeps every cache.
-    fn sweep(&mut self, now: Tick, due: Tick) {
-        trace::reaper_came(due, now);
-        self.pause = PAUSE;
-        self.next = Tick::NEVER;
-        for visit in &mut self.visits {
-            // The handle may be the last one, so its drop must be caught as well.
-            let answer = catch(|| {
-                let cache = visit.member.cache.upgrade();
-                cache.map_or((Tick::NEVER, false), |cache| (cache.sweep(now), cache.reclaim()))
-            });
-            (visit.next, visit.garbage) = answer.unwrap_or((next_second(now), false));
-            self.next = self.next.min(visit.next);
-        }
-    }
-
-    /// Looks after garbage, and slows down if that helps nothing.
-    fn reclaim(&mut self, now: Tick) {
-        let mut progress = false;
-        for visit in &mut self.visits {
-            let answer = catch(|| visit.member.cache.upgrade().is_some_and(|cache| cache.reclaim()));
-            visit.garbage = answer.unwrap_or(false);
-            if answer.is_none() {
-                self.next = self.next.min(next_second(now));
-            }
-            progress |= !visit.garbage;
-        }
-        self.pause = if progress { PAUSE } else { (self.pause * 2).min(LONGEST_PAUSE) };
-    }
-}
-
-/// Returns when to look again after a panic: not at once, or one bad destructor keeps it busy.
-fn next_second(now: Tick) -> Tick {
-    Tick::start_of(now.second() + 1)
 }
 
 #[cfg(all(test, not(tidewheel_loom)))]

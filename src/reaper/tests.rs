@@ -4,6 +4,7 @@
 use super::*;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::ThreadId;
+use std::time::Duration;
 
 /// Long enough that only a thread that never does it fails to.
 const TIMEOUT: Duration = Duration::from_secs(20);

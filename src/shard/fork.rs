@@ -29,8 +29,7 @@ impl<A, K, V> Held for HeldShard<A, K, V> {
         let ledger = self.0.ledger();
         // In the child, no reaper knows of this due time. A write that makes something due tells
         // the reaper of both times.
-        ledger.inherited = ledger.due.min(ledger.inherited);
-        ledger.set_due(Tick::NEVER);
+        ledger.set_due(Tick::NEVER, ledger.due.min(ledger.inherited));
         let Ledger { flights, refresh_times, .. } = ledger;
         flights.disown();
         if let Some(refresh_times) = refresh_times {

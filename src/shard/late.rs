@@ -63,9 +63,10 @@ impl<K, V> Ledger<K, V> {
         self.late_at < now
     }
 
-    /// Sets when the reaper has to come.
-    pub(super) fn set_due(&mut self, due: Tick) {
-        (self.due, self.late_at) = (due, due.after(self.patience));
+    /// Sets when the reaper has to come, and when it would have to if it knew of the shard.
+    pub(super) fn set_due(&mut self, due: Tick, inherited: Tick) {
+        (self.due, self.inherited) = (due, inherited);
+        self.late_at = due.min(inherited).after(self.patience);
     }
 
     /// Returns whether the warning of an entry is due and was not given, as in a sweep. To warn

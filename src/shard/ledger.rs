@@ -59,14 +59,14 @@ pub(super) struct Ledger<K, V> {
     /// written when the next such entry comes.
     unwritten: Option<Unwritten>,
     pub(super) wheel: Wheel<InWheel>,
-    /// When the reaper has to come next.
+    /// When the reaper has to come next (S3).
     pub(super) due: Tick,
     /// In the child of a fork: the parent's `due`, until the child's reaper is told of it
-    /// (`fork.rs`).
+    /// (`fork.rs`). Otherwise `NEVER`.
     pub(super) inherited: Tick,
     /// From this time on, writers do some of the due work.
     pub(super) late_at: Tick,
-    /// The span from `due` to `late_at`.
+    /// The span from `due`, or from `inherited` if that is earlier, to `late_at`.
     pub(super) patience: Span,
     /// Since when the table has been moving, or has had much more memory than the entries need. The
     /// reaper acts on either once it has lasted for a while.
@@ -282,9 +282,16 @@ impl<K, V> Ledger<K, V> {
         if need >= self.due {
             return None;
         }
-        let due = need.min(std::mem::replace(&mut self.inherited, Tick::NEVER));
-        self.set_due(due);
+        let due = need.min(self.inherited);
+        self.set_due(due, Tick::NEVER);
         Some(due)
+    }
+
+    /// Notes that a sweep has left nothing to do before `next`. That moves `due` later only (S3):
+    /// whoever swept need not be the reaper, so the reaper may not have heard of `next`. And the
+    /// old `due` is early enough for every entry that is still there.
+    pub(super) fn put_off(&mut self, next: Tick) {
+        self.set_due(self.due.max(next), self.inherited.max(next));
     }
 
     /// Stores the bounds of a row's entry.

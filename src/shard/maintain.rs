@@ -230,17 +230,15 @@ impl<K, V> ShardSweep<K, V> {
         // piling up.
         let reclaimable = table.take_reclaimable(None);
         let sealed = if is_drained { table.seal() } else { table.seal_full(now) };
-        if is_drained {
-            let due = ledger.wheel.next_due().min(ledger.tidy(table, now));
-            ledger.set_due(due);
-            ledger.inherited = Tick::NEVER;
+        let next = is_drained.then(|| ledger.wheel.next_due().min(ledger.tidy(table, now)));
+        if let Some(next) = next {
+            ledger.put_off(next);
         }
         txn.publish();
-        let ledger = txn.ledger;
-        let is_late = !is_drained && ledger.is_neglected(shard.config.clock.now());
+        let is_late = !is_drained && txn.ledger.is_neglected(shard.config.clock.now());
         // `is_finished` holds as of now: a thread that makes something due after the unlock wakes
         // the reaper.
-        let is_finished = is_drained && ledger.due > now;
+        let is_finished = next.is_some_and(|next| next > now);
         Swept { warned, reclaimable, sealed, is_drained, is_finished, is_late }
     }
 }

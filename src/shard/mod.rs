@@ -53,10 +53,12 @@
 //! - **S2** A row whose entry can expire is in the wheel, in a slot that comes due no later than
 //!   the entry's deadline requires. (A touch moves the deadline later and does not move the row.)
 //! - **S3** `Ledger::due` is not later than the first start of a second at or after any deadline.
-//!   If garbage waits, `Ledger::due` is not later than the next second. When `Ledger::due` moves
-//!   earlier, the reaper is woken. (In the child of a fork no reaper knows of the shard. There
-//!   `Ledger::inherited` holds the time until something else becomes due. A writer that does some
-//!   of the due work leaves `Ledger::due` unchanged.)
+//!   If garbage waits, `Ledger::due` is not later than the next second. The reaper has promised to
+//!   come by then (`reaper/mod.rs`), or a thread is about to wake it: only `require_reaper_by`
+//!   moves `Ledger::due` earlier, and whoever calls that wakes the reaper after the unlock, before
+//!   any user code. A sweep moves `Ledger::due` later only, whoever sweeps. A writer that does some
+//!   of the due work leaves it unchanged. (In the child of a fork no reaper knows of the shard.
+//!   There `Ledger::inherited` holds the time until something else becomes due.)
 //! - **S4** A removed value is handed out once, to the call that removed it, and that call tells
 //!   the listener before it returns. This includes expired entries that the call removed and
 //!   entries that it evicted (`Ledger::left`). So no removal waits to be told of, except those that

@@ -13,6 +13,11 @@ impl<K, V> Shard<K, V> {
         self.lock().txn().ledger.flights.waiting()
     }
 
+    /// Returns the time by which the reaper was required to come (S3).
+    pub(crate) fn appointment(&self) -> Tick {
+        self.lock().txn().ledger.due
+    }
+
     /// Recounts everything. Panics where two parts of the ledger disagree.
     pub(crate) fn validate(&self)
     where

@@ -8,4 +8,5 @@ mod filter;
 mod forks;
 mod heirs;
 mod kept;
+mod reaping;
 mod signals;
