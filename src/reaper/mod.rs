@@ -320,6 +320,11 @@ impl Core {
         if state.is_running() {
             return Ok(());
         }
+        if !state.caches.is_empty() {
+            // In the child of a fork, where no promises hold. The thread begins a round at once: it
+            // has to see what is due in the inherited caches.
+            state.wake_at = Tick::LONG_AGO;
+        }
         let core = Arc::clone(self);
         let handle = without_signals(|| self.builder().spawn(move || core.run()))?;
         let id = handle.thread().id();
@@ -352,7 +357,7 @@ impl Core {
         if promise.tick() <= at {
             return;
         }
-        if !state.is_running() && !self.start_anew(&mut state) {
+        if self.start(&mut state).is_err() {
             return;
         }
         promise.make(at);
@@ -360,15 +365,6 @@ impl Core {
             state.wake_at = at;
             self.wake.notify_one();
         }
-    }
-
-    /// Starts the thread in the child of a fork, where no promises hold. If that fails, the next
-    /// caller with something due tries again.
-    #[cold]
-    fn start_anew(self: &Arc<Self>, state: &mut State) -> bool {
-        // It begins a round at once: it has to see what is due in the other caches.
-        state.wake_at = Tick::LONG_AGO;
-        self.start(state).is_ok()
     }
 
     fn remove(&self, number: usize) {

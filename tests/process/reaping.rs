@@ -42,3 +42,19 @@ fn a_child_that_swept_by_itself_has_a_reaper_once_it_writes() {
         });
     });
 }
+
+/// A cache that is built in the child starts the reaper, which then serves what the child inherited, too.
+#[test]
+fn a_reaper_that_starts_with_a_new_cache_serves_the_inherited_ones() {
+    alone("a_reaper_that_starts_with_a_new_cache_serves_the_inherited_ones", || {
+        let reaper = Reaper::dedicated();
+        let build = || Cache::builder().shards(1).reaper(reaper.clone());
+        let cache: Cache<u64, u64> = build().time_to_live(Duration::from_secs(1)).build().unwrap();
+        cache.insert(1, 1);
+        in_a_child("another cache is built", Way::Fork, || {
+            let another: Cache<u64, u64> = build().build().unwrap();
+            until_empty(&cache);
+            drop(another);
+        });
+    });
+}
