@@ -62,7 +62,7 @@ impl<T: Toy> Registered<T> {
 
     /// There is something to do at `at`.
     pub fn wake(&self, at: Next) {
-        self.0.registration.get().expect("set in `new`").wake(at.tick());
+        assert!(self.0.registration.get().expect("set in `new`").wake(at.tick()));
     }
 
     /// Drops the handle, after steps that loom sees: models of just this drop need a sweep before,

@@ -86,8 +86,8 @@ impl<K, V, S> Cache<K, V, S> {
     #[cold]
     fn start_seldom(&self, deferred: &mut Deferred<K, V>) {
         let Some(seldom) = &mut deferred.seldom else { return };
-        if let (Some(at), Some(registration)) = (seldom.wake.take(), self.inner.registration.get()) {
-            registration.wake(at);
+        if let Some(at) = seldom.wake.take() {
+            self.inner.wake_reaper(at);
         }
         seldom.drops_in_all_shards |= seldom.sealed.take().is_some_and(Sealed::start);
         // Of other shards, which gave up room.

@@ -216,8 +216,8 @@ where
                 return Some(node);
             }
             if let Ruled::Done(wake) = shard.rule(at, node, end) {
-                if let (Some(at), Some(registration)) = (wake, self.inner.registration.get()) {
-                    registration.wake(at);
+                if let Some(at) = wake {
+                    self.inner.wake_reaper(at);
                 }
                 return Some(node);
             }

@@ -53,8 +53,8 @@ where
             let Some(node) = shard.visible::<false, Q>(at, &pin) else { return false };
             let end = self.parts().clock.now().after(Span::from_duration(end));
             if let Ruled::Done(wake) = shard.set_end(at, node, end) {
-                if let (Some(at), Some(registration)) = (wake, self.inner.registration.get()) {
-                    registration.wake(at);
+                if let Some(at) = wake {
+                    self.inner.wake_reaper(at);
                 }
                 return true;
             }

@@ -121,9 +121,16 @@ impl<K, V, S> Inner<K, V, S> {
         }
         if shards.iter().any(Shard::is_waiting) {
             // The reaper may have come by meanwhile, and have seen nothing to come back for.
-            if let Some(registration) = self.registration.get() {
-                registration.wake(Tick::start_of(config.clock.now().second() + 1));
-            }
+            self.wake_reaper(Tick::start_of(config.clock.now().second() + 1));
+        }
+    }
+
+    /// Has the reaper come at `at`, or before. If it cannot be started, the shards do not rely on
+    /// it, and the next write by which something becomes due in any of them comes here again. Runs
+    /// no user code. The caller holds no lock.
+    pub(super) fn wake_reaper(&self, at: Tick) {
+        if self.registration.get().is_some_and(|registration| !registration.wake(at)) {
+            self.parts.shards.iter().for_each(Shard::rely_on_no_reaper);
         }
     }
 }

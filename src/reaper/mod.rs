@@ -45,10 +45,12 @@ use std::io;
 /// that; a process that it starts through [`Command`](std::process::Command) does not.
 ///
 /// In the child of a fork there is no thread at first. It starts when something becomes due in one
-/// of the reaper's caches, or one is built, and then serves all of them.
+/// of the reaper's caches, or one is built, and then serves all of them. If it cannot be started
+/// when something becomes due, the next write by which something becomes due tries again.
 ///
 /// ```
-/// /// use tidewheel::{Cache, Reaper};
+/// use std::time::Duration;
+/// use tidewheel::{Cache, Reaper};
 ///
 /// let reaper = Reaper::dedicated();
 /// let cache = Cache::builder()
@@ -206,16 +208,21 @@ impl Registration {
     /// A tick at the start of a second is best: then many calls become one visit, garbage included.
     /// Must be called after the thing is where `sweep` and `reclaim` look, and before any user
     /// code, since others may rely on the call. Callers hold no lock.
-    pub(crate) fn wake(&self, at: Tick) {
+    ///
+    /// Returns false if the thread will not come, because there is none and none could be started.
+    /// Then the next caller has to call, too, even if `at` is later for it.
+    #[must_use]
+    pub(crate) fn wake(&self, at: Tick) -> bool {
         if let Some(place) = &self.0 {
             // ORDERING: SeqCst fence; pairs with the fence in `Round::begin`: either the sweep that
             // follows that one sees what was filed before this one, or the load below sees the
             // promise revoked.
             fence(Ordering::SeqCst);
             if place.promise.tick() > at {
-                Core::wake(&place.core, &place.promise, at);
+                return Core::wake(&place.core, &place.promise, at);
             }
         }
+        true
     }
 }
 
@@ -269,6 +276,8 @@ struct State {
     /// Whether a round is under way, so that no promises hold.
     sweeps: bool,
     thread: Option<Worker>,
+    /// In the child of a fork: until then, `wake` does not try to start the thread.
+    start_at: Tick,
     /// The registration for forks. `None` before the first cache.
     heir: Option<fork::Registered>,
     /// The number of calls that wait for the thread's end.
@@ -285,6 +294,9 @@ struct Worker {
     handle: Option<JoinHandle<()>>,
 }
 
+/// The least time between two attempts of writers to start the thread.
+const BETWEEN_STARTS: Span = Span::from_nanos(10_000_000);
+
 impl Core {
     fn new() -> Self {
         Self {
@@ -293,6 +305,7 @@ impl Core {
                 wake_at: Tick::NEVER,
                 sweeps: false,
                 thread: None,
+                start_at: Tick::LONG_AGO,
                 heir: None,
                 joining: 0,
             }),
@@ -352,19 +365,32 @@ impl Core {
         builder
     }
 
-    fn wake(self: &Arc<Self>, promise: &Promise, at: Tick) {
+    fn wake(self: &Arc<Self>, promise: &Promise, at: Tick) -> bool {
         let mut state = self.state.lock();
         if promise.tick() <= at {
-            return;
+            return true;
         }
-        if self.start(&mut state).is_err() {
-            return;
+        if !state.is_running() && !self.start_anew(&mut state) {
+            return false;
         }
         promise.make(at);
         if at < state.wake_at {
             state.wake_at = at;
             self.wake.notify_one();
         }
+        true
+    }
+
+    /// Starts the thread in the child of a fork. Does not try again soon after it failed, so that
+    /// writers are not slow where no thread can be started.
+    #[cold]
+    fn start_anew(self: &Arc<Self>, state: &mut State) -> bool {
+        let now = self.timeline.now();
+        if now < state.start_at {
+            return false;
+        }
+        state.start_at = now.after(BETWEEN_STARTS);
+        self.start(state).is_ok()
     }
 
     fn remove(&self, number: usize) {

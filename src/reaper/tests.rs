@@ -97,7 +97,7 @@ impl Handle {
     }
 
     fn wake(&self, at: Tick) {
-        self.toy.borrow().as_ref().unwrap().registration.get().unwrap().wake(at);
+        assert!(self.toy.borrow().as_ref().unwrap().registration.get().unwrap().wake(at));
     }
 
     /// Drops the test's handle of the toy.
@@ -340,7 +340,7 @@ fn joining_on_the_reapers_own_thread_returns() {
     let joiner = Arc::new(Joiner(reaper.clone(), sender));
     let weak: Weak<Joiner> = Arc::downgrade(&joiner);
     let registration = reaper.register(weak).unwrap();
-    registration.wake(now());
+    assert!(registration.wake(now()));
     joined.recv_timeout(TIMEOUT).unwrap();
     drop((registration, joiner));
     reaper.join();

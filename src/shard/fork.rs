@@ -8,7 +8,6 @@ use super::ledger::Ledger;
 use crate::process::fork::Held;
 use crate::sync::{Alarm, Arc};
 use crate::table::{HeldTable, Table};
-use crate::time::Tick;
 
 struct HeldShard<A, K: 'static, V: 'static>(HeldTable<A, K, V, Ledger<K, V>>);
 
@@ -27,9 +26,7 @@ impl<K: 'static, V: 'static> Shard<K, V> {
 impl<A, K, V> Held for HeldShard<A, K, V> {
     fn inherit(&mut self) {
         let ledger = self.0.ledger();
-        // In the child, no reaper knows of this due time. A write that makes something due tells
-        // the reaper of both times.
-        ledger.set_due(Tick::NEVER, ledger.due.min(ledger.inherited));
+        ledger.rely_on_no_reaper();
         let Ledger { flights, refresh_times, .. } = ledger;
         flights.disown();
         if let Some(refresh_times) = refresh_times {

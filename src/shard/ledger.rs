@@ -62,7 +62,7 @@ pub(super) struct Ledger<K, V> {
     /// When the reaper has to come next (S3).
     pub(super) due: Tick,
     /// In the child of a fork: the parent's `due`, until the child's reaper is told of it
-    /// (`fork.rs`). Otherwise `NEVER`.
+    /// (`rely_on_no_reaper`). Otherwise `NEVER`.
     pub(super) inherited: Tick,
     /// From this time on, writers do some of the due work.
     pub(super) late_at: Tick,
@@ -285,6 +285,12 @@ impl<K, V> Ledger<K, V> {
         let due = need.min(self.inherited);
         self.set_due(due, Tick::NEVER);
         Some(due)
+    }
+
+    /// Notes that no reaper knows of the due time (S3). A write that makes something due tells the
+    /// reaper of both times.
+    pub(super) fn rely_on_no_reaper(&mut self) {
+        self.set_due(Tick::NEVER, self.due.min(self.inherited));
     }
 
     /// Notes that a sweep has left nothing to do before `next`. That moves `due` later only (S3):

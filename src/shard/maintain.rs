@@ -106,6 +106,12 @@ impl<K, V> Shard<K, V> {
         }
     }
 
+    /// Notes that the reaper was to be woken and will not come: there is none.
+    #[cold]
+    pub(crate) fn rely_on_no_reaper(&self) {
+        self.lock().txn().ledger.rely_on_no_reaper();
+    }
+
     /// Drops what is reclaimable. Returns whether there was any, and whether garbage still waits to
     /// become reclaimable.
     pub(crate) fn reclaim(&self) -> (bool, bool) {

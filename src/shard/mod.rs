@@ -58,7 +58,8 @@
 //!   moves `Ledger::due` earlier, and whoever calls that wakes the reaper after the unlock, before
 //!   any user code. A sweep moves `Ledger::due` later only, whoever sweeps. A writer that does some
 //!   of the due work leaves it unchanged. (In the child of a fork no reaper knows of the shard.
-//!   There `Ledger::inherited` holds the time until something else becomes due.)
+//!   There `Ledger::inherited` holds the time until something else becomes due; and again, if the
+//!   reaper then cannot be started.)
 //! - **S4** A removed value is handed out once, to the call that removed it, and that call tells
 //!   the listener before it returns. This includes expired entries that the call removed and
 //!   entries that it evicted (`Ledger::left`). So no removal waits to be told of, except those that

@@ -9,6 +9,15 @@ use tidewheel::Cache;
 
 /// From now on the kernel answers EPERM to these calls, in all threads.
 pub(crate) fn refuse(calls: &[libc::c_long]) {
+    refuse_with(calls, libc::EPERM, libc::SECCOMP_FILTER_FLAG_TSYNC);
+}
+
+/// From now on the kernel answers with this error to these calls, in this thread.
+pub(crate) fn refuse_here(calls: &[libc::c_long], error: i32) {
+    refuse_with(calls, error, 0);
+}
+
+fn refuse_with(calls: &[libc::c_long], error: i32, flags: libc::c_ulong) {
     let op = |code: u32, jump: usize, k: u32| libc::sock_filter {
         code: u16::try_from(code).unwrap(),
         jt: u8::try_from(jump).unwrap(),
@@ -22,14 +31,13 @@ pub(crate) fn refuse(calls: &[libc::c_long]) {
         program.push(op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, calls.len() - index, number));
     }
     program.push(op(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW));
-    let eperm = libc::SECCOMP_RET_ERRNO | u32::try_from(libc::EPERM).unwrap();
-    program.push(op(libc::BPF_RET | libc::BPF_K, 0, eperm));
+    let refused = libc::SECCOMP_RET_ERRNO | u32::try_from(error).unwrap();
+    program.push(op(libc::BPF_RET | libc::BPF_K, 0, refused));
     let length = u16::try_from(program.len()).unwrap();
     let filter = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
     // SAFETY: a program of that length.
     unsafe {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        let flags = libc::SECCOMP_FILTER_FLAG_TSYNC;
         let set = libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const filter);
         assert_eq!(set, 0, "no filter here: {}", std::io::Error::last_os_error());
     }

@@ -1,6 +1,7 @@
 //! The reaper in a fork's child: its thread is not there, and starts as soon as somebody is to come.
 
 use crate::child;
+use crate::filter;
 use crate::forks::{Way, in_a_child};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -55,6 +56,28 @@ fn a_reaper_that_starts_with_a_new_cache_serves_the_inherited_ones() {
             let another: Cache<u64, u64> = build().build().unwrap();
             until_empty(&cache);
             drop(another);
+        });
+    });
+}
+
+/// The system had no thread to spare when the child's first write needed the reaper. The write after that tries again, although
+/// its own entry is due later.
+#[test]
+fn a_reaper_that_could_not_start_is_started_by_a_later_write() {
+    alone("a_reaper_that_could_not_start_is_started_by_a_later_write", || {
+        let cache = lasting(1);
+        in_a_child("no thread for once", Way::Fork, || {
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    filter::refuse_here(&[libc::SYS_clone, libc::SYS_clone3], libc::EAGAIN);
+                    assert!(thread::Builder::new().spawn(|| {}).is_err());
+                    cache.insert(1, 1);
+                });
+            });
+            thread::sleep(Duration::from_millis(100));
+            cache.insert_with_ttl(2, 2, Duration::from_secs(3));
+            cache.validate();
+            until_empty(&cache);
         });
     });
 }
