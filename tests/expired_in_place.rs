@@ -5,7 +5,8 @@
 //! when it had been stored anew long since, and deleted what was alive.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use tidewheel::{Cache, CacheBuilder, Expiry, Life, ManualClock, Op, RemovalCause, StrictClock, WeakCache};
@@ -329,4 +330,70 @@ fn a_write_over_what_has_just_expired_looks_twice() {
         }
         cache.validate();
     }
+}
+
+/// A value whose clone takes so long, once, that the entry is over by then, and panics when it is dropped.
+struct Lengthy {
+    clock: ManualClock,
+    is_long: Arc<AtomicBool>,
+    living: Arc<AtomicIsize>,
+    is_a_clone: bool,
+}
+
+impl Lengthy {
+    fn another(&self, is_a_clone: bool) -> Self {
+        self.living.fetch_add(1, Ordering::Relaxed);
+        let (clock, is_long, living) = (self.clock.clone(), self.is_long.clone(), self.living.clone());
+        Self { clock, is_long, living, is_a_clone }
+    }
+}
+
+impl Clone for Lengthy {
+    fn clone(&self) -> Self {
+        if self.is_long.load(Ordering::Relaxed) {
+            self.clock.advance_without_sweeping(Duration::from_secs(5));
+        }
+        self.another(true)
+    }
+}
+
+impl Drop for Lengthy {
+    fn drop(&mut self) {
+        self.living.fetch_sub(1, Ordering::Relaxed);
+        assert!(!(self.is_a_clone && self.is_long.swap(false, Ordering::Relaxed)), "a destructor");
+    }
+}
+
+/// The clone that `swap` made is of no use when the entry has expired meanwhile. Its destructor panicked, and what else was left
+/// to do was forgotten: nobody was told of the expired entry, and its value was never dropped.
+#[test]
+fn a_clone_that_panics_when_it_is_dropped_takes_no_notification_along() {
+    let (clock, told) = (ManualClock::new(), Arc::new(AtomicUsize::new(0)));
+    let (is_long, living) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicIsize::new(1)));
+    let first =
+        Lengthy { clock: clock.clone(), is_long: is_long.clone(), living: living.clone(), is_a_clone: false };
+    let cache: Cache<u64, Lengthy> = Cache::builder()
+        .shards(1)
+        .clock(clock.clone())
+        .time_to_live(Duration::from_secs(5))
+        .eviction_listener({
+            let told = told.clone();
+            move |_, _, cause| {
+                assert_eq!(cause, RemovalCause::Expired);
+                told.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+        .build()
+        .unwrap();
+    let second = first.another(false);
+    cache.insert(1, first);
+    is_long.store(true, Ordering::Relaxed);
+    // The panic is the caller's own value's, and may reach him.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(cache.swap(1, second))));
+    assert!(!is_long.load(Ordering::Relaxed), "no clone was dropped");
+    assert_eq!(told.load(Ordering::Relaxed), 1);
+    clock.advance(Duration::from_secs(60));
+    cache.validate();
+    assert_eq!((cache.entry_count(), living.load(Ordering::Relaxed)), (0, 0));
+    assert_eq!(told.load(Ordering::Relaxed), 2);
 }

@@ -10,6 +10,7 @@ use crate::life::Life;
 use crate::shard::{
     Deferred, Expected, Lasting, Lifespan, Lookup, NewEntry, OFFERED, Replaced, Ruled, Ruling,
 };
+use crate::sync::catch;
 use crate::table::{Node, Pin};
 use crate::time::{Span, Tick};
 use equivalent::Equivalent;
@@ -91,11 +92,14 @@ where
             let inserted =
                 shard.insert_if(self, NewEntry { hash, entry: offered, weight, lifespan }, &expected);
             drop(pin);
-            let deferred = match inserted {
+            let mut deferred = match inserted {
                 Ok(deferred) => return (seen, deferred),
                 Err(deferred) => deferred,
             };
-            drop(seen);
+            // What was seen is of no use any more. Its destructor is user code, so it comes after
+            // the wake-up, and what is left to do besides must not be lost by its panic.
+            self.start(&mut deferred);
+            catch(|| drop(seen));
             rounds = self.lose(shard, deferred, rounds, round);
         }
     }
