@@ -218,8 +218,9 @@ where
     fn bring_back(&self, shard: &Shard<K, V>, mut group: Vec<PendingRestore<K, V>>) -> u64 {
         let mut count = 0;
         while !group.is_empty() {
-            let mut owed = Owed { cache: self, shard, deferred: Vec::new() };
+            // In this order: if an `Eq` panics, what is owed is done before destructors run.
             let mut returned = Returned { count: 0, unwanted: Vec::new() };
+            let mut owed = Owed { cache: self, shard, deferred: Vec::new() };
             shard.bring_back(self, &mut group, &mut owed.deferred, &mut returned);
             count += returned.count;
             drop(owed);

@@ -393,10 +393,10 @@ where
         } else {
             turn.complete_as(&later, &mut kept, life, leading)
         };
+        // First, since what follows runs user code: a subscriber to spans, wakers, and keys' destructors.
+        cache.start(&mut deferred);
         let is_kept = is_stored || ending.as_ref().is_some_and(|ending| !ending.is_invalidated);
         turn.end_loading(if is_kept { LoadEnd::Success } else { LoadEnd::Invalidated });
-        // First, since what follows runs user code: wakers, and keys' destructors.
-        cache.start(&mut deferred);
         // The call's handle, unless its key was taken out of it. The turn is over.
         let call = turn.hold.call.take();
         let outcome = tell(ending, outcome);
