@@ -135,8 +135,7 @@ pub(crate) enum Told<V> {
     /// polls again.
     Offer,
     /// The turn came while the call stood aside, and went to the next call; or it comes to nobody,
-    /// in the child of a fork. This call has to look,
-    /// or to begin, anew.
+    /// in the child of a fork. This call has to look, or to begin, anew.
     Passed,
 }
 
