@@ -65,9 +65,9 @@ impl<K, V> CacheBuilder<K, V> {
     /// # Concurrency
     ///
     /// The executor is called on the thread of the caller that found the value old, under no lock.
-    /// A job that is dropped and not run counts as a reload that failed. A job keeps no cache alive. `reload`
-    /// runs where the job does. It may use the cache, but not load or compute the same key: that
-    /// panics, since it would wait for itself.
+    /// After a job that is dropped and not run, the next one waits as after one that failed; it is
+    /// not counted. A job keeps no cache alive. `reload` runs where the job does. It may use the
+    /// cache, but not load or compute the same key: that panics, since it would wait for itself.
     ///
     /// Nobody waits for a job. Once the old value has expired, the next call loads with its own
     /// closure, and what the job brings then is not kept. Nor is it kept if the value was written
