@@ -2,7 +2,7 @@
 # Whatever the tests do not build still builds: examples, benches, the comparison with other crates, the
 # fuzz targets.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-small_releases
+quick_releases
 
 run cargo build --release --examples --all-features
 run cargo bench --no-run

@@ -2,7 +2,7 @@
 # Runs the test command, taken from the README: what it tells its readers to type is what is run here.
 # The command is the one line of the code block between two lines `<!-- test-command -->`.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-small_releases
+quick_releases
 
 [ -f README.md ] || fail "there is no README.md"
 marks=$(grep -c '^<!-- test-command -->$' README.md || true)
