@@ -42,9 +42,9 @@ impl<K, V, S> Around<K, V> for Later<'_, K, V, S> {
 impl<K, V, S> Drop for Later<'_, K, V, S> {
     #[inline]
     fn drop(&mut self) {
-        let evicted = self.evicted.take();
+        let evicted = self.evicted.get_mut();
         if !evicted.is_empty() {
-            Around::conclude(self.cache, evicted);
+            Around::conclude(self.cache, std::mem::take(evicted));
         }
     }
 }
