@@ -31,8 +31,8 @@ export CARGO_PROFILE_BENCH_DEBUG=$CARGO_PROFILE_RELEASE_DEBUG
 export CARGO_PROFILE_DEV_DEBUG=$CARGO_PROFILE_RELEASE_DEBUG
 
 # Releases without the second round of optimization, over all of a crate: a fifth less time to build the tests. How fast they are matters
-# to nobody where it is called; the night builds them as a user does. (For size it would be half the time, but what a call takes of the stack,
-# which tests/stack.rs measures, is another then.)
+# to nobody where it is called; the night builds them as a user does. (To build them for size takes half the time. But then a call takes
+# more of the stack than tests/stack.rs allows.)
 quick_releases() {
     export CARGO_PROFILE_RELEASE_LTO=off
 }

@@ -128,6 +128,7 @@ impl<K, V> Txn<'_, '_, K, V> {
     }
 }
 
+/// Notes that this thread has so many rows more in hand, if anybody counts them.
 #[inline(always)]
 fn note_in_hand(config: &Config, more: isize) {
     if let Some(in_hand) = config.in_hand {

@@ -224,6 +224,14 @@ where
 
     /// A number that no other near cache of this process has, as long as this one is there or somebody [`watch`](Self::watch)es it. Handles of one near cache
     /// have the same.
+    ///
+    /// ```
+    /// use tidewheel_redis::NearCache;
+    ///
+    /// fn are_the_same(one: &NearCache<String, u32>, other: &NearCache<String, u32>) -> bool {
+    ///     one.id() == other.id()
+    /// }
+    /// ```
     #[must_use]
     pub fn id(&self) -> usize {
         Arc::as_ptr(&self.near).addr()
