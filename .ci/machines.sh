@@ -10,6 +10,8 @@
 # Skipped where Debian's packages cannot be installed; `cargo check` of what cannot be run here is in .ci/build-all.sh.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
+quick_releases
+
 # target_of NAME: rustc's word for it.
 target_of() {
     case "$1" in
@@ -28,7 +30,8 @@ tests_of() {
 
 prepare() {
     case "$1" in
-        i686) compgen -G '/usr/lib/gcc/x86_64-linux-gnu/*/32' >/dev/null || debian gcc-multilib ;;
+        # Not gcc-multilib, which cannot be there beside compilers for other machines.
+        i686) compgen -G '/usr/lib/gcc/x86_64-linux-gnu/*/32' >/dev/null || debian "lib32gcc-$(gcc -dumpversion)-dev" libc6-dev-i386 ;;
         aarch64) have qemu-aarch64 && have aarch64-linux-gnu-gcc || debian qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross ;;
         s390x) have qemu-s390x && have s390x-linux-gnu-gcc || debian qemu-user gcc-s390x-linux-gnu libc6-dev-s390x-cross ;;
     esac

@@ -294,12 +294,15 @@ fn a_guard_that_ends_with_its_thread_protects_until_then_and_no_longer() {
         static EARLY: RefCell<Option<Last>> = const { RefCell::new(None) };
         static LATE: RefCell<Option<Last>> = const { RefCell::new(None) };
     }
+    // A leak check finds them here.
+    static FOR_EVER: Mutex<Vec<&Cache<u64, Counted>>> = Mutex::new(Vec::new());
     let _turn = alone();
     let _watchdog = Watchdog::over("a guard at its thread's end", 120);
     for is_early in [true, false] {
         let (clock, cache, count) = cache();
         // For ever, as a guard in a thread-local has to be of one that is there for ever.
         let cache: &'static Cache<u64, Counted> = Box::leak(Box::new(cache));
+        FOR_EVER.lock().unwrap().push(cache);
         cache.insert(1, count.value(1));
         let (reached, is_reached) = mpsc::channel();
         let (open, go_on) = mpsc::channel();
