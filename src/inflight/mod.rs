@@ -111,6 +111,10 @@ struct Flight<K, V> {
     is_invalidated: bool,
     /// Whether the leader's own closure was the first to do so.
     by_own: bool,
+    /// The number of the leading call, or of the heir. A call that began the flight has the number
+    /// of the ticket. A call that waited before keeps its number. The queue has that number where
+    /// the leader is the heir, and where the leader's closure runs elsewhere (`accompany`).
+    number: u64,
     /// The waiting calls; `None` as long as no call waits, which is most of the time.
     waiting: Option<Queue<K, V>>,
 }
@@ -135,8 +139,15 @@ impl<K, V> Flight<K, V> {
 
     /// Makes another call the leader, or the heir, of the flight. Writes that invalidated the
     /// flight before do not concern the new call. Returns the key of the previous one.
-    fn change_hands(&mut self, call: Arc<Call<K, V>>, aim: Aim, heir: Option<u64>) -> Asked<K, V> {
-        (self.aim, self.was_absent, self.is_invalidated, self.heir) = (aim, false, false, heir);
+    fn change_hands(
+        &mut self,
+        call: Arc<Call<K, V>>,
+        number: u64,
+        aim: Aim,
+        heir: Option<u64>,
+    ) -> Asked<K, V> {
+        (self.number, self.aim, self.heir) = (number, aim, heir);
+        (self.was_absent, self.is_invalidated) = (false, false);
         std::mem::replace(&mut self.leader, Asked::Shared(call))
     }
 
@@ -320,13 +331,15 @@ impl<K, V> Flights<K, V> {
             if ticket.leads_here() {
                 return Begun::Nested(asked);
             }
+            let newest = self.begun + 1;
             let flight = self.get_mut(ticket).expect("it was just found");
             if flight.aim != Aim::Reload {
                 let call = asked.into_call();
                 if flight.heir.is_some() && matches!(wants, Wants::Turn) {
                     // The handle that is dropped here is not the last one: the heir waits on and
                     // has another.
-                    drop(flight.change_hands(call.clone(), Aim::Compute, None));
+                    drop(flight.change_hands(call.clone(), newest, Aim::Compute, None));
+                    self.begun = newest;
                     return Begun::Leads(Hold::after(ticket, call));
                 }
                 return Begun::Waits(self.join(ticket, wants, call.clone()), call);
@@ -361,6 +374,7 @@ impl<K, V> Flights<K, V> {
             was_absent,
             is_invalidated: false,
             by_own: false,
+            number: ticket.number,
             waiting: None,
         };
         if self.is_empty() {
@@ -380,12 +394,13 @@ impl<K, V> Flights<K, V> {
     /// Makes another call wait for a leading call, ahead of all others. The caller of both is the
     /// same, and does not run the closure itself.
     pub(crate) fn accompany(&mut self, ticket: Ticket, call: Arc<Call<K, V>>, wants: Wants) -> Spot {
-        // This call came when the flight did.
-        let spot = Spot { ticket, number: ticket.number };
-        if let Some(flight) = self.get_mut(ticket) {
-            flight.queue().push(spot.number, wants, call);
-        }
-        spot
+        let Some(flight) = self.get_mut(ticket) else {
+            return Spot { ticket, number: ticket.number };
+        };
+        // The leading call is in no queue, so its number is free, and its place is the right one.
+        let number = flight.number;
+        flight.queue().push(number, wants, call);
+        Spot { ticket, number }
     }
 
     /// Makes a call wait for a flight, behind the others.

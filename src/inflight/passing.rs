@@ -39,7 +39,8 @@ impl<K, V> Flights<K, V> {
             return Some(self.remove(ticket)?.ended(None));
         };
         let told = waiting.take(kind);
-        if !flight.is_present() {
+        // A reload goes on if no call is left that wants the turn (F2).
+        if !waiting.is_empty() && !flight.is_present() {
             self.move_on(ticket);
         }
         self.pass_on(ticket, told)
@@ -67,7 +68,7 @@ impl<K, V> Flights<K, V> {
             return Some(self.remove(ticket)?.ended(Some(crowd)));
         };
         crowd.next = next.who;
-        let leader = Some(flight.change_hands(next.call, next.aim, next.heir));
+        let leader = Some(flight.change_hands(next.call, next.number, next.aim, next.heir));
         Some(Ending { leader, is_invalidated, crowd: Some(crowd) })
     }
 
@@ -83,7 +84,7 @@ impl<K, V> Flights<K, V> {
         }
         let flight = self.get_mut(ticket)?;
         let own = flight.queue().remove(spot.number)?;
-        drop(flight.change_hands(own, Aim::Compute, None));
+        drop(flight.change_hands(own, spot.number, Aim::Compute, None));
         Some(ticket)
     }
 
@@ -117,11 +118,12 @@ impl<K, V> Flights<K, V> {
             (flight.was_absent, flight.is_invalidated) = (is_absent, false);
             return None;
         };
-        let call = self.remove(ticket)?.leader.into_call();
+        let flight = self.remove(ticket)?;
+        let (number, call) = (flight.number, flight.leader.into_call());
         hold.ticket = None;
         call.wait_again();
-        // The call came before those that waited for it, and so did its flight.
-        let spot = Spot { ticket: present, number: ticket.number };
+        // It keeps its number, with which it comes before the calls that waited for it.
+        let spot = Spot { ticket: present, number };
         self.get_mut(present)?.queue().push(spot.number, wants, call);
         Some(spot)
     }
@@ -141,6 +143,7 @@ impl<K, V> Flights<K, V> {
 /// The call that has the turn next.
 struct Next<K, V> {
     call: Arc<Call<K, V>>,
+    number: u64,
     aim: Aim,
     /// The number of the call, if it was offered the turn. Otherwise the call leads.
     heir: Option<u64>,
@@ -157,10 +160,10 @@ fn next<K, V>(
         let aim = wants.aim();
         if aim == Aim::Compute && !waiting.is_out_of_patience() {
             if let Some(who) = waiting.call.offer() {
-                return Some(Next { call: waiting.call.clone(), aim, heir: Some(number), who });
+                return Some(Next { call: waiting.call.clone(), number, aim, heir: Some(number), who });
             }
         } else if let Ok(who) = waiting.call.told(Told::Turn(ticket)) {
-            return Some(Next { call: queue.remove(number)?, aim, heir: None, who });
+            return Some(Next { call: queue.remove(number)?, number, aim, heir: None, who });
         }
         left.extend(queue.remove(number));
     }

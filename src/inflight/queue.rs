@@ -85,8 +85,8 @@ impl<K, V> Queue<K, V> {
     }
 
     pub(super) fn push(&mut self, number: u64, wants: Wants, call: Arc<Call<K, V>>) {
-        let before = self.group(wants).calls.insert(number, QueuedCall { call, patience: None });
-        debug_assert!(before.is_none(), "two calls of one number");
+        debug_assert!(!self.contains(number), "two calls of one number");
+        self.group(wants).calls.insert(number, QueuedCall { call, patience: None });
     }
 
     /// Appends all calls of another queue.

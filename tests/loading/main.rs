@@ -14,6 +14,7 @@
 //! | `looks.rs` | what a call that waited finds in its turn |
 //! | `many.rs` | many keys at once |
 //! | `many_turns.rs` | turns that come to a call for many keys while it waits |
+//! | `numbers.rs` | the places of calls that wait, where turns and flights change hands |
 //! | `invalidated.rs` | loaders that hang, and keys that are removed while they are loaded |
 //! | `panics.rs` | keys, values and clones that panic while a load is told |
 //! | `trouble.rs` | user code that panics or calls back, wherever it is run |
@@ -45,6 +46,8 @@ mod looks;
 mod many;
 #[cfg(feature = "async")]
 mod many_turns;
+#[cfg(feature = "async")]
+mod numbers;
 mod panics;
 mod threads;
 #[cfg(feature = "async")]
