@@ -47,8 +47,9 @@ where
     pub fn validate(&self) {
         self.parts().shards.iter().for_each(Shard::validate);
         let told = |due| self.inner.registration.get().is_none_or(|registration| registration.comes_by(due));
-        let due = self.parts().shards.iter().map(Shard::appointment).min();
-        assert!(due.is_none_or(told), "the reaper has not promised to come when it is due");
+        // The reaper may come between the two looks, and have promised something later then. It does not come ten times.
+        let is_told = || self.parts().shards.iter().map(Shard::appointment).min().is_none_or(told);
+        assert!((0..10).any(|_| is_told()), "the reaper has not promised to come when it is due");
         self.validate_account();
     }
 

@@ -19,23 +19,14 @@ impl Alone {
         self.ended.load(Ordering::SeqCst)
     }
 
-    /// A loader begins. Each that runs must have been invalidated since its call began.
+    /// A loader begins. Each that runs must have been invalidated since its call began. Or this one, which may have been stopped when it
+    /// had the turn and had not begun to load: then it loads beside whoever asked after that.
     pub(crate) fn enter(&self, asked: u64) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        // Once, and no sooner: a write that comes after that is not between the two.
         let begun = self.begun.load(Ordering::SeqCst);
-        assert!(running.iter().all(|other| *other < begun), "two loaders of one key");
+        assert!(asked < begun || running.iter().all(|other| *other < begun), "two loaders of one key");
         running.push(asked);
-    }
-
-    /// As `enter`, for a loader on a thread of the system's, which may be stopped when it has the turn and has not begun to load: if
-    /// its key is written there, it loads beside whoever asks after that. So it may be either of the two that was invalidated.
-    #[allow(dead_code, reason = "not every user has threads of the system's")]
-    pub(crate) fn enter_late(&self, asked: u64) {
-        if asked < self.begun.load(Ordering::SeqCst) {
-            self.running.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
-        } else {
-            self.enter(asked);
-        }
     }
 
     pub(crate) fn leave(&self, asked: u64) {

@@ -279,7 +279,7 @@ struct Loading(Arc<Stage>, u64, u64);
 
 impl Loading {
     fn new(stage: &Arc<Stage>, key: u64, asked: u64) -> Self {
-        stage.loaders[key as usize].enter_late(asked);
+        stage.loaders[key as usize].enter(asked);
         stage.loads.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(stage), key, asked)
     }
