@@ -104,6 +104,76 @@ fn one_that_fails_keeps_the_old_value_and_is_tried_again_later() {
     cache.validate();
 }
 
+/// A source that times out takes longer than a tenth of the age: the next attempt waits from then on.
+#[test]
+fn one_that_fails_late_is_tried_again_a_tenth_later() {
+    let (cache, clock) = cache(|builder| builder);
+    cache.insert(1, 1);
+    clock.advance(11 * SECOND);
+    let times_out = || {
+        clock.advance(2 * SECOND);
+        Err("timed out")
+    };
+    assert_eq!(cache.try_get_with(1, times_out), Ok(1));
+    assert_eq!(cache.get_with(1, untouched), 1);
+    clock.advance(SECOND);
+    assert_eq!(cache.get_with(1, || 2), 2);
+}
+
+/// What is gone by the time that its load fails is not served: neither what was removed, nor what is past its deadline.
+#[test]
+fn one_that_fails_serves_nothing_that_is_gone() {
+    let (cache, clock) = cache(|builder| builder);
+    cache.insert(1, 1);
+    clock.advance(11 * SECOND);
+    let removed = cache.optionally_get_with(1, || {
+        cache.invalidate(&1);
+        None
+    });
+    assert_eq!(removed, None);
+    cache.insert(1, 1);
+    clock.advance(59 * SECOND);
+    let over = cache.try_get_with(1, || {
+        clock.advance(10 * SECOND);
+        Err("no")
+    });
+    assert_eq!(over.map_err(|error| error.to_string()), Err("no".to_owned()));
+    // What was written meanwhile is there.
+    cache.insert(1, 1);
+    clock.advance(11 * SECOND);
+    let written = cache.optionally_get_with(1, || {
+        cache.insert(1, 5);
+        None
+    });
+    assert_eq!(written, Some(5));
+    cache.validate();
+}
+
+/// While a computation has the turn of an old key, one of all hits is told so, and the others ask nobody.
+#[test]
+fn an_old_value_that_is_being_computed_is_handed_to_the_executor_once() {
+    let jobs = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&jobs);
+    let (cache, clock) = cache(|builder| {
+        builder.refresh_with(
+            |_, old| Some(old + 1),
+            move |job| {
+                count.fetch_add(1, Ordering::Relaxed);
+                job();
+            },
+        )
+    });
+    cache.insert(1, 1);
+    clock.advance(11 * SECOND);
+    cache.entry(1).and_upsert_with(|_| {
+        let hits = || (0..100).for_each(|_| assert_eq!(cache.get_with(1, untouched), 1));
+        thread::scope(|scope| drop(scope.spawn(hits)));
+        7
+    });
+    assert_eq!((cache.get(&1), jobs.load(Ordering::Relaxed)), (Some(7), 1));
+    assert_eq!((cache.stats().refreshes, cache.stats().refresh_failures), (0, 0));
+}
+
 /// However many readers: one loads, and the others are served meanwhile.
 #[test]
 fn one_loads_and_nobody_waits() {

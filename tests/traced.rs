@@ -10,7 +10,7 @@ use bare::{Running, block_on};
 use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use tidewheel::{Cache, CacheBuilder, ManualClock, Reaper};
 use tokio::sync::oneshot;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
 /// A span or an event: its name, or its message; its level; its fields.
@@ -381,4 +382,71 @@ fn a_subscriber_may_use_the_cache_and_its_panics_are_its_own() {
         assert_eq!((loads.success, loads.absent, loads.cancelled, loads.joined), (2, 1, 1, 1));
         cache.validate();
     }
+}
+
+/// Asked whether it wants a span, it panics once; told what a load came to, it asks for the same key.
+#[derive(Default)]
+struct Hostile {
+    panics: AtomicBool,
+    asks: Mutex<Option<Numbers>>,
+    answer: Mutex<Option<String>>,
+}
+
+impl Subscriber for Hostile {
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        assert!(!self.panics.swap(false, Ordering::Relaxed), "a subscriber panics on purpose");
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {
+        let Some(cache) = self.asks.lock().unwrap().take() else { return };
+        let asked = catch_unwind(AssertUnwindSafe(|| cache.timeout(LONG).get_with(1, || 8)));
+        let answer = asked.map(|value| format!("{value:?}")).unwrap_or_else(|panic| {
+            panic.downcast_ref::<&str>().map_or_else(String::new, |message| (*message).to_owned())
+        });
+        *self.answer.lock().unwrap() = Some(answer);
+    }
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+const LONG: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_subscriber_that_panics_when_it_is_asked_leaves_the_key_free() {
+    let cache = named("asked").build().unwrap();
+    let hostile = Arc::new(Hostile::default());
+    tracing::subscriber::with_default(Arc::clone(&hostile), || {
+        hostile.panics.store(true, Ordering::Relaxed);
+        assert_eq!(cache.get_with(1, || 7), 7);
+        assert!(!hostile.panics.load(Ordering::Relaxed), "it was asked");
+        assert_eq!(cache.timeout(LONG).get_with(1, || 8), Ok(7));
+    });
+}
+
+#[test]
+fn a_subscriber_that_loads_the_key_of_the_load_is_told_that_it_would_wait_for_itself() {
+    let cache = named("nested").build().unwrap();
+    let hostile = Arc::new(Hostile::default());
+    tracing::subscriber::with_default(Arc::clone(&hostile), || {
+        *hostile.asks.lock().unwrap() = Some(cache.clone());
+        assert_eq!(cache.optionally_get_with(1, || None), None);
+    });
+    let answer = hostile.answer.lock().unwrap().take().expect("it was told");
+    assert!(answer.contains("would wait for itself"), "{answer}");
+    cache.validate();
 }

@@ -23,9 +23,12 @@ impl<K, V> CacheBuilder<K, V> {
     /// for a key. All others get the old value until then, and wait for nothing.
     ///
     /// If the closure fails, says that there is no value, panics or is dropped, the old value
-    /// stays. The caller gets that, if it gets one, and the next attempt comes after a tenth of
-    /// this time. The entry's deadline stays as it was until the new value is there, so no value is
-    /// served past it. A write or removal meanwhile wins, as over any load.
+    /// stays, and the next attempt comes after a tenth of this time. The caller gets what is there
+    /// by then; if that has expired or was removed meanwhile, it gets what its closure came to, as
+    /// where nothing was there. The entry's deadline stays as it was until the new value is there,
+    /// so no value is served past it. A write or removal meanwhile wins, as over any load. A call
+    /// that finds the key being computed gets the old value, and the next attempt comes after a
+    /// tenth of this time, too.
     ///
     /// The age counts from the last write of the value; a touch does not renew it. The new value
     /// takes the old one's place as by [`replace`](crate::Cache::replace): an entry's own time to

@@ -163,7 +163,7 @@ where
             }
             old => {
                 turn.run(|| drop(old));
-                turn.loading = self.begin_loading();
+                turn.begin_loading();
                 let mut plan = Plan::new(Op::Put(turn.run(init)));
                 served(turn.complete_over(&mut plan, life), is_out_of_date)
             }

@@ -85,7 +85,7 @@ where
             }
             old => {
                 turn.run(|| drop(old));
-                turn.loading = self.begin_loading();
+                turn.begin_loading();
                 let running = init.as_mut().as_pin_mut().expect(STILL_THERE);
                 let mut plan = Plan::new(Op::Put(turn.drive(running).await));
                 turn.complete_over(&mut plan, life)

@@ -22,6 +22,7 @@ use crate::stats::LoadEnd;
 use crate::sync::{Alarm, Arc, catch, thread};
 use crate::table::Pin;
 use crate::time::Tick;
+use crate::trace::Span;
 use std::hash::BuildHasher;
 
 /// What a call that waited was told.
@@ -151,8 +152,11 @@ where
     fn begun<const LOADS: bool>(&self, hash: HashBits, begun: Begun<K, V>) -> Option<Beginning<'_, K, V, S>> {
         match begun {
             Begun::Leads(hold) => {
-                let loading = if LOADS { self.begin_loading() } else { Loading::default() };
-                Some(Beginning::Leads(Turn { cache: self, hash, hold, loading }))
+                let mut turn = Turn::new(self, hash, hold);
+                if LOADS {
+                    turn.begin_loading();
+                }
+                Some(Beginning::Leads(turn))
             }
             Begun::Waits(spot, call) => {
                 Some(Beginning::Waits(Wait { cache: self, hash, spot, call: Some(call), is_own: false }))
@@ -274,6 +278,11 @@ impl<'c, K, V, S> Turn<'c, K, V, S> {
         self.hold.key()
     }
 
+    /// As long as that is there, what waits for the call from this thread panics.
+    pub(super) fn lead(&self) -> Option<Leading> {
+        self.hold.ticket.map(Leading::enter)
+    }
+
     /// Ends the turn with nothing to tell. What is left to do then, unless it was over already.
     pub(super) fn give_back(&mut self) -> Option<Ending<K, V>> {
         self.abandon_loading();
@@ -306,11 +315,6 @@ where
         Wait { cache, hash, spot, call: Some(call), is_own: true }
     }
 
-    /// As long as that is there, what waits for the call from this thread panics.
-    pub(super) fn lead(&self) -> Option<Leading> {
-        self.hold.ticket.map(Leading::enter)
-    }
-
     /// A live entry's value, which came while this call waited for its turn: all the others that wait for one are told, if it is still
     /// there by then.
     pub(super) fn look(self, wants: Wants) -> Looked<'c, K, V, S> {
@@ -340,7 +344,7 @@ where
             match shard.go_on(hash, &mut turn.hold, wants) {
                 Onward::Alive => {}
                 Onward::Leads => {
-                    turn.loading = cache.begin_loading();
+                    turn.begin_loading();
                     return Looked::Leads(turn);
                 }
                 Onward::Waits(spot) => {
@@ -520,14 +524,28 @@ where
 
 /// The load under way, as the statistics see it.
 impl<K, V, S> Turn<'_, K, V, S> {
+    /// The turn is to bring a value from now on.
+    #[inline]
+    pub(super) fn begin_loading(&mut self) {
+        let _leading = self.lead_while_told();
+        self.loading = self.cache.begin_loading();
+    }
+
     /// The load has ended. Comes before anybody is told.
     #[inline]
     pub(super) fn end_loading(&mut self, end: LoadEnd) {
+        let _leading = self.lead_while_told();
         let loading = self.loading.take();
         if let Some(began) = loading.began() {
             self.count(began, end);
         }
         loading.span.end(end.name());
+    }
+
+    /// As `lead`, where a span is told: a subscriber is user code, which may ask for the key.
+    #[inline(always)]
+    fn lead_while_told(&self) -> Option<Leading> {
+        if Span::IS_TOLD { self.lead() } else { None }
     }
 
     #[inline(never)]

@@ -487,8 +487,8 @@ impl<K, V> Shard<K, V> {
     }
 
     /// Claims a node's value at any age, if nobody has claimed it.
-    pub(crate) fn claim_at_once(&self, node: &Node<K, V>, now: Tick, pin: &Pin) -> Option<Claim> {
-        self.refresh_times.as_ref()?.claim_at_once(self.table.route().number(node, pin)?, now)
+    pub(crate) fn claim_at_once(&self, node: &Node<K, V>, pin: &Pin) -> Option<Claim> {
+        self.refresh_times.as_ref()?.claim_at_once(self.table.route().number(node, pin)?)
     }
 
     /// Counts a value that was loaded anew.

@@ -159,7 +159,8 @@ impl<K, V> Shard<K, V> {
         let ShardParts { number, capacity, config, policy, counted, route } = parts;
         let batch_weight =
             policy.as_ref().filter(|_| config.weighed).map(|policy| batch_weight(policy.capacity()));
-        let refresh_times = config.refresh.map(|after| Arc::new(RefreshTimes::new(after)));
+        let refresh_times =
+            config.refresh.map(|after| Arc::new(RefreshTimes::new(after, config.clock.clone())));
         let ledger = Ledger::new(&config, policy, refresh_times.clone(), counted);
         let table = Table::new(capacity, ledger, route);
         {

@@ -14,13 +14,14 @@ use crate::rows::{CHUNKS, chunk_size};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, OnceLock};
 use crate::table::Named;
-use crate::time::{Span, Tick};
+use crate::time::{Span, Tick, Timeline};
 
 /// When values are due, and at which age they become due.
 pub(crate) struct RefreshTimes {
     after: Span,
     /// The time until a value is due again after a failed load.
     again_after: Span,
+    clock: Timeline,
     due: [OnceLock<Box<[AtomicU64]>>; CHUNKS],
     /// How many loads came to no value.
     failures: AtomicU64,
@@ -32,10 +33,11 @@ const CLAIMED: u64 = u64::MAX;
 impl RefreshTimes {
     /// Creates the times. A value is due at the age `after`. If loading it fails, it is due again
     /// after a tenth of that.
-    pub(crate) fn new(after: Span) -> Self {
+    pub(crate) fn new(after: Span, clock: Timeline) -> Self {
         Self {
             after,
             again_after: Span::from_nanos(after.as_nanos() / 10),
+            clock,
             due: [const { OnceLock::new() }; CHUNKS],
             failures: AtomicU64::new(0),
         }
@@ -75,39 +77,34 @@ impl RefreshTimes {
     /// Claims a node's value, if it is due. Of all threads that ask at the same time, one gets the
     /// claim.
     pub(super) fn claim(self: &Arc<Self>, named: Named, now: Tick) -> Option<Claim> {
-        self.claim_due(named, now, |due| due <= now.as_nanos())
+        self.claim_due(named, |due| due <= now.as_nanos())
     }
 
     /// Claims a node's value, due or not, unless it is claimed.
-    pub(super) fn claim_at_once(self: &Arc<Self>, named: Named, now: Tick) -> Option<Claim> {
-        self.claim_due(named, now, |due| due != CLAIMED)
+    pub(super) fn claim_at_once(self: &Arc<Self>, named: Named) -> Option<Claim> {
+        self.claim_due(named, |due| due != CLAIMED)
     }
 
     #[inline]
-    fn claim_due(
-        self: &Arc<Self>,
-        named: Named,
-        now: Tick,
-        is_due: impl FnOnce(u64) -> bool,
-    ) -> Option<Claim> {
+    fn claim_due(self: &Arc<Self>, named: Named, is_due: impl FnOnce(u64) -> bool) -> Option<Claim> {
         let word = self.word(named)?;
         // ORDERING: Relaxed; the load orders nothing but the word itself. See `start`.
         let due = word.load(Ordering::Relaxed);
         // ORDERING: Relaxed, both; the word alone decides who has the claim.
         let is_ours =
             is_due(due) && word.compare_exchange(due, CLAIMED, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        let again = now.after(self.again_after);
-        is_ours.then(|| Claim { refresh_times: Arc::clone(self), named, again, is_begun: false })
+        is_ours.then(|| Claim { refresh_times: Arc::clone(self), named, is_begun: false, is_done: false })
     }
 }
 
 /// The right to load a value anew. If it is dropped, the value becomes due again some time later. If
-/// the load had begun, it has failed then: its closure failed or panicked, or it was given up.
+/// the load had begun, it has failed then: its closure failed or panicked, or it was given up. If it
+/// had not, another call has the key's turn, or the job was dropped.
 pub(crate) struct Claim {
     refresh_times: Arc<RefreshTimes>,
     named: Named,
-    again: Tick,
     is_begun: bool,
+    is_done: bool,
 }
 
 impl Claim {
@@ -128,19 +125,13 @@ impl Claim {
     /// Ends the claim when another value took the place of the claimed one, or the claimed one is
     /// gone.
     pub(crate) fn done(mut self) {
-        (self.again, self.is_begun) = (Tick::NEVER, false);
+        (self.is_done, self.is_begun) = (true, false);
     }
 
     /// Ends the claim when a value was loaded and not stored. If the claimed one is still there, it
     /// becomes due again some time later.
     pub(crate) fn loaded_in_vain(mut self) {
         self.is_begun = false;
-    }
-
-    /// Ends the claim when another call has the key's turn, which may store another value. If it
-    /// does not, the value is due at once.
-    pub(crate) fn leave(mut self) {
-        (self.again, self.is_begun) = (Tick::LONG_AGO, false);
     }
 }
 
@@ -150,11 +141,12 @@ impl Drop for Claim {
             // ORDERING: Relaxed; a figure.
             self.refresh_times.failures.fetch_add(1, Ordering::Relaxed);
         }
-        if let (Some(word), true) = (self.refresh_times.word(self.named), self.again != Tick::NEVER) {
+        if let (Some(word), false) = (self.refresh_times.word(self.named), self.is_done) {
+            // From now on, since the load may have taken long.
+            let again = self.refresh_times.clock.now().after(self.refresh_times.again_after);
             // ORDERING: Relaxed, both; as in `claim`. If the word has changed, the number has been
             // reused.
-            let _ =
-                word.compare_exchange(CLAIMED, self.again.as_nanos(), Ordering::Relaxed, Ordering::Relaxed);
+            let _ = word.compare_exchange(CLAIMED, again.as_nanos(), Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 }

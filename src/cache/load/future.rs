@@ -265,14 +265,14 @@ where
         // Before the turn, so that it is dropped after it: its destructor may use the cache, this key included.
         let mut init = pin!(Some(init));
         let outcome = if let Some(stale) = stale {
-            let value = match self.begin_renewal(key, stale) {
-                Err(value) => value,
+            let outcome = match self.begin_renewal(key, stale) {
+                Err(value) => Outcome::Value(value),
                 Ok(Renewal { stale, mut turn }) => {
-                    let outcome = turn.drive(init.as_mut().as_pin_mut().expect(STILL_THERE)).await;
-                    self.end_renewal(Renewal { stale, turn }, outcome)
+                    let made = turn.drive(init.as_mut().as_pin_mut().expect(STILL_THERE)).await;
+                    self.end_renewal(Renewal { stale, turn }, made)
                 }
             };
-            (Outcome::Value(value), Origin::There)
+            (outcome, Origin::There)
         } else {
             match self.begin_load(self.asked(key), wants).settle_async(wants).await {
                 Ok(outcome) => outcome,

@@ -304,7 +304,7 @@ where
         init: impl FnOnce() -> Made<V>,
     ) -> Option<(Outcome<V>, Origin)> {
         if let Some(stale) = stale {
-            return Some((Outcome::Value(self.renew(key, stale, init)), Origin::There));
+            return Some((self.renew(key, stale, init), Origin::There));
         }
         match self.begin_load(self.asked(key), wants) {
             Beginning::Leads(turn) => Some(turn.load(init)),

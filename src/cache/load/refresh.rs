@@ -75,9 +75,14 @@ where
 
     /// Loads an old value anew, or has it loaded. What the caller is served. On its own, since large values take room on its stack.
     #[inline(never)]
-    pub(in crate::cache) fn renew(&self, key: K, stale: Stale<V>, init: impl FnOnce() -> Made<V>) -> V {
+    pub(in crate::cache) fn renew(
+        &self,
+        key: K,
+        stale: Stale<V>,
+        init: impl FnOnce() -> Made<V>,
+    ) -> Outcome<V> {
         match self.begin_renewal(key, stale) {
-            Err(value) => served(value, init),
+            Err(value) => served(Outcome::Value(value), init),
             Ok(Renewal { stale, turn }) => {
                 let made = turn.run(init);
                 self.end_renewal(Renewal { stale, turn }, made)
@@ -92,16 +97,13 @@ where
         mut stale: Stale<V>,
     ) -> Result<Renewal<'_, K, V, S>, V> {
         let Some(background) = &self.parts().background else {
-            return match self.begin_anew(self.asked(key), Aim::Load, &stale.claim) {
+            return match self.begin_anew(Asked::Shared(Call::new(key)), Aim::Load, &stale.claim) {
                 Anew::Leads(mut turn) => {
-                    turn.loading = self.begin_loading();
+                    turn.begin_loading();
                     stale.claim.begin();
                     Ok(Renewal { stale, turn })
                 }
-                Anew::Taken => {
-                    stale.claim.leave();
-                    Err(*stale.value)
-                }
+                Anew::Taken => Err(*stale.value),
                 Anew::Gone => {
                     stale.claim.done();
                     Err(*stale.value)
@@ -141,34 +143,32 @@ where
         }
     }
 
-    /// A failed one keeps what is there.
+    /// What the caller is served. A load that failed keeps what is there, and the caller gets that. If nothing is there any more, the
+    /// caller gets the failure.
     pub(in crate::cache) fn end_renewal(
         &self,
         Renewal { stale, mut turn }: Renewal<'_, K, V, S>,
         made: Made<V>,
-    ) -> V {
-        let is_value = matches!(made.outcome, Outcome::Value(_));
+    ) -> Outcome<V> {
         let (shard, Stale { value, claim }) = (turn.shard(), stale);
-        let (completed, origin) = if is_value {
-            turn.complete(made)
-        } else {
-            turn.end_loading_without(&made.outcome);
-            // An error's destructor may ask for the key.
-            drop(turn);
-            (made.outcome, Origin::Unstored)
-        };
-        if is_value {
+        if matches!(made.outcome, Outcome::Value(_)) {
+            let (completed, origin) = turn.complete(made);
             shard.note_refresh();
+            // What was not stored may have left the old one where it was, which is to be loaded anew some time, then.
+            match origin {
+                Origin::Stored => claim.done(),
+                _ => claim.loaded_in_vain(),
+            }
+            return served(completed, value);
         }
-        // What was not stored may have left the old one where it was, which is to be loaded anew some time, then.
-        match origin {
-            Origin::Stored => claim.done(),
-            _ if is_value => claim.loaded_in_vain(),
-            _ => drop(claim),
-        }
-        match completed {
-            Outcome::Value(new) => served(new, value),
-            failed => served(*value, failed),
+        turn.end_loading_without(&made.outcome);
+        let kept = turn.run(|| self.peek(turn.key()));
+        // An error's destructor may ask for the key.
+        drop(turn);
+        drop(claim);
+        match kept {
+            Some(kept) => served(Outcome::Value(kept), (made, value)),
+            None => served(made.outcome, value),
         }
     }
 
@@ -195,10 +195,7 @@ where
     fn begin_by_itself(&self, key: K, mut claim: Claim) -> Option<Renewal<'_, K, V, S>> {
         let mut turn = match self.begin_anew(Asked::Shared(Call::new(key)), Aim::Reload, &claim) {
             Anew::Leads(turn) => turn,
-            Anew::Taken => {
-                claim.leave();
-                return None;
-            }
+            Anew::Taken => return None,
             Anew::Gone => {
                 claim.done();
                 return None;
@@ -206,7 +203,7 @@ where
         };
         match turn.run(|| self.peek(turn.key())) {
             Some(value) => {
-                turn.loading = self.begin_loading();
+                turn.begin_loading();
                 claim.begin();
                 Some(Renewal { stale: Stale { value: Box::new(value), claim }, turn })
             }
@@ -268,7 +265,7 @@ where
         let key = node.key().clone();
         // Whoever has the turn stores a newer value. So the old one is not claimed.
         let is_free = !shard.is_taken(hash, &key);
-        let claim = is_free.then(|| shard.claim_at_once(node, self.parts().config.clock.recent(), &pin));
+        let claim = is_free.then(|| shard.claim_at_once(node, &pin));
         let Some(claim) = claim.flatten() else {
             // No user code while it is pinned.
             drop(pin);
