@@ -378,6 +378,40 @@ fn retain_takes_what_it_says_and_the_listener_hears_of_it_once() {
     assert_eq!(explicit.len() + cache.keys().filter(|key| *key < KEYS).count(), KEYS as usize);
 }
 
+/// The other entry is replaced after its bucket was looked at.
+#[test]
+fn retain_shows_what_is_stored() {
+    let cache: Cache<i32, char> = Cache::builder().shards(1).build().unwrap();
+    cache.insert(1, 'a');
+    cache.insert(2, 'a');
+    let mut first = true;
+    cache.retain(|key, value| {
+        if std::mem::take(&mut first) {
+            cache.insert(3 - key, 'b');
+        }
+        *value != 'b'
+    });
+    assert!(cache.iter().all(|(_, value)| value != 'b'), "{:?}", cache.iter().collect::<Vec<_>>());
+}
+
+/// The other entry is replaced and then removed after its bucket was looked at.
+#[test]
+fn retain_asks_about_nothing_that_is_gone() {
+    let cache: Cache<i32, char> = Cache::builder().shards(1).build().unwrap();
+    cache.insert(1, 'a');
+    cache.insert(2, 'a');
+    let mut asked = Vec::new();
+    cache.retain(|key, _| {
+        if asked.is_empty() {
+            cache.insert(3 - key, 'b');
+            cache.invalidate(&(3 - key));
+        }
+        asked.push(*key);
+        true
+    });
+    assert_eq!(asked.len(), 1);
+}
+
 /// A closure that panics: what it said before is done and told of; the rest stays.
 #[test]
 fn a_panic_of_retains_closure_leaves_the_rest() {
