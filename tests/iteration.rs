@@ -13,6 +13,7 @@ use hashers::{Colliding, Identity};
 use proptest::prelude::{Just, Strategy, any};
 use proptest::test_runner::Config;
 use proptest::{collection, prop_oneof, proptest, sample};
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -514,6 +515,37 @@ impl std::hash::Hash for Compared {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.0.hash(state);
     }
+}
+
+std::thread_local! {
+    /// After so many hashes by this thread, one panics.
+    static GOOD: Cell<u32> = const { Cell::new(u32::MAX) };
+}
+
+/// A key whose hash panics once.
+#[derive(PartialEq, Eq)]
+struct Touchy(u32);
+
+impl std::hash::Hash for Touchy {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        let left = GOOD.replace(GOOD.get().wrapping_sub(1));
+        assert!(left != 0, "hashed once too often");
+        self.0.hash(state);
+    }
+}
+
+/// A walk hashes the keys that it meets. If one of the hashes panics, the bucket is walked again, and what was met in
+/// it before is not yielded besides.
+#[test]
+fn a_guards_iteration_yields_each_once_although_a_hash_panics() {
+    let cache: Cache<Touchy, ()> = Cache::builder().shards(1).build().unwrap();
+    (0..5).for_each(|key| cache.insert(Touchy(key), ()));
+    let guard = cache.read_guard();
+    let mut all = guard.iter();
+    GOOD.set(3);
+    assert!(catch_unwind(AssertUnwindSafe(|| all.next())).is_err());
+    GOOD.set(u32::MAX);
+    assert_eq!(once(all.map(|(key, ())| key.0)), HashSet::from_iter(0..5));
 }
 
 /// Entries that are put into another cache in the order of a walk, forwards or backwards, come in the order of their buckets: while that cache is

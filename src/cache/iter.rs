@@ -337,9 +337,12 @@ where
                     return Some((node.key(), node.value()));
                 }
             }
-            if !self.cache.walk(&mut self.progress, &mut self.met, self.pin) {
+            // A hash that panics leaves the bucket to be walked again, and nothing of it here.
+            let (mut progress, mut met) = (self.progress, std::mem::take(&mut self.met));
+            if !self.cache.walk(&mut progress, &mut met, self.pin) {
                 return None;
             }
+            (self.progress, self.met) = (progress, met);
         }
     }
 }
