@@ -138,7 +138,7 @@ where
         }
         Round::has_run(&mut round);
         let at = Lookup::new(hash, alive.key());
-        let (removed, deferred) = shard.remove(at, |there| std::ptr::eq(alive, there));
+        let (removed, deferred) = shard.remove_expected(at, alive);
         gone.add(shard, deferred);
         if !matches!(removed, Removed::Changed) {
             return None;
