@@ -433,3 +433,27 @@ fn nobody_sees_more_than_the_capacity_though_room_moves() {
     cache.insert(1, CAPACITY);
     assert_eq!((cache.weighted_size(), cache.entry_count()), (CAPACITY, 1));
 }
+
+/// While nobody stores or removes anything, the size is what it is, whatever the capacity is by now.
+#[test]
+fn the_size_stays_while_the_capacity_changes() {
+    let _watchdog = Watchdog::over("a look at the size while the capacity changes", 120);
+    let cache = weighed(1_000_000).build().unwrap();
+    (0..10).for_each(|key| cache.insert(key, 1_000));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..50_000 {
+                cache.set_max_capacity(20_000).unwrap();
+                cache.set_max_capacity(1_000_000).unwrap();
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        let mut others = std::collections::BTreeSet::new();
+        while !done.load(Ordering::Relaxed) {
+            others.insert(cache.weighted_size());
+        }
+        others.remove(&10_000);
+        assert!(others.is_empty(), "{others:?}");
+    });
+}

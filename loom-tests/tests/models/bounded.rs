@@ -175,6 +175,23 @@ fn a_smaller_bound_against_insert() {
     });
 }
 
+/// A look at the size while the bound becomes less and more: the entries are the same all the time.
+#[test]
+fn the_size_against_another_bound() {
+    explore(|| {
+        let model = weighed_at(5);
+        model.insert(1, 2);
+        let other = spawn(&model, |model| {
+            model.cache.set_max_capacity(3).unwrap();
+            model.cache.set_max_capacity(5).unwrap();
+        });
+        assert_eq!(model.cache.weighted_size(), 2);
+        other.join().unwrap();
+        assert_eq!(model.cache.weighted_size(), 2);
+        model.end();
+    });
+}
+
 /// Two who change the bound at once: one of them was last, and what the cache says is what holds.
 #[test]
 fn a_bound_against_another() {
