@@ -432,3 +432,36 @@ fn listeners_and_destructors_run_unpinned_whatever_calls_them() {
         }
     }
 }
+
+/// Its node was replaced by one that ends earlier, after its bucket was looked at.
+#[test]
+fn a_guards_iteration_yields_nothing_that_has_expired() {
+    let _turn = alone();
+    let clock = ManualClock::new();
+    let cache: Cache<i32, char> = Cache::builder().shards(1).clock(clock.clone()).build().unwrap();
+    cache.insert_with_ttl(1, 'a', Duration::from_secs(100));
+    cache.insert_with_ttl(2, 'a', Duration::from_secs(100));
+    let guard = cache.read_guard();
+    let mut all = guard.iter();
+    let other = 3 - *all.next().unwrap().0;
+    cache.insert_with_ttl(other, 'b', Duration::from_secs(1));
+    clock.advance(Duration::from_secs(2));
+    assert_eq!(guard.get(&other), None);
+    assert_eq!(all.next(), None);
+}
+
+/// Its node was replaced after its bucket was looked at, and so was not there to be removed.
+#[test]
+fn a_guards_iteration_finds_nothing_after_invalidate_all() {
+    let _turn = alone();
+    let cache: Cache<i32, char> = Cache::builder().shards(1).build().unwrap();
+    cache.insert(1, 'a');
+    cache.insert(2, 'a');
+    let guard = cache.read_guard();
+    let mut all = guard.iter();
+    let other = 3 - *all.next().unwrap().0;
+    cache.insert(other, 'b');
+    cache.invalidate_all();
+    assert_eq!(cache.entry_count(), 0);
+    assert_eq!(all.next(), None);
+}

@@ -13,6 +13,7 @@ use hashers::{Colliding, Identity};
 use proptest::prelude::{Just, Strategy, any};
 use proptest::test_runner::Config;
 use proptest::{collection, prop_oneof, proptest, sample};
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -378,6 +379,40 @@ fn retain_takes_what_it_says_and_the_listener_hears_of_it_once() {
     assert_eq!(explicit.len() + cache.keys().filter(|key| *key < KEYS).count(), KEYS as usize);
 }
 
+/// The other entry is replaced after its bucket was looked at.
+#[test]
+fn retain_shows_what_is_stored() {
+    let cache: Cache<i32, char> = Cache::builder().shards(1).build().unwrap();
+    cache.insert(1, 'a');
+    cache.insert(2, 'a');
+    let mut first = true;
+    cache.retain(|key, value| {
+        if std::mem::take(&mut first) {
+            cache.insert(3 - key, 'b');
+        }
+        *value != 'b'
+    });
+    assert!(cache.iter().all(|(_, value)| value != 'b'), "{:?}", cache.iter().collect::<Vec<_>>());
+}
+
+/// The other entry is replaced and then removed after its bucket was looked at.
+#[test]
+fn retain_asks_about_nothing_that_is_gone() {
+    let cache: Cache<i32, char> = Cache::builder().shards(1).build().unwrap();
+    cache.insert(1, 'a');
+    cache.insert(2, 'a');
+    let mut asked = Vec::new();
+    cache.retain(|key, _| {
+        if asked.is_empty() {
+            cache.insert(3 - key, 'b');
+            cache.invalidate(&(3 - key));
+        }
+        asked.push(*key);
+        true
+    });
+    assert_eq!(asked.len(), 1);
+}
+
 /// A closure that panics: what it said before is done and told of; the rest stays.
 #[test]
 fn a_panic_of_retains_closure_leaves_the_rest() {
@@ -480,6 +515,37 @@ impl std::hash::Hash for Compared {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.0.hash(state);
     }
+}
+
+std::thread_local! {
+    /// After so many hashes by this thread, one panics.
+    static GOOD: Cell<u32> = const { Cell::new(u32::MAX) };
+}
+
+/// A key whose hash panics once.
+#[derive(PartialEq, Eq)]
+struct Touchy(u32);
+
+impl std::hash::Hash for Touchy {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        let left = GOOD.replace(GOOD.get().wrapping_sub(1));
+        assert!(left != 0, "hashed once too often");
+        self.0.hash(state);
+    }
+}
+
+/// A walk hashes the keys that it meets. If one of the hashes panics, the bucket is walked again, and what was met in
+/// it before is not yielded besides.
+#[test]
+fn a_guards_iteration_yields_each_once_although_a_hash_panics() {
+    let cache: Cache<Touchy, ()> = Cache::builder().shards(1).build().unwrap();
+    (0..5).for_each(|key| cache.insert(Touchy(key), ()));
+    let guard = cache.read_guard();
+    let mut all = guard.iter();
+    GOOD.set(3);
+    assert!(catch_unwind(AssertUnwindSafe(|| all.next())).is_err());
+    GOOD.set(u32::MAX);
+    assert_eq!(once(all.map(|(key, ())| key.0)), HashSet::from_iter(0..5));
 }
 
 /// Entries that are put into another cache in the order of a walk, forwards or backwards, come in the order of their buckets: while that cache is

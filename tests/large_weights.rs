@@ -11,7 +11,7 @@ use counted::Count;
 
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 use tidewheel::{Cache, CacheBuilder, EvictionPolicy, Expiry, ManualClock, RemovalCause};
 use watchdog::Watchdog;
@@ -432,4 +432,105 @@ fn nobody_sees_more_than_the_capacity_though_room_moves() {
     cache.set_max_capacity(CAPACITY).unwrap();
     cache.insert(1, CAPACITY);
     assert_eq!((cache.weighted_size(), cache.entry_count()), (CAPACITY, 1));
+}
+
+/// While nobody stores or removes anything, the size is what it is, whatever the capacity is by now.
+#[test]
+fn the_size_stays_while_the_capacity_changes() {
+    let _watchdog = Watchdog::over("a look at the size while the capacity changes", 120);
+    let cache = weighed(1_000_000).build().unwrap();
+    (0..10).for_each(|key| cache.insert(key, 1_000));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..50_000 {
+                cache.set_max_capacity(20_000).unwrap();
+                cache.set_max_capacity(1_000_000).unwrap();
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        let mut others = std::collections::BTreeSet::new();
+        while !done.load(Ordering::Relaxed) {
+            others.insert(cache.weighted_size());
+        }
+        others.remove(&10_000);
+        assert!(others.is_empty(), "{others:?}");
+    });
+}
+
+/// After so many comparisons by a thread, one says so and waits.
+struct Wait {
+    left: u32,
+    reached: mpsc::Sender<()>,
+    go: mpsc::Receiver<()>,
+}
+
+std::thread_local! {
+    static WAIT: std::cell::RefCell<Option<Wait>> = const { std::cell::RefCell::new(None) };
+}
+
+/// A key whose comparison may wait.
+#[derive(Clone, Eq, Debug)]
+struct Slow(u64);
+
+impl Hash for Slow {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl PartialEq for Slow {
+    fn eq(&self, other: &Self) -> bool {
+        WAIT.with_borrow_mut(|wait| match wait {
+            Some(Wait { left: 0, reached, go }) => {
+                reached.send(()).unwrap();
+                go.recv().unwrap();
+                *wait = None;
+            }
+            Some(Wait { left, .. }) => *left -= 1,
+            None => {}
+        });
+        self.0 == other.0
+    }
+}
+
+/// Another call has room in hand, and waits. Meanwhile the capacity is to be halved, and a value comes that is heavier than
+/// half. It was not too heavy when it came, and is when its turn for room comes: it is refused, and nothing goes for it.
+#[test]
+fn what_is_refused_evicts_nothing() {
+    let _watchdog = Watchdog::over("a value that becomes too heavy while it waits", 60);
+    for round in 0..12 {
+        let cache: Cache<Slow, u64> = Cache::builder()
+            .max_capacity(1_000)
+            .shards(8)
+            .weigher(|_, weight| u32::try_from(*weight).unwrap())
+            .record_stats()
+            .build()
+            .unwrap();
+        (0..100).for_each(|key| cache.insert(Slow(key), 10));
+        let ((reached, is_reached), (go, goes)) = (mpsc::channel(), mpsc::channel());
+        std::thread::scope(|scope| {
+            let cache = &cache;
+            scope.spawn(move || {
+                // Found once; then, when it has room, once more.
+                WAIT.set(Some(Wait { left: 1, reached, go: goes }));
+                cache.insert(Slow(99), 500);
+                WAIT.set(None);
+            });
+            let waits = is_reached.recv().is_ok();
+            scope.spawn(|| cache.set_max_capacity(500).unwrap());
+            std::thread::sleep(Duration::from_millis(10));
+            scope.spawn(move || cache.insert(Slow(1_000 + round), 600));
+            std::thread::sleep(Duration::from_millis(10));
+            if waits {
+                go.send(()).unwrap();
+            }
+        });
+        cache.validate();
+        if cache.stats().refused == 1 {
+            // Half of the entries went for the value of 500, which was the first to go, perhaps with those of its shard.
+            let left = cache.entry_count();
+            assert!(left > 25, "{left} left, round {round}");
+        }
+    }
 }

@@ -60,6 +60,13 @@ impl Bound {
         account.set_limit(self.wanted.load(Ordering::Relaxed), given)
     }
 
+    /// How much room is taken, where there is an account. Its limit does not change meanwhile.
+    pub(super) fn taken(&self) -> Option<u64> {
+        let account = self.account.as_ref()?;
+        let _changing = self.changing.lock();
+        Some(account.taken())
+    }
+
     /// After the last shard has heard of it. While others are on their way, not all have heard of what they want.
     pub(super) fn end(&self) {
         let mut changing = self.changing.lock();

@@ -106,11 +106,16 @@ impl<K, V, S> Cache<K, V, S> {
 
     /// What the entries weigh, in the weigher's unit; without a weigher, their number. It includes
     /// those that have expired and are not yet removed. Never more than the capacity, whoever looks
-    /// and whenever. Exact while no writer runs.
+    /// and whenever. Exact while no writer runs, even while the capacity changes.
     ///
     /// # Complexity
     ///
     /// O(shards).
+    ///
+    /// # Concurrency
+    ///
+    /// Takes no lock of a shard. With a weigher, it takes a lock for a moment that
+    /// [`set_max_capacity`](Self::set_max_capacity) takes too.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder()
@@ -123,11 +128,8 @@ impl<K, V, S> Cache<K, V, S> {
     /// ```
     #[must_use]
     pub fn weighted_size(&self) -> u64 {
-        match &self.parts().bound {
-            None => self.entry_count() as u64,
-            Some(Bound { account: Some(account), .. }) => account.taken(),
-            Some(_) => self.parts().shards.iter().map(Shard::weight).sum(),
-        }
+        let Some(bound) = &self.parts().bound else { return self.entry_count() as u64 };
+        bound.taken().unwrap_or_else(|| self.parts().shards.iter().map(Shard::weight).sum())
     }
 
     /// Whether what was taken from the account is what the entries weigh. For tests, while no writer runs.
@@ -136,9 +138,10 @@ impl<K, V, S> Cache<K, V, S> {
     ///
     /// Panics if it is not.
     pub(super) fn validate_account(&self) {
-        let Some(account) = self.parts().bound.as_ref().and_then(Bound::account) else { return };
+        let Some(bound) = &self.parts().bound else { return };
+        let (Some(account), Some(taken)) = (bound.account(), bound.taken()) else { return };
         let weight: u64 = self.parts().shards.iter().map(Shard::weight).sum();
-        assert_eq!(account.taken(), weight, "the account against the shards");
+        assert_eq!(taken, weight, "the account against the shards");
         assert!(weight <= account.limit(), "{weight} of {}", account.limit());
     }
 

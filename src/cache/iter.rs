@@ -163,9 +163,9 @@ where
 {
     /// Iterates over references to all keys and values, lent as [`get`](Self::get) lends them.
     ///
-    /// Every key that is there all the time is yielded exactly once, as with [`Cache::iter`]. No
-    /// entry is yielded that has expired by then. A value is what was stored when its bucket was
-    /// looked at, some forty entries before. None of this counts as use.
+    /// Every key that is there all the time is yielded exactly once, as with [`Cache::iter`]. A
+    /// value is what is stored at the moment when it is yielded, and no entry is yielded that has
+    /// expired by then. None of this counts as use.
     ///
     /// # Complexity
     ///
@@ -337,9 +337,12 @@ where
                     return Some((node.key(), node.value()));
                 }
             }
-            if !self.cache.walk(&mut self.progress, &mut self.met, self.pin) {
+            // A hash that panics leaves the bucket to be walked again, and nothing of it here.
+            let (mut progress, mut met) = (self.progress, std::mem::take(&mut self.met));
+            if !self.cache.walk(&mut progress, &mut met, self.pin) {
                 return None;
             }
+            (self.progress, self.met) = (progress, met);
         }
     }
 }

@@ -56,11 +56,8 @@ where
     {
         let Place { hash, shard } = self.locate(key);
         let mut kept = None;
-        let is_expected = |node: &Node<K, V>| {
-            kept = Some(node.value().clone());
-            true
-        };
-        let (removed, deferred) = shard.remove(Lookup::new(hash, key), is_expected);
+        let look = |node: &Node<K, V>| kept = Some(node.value().clone());
+        let (removed, deferred) = shard.remove(Lookup::new(hash, key), look);
         self.conclude(shard, deferred, RemovalCause::Explicit);
         kept.filter(|_| matches!(removed, Removed::Done(..)))
     }
@@ -197,7 +194,7 @@ where
             return Ok(None);
         }
         Round::has_run(&mut round);
-        let (removed, deferred) = shard.depart(at, |there| std::ptr::eq(node, there));
+        let (removed, deferred) = shard.depart(at, node);
         // As in `update_once`.
         drop(pin);
         if let Removed::Changed = removed {

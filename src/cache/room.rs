@@ -19,6 +19,10 @@ impl<K, V, S> Around<K, V> for Cache<K, V, S> {
         let Some(account) = self.account() else { return };
         // What the operation has given up itself so far. It looks its key up again before it concludes, and may wait.
         credit.evicted.iter_mut().for_each(|there| self.start(&mut there.deferred));
+        // The capacity may have become less before this operation had the right to keep room, and does not as long as it has it.
+        if u64::from(credit.weight) > account.limit() {
+            return;
+        }
         loop {
             let free = account.take_up_to(credit.lacking);
             credit.room += free;

@@ -138,7 +138,7 @@ where
         }
         Round::has_run(&mut round);
         let at = Lookup::new(hash, alive.key());
-        let (removed, deferred) = shard.remove(at, |there| std::ptr::eq(alive, there));
+        let (removed, deferred) = shard.remove_expected(at, alive);
         gone.add(shard, deferred);
         if !matches!(removed, Removed::Changed) {
             return None;
@@ -168,17 +168,17 @@ where
         &shards[hash.shard(shards.len() - 1)]
     }
 
-    /// A node that was met, or what stands in its place, if it is alive.
+    /// A node that was met, or what stands in its place by now, if it is alive.
     pub(crate) fn visible_from<'g>(
         &'g self,
         hash: HashBits,
         node: &'g Node<K, V>,
         pin: &'g Pin,
     ) -> Option<&'g Node<K, V>> {
-        if node.is_visible(|| self.parts().config.clock.recent()) {
+        if node.is_visible_here(|| self.parts().config.clock.recent()) {
             return Some(node);
         }
-        // It is over; but it may have been replaced before that.
+        // It is over, or it is being replaced; or it was replaced since it was met, and perhaps removed after that.
         self.visible_now(hash, node.key(), pin)
     }
 

@@ -503,7 +503,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let Place { hash, shard } = self.locate(key);
-        let (removed, deferred) = shard.remove(Lookup::new(hash, key), |_| true);
+        let (removed, deferred) = shard.remove(Lookup::new(hash, key), |_| ());
         self.conclude(shard, deferred, RemovalCause::Explicit);
         matches!(removed, Removed::Done(..))
     }

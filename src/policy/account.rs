@@ -32,10 +32,12 @@ impl Account {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Returns how much room is taken. It never exceeds the total.
+    /// Returns how much room is taken. It never exceeds the total. Requires that nobody changes the
+    /// limit meanwhile: the limit and the free room change one after the other.
     pub(crate) fn taken(&self) -> u64 {
         let limit = self.limit();
-        // ORDERING: Relaxed; a figure, exact while no writer runs and nobody changes the limit.
+        // ORDERING: Relaxed; a figure, exact while no writer runs. The lock that keeps the limit
+        // orders it after the latest change of the limit.
         limit.saturating_sub(self.free.load(Ordering::Relaxed))
     }
 

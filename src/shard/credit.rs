@@ -26,7 +26,8 @@ use crate::table::Place;
 pub(crate) trait Around<K, V> {
     fn account(&self) -> Option<&Account>;
     /// Adds to a credit what is free in the account, and what shards give that have more to give
-    /// than the operation's own shard. Must be called without a lock.
+    /// than the operation's own shard. Adds nothing if the new entry is too heavy by now: the
+    /// operation finds that when it starts over. Must be called without a lock.
     fn raise(&self, credit: &mut Held<'_, K, V>);
     /// Does the deferred work of evictions, or keeps it until the operation's turn is over. Must be
     /// called without a lock. May run user code, so it must not be called while pinned, unless the
@@ -42,6 +43,8 @@ pub(super) struct Credit<'c, K, V, A: Around<K, V>> {
 
 /// Room that an operation has acquired and that no entry uses yet.
 pub(crate) struct Held<'c, K, V> {
+    /// The weight of the new entry.
+    pub(crate) weight: u32,
     pub(crate) room: u64,
     /// The weight that the operation still needs.
     pub(crate) lacking: u64,
@@ -70,6 +73,7 @@ pub(crate) struct Own {
 /// There is too little room, and the operation has to release the lock to raise it.
 #[must_use]
 pub(super) struct Short<K, V> {
+    weight: u32,
     lacking: u64,
     is_large: bool,
     own: Own,
@@ -85,12 +89,12 @@ impl<'c, K, V, A: Around<K, V>> Credit<'c, K, V, A> {
     /// Raises the room of which an operation was short.
     #[cold]
     pub(super) fn raise(&mut self, shard: &Shard<K, V>, short: Short<K, V>) {
-        let Short { lacking, is_large, own, deferred } = short;
+        let Short { weight, lacking, is_large, own, deferred } = short;
         let Some(account) = self.around.account() else { return };
         let held = self.held.get_or_insert_with(|| {
             let _right = account.lock();
-            let (bids, evicted) = (Vec::new(), Vec::new());
-            Box::new(Held { room: 0, lacking, own, own_gives_until: None, is_large, bids, evicted, _right })
+            let (bids, evicted, own_gives_until) = (Vec::new(), Vec::new(), None);
+            Box::new(Held { weight, room: 0, lacking, own, own_gives_until, is_large, bids, evicted, _right })
         });
         (held.lacking, held.own, held.own_gives_until) = (lacking, own, None);
         held.evicted.push(shard.elsewhere(deferred));
@@ -196,7 +200,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         let bid = if is_large { self.bid(replaced) } else { Bid::default() };
         self.read_clock();
         let own = Own { number: self.shard.number, rest, bid };
-        Err(Box::new(Short { lacking, is_large, own, deferred: self.settle_up() }))
+        Err(Box::new(Short { weight, lacking, is_large, own, deferred: self.settle_up() }))
     }
 
     /// Ends the credit of an operation that goes on under this lock. The room that it does not need

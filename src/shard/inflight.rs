@@ -120,8 +120,8 @@ impl<K, V> Txn<'_, '_, K, V> {
         }
     }
 
-    /// Invalidates like `invalidate` before a replacement, unless the entry there has expired: it is
-    /// not replaced, so nothing is written. Returns false if it has.
+    /// Invalidates like `invalidate` before a replacement or a removal of this entry, unless the entry
+    /// has expired: then it is neither replaced nor removed. Returns false if it has.
     #[inline(always)]
     pub(super) fn invalidate_unless_over<Q>(&mut self, at: Lookup<'_, Q>, place: Place<K, V>) -> bool
     where

@@ -233,40 +233,14 @@ impl<K: Eq, V> Shard<K, V> {
         }
     }
 
-    /// Removes a live entry, if its node is the expected one.
+    /// Removes a live entry, whatever it is, and shows its node to `look` before. Also invalidates
+    /// what is being loaded for a key that has no entry.
+    #[inline(always)]
     pub(crate) fn remove<Q>(
         &self,
         at: Lookup<'_, Q>,
-        is_expected: impl FnOnce(&Node<K, V>) -> bool,
+        look: impl FnOnce(&Node<K, V>),
     ) -> (Removed, Deferred<K, V>)
-    where
-        Q: ?Sized + Equivalent<K>,
-    {
-        self.remove_noting(at, is_expected, |_, _| ())
-    }
-
-    /// Removes like `remove`, and returns what is known of the entry beside its key and value.
-    pub(crate) fn depart<Q>(
-        &self,
-        at: Lookup<'_, Q>,
-        is_expected: impl FnOnce(&Node<K, V>) -> bool,
-    ) -> (Removed<Departed>, Deferred<K, V>)
-    where
-        Q: ?Sized + Equivalent<K>,
-    {
-        self.remove_noting(at, is_expected, |ledger, row| {
-            let Times { ttl, born } = ledger.times(row);
-            Departed { ttl, born, expires: ledger.expiry(row) }
-        })
-    }
-
-    #[inline(always)]
-    fn remove_noting<Q, D>(
-        &self,
-        at: Lookup<'_, Q>,
-        is_expected: impl FnOnce(&Node<K, V>) -> bool,
-        note: impl FnOnce(&Ledger<K, V>, RowId) -> D,
-    ) -> (Removed<D>, Deferred<K, V>)
     where
         Q: ?Sized + Equivalent<K>,
     {
@@ -278,9 +252,60 @@ impl<K: Eq, V> Shard<K, V> {
             return (Removed::Gone, Deferred::none());
         };
         txn.ledger.prefetch_neighbours(txn.table.row(place));
-        if !is_expected(txn.table.node(place)) {
+        look(txn.table.node(place));
+        txn.remove_at(place, |_, _| ())
+    }
+
+    /// Removes a live entry, if its node is the expected one. Does nothing else if it is not, and
+    /// invalidates no load then.
+    pub(crate) fn remove_expected<Q>(
+        &self,
+        at: Lookup<'_, Q>,
+        expected: &Node<K, V>,
+    ) -> (Removed, Deferred<K, V>)
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        self.remove_noting(at, expected, |_, _| ())
+    }
+
+    /// Removes like `remove_expected`, and returns what is known of the entry beside its key and
+    /// value.
+    pub(crate) fn depart<Q>(
+        &self,
+        at: Lookup<'_, Q>,
+        expected: &Node<K, V>,
+    ) -> (Removed<Departed>, Deferred<K, V>)
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        self.remove_noting(at, expected, |ledger, row| {
+            let Times { ttl, born } = ledger.times(row);
+            Departed { ttl, born, expires: ledger.expiry(row) }
+        })
+    }
+
+    #[inline(always)]
+    fn remove_noting<Q, D>(
+        &self,
+        at: Lookup<'_, Q>,
+        expected: &Node<K, V>,
+        note: impl FnOnce(&Ledger<K, V>, RowId) -> D,
+    ) -> (Removed<D>, Deferred<K, V>)
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        let mut lock = self.lock_at(at.hash);
+        let mut txn = lock.txn();
+        let Some(place) = txn.find(at) else {
+            return (Removed::Gone, Deferred::none());
+        };
+        txn.ledger.prefetch_neighbours(txn.table.row(place));
+        if !std::ptr::eq(expected, txn.table.node(place)) {
             return (Removed::Changed, Deferred::none());
         }
+        // If the entry is over, it is not removed but buried, and that invalidates nothing.
+        let _ = txn.invalidate_unless_over(at, place);
         txn.remove_at(place, note)
     }
 

@@ -179,6 +179,14 @@ impl<K, V> Node<K, V> {
         !deadline.is_over(now) || !self.expire(deadline, now)
     }
 
+    /// Returns whether a reader sees this entry, in this node. If not, the entry may still be
+    /// visible: a writer may have frozen the deadline, to put another node in this one's place.
+    pub(crate) fn is_visible_here(&self, now: impl FnOnce() -> Tick) -> bool {
+        // A node that was replaced was frozen before. So one that is not frozen was in its place at
+        // this look, and the second look tells whether its entry had ended by then.
+        !self.load().is_frozen() && self.is_visible(now)
+    }
+
     /// Makes an entry whose deadline has passed `DEAD`. Returns false if the deadline was moved on
     /// in the meantime.
     #[cold]

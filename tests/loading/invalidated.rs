@@ -66,6 +66,57 @@ fn an_update_of_what_has_ended_invalidates_no_load() {
     cache.validate();
 }
 
+/// A conditional removal looks at an entry, which another call removes, and the key is loaded again. The removal finds another
+/// entry than the one that it looked at, or none: it removes nothing, and what is being loaded is stored.
+#[test]
+fn a_removal_that_removes_nothing_lets_a_load_store_its_value() {
+    type Removal = fn(&Numbers, &mut dyn FnMut());
+    let removals: [(&str, Removal); 3] = [
+        ("remove_if", |cache, meanwhile| {
+            let removed = cache.remove_if(&1, |_| {
+                meanwhile();
+                true
+            });
+            assert_eq!(removed, None);
+        }),
+        ("rename_with", |cache, meanwhile| {
+            let renamed = cache.rename_with(&1, 2, |value| {
+                meanwhile();
+                (*value, ())
+            });
+            assert_eq!(renamed, None);
+        }),
+        ("retain", |cache, meanwhile| {
+            cache.retain(|_, _| {
+                meanwhile();
+                false
+            });
+        }),
+    ];
+    for (name, remove) in removals {
+        for ends_by_itself in [false, true] {
+            let (clock, second) = (ManualClock::new(), Duration::from_secs(1));
+            let cache: Numbers = Cache::builder().time_to_live(second).clock(clock.clone()).build().unwrap();
+            cache.insert(1, 1);
+            let mut load = None;
+            remove(&cache, &mut || {
+                if load.is_none() {
+                    if ends_by_itself {
+                        clock.advance_without_sweeping(second);
+                    } else {
+                        cache.invalidate(&1);
+                    }
+                    load = Some(under_way(&cache));
+                }
+            });
+            let (mut load, end) = load.expect("the closure ran");
+            end.send(7).unwrap();
+            assert_eq!(load.step(), Poll::Ready(7));
+            assert_eq!(cache.get(&1), Some(7), "{name}, and the entry ends by itself: {ends_by_itself}");
+        }
+    }
+}
+
 /// Loads at once, or says that it would have to wait.
 fn at_once(cache: &Numbers, value: u32) -> u32 {
     cache.timeout(Duration::ZERO).get_with(1, || value).expect("it waits for a loader that hangs")

@@ -26,7 +26,7 @@ fn weighed_at(capacity: u64) -> Model {
 fn two_shards() -> Model {
     let model = Model::build(|builder| {
         let builder = builder.max_capacity(128).shards(2).eviction_policy(Fifo).initial_capacity(4);
-        builder.weigher(|_, value: &Value| value.number() as u32)
+        builder.record_stats().weigher(|_, value: &Value| value.number() as u32)
     });
     assert_eq!(model.cache.policy().shards, 2);
     model
@@ -171,6 +171,23 @@ fn a_smaller_bound_against_insert() {
         }
         inserter.join().unwrap();
         assert_eq!(model.cache.weighted_size(), 1);
+        model.end();
+    });
+}
+
+/// A look at the size while the bound becomes less and more: the entries are the same all the time.
+#[test]
+fn the_size_against_another_bound() {
+    explore(|| {
+        let model = weighed_at(5);
+        model.insert(1, 2);
+        let other = spawn(&model, |model| {
+            model.cache.set_max_capacity(3).unwrap();
+            model.cache.set_max_capacity(5).unwrap();
+        });
+        assert_eq!(model.cache.weighted_size(), 2);
+        other.join().unwrap();
+        assert_eq!(model.cache.weighted_size(), 2);
         model.end();
     });
 }
@@ -333,6 +350,9 @@ fn less_room_for_two_shards_against_insert() {
         assert!(model.cache.weighted_size() <= 70);
         inserter.join().unwrap();
         assert!(model.cache.weighted_size() <= 70 && model.see(2).is_none());
+        // Either the value was there in time and took the other one's room, or it is refused and takes nothing.
+        let was_refused = model.cache.stats().refused == 1;
+        assert_eq!(model.see(1), was_refused.then_some(60));
         model.end();
     });
 }

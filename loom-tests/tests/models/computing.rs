@@ -199,6 +199,22 @@ fn a_refresh_against_a_removal() {
     });
 }
 
+/// The same where the removal looks at what it removes before it takes the lock.
+#[test]
+fn a_refresh_against_a_conditional_removal() {
+    explore(|| {
+        let model = with_an_old_value();
+        let other = spawn(&model, |model| {
+            model.set_source(3);
+            model.invalidate(KEY, |cache| cache.remove_if(&KEY, |_| true));
+        });
+        model.get_with(KEY);
+        other.join().unwrap();
+        assert!(matches!(model.see(KEY), None | Some(3)), "{:?}", model.see(KEY));
+        model.end();
+    });
+}
+
 /// A write while it is loaded anew stays, unless what is loaded was asked for after it.
 #[test]
 fn a_refresh_against_an_insert() {

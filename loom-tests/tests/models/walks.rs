@@ -157,6 +157,28 @@ fn what_was_seen_expired_is_not_yielded() {
     });
 }
 
+/// Under a guard, an entry whose node was met before another thread replaced it: what is yielded is no older than what
+/// was seen in between.
+#[test]
+fn what_was_replaced_since_it_was_met_is_not_yielded() {
+    explore(|| {
+        let model = Model::lasting();
+        model.insert(1, 1);
+        model.insert(2, 1);
+        let walker = spawn(&model, |model| {
+            let guard = model.cache.read_guard();
+            let mut all = guard.iter();
+            let other = 3 - *all.next().unwrap().0;
+            let seen = guard.get(&other).unwrap().number();
+            let (&key, value) = all.next().unwrap();
+            assert!(key == other && value.number() >= seen, "{key}: {} after {seen}", value.number());
+        });
+        assert!(model.replace(1, 2) && model.replace(2, 2));
+        walker.join().unwrap();
+        model.end();
+    });
+}
+
 /// It never ended, but the node that the walk has met did.
 #[test]
 fn what_was_replaced_is_yielded_after_its_first_deadline() {
