@@ -214,8 +214,11 @@ where
             let Some(until) = node.visible_until(now) else { continue };
             let left = left(until, now);
             let answer = expiry.expire_after_read(node.key(), node.value(), left);
-            // By the readers' clock, which may lag: later by that, so as not to be early.
-            let end = now.after(config.clock.lag()).after(span(answer));
+            let end = match span(answer) {
+                Span::NONE => Tick::LONG_AGO,
+                // By the readers' clock, which may lag: later by that, so as not to be early.
+                span => now.after(config.clock.lag()).after(span),
+            };
             if answer == left || end == until {
                 return Some(node);
             }

@@ -61,8 +61,11 @@ impl<K, V> Shard<K, V> {
         Q: ?Sized + Equivalent<K>,
     {
         self.set_expiry(at, expected, |txn, row, _| {
-            let (config, limit) = (txn.config, txn.ledger.limit(txn.config, row));
-            config.ends(txn.now().after(config.clock.lag()), limit, end)
+            let (config, now) = (txn.config, txn.now());
+            // Only the idleness is later by the lag: whether the entry is over is asked of the time
+            // as it is.
+            let idle = config.idle_deadline(now).since(now);
+            config.ends_if_idle_for(idle, now, txn.ledger.limit(config, row), end)
         })
     }
 
