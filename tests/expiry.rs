@@ -2,7 +2,7 @@
 //! user's code runs under no lock and may panic. The clock is moved by hand, except where it says so.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 use tidewheel::{Cache, CacheBuilder, Expiry, ManualClock, StrictClock, SystemClock, WeakCache};
@@ -338,4 +338,40 @@ fn an_answer_of_zero_ends_it_at_once_by_the_systems_clocks() {
             cache.validate();
         });
     }
+}
+
+/// To each read: half a minute. The first is kept waiting for its answer.
+struct Slow(Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>);
+
+impl Expiry<u32, u32> for Slow {
+    fn expire_after_read(&self, _: &u32, _: &u32, _: Left) -> Left {
+        let gate = self.0.lock().unwrap().take();
+        if let Some((asked, go)) = gate {
+            asked.send(()).unwrap();
+            go.recv().unwrap();
+        }
+        Some(seconds(30))
+    }
+}
+
+#[test]
+fn a_late_answer_does_not_undo_a_newer_one() {
+    let clock = ManualClock::new();
+    let ((asked, was_asked), (release, go)) = (mpsc::channel(), mpsc::channel());
+    let slow = Slow(Mutex::new(Some((asked, go))));
+    let cache = Cache::builder().expire_after(slow).clock(clock.clone()).build().unwrap();
+    cache.insert(1, 1);
+    // At 0 s: until 30 s.
+    let first = thread::spawn({
+        let cache = cache.clone();
+        move || cache.get(&1)
+    });
+    was_asked.recv().unwrap();
+    clock.advance(seconds(20));
+    // At 20 s: until 50 s.
+    assert_eq!((cache.get(&1), cache.remaining_ttl(&1)), (Some(1), Some(seconds(30))));
+    release.send(()).unwrap();
+    assert_eq!(first.join().unwrap(), Some(1));
+    assert_eq!(cache.remaining_ttl(&1), Some(seconds(30)), "of the read at 20 s");
+    cache.validate();
 }

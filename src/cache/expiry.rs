@@ -22,8 +22,9 @@ pub(super) fn created<K: 'static, V: 'static>(expiry: &dyn Expiry<K, V>, key: &K
     Ruling::After(span(expiry.expire_after_create(key, value)))
 }
 
-/// A read's ruling is in vain where another value comes meanwhile, and the read is about that one then. So many times at most:
-/// it does not hold its pin until those who write give it a moment, nor for ever where its `Expiry` itself writes the key.
+/// A read's ruling is in vain where another value or another deadline comes meanwhile, and the read is about that one then. So
+/// many times at most: it does not hold its pin until those who write give it a moment, nor for ever where its `Expiry` itself
+/// writes the key. The last ruling counts whatever the deadline is by then.
 const ROUNDS: u32 = 4;
 
 fn span(answer: Option<Duration>) -> Span {
@@ -222,7 +223,8 @@ where
             if answer == left || end == until {
                 return Some(node);
             }
-            if let Ruled::Done(wake) = shard.rule(at, node, end) {
+            let told = (rounds < ROUNDS).then_some(until);
+            if let Ruled::Done(wake) = shard.rule(at, node, told, end) {
                 if let Some(at) = wake {
                     self.inner.wake_reaper(at);
                 }
