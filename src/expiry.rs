@@ -78,6 +78,11 @@ pub trait Expiry<K, V>: Send + Sync + 'static {
     /// that gives the same deadline as before (the same time from now, within one step of the
     /// readers' clock of 4 ms) does not.
     ///
+    /// An answer counts only while the entry has the deadline that it was asked about. So one that
+    /// comes late does not move a deadline that a later read has set. If a read, a touch or
+    /// `set_ttl` has moved the deadline meanwhile, it is asked again: up to four times for a read,
+    /// of which the last counts whatever the deadline is.
+    ///
     /// ```
     /// # use std::time::Duration;
     /// struct LongerWhenRead;

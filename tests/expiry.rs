@@ -1,10 +1,11 @@
 //! `expire_after`: who is asked what and when, how the answers combine with the other times, and that the
-//! user's code runs under no lock and may panic. The clock is moved by hand.
+//! user's code runs under no lock and may panic. The clock is moved by hand, except where it says so.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
-use tidewheel::{Cache, CacheBuilder, Expiry, ManualClock, WeakCache};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+use tidewheel::{Cache, CacheBuilder, Expiry, ManualClock, StrictClock, SystemClock, WeakCache};
 
 type Left = Option<Duration>;
 
@@ -254,5 +255,123 @@ fn a_panic_leaves_the_cache_as_it_was() {
         let _ = cache.get("k");
     });
     assert_eq!(cache.peek("k"), Some(3));
+    cache.validate();
+}
+
+/// To a read: at least this long.
+struct AtLeast(Duration);
+
+impl Expiry<u32, u32> for AtLeast {
+    fn expire_after_read(&self, _: &u32, _: &u32, left: Left) -> Left {
+        left.map(|left| left.max(self.0))
+    }
+}
+
+/// To a read: this long.
+struct OnRead(Duration);
+
+impl Expiry<u32, u32> for OnRead {
+    fn expire_after_read(&self, _: &u32, _: &u32, _: Left) -> Left {
+        Some(self.0)
+    }
+}
+
+/// One shard, and each of the system's clocks, of which readers' may lag.
+fn on_the_systems_clocks(build: impl Fn() -> CacheBuilder<u32, u32>, judge: impl Fn(&str, Cache<u32, u32>)) {
+    judge("StrictClock", build().shards(1).clock(StrictClock).build().unwrap());
+    judge("SystemClock", build().shards(1).clock(SystemClock).build().unwrap());
+}
+
+/// A read's answer asks for more time than the time to live leaves. It must not take any away, not even a
+/// few milliseconds before the end. By the system's clocks; judged only while the end is ahead.
+#[test]
+fn an_answer_that_asks_for_more_ends_nothing_early() {
+    let ttl = Duration::from_millis(50);
+    let build = || Cache::builder().time_to_live(ttl).expire_after(AtLeast(seconds(30)));
+    for _ in 0..10 {
+        on_the_systems_clocks(build, |name, cache| {
+            // Before the insert: it ends at `before + ttl` or later.
+            let before = Instant::now();
+            cache.insert(1, 1);
+            thread::sleep(ttl - Duration::from_millis(5));
+            while before.elapsed() < ttl - Duration::from_millis(3) {
+                std::hint::spin_loop();
+            }
+            let found = (cache.get(&1).is_some(), cache.contains_key(&1));
+            let at = before.elapsed();
+            assert!(found == (true, true) || at >= ttl, "{name}: {found:?}, {:?} early", ttl - at);
+        });
+    }
+}
+
+/// By the system's clocks, of which the readers' may be five behind.
+#[test]
+fn an_answer_of_two_milliseconds_holds_for_two() {
+    let two = Duration::from_millis(2);
+    for _ in 0..50 {
+        on_the_systems_clocks(
+            || Cache::builder().expire_after(OnRead(two)),
+            |name, cache| {
+                cache.insert(1, 1);
+                // So that the readers' clock may be behind.
+                thread::sleep(Duration::from_micros(1500));
+                let before = Instant::now();
+                assert_eq!(cache.get(&1), Some(1));
+                let found = cache.contains_key(&1);
+                assert!(found || before.elapsed() >= two, "{name}: gone early");
+            },
+        );
+    }
+}
+
+#[test]
+fn an_answer_of_zero_ends_it_at_once_by_the_systems_clocks() {
+    for idle in [None, Some(seconds(60))] {
+        let build = || {
+            let builder = Cache::builder().expire_after(OnRead(Duration::ZERO));
+            if let Some(idle) = idle { builder.time_to_idle(idle) } else { builder }
+        };
+        on_the_systems_clocks(build, |name, cache| {
+            cache.insert(1, 1);
+            assert_eq!((cache.get(&1), cache.get(&1)), (Some(1), None), "{name}");
+            assert!(!cache.contains_key(&1), "{name}");
+            cache.validate();
+        });
+    }
+}
+
+/// To each read: half a minute. The first is kept waiting for its answer.
+struct Slow(Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>);
+
+impl Expiry<u32, u32> for Slow {
+    fn expire_after_read(&self, _: &u32, _: &u32, _: Left) -> Left {
+        let gate = self.0.lock().unwrap().take();
+        if let Some((asked, go)) = gate {
+            asked.send(()).unwrap();
+            go.recv().unwrap();
+        }
+        Some(seconds(30))
+    }
+}
+
+#[test]
+fn a_late_answer_does_not_undo_a_newer_one() {
+    let clock = ManualClock::new();
+    let ((asked, was_asked), (release, go)) = (mpsc::channel(), mpsc::channel());
+    let slow = Slow(Mutex::new(Some((asked, go))));
+    let cache = Cache::builder().expire_after(slow).clock(clock.clone()).build().unwrap();
+    cache.insert(1, 1);
+    // At 0 s: until 30 s.
+    let first = thread::spawn({
+        let cache = cache.clone();
+        move || cache.get(&1)
+    });
+    was_asked.recv().unwrap();
+    clock.advance(seconds(20));
+    // At 20 s: until 50 s.
+    assert_eq!((cache.get(&1), cache.remaining_ttl(&1)), (Some(1), Some(seconds(30))));
+    release.send(()).unwrap();
+    assert_eq!(first.join().unwrap(), Some(1));
+    assert_eq!(cache.remaining_ttl(&1), Some(seconds(30)), "of the read at 20 s");
     cache.validate();
 }

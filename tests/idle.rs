@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
-use tidewheel::{BuildError, Cache, CacheBuilder, ManualClock};
+use tidewheel::{BuildError, Cache, CacheBuilder, Expiry, ManualClock, SystemClock};
 
 const NANO: Duration = Duration::from_nanos(1);
 
@@ -175,6 +175,33 @@ fn never_early_by_the_systems_clock() {
             thread::sleep(Duration::from_millis(1));
         }
         assert!(!found || read.elapsed() >= IDLE);
+    }
+}
+
+/// The kept time may be ten milliseconds behind, and a read sets the deadline up to five late. So a look at
+/// a cache in which reads set deadlines does not trust the kept time. Here that has stood still for long.
+#[test]
+fn a_look_checks_the_clock_where_reads_move_deadlines() {
+    struct Nothing;
+    impl Expiry<&'static str, u32> for Nothing {}
+    const SHORT: Duration = Duration::from_millis(50);
+    let caches: [Cache<&'static str, u32>; 2] = [
+        Cache::builder().time_to_idle(SHORT).clock(SystemClock).build().unwrap(),
+        Cache::builder().time_to_live(SHORT).expire_after(Nothing).clock(SystemClock).build().unwrap(),
+    ];
+    type Look = fn(&Cache<&'static str, u32>) -> bool;
+    let looks: [Look; 2] = [|cache| cache.contains_key("k"), |cache| cache.peek("k").is_some()];
+    for cache in caches {
+        for look in looks {
+            // Somebody keeps the time, and this thread has just checked it.
+            SystemClock::keep_once();
+            assert!(!look(&cache));
+            cache.insert("k", 1);
+            look(&cache);
+            SystemClock::keep_once();
+            thread::sleep(SHORT + Duration::from_millis(10));
+            assert!(!look(&cache), "10 ms after its end");
+        }
     }
 }
 

@@ -278,6 +278,19 @@ fn touches_go_on_by_the_own_time_to_live_and_persisted_stays_persisted() {
     assert_eq!(left("usual"), Some(MINUTE));
 }
 
+/// A touch never ends an entry earlier, also not one for which the cache that wrote it had no end.
+#[test]
+fn what_had_no_time_to_live_takes_this_caches_at_the_next_write() {
+    let cache = manual(&ManualClock::new()).build().unwrap();
+    cache.insert("endless", 1);
+    let other: Cache<String, u8> = manual(&ManualClock::new()).time_to_live(MINUTE).build().unwrap();
+    assert_eq!(other.restore(&taken(&cache)[..]).unwrap(), 1);
+    assert!(other.touch("endless"));
+    assert_eq!(other.remaining_ttl("endless"), Some(Duration::MAX));
+    assert!(other.update("endless", |value| value + 1));
+    assert_eq!(other.remaining_ttl("endless"), Some(MINUTE));
+}
+
 #[test]
 fn ages_count_on_even_before_the_clock_began() {
     let clock = ManualClock::new();

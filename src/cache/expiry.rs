@@ -22,8 +22,9 @@ pub(super) fn created<K: 'static, V: 'static>(expiry: &dyn Expiry<K, V>, key: &K
     Ruling::After(span(expiry.expire_after_create(key, value)))
 }
 
-/// A read's ruling is in vain where another value comes meanwhile, and the read is about that one then. So many times at most:
-/// it does not hold its pin until those who write give it a moment, nor for ever where its `Expiry` itself writes the key.
+/// A read's ruling is in vain where another value or another deadline comes meanwhile, and the read is about that one then. So
+/// many times at most: it does not hold its pin until those who write give it a moment, nor for ever where its `Expiry` itself
+/// writes the key. The last ruling counts whatever the deadline is by then.
 const ROUNDS: u32 = 4;
 
 fn span(answer: Option<Duration>) -> Span {
@@ -214,12 +215,16 @@ where
             let Some(until) = node.visible_until(now) else { continue };
             let left = left(until, now);
             let answer = expiry.expire_after_read(node.key(), node.value(), left);
-            // By the readers' clock, which may lag: later by that, so as not to be early.
-            let end = now.after(config.clock.lag()).after(span(answer));
+            let end = match span(answer) {
+                Span::NONE => Tick::LONG_AGO,
+                // By the readers' clock, which may lag: later by that, so as not to be early.
+                span => now.after(config.clock.lag()).after(span),
+            };
             if answer == left || end == until {
                 return Some(node);
             }
-            if let Ruled::Done(wake) = shard.rule(at, node, end) {
+            let told = (rounds < ROUNDS).then_some(until);
+            if let Ruled::Done(wake) = shard.rule(at, node, told, end) {
                 if let Some(at) = wake {
                     self.inner.wake_reaper(at);
                 }

@@ -87,8 +87,11 @@ impl Config {
         let Lengths { ttl, tti, max_age } = lengths;
         let idles = tti != Span::ENDLESS;
         let two_ends = ruled || idles && ttl != Span::ENDLESS || max_age != Span::ENDLESS;
+        let moves_deadline = idles || ruled;
         Self {
-            clock,
+            // A deadline that a read sets is later by the lag of the checked clock. With the lag of
+            // the kept time on top, a look would find the entry for longer than is promised.
+            clock: if moves_deadline { clock.checked() } else { clock },
             ttl,
             tti,
             max_age,
@@ -98,7 +101,7 @@ impl Config {
             jitter: Jitter::new(jitter),
             effects: ReadEffects {
                 restarts_idle: idles,
-                moves_deadline: idles || ruled,
+                moves_deadline,
                 counts_hit: false,
                 counts_in_stats: false,
             },

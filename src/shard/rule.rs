@@ -49,20 +49,34 @@ pub(crate) enum Ruled {
     /// The ruling is in effect. If there is a tick, the reaper has to come then, earlier than it
     /// expected.
     Done(Option<Tick>),
-    /// The key has another node, or none, or an expired one. The caller looks again.
+    /// The key has another node, or none, or an expired one, or the node has another deadline than
+    /// the `Expiry` was told of. The caller looks again.
     Stale,
 }
 
 impl<K, V> Shard<K, V> {
     /// Applies a read's ruling to `expected`: the `Expiry` ends it at `end`, and it was used just
-    /// now.
-    pub(crate) fn rule<Q>(&self, at: Lookup<'_, Q>, expected: &Node<K, V>, end: Tick) -> Ruled
+    /// now. If there is a `told`, the ruling counts only for that deadline: a read that came later
+    /// may have set another.
+    pub(crate) fn rule<Q>(
+        &self,
+        at: Lookup<'_, Q>,
+        expected: &Node<K, V>,
+        told: Option<Tick>,
+        end: Tick,
+    ) -> Ruled
     where
         Q: ?Sized + Equivalent<K>,
     {
-        self.set_expiry(at, expected, |txn, row, _| {
-            let (config, limit) = (txn.config, txn.ledger.limit(txn.config, row));
-            config.ends(txn.now().after(config.clock.lag()), limit, end)
+        self.set_expiry(at, expected, |txn, row, before| {
+            if told.is_some_and(|told| told != before) {
+                return None;
+            }
+            let (config, now) = (txn.config, txn.now());
+            // Only the idleness is later by the lag: whether the entry is over is asked of the time
+            // as it is.
+            let idle = config.idle_deadline(now).since(now);
+            Some(config.ends_if_idle_for(idle, now, txn.ledger.limit(config, row), end))
         })
     }
 
@@ -76,16 +90,16 @@ impl<K, V> Shard<K, V> {
         self.set_expiry(at, expected, |txn, row, before| {
             let (config, now) = (txn.config, txn.now());
             let idle = if before < txn.ledger.bound(row) { before.since(now) } else { config.tti };
-            config.ends_if_idle_for(idle, now, txn.ledger.limit(config, row), end)
+            Some(config.ends_if_idle_for(idle, now, txn.ledger.limit(config, row), end))
         })
     }
 
-    /// Gives `expected` the ends that `ends` computes from its row and its deadline.
+    /// Gives `expected` the ends that `ends` computes from its row and its deadline, if any.
     fn set_expiry<Q>(
         &self,
         at: Lookup<'_, Q>,
         expected: &Node<K, V>,
-        ends: impl FnOnce(&Txn<'_, '_, K, V>, RowId, Tick) -> Ends,
+        ends: impl FnOnce(&Txn<'_, '_, K, V>, RowId, Tick) -> Option<Ends>,
     ) -> Ruled
     where
         Q: ?Sized + Equivalent<K>,
@@ -98,7 +112,9 @@ impl<K, V> Shard<K, V> {
         };
         let now = txn.read_clock();
         let (row, before) = (txn.table.row(place), txn.table.node(place).deadline());
-        let ends = ends(&txn, row, before);
+        let Some(ends) = ends(&txn, row, before) else {
+            return Ruled::Stale;
+        };
         let Txn { config, table, ledger, .. } = &mut txn;
         let node = table.node(place);
         // In a cache with an `Expiry`, no thread moves a deadline without the lock. (Freezing a

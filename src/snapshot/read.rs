@@ -97,7 +97,7 @@ impl<R: Read> Source<R> {
         limited.read_to_end(payload).map_err(RestoreError::Read)?;
         self.at += payload.len() as u64;
         if payload.len() < length {
-            return Err(RestoreError::Truncated { at: self.at });
+            return Err(RestoreError::Truncated { at: start });
         }
         self.whole.update(payload);
         let check: [u8; CHECK] = self.bytes()?;

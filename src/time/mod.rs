@@ -71,8 +71,8 @@ pub(crate) mod sealed {
 /// The system may not let the timekeeper run, because other processes take all processors or the
 /// whole process was stopped for a while. Each thread finds that out by itself: it trusts the time
 /// in memory for at most 64 reads in a row, and then reads the clock. So at most 64 reads of a
-/// thread are later than 10 ms. Use the [`StrictClock`] if that is too much. Reads that restart a
-/// time to idle read the clock every time, with either of the two.
+/// thread are later than 10 ms. Use the [`StrictClock`] if that is too much. In a cache with a time
+/// to idle or an [`Expiry`](crate::Expiry), each read checks the clock, with either of the two.
 ///
 /// ```
 /// let cache = tidewheel::Cache::builder().clock(tidewheel::SystemClock).build()?;
@@ -141,6 +141,11 @@ const IS_KEPT: bool = !cfg!(any(miri, tidewheel_loom, tidewheel_shuttle));
 impl Timeline {
     pub(crate) const fn system() -> Self {
         Self { manual: None, is_strict: !IS_KEPT }
+    }
+
+    /// Returns this timeline for reads that check the clock every time.
+    pub(crate) fn checked(self) -> Self {
+        Self { is_strict: true, ..self }
     }
 
     /// Returns the manual clock behind this timeline, if there is one.

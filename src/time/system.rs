@@ -47,6 +47,12 @@ mod kernel {
         cheap()
     }
 
+    /// Returns the time of the clock that runs on while the machine is suspended.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn since_boot() -> Tick {
+        tick(clock_gettime(ClockId::Boottime))
+    }
+
     /// Returns the kernel's coarse clock, or the precise one if the coarse lags by more than the
     /// promise. The coarse clock moves in whole steps. At worst it is one step behind the
     /// interrupt, which is itself a step old just before the next one.
@@ -111,13 +117,16 @@ mod kernel {
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(any(miri, tidewheel_loom))))]
 mod counter {
     use super::{Tick, kernel};
-    use crate::sync::CachePadded;
-    use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use crate::sync::atomic::{AtomicU64, Ordering};
+    use crate::sync::{CachePadded, Mutex, lasting};
 
     /// The age up to which a cached reading is trusted, in ticks: 1 ms below the promise.
     const FRESH: u64 = super::MAX_LAG - 1_000_000;
     /// The counter's rate is measured over at least this many ticks (20 ms).
     const CALIBRATION: u64 = 20_000_000;
+    /// If the machine was suspended for longer than this meanwhile, in ticks (1 ms), the measurement
+    /// begins anew. Less makes a reading a twentieth older, at most.
+    const NEGLIGIBLE: u64 = 1_000_000;
 
     /// How long the kernel's answer about the counter is trusted, in ticks (a minute).
     const TRUST: u64 = 60 * super::SECOND;
@@ -219,56 +228,87 @@ mod counter {
         if !CACHED.is_trusted(cheap, keeps_time_by_the_counter) {
             return cheap;
         }
-        let Some((first_count, first_tick)) = origin() else { return cheap };
         // ORDERING: Relaxed; any thread may publish the rate, and every published rate is right.
-        let is_measured = CACHED.window.load(Ordering::Relaxed) != 0;
         // Nothing can be fresh before the rate is known, so a shared reading would only cause
         // writes to its cache line.
-        if !is_measured && cheap.as_nanos().saturating_sub(first_tick) < CALIBRATION {
+        if CACHED.window.load(Ordering::Relaxed) == 0 && !measure(cheap) {
             return cheap;
         }
         let stamp = count();
         let now = kernel::now();
-        if !is_measured {
-            // `elapsed` is at least `CALIBRATION`: the cheap clock has advanced that far, and is
-            // never ahead.
-            let elapsed = now.as_nanos().saturating_sub(first_tick);
-            let counts = u128::from(stamp.wrapping_sub(first_count));
-            let window = u64::try_from(counts * u128::from(FRESH) / u128::from(elapsed)).unwrap_or(0);
-            // ORDERING: Relaxed; the same reason.
-            CACHED.window.store(window, Ordering::Relaxed);
-        }
         CACHED.publish(stamp, now);
         now
     }
 
-    /// Returns a value of the counter and the time of that value, from which the rate is measured.
-    /// Returns `None` while there are none yet.
-    ///
-    /// No thread waits for the thread that stores them: in the child of a fork that thread may not
-    /// exist. In that case no rate is measured, and the cheap clock is used.
-    fn origin() -> Option<(u64, u64)> {
-        static TICK: AtomicU64 = AtomicU64::new(0);
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        static CLAIMED: AtomicBool = AtomicBool::new(false);
-        // ORDERING: Acquire; pairs with Release below: a thread that sees a tick sees its count.
-        let tick = TICK.load(Ordering::Acquire);
-        if tick != 0 {
-            // ORDERING: Relaxed; after the Acquire above.
-            return Some((COUNT.load(Ordering::Relaxed), tick));
-        }
-        // ORDERING: Relaxed; only which thread is first matters.
-        if !CLAIMED.swap(true, Ordering::Relaxed) {
-            // The origin's clock is read before its counter; `refresh` reads the counter before the
-            // clock. So a thread that is preempted in between underestimates the rate, which only
-            // makes a reading age faster.
+    /// The counter and two of the kernel's clocks, at one moment.
+    #[derive(Clone, Copy)]
+    struct Moment {
+        count: u64,
+        /// Of the clock that stands while the machine is suspended.
+        tick: u64,
+        /// Of the clock that runs on.
+        boot: u64,
+    }
+
+    impl Moment {
+        /// Reads them for the beginning of a measurement. What is read last here is read first at
+        /// its end. So a thread that is preempted in between takes the counter to be slower than it
+        /// is, which only makes a reading age faster, or takes the machine to have been suspended.
+        fn first() -> Self {
+            let boot = kernel::since_boot().as_nanos();
             let tick = kernel::now().as_nanos();
-            // ORDERING: Relaxed; published by the Release below.
-            COUNT.store(count(), Ordering::Relaxed);
-            // ORDERING: Release; pairs with Acquire above.
-            TICK.store(tick, Ordering::Release);
+            Self { count: count(), tick, boot }
         }
-        None
+
+        /// Reads them for the end of a measurement.
+        fn last() -> Self {
+            let count = count();
+            let tick = kernel::now().as_nanos();
+            Self { count, tick, boot: kernel::since_boot().as_nanos() }
+        }
+
+        /// Returns for how many counts a reading stays fresh, by the counts since `first`. Returns
+        /// `None` if the machine was suspended since then: the counter may have run on, or begun
+        /// anew.
+        fn window_since(self, first: Self) -> Option<u64> {
+            let elapsed = self.tick.saturating_sub(first.tick);
+            let suspended = self.boot.saturating_sub(first.boot).saturating_sub(elapsed);
+            if elapsed < CALIBRATION || suspended > NEGLIGIBLE {
+                return None;
+            }
+            let counts = u128::from(self.count.checked_sub(first.count)?);
+            let window = counts * u128::from(FRESH) / u128::from(elapsed);
+            u64::try_from(window).ok().filter(|window| *window != 0)
+        }
+    }
+
+    lasting! {
+        /// The beginning of the measurement of the counter's rate.
+        static BEGUN: Mutex<Option<Moment>> = Mutex::new(None);
+    }
+
+    /// Begins to measure the counter's rate, or ends it if it has gone on for long enough. Returns
+    /// whether the rate is known now.
+    ///
+    /// No thread waits for another that does the same: in the child of a fork that thread may not
+    /// exist. In that case no rate is measured, and the cheap clock is used.
+    fn measure(cheap: Tick) -> bool {
+        let Some(mut begun) = BEGUN.try_lock() else { return false };
+        let window = match *begun {
+            // The cheap clock is never ahead.
+            Some(first) if cheap.as_nanos().saturating_sub(first.tick) < CALIBRATION => return false,
+            Some(first) => Moment::last().window_since(first),
+            None => None,
+        };
+        let Some(window) = window else {
+            *begun = Some(Moment::first());
+            return false;
+        };
+        // Should the rate be forgotten, it is measured from then on.
+        *begun = None;
+        // ORDERING: Relaxed; the same reason as in `refresh`.
+        CACHED.window.store(window, Ordering::Relaxed);
+        true
     }
 
     /// Returns whether the kernel uses the counter for its time. The kernel has checked the counter
@@ -329,6 +369,41 @@ mod counter {
             assert_eq!(cached.fresh(|| 17), None);
             // The counter ran backwards.
             assert_eq!(cached.fresh(|| 6), None);
+        }
+
+        const MS: u64 = 1_000_000;
+        const HOUR: u64 = 3600 * crate::time::SECOND;
+        /// The beginning of a measurement, after three hours of which the machine slept for two.
+        const FIRST: Moment = Moment { count: 9 * HOUR, tick: HOUR, boot: 3 * HOUR };
+
+        /// What is read so long after `FIRST`, in ticks, with three counts in each.
+        fn later(awake: u64, suspended: u64) -> Moment {
+            let all = awake + suspended;
+            Moment { count: FIRST.count + 3 * all, tick: FIRST.tick + awake, boot: FIRST.boot + all }
+        }
+
+        #[test]
+        fn the_rate_is_measured_over_long_enough() {
+            assert_eq!(later(20 * MS, 0).window_since(FIRST), Some(3 * FRESH));
+            assert_eq!(later(HOUR, 0).window_since(FIRST), Some(3 * FRESH));
+            assert_eq!(later(20 * MS - 1, 0).window_since(FIRST), None);
+        }
+
+        /// The counter ran on for eight hours in which the clock stood. By that rate, a reading
+        /// would be fresh for an hour and a half.
+        #[test]
+        fn the_rate_is_not_measured_across_a_suspension() {
+            for awake in [20 * MS, HOUR] {
+                for suspended in [2 * MS, 8 * HOUR] {
+                    assert_eq!(later(awake, suspended).window_since(FIRST), None);
+                }
+                // Whatever is neglected leaves a reading under 5 ms old.
+                let window = later(awake, MS).window_since(FIRST).unwrap();
+                assert!((3 * FRESH..3 * super::super::MAX_LAG).contains(&window), "{window}");
+            }
+            // It began anew with the machine.
+            let anew = Moment { count: 5, ..later(20 * MS, 0) };
+            assert_eq!(anew.window_since(FIRST), None);
         }
     }
 }

@@ -85,9 +85,17 @@ fn every_byte_that_is_another_is_noticed() {
 #[test]
 fn every_end_that_comes_too_soon_is_noticed() {
     let (good, untouched) = (small_snapshot(), Untouched::new());
-    for end in 0..good.len() {
+    let whole = good.len();
+    // Where the parts begin: two of the header, two of the chunk's head, the payload and its checksum, and
+    // three of the trailer.
+    let parts = [0, 8, 16, 20, FIRST, whole - 20, whole - 16, whole - 12, whole - 4];
+    for end in 0..whole {
         let error = untouched.refuse(&good[..end], &format!("{end} bytes"));
-        assert!(matches!(error, RestoreError::Truncated { at } if at <= end as u64), "{end} bytes: {error}");
+        let begins = parts.into_iter().filter(|&at| at <= end).max().expect("the first begins at 0") as u64;
+        assert!(
+            matches!(error, RestoreError::Truncated { at } if at == begins),
+            "{end} bytes, in the part that begins at {begins}: {error}"
+        );
     }
     // What follows is not touched.
     let mut reader = &[&good[..], b"rest"].concat()[..];
