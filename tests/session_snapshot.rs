@@ -1,5 +1,8 @@
 //! Sessions written out and read back: with ids, owners and times; and what is in the bytes.
 
+#[path = "session_snapshot/options.rs"]
+mod options;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex, OnceLock, mpsc};
 use std::thread::{self, ThreadId};

@@ -79,6 +79,9 @@ impl Lifetime {
 /// What a manager can do about single sessions' lifetimes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lives {
+    /// The idle time of a session that has none of its own.
+    #[cfg_attr(not(feature = "serde"), allow(dead_code, reason = "nothing is restored"))]
+    pub(super) idle: Duration,
     /// A read restarts the idle time, which is the same for all then.
     pub(super) reads_count: bool,
     /// A session may have a maximal age of its own.

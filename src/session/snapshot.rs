@@ -96,9 +96,10 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     ///   [`max_per_owner`](crate::SessionManagerBuilder::max_per_owner) keeps no session out; it
     ///   applies again from the next session on that is opened.
     /// - **Times**: a session keeps its age, what is left of its idle time, and an idle time of its
-    ///   own. If it has none, its idle time is this manager's from the next use on. Where this
-    ///   manager's [`max_age`](crate::SessionManagerBuilder::max_age) or idle time would end it
-    ///   sooner, it ends sooner.
+    ///   own. If it has none, its idle time is this manager's: what is left is no more than that,
+    ///   and the next use restarts it. Where this manager's
+    ///   [`max_age`](crate::SessionManagerBuilder::max_age) would end a session sooner, it ends
+    ///   sooner.
     /// - **Other options**: options of this manager that the one before did not have apply to what
     ///   comes back. With [`reads_count`](crate::SessionManagerBuilder::reads_count), reads restart
     ///   its idle time, which is this manager's even if it had one of its own. With
@@ -148,8 +149,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
             let whose = claims.add(&step, &data).ok()?;
             Some(Stored { data, whose })
         };
-        let Lives { reads_count, max_age, .. } = self.shared.lives;
-        let terms = Terms { away, max_age, idles: reads_count };
+        let Lives { idle, reads_count, max_age, .. } = self.shared.lives;
+        let terms = Terms { away, max_age, most: idle, idles: reads_count };
         let count = self.cache.restore_as(reader, terms, adopt)?;
         // The rest of them is given back.
         permits.drain(..).take(usize::try_from(count).unwrap_or(usize::MAX)).for_each(Permit::keep);
