@@ -179,8 +179,8 @@ where
 
     /// As [`restore`](Self::restore), on other terms, and of entries whose values are made of what
     /// was written: by `adopt`, which is asked about the oldest first, when all is read and checked
-    /// and before anything is stored. What it makes nothing of, and what is over, does not come
-    /// back.
+    /// and before anything is stored. It is not asked about what is over. That does not come back,
+    /// nor does what it makes nothing of.
     pub(crate) fn restore_as<W: DeserializeOwned>(
         &self,
         reader: impl Read,
@@ -192,8 +192,9 @@ where
     {
         let mut written = read::<K, W>(reader)?;
         written.sort_by_key(|(record, ..)| Reverse(record.age));
+        let max_age = self.parts().config.max_age;
         let adopted = written.into_iter().filter_map(|(record, key, value)| {
-            let record = record.on(terms)?;
+            let record = record.on(terms).filter(|record| record.age < max_age)?;
             let value = adopt(&key, value)?;
             Some((record, key, value))
         });

@@ -142,11 +142,14 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
             if self.cache.contains_key(id) || self.shared.owners.as_ref().is_some_and(knows) {
                 return None;
             }
-            if let Some(limit) = &self.shared.permits {
-                permits.push(limit.take()?);
-            }
+            let permit = match &self.shared.permits {
+                Some(limit) => Some(limit.take()?),
+                None => None,
+            };
             let step = Step { from: *id, to: *id, before: None, is_compared: false, arrival: Arrival::Back };
             let whose = claims.add(&step, &data).ok()?;
+            // If the claim was denied, the permit is another session's.
+            permits.extend(permit);
             Some(Stored { data, whose })
         };
         let Lives { idle, reads_count, max_age, .. } = self.shared.lives;

@@ -1,6 +1,6 @@
 //! Sessions that are restored into a manager that was built with other options.
 
-use super::SECOND;
+use super::{SECOND, contains};
 use std::time::Duration;
 use tidewheel::{Lifetime, ManualClock, SessionManager};
 
@@ -39,6 +39,10 @@ impl Options {
     }
 
     fn build(self) -> (ManualClock, Sessions) {
+        self.build_for(usize::MAX)
+    }
+
+    fn build_for(self, max_sessions: usize) -> (ManualClock, Sessions) {
         let clock = ManualClock::new();
         let mut builder = SessionManager::builder().idle(self.idle).clock(clock.clone());
         if let Some(max_age) = self.max_age {
@@ -49,6 +53,9 @@ impl Options {
         }
         if self.own_max_ages {
             builder = builder.own_max_ages();
+        }
+        if max_sessions < usize::MAX {
+            builder = builder.max_sessions(max_sessions);
         }
         (clock, builder.build().unwrap())
     }
@@ -154,4 +161,38 @@ fn a_shorter_idle_time_of_the_next_manager_ends_what_is_restored() {
     assert_eq!(left, [5 * MINUTE, 5 * MINUTE, 180 * MINUTE], "it keeps an idle time of its own");
     clock.advance(5 * MINUTE);
     assert_eq!([usual, used, own].map(|id| after.remaining(&id).is_ok()), [false, false, true]);
+}
+
+/// Nobody can tell it from the manager's: the snapshot does not say which it was.
+#[test]
+fn an_idle_time_that_is_as_the_managers_is_not_kept() {
+    let (_clock, before) = Options::idle(30 * MINUTE).build();
+    let id = before.create_with("ada".to_string(), Lifetime::new().idle(30 * MINUTE)).unwrap();
+    let bytes = written(&before);
+    assert!(contains(&bytes, b"ada"));
+    let (_clock, after) = Options::idle(60 * MINUTE).build();
+    after.restore(&bytes[..], Duration::ZERO).unwrap();
+    assert_eq!(after.remaining(&id).unwrap(), 30 * MINUTE);
+    after.touch(&id).unwrap();
+    assert_eq!(after.remaining(&id).unwrap(), 60 * MINUTE);
+}
+
+#[test]
+fn what_is_over_by_the_next_managers_maximal_age_takes_no_room() {
+    for own_max_ages in [false, true] {
+        let (clock, before) = Options::idle(30 * MINUTE).build();
+        let old = before.create("old".to_string()).unwrap();
+        for _ in 0..36 {
+            clock.advance(15 * MINUTE);
+            before.touch(&old).unwrap();
+        }
+        let young = before.create("young".to_string()).unwrap();
+        let to = Options { max_age: Some(480 * MINUTE), own_max_ages, ..Options::idle(30 * MINUTE) };
+        let (_clock, after) = to.build_for(1);
+        assert_eq!(after.restore(&written(&before)[..], Duration::ZERO).unwrap(), 1);
+        assert_eq!([old, young].map(|id| after.remaining(&id).is_ok()), [false, true]);
+        after.validate();
+        after.remove(&young).unwrap();
+        after.create("next".to_string()).unwrap();
+    }
 }
