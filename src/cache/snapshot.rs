@@ -26,8 +26,8 @@ where
     S: BuildHasher + Send + Sync + 'static,
 {
     /// Writes every live entry: key, value, what is left of its time, its age, its own time to live
-    /// and its counter of hits. Returns how many there are. [`restore`](Self::restore) reads them
-    /// back, in this process or another.
+    /// where that differs from the cache's, and its counter of hits. Returns how many there are.
+    /// [`restore`](Self::restore) reads them back, in this process or another.
     ///
     /// It sees what [`iter`](Self::iter) sees. Every key that is there all the time is written
     /// exactly once; one that comes or goes meanwhile may be written or not. Each value is what was

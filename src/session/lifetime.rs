@@ -12,9 +12,9 @@ use std::time::Duration;
 /// [`own_max_ages`](crate::SessionManagerBuilder::own_max_ages). An *idle time* of its own is
 /// possible in any manager, except where [reads count](crate::SessionManagerBuilder::reads_count).
 ///
-/// Both go along when the session is rotated, and are in a snapshot.
-/// (`restore` says what becomes of them in a manager that was
-/// built with other options.)
+/// Both go along when the session is rotated, and are in a snapshot: the idle time where it differs
+/// from the manager's. (`restore` says what becomes of them in a manager that was built with other
+/// options.)
 ///
 /// ```
 /// use std::time::Duration;

@@ -25,7 +25,8 @@ impl<D: Serialize, O> Serialize for Stored<D, O> {
 
 impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// Writes every live session: its id, its data, its age, what is left of its time, and an idle
-    /// time and a maximal age of its own, if it has them. Returns how many there are.
+    /// time and a maximal age of its own, if it has them. (An idle time of its own counts as one
+    /// only where it differs from this manager's.) Returns how many there are.
     /// [`restore`](Self::restore) reads them back, in this process or another, so that nobody has
     /// to log in again because of a deploy. It needs the feature `serde`.
     ///

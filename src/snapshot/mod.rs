@@ -37,7 +37,7 @@ const LARGEST: usize = 256 << 20;
 /// The longest chunk.
 const LONGEST: usize = CHUNK + LARGEST;
 
-/// The flag of an entry with a time to live of its own; there is no other.
+/// The flag of an entry with a time to live other than the cache's; there is no other flag.
 const OWN_TTL: u8 = 1;
 /// Hits are counted up to this.
 const MOST_HITS: u8 = 3;
