@@ -1,8 +1,13 @@
 //! Sessions written out and read back: with ids, owners and times; and what is in the bytes.
 
+#[path = "session_snapshot/claims.rs"]
+mod claims;
+#[path = "session_snapshot/options.rs"]
+mod options;
+
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Barrier, Mutex, OnceLock, mpsc};
-use std::thread::{self, ThreadId};
+use std::sync::{Arc, Barrier, OnceLock};
+use std::thread;
 use std::time::Duration;
 use tidewheel::{
     Lifetime, ManualClock, RestoreError, SessionError, SessionId, SessionManager, SessionManagerBuilder,
@@ -13,8 +18,6 @@ const SECOND: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(60);
 /// How often threads meet.
 const ROUNDS: usize = 300;
-/// For what another thread does.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn on_clock() -> (ManualClock, SessionManagerBuilder<String, char>) {
     let clock = ManualClock::new();
@@ -402,54 +405,6 @@ fn an_age_from_elsewhere_ends_a_session_that_is_only_read() {
             after.validate();
         }
     }
-}
-
-/// Two threads restore one snapshot. The one whose `owner` panics has claimed what the other has yet to store.
-#[test]
-fn a_restore_that_panics_leaves_what_another_is_about_to_store() {
-    let (clock, before) = manager();
-    let ada = before.create("ada".to_string()).unwrap();
-    clock.advance(SECOND);
-    before.create("ben".to_string()).unwrap();
-    let bytes = written(&before);
-    let (asked, questions) = mpsc::channel();
-    // Each question of an owner waits until the test says what becomes of it.
-    let asked = Mutex::new(asked);
-    let owner = move |name: &String| {
-        let (answer, answers) = mpsc::channel::<bool>();
-        asked.lock().unwrap().send((thread::current().id(), answer)).unwrap();
-        assert!(answers.recv_timeout(PATIENCE).unwrap(), "no owner");
-        name.chars().next()
-    };
-    let builder = SessionManager::builder().idle(IDLE).clock(ManualClock::new()).owner(owner);
-    let after = builder.build().unwrap();
-    let restore = || {
-        let (after, bytes) = (after.clone(), bytes.clone());
-        thread::spawn(move || after.restore(&bytes[..], Duration::ZERO).unwrap())
-    };
-    let ask = || questions.recv_timeout(PATIENCE).unwrap();
-    // Both are asked about Ada before either has claimed her session.
-    let [panics, stores] = [restore(), restore()];
-    let of = |who: ThreadId, asks: &mut Vec<(ThreadId, mpsc::Sender<bool>)>| {
-        let at = asks.iter().position(|(thread, _)| *thread == who).unwrap();
-        asks.swap_remove(at).1
-    };
-    let mut asks = vec![ask(), ask()];
-    let (one, other) = (panics.thread().id(), stores.thread().id());
-    of(one, &mut asks).send(true).unwrap();
-    of(other, &mut asks).send(true).unwrap();
-    // Both have claimed it, since they are asked about Ben.
-    asks.extend([ask(), ask()]);
-    of(one, &mut asks).send(false).unwrap();
-    assert!(panics.join().is_err());
-    of(other, &mut asks).send(true).unwrap();
-    assert_eq!(stores.join().unwrap(), 2);
-    assert!(after.get(&ada).is_ok());
-    assert_eq!(after.sessions_of(&'a').iter().map(|info| info.id()).collect::<Vec<_>>(), [ada]);
-    after.validate();
-    assert_eq!((after.end_all(&'a'), after.end_all(&'b')), (1, 1));
-    assert!(after.is_empty());
-    after.validate();
 }
 
 #[test]

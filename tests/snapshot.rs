@@ -3,6 +3,8 @@
 //!
 //! The bytes are made and taken apart here by what the documents say of the format, with a checksum of our own.
 
+#[path = "snapshot/options.rs"]
+mod options;
 #[path = "snapshot/refused.rs"]
 mod refused;
 #[path = "common/watchdog.rs"]

@@ -26,8 +26,8 @@ where
     S: BuildHasher + Send + Sync + 'static,
 {
     /// Writes every live entry: key, value, what is left of its time, its age, its own time to live
-    /// and its counter of hits. Returns how many there are. [`restore`](Self::restore) reads them
-    /// back, in this process or another.
+    /// where that differs from the cache's, and its counter of hits. Returns how many there are.
+    /// [`restore`](Self::restore) reads them back, in this process or another.
     ///
     /// It sees what [`iter`](Self::iter) sees. Every key that is there all the time is written
     /// exactly once; one that comes or goes meanwhile may be written or not. Each value is what was
@@ -180,8 +180,8 @@ where
 
     /// As [`restore`](Self::restore), on other terms, and of entries whose values are made of what
     /// was written: by `adopt`, which is asked about the oldest first, when all is read and checked
-    /// and before anything is stored. What it makes nothing of, and what is over, does not come
-    /// back.
+    /// and before anything is stored. It is not asked about what is over. That does not come back,
+    /// nor does what it makes nothing of.
     pub(crate) fn restore_as<W: DeserializeOwned>(
         &self,
         reader: impl Read,
@@ -193,8 +193,9 @@ where
     {
         let mut written = read::<K, W>(reader)?;
         written.sort_by_key(|(record, ..)| Reverse(record.age));
+        let max_age = self.parts().config.max_age;
         let adopted = written.into_iter().filter_map(|(record, key, value)| {
-            let record = record.on(terms)?;
+            let record = record.on(terms).filter(|record| record.age < max_age)?;
             let value = adopt(&key, value)?;
             Some((record, key, value))
         });

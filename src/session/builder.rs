@@ -550,6 +550,7 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
         };
         let shared = Arc::new(Shared {
             lives: Lives {
+                idle,
                 reads_count: self.reads_count,
                 own_max_ages: self.own_max_ages,
                 max_age: max_age.filter(|_| self.own_max_ages),

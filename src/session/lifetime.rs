@@ -12,9 +12,9 @@ use std::time::Duration;
 /// [`own_max_ages`](crate::SessionManagerBuilder::own_max_ages). An *idle time* of its own is
 /// possible in any manager, except where [reads count](crate::SessionManagerBuilder::reads_count).
 ///
-/// Both go along when the session is rotated, and are in a snapshot.
-/// (`restore` says what becomes of them in a manager that was
-/// built with other options.)
+/// Both go along when the session is rotated, and are in a snapshot: the idle time where it differs
+/// from the manager's. (`restore` says what becomes of them in a manager that was built with other
+/// options.)
 ///
 /// ```
 /// use std::time::Duration;
@@ -79,6 +79,9 @@ impl Lifetime {
 /// What a manager can do about single sessions' lifetimes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lives {
+    /// The idle time of a session that has none of its own.
+    #[cfg_attr(not(feature = "serde"), allow(dead_code, reason = "nothing is restored"))]
+    pub(super) idle: Duration,
     /// A read restarts the idle time, which is the same for all then.
     pub(super) reads_count: bool,
     /// A session may have a maximal age of its own.

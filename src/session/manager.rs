@@ -517,7 +517,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         &self,
         lifetime: Lifetime,
     ) -> Result<(Option<Duration>, Option<Duration>), SessionError> {
-        let Lives { reads_count, own_max_ages, max_age } = self.shared.lives;
+        let Lives { reads_count, own_max_ages, max_age, .. } = self.shared.lives;
         if lifetime.idle.is_some() && reads_count {
             return Err(SessionError::Unsupported { needs: "a manager without `reads_count`" });
         }

@@ -25,7 +25,8 @@ impl<D: Serialize, O> Serialize for Stored<D, O> {
 
 impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// Writes every live session: its id, its data, its age, what is left of its time, and an idle
-    /// time and a maximal age of its own, if it has them. Returns how many there are.
+    /// time and a maximal age of its own, if it has them. (An idle time of its own counts as one
+    /// only where it differs from this manager's.) Returns how many there are.
     /// [`restore`](Self::restore) reads them back, in this process or another, so that nobody has
     /// to log in again because of a deploy. It needs the feature `serde`.
     ///
@@ -96,9 +97,10 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     ///   [`max_per_owner`](crate::SessionManagerBuilder::max_per_owner) keeps no session out; it
     ///   applies again from the next session on that is opened.
     /// - **Times**: a session keeps its age, what is left of its idle time, and an idle time of its
-    ///   own. If it has none, its idle time is this manager's from the next use on. Where this
-    ///   manager's [`max_age`](crate::SessionManagerBuilder::max_age) or idle time would end it
-    ///   sooner, it ends sooner.
+    ///   own. If it has none, its idle time is this manager's: what is left is no more than that,
+    ///   and the next use restarts it. Where this manager's
+    ///   [`max_age`](crate::SessionManagerBuilder::max_age) would end a session sooner, it ends
+    ///   sooner.
     /// - **Other options**: options of this manager that the one before did not have apply to what
     ///   comes back. With [`reads_count`](crate::SessionManagerBuilder::reads_count), reads restart
     ///   its idle time, which is this manager's even if it had one of its own. With
@@ -141,15 +143,18 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
             if self.cache.contains_key(id) || self.shared.owners.as_ref().is_some_and(knows) {
                 return None;
             }
-            if let Some(limit) = &self.shared.permits {
-                permits.push(limit.take()?);
-            }
+            let permit = match &self.shared.permits {
+                Some(limit) => Some(limit.take()?),
+                None => None,
+            };
             let step = Step { from: *id, to: *id, before: None, is_compared: false, arrival: Arrival::Back };
             let whose = claims.add(&step, &data).ok()?;
+            // If the claim was denied, the permit is another session's.
+            permits.extend(permit);
             Some(Stored { data, whose })
         };
-        let Lives { reads_count, max_age, .. } = self.shared.lives;
-        let terms = Terms { away, max_age, idles: reads_count };
+        let Lives { idle, reads_count, max_age, .. } = self.shared.lives;
+        let terms = Terms { away, max_age, most: idle, idles: reads_count };
         let count = self.cache.restore_as(reader, terms, adopt)?;
         // The rest of them is given back.
         permits.drain(..).take(usize::try_from(count).unwrap_or(usize::MAX)).for_each(Permit::keep);

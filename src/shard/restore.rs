@@ -64,8 +64,12 @@ impl Record {
         // A cache without an `Expiry` never reads that column when it writes an entry: there the
         // end is a part of the time to live, which reads do not move either.
         let (limit, expiry) = if config.ruled { (limit, expiry) } else { (limit.min(expiry), Tick::NEVER) };
-        // Without columns for these bounds, the deadline has to contain all of them.
-        let limit = if config.effects.moves_deadline { limit } else { limit.min(now.after(self.left)) };
+        // Without columns for these bounds, the deadline has to contain all of them. And an end by
+        // idleness has to be in the column where this cache has no time to idle: a touch restarts
+        // the time to live that the entry has instead, and keeps a limit that is later.
+        let was_idle = self.left < self.limit.min(self.expiry);
+        let is_whole = config.effects.restarts_idle || config.ruled && !was_idle;
+        let limit = if is_whole { limit } else { limit.min(now.after(self.left)) };
         let ends = config.ends_if_idle_for(self.left.min(config.tti), now, limit, expiry);
         (ends.deadline.tick() > now).then_some(ends)
     }

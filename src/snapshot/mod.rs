@@ -37,7 +37,7 @@ const LARGEST: usize = 256 << 20;
 /// The longest chunk.
 const LONGEST: usize = CHUNK + LARGEST;
 
-/// The flag of an entry with a time to live of its own; there is no other.
+/// The flag of an entry with a time to live other than the cache's; there is no other flag.
 const OWN_TTL: u8 = 1;
 /// Hits are counted up to this.
 const MOST_HITS: u8 = 3;
@@ -49,6 +49,8 @@ pub(crate) struct Terms {
     pub(crate) away: Duration,
     /// The age at which an entry ends whose `Expiry` has said nothing of its end.
     pub(crate) max_age: Option<Duration>,
+    /// What an entry without a time to live of its own has left at most.
+    pub(crate) most: Duration,
     /// What was an entry's time to live goes on as its idleness, which reads restart.
     pub(crate) idles: bool,
 }
@@ -62,7 +64,8 @@ impl Record {
             _ => Span::from_nanos(span.as_nanos().saturating_sub(by.as_nanos())),
         };
         let age = Span::from_nanos(self.age.as_nanos().saturating_add(by.as_nanos()));
-        let [left, mut limit, mut expiry] = [self.left, self.limit, self.expiry].map(|span| less(span, by));
+        let [mut left, mut limit, mut expiry] =
+            [self.left, self.limit, self.expiry].map(|span| less(span, by));
         if [left, limit, expiry].contains(&Span::NONE) {
             return None;
         }
@@ -71,11 +74,15 @@ impl Record {
             expiry = less(max_age, age);
         }
         let mut ttl = self.ttl;
+        if ttl.is_none() {
+            let most = Span::from_duration(terms.most);
+            (left, limit) = (left.min(most), limit.min(most));
+        }
         if terms.idles {
             // `left` has it, for as long as nobody uses the entry.
             (limit, ttl) = (Span::ENDLESS, None);
         }
-        (expiry != Span::NONE).then_some(Self { left, limit, expiry, age, ttl, ..self })
+        (![left, expiry].contains(&Span::NONE)).then_some(Self { left, limit, expiry, age, ttl, ..self })
     }
 }
 

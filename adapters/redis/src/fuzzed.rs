@@ -17,7 +17,7 @@ pub fn hear(prefix: &[u8], message: &[u8]) {
     let (now, epoch) = (local.lease.now(), local.epoch());
     for key in KEYS {
         let until = now.after(Duration::from_secs(3600));
-        local.cache.insert(key.into(), Fill { answer: Ok(Some(1)), sent: now, until, epoch });
+        local.cache.insert(key.into(), Fill { answer: Ok(Some(1)), sent: now, until, ends: None, epoch });
     }
     let is_invalidation = kind == redis::PushKind::Invalidate;
     let (named, is_all) = match (is_invalidation, data.first()) {

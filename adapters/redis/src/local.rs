@@ -24,13 +24,15 @@ pub(crate) struct Fill<V> {
     pub(crate) sent: Moment,
     /// From then on it is not served; a moment before any other if it is not to be kept.
     pub(crate) until: Moment,
+    /// When the key ends in Redis, at the earliest: who asks later is not told. Nothing if it does not end.
+    pub(crate) ends: Option<Moment>,
     /// The epoch that there was before the question was sent.
     pub(crate) epoch: Epoch,
 }
 
 impl<V> Fill<V> {
     pub(crate) fn failed(error: Error, sent: Moment, epoch: Epoch) -> Self {
-        Self { answer: Err(Box::new(error)), sent, until: Moment::NEVER, epoch }
+        Self { answer: Err(Box::new(error)), sent, until: Moment::NEVER, ends: None, epoch }
     }
 
     pub(crate) fn is_kept(&self) -> bool {
@@ -208,7 +210,8 @@ mod tests {
             Local::new(cache(), cache(), Lease::new(Duration::from_secs(60)), Box::default());
         let now = local.lease.now();
         let (end, epoch) = (now.after(Duration::from_secs(60)), local.epoch());
-        local.cache.insert((*b"k").into(), Fill { answer: Ok(Some(1)), sent: now, until: end, epoch });
+        let fill = Fill { answer: Ok(Some(1)), sent: now, until: end, ends: None, epoch };
+        local.cache.insert((*b"k").into(), fill);
         assert_eq!(local.find(b"k", now), Some(Some(1)));
         assert_eq!(local.find(b"k", end), None);
         assert_eq!(local.hits(), 1);

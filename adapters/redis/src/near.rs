@@ -2,7 +2,7 @@
 //!
 //! A read takes the time, looks at the lease, and then at the entry. What is not here is asked for in a flight of the core's: one question for
 //! each key, however many ask. Who joins a flight may have come long after its question was sent: so what comes of it counts for him
-//! only if it was sent no more than a lease before he asked; else he asks again.
+//! only if it was sent no more than a lease before he asked, and the key had not ended in Redis by then; else he asks again.
 
 use crate::CutOff;
 use crate::codec::Codec;
@@ -138,7 +138,9 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
 
     /// Whether what came of a flight is new enough for who asked at that moment.
     pub(crate) fn counts_for(&self, asked: Moment, fill: &Fill<V>) -> bool {
-        fill.sent >= asked.before(self.lease().span())
+        // The end is no earlier than the sending: so what he sends himself counts.
+        let is_there = fill.ends.is_none_or(|end| end >= asked);
+        is_there && fill.sent >= asked.before(self.lease().span())
     }
 
     /// As long as the core is to have it. What is to be seen is said by the fill itself.
@@ -244,7 +246,8 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
         // Once for each answer, when all is known of it: whoever exports the figures must not see one fall.
         count(if is_kept { &counts.kept } else { &counts.unkept });
         let until = if is_kept { sent.after(left) } else { Moment::NEVER };
-        Fill { answer: answer.map_err(Box::new), sent, until, epoch }
+        let ends = said.left.map(|left| sent.after(left));
+        Fill { answer: answer.map_err(Box::new), sent, until, ends, epoch }
     }
 
     /// A key as Redis knows it.
@@ -300,7 +303,8 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
         };
         let mut command = command;
         command.arg("NX");
-        let own = Fill { answer: Ok(Some(value)), sent, until: Moment::NEVER, epoch };
+        // Without an end: who asks after that is answered by Redis first, and so after this was put down.
+        let own = Fill { answer: Ok(Some(value)), sent, until: Moment::NEVER, ends: None, epoch };
         match self.put_down(under_way, command).await {
             // Somebody else was there first.
             Ok(Value::Nil) => {

@@ -232,11 +232,10 @@ fn same(error: &Error) -> Error {
     }
 }
 
-impl<S: fmt::Debug> fmt::Debug for ReadThroughStore<S> {
-    /// Without ids and data.
+impl<S> fmt::Debug for ReadThroughStore<S> {
+    /// Without ids and data, and so without the store behind, whose `Debug` may have them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReadThroughStore")
-            .field("store", &self.store)
             .field("name", &self.cache.name())
             .field("cached", &self.cache.entry_count())
             .finish_non_exhaustive()
@@ -341,10 +340,10 @@ impl<S: SessionStore> ReadThroughStoreBuilder<S> {
     }
 }
 
-impl<S: fmt::Debug> fmt::Debug for ReadThroughStoreBuilder<S> {
+impl<S> fmt::Debug for ReadThroughStoreBuilder<S> {
+    /// As that of [`ReadThroughStore`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReadThroughStoreBuilder")
-            .field("store", &self.store)
             .field("max_capacity", &self.capacity)
             .field("cached_for", &self.cached_for)
             .finish_non_exhaustive()

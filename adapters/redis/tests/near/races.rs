@@ -151,6 +151,37 @@ async fn nor_does_it_while_it_is_cut_off() {
     assert_eq!(late, Some(2));
 }
 
+/// A read that begins after a key has ended in Redis is not served what the key had, from a question that was sent before.
+#[tokio::test]
+async fn a_read_after_the_end_takes_nothing_from_before_it() {
+    for many in [false, true] {
+        let Some(bed) = Bed::with(builder().lease(LEASE * 20).patience(LEASE * 20)).await else { return };
+        let mut connection = bed.server.connection().await;
+        let mut set = redis::cmd("SET");
+        set.arg("k").arg(1).arg("PX").arg(1000);
+        set.exec_async(&mut connection).await.expect("it is written");
+        bed.proxy.set(Mode::HoldAnswers);
+        let before = bed.proxy.said();
+        let ask = |near: Near| async move {
+            let k = "k".to_string();
+            if many { near.get_many(&[k]).await.map(|values| values[0]) } else { near.get(&k).await }
+        };
+        let early = tokio::spawn(ask(bed.near.clone()));
+        bed.proxy.said_more_than(before).await;
+        let mut is_there = 1;
+        while is_there != 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let exists = redis::cmd("EXISTS").arg("k").query_async(&mut connection).await;
+            is_there = exists.expect("it answers");
+        }
+        let late = tokio::spawn(ask(bed.near.clone()));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        bed.proxy.set(Mode::Pass);
+        assert_eq!(early.await.expect("it ends").expect("it answers"), Some(1));
+        assert_eq!(late.await.expect("it ends").expect("it answers"), None, "many: {many}");
+    }
+}
+
 /// A read that begins after a write of the same process joins no question from before it, cut off or not.
 #[tokio::test]
 async fn a_read_after_a_write_joins_nothing_older() {

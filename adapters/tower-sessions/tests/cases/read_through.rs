@@ -403,3 +403,19 @@ async fn what_does_not_fit_is_loaded_again() {
     assert_eq!(behind.len(), 1_000);
     assert!(format!("{store:?}").contains("cached: "), "{store:?}");
 }
+
+/// The store behind may be one that prints all that it has.
+#[tokio::test]
+async fn debug_shows_no_session() {
+    let behind = Slow::new();
+    let store = ReadThroughStore::builder(behind.clone()).name("logins").build().unwrap();
+    let mut record = record("Ada", HOUR);
+    store.create(&mut record).await.unwrap();
+    let id = record.id.0.to_string();
+    let behind_shown = format!("{behind:?}");
+    assert!(behind_shown.contains(&id) && behind_shown.contains("Ada"), "{behind_shown}");
+    for shown in [format!("{store:?}"), format!("{:?}", ReadThroughStore::builder(behind))] {
+        assert!(!shown.contains(&id) && !shown.contains("Ada"), "{shown}");
+    }
+    assert!(format!("{store:?}").contains("logins"));
+}
