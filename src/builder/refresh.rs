@@ -36,7 +36,7 @@ impl<K, V> CacheBuilder<K, V> {
     /// is asked as about any update. Other reads ([`get`](crate::Cache::get), entries, many keys at
     /// once) have no closure to load with, and load nothing.
     ///
-    /// It takes eight bytes for each entry, and a second look at the entry for each hit of
+    /// It takes eight bytes for each entry (of the most that there have ever been), and a second look at the entry for each hit of
     /// `get_with`.
     ///
     /// ```

@@ -515,7 +515,8 @@ where
     /// # Complexity
     ///
     /// O(entries), and O(1) for each empty bucket of the table. It holds a shard's lock for a
-    /// bounded number of them at a time.
+    /// bounded number of them at a time. While calls of the shard load or compute, each four buckets
+    /// take O(such calls) more.
     ///
     /// # Concurrency
     ///

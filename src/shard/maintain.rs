@@ -23,7 +23,8 @@ const TRIMMED: usize = if cfg!(tidewheel_loom) { 64 } else { 16_384 };
 /// The number of rows whose buckets are prefetched together.
 const HANDFUL: usize = if cfg!(tidewheel_loom) { 1 } else { 16 };
 
-/// The largest number of expired nodes that are told of together. They stay in memory until then.
+/// From so many expired nodes on, they are told of together: the sweep under way may take out up to
+/// a hold's more. They stay in memory until then.
 const BATCH: usize = if cfg!(tidewheel_loom) { 2 } else { 4096 };
 
 /// The receiver of the reaper's notifications. It is called outside every lock, and lets no panic

@@ -81,7 +81,8 @@ pub struct Stats {
     pub refresh_failures: u64,
     /// Runs of closures and futures that were to produce values.
     pub loads: Loads,
-    /// Values that are out of the cache and not dropped yet.
+    /// Values that are out of the cache and wait until no reader can look at them. Values of which a
+    /// listener is being told are not among them yet.
     pub garbage: usize,
     /// How late the reaper was at its last visit: the time from when something was due until it
     /// came. It is the longest over the shards.

@@ -124,7 +124,7 @@ pub(crate) const GAUGES: [Gauge; 5] = [
     },
     Gauge {
         name: "tidewheel_garbage",
-        help: "Values that are out of the cache and not dropped yet",
+        help: "Values that are out of the cache and wait until no reader can look at them",
         value: |seen| Some(seen.stats.garbage as f64),
     },
     Gauge {

@@ -179,7 +179,8 @@ where
     ///
     /// # Complexity
     ///
-    /// O(keys), with a clone of each missing key.
+    /// O(keys), with a clone of each missing key; and O(keys) more each time that another call tells
+    /// it of one, where it waits for others.
     ///
     /// # Concurrency
     ///

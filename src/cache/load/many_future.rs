@@ -29,7 +29,8 @@ where
     ///
     /// # Complexity
     ///
-    /// O(keys), with two clones of each missing key.
+    /// O(keys), with two clones of each missing key; and O(keys) more for each poll while it waits
+    /// for other calls.
     ///
     /// # Concurrency
     ///
