@@ -506,3 +506,24 @@ fn a_replacement_of_what_is_over_is_no_write() {
     }
     assert_eq!([runs(1u64), runs("1".to_owned())], [1, 1]);
 }
+
+/// What it removes in one run it puts back in the next. So what it was shown is never there any more.
+#[test]
+fn a_closure_that_removes_its_key_and_puts_it_back_by_turns_panics_too() {
+    for (name, call) in CALLS.iter().filter(|(name, _)| name.contains("and_")) {
+        let cache = numbers(|builder| builder);
+        let mut runs = 0;
+        let words = words(|| {
+            call(&cache, &mut || {
+                runs += 1;
+                assert!(runs < MANY, "it runs for ever");
+                if !cache.invalidate(&1) {
+                    cache.insert(1, 9);
+                }
+            });
+        });
+        let words = words.unwrap_or_else(|| panic!("{name}: it came to an end"));
+        assert!(words.contains("has written that same key itself"), "{name}: {words}");
+        assert!((2..10).contains(&runs), "{name}: it ran {runs} times");
+    }
+}

@@ -124,8 +124,8 @@ impl<K, V> CacheBuilder<K, V> {
 
     /// What an entry weighs, in units of the capacity: bytes, for instance. Default: one.
     ///
-    /// It is asked once for each value that is stored, before any lock is taken; if it panics, nothing has
-    /// changed. Zero counts as one: even an empty value takes memory. (To exempt entries from eviction, use
+    /// It is asked for each value that is stored, before any lock is taken; if it panics, nothing has
+    /// changed. A call that has to begin again, since another one came first, asks it again. Zero counts as one: even an empty value takes memory. (To exempt entries from eviction, use
     /// [`pin_if`](Self::pin_if).)
     ///
     /// An entry that is heavier than the capacity is refused. It is not kept; an older value under its key is

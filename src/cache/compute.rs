@@ -218,7 +218,8 @@ where
         let mut turn = self;
         let (hash, shard) = turn.place();
         let Some((was_there, weight, ruling)) = turn.run(|| turn.plan(was_there, plan, life)) else {
-            return Err((Superseded { is_invalidated: false, by_own: false }, turn));
+            let by_own = shard.is_invalidated_by_own(&turn.hold);
+            return Err((Superseded { is_invalidated: by_own, by_own }, turn));
         };
         let (puts, removes) = (matches!(plan.op, Op::Put(_)), matches!(plan.op, Op::Remove));
         action = Some(match plan.op {

@@ -374,7 +374,7 @@ where
     }
 
     fn complete_leading(self, made: Made<V>, leading: Option<Leading>) -> (Outcome<V>, Origin) {
-        let Made { outcome, life } = made;
+        let Made { outcome, life, is_ready } = made;
         if !matches!(outcome, Outcome::Value(_)) {
             drop(leading);
             return (self.end(outcome), Origin::Unstored);
@@ -385,6 +385,9 @@ where
         let cache = self.cache;
         let later = Later::new(cache);
         let (mut turn, leading) = (self, leading);
+        if is_ready {
+            turn.loading.take();
+        }
         let Parts { expiry, weigher, .. } = cache.parts();
         let shard = turn.shard();
         if let Outcome::Value(value) = &outcome {

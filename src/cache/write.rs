@@ -471,8 +471,8 @@ where
         done
     }
 
-    /// Takes a live entry's time to live away, so that it lives for ever, or until the cache's maximal age.
-    /// False if there is none.
+    /// Takes a live entry's time to live away, so that it lives for ever, or until the cache's maximal age
+    /// or time to idle, or an [`Expiry`](crate::Expiry), ends it. False if there is none.
     ///
     /// ```
     /// use std::time::Duration;

@@ -53,7 +53,13 @@ where
         if let Some(is_fresh) = self.cache.store_ready(self.key.owned(), &value, self.life) {
             return self.told(value, is_fresh);
         }
-        self.or_insert_with_async(async { value }).await
+        self.or_insert_in_turn_async(value).await
+    }
+
+    /// As `or_insert_in_turn`.
+    async fn or_insert_in_turn_async(self, made: V) -> Entry<K, V> {
+        let (outcome, is_fresh) = self.load_async(wants_value(), async { Made::ready(made) }).await;
+        self.told(value(outcome), is_fresh)
     }
 
     /// As [`or_default`](Self::or_default), for async code: a task that waits blocks no thread.

@@ -104,7 +104,8 @@ impl<K, V> Entry<K, V> {
         self.is_fresh
     }
 
-    /// Whether the value took the place of another one.
+    /// Whether the value took the place of another one. (If it was too heavy to be kept, the other
+    /// one is gone.)
     ///
     /// ```
     /// let cache = tidewheel::Cache::new(100);

@@ -289,7 +289,7 @@ where
     ///
     /// # Complexity
     ///
-    /// O(1), without the closure. The lock of the key's shard is taken twice.
+    /// O(1), without the closure. The lock of the key's shard is taken three times.
     ///
     /// # Concurrency
     ///
@@ -401,7 +401,7 @@ where
     #[cold]
     #[inline(never)]
     fn or_insert_in_turn(self, made: V) -> Result<Entry<K, V>, TimedOut> {
-        let (outcome, is_fresh) = self.load(wants_value(), || Made::value(made))?;
+        let (outcome, is_fresh) = self.load(wants_value(), || Made::ready(made))?;
         Ok(self.told(value(outcome), is_fresh))
     }
 

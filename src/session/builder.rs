@@ -363,8 +363,8 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
     /// How long a session may be silent: from this long after its last successful
     /// [`create`](SessionManager::create), [`replace`](SessionManager::replace),
     /// [`update`](SessionManager::update), [`modify`](SessionManager::modify),
-    /// [`touch`](SessionManager::touch), [`rotate`](SessionManager::rotate) or
-    /// [`rotate_with`](SessionManager::rotate_with), it is refused. The default is 5 seconds.
+    /// [`touch`](SessionManager::touch) (with a read or without), [`rotate`](SessionManager::rotate),
+    /// `rotate_with` or [`set_idle`](SessionManager::set_idle), it is refused. Default: 5 seconds.
     ///
     /// Zero is allowed: such a session is never found. [`Duration::MAX`], and all beyond 146 years,
     /// is for ever.

@@ -55,8 +55,8 @@ use std::fmt;
 /// the last one drops the sessions with it.
 ///
 /// Large data, or data that cannot be cloned, goes into an `Arc`, or is only looked at with
-/// [`read`](Self::read). `get`, `modify`, `remove`, `rotate` and `rotate_with` need `D: Clone`; the
-/// rest does not.
+/// [`read`](Self::read). `get`, `get_and_touch`, `modify`, `remove`, `rotate`, `rotate_with` and `iter`
+/// need `D: Clone`; the rest does not.
 ///
 /// ```
 /// use tidewheel::{SessionError, SessionManager};

@@ -491,6 +491,14 @@ impl<K, V> Shard<K, V> {
         self.refresh_times.as_ref()?.claim_at_once(self.table.route().number(node, pin)?)
     }
 
+    /// Returns whether the closure of a leading call has written or removed the key itself, since the
+    /// call looked at the key last.
+    pub(crate) fn is_invalidated_by_own(&self, hold: &Hold<K, V>) -> bool {
+        let mut lock = self.lock();
+        let flights = &lock.txn().ledger.flights;
+        flights.is_invalidated(hold) && flights.is_invalidated_by_own(hold)
+    }
+
     /// Counts a value that was loaded anew.
     pub(crate) fn note_refresh(&self) {
         if let Some(tally) = &mut self.lock().txn().ledger.tally {

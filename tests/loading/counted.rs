@@ -80,3 +80,28 @@ fn who_finds_it_in_its_turn_counts_once() {
     assert_eq!(cache.get_many_with([1, 2], |_| [(2, 7)]), [Some(5), Some(7)]);
     assert_eq!(reads(&cache), (3, 5));
 }
+
+/// A value that is ready is one read, and no load: whether its call had to wait or not.
+#[test]
+fn what_is_ready_counts_as_no_load_where_it_waited() {
+    let cache = counted();
+    let leading = cache.clone();
+    let leader = Running::begun(async move { leading.get_with_async(1, std::future::pending()).await });
+    let waiting = cache.clone();
+    let waiter = Running::begun(async move { waiting.entry(1).or_insert_async(9).await.is_fresh() });
+    assert_eq!(reads(&cache), (0, 2));
+    drop(leader);
+    assert!(waiter.finish());
+    assert_eq!((reads(&cache), cache.stats().loads.success), ((0, 2), 0));
+    std::thread::scope(|scope| {
+        let mut waiter = None;
+        let found = cache.optionally_get_with(2, || {
+            waiter = Some(scope.spawn(|| cache.entry(2).or_insert(6).into_value()));
+            crate::waiting::until_waiting(&cache, 1);
+            None
+        });
+        assert_eq!((found, waiter.map(|waiter| waiter.join().unwrap())), (None, Some(6)));
+    });
+    assert_eq!((reads(&cache), cache.stats().loads.success), ((0, 4), 0));
+    cache.validate();
+}

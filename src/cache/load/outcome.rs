@@ -10,17 +10,24 @@ pub(crate) struct Made<V> {
     pub(in crate::cache) outcome: Outcome<V>,
     /// What it said of how long the value lives.
     pub(in crate::cache) life: Life,
+    /// The value was there before the call had its turn. So this is no load.
+    pub(in crate::cache) is_ready: bool,
 }
 
 impl<V> Made<V> {
     /// That lives as long as values of the cache do.
     #[inline]
     pub(crate) fn plain(outcome: Outcome<V>) -> Self {
-        Self { outcome, life: Life::Restart }
+        Self { outcome, life: Life::Restart, is_ready: false }
     }
 
     pub(crate) fn value(value: V) -> Self {
         Self::plain(Outcome::Value(value))
+    }
+
+    /// A value that nobody had to make.
+    pub(crate) fn ready(value: V) -> Self {
+        Self { is_ready: true, ..Self::value(value) }
     }
 
     /// Another life for it, in its place.
