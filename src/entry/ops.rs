@@ -53,9 +53,9 @@ pub enum CompResult<K, V> {
     StillNone(K),
     /// There was this one, and it is unchanged.
     Unchanged(Entry<K, V>),
-    /// There was none; this one was stored.
+    /// There was none; this one was stored, unless it was too heavy ([`Entry::is_fresh`] tells).
     Inserted(Entry<K, V>),
-    /// There was one; this value has taken its place.
+    /// There was one; this value has taken its place, or was too heavy and nothing has.
     ReplacedWith(Entry<K, V>),
     /// This one was removed.
     Removed(Entry<K, V>),
