@@ -420,7 +420,8 @@ fn build_against_a_reaper_about_to_end() {
 #[test]
 fn a_thread_that_cannot_start_is_an_error_and_registers_nothing() {
     let mut core = Core::new();
-    core.stack_size = Some(usize::MAX / 2);
+    // More than there is to address, on machines of 32 bits too.
+    core.stack_size = Some(usize::MAX - (64 << 20));
     let reaper = Reaper(Kind::Dedicated(Arc::new(core)));
     struct Idle;
     impl Sweep for Idle {
