@@ -290,6 +290,25 @@ fn a_refresh_is_cancelled_and_the_old_value_asks_for_the_key() {
 }
 
 #[test]
+fn a_refresh_fails_and_the_look_at_what_is_there_panics() {
+    let _watchdog = Watchdog::over("a destructor that asks", 20);
+    let (cache, world, _clock) = refreshing();
+    let old_value_asks = || {
+        world.arm(1);
+        Err("no")
+    };
+    panics(|| cache.try_get_with(world.key(1), old_value_asks));
+    world.has_answered();
+    let (cache, world, _clock) = refreshing();
+    let error_asks = || {
+        world.eq.store(1, Ordering::Relaxed);
+        Err(Failed(world.clone()))
+    };
+    panics(|| cache.try_get_with(world.key(1), error_asks));
+    world.has_answered();
+}
+
+#[test]
 fn a_refresh_fails_and_its_error_asks_for_the_key() {
     let _watchdog = Watchdog::over("a destructor that asks", 20);
     let (cache, world, _clock) = refreshing();

@@ -147,10 +147,13 @@ where
     /// caller gets the failure.
     pub(in crate::cache) fn end_renewal(
         &self,
-        Renewal { stale, mut turn }: Renewal<'_, K, V, S>,
+        Renewal { stale, turn }: Renewal<'_, K, V, S>,
         made: Made<V>,
     ) -> Outcome<V> {
-        let (shard, Stale { value, claim }) = (turn.shard(), stale);
+        let Stale { value, claim } = stale;
+        // After what else there is, so that it is dropped first: to look at what is there is user code, too.
+        let mut turn = turn;
+        let shard = turn.shard();
         if matches!(made.outcome, Outcome::Value(_)) {
             let (completed, origin) = turn.complete(made);
             shard.note_refresh();
