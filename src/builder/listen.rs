@@ -10,8 +10,7 @@ impl<K, V> CacheBuilder<K, V> {
     ///
     /// The call that removes a value calls it, before it returns: a call that replaces, removes or
     /// evicts the value, and also one that writes to a key, or is to load it, and finds an expired
-    /// value there. All
-    /// other expired values are removed by the reaper, which calls it with
+    /// value there. All other expired values are removed by the reaper, which calls it with
     /// [`Expired`](RemovalCause::Expired). While the reaper is late, each write removes some of
     /// them, and calls it.
     ///

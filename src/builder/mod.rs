@@ -125,7 +125,8 @@ impl<K, V> CacheBuilder<K, V> {
     /// What an entry weighs, in units of the capacity: bytes, for instance. Default: one.
     ///
     /// It is asked for each value that is stored, before any lock is taken; if it panics, nothing has
-    /// changed. A call that has to begin again, since another one came first, asks it again. Zero counts as one: even an empty value takes memory. (To exempt entries from eviction, use
+    /// changed. A call that has to begin again, since another one came first, asks it again. Zero counts
+    /// as one: even an empty value takes memory. (To exempt entries from eviction, use
     /// [`pin_if`](Self::pin_if).)
     ///
     /// An entry that is heavier than the capacity is refused. It is not kept; an older value under its key is
@@ -152,7 +153,7 @@ impl<K, V> CacheBuilder<K, V> {
 
     /// Which entries are never evicted. Default: none.
     ///
-    /// It is asked once for each value that is stored, before any lock is taken and before the weigher, which
+    /// It is asked whenever the weigher would be, before any lock is taken and before the weigher, which
     /// is not asked about a pinned entry. A pinned entry expires, is replaced and is removed as any other. It
     /// does not count for the [capacity](Self::max_capacity) nor in [`weighted_size`](Cache::weighted_size).
     /// So **nothing but this closure bounds how many there are**. Pin only what is known to be few. Without a

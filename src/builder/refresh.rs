@@ -34,11 +34,11 @@ impl<K, V> CacheBuilder<K, V> {
     /// takes the old one's place as by [`replace`](crate::Cache::replace): an entry's own time to
     /// live starts again, its [`max_age`](Self::max_age) goes on, and an [`Expiry`](crate::Expiry)
     /// is asked as about any update. The key that is stored is the one that the call was given. Other
-    /// reads ([`get`](crate::Cache::get), entries, many keys at
-    /// once) have no closure to load with, and load nothing.
+    /// reads ([`get`](crate::Cache::get), entries, many keys at once) have no closure to load with,
+    /// and load nothing.
     ///
-    /// It takes eight bytes for each entry (of the most that there have ever been), and a second look at the entry for each hit of
-    /// `get_with`.
+    /// It takes eight bytes for each entry (of the most that there have ever been), and a second look
+    /// at the entry for each hit of `get_with`.
     ///
     /// ```
     /// use std::time::Duration;

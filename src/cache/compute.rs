@@ -218,6 +218,7 @@ where
         let mut turn = self;
         let (hash, shard) = turn.place();
         let Some((was_there, weight, ruling)) = turn.run(|| turn.plan(was_there, plan, life)) else {
+            // Whoever else has changed the key does not go on for ever.
             let by_own = shard.is_invalidated_by_own(&turn.hold);
             return Err((Superseded { is_invalidated: by_own, by_own }, turn));
         };

@@ -114,12 +114,11 @@ where
     /// - **Times**: an entry keeps its age, so that [`max_age`](crate::CacheBuilder::max_age)
     ///   counts on. It keeps a time to live of its own, which touches and updates restart; one that
     ///   has none takes this cache's at the next write, and at a touch if that makes its end later.
-    ///   Where this cache's `max_age` or time
-    ///   to idle would end it sooner, it ends sooner. An [`Expiry`](crate::Expiry) is not asked:
-    ///   what it said before still counts. (In a cache without an `Expiry` that is as a time to
-    ///   live that reads do not move: the next touch or write has this cache's take its place,
-    ///   except with [`Life::Keep`](crate::Life::Keep).) No jitter is drawn again. A
-    ///   `refresh_after_write` counts from the restore on.
+    ///   Where this cache's `max_age` or time to idle would end it sooner, it ends sooner. An
+    ///   [`Expiry`](crate::Expiry) is not asked: what it said before still counts. (In a cache without
+    ///   an `Expiry` that is as a time to live that reads do not move: the next touch or write has this
+    ///   cache's take its place, except with [`Life::Keep`](crate::Life::Keep).) No jitter is drawn
+    ///   again. A `refresh_after_write` counts from the restore on.
     /// - **What has no time left** is not stored.
     /// - **What is there already stays**: a live entry under the same key is newer than a snapshot.
     ///   So a cache may be used while it is restored. If a key that comes back is being loaded or

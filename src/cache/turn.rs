@@ -386,6 +386,7 @@ where
         let later = Later::new(cache);
         let (mut turn, leading) = (self, leading);
         if is_ready {
+            // Nothing is loaded, so that nothing is counted.
             turn.loading.take();
         }
         let Parts { expiry, weigher, .. } = cache.parts();
