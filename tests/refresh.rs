@@ -565,3 +565,56 @@ mod tasks {
         assert!(step(&mut next(&tasks)).is_ready());
     }
 }
+
+std::thread_local! {
+    /// How many clones of a `Fragile` this thread makes before one panics; 0 for any number.
+    static CLONES_TO_GO: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+struct Fragile(u32);
+
+impl Clone for Fragile {
+    fn clone(&self) -> Self {
+        let to_go = CLONES_TO_GO.get();
+        CLONES_TO_GO.set(to_go.saturating_sub(1));
+        assert!(to_go != 1, "this clone panics");
+        Self(self.0)
+    }
+}
+
+/// The value was loaded and stored, and others were told of it. Only the caller's own clone of it
+/// panicked. That counted as a refresh that failed, and the new value was due again soon.
+#[test]
+fn one_that_is_stored_has_not_failed_where_its_callers_clone_panics() {
+    let clock = ManualClock::new();
+    let cache: Cache<u32, Fragile> = Cache::builder()
+        .time_to_live(60 * SECOND)
+        .refresh_after_write(10 * SECOND)
+        .record_stats()
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    cache.insert(1, Fragile(1));
+    clock.advance(11 * SECOND);
+    let renewed = catch_unwind(AssertUnwindSafe(|| {
+        let (joining, mut joined) = (cache.clone(), None);
+        let renewed = cache.get_with(1, || {
+            // The old value is over by now, so another call waits for this load.
+            clock.advance_without_sweeping(60 * SECOND);
+            joined = Some(thread::spawn(move || joining.get_with(1, || unreachable!("it waits")).0));
+            until_waiting(&cache, 1);
+            // The first clone is stored.
+            CLONES_TO_GO.set(2);
+            Fragile(2)
+        });
+        assert_eq!(joined.unwrap().join().unwrap(), 2);
+        renewed.0
+    }));
+    CLONES_TO_GO.set(0);
+    assert!(renewed.is_err(), "its own clone panics");
+    assert_eq!(cache.get(&1).map(|found| found.0), Some(2));
+    assert_eq!((cache.stats().refreshes, cache.stats().refresh_failures), (1, 0));
+    clock.advance(9 * SECOND);
+    assert_eq!(cache.get_with(1, || unreachable!("it is young")).0, 2);
+    cache.validate();
+}

@@ -50,8 +50,6 @@ pub(super) struct Wait<'c, K, V, S> {
     spot: Spot,
     /// `None` once it was told.
     pub(super) call: Option<Arc<Call<K, V>>>,
-    /// It waits for a load of the same caller's.
-    is_own: bool,
 }
 
 /// How a call begins that is to load a claimed value anew.
@@ -159,7 +157,7 @@ where
                 Some(Beginning::Leads(turn))
             }
             Begun::Waits(spot, call) => {
-                Some(Beginning::Waits(Wait { cache: self, hash, spot, call: Some(call), is_own: false }))
+                Some(Beginning::Waits(Wait { cache: self, hash, spot, call: Some(call) }))
             }
             Begun::Nested(asked) => {
                 catch(|| drop(asked));
@@ -214,11 +212,12 @@ where
     pub(super) fn told(&mut self, told: Told<V>) -> Option<Heard<'c, K, V, S>> {
         let Self { cache, hash, spot, .. } = *self;
         let ticket = match told {
-            Told::Outcome { outcome, is_invalidated } => {
+            Told::Outcome { outcome, is_invalidated, by } => {
                 // First, and caught: a destructor that panics here would leak what is about to be returned.
                 let call = self.call.take()?;
                 catch(|| drop(call));
-                if !self.is_own {
+                // What its own load came to, which ran elsewhere, is told to it as well.
+                if !spot.is_of(by) {
                     cache.note_joined();
                 }
                 let origin = if is_invalidated { Origin::Invalidated } else { Origin::There };
@@ -312,7 +311,7 @@ where
         let ticket = self.hold.ticket.expect("it has just begun");
         let call = self.run(|| Call::aside(self.key().clone()));
         let spot = self.shard().accompany(ticket, Arc::clone(&call), wants);
-        Wait { cache, hash, spot, call: Some(call), is_own: true }
+        Wait { cache, hash, spot, call: Some(call) }
     }
 
     /// A live entry's value, which came while this call waited for its turn: all the others that wait for one are told, if it is still
@@ -348,7 +347,7 @@ where
                     return Looked::Leads(turn);
                 }
                 Onward::Waits(spot) => {
-                    let wait = Wait { cache, hash, spot, call: turn.hold.call.take(), is_own: false };
+                    let wait = Wait { cache, hash, spot, call: turn.hold.call.take() };
                     if spot.leads_here() {
                         drop(wait);
                         nested();
@@ -363,17 +362,24 @@ where
     pub(super) fn load(self, init: impl FnOnce() -> Made<V>) -> (Outcome<V>, Origin) {
         let leading = self.lead();
         let made = self.loading.span.within(init);
-        self.complete_leading(made, leading)
+        let (outcome, origin) = self.complete_leading(made, leading);
+        (outcome.into_own(), origin)
     }
 
     /// What the closure came to: a value is stored, unless the key was written or removed meanwhile. Whoever asked for such an
     /// outcome is told, and this call, too.
     pub(super) fn complete(self, made: Made<V>) -> (Outcome<V>, Origin) {
+        let (outcome, origin) = self.complete_and_tell(made);
+        (outcome.into_own(), origin)
+    }
+
+    /// As `complete`, but this call itself is not told yet: that runs user code, which may panic.
+    pub(super) fn complete_and_tell(self, made: Made<V>) -> (Spoken<V>, Origin) {
         let leading = self.lead();
         self.complete_leading(made, leading)
     }
 
-    fn complete_leading(self, made: Made<V>, leading: Option<Leading>) -> (Outcome<V>, Origin) {
+    fn complete_leading(self, made: Made<V>, leading: Option<Leading>) -> (Spoken<V>, Origin) {
         let Made { outcome, life, is_ready } = made;
         if !matches!(outcome, Outcome::Value(_)) {
             drop(leading);
@@ -416,7 +422,7 @@ where
             catch(|| drop(kept));
             catch(|| drop(call));
         }
-        (outcome.into_own(), if is_stored { Origin::Stored } else { Origin::Unstored })
+        (outcome, if is_stored { Origin::Stored } else { Origin::Unstored })
     }
 
     /// Lands where the value has a weight, or somebody says how long it lives.
@@ -456,13 +462,13 @@ where
     }
 
     /// Ends the turn with an outcome that is not stored.
-    fn end(mut self, outcome: Outcome<V>) -> Outcome<V> {
+    fn end(mut self, outcome: Outcome<V>) -> Spoken<V> {
         self.end_loading_without(&outcome);
         let ending = self.cache.shard_of(self.hash).end_turn(&mut self.hold, outcome.kind());
         let call = self.hold.call.take();
         let outcome = tell(ending, outcome);
         catch(|| drop(call));
-        outcome.into_own()
+        outcome
     }
 }
 

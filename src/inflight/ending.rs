@@ -11,6 +11,8 @@ use crate::sync::{Arc, catch};
 pub(crate) struct Ending<K, V> {
     /// The key of the call that led (F4).
     pub(super) leader: Option<Asked<K, V>>,
+    /// The number of the call that led.
+    pub(super) number: u64,
     /// Whether the key was written or removed after the call that led began (F2).
     pub(crate) is_invalidated: bool,
     /// The calls that waited; `None` if none did.
@@ -44,7 +46,7 @@ impl<K, V> Ending<K, V> {
     pub(crate) fn tell(self, outcome: Outcome<V>) -> Spoken<V> {
         match self.crowd {
             None => let_go(self.leader),
-            Some(crowd) => return crowd.tell(outcome, self.is_invalidated, self.leader),
+            Some(crowd) => return crowd.tell(outcome, self.is_invalidated, self.number, self.leader),
         }
         Spoken::Alone(outcome)
     }
@@ -63,7 +65,13 @@ impl<K, V> Ending<K, V> {
 
 impl<K, V> Crowd<K, V> {
     #[inline(never)]
-    fn tell(self, outcome: Outcome<V>, is_invalidated: bool, leader: Option<Asked<K, V>>) -> Spoken<V> {
+    fn tell(
+        self,
+        outcome: Outcome<V>,
+        is_invalidated: bool,
+        by: u64,
+        leader: Option<Asked<K, V>>,
+    ) -> Spoken<V> {
         let Self { told, next, mut left } = self;
         // The next leader need not wait until the others are told.
         if let Some(next) = next {
@@ -76,7 +84,7 @@ impl<K, V> Crowd<K, V> {
         }
         let outcome = Arc::new(outcome);
         for call in &told {
-            if let Ok(Some(who)) = call.told(Told::Outcome { outcome: outcome.clone(), is_invalidated }) {
+            if let Ok(Some(who)) = call.told(Told::Outcome { outcome: outcome.clone(), is_invalidated, by }) {
                 who.wake();
             }
         }

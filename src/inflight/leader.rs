@@ -26,6 +26,12 @@ impl Spot {
     pub(crate) fn leads_here(self) -> bool {
         self.ticket.leads_here()
     }
+
+    /// Returns whether the call has this number. One that waits has the number of the call that
+    /// leads, if both are the same caller's (`Flights::accompany`).
+    pub(crate) fn is_of(self, number: u64) -> bool {
+        self.number == number
+    }
 }
 
 thread_local! {

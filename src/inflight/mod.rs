@@ -152,7 +152,8 @@ impl<K, V> Flight<K, V> {
     }
 
     fn ended(self, crowd: Option<Box<Crowd<K, V>>>) -> Ending<K, V> {
-        Ending { leader: Some(self.leader), is_invalidated: self.is_invalidated, crowd }
+        let Self { leader, number, is_invalidated, .. } = self;
+        Ending { leader: Some(leader), number, is_invalidated, crowd }
     }
 }
 

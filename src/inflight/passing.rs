@@ -63,13 +63,13 @@ impl<K, V> Flights<K, V> {
     fn pass_on(&mut self, ticket: Ticket, told: Vec<Arc<Call<K, V>>>) -> Option<Ending<K, V>> {
         let mut crowd = Box::new(Crowd { told, next: None, left: Vec::new() });
         let flight = self.get_mut(ticket)?;
-        let is_invalidated = flight.is_invalidated;
+        let (is_invalidated, number) = (flight.is_invalidated, flight.number);
         let Some(next) = next(flight.queue(), ticket, &mut crowd.left) else {
             return Some(self.remove(ticket)?.ended(Some(crowd)));
         };
         crowd.next = next.who;
         let leader = Some(flight.change_hands(next.call, next.number, next.aim, next.heir));
-        Some(Ending { leader, is_invalidated, crowd: Some(crowd) })
+        Some(Ending { leader, number, is_invalidated, crowd: Some(crowd) })
     }
 
     /// Claims the turn for a call to which it was offered. Returns the ticket, or `None` if another
@@ -97,7 +97,8 @@ impl<K, V> Flights<K, V> {
             .find(|(_, flight)| flight.waiting.as_ref().is_some_and(|queue| queue.contains(spot.number)))?;
         let own = flight.queue().remove(spot.number)?;
         if flight.heir != Some(spot.number) {
-            return Some(Ending { leader: Some(Asked::Shared(own)), is_invalidated: false, crowd: None });
+            let leader = Some(Asked::Shared(own));
+            return Some(Ending { leader, number: spot.number, is_invalidated: false, crowd: None });
         }
         drop(of_hash);
         let ending = self.pass_on(ticket, vec![])?;

@@ -127,8 +127,8 @@ enum Inbox<V> {
 
 pub(crate) enum Told<V> {
     /// An outcome. `is_invalidated` says that the key was written or removed before the outcome
-    /// came, so that it was not stored.
-    Outcome { outcome: Arc<Outcome<V>>, is_invalidated: bool },
+    /// came, so that it was not stored. `by` is the number of the call whose closure came to it.
+    Outcome { outcome: Arc<Outcome<V>>, is_invalidated: bool, by: u64 },
     /// The call leads this flight now.
     Turn(Ticket),
     /// The turn is free, for the call to claim. If the call does not get it, the call waits on and

@@ -2,7 +2,7 @@
 
 use crate::bare::{Running, block_on};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
@@ -325,6 +325,30 @@ fn who_waits_and_is_told_has_joined_and_who_gives_up_has_not() {
     assert!(waiters.into_iter().all(|waiter| waiter.finish() == 7));
     assert_eq!(many.finish(), [Some(7), Some(2)]);
     assert_eq!(ends(&cache), Ends { success: 2, joined: 4, ..NONE });
+}
+
+/// The job of a detached load is dropped after its flight was left behind. The call moves on to the
+/// next flight, and what it is told there is another call's. It did not count as joined.
+#[test]
+fn who_lost_its_own_load_and_is_told_of_anothers_has_joined() {
+    let (cache, _clock) = built(|builder| builder);
+    let slot = Arc::new(Mutex::new(None::<LoadTask>));
+    let (detaching, keep) = (cache.clone(), Arc::clone(&slot));
+    let detached = Running::begun(async move {
+        let execute = |task| *keep.lock().unwrap() = Some(task);
+        detaching.get_with_detached_async(1, async { unreachable!("it is dropped") }, execute).await
+    });
+    cache.invalidate(&1);
+    let (end, ended) = oneshot::channel::<u32>();
+    let leading = cache.clone();
+    let leader =
+        Running::begun(async move { leading.get_with_async(1, async { ended.await.unwrap() }).await });
+    let task = slot.lock().unwrap().take();
+    drop(task);
+    end.send(7).unwrap();
+    assert_eq!((leader.finish(), detached.finish()), (7, 7));
+    assert_eq!(ends(&cache), Ends { success: 1, cancelled: 1, joined: 1, ..NONE });
+    cache.validate();
 }
 
 #[test]

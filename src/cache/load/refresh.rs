@@ -155,14 +155,15 @@ where
         let mut turn = turn;
         let shard = turn.shard();
         if matches!(made.outcome, Outcome::Value(_)) {
-            let (completed, origin) = turn.complete(made);
+            let (completed, origin) = turn.complete_and_tell(made);
+            // Before this caller's own clone is made: if that panics, the value was loaded all the same.
             shard.note_refresh();
             // What was not stored may have left the old one where it was, which is to be loaded anew some time, then.
             match origin {
                 Origin::Stored => claim.done(),
                 _ => claim.loaded_in_vain(),
             }
-            return served(completed, value);
+            return served(completed.into_own(), value);
         }
         turn.end_loading_without(&made.outcome);
         let kept = turn.run(|| self.peek(turn.key()));
