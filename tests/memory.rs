@@ -9,7 +9,7 @@ use allocator::asked;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
-use tidewheel::{Cache, ManualClock};
+use tidewheel::{Cache, CacheBuilder, ManualClock};
 
 const MANY: u64 = 5_000_000;
 const FEW: u64 = 1_000;
@@ -37,8 +37,12 @@ fn held() -> i64 {
     asked() + mapped
 }
 
+fn builder(clock: &ManualClock) -> CacheBuilder<u64, u64> {
+    Cache::builder().shards(8).time_to_live(SHORT).clock(clock.clone())
+}
+
 fn cache(clock: &ManualClock) -> Cache<u64, u64> {
-    Cache::builder().shards(8).time_to_live(SHORT).clock(clock.clone()).build().unwrap()
+    builder(clock).build().unwrap()
 }
 
 /// Ten seconds in which nobody calls.
@@ -50,9 +54,17 @@ fn silence(clock: &ManualClock) {
 
 /// A cache of so many entries of which a few stay: what it holds after the silence, and held at its peak.
 fn fallen(entries: u64, stays: impl Fn(u64) -> bool) -> (i64, i64) {
+    fallen_of(cache, entries, stays)
+}
+
+fn fallen_of(
+    made: impl FnOnce(&ManualClock) -> Cache<u64, u64>,
+    entries: u64,
+    stays: impl Fn(u64) -> bool,
+) -> (i64, i64) {
     let before = held();
     let clock = ManualClock::new();
-    let cache = cache(&clock);
+    let cache = made(&clock);
     for key in 0..entries {
         cache.insert_with_ttl(key, key, if stays(key) { LONG } else { SHORT });
     }
@@ -110,6 +122,25 @@ fn a_cache_that_fell_holds_little_more_than_a_fresh_one() {
     // Nodes do not move, so an entry that is far from every other holds a page or two, and so does its row.
     let pages = 4 * FEW as i64 * 4096 + 2 * fresh;
     assert!(spread <= pages, "{spread} bytes after {peak}, where two pages each are {pages}");
+}
+
+/// Such a cache has a word for each node besides. It kept the words of the most entries that there had ever been.
+#[test]
+fn a_cache_that_loads_anew_and_fell_holds_little_more_than_a_fresh_one() {
+    if let Ok(scenario) = std::env::var(SCENARIO) {
+        let refreshing = |clock: &ManualClock| builder(clock).refresh_after_write(SHORT / 2).build().unwrap();
+        let entries = if scenario == "fresh" { FEW } else { MANY / 5 };
+        let (after, peak) = fallen_of(refreshing, entries, |key| key < FEW);
+        println!("\nholds: {after} {peak}");
+        return;
+    }
+    let [(fresh, _), (fallen, peak)] = ["fresh", "the first stay"].map(|scenario| {
+        in_a_process("a_cache_that_loads_anew_and_fell_holds_little_more_than_a_fresh_one", scenario)
+    });
+    println!("fresh {fresh}; fallen {fallen}; peak {peak}");
+    // The lists of the wheel, as above. And the words of a chunk below 64 KiB are the allocator's, who keeps them.
+    let most = 2 * fresh + 8 * (6 * 1024 + 64 * 1024);
+    assert!(fallen <= most, "{fallen} bytes after {peak}, where a fresh one holds {fresh}");
 }
 
 /// Entries that are there at any time, and how many come and go.

@@ -618,3 +618,59 @@ fn one_that_is_stored_has_not_failed_where_its_callers_clone_panics() {
     assert_eq!(cache.get_with(1, || unreachable!("it is young")).0, 2);
     cache.validate();
 }
+
+/// A job that brings its value when the old one is over, by its own time to live or by an eviction.
+/// Nobody asked for it. It was stored as a new entry, which did not have the old one's time to live,
+/// and so lived for ever.
+#[test]
+fn a_job_brings_nothing_back() {
+    let jobs = Arc::new(Mutex::new(VecDeque::<RefreshJob>::new()));
+    let (queue, clock) = (Arc::clone(&jobs), ManualClock::new());
+    let ends = Arc::new(Mutex::new(Box::new(|| ()) as Box<dyn FnMut() + Send>));
+    let end = Arc::clone(&ends);
+    let cache: Numbers = Cache::builder()
+        .max_capacity(64)
+        .shards(1)
+        .refresh_after_write(3 * SECOND)
+        .refresh_with(
+            move |_, old| {
+                end.lock().unwrap()();
+                Some(old + 1)
+            },
+            move |job| queue.lock().unwrap().push_back(job),
+        )
+        .record_stats()
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let run = || {
+        cache.insert_with_ttl(1, 1, 5 * SECOND);
+        clock.advance(4 * SECOND);
+        assert_eq!(cache.get_with(1, untouched), 1);
+        jobs.lock().unwrap().pop_front().expect("the value is old")();
+        assert_eq!(cache.remaining_ttl(&1), None, "it came back");
+        assert_eq!(cache.peek(&1), None);
+        cache.validate();
+    };
+    let slow = clock.clone();
+    *ends.lock().unwrap() = Box::new(move || slow.advance(2 * SECOND));
+    run();
+    let slow = clock.clone();
+    *ends.lock().unwrap() = Box::new(move || slow.advance_without_sweeping(2 * SECOND));
+    run();
+    let evicting = cache.clone();
+    *ends.lock().unwrap() = Box::new(move || {
+        for key in (2..).take_while(|_| evicting.contains_key(&1)) {
+            evicting.insert(key, 0);
+        }
+    });
+    run();
+    assert_eq!(cache.stats().refresh_failures, 0);
+    // While the old value is there, it is replaced, and its time to live begins again.
+    *ends.lock().unwrap() = Box::new(|| ());
+    cache.insert_with_ttl(1, 1, 5 * SECOND);
+    clock.advance(4 * SECOND);
+    assert_eq!(cache.get_with(1, untouched), 1);
+    jobs.lock().unwrap().pop_front().expect("the value is old")();
+    assert_eq!((cache.peek(&1), cache.remaining_ttl(&1)), (Some(2), Some(5 * SECOND)));
+}

@@ -37,7 +37,7 @@ impl<K, V> CacheBuilder<K, V> {
     /// reads ([`get`](crate::Cache::get), entries, many keys at once) have no closure to load with,
     /// and load nothing.
     ///
-    /// It takes eight bytes for each entry (of the most that there have ever been), and a second look
+    /// It takes eight bytes for each entry, and a second look
     /// at the entry for each hit of `get_with`.
     ///
     /// ```
@@ -74,8 +74,9 @@ impl<K, V> CacheBuilder<K, V> {
     /// cache, but not load or compute the same key: that panics, since it would wait for itself.
     ///
     /// Nobody waits for a job. Once the old value has expired, the next call loads with its own
-    /// closure, and what the job brings then is not kept. Nor is it kept if the value was written
-    /// or removed since it was found old; if that was before the job began, `reload` is not asked.
+    /// closure. What a job brings replaces the old value. If that has expired by then, or was
+    /// evicted, written or removed since it was found old, what the job brings is not kept; if that
+    /// was before the job began, `reload` is not asked.
     ///
     /// ```
     /// use std::time::Duration;

@@ -441,6 +441,18 @@ impl<K, V> Flights<K, V> {
         (!flight.was_absent && !flight.is_invalidated).then(|| flight.leader.key())
     }
 
+    /// Returns whether the leader loads a value anew for which no call waits.
+    pub(crate) fn is_reload(&self, hold: &Hold<K, V>) -> bool {
+        hold.ticket.and_then(|ticket| self.get(ticket)).is_some_and(|flight| flight.aim == Aim::Reload)
+    }
+
+    /// Leaves a leader's flight behind: its outcome is not stored.
+    pub(crate) fn leave_behind(&mut self, hold: &Hold<K, V>) {
+        if let Some(flight) = hold.ticket.and_then(|ticket| self.get_mut(ticket)) {
+            flight.is_invalidated = true;
+        }
+    }
+
     /// Returns how many calls wait.
     pub(crate) fn waiting(&self) -> usize {
         let all = self.one.iter().map(|(_, flight)| flight).chain(self.others.values());

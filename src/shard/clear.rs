@@ -109,26 +109,26 @@ impl<K, V> Shard<K, V> {
         let (mut removed, mut met) = (Vec::new(), Vec::new());
         let mut lock = self.lock_and_read();
         let mut txn = lock.txn();
-        let mut gone = 0;
-        for _ in 0..LOOKS {
-            let passed = txn.table.walk(cursor, &mut met);
-            met.iter().for_each(|&row| txn.ledger.rows.prefetch(row));
-            txn.ledger.flights.invalidate_all_of(|home| passed.has_home(home));
-            gone += met.len();
-            for row in met.drain(..) {
-                let place = txn.table.find_row(txn.ledger.home(row), row);
-                if txn.table.node(place).kill(txn.now()) {
-                    let old = txn.take(place);
-                    if let Some(tally) = &mut txn.ledger.tally {
-                        tally.explicit += 1;
-                    }
-                    removed.extend(txn.hand_out(old));
-                } else {
-                    txn.bury_expired(place);
-                }
-            }
-            if gone >= REMOVALS || cursor.is_at_end() {
+        let mut passed = txn.table.walk(cursor, &mut met);
+        for _ in 1..LOOKS {
+            if met.len() >= REMOVALS || cursor.is_at_end() {
                 break;
+            }
+            passed = passed.with_next(txn.table.walk(cursor, &mut met));
+        }
+        met.iter().for_each(|&row| txn.ledger.rows.prefetch(row));
+        // Once for all that was passed, since this looks at each of the shard's flights.
+        txn.ledger.flights.invalidate_all_of(|home| passed.has_home(home));
+        for row in met {
+            let place = txn.table.find_row(txn.ledger.home(row), row);
+            if txn.table.node(place).kill(txn.now()) {
+                let old = txn.take(place);
+                if let Some(tally) = &mut txn.ledger.tally {
+                    tally.explicit += 1;
+                }
+                removed.extend(txn.hand_out(old));
+            } else {
+                txn.bury_expired(place);
             }
         }
         Cleared { removed, deferred: txn.settle_up() }

@@ -289,8 +289,15 @@ impl<K: Eq, V> Shard<K, V> {
         loop {
             let mut lock = self.lock();
             let mut txn = lock.txn();
-            let to_find = txn.ledger.flights.key_to_find(hold);
-            let place = to_find.and_then(|asked| txn.find(Lookup::new(hash, asked)));
+            let mut place = None;
+            if let Some(asked) = txn.ledger.flights.key_to_find(hold) {
+                place = txn.find(Lookup::new(hash, asked));
+                // Nobody waits for a reload, so it replaces what is there, and brings nothing back.
+                if txn.ledger.flights.is_reload(hold) && txn.is_over(place) {
+                    txn.ledger.flights.leave_behind(hold);
+                    place = None;
+                }
+            }
             let over = txn.freeze(place);
             let now = txn.read_clock();
             let is_over_live = over.as_ref().is_some_and(|over| over.frozen.was_alive(now));

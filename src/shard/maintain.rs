@@ -3,6 +3,7 @@
 use super::Shard;
 use super::deadline::boundary;
 use super::ledger::Ledger;
+use super::refresh::RefreshTimes;
 use super::txn::Txn;
 use crate::rows::RowId;
 use crate::sync::{nap, pause};
@@ -169,7 +170,7 @@ impl<K, V> Ledger<K, V> {
             self.trimmed_rows = !self.trim_rows();
             return now;
         }
-        if table.trim(TRIMMED) {
+        if table.trim(TRIMMED, self.refresh_times.as_deref().map(RefreshTimes::words)) {
             return now;
         }
         if let Some(policy) = &mut self.policy {

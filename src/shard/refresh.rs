@@ -10,10 +10,9 @@
 //! concerns the node that it saw. A late write to the word of a number that has been reused is
 //! possible and harmless: a value is loaded a little too early, or once more.
 
-use crate::rows::{CHUNKS, chunk_size};
+use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Arc, OnceLock};
-use crate::table::Named;
+use crate::table::{Named, Words};
 use crate::time::{Span, Tick, Timeline};
 
 /// When values are due, and at which age they become due.
@@ -22,13 +21,20 @@ pub(crate) struct RefreshTimes {
     /// The time until a value is due again after a failed load.
     again_after: Span,
     clock: Timeline,
-    due: [OnceLock<Box<[AtomicU64]>>; CHUNKS],
+    /// For each node the tick from which its value is due, or one of the two below.
+    due: Words,
     /// How many loads came to no value.
     failures: AtomicU64,
 }
 
+/// The word of a number that no node has had since its memory was given back.
+const UNUSED: u64 = 0;
+
 /// The word of a value that a thread is loading.
 const CLAIMED: u64 = u64::MAX;
+
+/// The word of a value that is due at once.
+const DUE: u64 = 1;
 
 impl RefreshTimes {
     /// Creates the times. A value is due at the age `after`. If loading it fails, it is due again
@@ -38,7 +44,7 @@ impl RefreshTimes {
             after,
             again_after: Span::from_nanos(after.as_nanos() / 10),
             clock,
-            due: [const { OnceLock::new() }; CHUNKS],
+            due: Words::new(),
             failures: AtomicU64::new(0),
         }
     }
@@ -49,27 +55,26 @@ impl RefreshTimes {
         self.failures.load(Ordering::Relaxed)
     }
 
-    fn word(&self, named: Named) -> Option<&AtomicU64> {
-        self.due[named.chunk()].get()?.get(named.offset())
+    /// Returns the words, whose memory goes with that of the nodes.
+    pub(super) fn words(&self) -> &Words {
+        &self.due
     }
 
     /// Sets when a value that is written at `now` is due. Requires the lock, and comes before the
     /// node can be found.
     pub(super) fn start(&self, named: Named, now: Tick) {
-        let chunk = self.due[named.chunk()]
-            .get_or_init(|| (0..chunk_size(named.chunk())).map(|_| AtomicU64::new(CLAIMED)).collect());
         // ORDERING: Relaxed; a reader has the number from a node that it found with Acquire
         // (`Bucket::named`), and that node is published with Release after this.
-        chunk[named.offset()].store(now.after(self.after).as_nanos(), Ordering::Relaxed);
+        self.due.get_or_make(named).store(now.after(self.after).as_nanos(), Ordering::Relaxed);
     }
 
     /// Makes every claimed value due, in the child of a fork: the claiming thread may not exist
-    /// there. (Vacant numbers become due, too, until they are used.)
+    /// there.
     pub(super) fn disown(&self) {
-        for word in self.due.iter().filter_map(OnceLock::get).flatten() {
+        for word in self.due.all() {
             // ORDERING: Relaxed, both; this process has one thread.
             if word.load(Ordering::Relaxed) == CLAIMED {
-                word.store(Tick::LONG_AGO.as_nanos(), Ordering::Relaxed);
+                word.store(DUE, Ordering::Relaxed);
             }
         }
     }
@@ -77,17 +82,17 @@ impl RefreshTimes {
     /// Claims a node's value, if it is due. Of all threads that ask at the same time, one gets the
     /// claim.
     pub(super) fn claim(self: &Arc<Self>, named: Named, now: Tick) -> Option<Claim> {
-        self.claim_due(named, |due| due <= now.as_nanos())
+        self.claim_due(named, |due| due <= now.as_nanos() && due != UNUSED)
     }
 
     /// Claims a node's value, due or not, unless it is claimed.
     pub(super) fn claim_at_once(self: &Arc<Self>, named: Named) -> Option<Claim> {
-        self.claim_due(named, |due| due != CLAIMED)
+        self.claim_due(named, |due| ![CLAIMED, UNUSED].contains(&due))
     }
 
     #[inline]
     fn claim_due(self: &Arc<Self>, named: Named, is_due: impl FnOnce(u64) -> bool) -> Option<Claim> {
-        let word = self.word(named)?;
+        let word = self.due.get(named)?;
         // ORDERING: Relaxed; the load orders nothing but the word itself. See `start`.
         let due = word.load(Ordering::Relaxed);
         // ORDERING: Relaxed, both; the word alone decides who has the claim.
@@ -114,7 +119,7 @@ impl Claim {
         // ORDERING: Relaxed; the load orders nothing but the word itself, and the lock orders it
         // after `start`.
         named == self.named
-            && self.refresh_times.word(named).is_some_and(|word| word.load(Ordering::Relaxed) == CLAIMED)
+            && self.refresh_times.due.get(named).is_some_and(|word| word.load(Ordering::Relaxed) == CLAIMED)
     }
 
     /// Notes that the load begins.
@@ -141,7 +146,7 @@ impl Drop for Claim {
             // ORDERING: Relaxed; a figure.
             self.refresh_times.failures.fetch_add(1, Ordering::Relaxed);
         }
-        if let (Some(word), false) = (self.refresh_times.word(self.named), self.is_done) {
+        if let (Some(word), false) = (self.refresh_times.due.get(self.named), self.is_done) {
             // From now on, since the load may have taken long.
             let again = self.refresh_times.clock.now().after(self.refresh_times.again_after);
             // ORDERING: Relaxed, both; as in `claim`. If the word has changed, the number has been

@@ -1,4 +1,4 @@
-//! Memory for chunks of rows and nodes and for arrays of buckets: blocks whose pages are allocated
+//! Memory for chunks of rows, nodes and words and for arrays of buckets: blocks whose pages are allocated
 //! when they are touched, and can be given back in part.
 //!
 //! On Linux, large blocks come from the system directly. They are zeros without being touched, and
@@ -37,11 +37,10 @@ impl Block {
     }
 
     fn obtain<T>(count: usize, zeroed: bool) -> Self {
-        let layout = Layout::array::<T>(count).and_then(|layout| layout.align_to(ALIGN));
-        match layout {
-            Ok(layout) if layout.size() > 0 => Self { start: system::obtain(layout, zeroed), layout },
+        match layout_of::<T>(count) {
+            Some(layout) => Self { start: system::obtain(layout, zeroed), layout },
             // The values have a size, and a block that exceeds the address space is not requested.
-            _ => panic!("a block of {count} is too large"),
+            None => panic!("a block of {count} is too large"),
         }
     }
 
@@ -75,6 +74,25 @@ impl Block {
             // SAFETY: T8: within this block; by contract nothing needs it.
             unsafe { system::give_back(self.start.as_ptr().add(bytes.start), bytes.len()) };
         }
+    }
+}
+
+/// Returns the layout of a block of `count` values of `T`, if there can be such a block.
+pub(super) fn layout_of<T>(count: usize) -> Option<Layout> {
+    let layout = Layout::array::<T>(count).and_then(|layout| layout.align_to(ALIGN)).ok()?;
+    (layout.size() > 0).then_some(layout)
+}
+
+/// Gives back the pages within a part of a block of `count` values. They then read as before or as
+/// zeros. Other threads may use them meanwhile.
+///
+/// # Safety
+///
+/// T8: the values are atomic numbers, and nothing needs what they are.
+pub(super) unsafe fn discard_shared<T>(part: &[T], count: usize) {
+    if layout_of::<T>(count).is_some_and(system::is_mapped) {
+        // SAFETY: T8, by contract. To other threads it is a store of zeros, or nothing.
+        unsafe { system::give_back(part.as_ptr().cast_mut().cast(), size_of_val(part)) };
     }
 }
 

@@ -11,7 +11,8 @@
 //! |---|---|
 //! | `node.rs` | a node, and the life of its deadline |
 //! | `nodes.rs` | the chunks of nodes, and which numbers are taken |
-//! | `memory.rs` | memory for chunks of nodes and rows, and for arrays |
+//! | `words.rs` | an atomic number for each node, for a cache that wants one |
+//! | `memory.rs` | memory for chunks of nodes, rows and words, and for arrays |
 //! | `bucket.rs` | a cache line of tags and node numbers |
 //! | `array.rs` | buckets in one allocation, named by one word |
 //! | `route.rs` | what readers need of a table |
@@ -53,7 +54,8 @@
 //! - **T7 Permanent slots.** Every slot in the chain of the threads' slots came from a box and is
 //!   never freed. A thread keeps its slot until it ends. It has no `Brief` when it ends.
 //! - **T8 Blocks.** A block of memory has one owner, which alone hands out parts of it. Blocks for
-//!   rows begin as zeros, and any bytes are a valid row.
+//!   rows begin as zeros, and any bytes are a valid row. The same holds for blocks for words, which
+//!   are atomic numbers that all threads share.
 //! - **T9 Homes.** The chunk of a taken number exists from when the node is put there until all
 //!   numbers of the chunk are vacant. A number is taken from before its node is put there until the
 //!   node is reclaimable and its contents are dropped. So no thread looks at the place of a vacant
@@ -89,6 +91,7 @@ mod read;
 mod reclaim;
 mod route;
 mod walk;
+mod words;
 mod write;
 
 pub(crate) use brief::Brief;
@@ -103,6 +106,7 @@ pub(crate) use read::{Look, same_as};
 pub(crate) use reclaim::{BATCHES_AFTER_A_MOMENT, BATCHES_AT_A_SEAL, Dropped, Reclaimable, Sealed, Unlinked};
 pub(crate) use route::{Route, RouteEnd, Routes};
 pub(crate) use walk::{Cursor, Met};
+pub(crate) use words::Words;
 pub(crate) use write::{NewNode, Writing};
 
 use crate::hash::HashBits;

@@ -160,11 +160,17 @@ impl<K, V> Nodes<K, V> {
         self.numbers.is_sparse()
     }
 
-    /// Gives back the memory of vacant numbers, `most` numbers at a time. Returns false if there is
-    /// no more to give back.
-    pub(super) fn trim(&mut self, homes: &Homes<K, V>, most: usize) -> bool {
+    /// Gives back the memory of vacant numbers, `most` numbers at a time, and tells of them. Returns
+    /// false if there is no more to give back.
+    pub(super) fn trim(
+        &mut self,
+        homes: &Homes<K, V>,
+        most: usize,
+        mut vacant: impl FnMut(usize, Range<usize>),
+    ) -> bool {
         let Self { numbers, chunks, .. } = self;
         numbers.trim(most, |chunk, stretch| {
+            vacant(chunk, stretch.clone());
             // SAFETY: T9: none of these numbers is taken.
             unsafe { discard::<K, V>(chunks, homes, chunk, stretch) };
         })

@@ -122,6 +122,12 @@ impl Stretch {
         self.has_home(hash.home())
     }
 
+    /// Returns this stretch and the one that follows it, as one.
+    pub(crate) fn with_next(self, next: Self) -> Self {
+        debug_assert_eq!(self.to, next.from, "stretches are adjacent (W2)");
+        Self { from: self.from, to: next.to }
+    }
+
     pub(crate) fn has_home(self, home: u32) -> bool {
         (self.from..self.to).contains(&u64::from(home))
     }

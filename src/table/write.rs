@@ -12,6 +12,7 @@ use super::pace::{Load, Moment};
 use super::place::Place;
 use super::reclaim::{Dropped, Garbage, Reclaimable, Sealed, Unlinked, drop_contents};
 use super::route::At;
+use super::words::Words;
 use crate::hash::{HashBits, tag_of};
 use crate::rows::RowId;
 use crate::time::{Deadline, Tick};
@@ -495,10 +496,14 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.writer.nodes.is_sparse()
     }
 
-    /// Gives back the memory of vacant nodes, `most` numbers at a time. Returns false if there is
-    /// no more to give back.
-    pub(crate) fn trim(&mut self, most: usize) -> bool {
-        self.writer.nodes.trim(&self.route.homes, most)
+    /// Gives back the memory of vacant nodes, `most` numbers at a time, and the pages of their
+    /// words. Returns false if there is no more to give back.
+    pub(crate) fn trim(&mut self, most: usize, words: Option<&Words>) -> bool {
+        self.writer.nodes.trim(&self.route.homes, most, |chunk, numbers| {
+            if let Some(words) = words {
+                words.discard(chunk, numbers);
+            }
+        })
     }
 
     /// Recounts the table: calls `each` with the row, the home and the node of every entry. Panics
