@@ -2,9 +2,9 @@
 
 use crate::bare::{Running, block_on};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 use tidewheel::{Cache, CacheBuilder, Life, LoadJob, LoadTask, Loads, ManualClock, Op};
