@@ -116,6 +116,11 @@ const MAIN: usize = 1;
 /// hit or not. (A bound of 8 costs a quarter of a point of hit ratio, one of 128 nothing.)
 const MOST_PASSED_OVER: u32 = 64;
 
+/// The largest number of rows that move from small to main with one that comes, while there is room
+/// for all. One keeps pace with what comes. It takes more after the capacity was lowered, and after
+/// a heavy entry came.
+const MOST_MOVED: u32 = 8;
+
 /// The factor by which the time that a key was away must be shorter than the time that main's next
 /// victim has been idle, in tenths.
 const MARGIN_TENTHS: u128 = 13;
@@ -285,8 +290,10 @@ impl Policy {
         let proven = self.is_proven(hash, weight);
         self.push(if proven { MAIN } else { SMALL }, row);
         if self.filling {
-            while self.weight[SMALL] > self.target.part_of(self.room()) {
-                let Some(oldest) = self.queues.front(SMALL) else { break };
+            for _ in 0..MOST_MOVED {
+                let oldest = self.queues.front(SMALL);
+                let is_too_much = self.weight[SMALL] > self.target.part_of(self.room());
+                let Some(oldest) = oldest.filter(|_| is_too_much) else { break };
                 self.pull(oldest);
                 self.push(MAIN, oldest);
             }

@@ -157,3 +157,22 @@ proptest! {
         run(kind, steps);
     }
 }
+
+/// A lower capacity that all entries fit into makes small too large for its part. One arrival moved
+/// all that was too much, under the lock.
+#[test]
+fn one_arrival_moves_few_rows_after_the_capacity_was_lowered() {
+    let (mut policy, mut kept) = (policy(EvictionPolicy::Adaptive, u64::MAX), Kept::default());
+    put(&mut policy, &mut kept, 0..10_000);
+    policy.set_capacity(20_000);
+    let is_too_much = |policy: &Policy| policy.weight[SMALL] > policy.target.part_of(policy.room());
+    let mut arrivals = 0;
+    while is_too_much(&policy) {
+        let before = policy.len[MAIN];
+        put(&mut policy, &mut kept, [10_000 + arrivals]);
+        arrivals += 1;
+        let moved = policy.len[MAIN] - before;
+        assert!(moved <= u64::from(MOST_MOVED), "{moved} rows for one that came");
+    }
+    assert!((1_000..2_000).contains(&arrivals), "{arrivals}");
+}

@@ -10,7 +10,7 @@ use super::settle::is_dropping;
 use super::txn::Txn;
 use crate::rows::RowId;
 use crate::sync::thread_local;
-use crate::table::{BATCHES_AFTER_A_MOMENT, Moment, Pin};
+use crate::table::{BATCHES_AFTER_A_MOMENT, BATCHES_AT_A_SEAL, Moment, Pin};
 use crate::time::{SECOND, Span, Tick};
 use std::cell::Cell;
 
@@ -115,13 +115,24 @@ impl<K, V> Txn<'_, '_, K, V> {
 }
 
 impl<K, V> Shard<K, V> {
-    /// Drops what is reclaimable, on the thread of a writer that has just made some garbage
-    /// reclaimable.
+    /// Drops some of what is reclaimable, on the thread of a writer that has just made some garbage
+    /// reclaimable. The rest, where a thread was pinned for long, is the reaper's.
     #[cold]
     pub(crate) fn drop_reclaimable(&self) {
-        if !is_dropping() {
-            self.reclaim();
+        if self.is_waiting() && !is_dropping() {
+            self.drop_batches(BATCHES_AT_A_SEAL);
         }
+    }
+
+    fn drop_batches(&self, most: usize) {
+        let reclaimable = {
+            let mut lock = self.lock();
+            let mut txn = lock.txn();
+            let reclaimable = txn.table.take_reclaimable(Some(most));
+            txn.publish();
+            reclaimable
+        };
+        self.dispose(reclaimable);
     }
 
     /// Makes a writer wait a moment for readers, and drops some of the garbage that they have
@@ -133,13 +144,6 @@ impl<K, V> Shard<K, V> {
             return;
         }
         moment.wait();
-        let reclaimable = {
-            let mut lock = self.lock();
-            let mut txn = lock.txn();
-            let reclaimable = txn.table.take_reclaimable(Some(BATCHES_AFTER_A_MOMENT));
-            txn.publish();
-            reclaimable
-        };
-        self.dispose(reclaimable);
+        self.drop_batches(BATCHES_AFTER_A_MOMENT);
     }
 }

@@ -120,16 +120,23 @@ impl<K, V> Shard<K, V> {
         if !self.is_waiting() {
             return (false, false);
         }
-        let (reclaimable, waiting) = {
-            let mut lock = self.lock();
-            let mut txn = lock.txn();
-            let reclaimable = txn.table.take_reclaimable(None);
-            txn.publish();
-            (reclaimable, txn.table.has_sealed_garbage())
-        };
-        let any = !reclaimable.is_empty();
-        self.dispose(reclaimable);
-        (any, waiting)
+        let mut any = false;
+        loop {
+            let (reclaimable, waiting) = {
+                let mut lock = self.lock();
+                let mut txn = lock.txn();
+                let reclaimable = txn.table.take_reclaimable(None);
+                txn.publish();
+                (reclaimable, txn.table.has_sealed_garbage())
+            };
+            let has_more = reclaimable.has_more();
+            any |= has_more || !reclaimable.is_empty();
+            self.dispose(reclaimable);
+            if !has_more {
+                return (any, waiting);
+            }
+            pause();
+        }
     }
 
     /// Returns how many entries are in slots of the wheel that begin within this time from now.
@@ -235,7 +242,7 @@ impl<K, V> ShardSweep<K, V> {
         let is_drained = txn.drain(self.hold, pin, &mut self.expired, &mut warned);
         let Txn { table, ledger, .. } = &mut txn;
         // This is mostly what the same sweep unlinked a moment ago. Taking it keeps garbage from
-        // piling up.
+        // piling up. (If there is more, the reaper comes for that when the sweep is done.)
         let reclaimable = table.take_reclaimable(None);
         let sealed = if is_drained { table.seal() } else { table.seal_full(now) };
         let next = is_drained.then(|| ledger.wheel.next_due().min(ledger.tidy(table, now)));

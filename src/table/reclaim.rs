@@ -41,6 +41,11 @@ pub(crate) const BATCHES_AFTER_A_MOMENT: usize = 8;
 /// in the whole process, for batches that were open for long. An advance takes some four
 /// microseconds, and a moment of every running thread.
 const LONG: Span = Span::from_nanos(200_000);
+/// The number of nodes of a batch that a writer drops at once: a lower capacity, or a visit of the
+/// reaper, unlinks more than that together.
+const PART: usize = 4 * BATCH;
+/// From so many nodes on, no further batch is taken out in one critical section.
+const TAKEN_AT_ONCE: usize = if cfg!(tidewheel_loom) { 4 } else { 1024 };
 /// After this many sealed batches that are not reclaimable, a writer stops looking.
 const LOOKS: usize = 4;
 /// The number of sealed batches divided by this is the number of batches that are sealed between an
@@ -320,36 +325,36 @@ impl<K, V> Garbage<K, V> {
         Some(Sealed { grace, advance: advance || heavy, heavy, old_at: None })
     }
 
-    /// Takes reclaimable batches out: for a writer the oldest `most`, if they are no larger than
-    /// those that writers create; for the reaper (`None`) all of them. Passes nodes that need no
-    /// destructor to `vacate` at once.
+    /// Takes reclaimable batches out: for a writer the oldest `most`, or parts of them, and no
+    /// arrays; for the reaper (`None`) as many as one critical section is to handle. Passes nodes
+    /// that need no destructor to `vacate` at once.
     #[inline(never)]
     pub(super) fn take_reclaimable(
         &mut self,
         most: Option<usize>,
         mut vacate: impl FnMut(Named),
     ) -> Reclaimable<K, V> {
-        let all = most.is_none();
-        let mut reclaimable = Reclaimable { batches: Vec::new(), arrays: Vec::new(), of: PhantomData };
-        let (mut index, mut taken, mut not_over) = (0, 0, 0);
+        let mut reclaimable =
+            Reclaimable { batches: Vec::new(), arrays: Vec::new(), has_more: false, of: PhantomData };
+        let (mut index, mut taken, mut nodes_taken, mut not_over) = (0, 0, 0, 0);
         while index < self.sealed.len() && most.is_none_or(|most| taken < most) && not_over < LOOKS {
-            let batch = &self.sealed[index];
+            if nodes_taken >= TAKEN_AT_ONCE && most.is_none() {
+                reclaimable.has_more = true;
+                break;
+            }
             #[cfg(test)]
             {
                 self.looks += 1;
             }
-            let is_over = batch.grace.is_over();
-            not_over += usize::from(!is_over);
-            // A lower capacity evicts more than a batch at once, but no more than four.
-            let is_small = batch.nodes.len() <= 4 * BATCH && batch.arrays.is_empty();
-            if !(is_over && (all || is_small)) {
-                index += 1;
+            if !self.sealed[index].grace.is_over() {
+                (index, not_over) = (index + 1, not_over + 1);
                 continue;
             }
-            let Some(batch) = self.sealed.remove(index) else { break };
-            self.pace.taken(batch.load());
-            let Batch { mut nodes, arrays, .. } = batch;
-            taken += 1;
+            let Some(Batch { mut nodes, arrays, .. }) = self.take_at(index, most.is_some()) else {
+                index += 1;
+                continue;
+            };
+            (taken, nodes_taken) = (taken + 1, nodes_taken + nodes.len());
             reclaimable.arrays.extend(arrays);
             if Self::PLAIN {
                 nodes.drain(..).for_each(&mut vacate);
@@ -361,6 +366,23 @@ impl<K, V> Garbage<K, V> {
             }
         }
         reclaimable
+    }
+
+    /// Takes out a batch; for a writer a part of it, if it is large. Returns `None` if there is
+    /// nothing for a writer.
+    fn take_at(&mut self, index: usize, for_writer: bool) -> Option<Batch> {
+        let batch = &mut self.sealed[index];
+        let taken = if for_writer && batch.nodes.len() > PART {
+            let nodes = batch.nodes.split_off(batch.nodes.len() - PART);
+            // What is left has all of the weight.
+            Batch { grace: Arc::clone(&batch.grace), nodes, weight: 0, arrays: Vec::new() }
+        } else if for_writer && !batch.arrays.is_empty() {
+            return None;
+        } else {
+            self.sealed.remove(index)?
+        };
+        self.pace.taken(taken.load());
+        Some(taken)
     }
 
     /// Drops everything, reclaimable or not.
@@ -424,6 +446,8 @@ impl Sealed {
 pub(crate) struct Reclaimable<K, V> {
     batches: Vec<Vec<Named>>,
     arrays: Vec<Array>,
+    /// There is more, for another critical section.
+    has_more: bool,
     of: PhantomData<(K, V)>,
 }
 
@@ -443,6 +467,11 @@ impl Dropped {
 impl<K, V> Reclaimable<K, V> {
     pub(crate) fn is_empty(&self) -> bool {
         self.batches.is_empty() && self.arrays.is_empty()
+    }
+
+    /// Returns whether more was reclaimable than one critical section is to handle.
+    pub(crate) fn has_more(&self) -> bool {
+        self.has_more
     }
 
     /// Drops the contents. Runs destructors, so it must not be called under a lock.
@@ -480,6 +509,10 @@ mod tests {
     use super::*;
     use crate::rows::RowId;
 
+    fn add<V>(garbage: &mut Garbage<u64, V>, weight: u32) {
+        garbage.add(Unlinked { named: Named::of(RowId::FIRST), node: NonNull::dangling(), weight });
+    }
+
     /// One more batch takes as many steps as the first, however much waits already because a thread
     /// is pinned: the number of tests is constant, and advances become ever less frequent. When no
     /// thread is pinned, all garbage goes.
@@ -490,7 +523,7 @@ mod tests {
         let mut garbage = Garbage::<u64, u64>::new();
         let (mut advances, mut vacated) = (0, 0);
         for _ in 0..SEALS {
-            garbage.add(Unlinked { named: Named::of(RowId::FIRST), node: NonNull::dangling(), weight: 0 });
+            add(&mut garbage, 0);
             let sealed = garbage.seal().expect("something is in it");
             advances += usize::from(sealed.advance);
             let _ = sealed.start();
@@ -512,21 +545,47 @@ mod tests {
         assert!(!garbage.has_sealed());
     }
 
+    /// As many numbers are vacated in one critical section, or as many values handed out, however
+    /// much has become reclaimable at once.
+    #[test]
+    fn one_critical_section_takes_a_bounded_number() {
+        const SEALS: usize = 300;
+        let pin = Pin::new();
+        let mut garbage = Garbage::<u64, u64>::new();
+        for nodes in [1, 2 * PART, 1_000].into_iter().cycle().take(SEALS) {
+            (0..nodes).for_each(|_| add(&mut garbage, 3));
+            let _ = garbage.seal().expect("something is in it").start();
+        }
+        drop(pin);
+        let (all, mut taken, mut for_writer) = (garbage.len(), 0, true);
+        while taken < all {
+            epoch::advance_fully();
+            for_writer = !for_writer;
+            let mut at_once = 0;
+            let most = for_writer.then_some(BATCHES_AT_A_SEAL);
+            let reclaimable = garbage.take_reclaimable(most, |_| at_once += 1);
+            assert!(at_once <= if for_writer { BATCHES_AT_A_SEAL * PART } else { 2 * TAKEN_AT_ONCE });
+            taken += at_once;
+            assert!(reclaimable.has_more() <= !for_writer && reclaimable.is_empty());
+            assert_eq!(garbage.len(), all - taken);
+            std::thread::yield_now();
+        }
+        assert!(!garbage.has_sealed());
+        assert_eq!(garbage.pace.waiting(), Load::default());
+    }
+
     /// The first value after a seal sets the time at which its batch is full, and further values
     /// leave it. So a batch of values that come fast is sealed in time, too.
     #[test]
     fn a_batch_is_full_in_time_however_many_values_come() {
-        let add = |garbage: &mut Garbage<u64, String>| {
-            garbage.add(Unlinked { named: Named::of(RowId::FIRST), node: NonNull::dangling(), weight: 0 });
-        };
-        let mut garbage = Garbage::new();
+        let mut garbage = Garbage::<u64, String>::new();
         garbage.be_prompt();
         let mut now = Tick::LONG_AGO.after(Span::from_nanos(1_000_000_000));
-        add(&mut garbage);
+        add(&mut garbage, 0);
         assert!(garbage.is_at_stop(now), "a rare write does not wait for the next one");
         for values in [1, 2, BATCH as u64 - 1] {
             let _ = garbage.seal_full(now).expect("it was open for long").start();
-            (0..values).for_each(|_| add(&mut garbage));
+            (0..values).for_each(|_| add(&mut garbage, 0));
             now = now.after(Span::from_nanos(199_999));
             assert!(
                 !garbage.is_at_stop(now) && garbage.seal_full(now).is_none(),
