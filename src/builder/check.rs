@@ -34,7 +34,7 @@
 //! An option that is given twice counts as given last. Of sessions: `session/builder.rs`.
 
 use super::CacheBuilder;
-use super::shards::{MAX_IN_SHARD, MAX_SHARDS};
+use super::shards::{MAX_AT_FIRST, MAX_IN_SHARD, MAX_SHARDS};
 use crate::error::BuildError;
 use crate::time::Span;
 
@@ -57,7 +57,8 @@ impl<K, V> CacheBuilder<K, V> {
             }
         }
         let shards = self.shard_count();
-        if self.initial_entries().div_ceil(shards) > MAX_IN_SHARD {
+        let entries = self.initial_entries();
+        if entries > MAX_AT_FIRST || entries.div_ceil(shards) > MAX_IN_SHARD {
             return Err(BuildError::InitialCapacity { given: self.initial_capacity });
         }
         // No comparison is true of what is not a number.

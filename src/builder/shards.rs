@@ -10,6 +10,10 @@ pub(super) const MAX_SHARDS: usize = 1 << 16;
 /// The most entries that a shard can have.
 pub(super) const MAX_IN_SHARD: usize = 1 << 27;
 
+/// The most entries for which there can be room at first: with eight bytes for each, they fill half
+/// of the addresses. It matters on machines of 32 bits alone, and is 2^28 there.
+pub(super) const MAX_AT_FIRST: usize = isize::MAX as usize / 8;
+
 /// Entries that a shard of a bounded cache has room for at least: with fewer, entries are evicted
 /// from some shards while others have room, and the policy sees too little.
 const LEAST_IN_SHARD: u64 = 64;

@@ -211,7 +211,7 @@ mod imp {
             if left.is_zero() {
                 return false;
             }
-            thread::park_timeout(left);
+            thread::park_timeout(super::at_once(left));
             true
         }
 
@@ -482,14 +482,35 @@ pub(crate) fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexG
     condvar.wait(guard).unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for a notification, at most `timeout` long. (Under loom the timeout never comes.)
+/// The longest time for which a thread sleeps at once: twelve days. Windows counts milliseconds in 32
+/// bits, and takes what is longer than 49 days for ever.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1 << 20);
+
+/// Returns for how long a thread sleeps at once that has to sleep for `time`, and then looks again.
+pub(crate) fn at_once(time: Duration) -> Duration {
+    time.min(LONGEST_SLEEP)
+}
+
+/// Waits for a notification, at most `timeout` long, and no longer than every system can count.
+/// (Under loom the timeout never comes.)
 pub(crate) fn wait_timeout<'a, T>(
     condvar: &Condvar,
     guard: MutexGuard<'a, T>,
     timeout: Duration,
 ) -> MutexGuard<'a, T> {
-    match condvar.wait_timeout(guard, timeout) {
+    match condvar.wait_timeout(guard, at_once(timeout)) {
         Ok((guard, _)) => guard,
         Err(poisoned) => poisoned.into_inner().0,
+    }
+}
+
+#[cfg(all(test, not(tidewheel_loom), not(tidewheel_shuttle)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_sleep_is_longer_than_every_system_can_count() {
+        assert!(at_once(Duration::MAX).as_millis() < u128::from(u32::MAX));
+        assert_eq!(at_once(Duration::from_secs(5)), Duration::from_secs(5));
     }
 }

@@ -23,7 +23,12 @@ mod kernel {
     fn tick(time: Timespec) -> Tick {
         // Both fields are never negative on a monotonic clock. One second is added because
         // timelines start at one second.
-        Tick::from_nanos((time.tv_sec.unsigned_abs() + 1) * SECOND + time.tv_nsec.unsigned_abs())
+        Tick::from_nanos((time.tv_sec.unsigned_abs() + 1) * SECOND + nanos(time))
+    }
+
+    fn nanos(time: Timespec) -> u64 {
+        // The field has 32 bits on some systems, and is below a billion.
+        time.tv_nsec as u64
     }
 
     #[inline]
@@ -75,7 +80,7 @@ mod kernel {
     #[cold]
     fn ask_how_fine() -> bool {
         let step = clock_getres(ClockId::MonotonicCoarse);
-        let fine_enough = step.tv_sec == 0 && 2 * step.tv_nsec.unsigned_abs() <= MAX_LAG;
+        let fine_enough = step.tv_sec == 0 && 2 * nanos(step) <= MAX_LAG;
         // ORDERING: Relaxed; all threads that ask get the same answer.
         FINE_ENOUGH.store(if fine_enough { YES } else { NO }, Ordering::Relaxed);
         fine_enough
