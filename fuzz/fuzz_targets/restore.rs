@@ -20,20 +20,30 @@ struct Nested(Vec<Nested>);
 
 thread_local! {
     static LARGEST: Cell<usize> = const { Cell::new(0) };
+    /// What this thread asked for and did not give back, and the most that this was.
+    static HELD: Cell<isize> = const { Cell::new(0) };
+    static MOST_HELD: Cell<isize> = const { Cell::new(0) };
 }
 
-/// The system's, with a note of the largest piece that this thread asked for.
+/// The system's, with a note of the largest piece that this thread asked for, and of all that it holds.
 struct Noting;
+
+fn note(bytes: isize) {
+    let Ok(held) = HELD.try_with(|held| held.replace(held.get() + bytes) + bytes) else { return };
+    let _ = MOST_HELD.try_with(|most| most.set(most.get().max(held)));
+}
 
 // SAFETY: it hands everything on to the system's allocator, and the note allocates nothing.
 unsafe impl GlobalAlloc for Noting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let _ = LARGEST.try_with(|largest| largest.set(largest.get().max(layout.size())));
+        note(layout.size() as isize);
         // SAFETY: as the caller promises.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        note(-(layout.size() as isize));
         // SAFETY: as the caller promises.
         unsafe { System.dealloc(memory, layout) }
     }
@@ -92,13 +102,26 @@ fn flipped(changes: &[u8]) -> (Vec<u8>, bool) {
     (bytes, is_good)
 }
 
+/// Restores, and looks at the memory that it takes meanwhile: at once, and all in all. (An entry that waits to be stored
+/// takes some hundred bytes for its fifty, and shards have room for many at first.)
+fn measured<T>(restore: impl FnOnce() -> T, bytes: usize) -> T {
+    let before = HELD.get();
+    LARGEST.set(0);
+    MOST_HELD.set(before);
+    let restored = restore();
+    let (largest, held) = (LARGEST.get(), MOST_HELD.get() - before);
+    assert!(largest <= MOST + 8 * bytes, "{largest} bytes at once");
+    assert!(held <= (MOST + 64 * bytes) as isize, "{held} bytes for {bytes}");
+    restored
+}
+
 /// Nested values, and weights that add up to more than a number holds.
 fn nested(bytes: &[u8]) {
     let builder = Cache::<u16, Nested>::builder().clock(ManualClock::new()).shards(1);
     let heavy = |_: &u16, value: &Nested| u32::MAX - value.0.len() as u32;
     let cache =
         builder.max_capacity(u64::MAX).weigher(heavy).build().expect("a cache of this kind can be built");
-    match cache.restore(bytes) {
+    match measured(|| cache.restore(bytes), bytes.len()) {
         Ok(count) => assert!(cache.entry_count() as u64 <= count),
         Err(error) => assert!(!error.to_string().is_empty() && cache.entry_count() == 0, "{error}"),
     }
@@ -129,9 +152,7 @@ fuzz_target!(|input: &[u8]| {
     let cache = cache();
     cache.insert(1, ("there".to_string(), Vec::new()));
     let before = taken(&cache);
-    LARGEST.set(0);
-    let restored = cache.restore(&bytes[..]);
-    assert!(LARGEST.get() <= MOST + 8 * bytes.len(), "{} bytes at once", LARGEST.get());
+    let restored = measured(|| cache.restore(&bytes[..]), bytes.len());
     assert!(must.is_none_or(|must| must == restored.is_ok()), "{restored:?}");
     match restored {
         Ok(count) => {

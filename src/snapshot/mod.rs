@@ -5,6 +5,7 @@
 #![doc = include_str!("../docs/format.md")]
 
 mod error;
+mod honest;
 mod read;
 mod write;
 
