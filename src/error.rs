@@ -32,15 +32,31 @@ impl fmt::Display for NoRandomness {
 
 impl Error for NoRandomness {}
 
-/// Another call was loading or computing the same key, and took longer than this one was ready to
-/// wait.
+/// The load or computation that a call waited for took longer than the call was ready to wait.
 ///
-/// Nothing was changed, and the other call goes on.
+/// With [`Cache::timeout`](crate::Cache::timeout) and
+/// [`EntrySelector::timeout`](crate::EntrySelector::timeout) that is another call's. This call's
+/// closure has not run.
+///
+/// With [`get_with_detached`](crate::Cache::get_with_detached) and its like it is this call's own
+/// job, or another load or computation of the key. The job goes on, on its executor.
+///
+/// Whatever the call waited for goes on. The call itself has changed nothing.
 ///
 /// ```
 /// use std::time::Duration;
 /// let cache = tidewheel::Cache::new(10);
-/// assert_eq!(cache.timeout(Duration::from_millis(5)).get_with("k", || 7), Ok(7));
+/// let kept = std::sync::Mutex::new(None);
+/// // An executor that has not run the job yet:
+/// let late = cache.get_with_detached("k", Duration::from_millis(5), || 7, |job| {
+///     *kept.lock().unwrap() = Some(job);
+/// });
+/// let late = late.unwrap_err();
+/// assert_eq!(late.timeout, Duration::from_millis(5));
+/// assert_eq!(late.to_string(), "the load or computation of the key was not done within 5ms");
+///
+/// kept.into_inner().unwrap().unwrap()(); // now it does
+/// assert_eq!(cache.get("k"), Some(7));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -51,7 +67,7 @@ pub struct TimedOut {
 
 impl fmt::Display for TimedOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "another call for the same key was not done after {:?}", self.timeout)
+        write!(f, "the load or computation of the key was not done within {:?}", self.timeout)
     }
 }
 
@@ -71,7 +87,8 @@ impl Error for TimedOut {}
 pub enum LoadError<E> {
     /// The loader failed: this call's, or the one that it waited for.
     Failed(Arc<E>),
-    /// Another call for the same key took too long.
+    /// What the call waited for took too long: another call's load or computation of the key, or
+    /// this call's own job, where the load is a detached one.
     TimedOut(TimedOut),
 }
 
