@@ -182,6 +182,8 @@ pub enum BuildError {
     InitialCapacity {
         /// The capacity that was asked for.
         given: usize,
+        /// The most that is allowed with as many shards as the cache would have.
+        most: u64,
     },
     /// There is a weigher, but no [`max_capacity`](crate::CacheBuilder::max_capacity), which the
     /// weights are for.
@@ -228,14 +230,17 @@ impl fmt::Display for BuildError {
             Self::Shards { given } => {
                 write!(f, "{given} shards asked for; a power of two from 1 to 65536 is allowed")
             }
-            Self::InitialCapacity { given } => {
-                write!(f, "room for {given} entries asked for; at most 2^27 a shard are allowed")
+            Self::InitialCapacity { given, most } => {
+                write!(
+                    f,
+                    "room for {given} entries asked for; at most {most}, 2^27 for each shard, is allowed"
+                )
             }
             Self::WeigherWithoutCapacity => {
                 write!(f, "a weigher was given and no maximal capacity; give both, or a capacity alone")
             }
             Self::PinWithoutCapacity => {
-                write!(f, "entries are pinned, but without a maximal capacity none is ever evicted")
+                write!(f, "pin_if was given and no maximal capacity; give both, or neither")
             }
             Self::PolicyWithoutCapacity => {
                 write!(f, "an eviction policy was given and no maximal capacity; give both, or neither")

@@ -58,7 +58,8 @@ impl<K, V> CacheBuilder<K, V> {
         }
         let shards = self.shard_count();
         if self.initial_entries().div_ceil(shards) > MAX_IN_SHARD {
-            return Err(BuildError::InitialCapacity { given: self.initial_capacity });
+            let most = MAX_IN_SHARD as u64 * shards as u64;
+            return Err(BuildError::InitialCapacity { given: self.initial_capacity, most });
         }
         // No comparison is true of what is not a number.
         if !(0.0..=1.0).contains(&self.jitter) {
