@@ -133,12 +133,13 @@ where
     ///
     /// # Errors
     ///
-    /// [`Error::Settings`] if something was not set that has to be, or set to what does not do. [`Error::Refused`] if the server knows no RESP3
+    /// [`Error::Settings`] if something was not set that has to be, or set to what does not do; also if the system gives the local cache no random keys, or
+    /// no thread. [`Error::Refused`] if the server knows no RESP3
     /// or no tracking, or does not let this user. [`Error::TimedOut`] if an answer takes longer than the patience, or always longer than the lease. Others if there is no connection.
     ///
     /// # Panics
     ///
-    /// If it is not called on a tokio runtime, or the thread of the cache's cannot be started.
+    /// If it is not called on a tokio runtime.
     pub async fn connect(self, client: Client) -> Result<NearCache<K, V>, Error> {
         let codec = self.checked()?;
         let client = with_resp3(&client)?;
