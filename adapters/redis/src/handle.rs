@@ -173,7 +173,8 @@ where
         }
     }
 
-    /// Writes a key, for all. Without a time to live it stays until it is removed.
+    /// Writes a key, for all. Without a time to live it stays until it is removed. So it does with one that is longer than Redis can count,
+    /// as [`Duration::MAX`] is.
     ///
     /// # Errors
     ///

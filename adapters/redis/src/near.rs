@@ -21,6 +21,10 @@ use std::time::Duration;
 use tidewheel::Cache;
 use tokio::task::AbortHandle;
 
+/// The longest time to live that Redis is told, in milliseconds. It adds it to those since 1970, and
+/// refuses a sum that is no `i64`.
+const LONGEST: u64 = i64::MAX as u64 / 2;
+
 /// What it was built with.
 pub(crate) struct Terms<V> {
     pub(crate) codec: Arc<dyn Codec<V>>,
@@ -266,7 +270,10 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
             if whole == 0 {
                 return Err(Error::TimeToLive { ttl });
             }
-            command.arg("PX").arg(whole);
+            // A longer one is for ever, as `Duration::MAX` is everywhere.
+            if whole <= LONGEST {
+                command.arg("PX").arg(whole);
+            }
         }
         Ok(command)
     }
