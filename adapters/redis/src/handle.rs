@@ -199,11 +199,20 @@ where
         Ok(matches!(answer, Value::Int(1..)))
     }
 
-    /// What would be served from here, without asking anybody. `None` too where it is remembered that there is nothing.
+    /// What [`get`](Self::get) would serve from here, without asking anybody; while it is cut off, what it would serve with
+    /// [`CutOff::ServeStale`](crate::CutOff::ServeStale). `None` too where it is remembered that there is nothing. Counts as no read: in no figure, and not
+    /// for what is evicted.
+    ///
+    /// ```no_run
+    /// # async fn example(near: tidewheel_redis::NearCache<str, u64>) -> Result<(), tidewheel_redis::Error> {
+    /// assert_eq!(near.peek_local("index"), None); // nobody has asked
+    /// let visits = near.get("index").await?;
+    /// assert_eq!(near.peek_local("index"), visits);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn peek_local(&self, key: &K) -> Option<V> {
-        let local = &*self.near.line.local;
-        let now = local.lease.now();
-        if local.lease.is_fresh(now) { local.find(key.as_ref(), now).flatten() } else { None }
+        self.near.peek(key.as_ref())
     }
 
     /// Waits until hits are served: after a cut, until the server answers again.

@@ -61,6 +61,19 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
         &self.line.local.lease
     }
 
+    /// What a read would be served from here.
+    pub(crate) fn peek(&self, key: &[u8]) -> Option<V> {
+        let now = self.lease().now();
+        let is_served = self.lease().is_fresh(now)
+            || matches!(self.terms.cut_off, CutOff::ServeStale(longer) if self.is_served_stale(longer, now));
+        if is_served { self.local().peek(key, now).flatten() } else { None }
+    }
+
+    /// Whether what is old is served, for so long after the lease ran out.
+    fn is_served_stale(&self, longer: Duration, now: Moment) -> bool {
+        now < self.lease().stale_until(longer)
+    }
+
     /// What is here, while there is no telling how old it is.
     fn when_cut_off(&self, key: &[u8], now: Moment) -> Result<Option<Option<V>>, Error> {
         match self.terms.cut_off {
@@ -68,7 +81,7 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
             CutOff::Fail => Err(Error::CutOff { cause: self.cause().map(Box::new) }),
             CutOff::ServeStale(longer) => {
                 let found =
-                    if now < self.lease().stale_until(longer) { self.local().find(key, now) } else { None };
+                    if self.is_served_stale(longer, now) { self.local().find(key, now) } else { None };
                 if found.is_some() {
                     count(&self.local().counts.stale);
                 }

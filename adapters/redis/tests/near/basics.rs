@@ -190,6 +190,19 @@ async fn a_time_to_live_that_never_ends_is_none() {
 }
 
 #[tokio::test]
+async fn a_peek_is_no_hit() {
+    let Some(bed) = Bed::with(steady()).await else { return };
+    bed.keep("k", 1).await;
+    let before = bed.near.stats().hits;
+    for _ in 0..100 {
+        assert_eq!(bed.peek("k"), Some(1));
+    }
+    assert_eq!(bed.near.stats().hits, before);
+    assert_eq!(bed.get("k").await, Some(1));
+    assert_eq!(bed.near.stats().hits, before + 1);
+}
+
+#[tokio::test]
 async fn one_loads_and_the_others_wait() {
     let Some(bed) = Bed::with(steady()).await else { return };
     let loads = Arc::new(AtomicU64::new(0));
