@@ -233,7 +233,7 @@ impl fmt::Display for BuildError {
             Self::InitialCapacity { given, most } => {
                 write!(
                     f,
-                    "room for {given} entries asked for; at most {most}, 2^27 for each shard, is allowed"
+                    "room for {given} entries asked for; at most {most} are allowed, and 2^27 in each shard"
                 )
             }
             Self::WeigherWithoutCapacity => {

@@ -57,8 +57,8 @@ impl<K, V> CacheBuilder<K, V> {
             }
         }
         let shards = self.shard_count();
-        if self.initial_entries().div_ceil(shards) > MAX_IN_SHARD {
-            let most = MAX_IN_SHARD as u64 * shards as u64;
+        let most = MAX_IN_SHARD as u64 * shards as u64;
+        if self.initial_entries() as u64 > most {
             return Err(BuildError::InitialCapacity { given: self.initial_capacity, most });
         }
         // No comparison is true of what is not a number.
