@@ -12,8 +12,12 @@ use std::time::Duration;
 /// The operating system's random generator did not answer.
 ///
 /// ```
-/// // The usual machine has one:
-/// assert!(tidewheel::RandomState::new().is_ok());
+/// use tidewheel::{BuildError, Cache};
+/// match Cache::<u64, u64>::builder().build() {
+///     Err(BuildError::NoRandomness(error)) => assert!(error.to_string().contains("did not answer")),
+///     // The usual machine has one:
+///     built => assert!(built.is_ok()),
+/// }
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NoRandomness(getrandom::Error);
