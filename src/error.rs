@@ -12,8 +12,12 @@ use std::time::Duration;
 /// The operating system's random generator did not answer.
 ///
 /// ```
-/// // The usual machine has one:
-/// assert!(tidewheel::RandomState::new().is_ok());
+/// use tidewheel::{BuildError, Cache};
+/// match Cache::<u64, u64>::builder().build() {
+///     Err(BuildError::NoRandomness(error)) => assert!(error.to_string().contains("did not answer")),
+///     // The usual machine has one:
+///     built => assert!(built.is_ok()),
+/// }
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NoRandomness(getrandom::Error);
@@ -32,15 +36,31 @@ impl fmt::Display for NoRandomness {
 
 impl Error for NoRandomness {}
 
-/// Another call was loading or computing the same key, and took longer than this one was ready to
-/// wait.
+/// The load or computation that a call waited for took longer than the call was ready to wait.
 ///
-/// Nothing was changed, and the other call goes on.
+/// With [`Cache::timeout`](crate::Cache::timeout) and
+/// [`EntrySelector::timeout`](crate::EntrySelector::timeout) that is another call's. This call's
+/// closure has not run.
+///
+/// With [`get_with_detached`](crate::Cache::get_with_detached) and its like it is this call's own
+/// job, or another load or computation of the key. The job goes on, on its executor.
+///
+/// Whatever the call waited for goes on. The call itself has changed nothing.
 ///
 /// ```
 /// use std::time::Duration;
 /// let cache = tidewheel::Cache::new(10);
-/// assert_eq!(cache.timeout(Duration::from_millis(5)).get_with("k", || 7), Ok(7));
+/// let kept = std::sync::Mutex::new(None);
+/// // An executor that has not run the job yet:
+/// let late = cache.get_with_detached("k", Duration::from_millis(5), || 7, |job| {
+///     *kept.lock().unwrap() = Some(job);
+/// });
+/// let late = late.unwrap_err();
+/// assert_eq!(late.timeout, Duration::from_millis(5));
+/// assert_eq!(late.to_string(), "the load or computation of the key was not done within 5ms");
+///
+/// kept.into_inner().unwrap().unwrap()(); // now it does
+/// assert_eq!(cache.get("k"), Some(7));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -51,7 +71,7 @@ pub struct TimedOut {
 
 impl fmt::Display for TimedOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "another call for the same key was not done after {:?}", self.timeout)
+        write!(f, "the load or computation of the key was not done within {:?}", self.timeout)
     }
 }
 
@@ -71,7 +91,8 @@ impl Error for TimedOut {}
 pub enum LoadError<E> {
     /// The loader failed: this call's, or the one that it waited for.
     Failed(Arc<E>),
-    /// Another call for the same key took too long.
+    /// What the call waited for took too long: another call's load or computation of the key, or
+    /// this call's own job, where the load is a detached one.
     TimedOut(TimedOut),
 }
 
@@ -165,6 +186,8 @@ pub enum BuildError {
     InitialCapacity {
         /// The capacity that was asked for.
         given: usize,
+        /// The most that is allowed with as many shards as the cache would have.
+        most: u64,
     },
     /// There is a weigher, but no [`max_capacity`](crate::CacheBuilder::max_capacity), which the
     /// weights are for.
@@ -211,14 +234,17 @@ impl fmt::Display for BuildError {
             Self::Shards { given } => {
                 write!(f, "{given} shards asked for; a power of two from 1 to 65536 is allowed")
             }
-            Self::InitialCapacity { given } => {
-                write!(f, "room for {given} entries asked for; at most 2^27 a shard are allowed")
+            Self::InitialCapacity { given, most } => {
+                write!(
+                    f,
+                    "room for {given} entries asked for; at most {most} are allowed, and 2^27 in each shard"
+                )
             }
             Self::WeigherWithoutCapacity => {
                 write!(f, "a weigher was given and no maximal capacity; give both, or a capacity alone")
             }
             Self::PinWithoutCapacity => {
-                write!(f, "entries are pinned, but without a maximal capacity none is ever evicted")
+                write!(f, "pin_if was given and no maximal capacity; give both, or neither")
             }
             Self::PolicyWithoutCapacity => {
                 write!(f, "an eviction policy was given and no maximal capacity; give both, or neither")

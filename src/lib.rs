@@ -124,7 +124,7 @@
 //! - Loaders that wait for each other's keys, across threads, wait for ever; [`Cache::timeout`] and [`EntrySelector::timeout`] are the way out.
 //! - A listener that captures its own cache keeps it alive; [`Cache::downgrade`] is the way out.
 //! - A listener hears of values, not of keys, and between threads in no order: see [how to keep an index](CacheBuilder::eviction_listener).
-//! - Time that the machine is suspended does not count.
+//! - Time that the machine is suspended does not count. (On Windows it does.)
 //! - In a forked child, caches are whole and work. It has no reaper until something of its own becomes due; then one starts there. What other threads had
 //!   in hand stays in memory.
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -223,6 +223,7 @@ fn what_is_pinned_takes_no_room() {
     }
     let error = Cache::<u64, u64>::builder().pin_if(|_, _| true).build().unwrap_err();
     assert!(matches!(error, BuildError::PinWithoutCapacity), "{error}");
+    assert_eq!(error.to_string(), "pin_if was given and no maximal capacity; give both, or neither");
 }
 
 /// A pinned row's place in the queues was from another time, in a queue that the policy does not have.

@@ -112,11 +112,23 @@ fn any_initial_capacity_will_do() {
 
 #[test]
 fn a_capacity_that_no_shard_can_hold_is_refused() {
-    for (given, shards) in [(usize::MAX, 1), (usize::MAX, 65_536), (usize::MAX / 2, 8), ((1 << 27) + 1, 1)] {
-        let error = builder().initial_capacity(given).shards(shards).build().unwrap_err();
-        assert!(matches!(error, BuildError::InitialCapacity { given: named } if named == given), "{error:?}");
-        assert!(error.to_string().contains(&given.to_string()), "{error}");
+    for (given, shards) in
+        [(usize::MAX, 1_u64), (usize::MAX, 65_536), (usize::MAX / 2, 8), ((1 << 27) + 1, 1)]
+    {
+        let error = builder().initial_capacity(given).shards(shards as usize).build().unwrap_err();
+        let allowed = shards << 27;
+        assert!(
+            matches!(error, BuildError::InitialCapacity { given: named, most, .. } if named == given && most == allowed),
+            "{error:?}"
+        );
+        let said = error.to_string();
+        assert!(said.contains(&given.to_string()), "{said}");
+        assert!(said.contains(&format!("at most {allowed} are allowed")), "{said}");
     }
+    // Of shards there may be fewer than were asked for: the bound is that of those that there are.
+    let weighed = builder().max_capacity(u64::MAX).weigher(|_, _| 1).shards(64);
+    let error = weighed.initial_capacity(usize::MAX).build().unwrap_err();
+    assert!(error.to_string().contains("at most 1073741824 are allowed"), "{error}");
 }
 
 /// What has no effect is refused, and not accepted in silence.

@@ -293,7 +293,7 @@ fn a_key_with_a_wrong_hash_harms_no_other_key() {
 #[test]
 fn a_capacity_without_measure_is_refused() {
     let built = Cache::<u64, u64>::builder().shards(1).initial_capacity(usize::MAX).build();
-    assert!(matches!(built, Err(BuildError::InitialCapacity { given: usize::MAX })));
+    assert!(matches!(built, Err(BuildError::InitialCapacity { given: usize::MAX, .. })));
 }
 
 /// `validate` took the deadline of an entry that a reader had found over for one that needs an earlier slot.

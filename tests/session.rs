@@ -517,6 +517,11 @@ fn the_builder_passes_the_caches_errors_on() {
     assert!(matches!(error, BuildError::Shards { given: 0 }));
     let error = SessionManager::<u32>::builder().shards(12).max_sessions(1).build().unwrap_err();
     assert!(matches!(error, BuildError::Shards { given: 12 }));
+    let error = SessionManager::<u32>::builder().initial_capacity(usize::MAX).build().unwrap_err();
+    assert!(matches!(error, BuildError::InitialCapacity { given: usize::MAX, .. }));
+    // With a limit there is room for no more than that.
+    let limited = SessionManager::<u32>::builder().initial_capacity(usize::MAX).max_sessions(1);
+    assert!(limited.build().is_ok());
     let (_clock, builder) = on_clock::<u32>();
     let error = builder.reaper(Reaper::dedicated()).build().unwrap_err();
     assert!(matches!(error, BuildError::ManualClockWithThread));

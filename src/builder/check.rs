@@ -57,9 +57,9 @@ impl<K, V> CacheBuilder<K, V> {
             }
         }
         let shards = self.shard_count();
-        let entries = self.initial_entries();
-        if entries > MAX_AT_FIRST || entries.div_ceil(shards) > MAX_IN_SHARD {
-            return Err(BuildError::InitialCapacity { given: self.initial_capacity });
+        let most = (MAX_IN_SHARD as u64 * shards as u64).min(MAX_AT_FIRST as u64);
+        if self.initial_entries() as u64 > most {
+            return Err(BuildError::InitialCapacity { given: self.initial_capacity, most });
         }
         // No comparison is true of what is not a number.
         if !(0.0..=1.0).contains(&self.jitter) {

@@ -183,8 +183,10 @@ impl<K, V> CacheBuilder<K, V> {
     ///
     /// ```
     /// use tidewheel::{Cache, EvictionPolicy};
-    /// let cache = Cache::builder().max_capacity(100).eviction_policy(EvictionPolicy::Clock).build()?;
-    /// cache.insert(1, 'a');
+    /// let builder = Cache::builder().max_capacity(100).shards(1);
+    /// let cache = builder.eviction_policy(EvictionPolicy::Fifo).build()?;
+    /// (0..=100).for_each(|n| cache.insert(n, 'a'));
+    /// assert!(!cache.contains_key(&0)); // the first to come was the first to go
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn eviction_policy(mut self, policy: EvictionPolicy) -> Self {
@@ -211,9 +213,14 @@ impl<K, V> CacheBuilder<K, V> {
     /// Default: 0. A [`max_capacity`](Self::max_capacity) without a weigher counts instead if it is less.
     ///
     /// ```
-    /// let cache = tidewheel::Cache::builder().initial_capacity(10_000).build()?;
-    /// cache.insert(1, 1);
-    /// # Ok::<(), tidewheel::BuildError>(())
+    /// use tidewheel::{BuildError, Cache};
+    /// let cache = Cache::builder().initial_capacity(10_000).build()?;
+    /// cache.insert_many((0..20_000).map(|n| (n, n))); // it grows beyond it
+    /// assert_eq!(cache.entry_count(), 20_000);
+    ///
+    /// let error = Cache::<u64, u64>::builder().initial_capacity(usize::MAX).build().unwrap_err();
+    /// assert!(matches!(error, BuildError::InitialCapacity { .. }));
+    /// # Ok::<(), BuildError>(())
     /// ```
     pub fn initial_capacity(mut self, entries: usize) -> Self {
         self.initial_capacity = entries;
@@ -387,8 +394,13 @@ impl<K, V> CacheBuilder<K, V> {
     /// counter. A [`ManualClock`](crate::ManualClock) implies [`Reaper::manual`].
     ///
     /// ```
-    /// let cache = tidewheel::Cache::builder().clock(tidewheel::ManualClock::new()).build()?;
+    /// use std::time::Duration;
+    /// use tidewheel::{Cache, ManualClock};
+    /// let clock = ManualClock::new();
+    /// let cache = Cache::builder().clock(clock.clone()).time_to_live(Duration::from_secs(60)).build()?;
     /// cache.insert(1, 1);
+    /// clock.advance(Duration::from_secs(60));
+    /// assert_eq!(cache.get(&1), None);
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn clock(mut self, clock: impl Clock) -> Self {
@@ -399,9 +411,12 @@ impl<K, V> CacheBuilder<K, V> {
     /// Who removes expired entries. Default: [`Reaper::shared`], or [`Reaper::manual`] with a manual clock.
     ///
     /// ```
+    /// use std::time::Duration;
     /// use tidewheel::{Cache, Reaper};
-    /// let cache = Cache::builder().reaper(Reaper::dedicated()).build()?;
+    /// let cache = Cache::builder().reaper(Reaper::manual()).time_to_live(Duration::ZERO).build()?;
     /// cache.insert(1, 1);
+    /// // Nobody has removed it, and nobody will but `run_pending_tasks`.
+    /// assert_eq!((cache.get(&1), cache.entry_count()), (None, 1));
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn reaper(mut self, reaper: Reaper) -> Self {

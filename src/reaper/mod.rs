@@ -81,8 +81,14 @@ impl Reaper {
     ///
     /// ```
     /// use tidewheel::{Cache, Reaper};
-    /// let cache = Cache::builder().reaper(Reaper::shared()).build()?;
+    /// let cache = Cache::builder()
+    ///     .time_to_live(std::time::Duration::from_millis(1))
+    ///     .reaper(Reaper::shared())
+    ///     .build()?;
     /// cache.insert("k", 1);
+    /// while cache.entry_count() > 0 {
+    ///     std::thread::yield_now(); // it comes within two seconds
+    /// }
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     #[must_use]

@@ -29,7 +29,7 @@ pub(crate) trait Row: Kept {
 pub(crate) trait Memory<T> {
     fn new() -> Self;
     fn has_chunk(&self, chunk: usize) -> bool;
-    /// Adds memory for a whole chunk. The time does not depend on the size.
+    /// Adds memory for a whole chunk. On Linux the time does not depend on the size.
     fn add_chunk(&mut self, chunk: usize);
     /// Gives back the memory of vacant rows: the whole chunk if these are all of it.
     fn discard(&mut self, chunk: usize, rows: Range<usize>);

@@ -506,9 +506,10 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] when the number of shards is not allowed, the operating system's random
-    /// generator does not answer, the reaper's thread cannot be started, a manual clock is combined
-    /// with a reaper that has a thread, or there is a limit for each owner and no owner.
+    /// A [`BuildError`] when the number of shards or the initial capacity is not allowed, the
+    /// operating system's random generator does not answer, the reaper's thread cannot be started, a
+    /// manual clock is combined with a reaper that has a thread, or there is a limit for each owner
+    /// and no owner.
     ///
     /// ```
     /// # use tidewheel::SessionManager;

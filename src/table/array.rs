@@ -34,8 +34,9 @@ impl Array {
     /// The remaining bits of a home's 32 are the distance of a bucket in bytes.
     pub(super) const MOST_LOG2: u32 = 26;
 
-    /// Allocates an array of 2^`log2` empty buckets. The time does not depend on the size: large
-    /// arrays are zero pages that the system fills in when they are touched.
+    /// Allocates an array of 2^`log2` empty buckets. On Linux the time does not depend on the size:
+    /// large arrays are zero pages that the system fills in when they are touched. For other Unixes
+    /// see `memory`.
     pub(super) fn allocate(log2: u32) -> Self {
         const { assert!(size_of::<Header>() == Self::UNIT && align_of::<Header>() == Self::UNIT) };
         assert!(log2 <= Self::MOST_LOG2);

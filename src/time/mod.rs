@@ -59,7 +59,7 @@ pub(crate) mod sealed {
 }
 
 /// The operating system's monotonic clock: the default. Time that the machine is suspended does not
-/// count.
+/// count. (On Windows it does.)
 ///
 /// Writers read it precisely. Readers may be behind, and never ahead: so an entry is never
 /// invisible early, and up to 10 ms late. While a process reads much, a thread of this crate, the

@@ -55,6 +55,25 @@ fn who_gives_up_leaves_a_load_that_goes_on() {
     cache.validate();
 }
 
+/// There is no other call: what is late is this call's own job.
+#[test]
+fn who_gives_up_on_its_own_load_is_told_of_no_other_call() {
+    let cache = Numbers::new(10);
+    let hurry = Duration::from_millis(5);
+    let (answer, question) = channel::<u32>();
+    let mut threads = Vec::new();
+    let load = move || question.recv().unwrap();
+    let late = cache.get_with_detached(1, hurry, load, |job| threads.push(thread::spawn(job)));
+    assert_eq!(late.unwrap_err().to_string(), "the load or computation of the key was not done within 5ms");
+    // The next one waits for that job, and is told the same.
+    let late = cache.try_get_with_detached(1, hurry, || Err::<u32, _>("no"), unused);
+    assert_eq!(late.unwrap_err().to_string(), "the load or computation of the key was not done within 5ms");
+    answer.send(7).unwrap();
+    threads.pop().unwrap().join().unwrap();
+    assert_eq!(cache.get(&1), Some(7));
+    cache.validate();
+}
+
 #[test]
 fn what_it_comes_to_is_told() {
     let cache = Numbers::new(10);

@@ -230,7 +230,7 @@ fn who_waits_too_long_is_told_so() {
     let timeout = Duration::from_millis(20);
     let error = cache.timeout(timeout).get_with(1, || 8).unwrap_err();
     assert_eq!(error.timeout, timeout);
-    assert_eq!(error.to_string(), "another call for the same key was not done after 20ms");
+    assert_eq!(error.to_string(), "the load or computation of the key was not done within 20ms");
     assert!(cache.timeout(timeout).optionally_get_with(1, || Some(8)).is_err());
     let failed: Result<_, LoadError<u8>> = cache.timeout(timeout).try_get_with(1, || Ok(8));
     assert!(matches!(failed, Err(LoadError::TimedOut(TimedOut { .. }))));

@@ -52,7 +52,7 @@ pub(crate) const COUNTERS: [Counters; 7] = [
     },
     Counters {
         name: "tidewheel_writes",
-        help: "Values stored: where there was none, in place of a live one, and refused since they alone were too heavy",
+        help: "Values stored: where there was none, in place of a live one, and refused since they alone were too heavy (a live one that such a value removed counts as replaced, too)",
         points: |seen| {
             let stats = &seen.stats;
             by(

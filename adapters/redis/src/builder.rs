@@ -81,6 +81,20 @@ where
     }
 
     /// How values are written and read. There is no default.
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "json")]
+    /// # async fn example(client: tidewheel_redis::redis::Client) -> Result<(), tidewheel_redis::Error> {
+    /// use tidewheel_redis::{Error, Json, NearCache};
+    ///
+    /// let error = NearCache::<str, u64>::builder().connect(client.clone()).await.unwrap_err();
+    /// assert!(matches!(error, Error::Settings { .. })); // no codec
+    /// let near = NearCache::<str, u64>::builder().codec(Json).connect(client).await?;
+    /// near.put("index", &7, None).await?;
+    /// assert_eq!(near.get("index").await?, Some(7));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn codec(self, codec: impl Codec<V>) -> Self {
         Self { codec: Some(Arc::new(codec)), ..self }
     }
@@ -89,39 +103,136 @@ where
     /// asked for what (*broadcasting mode*): it remembers nothing for this client, and tells it of keys that it does not have.
     ///
     /// Without a prefix the server remembers which keys were asked for, and tells of these alone (*opt-in mode*).
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "json")]
+    /// # async fn example(client: tidewheel_redis::redis::Client) -> Result<(), tidewheel_redis::Error> {
+    /// use tidewheel_redis::{Json, NearCache, redis};
+    ///
+    /// let near = NearCache::<str, u64>::builder().codec(Json).prefix("visits:").connect(client.clone()).await?;
+    /// near.put("index", &7, None).await?;
+    /// let mut connection = client.get_multiplexed_async_connection().await?;
+    /// let there: String = redis::cmd("GET").arg("visits:index").query_async(&mut connection).await?;
+    /// assert_eq!(there, "7");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn prefix(self, prefix: impl AsRef<[u8]>) -> Self {
         Self { prefix: Some(prefix.as_ref().to_vec()), ..self }
     }
 
     /// How many entries there are at most. Default: 10,000.
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "json")]
+    /// # async fn example(client: tidewheel_redis::redis::Client) -> Result<(), tidewheel_redis::Error> {
+    /// use tidewheel_redis::{Json, NearCache};
+    ///
+    /// let near = NearCache::<str, u64>::builder().codec(Json).max_capacity(2).connect(client).await?;
+    /// near.get_many(["a", "b", "c"]).await?;
+    /// assert!(near.stats().entries <= 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn max_capacity(self, entries: u64) -> Self {
         Self { max_capacity: entries, ..self }
     }
 
     /// How long an entry is served at most, whatever the server says. If the server has a shorter time for the key, that counts. Default: ten minutes.
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "json")]
+    /// # async fn example(client: tidewheel_redis::redis::Client) -> Result<(), tidewheel_redis::Error> {
+    /// use std::time::Duration;
+    /// use tidewheel_redis::{Json, NearCache};
+    ///
+    /// let second = Duration::from_secs(1);
+    /// let near = NearCache::<str, u64>::builder().codec(Json).max_age(second).connect(client).await?;
+    /// near.get("index").await?;
+    /// tokio::time::sleep(second).await;
+    /// assert_eq!(near.peek_local("index"), None); // whatever it was
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn max_age(self, age: Duration) -> Self {
         Self { max_age: age, ..self }
     }
 
     /// How long it is remembered that the server has no value for a key. Zero, the default: not at all. What is written to the key
     /// meanwhile ends that, like any entry.
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "json")]
+    /// # async fn example(client: tidewheel_redis::redis::Client) -> Result<(), tidewheel_redis::Error> {
+    /// use std::time::Duration;
+    /// use tidewheel_redis::{Json, NearCache};
+    ///
+    /// let builder = NearCache::<str, u64>::builder().codec(Json).negative(Duration::from_secs(5));
+    /// let near = builder.connect(client).await?;
+    /// assert_eq!(near.get("nobody's").await?, None); // asks Redis
+    /// assert_eq!(near.get("nobody's").await?, None); // does not
+    /// assert_eq!(near.stats().fills, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn negative(self, age: Duration) -> Self {
         Self { negative: age, ..self }
     }
 
     /// How old what is served may be: no hit misses a write that the server acknowledged longer ago than this. Every quarter of it a PING
     /// is sent; so it must be longer than an answer takes. Default: 500 ms; 10 ms at least.
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "json")]
+    /// # async fn example(client: tidewheel_redis::redis::Client) -> Result<(), tidewheel_redis::Error> {
+    /// use std::time::Duration;
+    /// use tidewheel_redis::{Error, Json, NearCache};
+    ///
+    /// let builder = || NearCache::<str, u64>::builder().codec(Json);
+    /// assert!(builder().lease(Duration::from_millis(100)).connect(client.clone()).await.is_ok());
+    /// let error = builder().lease(Duration::from_millis(1)).connect(client).await.unwrap_err();
+    /// assert!(matches!(error, Error::Settings { .. })); // 10 ms is the least
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn lease(self, lease: Duration) -> Self {
         Self { lease, ..self }
     }
 
     /// How long the server is given for an answer, or for a connection, until the call fails with [`Error::TimedOut`]; a connection whose PING is not
     /// answered for so long is given up, and made anew. Default: 5 s; not less than the lease.
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "json")]
+    /// # async fn example(client: tidewheel_redis::redis::Client) -> Result<(), tidewheel_redis::Error> {
+    /// use std::time::Duration;
+    /// use tidewheel_redis::{Error, Json, NearCache};
+    ///
+    /// let builder = || NearCache::<str, u64>::builder().codec(Json);
+    /// assert!(builder().patience(Duration::from_secs(1)).connect(client.clone()).await.is_ok());
+    /// let error = builder().patience(Duration::from_millis(1)).connect(client).await.unwrap_err();
+    /// assert!(matches!(error, Error::Settings { .. })); // shorter than the lease
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
     }
 
     /// What reads do while it is not known how old the local entries are. Default: [`CutOff::Bypass`].
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "json")]
+    /// # async fn example(client: tidewheel_redis::redis::Client) -> Result<(), tidewheel_redis::Error> {
+    /// use tidewheel_redis::{CutOff, Error, Json, NearCache, State};
+    ///
+    /// let near = NearCache::<str, u64>::builder().codec(Json).when_cut_off(CutOff::Fail).connect(client).await?;
+    /// if let (State::CutOff { .. }, Err(error)) = (near.state(), near.get("index").await) {
+    ///     assert!(matches!(error, Error::CutOff { .. }));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn when_cut_off(self, what: CutOff) -> Self {
         Self { cut_off: what, ..self }
     }
@@ -133,12 +244,13 @@ where
     ///
     /// # Errors
     ///
-    /// [`Error::Settings`] if something was not set that has to be, or set to what does not do. [`Error::Refused`] if the server knows no RESP3
+    /// [`Error::Settings`] if something was not set that has to be, or set to what does not do; also if the system gives the local cache no random keys, or
+    /// no thread. [`Error::Refused`] if the server knows no RESP3
     /// or no tracking, or does not let this user. [`Error::TimedOut`] if an answer takes longer than the patience, or always longer than the lease. Others if there is no connection.
     ///
     /// # Panics
     ///
-    /// If it is not called on a tokio runtime, or the thread of the cache's cannot be started.
+    /// If it is not called on a tokio runtime.
     pub async fn connect(self, client: Client) -> Result<NearCache<K, V>, Error> {
         let codec = self.checked()?;
         let client = with_resp3(&client)?;

@@ -16,7 +16,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// What the builder was told does not do.
+    /// What the builder was told does not do; or the system did not give what the local cache needs (random keys, a thread).
     Settings {
         /// What was wrong, and what is allowed.
         what: String,

@@ -101,6 +101,15 @@ where
     /// # Complexity
     ///
     /// A hit: a look at the clock, and a read of the core's, with a clone of the value.
+    ///
+    /// ```no_run
+    /// # async fn example(near: tidewheel_redis::NearCache<str, u64>) -> Result<(), tidewheel_redis::Error> {
+    /// near.put("index", &7, None).await?;
+    /// assert_eq!(near.get("index").await?, Some(7));
+    /// assert_eq!(near.get("nobody's").await?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn get(&self, key: &K) -> Result<Option<V>, Error> {
         let (key, local) = (key.as_ref(), &*self.near.line.local);
         // In this order: see `lease.rs`.
@@ -122,6 +131,14 @@ where
     /// # Complexity
     ///
     /// O(keys).
+    ///
+    /// ```no_run
+    /// # async fn example(near: tidewheel_redis::NearCache<str, u64>) -> Result<(), tidewheel_redis::Error> {
+    /// near.put("index", &7, None).await?;
+    /// assert_eq!(near.get_many(["nobody's", "index"]).await?, [None, Some(7)]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn get_many<'k>(&self, keys: impl IntoIterator<Item = &'k K>) -> Result<Vec<Option<V>>, Error>
     where
         K: 'k,
@@ -147,6 +164,18 @@ where
     /// # Panics
     ///
     /// If the loader does, or asks this near cache to load the same key.
+    ///
+    /// ```no_run
+    /// # async fn example(near: tidewheel_redis::NearCache<str, u64>) -> Result<(), tidewheel_redis::Error> {
+    /// use std::time::Duration;
+    ///
+    /// let minute = Duration::from_secs(60);
+    /// let load = || async { Ok::<_, std::io::Error>((7, Some(minute))) };
+    /// assert_eq!(near.get_or_load("index", load).await?, 7);
+    /// assert_eq!(near.get("index").await?, Some(7)); // for a minute
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn get_or_load<F, E>(&self, key: &K, load: impl FnOnce() -> F) -> Result<V, Error>
     where
         F: Future<Output = Result<(V, Option<Duration>), E>>,
@@ -173,12 +202,23 @@ where
         }
     }
 
-    /// Writes a key, for all. Without a time to live it stays until it is removed.
+    /// Writes a key, for all. Without a time to live it stays until it is removed. So it does with one that is longer than Redis can count,
+    /// as [`Duration::MAX`] is.
     ///
     /// # Errors
     ///
     /// If it does not encode, or the time to live is less than a millisecond: then nothing was sent. If the server does not answer, or the connection breaks: then it
     /// may have been written. It is not sent twice.
+    ///
+    /// ```no_run
+    /// # async fn example(near: tidewheel_redis::NearCache<str, u64>) -> Result<(), tidewheel_redis::Error> {
+    /// use std::time::Duration;
+    ///
+    /// near.put("index", &7, Some(Duration::from_secs(60))).await?;
+    /// assert_eq!(near.get("index").await?, Some(7));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn put(&self, key: &K, value: &V, ttl: Option<Duration>) -> Result<(), Error> {
         let key = key.as_ref();
         let command = self.near.set(key, value, ttl)?;
@@ -190,6 +230,15 @@ where
     /// # Errors
     ///
     /// As [`put`](Self::put).
+    ///
+    /// ```no_run
+    /// # async fn example(near: tidewheel_redis::NearCache<str, u64>) -> Result<(), tidewheel_redis::Error> {
+    /// near.put("index", &7, None).await?;
+    /// assert!(near.remove("index").await?);
+    /// assert_eq!(near.get("index").await?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn remove(&self, key: &K) -> Result<bool, Error> {
         let key = key.as_ref();
         let mut command = redis::cmd("DEL");
@@ -198,25 +247,65 @@ where
         Ok(matches!(answer, Value::Int(1..)))
     }
 
-    /// What would be served from here, without asking anybody. `None` too where it is remembered that there is nothing.
+    /// What [`get`](Self::get) would serve from here, without asking anybody; while it is cut off, what it would serve with
+    /// [`CutOff::ServeStale`](crate::CutOff::ServeStale). `None` too where it is remembered that there is nothing. Counts as no read: in no figure, and not
+    /// for what is evicted.
+    ///
+    /// ```no_run
+    /// # async fn example(near: tidewheel_redis::NearCache<str, u64>) -> Result<(), tidewheel_redis::Error> {
+    /// assert_eq!(near.peek_local("index"), None); // nobody has asked
+    /// let visits = near.get("index").await?;
+    /// assert_eq!(near.peek_local("index"), visits);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn peek_local(&self, key: &K) -> Option<V> {
-        let local = &*self.near.line.local;
-        let now = local.lease.now();
-        if local.lease.is_fresh(now) { local.find(key.as_ref(), now).flatten() } else { None }
+        self.near.peek(key.as_ref())
     }
 
     /// Waits until hits are served: after a cut, until the server answers again.
+    ///
+    /// ```no_run
+    /// # async fn example(near: tidewheel_redis::NearCache<str, u64>) -> Result<(), tidewheel_redis::Error> {
+    /// near.fresh().await;
+    /// assert!(matches!(near.state(), tidewheel_redis::State::Fresh { .. }));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn fresh(&self) {
         self.near.line.fresh().await;
     }
 
     /// Whether hits are served from here; if not, since when and why.
+    ///
+    /// ```no_run
+    /// # async fn example(near: tidewheel_redis::NearCache<str, u64>) -> Result<(), tidewheel_redis::Error> {
+    /// use tidewheel_redis::State;
+    ///
+    /// match near.state() {
+    ///     State::Fresh { age } => println!("nothing is older than {age:?}"),
+    ///     State::CutOff { lasting, cause } => println!("cut off for {lasting:?}: {cause:?}"),
+    ///     _ => {}
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn state(&self) -> State {
         self.near.state()
     }
 
     /// What happened so far.
+    ///
+    /// ```no_run
+    /// # async fn example(near: tidewheel_redis::NearCache<str, u64>) -> Result<(), tidewheel_redis::Error> {
+    /// near.put("index", &7, None).await?;
+    /// near.get("index").await?; // asks Redis
+    /// near.get("index").await?; // does not
+    /// assert!(near.stats().hits >= 1 && near.stats().fills >= 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.near.stats()

@@ -100,6 +100,12 @@ impl<V: Clone + Send + Sync + 'static> Local<V> {
         found.flatten()
     }
 
+    /// The same, and counts as no read.
+    pub(crate) fn peek(&self, key: &[u8], now: Moment) -> Option<Option<V>> {
+        let epoch = self.epoch();
+        self.cache.peek_with(key, |fill| self.seen(fill, (now, epoch))).flatten()
+    }
+
     /// How many reads were served from here. The core counts hits where threads do not meet; so here is counted what was none, which is seldom.
     pub(crate) fn hits(&self) -> u64 {
         let Counts { unserved, told, .. } = &self.counts;

@@ -21,6 +21,10 @@ use std::time::Duration;
 use tidewheel::Cache;
 use tokio::task::AbortHandle;
 
+/// The longest time to live that Redis is told, in milliseconds. It adds it to those since 1970, and
+/// refuses a sum that is no `i64`.
+const LONGEST: u64 = i64::MAX as u64 / 2;
+
 /// What it was built with.
 pub(crate) struct Terms<V> {
     pub(crate) codec: Arc<dyn Codec<V>>,
@@ -57,6 +61,19 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
         &self.line.local.lease
     }
 
+    /// What a read would be served from here.
+    pub(crate) fn peek(&self, key: &[u8]) -> Option<V> {
+        let now = self.lease().now();
+        let is_served = self.lease().is_fresh(now)
+            || matches!(self.terms.cut_off, CutOff::ServeStale(longer) if self.is_served_stale(longer, now));
+        if is_served { self.local().peek(key, now).flatten() } else { None }
+    }
+
+    /// Whether what is old is served, for so long after the lease ran out.
+    fn is_served_stale(&self, longer: Duration, now: Moment) -> bool {
+        now < self.lease().stale_until(longer)
+    }
+
     /// What is here, while there is no telling how old it is.
     fn when_cut_off(&self, key: &[u8], now: Moment) -> Result<Option<Option<V>>, Error> {
         match self.terms.cut_off {
@@ -64,7 +81,7 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
             CutOff::Fail => Err(Error::CutOff { cause: self.cause().map(Box::new) }),
             CutOff::ServeStale(longer) => {
                 let found =
-                    if now < self.lease().stale_until(longer) { self.local().find(key, now) } else { None };
+                    if self.is_served_stale(longer, now) { self.local().find(key, now) } else { None };
                 if found.is_some() {
                     count(&self.local().counts.stale);
                 }
@@ -266,7 +283,10 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
             if whole == 0 {
                 return Err(Error::TimeToLive { ttl });
             }
-            command.arg("PX").arg(whole);
+            // A longer one is for ever, as `Duration::MAX` is everywhere.
+            if whole <= LONGEST {
+                command.arg("PX").arg(whole);
+            }
         }
         Ok(command)
     }

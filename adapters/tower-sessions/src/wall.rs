@@ -1,7 +1,7 @@
 //! What the calendar says about a record's end. Knows neither stores nor sessions.
 //!
-//! A cache ages by a clock that never jumps, and that stands still while the machine is suspended. A record says a date. So the date
-//! becomes a length of time when a record is stored, and is looked at once more when it is read.
+//! A cache ages by a clock that never jumps, and that stands still while the machine is suspended (on Windows it goes on). A record says a date. So
+//! the date becomes a length of time when a record is stored, and is looked at once more when it is read.
 
 use std::time::Duration;
 use time::OffsetDateTime;

@@ -21,9 +21,39 @@ use std::hash::BuildHasher;
 use std::time::Duration;
 
 /// A job for an executor: it loads one key.
+///
+/// ```
+/// use std::sync::mpsc::channel;
+/// use std::time::Duration;
+/// use tidewheel::LoadJob;
+///
+/// let cache = tidewheel::Cache::new(100);
+/// // A pool of one thread:
+/// let (jobs, queue) = channel::<LoadJob>();
+/// let worker = std::thread::spawn(move || queue.into_iter().for_each(|job| job()));
+/// let loaded = cache.get_with_detached("k", Duration::MAX, || 7, |job| jobs.send(job).unwrap());
+/// assert_eq!(loaded, Ok(7));
+/// # drop(jobs);
+/// # worker.join().unwrap();
+/// ```
 pub type LoadJob = Box<dyn FnOnce() + Send>;
 
 /// A task for an executor of futures: it loads one key.
+///
+/// ```
+/// # futures_lite::future::block_on(async {
+/// use std::sync::mpsc::channel;
+/// use tidewheel::LoadTask;
+///
+/// let cache = tidewheel::Cache::new(100);
+/// let (tasks, queue) = channel::<LoadTask>();
+/// let worker = std::thread::spawn(move || queue.into_iter().for_each(futures_lite::future::block_on));
+/// let send = |task| tasks.send(task).unwrap();
+/// assert_eq!(cache.get_with_detached_async("k", async { 7 }, send).await, 7);
+/// # drop(tasks);
+/// # worker.join().unwrap();
+/// # });
+/// ```
 #[cfg(feature = "async")]
 pub type LoadTask = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 

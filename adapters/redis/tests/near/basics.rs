@@ -166,6 +166,42 @@ async fn writes_are_seen_by_the_reads_after_them() {
     assert_eq!(bed.get("k").await, None);
 }
 
+/// Redis counts an end in milliseconds since 1970, which must not overflow: as long as that is for ever.
+#[tokio::test]
+async fn a_time_to_live_that_never_ends_is_none() {
+    let Some(bed) = Bed::with(steady()).await else { return };
+    let mut connection = bed.server.connection().await;
+    let most = Duration::from_millis(i64::MAX as u64);
+    for (ttl, ends) in [(Duration::MAX, false), (most, false), (most / 3, true)] {
+        for loads in [false, true] {
+            let key = format!("{ttl:?} {loads}");
+            if loads {
+                let load = || async { Ok::<_, Infallible>((1, Some(ttl))) };
+                assert_eq!(bed.near.get_or_load(&key, load).await.expect("it loads"), 1);
+            } else {
+                bed.near.put(&key, &1, Some(ttl)).await.expect("it is written");
+            }
+            let left: i64 =
+                redis::cmd("PTTL").arg(&key).query_async(&mut connection).await.expect("it answers");
+            // Redis answers -1 of what has no end, and -2 of what is not there.
+            assert!(if ends { left > 0 } else { left == -1 }, "{key}: {left}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_peek_is_no_hit() {
+    let Some(bed) = Bed::with(steady()).await else { return };
+    bed.keep("k", 1).await;
+    let before = bed.near.stats().hits;
+    for _ in 0..100 {
+        assert_eq!(bed.peek("k"), Some(1));
+    }
+    assert_eq!(bed.near.stats().hits, before);
+    assert_eq!(bed.get("k").await, Some(1));
+    assert_eq!(bed.near.stats().hits, before + 1);
+}
+
 #[tokio::test]
 async fn one_loads_and_the_others_wait() {
     let Some(bed) = Bed::with(steady()).await else { return };

@@ -309,6 +309,9 @@ async fn it_does_what_it_was_told_when_cut_off() {
     bed.write("k", 2).await;
     bed.until("it is cut off", |near| !is_fresh(near)).await;
     assert_eq!(bed.get("k").await, Some(1));
+    // What is served is what a look finds, which is no read.
+    let before = bed.near.stats().stale;
+    assert_eq!((bed.peek("k"), bed.near.stats().stale), (Some(1), before));
     assert_eq!(bed.near.get_many([&k, &k]).await.expect("it is here"), [Some(1), Some(1)]);
     let mut last = Duration::ZERO;
     while begun.elapsed() < LEASE * 5 {
@@ -321,5 +324,6 @@ async fn it_does_what_it_was_told_when_cut_off() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert!(last > LEASE && last <= LEASE + longer, "{last:?}");
+    assert_eq!(bed.peek("k"), None);
     assert!(bed.near.stats().stale > 2);
 }
