@@ -9,7 +9,7 @@ use allocator::asked;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
-use tidewheel::{Cache, CacheBuilder, ManualClock};
+use tidewheel::{Cache, CacheBuilder, ManualClock, Reaper};
 
 const MANY: u64 = 5_000_000;
 const FEW: u64 = 1_000;
@@ -241,4 +241,26 @@ fn a_table_does_not_stay_half_moved() {
     let (after, begun) = in_a_process("a_table_does_not_stay_half_moved", "half moved");
     // Something else may have come meanwhile.
     assert!(after <= begun - 60 * BUCKETS, "{after} bytes, of {begun} in the middle of the move");
+}
+
+/// The bug: a thread kept a place for each key of the largest call that it had ever made.
+#[test]
+fn a_call_for_many_keys_leaves_nothing_on_its_thread() {
+    if std::env::var(SCENARIO).is_ok() {
+        let cache: Cache<u64, u64> = Cache::builder().reaper(Reaper::manual()).build().unwrap();
+        // What comes with the first call stays.
+        cache.get_many_with([0], |_| Vec::new());
+        let before = asked();
+        let mut peak = 0;
+        let values = cache.get_many_with(0..100_000, |_| {
+            peak = asked() - before;
+            Vec::new()
+        });
+        assert!(values.iter().all(Option::is_none));
+        drop(values);
+        println!("\nholds: {} {peak}", asked() - before);
+        return;
+    }
+    let (after, peak) = in_a_process("a_call_for_many_keys_leaves_nothing_on_its_thread", "many keys");
+    assert!(after < 100_000, "{after} bytes, of {peak} while it ran");
 }

@@ -27,14 +27,8 @@ pub(in crate::cache) struct Hand<'c, K, V, S> {
     pub(in crate::cache) is_loading: bool,
 }
 
-/// Marks of turns. They are taken off last first, as each is found at once then.
+/// Marks of turns.
 pub(in crate::cache) struct Marks(Vec<Leading>);
-
-impl Drop for Marks {
-    fn drop(&mut self) {
-        while self.0.pop().is_some() {}
-    }
-}
 
 impl<'c, K, V, S> Hand<'c, K, V, S>
 where
@@ -86,7 +80,6 @@ where
     where
         I: Iterator<Item = (K, V)>,
     {
-        // The last turn first: its mark is the one that comes off at once.
         while let Some((place, turn)) = self.turns.pop() {
             // Declared after the turn, so that the mark is off before that is given back, if user code panics.
             let mark = marks.0.pop();
@@ -179,8 +172,8 @@ where
     ///
     /// # Complexity
     ///
-    /// O(keys), with a clone of each missing key; and O(keys) more each time that another call tells
-    /// it of one, where it waits for others.
+    /// O(n log n) for n keys, with a clone of each missing key; and O(n) more each time that another
+    /// call tells it of one, where it waits for others.
     ///
     /// # Concurrency
     ///
