@@ -6,7 +6,13 @@
 mod allocator;
 
 use allocator::asked;
+#[cfg(feature = "async")]
+use std::pin::pin;
 use std::process::Command;
+#[cfg(feature = "async")]
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+#[cfg(feature = "async")]
+use std::task::{Context, Poll, Waker};
 use std::thread::sleep;
 use std::time::Duration;
 use tidewheel::{Cache, CacheBuilder, ManualClock, Reaper};
@@ -263,4 +269,39 @@ fn a_call_for_many_keys_leaves_nothing_on_its_thread() {
     }
     let (after, peak) = in_a_process("a_call_for_many_keys_leaves_nothing_on_its_thread", "many keys");
     assert!(after < 100_000, "{after} bytes, of {peak} while it ran");
+}
+
+/// The bug: each poll of a call that loads many keys asked for memory for each of them.
+#[cfg(feature = "async")]
+#[test]
+fn a_poll_of_a_load_of_many_keys_asks_for_no_memory() {
+    if std::env::var(SCENARIO).is_ok() {
+        let cache: Cache<u64, u64> = Cache::builder().reaper(Reaper::manual()).build().unwrap();
+        let (before, during) = (&AtomicI64::new(0), &AtomicI64::new(0));
+        let load = |keys: Vec<u64>| {
+            let mut pairs: Vec<_> = keys.into_iter().map(|key| (key, key)).collect();
+            let mut polls = 0;
+            std::future::poll_fn(move |_| {
+                during.fetch_max(asked() - before.load(Relaxed), Relaxed);
+                polls += 1;
+                if polls < 4 { Poll::Pending } else { Poll::Ready(std::mem::take(&mut pairs)) }
+            })
+        };
+        let mut call = pin!(cache.get_many_with_async(0..10_000, load));
+        let mut poll = || {
+            before.store(asked(), Relaxed);
+            during.store(0, Relaxed);
+            call.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        };
+        // The first poll begins the load.
+        assert!(poll().is_pending());
+        let peaks = [(); 2].map(|()| {
+            assert!(poll().is_pending());
+            during.load(Relaxed)
+        });
+        println!("\nholds: {} {}", peaks[0], peaks[1]);
+        return;
+    }
+    let peaks = in_a_process("a_poll_of_a_load_of_many_keys_asks_for_no_memory", "polls");
+    assert!(peaks.0 < 1_000 && peaks.1 < 1_000, "{peaks:?} bytes for a poll");
 }

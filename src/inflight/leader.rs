@@ -1,6 +1,6 @@
 //! Who leads which flight, and on which thread.
 
-use crate::sync::thread_local;
+use crate::sync::{Arc, thread_local};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -46,15 +46,20 @@ struct Marks {
     few: Vec<Ticket>,
     /// All other marks, and how many there are of each. No memory is left of those that are gone.
     many: BTreeMap<Ticket, usize>,
+    /// Flights that are marked together, each group in order. There are as many groups as there are
+    /// polls within polls.
+    groups: Vec<Arc<[Ticket]>>,
 }
 
 impl Marks {
     const fn new() -> Self {
-        Self { few: Vec::new(), many: BTreeMap::new() }
+        Self { few: Vec::new(), many: BTreeMap::new(), groups: Vec::new() }
     }
 
     fn contains(&self, ticket: &Ticket) -> bool {
-        self.few.contains(ticket) || (!self.many.is_empty() && self.many.contains_key(ticket))
+        self.few.contains(ticket)
+            || self.many.contains_key(ticket)
+            || self.groups.iter().any(|group| group.binary_search(ticket).is_ok())
     }
 
     fn add(&mut self, ticket: Ticket) {
@@ -116,6 +121,39 @@ impl Drop for Leading {
     }
 }
 
+/// Flights that one future leads, which is polled again and again. They are marked in one step,
+/// however many they are.
+#[derive(Debug)]
+pub(crate) struct Group(Arc<[Ticket]>);
+
+impl Group {
+    pub(crate) fn of(tickets: impl Iterator<Item = Ticket>) -> Self {
+        let mut tickets: Vec<_> = tickets.collect();
+        tickets.sort_unstable();
+        Self(tickets.into())
+    }
+
+    /// Marks all of the flights, as `Leading` marks one.
+    pub(crate) fn enter(&self) -> LeadingAll<'_> {
+        let _ = LEADING.try_with(|leading| leading.borrow_mut().groups.push(Arc::clone(&self.0)));
+        LeadingAll(self)
+    }
+}
+
+/// Marks, until it is dropped, that the closures of a group of flights run on this thread.
+#[derive(Debug)]
+pub(crate) struct LeadingAll<'g>(&'g Group);
+
+impl Drop for LeadingAll<'_> {
+    fn drop(&mut self) {
+        let _ = LEADING.try_with(|leading| {
+            let groups = &mut leading.borrow_mut().groups;
+            let place = groups.iter().rposition(|group| Arc::ptr_eq(group, &self.0.0));
+            place.map(|place| groups.swap_remove(place))
+        });
+    }
+}
+
 impl Ticket {
     /// Returns whether the flight's closure runs on this thread.
     pub(crate) fn leads_here(self) -> bool {
@@ -145,6 +183,21 @@ mod tests {
         drop(marks);
         assert!(!(0..10_000).any(|number| ticket(number).leads_here()));
         assert!(on_this_thread(|marks| marks.few.is_empty() && marks.many.is_empty()));
+    }
+
+    #[test]
+    fn a_group_is_led_as_long_as_it_is_marked() {
+        let group = Group::of([3, 1, 2].map(ticket).into_iter());
+        let led = || (0..5).filter(|number| ticket(*number).leads_here()).collect::<Vec<_>>();
+        let (all, one) = (group.enter(), Leading::enter(ticket(2)));
+        let again = group.enter();
+        assert_eq!(led(), [1, 2, 3]);
+        drop(all);
+        assert_eq!(led(), [1, 2, 3]);
+        drop(again);
+        assert_eq!(led(), [2]);
+        drop(one);
+        assert_eq!(led(), []);
     }
 
     /// Marks of the same few flights come and go in any order, beside a simple count of each.

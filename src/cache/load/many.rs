@@ -25,6 +25,8 @@ pub(in crate::cache) struct Hand<'c, K, V, S> {
     pub(in crate::cache) turns: Vec<(usize, Turn<'c, K, V, S>)>,
     /// Whether the user's closure was called for them.
     pub(in crate::cache) is_loading: bool,
+    /// Whether the user's future waits. If it is dropped then, the loads were given up.
+    pub(in crate::cache) is_waiting: bool,
 }
 
 /// Marks of turns.
@@ -98,7 +100,7 @@ where
 
 impl<K, V, S> Hand<'_, K, V, S> {
     fn empty() -> Self {
-        Self { turns: Vec::new(), is_loading: false }
+        Self { turns: Vec::new(), is_loading: false, is_waiting: false }
     }
 }
 
@@ -108,6 +110,8 @@ impl<K, V, S> Drop for Hand<'_, K, V, S> {
         if !self.is_loading {
             // No closure has run for them, so they are no loads.
             self.turns.iter_mut().for_each(|(_, turn)| _ = turn.loading.take());
+        } else if self.is_waiting {
+            self.turns.iter_mut().for_each(|(_, turn)| turn.loading.leave());
         }
         let endings: Vec<_> = self.turns.iter_mut().filter_map(|(_, turn)| turn.give_back()).collect();
         endings.into_iter().for_each(Ending::pass_on);
