@@ -79,8 +79,8 @@ impl<T> Roster<T> {
     }
 
     /// Gives back the memory of removed members. Also that of the numbers (a word each) beyond the
-    /// highest one in use, if that is worth a walk over all numbers: if it is at least half of them,
-    /// or if as many members as that were removed since the last walk.
+    /// highest one in use, if that is worth a walk over all numbers: if it is at least half of
+    /// them, or if as many members as that were removed since the last walk.
     #[cold]
     fn shrink(&mut self) {
         self.members.shrink_to(2 * self.members.len());

@@ -36,11 +36,11 @@ impl Spot {
     }
 }
 
-/// The marks of a thread, as many of them as are sooner looked through than found in a map.
+/// So many marks of a thread are sooner looked through than found in a map.
 const FEW: usize = 16;
 
-/// The marks of a thread. Mostly there is one. A call for many keys has one for each key, and writes
-/// look for them under a shard's lock. So the time that a look takes hardly depends on their number.
+/// The marks of a thread. Mostly there is one. A call for many keys has one for each key. Writes
+/// look for them under a shard's lock, so the time of a look hardly depends on their number.
 struct Marks {
     /// At most `FEW`, in no particular order.
     few: Vec<Ticket>,

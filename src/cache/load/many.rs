@@ -176,8 +176,8 @@ where
     ///
     /// # Complexity
     ///
-    /// O(n log n) for n keys, with a clone of each missing key; and O(n) more each time that another
-    /// call tells it of one, where it waits for others.
+    /// O(n log n) for n keys, with a clone of each missing key; and O(n) more each time that
+    /// another call tells it of one, where it waits for others.
     ///
     /// # Concurrency
     ///
