@@ -6,10 +6,16 @@
 mod allocator;
 
 use allocator::asked;
+#[cfg(feature = "async")]
+use std::pin::pin;
 use std::process::Command;
+#[cfg(feature = "async")]
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+#[cfg(feature = "async")]
+use std::task::{Context, Poll, Waker};
 use std::thread::sleep;
 use std::time::Duration;
-use tidewheel::{Cache, CacheBuilder, ManualClock};
+use tidewheel::{Cache, CacheBuilder, ManualClock, Reaper};
 
 const MANY: u64 = 5_000_000;
 const FEW: u64 = 1_000;
@@ -241,4 +247,61 @@ fn a_table_does_not_stay_half_moved() {
     let (after, begun) = in_a_process("a_table_does_not_stay_half_moved", "half moved");
     // Something else may have come meanwhile.
     assert!(after <= begun - 60 * BUCKETS, "{after} bytes, of {begun} in the middle of the move");
+}
+
+/// The bug: a thread kept a place for each key of the largest call that it had ever made.
+#[test]
+fn a_call_for_many_keys_leaves_nothing_on_its_thread() {
+    if std::env::var(SCENARIO).is_ok() {
+        let cache: Cache<u64, u64> = Cache::builder().reaper(Reaper::manual()).build().unwrap();
+        // What comes with the first call stays.
+        cache.get_many_with([0], |_| Vec::new());
+        let before = asked();
+        let mut peak = 0;
+        let values = cache.get_many_with(0..100_000, |_| {
+            peak = asked() - before;
+            Vec::new()
+        });
+        assert!(values.iter().all(Option::is_none));
+        drop(values);
+        println!("\nholds: {} {peak}", asked() - before);
+        return;
+    }
+    let (after, peak) = in_a_process("a_call_for_many_keys_leaves_nothing_on_its_thread", "many keys");
+    assert!(after < 100_000, "{after} bytes, of {peak} while it ran");
+}
+
+/// The bug: each poll of a call that loads many keys asked for memory for each of them.
+#[cfg(feature = "async")]
+#[test]
+fn a_poll_of_a_load_of_many_keys_asks_for_no_memory() {
+    if std::env::var(SCENARIO).is_ok() {
+        let cache: Cache<u64, u64> = Cache::builder().reaper(Reaper::manual()).build().unwrap();
+        let (before, during) = (&AtomicI64::new(0), &AtomicI64::new(0));
+        let load = |keys: Vec<u64>| {
+            let mut pairs: Vec<_> = keys.into_iter().map(|key| (key, key)).collect();
+            let mut polls = 0;
+            std::future::poll_fn(move |_| {
+                during.fetch_max(asked() - before.load(Relaxed), Relaxed);
+                polls += 1;
+                if polls < 4 { Poll::Pending } else { Poll::Ready(std::mem::take(&mut pairs)) }
+            })
+        };
+        let mut call = pin!(cache.get_many_with_async(0..10_000, load));
+        let mut poll = || {
+            before.store(asked(), Relaxed);
+            during.store(0, Relaxed);
+            call.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        };
+        // The first poll begins the load.
+        assert!(poll().is_pending());
+        let peaks = [(); 2].map(|()| {
+            assert!(poll().is_pending());
+            during.load(Relaxed)
+        });
+        println!("\nholds: {} {}", peaks[0], peaks[1]);
+        return;
+    }
+    let peaks = in_a_process("a_poll_of_a_load_of_many_keys_asks_for_no_memory", "polls");
+    assert!(peaks.0 < 1_000 && peaks.1 < 1_000, "{peaks:?} bytes for a poll");
 }

@@ -1,7 +1,9 @@
 //! Who leads which flight, and on which thread.
 
-use crate::sync::thread_local;
+use crate::sync::{Arc, thread_local};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// Identifies a flight: by the key's hash, a number, and the address of the ledger, because a
 /// thread may lead flights in several ledgers.
@@ -34,32 +36,120 @@ impl Spot {
     }
 }
 
+/// So many marks of a thread are sooner looked through than found in a map.
+const FEW: usize = 16;
+
+/// The marks of a thread. Mostly there is one. A call for many keys has one for each key. Writes
+/// look for them under a shard's lock, so the time of a look hardly depends on their number.
+struct Marks {
+    /// At most `FEW`, in no particular order.
+    few: Vec<Ticket>,
+    /// All other marks, and how many there are of each. No memory is left of those that are gone.
+    many: BTreeMap<Ticket, usize>,
+    /// Flights that are marked together, each group in order. There are as many groups as there are
+    /// polls within polls.
+    groups: Vec<Arc<[Ticket]>>,
+}
+
+impl Marks {
+    const fn new() -> Self {
+        Self { few: Vec::new(), many: BTreeMap::new(), groups: Vec::new() }
+    }
+
+    fn contains(&self, ticket: &Ticket) -> bool {
+        self.few.contains(ticket)
+            || self.many.contains_key(ticket)
+            || self.groups.iter().any(|group| group.binary_search(ticket).is_ok())
+    }
+
+    fn add(&mut self, ticket: Ticket) {
+        if self.few.len() < FEW {
+            self.few.push(ticket);
+        } else {
+            self.add_to_many(ticket);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_to_many(&mut self, ticket: Ticket) {
+        *self.many.entry(ticket).or_insert(0) += 1;
+    }
+
+    /// Removes one mark, if there is one. All marks of a flight are alike.
+    fn remove(&mut self, ticket: Ticket) {
+        match self.few.iter().rposition(|mark| *mark == ticket) {
+            Some(place) => _ = self.few.swap_remove(place),
+            None => self.remove_from_many(ticket),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn remove_from_many(&mut self, ticket: Ticket) {
+        if let Entry::Occupied(mut marks) = self.many.entry(ticket) {
+            *marks.get_mut() -= 1;
+            if *marks.get() == 0 {
+                marks.remove();
+            }
+        }
+    }
+}
+
 thread_local! {
     /// The flights whose leaders' closures run on this thread, and the watches that are set for
     /// other closures.
-    static LEADING: RefCell<Vec<Ticket>> = const { RefCell::new(Vec::new()) };
+    static LEADING: RefCell<Marks> = const { RefCell::new(Marks::new()) };
 }
 
 /// Marks, until it is dropped, that a flight's closure runs on this thread. The thread would wait
-/// for itself if it waited for that flight. Marks may be dropped in any order. The last one is
-/// found at once.
+/// for itself if it waited for that flight. Marks may be dropped in any order.
 #[derive(Debug)]
 pub(crate) struct Leading(Ticket);
 
 impl Leading {
     pub(crate) fn enter(ticket: Ticket) -> Self {
         // A thread that is about to end has no thread-local state any more.
-        let _ = LEADING.try_with(|leading| leading.borrow_mut().push(ticket));
+        let _ = LEADING.try_with(|leading| leading.borrow_mut().add(ticket));
         Self(ticket)
     }
 }
 
 impl Drop for Leading {
     fn drop(&mut self) {
+        let _ = LEADING.try_with(|leading| leading.borrow_mut().remove(self.0));
+    }
+}
+
+/// Flights that one future leads, which is polled again and again. They are marked in one step,
+/// however many they are.
+#[derive(Debug)]
+pub(crate) struct Group(Arc<[Ticket]>);
+
+impl Group {
+    pub(crate) fn of(tickets: impl Iterator<Item = Ticket>) -> Self {
+        let mut tickets: Vec<_> = tickets.collect();
+        tickets.sort_unstable();
+        Self(tickets.into())
+    }
+
+    /// Marks all of the flights, as `Leading` marks one.
+    pub(crate) fn enter(&self) -> LeadingAll<'_> {
+        let _ = LEADING.try_with(|leading| leading.borrow_mut().groups.push(Arc::clone(&self.0)));
+        LeadingAll(self)
+    }
+}
+
+/// Marks, until it is dropped, that the closures of a group of flights run on this thread.
+#[derive(Debug)]
+pub(crate) struct LeadingAll<'g>(&'g Group);
+
+impl Drop for LeadingAll<'_> {
+    fn drop(&mut self) {
         let _ = LEADING.try_with(|leading| {
-            let mut leading = leading.borrow_mut();
-            let place = leading.iter().rposition(|ticket| *ticket == self.0);
-            place.map(|place| leading.swap_remove(place))
+            let groups = &mut leading.borrow_mut().groups;
+            let place = groups.iter().rposition(|group| Arc::ptr_eq(group, &self.0.0));
+            place.map(|place| groups.swap_remove(place))
         });
     }
 }
@@ -68,5 +158,71 @@ impl Ticket {
     /// Returns whether the flight's closure runs on this thread.
     pub(crate) fn leads_here(self) -> bool {
         LEADING.try_with(|leading| leading.borrow().contains(&self)).unwrap_or(false)
+    }
+}
+
+#[cfg(all(test, not(tidewheel_loom), not(tidewheel_shuttle)))]
+mod tests {
+    use super::*;
+
+    fn ticket(number: u64) -> Ticket {
+        Ticket { hash: number.wrapping_mul(0x9E37_79B9_7F4A_7C15), number, ledger: 0 }
+    }
+
+    /// Runs a check on the marks of this thread.
+    fn on_this_thread<R>(check: impl FnOnce(&Marks) -> R) -> R {
+        LEADING.with(|leading| check(&leading.borrow()))
+    }
+
+    #[test]
+    fn however_many_there_are_a_few_of_them_are_looked_through() {
+        let marks: Vec<_> = (0..10_000).map(|number| Leading::enter(ticket(number))).collect();
+        assert!(on_this_thread(|marks| marks.few.len()) <= FEW);
+        assert!((0..10_000).all(|number| ticket(number).leads_here()));
+        assert!(!ticket(10_000).leads_here());
+        drop(marks);
+        assert!(!(0..10_000).any(|number| ticket(number).leads_here()));
+        assert!(on_this_thread(|marks| marks.few.is_empty() && marks.many.is_empty()));
+    }
+
+    #[test]
+    fn a_group_is_led_as_long_as_it_is_marked() {
+        let group = Group::of([3, 1, 2].map(ticket).into_iter());
+        let led = || (0..5).filter(|number| ticket(*number).leads_here()).collect::<Vec<_>>();
+        let (all, one) = (group.enter(), Leading::enter(ticket(2)));
+        let again = group.enter();
+        assert_eq!(led(), [1, 2, 3]);
+        drop(all);
+        assert_eq!(led(), [1, 2, 3]);
+        drop(again);
+        assert_eq!(led(), [2]);
+        drop(one);
+        assert_eq!(led(), []);
+    }
+
+    /// Marks of the same few flights come and go in any order, beside a simple count of each.
+    #[test]
+    fn a_flight_is_led_until_its_last_mark_is_gone() {
+        const FLIGHTS: usize = 3 * FEW;
+        let (mut marks, mut counts) = (Vec::new(), [0; FLIGHTS]);
+        let mut random = 0x9E37_79B9_7F4A_7C15u64;
+        for step in 0..20_000 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            // The number of marks rises and falls in waves.
+            let grows = (step / 200) % 2 == 0;
+            if marks.is_empty() || grows == (random % 4 != 0) {
+                let number = (random >> 32) as usize % FLIGHTS;
+                counts[number] += 1;
+                marks.push((number, Leading::enter(ticket(number as u64))));
+            } else {
+                let place = (random >> 32) as usize % marks.len();
+                counts[marks.swap_remove(place).0] -= 1;
+            }
+            for (number, count) in counts.iter().enumerate() {
+                assert_eq!(ticket(number as u64).leads_here(), *count > 0, "in step {step}");
+            }
+        }
     }
 }

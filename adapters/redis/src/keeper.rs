@@ -188,9 +188,15 @@ fn renew<V: Clone + Send + Sync + 'static>(
 }
 
 /// Until the next PING is due. Then is swept what is over, seldom: who looks does not find it anyway.
+/// A sweep takes as long as there are entries, and the PING does not wait for it.
 async fn pause<V: Clone + Send + Sync + 'static>(line: &Line<V>, link: &Link, until: Instant) {
     tokio::select! {
-        () = sleep_until(until) => line.local.sweep(),
+        () = sleep_until(until) => {
+            if line.local.is_emptied() {
+                let local = Arc::clone(&line.local);
+                line.runtime.spawn_blocking(move || local.sweep());
+            }
+        }
         () = link.over() => {}
     }
 }

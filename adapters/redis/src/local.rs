@@ -141,14 +141,20 @@ impl<V: Clone + Send + Sync + 'static> Local<V> {
         self.is_emptied.store(true, Ordering::Release);
     }
 
-    /// Takes out what belongs to an older epoch, if there was one since it did so last.
+    /// Returns whether there is something to sweep out.
+    pub(crate) fn is_emptied(&self) -> bool {
+        // ORDERING: Relaxed; `sweep` looks again.
+        self.is_emptied.load(Ordering::Relaxed)
+    }
+
+    /// Takes out what belongs to an older epoch, if there was one since it did so last. A new epoch may begin meanwhile: what belongs to that
+    /// stays.
     pub(crate) fn sweep(&self) {
         // ORDERING: Acquire; pairs with Release in `flush`.
         if !self.is_emptied.swap(false, Ordering::Acquire) {
             return;
         }
-        let epoch = self.epoch();
-        self.cache.retain(|_, fill| fill.epoch == epoch);
+        self.cache.retain(|_, fill| fill.epoch == self.epoch());
     }
 
     /// What a connection brought that nobody had asked for. Called by the task that reads it, before it reads on.

@@ -25,16 +25,12 @@ pub(in crate::cache) struct Hand<'c, K, V, S> {
     pub(in crate::cache) turns: Vec<(usize, Turn<'c, K, V, S>)>,
     /// Whether the user's closure was called for them.
     pub(in crate::cache) is_loading: bool,
+    /// Whether the user's future waits. If it is dropped then, the loads were given up.
+    pub(in crate::cache) is_waiting: bool,
 }
 
-/// Marks of turns. They are taken off last first, as each is found at once then.
+/// Marks of turns.
 pub(in crate::cache) struct Marks(Vec<Leading>);
-
-impl Drop for Marks {
-    fn drop(&mut self) {
-        while self.0.pop().is_some() {}
-    }
-}
 
 impl<'c, K, V, S> Hand<'c, K, V, S>
 where
@@ -86,7 +82,6 @@ where
     where
         I: Iterator<Item = (K, V)>,
     {
-        // The last turn first: its mark is the one that comes off at once.
         while let Some((place, turn)) = self.turns.pop() {
             // Declared after the turn, so that the mark is off before that is given back, if user code panics.
             let mark = marks.0.pop();
@@ -105,7 +100,7 @@ where
 
 impl<K, V, S> Hand<'_, K, V, S> {
     fn empty() -> Self {
-        Self { turns: Vec::new(), is_loading: false }
+        Self { turns: Vec::new(), is_loading: false, is_waiting: false }
     }
 }
 
@@ -115,6 +110,8 @@ impl<K, V, S> Drop for Hand<'_, K, V, S> {
         if !self.is_loading {
             // No closure has run for them, so they are no loads.
             self.turns.iter_mut().for_each(|(_, turn)| _ = turn.loading.take());
+        } else if self.is_waiting {
+            self.turns.iter_mut().for_each(|(_, turn)| turn.loading.leave());
         }
         let endings: Vec<_> = self.turns.iter_mut().filter_map(|(_, turn)| turn.give_back()).collect();
         endings.into_iter().for_each(Ending::pass_on);
@@ -179,8 +176,8 @@ where
     ///
     /// # Complexity
     ///
-    /// O(keys), with a clone of each missing key; and O(keys) more each time that another call tells
-    /// it of one, where it waits for others.
+    /// O(n log n) for n keys, with a clone of each missing key; and O(n) more each time that
+    /// another call tells it of one, where it waits for others.
     ///
     /// # Concurrency
     ///

@@ -5,7 +5,7 @@
 use super::many::{BegunMany, Brought, Hand, Many, listen, the_error, wants_many};
 use super::outcome::{NOT_ASKED, served, wants_option};
 use crate::cache::Cache;
-use crate::inflight::{Failure, Wants, Who};
+use crate::inflight::{Failure, Group, Wants, Who};
 use crate::key_value::{Key, Value};
 use crate::sync::Arc;
 use std::future::poll_fn;
@@ -29,8 +29,8 @@ where
     ///
     /// # Complexity
     ///
-    /// O(keys), with two clones of each missing key; and O(keys) more for each poll while it waits
-    /// for other calls.
+    /// O(n log n) for n keys, with two clones of each missing key; and O(n) more for each poll while
+    /// it waits for other calls, but O(1) for each poll of the closure's future.
     ///
     /// # Concurrency
     ///
@@ -163,21 +163,20 @@ where
             return Ok(());
         }
         self.is_loading = true;
+        let group = Group::of(self.turns.iter().filter_map(|(_, turn)| turn.hold.ticket));
         {
             // The future of the last time goes here, too, and all of the closure's doings are marked.
-            let _marks = self.mark();
+            let _marks = group.enter();
             let keys = self.turns.iter().map(|(_, turn)| turn.key().clone()).collect();
             running.set(Some(init(keys)));
         }
         let pairs = poll_fn(|context| {
-            self.turns.iter_mut().for_each(|(_, turn)| turn.loading.enter());
-            let marks = self.mark();
+            self.is_waiting = false;
+            let marks = group.enter();
             let poll = || running.as_mut().as_pin_mut().expect("it was just put there").poll(context);
             let polled = self.turns[0].1.loading.span.within(poll);
             drop(marks);
-            if polled.is_pending() {
-                self.turns.iter_mut().for_each(|(_, turn)| turn.loading.leave());
-            }
+            self.is_waiting = polled.is_pending();
             polled
         })
         .await;

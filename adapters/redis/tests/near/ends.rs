@@ -3,7 +3,13 @@
 use crate::proxy::Mode;
 use crate::{Bed, LEASE, builder};
 use std::convert::Infallible;
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
+use tidewheel_redis::{Codec, CodecError, NearCache, State};
 use tokio::runtime::Handle;
 
 fn tasks() -> usize {
@@ -68,6 +74,77 @@ fn nothing_is_left_when_it_is_dropped() {
     });
     drop(runtime);
     assert!(threads() > 0);
+}
+
+/// Whether destructors wait that are run by threads of the runtime, and how many do.
+#[derive(Default)]
+struct Slowness {
+    is_on: AtomicBool,
+    waiting: AtomicUsize,
+}
+
+impl Slowness {
+    fn wait(&self) {
+        let is_of_runtime = thread::current().name().is_some_and(|name| name.starts_with("tokio"));
+        if !is_of_runtime || !self.is_on.load(Ordering::SeqCst) {
+            return;
+        }
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        while self.is_on.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// A value whose destructor waits. Also a codec for such values.
+#[derive(Clone)]
+struct Slow(Arc<Slowness>);
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        self.0.wait();
+    }
+}
+
+impl Codec<Slow> for Slow {
+    fn encode(&self, _: &Slow) -> Result<Vec<u8>, CodecError> {
+        Ok(Vec::new())
+    }
+
+    fn decode(&self, _: &[u8]) -> Result<Slow, CodecError> {
+        Ok(self.clone())
+    }
+}
+
+/// The bug: the task that sends the PINGs swept before it sent the next one, however long that took.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn pings_do_not_wait_for_a_sweep() {
+    let Some(bed) = Bed::new().await else { return };
+    let slowness = Arc::new(Slowness::default());
+    let value = Slow(Arc::clone(&slowness));
+    let slow = NearCache::<String, Slow>::builder().codec(value.clone()).lease(LEASE);
+    let near = slow.connect(bed.proxy.client()).await.expect("it connects");
+    for key in 0..2_000 {
+        let key = key.to_string();
+        near.put(&key, &value, None).await.expect("it is written");
+        near.get(&key).await.expect("it is read");
+    }
+    slowness.is_on.store(true, Ordering::SeqCst);
+    // From here on without the runtime, whose timers may stand still when one of its threads waits.
+    let mut connection = TcpStream::connect(("127.0.0.1", bed.server.port())).expect("it is there");
+    connection.write_all(b"FLUSHALL\r\n").expect("it hears");
+    let comes = |is_so: &dyn Fn() -> bool| {
+        (0..5_000).any(|_| {
+            thread::sleep(Duration::from_millis(1));
+            is_so()
+        })
+    };
+    let is_sweeping = comes(&|| slowness.waiting.load(Ordering::SeqCst) > 0);
+    thread::sleep(LEASE * 2);
+    let is_fresh = comes(&|| matches!(near.state(), State::Fresh { .. }));
+    slowness.is_on.store(false, Ordering::SeqCst);
+    assert!(is_sweeping, "the values are dropped by the sweep");
+    assert!(is_fresh, "no PING was sent");
 }
 
 /// The core's thread ends with the last cache. A process of its own, so that no other test has one.
