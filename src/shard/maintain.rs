@@ -120,19 +120,22 @@ impl<K, V> Shard<K, V> {
         if !self.is_waiting() {
             return (false, false);
         }
-        let mut any = false;
+        // As much as there is at first, however fast more comes.
+        let (mut any, mut left) = (false, None);
         loop {
             let (reclaimable, waiting) = {
                 let mut lock = self.lock();
                 let mut txn = lock.txn();
+                let before = txn.table.garbage();
                 let reclaimable = txn.table.take_reclaimable(None);
+                left = Some(left.unwrap_or(before).saturating_sub(before - txn.table.garbage()));
                 txn.publish();
                 (reclaimable, txn.table.has_sealed_garbage())
             };
             let has_more = reclaimable.has_more();
             any |= has_more || !reclaimable.is_empty();
             self.dispose(reclaimable);
-            if !has_more {
+            if !has_more || left == Some(0) {
                 return (any, waiting);
             }
             pause();
