@@ -37,8 +37,12 @@ fn reads_that_count_as_use_restart_it_and_looks_do_not() {
         ("update", |cache| assert!(cache.update("k", |value| value + 1))),
         ("set_ttl", |cache| assert!(cache.set_ttl("k", seconds(1000)))),
     ];
-    let looks: [(&str, Call); 4] = [
+    let looks: [(&str, Call); 5] = [
         ("peek", |cache| assert!(cache.peek("k").is_some())),
+        ("peek_with", |cache| {
+            assert_eq!(cache.peek_with("k", |value| value + 1), Some(2));
+            assert_eq!(cache.peek_with("other", |value| value + 1), None);
+        }),
         ("contains_key", |cache| assert!(cache.contains_key("k"))),
         ("remaining_ttl", |cache| assert!(cache.remaining_ttl("k").is_some())),
         ("guard.entry", |cache| assert!(cache.read_guard().entry("k").is_some())),
