@@ -167,7 +167,7 @@ fn what_piled_up_behind_a_guard_is_dropped_at_once_when_it_goes() {
 #[test]
 fn garbage_of_a_caller_who_sweeps_under_a_guard_is_not_forgotten() {
     let me = thread::current().id();
-    for attempt in 0..200 {
+    for attempt in 0..40 {
         let dropped = Arc::new(AtomicUsize::new(0));
         let on_me = Arc::new(AtomicBool::new(false));
         let swept_by_me = Arc::clone(&on_me);
