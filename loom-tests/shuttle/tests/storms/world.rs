@@ -251,7 +251,8 @@ impl World {
                         resume_unwind(Box::new("on purpose"))
                     })
                 };
-                let asked = catch_unwind(AssertUnwindSafe(|| self.ask(key, ask, |value| Some(value.version))));
+                let asked =
+                    catch_unwind(AssertUnwindSafe(|| self.ask(key, ask, |value| Some(value.version))));
                 // What else panics is a promise that was found broken.
                 if let Err(payload) = asked
                     && payload.downcast_ref::<&str>() != Some(&"on purpose")
