@@ -23,8 +23,8 @@ echo 0 >code
 
 # counted NAME COUNT ...: what the next run will find.
 counted() {
-    printf 'operation\tinstructions\tmisses\n' >counted
-    printf '%s\t%s\t1.0\n' "$@" >>counted
+    printf 'operation\tinstructions\tlocked\tmisses\n' >counted
+    printf '%s\t%s\t0.0\t1.0\n' "$@" >>counted
 }
 checks=0
 # expect CODE TEXT [ARGUMENTS]: runs .ci/counts.sh, which must exit with that and print a line that matches.
@@ -71,6 +71,17 @@ counted get 10.0 tick 900.0
 expect 0 'NOTE: some paths take fewer'
 counted get 13.0 tick 900.0
 expect 1 '^ +get .*FAILED: more'
+
+# A locked instruction in each operation, or in every fifth, whatever the number of instructions. One in ten is what shifts.
+counted get 10.0 tick 1000.0
+sed -i 's/^tick\t1000.0\t0.0/tick\t990.0\t0.1/' counted
+expect 0 'no more than'
+sed -i 's/^tick\t990.0\t0.1/tick\t990.0\t0.2/' counted
+expect 1 '^ +tick .*FAILED: 0.2 locked, the table says 0.0'
+sed -i 's/^tick\t990.0\t0.2/tick\t990.0\t1.0/' counted
+expect 1 '^ +tick .*FAILED: 1.0 locked, the table says 0.0'
+sed -i 's/^tick\t990.0\t1.0/tick\t990.0\t/' counted
+expect 1 '^ +tick .*FAILED: no count'
 
 # Rows on one side, no numbers, no rows.
 counted get 10.0

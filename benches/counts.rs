@@ -1,8 +1,9 @@
 //! Instructions per operation of each hot path, counted by callgrind: figures that a busy machine does not
 //! change, so that CI can hold them to a table (`.ci/counts.sh`, `benches/counts.tsv`). They know nothing of
-//! what an instruction costs: a locked one counts as much as any other, a miss nothing. Mispredicted
-//! branches and misses of a simulated processor are told beside them, and held to nothing: where code and
-//! data happen to lie changes them.
+//! what an instruction costs: a locked one counts as much as any other, a miss nothing. So locked ones (and
+//! fences) are counted by themselves as well, and held to the table too. Mispredicted branches and misses of a
+//! simulated processor are told beside them, and held to nothing: where code and data happen to lie changes
+//! them.
 //!
 //! ```text
 //! cargo bench --bench counts                  # all paths, separated by tabs; needs valgrind

@@ -83,6 +83,7 @@ fn in_a_process(scenario: &str) -> [u64; 3] {
         .output()
         .unwrap();
     let output = String::from_utf8_lossy(&child.stdout).into_owned();
+    assert!(child.status.success(), "{output}{}", String::from_utf8_lossy(&child.stderr));
     let numbers = output.lines().find_map(|line| line.split_once("peak: "));
     let (_, numbers) = numbers.unwrap_or_else(|| panic!("the child has not answered: {child:?}"));
     let numbers: Vec<u64> = numbers.split(' ').map(|number| number.parse().unwrap()).collect();

@@ -1,9 +1,6 @@
 //! Time to idle: what counts as use, how it combines with the other times, and that it is never early, also
 //! by the system's clock. Jitter beside it.
 
-use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 use tidewheel::{BuildError, Cache, CacheBuilder, Expiry, ManualClock, SystemClock};
@@ -40,8 +37,12 @@ fn reads_that_count_as_use_restart_it_and_looks_do_not() {
         ("update", |cache| assert!(cache.update("k", |value| value + 1))),
         ("set_ttl", |cache| assert!(cache.set_ttl("k", seconds(1000)))),
     ];
-    let looks: [(&str, Call); 4] = [
+    let looks: [(&str, Call); 5] = [
         ("peek", |cache| assert!(cache.peek("k").is_some())),
+        ("peek_with", |cache| {
+            assert_eq!(cache.peek_with("k", |value| value + 1), Some(2));
+            assert_eq!(cache.peek_with("other", |value| value + 1), None);
+        }),
         ("contains_key", |cache| assert!(cache.contains_key("k"))),
         ("remaining_ttl", |cache| assert!(cache.remaining_ttl("k").is_some())),
         ("guard.entry", |cache| assert!(cache.read_guard().entry("k").is_some())),
@@ -287,65 +288,4 @@ fn expiring_within_counts_by_the_second_and_is_never_too_low() {
     // The running second counts in any case.
     assert_eq!((cache.expiring_within(Duration::ZERO), cache.expiring_within(seconds(12))), (1, 11));
     cache.validate();
-}
-
-/// A key whose comparison with its like blocks, if it is told to.
-#[derive(Clone)]
-struct Slow(u32);
-
-static BLOCKS: AtomicBool = AtomicBool::new(false);
-static IS_BLOCKED: AtomicBool = AtomicBool::new(false);
-static GATE: Mutex<()> = Mutex::new(());
-
-impl PartialEq for Slow {
-    fn eq(&self, other: &Self) -> bool {
-        if self.0 == 0 && other.0 == 0 && BLOCKS.load(Ordering::SeqCst) {
-            IS_BLOCKED.store(true, Ordering::SeqCst);
-            drop(GATE.lock());
-        }
-        self.0 == other.0
-    }
-}
-
-impl Eq for Slow {}
-
-impl Hash for Slow {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
-    }
-}
-
-/// A time to live that does not move the end of an entry, because its age ends it before, left the deadline frozen: each read of it took
-/// the lock from then on.
-#[test]
-fn a_read_takes_no_lock_after_a_time_to_live_that_changes_nothing() {
-    let clock = ManualClock::new();
-    let cache: Cache<Slow, u32> = Cache::builder()
-        .clock(clock.clone())
-        .shards(1)
-        .time_to_idle(seconds(60))
-        .max_age(seconds(10))
-        .build()
-        .unwrap();
-    cache.insert(Slow(0), 0);
-    cache.insert(Slow(1), 1);
-    assert!(cache.set_ttl(&Slow(1), seconds(1_000)));
-    assert_eq!(cache.remaining_ttl(&Slow(1)), Some(seconds(10)));
-    let gate = GATE.lock().unwrap();
-    BLOCKS.store(true, Ordering::SeqCst);
-    thread::scope(|scope| {
-        // Compares under the lock, and holds it until the gate is open.
-        let writer = scope.spawn(|| cache.insert(Slow(0), 2));
-        while !IS_BLOCKED.load(Ordering::SeqCst) {
-            thread::yield_now();
-        }
-        let (sender, answers) = mpsc::channel();
-        let cache = &cache;
-        let reader = scope.spawn(move || sender.send(cache.get(&Slow(1))).unwrap());
-        let answer = answers.recv_timeout(seconds(20));
-        drop(gate);
-        writer.join().unwrap();
-        reader.join().unwrap();
-        assert_eq!(answer, Ok(Some(1)), "the read waited for the lock");
-    });
 }

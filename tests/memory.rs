@@ -95,6 +95,8 @@ fn in_a_process(test: &str, scenario: &str) -> (i64, i64) {
         .output()
         .unwrap();
     let output = String::from_utf8_lossy(&child.stdout).into_owned();
+    // It looks at more after it has answered.
+    assert!(child.status.success(), "{output}{}", String::from_utf8_lossy(&child.stderr));
     let numbers =
         output.lines().find_map(|line| line.split_once("holds: ")).expect("the child has answered").1;
     let (after, peak) = numbers.split_once(' ').unwrap();

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tidewheel::{SessionError, SessionId, SessionManager};
+use tidewheel::{EndCause, SessionError, SessionId, SessionManager};
 
 const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLI;
@@ -281,7 +281,18 @@ impl LeftAlone {
 }
 
 fn one_session() {
-    let sessions = SessionManager::new();
+    let told = drops(1);
+    let heard = Arc::clone(&told);
+    let sessions = SessionManager::builder()
+        .end_listener(move |_, data: &Data, cause| {
+            // A panic in here would be caught, so what should not be is noted as a second time.
+            let is_again = heard[data.value].swap(now(), Ordering::SeqCst) != 0;
+            if is_again || cause != EndCause::Expired {
+                heard[data.value].store(TWICE, Ordering::SeqCst);
+            }
+        })
+        .build()
+        .unwrap();
     let drops = drops(1);
     let alone = LeftAlone::create(&sessions, &drops, 1);
     let written = alone.written[0];
@@ -293,6 +304,11 @@ fn one_session() {
     assert!(alive > 0 && refused > 0, "{alive} times alive, {refused} times refused");
     alone.sleep_until_gone(&drops);
     alone.assert_left_in_time(&drops);
+    // Its end was told, before it left and as punctually.
+    assert!(told[0].load(Ordering::SeqCst) != 0, "its end was never told");
+    alone.assert_left_in_time(&told);
+    let [told, dropped] = [&told, &drops].map(|times| times[0].load(Ordering::SeqCst));
+    assert!(told <= dropped, "told {} ms after it was dropped", (told - dropped) / MILLI);
     assert_eq!(sessions.len(), 0);
 }
 

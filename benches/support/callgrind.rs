@@ -13,8 +13,10 @@ pub(crate) struct Path {
 }
 
 /// The events that are told of each path: the title, and callgrind's events that are added up in it.
-pub(crate) const COLUMNS: [(&str, &[&str]); 4] = [
+pub(crate) const COLUMNS: [(&str, &[&str]); 5] = [
     ("instructions", &["Ir"]),
+    // And fences: all that has to agree with the other processors.
+    ("locked instructions", &["Ge"]),
     ("mispredicted branches", &["Bcm", "Bim"]),
     ("misses of 32 KiB", &["D1mr", "D1mw"]),
     ("misses of 1 MiB", &["DLmr", "DLmw"]),
@@ -66,7 +68,7 @@ pub(crate) fn count(path: &Path) -> Result<[f64; COLUMNS.len()], String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no", TOGGLE])
-        .args(["--branch-sim=yes", "--cache-sim=yes"])
+        .args(["--branch-sim=yes", "--cache-sim=yes", "--collect-bus=yes"])
         .args(CACHES)
         .arg(program)
         .args([path.name, &path.operations.to_string()])

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
-use tidewheel::{Cache, CompResult, Entry, ManualClock, Op};
+use tidewheel::{Cache, CompResult, Entry, Life, LoadError, ManualClock, Op};
 
 type Numbers = Cache<u32, u32>;
 
@@ -212,5 +212,35 @@ fn what_callers_share_is_one_for_all() {
         }
     });
     assert_eq!(lost, 0, "of {ROUNDS}");
+    cache.validate();
+}
+
+/// A timeout that nobody comes to changes nothing: what was made is fresh, and lives as it would without.
+#[test]
+fn with_a_timeout_each_selector_says_what_it_made_and_how_long_that_lives() {
+    let seconds = Duration::from_secs;
+    let cache: Cache<u32, u32> =
+        Cache::builder().clock(ManualClock::new()).time_to_live(seconds(100)).build().unwrap();
+    let entry = |key| cache.entry(key).timeout(Duration::ZERO);
+    let said = |made: Entry<u32, u32>| (made.is_fresh(), *made.value(), cache.remaining_ttl(made.key()));
+    let usual = Some(seconds(100));
+    assert_eq!(said(entry(1).or_insert(5).unwrap()), (true, 5, usual));
+    assert_eq!(said(entry(1).or_insert(6).unwrap()), (false, 5, usual));
+    assert_eq!(said(entry(2).or_default().unwrap()), (true, 0, usual));
+    assert_eq!(said(entry(1).or_default().unwrap()), (false, 5, usual));
+    assert_eq!(entry(3).or_optionally_insert_with(|| None), Ok(None));
+    assert_eq!(said(entry(3).or_optionally_insert_with(|| Some(7)).unwrap().unwrap()), (true, 7, usual));
+    assert_eq!(said(entry(3).or_optionally_insert_with(|| None).unwrap().unwrap()), (false, 7, usual));
+    assert!(
+        matches!(entry(4).or_try_insert_with(|| Err("no")), Err(LoadError::Failed(error)) if *error == "no")
+    );
+    assert_eq!(said(entry(4).or_try_insert_with(|| Ok::<_, ()>(8)).unwrap()), (true, 8, usual));
+    assert_eq!(said(entry(4).or_try_insert_with(|| Err("no")).unwrap()), (false, 8, usual));
+
+    let short = Life::Ttl(seconds(9));
+    assert_eq!(said(entry(5).with_life(short).or_insert(9).unwrap()), (true, 9, Some(seconds(9))));
+    assert_eq!(said(entry(6).with_life(Life::Endless).or_default().unwrap()), (true, 0, Some(Duration::MAX)));
+    // Who finds something changes nothing of its life.
+    assert_eq!(said(entry(5).with_life(Life::Endless).or_insert(1).unwrap()), (false, 9, Some(seconds(9))));
     cache.validate();
 }

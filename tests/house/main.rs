@@ -4,6 +4,7 @@
 //! The source is parsed, and tests in it are left out. `broken.rs` shows of each rule that it can be broken.
 
 mod broken;
+mod called;
 mod circles;
 mod comments;
 mod imports;

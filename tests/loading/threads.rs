@@ -349,3 +349,36 @@ fn a_loader_may_load_other_keys_and_not_its_own() {
     assert_eq!(cache.get_with(5, || 7), 7);
     cache.validate();
 }
+
+/// With a timeout and a borrowed key: what is loaded, found, not there, and told of who takes too long.
+#[test]
+fn who_borrows_the_key_and_waits_for_a_time() {
+    let cache = Numbers::new(10);
+    let timeout = Duration::from_millis(20);
+    let timed = cache.timeout(timeout);
+    let no_load = || -> u32 { unreachable!("it is there, or somebody else's turn") };
+    let no_try = || -> Result<u32, &str> { Ok(no_load()) };
+    let no_option = || Some(no_load());
+    assert_eq!(timed.get_with_by_ref(&2, || 5), Ok(5));
+    assert_eq!(timed.get_with_by_ref(&2, no_load), Ok(5));
+    let refused = timed.try_get_with_by_ref(&3, || Err("no"));
+    assert!(matches!(refused, Err(LoadError::Failed(error)) if *error == "no"));
+    assert_eq!(timed.try_get_with_by_ref(&3, || Ok::<_, &str>(6)).ok(), Some(6));
+    assert_eq!(timed.try_get_with_by_ref(&3, no_try).ok(), Some(6));
+    assert_eq!(timed.optionally_get_with_by_ref(&4, || None), Ok(None));
+    assert_eq!(timed.optionally_get_with_by_ref(&4, || Some(7)), Ok(Some(7)));
+    assert_eq!(timed.optionally_get_with_by_ref(&4, no_option), Ok(Some(7)));
+    assert_eq!([1, 2, 3, 4].map(|key| cache.get(&key)), [None, Some(5), Some(6), Some(7)]);
+
+    let UnderWay { go_on, thread } = under_way(&cache);
+    assert!(
+        matches!(timed.get_with_by_ref(&1, no_load), Err(TimedOut { timeout: told, .. }) if told == timeout)
+    );
+    let late = timed.try_get_with_by_ref(&1, no_try);
+    assert!(matches!(late, Err(LoadError::TimedOut(told)) if told.timeout == timeout));
+    assert!(timed.optionally_get_with_by_ref(&1, no_option).is_err());
+    go_on.send(9).unwrap();
+    assert_eq!(thread.join().unwrap(), 9);
+    assert_eq!(timed.get_with_by_ref(&1, no_load), Ok(9));
+    cache.validate();
+}

@@ -24,12 +24,14 @@ const LONG: Duration = Duration::from_secs(60);
 pub(crate) const METHODS: &[Method] = &[
     plain("get", |c, _, k| done(c.get(&Id(k)))),
     plain("peek", |c, _, k| done(c.peek(&Id(k)))),
+    plain("peek_with", |c, _, k| done(c.peek_with(&Id(k), |value| value.number))),
     plain("read", |c, _, k| done(c.read(&Id(k), |value| value.number))),
     plain("contains_key", |c, _, k| done(c.contains_key(&Id(k)))),
     plain("remaining_ttl", |c, _, k| done(c.remaining_ttl(&Id(k)))),
     plain("read_guard", |c, _, k| {
         let mut guard = c.read_guard();
         let _ = guard.get(&Id(k)).map(|value| value.number);
+        let _ = guard.get_many(&[Id(k), Id(2)]).len();
         let _ = guard.entry(&Id(k)).map(|entry| (entry.key().number(), entry.age(), entry.remaining_ttl()));
         guard.refresh();
     }),
@@ -43,6 +45,8 @@ pub(crate) const METHODS: &[Method] = &[
     plain("replace", |c, _, k| done(c.replace(&Id(k), value(k)))),
     plain("update", |c, _, k| done(c.update(&Id(k), |old| value(old.number)))),
     plain("update_with", |c, _, k| done(c.update_with(&Id(k), |old| (value(old.number), ())))),
+    plain("try_update_with", |c, _, k| done(c.try_update_with(&Id(k), |old| Some((value(old.number), ()))))),
+    plain("try_update_with, in vain", |c, _, k| done(c.try_update_with(&Id(k), |_| None::<(_, ())>))),
     plain("modify", |c, _, k| done(c.modify(&Id(k), |old| old.number))),
     plain("swap", |c, _, k| done(c.swap(key(k), value(k)))),
     plain("with_life, insert", |c, _, k| c.with_life(Life::Keep).insert(key(k), value(k))),
@@ -57,6 +61,9 @@ pub(crate) const METHODS: &[Method] = &[
     plain("rename", |c, _, k| done(c.rename(&Id(k), key(k + 1)))),
     plain("rename, to it", |c, _, k| done(c.rename(&Id(2), key(k)))),
     plain("rename_with", |c, _, k| done(c.rename_with(&Id(k), key(k + 1), |old| (value(old.number), ())))),
+    plain("try_rename_with", |c, _, k| {
+        done(c.try_rename_with(&Id(k), key(k + 1), |old| Some((value(old.number), ()))));
+    }),
     plain("invalidate_all", |c, _, _| c.invalidate_all()),
     plain("refresh", |c, _, k| done(c.refresh(&Id(k)))),
     plain("get_many", |c, _, k| done(c.get_many(&[Id(k), Id(2)]))),
@@ -70,6 +77,15 @@ pub(crate) const METHODS: &[Method] = &[
     plain("a sweep", |_, clock, _| clock.advance(Duration::from_millis(1))),
     plain("entry_count", |c, _, _| done((c.entry_count(), c.weighted_size(), c.name().map(str::len)))),
     plain("expiring_within", |c, _, _| done(c.expiring_within(LONG))),
+    #[cfg(feature = "serde")]
+    plain("snapshot", |c, _, _| done(c.snapshot(&mut Vec::new()))),
+    #[cfg(feature = "serde")]
+    plain("restore", |c, _, _| {
+        let mut bytes = Vec::new();
+        c.snapshot(&mut bytes).unwrap();
+        done(c.restore(&bytes[..]));
+    }),
+    plain("waiting", |c, _, _| done(c.waiting())),
     plain("policy", |c, _, _| done((c.policy(), c.stats()))),
     plain("set_max_capacity", |c, _, _| done(c.set_max_capacity(1_000))),
     plain("downgrade", |c, _, _| done(c.downgrade().upgrade())),
@@ -95,6 +111,7 @@ pub(crate) const METHODS: &[Method] = &[
         done(on(c.try_get_many_with_async([key(k), key(5)], |_| async { Err::<Vec<_>, _>(()) })));
     }),
     in_turn("entry, or_insert", |c, _, k| done(c.entry(key(k)).or_insert(value(k)))),
+    in_turn("entry, or_default", |c, _, k| done(c.entry(key(k)).or_default())),
     in_turn("entry, or_insert_with", |c, _, k| done(c.entry(key(k)).or_insert_with(|| value(k)))),
     in_turn("entry, or_insert_with_if", |c, _, k| {
         done(c.entry(key(k)).or_insert_with_if(|| value(k), |_| true));
@@ -135,6 +152,30 @@ pub(crate) const METHODS: &[Method] = &[
     #[cfg(feature = "async")]
     in_turn("entry, and_compute_with_async", |c, _, k| {
         done(on(c.entry(key(k)).and_compute_with_async(|_| async { Op::Put(value(k)) })));
+    }),
+    #[cfg(feature = "async")]
+    in_turn("entry, or_insert_async", |c, _, k| done(on(c.entry(key(k)).or_insert_async(value(k))))),
+    #[cfg(feature = "async")]
+    in_turn("entry, or_default_async", |c, _, k| done(on(c.entry(key(k)).or_default_async()))),
+    #[cfg(feature = "async")]
+    in_turn("entry, or_insert_with_if_async", |c, _, k| {
+        done(on(c.entry(key(k)).or_insert_with_if_async(async { value(k) }, |_| true)));
+    }),
+    #[cfg(feature = "async")]
+    in_turn("entry, or_optionally_insert_with_async", |c, _, k| {
+        done(on(c.entry(key(k)).or_optionally_insert_with_async(async { None })));
+    }),
+    #[cfg(feature = "async")]
+    in_turn("entry, or_try_insert_with_async", |c, _, k| {
+        done(on(c.entry(key(k)).or_try_insert_with_async(async { Err(()) })));
+    }),
+    #[cfg(feature = "async")]
+    in_turn("entry, and_upsert_with_async", |c, _, k| {
+        done(on(c.entry(key(k)).and_upsert_with_async(|_| async { value(k) })));
+    }),
+    #[cfg(feature = "async")]
+    in_turn("entry, and_try_compute_with_async", |c, _, k| {
+        done(on(c.entry(key(k)).and_try_compute_with_async(|_| async { Err(()) })));
     }),
     in_turn("get_with", |c, _, k| done(c.get_with(key(k), || value(k)))),
     in_turn("get_with_by_ref", |c, _, k| done(c.get_with_by_ref(&Id(k), || value(k)))),

@@ -190,6 +190,15 @@ pub(crate) const PLACES: &[Place] = &[
         done(w.cache.rename_with(&Id(2), key(1), |_| (value(1), ())));
     }),
     turn(plain("the weigher, of get_with", Code::Weigher, |w| done(w.cache.get_with(key(1), || value(1))))),
+    plain("pin_if, of insert", Code::Pin, |w| w.cache.insert(key(1), value(1))),
+    plain("pin_if, of update", Code::Pin, |w| {
+        w.cache.update(&Id(2), |_| value(1));
+    }),
+    plain("pin_if, of rename", Code::Pin, |w| done(w.cache.rename(&Id(2), key(1)))),
+    turn(plain("pin_if, of get_with", Code::Pin, |w| done(w.cache.get_with(key(1), || value(1))))),
+    turn(plain("pin_if, of and_upsert_with", Code::Pin, |w| {
+        done(w.cache.entry(key(1)).and_upsert_with(|_| value(1)));
+    })),
     ruled("the Expiry, of insert", Code::OnCreate, |w| w.cache.insert(key(1), value(1))),
     ruled("the Expiry, of try_insert", Code::OnCreate, |w| done(w.cache.try_insert(key(1), value(1)))),
     ruled("the Expiry, of an insert over another", Code::OnUpdate, |w| w.cache.insert(key(2), value(1))),

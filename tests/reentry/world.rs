@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
-use tidewheel::{Cache, CacheBuilder, Expiry, ManualClock, WeakCache};
+use tidewheel::{Cache, CacheBuilder, EndCause, Expiry, ManualClock, WeakCache};
 
 /// The code of the user's that may call back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,7 @@ pub(crate) enum Code {
     ValueDrop,
     Listener,
     Weigher,
+    Pin,
     OnCreate,
     OnRead,
     OnUpdate,
@@ -28,6 +29,9 @@ pub(crate) enum Code {
     Reload,
     #[cfg(feature = "async")]
     Waker,
+    /// Of a session: whose it is, and that it ended.
+    Owner,
+    Ended(EndCause),
 }
 
 /// A cache in which entries live for a minute.
@@ -157,6 +161,37 @@ impl std::borrow::Borrow<Id> for Key {
     }
 }
 
+/// Keys and values are written as their numbers.
+#[cfg(feature = "serde")]
+mod written {
+    use super::{Key, Value, key, value};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    impl Serialize for Key {
+        fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            self.number().serialize(to)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Key {
+        fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            u64::deserialize(from).map(key)
+        }
+    }
+
+    impl Serialize for Value {
+        fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            self.number.serialize(to)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Value {
+        fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            u64::deserialize(from).map(value)
+        }
+    }
+}
+
 impl Clone for Key {
     fn clone(&self) -> Self {
         at(Code::KeyClone);
@@ -170,7 +205,7 @@ impl Drop for Key {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Value {
     pub(crate) number: u64,
 }
@@ -247,6 +282,10 @@ impl World {
         let builder = builder.time_to_live(Duration::from_secs(60)).weigher(|_, _| {
             at(Code::Weigher);
             1
+        });
+        let builder = builder.pin_if(|_, _| {
+            at(Code::Pin);
+            false
         });
         let old = Duration::from_secs(10);
         let builder = match kind {

@@ -1,7 +1,7 @@
 //! What is thrown in, one fault after the other. Knows the stage, and that whoever watches it does not know.
 
 use crate::Length;
-use crate::stage::{Key, Stage, Value};
+use crate::stage::{Key, Stage, Value, check_that_none_is_broken};
 use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
@@ -136,6 +136,7 @@ impl Faults {
                 assert_eq!(stage.usual.get(&u64::MAX).map(|value| value.number), Some(1));
                 let _ = catch_unwind(AssertUnwindSafe(|| stage.troubled.insert(Key(1), Value::trouble(1))));
                 stage.sessions.create(1).expect("there is randomness");
+                check_that_none_is_broken();
             }));
             // SAFETY: it ends the process.
             unsafe { libc::_exit(if done.is_ok() { 0 } else { 77 }) };

@@ -69,10 +69,11 @@ fn what_is_promised_holds_under_faults_and_nothing_is_left() {
 /// A stage, with everything at once; it is empty afterwards.
 fn round(length: Length) -> (Tally, Faults) {
     let (stage, over) = (Arc::new(Stage::new()), Arc::new(AtomicBool::new(false)));
-    let watchers = Watcher::ALL.map(|watcher| {
+    let watch = |(watcher, seed): (Watcher, u64)| {
         let (stage, over) = (stage.clone(), over.clone());
-        thread::spawn(move || watcher.watch(&stage, &over))
-    });
+        thread::spawn(move || watcher.watch(seed, &stage, &over))
+    };
+    let watchers: Vec<_> = Watcher::ALL.into_iter().zip(7..).map(watch).collect();
     let (mut faults, end) = (Faults::default(), Instant::now() + length.whole);
     while Instant::now() < end {
         faults.round(&stage, length);
@@ -83,7 +84,7 @@ fn round(length: Length) -> (Tally, Faults) {
         tally.add(&watcher.join().expect("a watcher saw a promise broken"));
     }
     let stage = Arc::into_inner(stage).expect("nobody else is on the stage");
-    stage.end();
+    stage.end(tally.ended());
     Reaper::shared().join();
     (tally, faults)
 }

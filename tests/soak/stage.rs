@@ -2,14 +2,17 @@
 
 use std::hash::{Hash, Hasher};
 use std::panic;
-use std::sync::Once;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 use std::thread;
 use std::time::{Duration, Instant};
-use tidewheel::{Cache, EvictionPolicy, Expiry, ManualClock, SessionManager, StrictClock};
+use tidewheel::{Cache, EndCause, EvictionPolicy, Expiry, ManualClock, SessionManager, StrictClock};
 
 /// How much the bounded cache may hold.
 pub(crate) const CAPACITY: u64 = 5_000;
+
+/// How long a session of the brief ones may lie idle.
+pub(crate) const BRIEF: Duration = Duration::from_millis(200);
 
 pub(crate) struct Planned;
 
@@ -29,6 +32,8 @@ pub(crate) fn hush() {
 static CALLS: AtomicU64 = AtomicU64::new(0);
 static PANICS: AtomicU64 = AtomicU64::new(0);
 static ALIVE: AtomicI64 = AtomicI64::new(0);
+/// How often a value was seen that is over. A panic alone would not do: the crate catches those of destructors and listeners.
+static BROKEN: AtomicU64 = AtomicU64::new(0);
 
 /// User code: one call in 211 panics.
 fn user() {
@@ -40,6 +45,12 @@ fn user() {
 
 pub(crate) fn panics() -> u64 {
     PANICS.load(Ordering::Relaxed)
+}
+
+/// Nobody has looked at a value that was dropped, nor dropped one again.
+pub(crate) fn check_that_none_is_broken() {
+    let broken = BROKEN.load(Ordering::Relaxed);
+    assert_eq!(broken, 0, "{broken} times a value was seen, or dropped, that is over");
 }
 
 /// A key whose every piece of code may panic.
@@ -91,7 +102,10 @@ impl Value {
     }
 
     pub(crate) fn check(&self) {
-        assert_eq!(self.number, !self.twin, "a value that is over");
+        if self.number != !self.twin {
+            BROKEN.fetch_add(1, Ordering::Relaxed);
+            panic!("a value that is over");
+        }
     }
 }
 
@@ -136,6 +150,16 @@ impl Expiry<Key, Value> for Rule {
     }
 }
 
+fn brief(ends: Arc<AtomicU64>) -> SessionManager<Value> {
+    let builder = SessionManager::builder().idle(BRIEF).end_listener(move |_, value: &Value, cause| {
+        value.check();
+        if cause == EndCause::Expired {
+            ends.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    builder.build().expect("it can be built")
+}
+
 pub(crate) struct Stage {
     /// Unbounded, without trouble, for who knows the times.
     pub(crate) usual: Cache<u64, Value>,
@@ -146,6 +170,9 @@ pub(crate) struct Stage {
     pub(crate) by_hand: Cache<u64, Value>,
     pub(crate) clock: ManualClock,
     pub(crate) sessions: SessionManager<u64>,
+    /// Sessions that end by themselves, and how many ends were told.
+    pub(crate) brief: SessionManager<Value>,
+    ends: Arc<AtomicU64>,
 }
 
 impl Stage {
@@ -189,6 +216,7 @@ impl Stage {
                 value.check();
                 user();
             });
+        let ends = Arc::new(AtomicU64::new(0));
         Self {
             usual: Cache::builder().build().unwrap(),
             strict: Cache::builder().clock(StrictClock).build().unwrap(),
@@ -196,16 +224,25 @@ impl Stage {
             by_hand: Cache::builder().clock(clock.clone()).max_capacity(1000).build().unwrap(),
             clock,
             sessions: SessionManager::new(),
+            brief: brief(ends.clone()),
+            ends,
         }
     }
 
-    /// All is dropped within seconds, with nobody about.
-    pub(crate) fn end(self) {
+    /// All is dropped within seconds, with nobody about, and of each session that ended that was told once.
+    pub(crate) fn end(self, ended: u64) {
         for cache in [&self.usual, &self.strict, &self.by_hand] {
             cache.validate();
             cache.invalidate_all();
         }
         assert!(self.troubled.weighted_size() <= CAPACITY);
+        let ends = self.ends.clone();
+        let begun = Instant::now();
+        while ends.load(Ordering::Relaxed) < ended {
+            let told = ends.load(Ordering::Relaxed);
+            assert!(begun.elapsed() < Duration::from_secs(30), "{told} ends of {ended} sessions were told");
+            thread::sleep(Duration::from_millis(10));
+        }
         drop(self);
         let begun = Instant::now();
         while ALIVE.load(Ordering::Relaxed) != 0 {
@@ -213,5 +250,7 @@ impl Stage {
             assert!(begun.elapsed() < Duration::from_secs(30), "{alive} values are never dropped");
             thread::sleep(Duration::from_millis(10));
         }
+        assert_eq!(ends.load(Ordering::Relaxed), ended, "the end of a session was told twice");
+        check_that_none_is_broken();
     }
 }

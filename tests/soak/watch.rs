@@ -1,12 +1,12 @@
 //! Threads that use the stage all along, each watching what is promised to it. Knows no fault: a promise holds whatever happens.
 
-use crate::stage::{CAPACITY, Key, Planned, Stage, Value, panics};
+use crate::stage::{BRIEF, CAPACITY, Key, Planned, Stage, Value, panics};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use tidewheel::{Cache, SessionError};
+use tidewheel::{Cache, SessionError, SessionManager};
 
 /// How much longer than promised anything may be seen: the kept time is so much behind.
 const LATE: Duration = Duration::from_millis(10);
@@ -21,6 +21,7 @@ pub(crate) struct Tally {
     troubles: u64,
     looks: u64,
     sessions: u64,
+    ended: u64,
     jumps: u64,
 }
 
@@ -31,17 +32,24 @@ impl Tally {
         self.troubles += other.troubles;
         self.looks += other.looks;
         self.sessions += other.sessions;
+        self.ended += other.ended;
         self.jumps += other.jumps;
+    }
+
+    /// Sessions that were seen to end by themselves.
+    pub(crate) fn ended(&self) -> u64 {
+        self.ended
     }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { entries, reads, troubles, looks, sessions, jumps } = self;
+        let Self { entries, reads, troubles, looks, sessions, ended, jumps } = self;
         write!(
             f,
-            "{entries} lives watched by {reads} reads, {sessions} of sessions, {jumps} jumps of a clock, "
+            "{entries} lives watched by {reads} reads, {sessions} of sessions that moved, {ended} of sessions that ended, "
         )?;
+        write!(f, "{jumps} jumps of a clock, ")?;
         write!(f, "{troubles} calls under panics ({} of them), {looks} looks at the bound", panics())
     }
 }
@@ -74,16 +82,27 @@ pub(crate) enum Watcher {
     Bound,
     /// Entries on a clock that jumps.
     ByHand,
+    /// Sessions that are used and moved.
     Sessions,
+    /// Those that are left alone, and end.
+    Ends,
 }
 
 impl Watcher {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Usual, Self::Strict, Self::Trouble, Self::Trouble, Self::Bound, Self::ByHand, Self::Sessions];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Usual,
+        Self::Strict,
+        Self::Trouble,
+        Self::Trouble,
+        Self::Bound,
+        Self::ByHand,
+        Self::Sessions,
+        Self::Ends,
+    ];
 
-    pub(crate) fn watch(self, stage: &Stage, over: &AtomicBool) -> Tally {
+    pub(crate) fn watch(self, seed: u64, stage: &Stage, over: &AtomicBool) -> Tally {
         let mut tally = Tally::default();
-        let mut numbers = Numbers::new(self as u64 + 7);
+        let mut numbers = Numbers::new(seed);
         for round in 0.. {
             if over.load(Ordering::Acquire) {
                 break;
@@ -100,6 +119,7 @@ impl Watcher {
                 }
                 Self::ByHand => jump(stage, round, &mut numbers, &mut tally),
                 Self::Sessions => session(stage, &mut tally),
+                Self::Ends => brief_session(&stage.brief, &mut numbers, &mut tally),
             }
         }
         tally
@@ -222,19 +242,70 @@ fn session(stage: &Stage, tally: &mut Tally) {
     let begun = Instant::now();
     for step in 1..20 {
         thread::sleep(Duration::from_millis(1));
-        let asked = Instant::now();
-        match stage.sessions.modify(&id, |data| *data = step) {
-            Ok(_) => {}
-            // Stopped for longer than it may lie idle.
-            Err(SessionError::NotFound) if asked.elapsed() + (asked - begun) > Duration::from_secs(4) => {
-                return;
-            }
-            Err(error) => panic!("a session that is used ended: {error}"),
+        if unless_stopped(begun, stage.sessions.modify(&id, |data| *data = step)).is_none() {
+            return;
         }
     }
-    if let Ok(new) = stage.sessions.rotate(&id) {
-        assert!(stage.sessions.get(&id).is_err(), "an old id works");
-        let _ = stage.sessions.remove(&new);
-    }
+    let Some(new) = unless_stopped(begun, stage.sessions.rotate(&id)) else { return };
+    assert!(stage.sessions.get(&id).is_err(), "an old id works");
+    let Some(data) = unless_stopped(begun, stage.sessions.remove(&new)) else { return };
+    assert_eq!(data, 19, "a session that moved has other data");
     tally.sessions += 1;
+}
+
+/// What a call of a session that is used came to. It may have ended only where all threads were stopped for longer than it may lie idle.
+fn unless_stopped<R>(begun: Instant, answer: Result<R, SessionError>) -> Option<R> {
+    match answer {
+        Ok(answer) => Some(answer),
+        Err(SessionError::NotFound) if begun.elapsed() > Duration::from_secs(4) => None,
+        Err(error) => panic!("a session that is used ended: {error}"),
+    }
+}
+
+/// A session that is changed a few times and then left alone: found until its idle time after the last change is over, and not after that.
+fn brief_session(sessions: &SessionManager<Value>, numbers: &mut Numbers, tally: &mut Tally) {
+    let (mut write, made) = between(|| sessions.create(Value::calm(0)));
+    let id = made.expect("there is randomness");
+    let changes = numbers.below(4);
+    for version in 1..=changes {
+        thread::sleep(Duration::from_micros(numbers.below(40_000)));
+        let (change, answer) = between(|| sessions.modify(&id, |value| *value = Value::calm(version)));
+        match answer {
+            Ok(()) => {
+                assert!(
+                    change.before <= write.after + BRIEF + LATE,
+                    "a change was told that it came in time"
+                );
+                write = change;
+            }
+            Err(error) => return assert_ended(error, change, write, tally),
+        }
+    }
+    loop {
+        thread::sleep(Duration::from_micros(numbers.below(4000)));
+        let (read, answer) = between(|| {
+            sessions.read(&id, |value| {
+                value.check();
+                value.number
+            })
+        });
+        match answer {
+            Ok(number) => {
+                assert_eq!(number, changes, "a change is lost, or came back");
+                let late = read.before.saturating_duration_since(write.after + BRIEF);
+                assert!(late <= LATE, "a session is still here {late:?} after its end");
+            }
+            Err(error) => {
+                assert!(sessions.touch(&id).is_err(), "a session came back");
+                return assert_ended(error, read, write, tally);
+            }
+        }
+    }
+}
+
+fn assert_ended(error: SessionError, call: Between, write: Between, tally: &mut Tally) {
+    assert!(matches!(error, SessionError::NotFound), "{error}");
+    let lived = call.after - write.before;
+    assert!(lived >= BRIEF, "a session ended after {lived:?} of {BRIEF:?}");
+    tally.ended += 1;
 }

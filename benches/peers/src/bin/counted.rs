@@ -1,6 +1,6 @@
-//! Instructions, mispredicted branches and cache misses per operation of ours and of the peers, counted by
-//! callgrind on a simulated processor: figures that a busy machine does not change. They know nothing of
-//! locked instructions, which cost more than others. (Each hot path of ours alone: `benches/counts.rs`.)
+//! Instructions, locked ones among them, mispredicted branches and cache misses per operation of ours and of
+//! the peers, counted by callgrind on a simulated processor: figures that a busy machine does not change.
+//! (Each hot path of ours alone: `benches/counts.rs`.)
 //!
 //! ```text
 //! cargo run --release --manifest-path benches/peers/Cargo.toml --bin counted            # the table
