@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Plants one bug at a time in a copy of the adapters and demands that the tests it names find it. A survivor is an error.
+# Plants one bug at a time in a copy of the adapters and demands that the tests it names find it. A survivor is an error. So is a test
+# that fails, hangs or does not exist without a bug: it would find all of them.
 #
 #   .ci/adapters-planted.sh [a part of the names of the bugs]
 #
@@ -23,12 +24,42 @@ part() {
     awk -v mark="---- $2" '/^---- / { is_in = $0 == mark; next } is_in' "$1"
 }
 
+# ask TEST [TRIES]: builds a bug's test, then runs it as often, until it fails. Its exit code is that of the test: 124 if a run took ten minutes.
+# What does not compile finds nothing: that ends it all.
+ask() {
+    local package program filter code=0
+    read -r package program filter <<<"$1"
+    local cargo=(cargo test --quiet --manifest-path "$copy/Cargo.toml" -p "$package" --all-features --test "$program")
+    "${cargo[@]}" --no-run >"$SCRATCH/out" 2>&1 || { tail -n 30 "$SCRATCH/out"; fail "$1: does not compile"; }
+    for run in $(seq "${2:-1}"); do
+        timeout 600 "${cargo[@]}" -- "$filter" >"$SCRATCH/out" 2>&1 || code=$?
+        [ "$code" -eq 0 ] || break
+    done
+    return "$code"
+}
+
+# is_told TEXT: whether the last run printed it at the start of a line.
+is_told() {
+    grep -Eq "^$1" "$SCRATCH/out"
+}
+
+# Without a bug.
+mapfile -t tests < <(sed -n 's/^test: //p' adapters/planted/*"${1:-}"*.bug | sort -u)
+for test in "${tests[@]}"; do
+    code=0
+    ask "$test" || code=$?
+    if [ "$code" -ne 0 ] || ! is_told 'test result: ok\. [1-9]'; then
+        tail -n 30 "$SCRATCH/out"
+        fail "$test: does not pass without a bug (exit code $code)"
+    fi
+done
+say "${#tests[@]} tests pass without a bug"
+
 survivors=0
 tried=0
 for bug in adapters/planted/*"${1:-}"*.bug; do
     name=$(basename "$bug" .bug)
     file=$copy/$(field "$bug" file)
-    read -r package program filter <<<"$(field "$bug" test)"
     text=$(part "$bug" text)
     whole=$(cat "$file")
     rest=${whole/"$text"/}
@@ -36,14 +67,10 @@ for bug in adapters/planted/*"${1:-}"*.bug; do
     printf '%s\n' "${whole/"$text"/"$(part "$bug" bug)"}" >"$file"
     # A race is not met in each run.
     code=0
-    for run in {1..20}; do
-        timeout 600 cargo test --quiet --manifest-path "$copy/Cargo.toml" -p "$package" --all-features --test "$program" -- "$filter" \
-            >"$SCRATCH/out" 2>&1 || code=$?
-        [ "$code" -eq 0 ] || break
-    done
+    ask "$(field "$bug" test)" 20 || code=$?
     printf '%s\n' "$whole" >"$file"
     tried=$((tried + 1))
-    if [ "$code" -eq 124 ] || grep -q '^test result: FAILED' "$SCRATCH/out"; then
+    if [ "$code" -eq 124 ] || is_told 'test result: FAILED'; then
         say "$name: found in run $run"
     else
         survivors=$((survivors + 1))

@@ -34,6 +34,7 @@ for target in $targets; do
     run cargo +nightly fuzz run "${options[@]}" "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
         -max_len="$(longest "$target")" -max_total_time="$seconds" -print_final_stats=1 2>&1 | tee "$SCRATCH/out"
     count=$(sed -n 's/^stat::number_of_executed_units: *//p' "$SCRATCH/out")
+    [ "${count:-0}" -gt 0 ] || fail "$target was not run: libFuzzer tells of no execution"
     say "$target: $count executions"
     executions=$((executions + count))
 done

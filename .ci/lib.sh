@@ -50,6 +50,13 @@ fail() {
     exit 1
 }
 
+# Ends a script that cannot do here what it is for, or not all of it: that is neither passed nor failed.
+LEFT_OUT=77
+leave_out() {
+    say "left out: $*"
+    exit "$LEFT_OUT"
+}
+
 # Says what it runs, runs it, says how long it took. Variables in front go through `env`:
 # `run env RUSTFLAGS=... cargo ...`.
 run() {
@@ -71,6 +78,8 @@ finish() {
     [ -z "$SCRATCH" ] || rm -rf "$SCRATCH"
     if [ "$code" -eq 0 ]; then
         say "passed in $((SECONDS - BEGAN)) s"
+    elif [ "$code" -eq "$LEFT_OUT" ]; then
+        say "skipped after $((SECONDS - BEGAN)) s"
     else
         say "failed (exit code $code) after $((SECONDS - BEGAN)) s"
     fi

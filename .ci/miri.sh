@@ -2,20 +2,18 @@
 # Small tests under Miri, which checks every access to memory, and takes some thousand times as long: a few minutes. It knows
 # no `membarrier`, so readers have fences there (`src/sync/mod.rs`).
 #
-# Skipped where no nightly toolchain has Miri and the source of the standard library: rustup component add --toolchain
-# nightly miri rust-src
+# Skipped (exit code 77) where no nightly toolchain has Miri and the source of the standard library: rustup component add
+# --toolchain nightly miri rust-src
 #
 #   .ci/miri.sh [seeds]     threads are scheduled in so many ways (4)
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 seeds=${1:-4}
 if ! have_toolchain nightly || ! cargo +nightly miri --version >/dev/null 2>&1; then
-    say "skipped: there is no nightly toolchain with Miri"
-    exit 0
+    leave_out "there is no nightly toolchain with Miri"
 fi
 if ! run cargo +nightly miri setup --quiet; then
-    say "skipped: Miri cannot build the standard library here, whose source (rust-src) it needs"
-    exit 0
+    leave_out "Miri cannot build the standard library here, whose source (rust-src) it needs"
 fi
 
 run env MIRIFLAGS="-Zmiri-many-seeds=0..$seeds" cargo +nightly miri test --quiet --all-features --test tiny

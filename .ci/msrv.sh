@@ -11,8 +11,11 @@ newest() {
 sources=${CARGO_HOME:-$HOME/.cargo}/registry/src
 # Holds the dependencies of a package, which `cargo tree` is told the rest of the arguments to find, to what it promises.
 hold() {
-    local package=$1 promised=$2 checked=0 name version manifest wanted
+    local package=$1 promised=$2 checked=0 tree name version manifest wanted
     shift 2
+    # Not in a `< <(..)`, whose failure nobody sees.
+    tree=$(cargo tree "$@" --locked --edges normal,build --prefix none --no-dedupe --format '{p}') ||
+        fail "cargo does not tell the dependencies of $package"
     while read -r name version; do
         manifest=$(grep -m 1 -F "/$name-${version#v}/Cargo.toml" "$SCRATCH/manifests" || true)
         [ -n "$manifest" ] || fail "no source of $name $version under $sources"
@@ -20,8 +23,9 @@ hold() {
         [ "$(newest "$promised" "${wanted%.0}")" = "$promised" ] ||
             fail "$name $version wants Rust $wanted, $package promises $promised"
         checked=$((checked + 1))
-    done < <(cargo tree "$@" --locked --edges normal,build --prefix none --no-dedupe --format '{p}' |
-        awk '$3 !~ /^\(\// { print $1, $2 }' | sort -u)
+    done < <(awk '$3 !~ /^\(\// { print $1, $2 }' <<<"$tree" | sort -u)
+    # A package without dependencies is alone in its tree.
+    [ "$checked" -gt 0 ] || [[ "$tree" == "$package v"* && "$tree" != *$'\n'* ]] || fail "no dependency of $package was checked"
     say "$checked dependencies of $package are content with Rust $promised"
 }
 

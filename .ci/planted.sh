@@ -3,6 +3,7 @@
 # an error, and so is a model without a bug.
 #
 #   .ci/planted.sh [a part of the names of the bugs]
+#   .ci/planted.sh --in-turn                                 which are found without a race; a model of a race wants one that is not
 #   .ci/planted.sh --orderings [a part of a file's name]     each ordering of an atomic access, weakened
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 

@@ -14,6 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) struct Field {
     tree: PathBuf,
     target: PathBuf,
+    /// Whether models have their threads run in turn, and if so, whether new ones go first (`in_turn.rs`).
+    in_turn: Option<bool>,
 }
 
 impl Field {
@@ -21,7 +23,12 @@ impl Field {
         let target =
             std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| package.join("target"), PathBuf::from);
         let target = std::path::absolute(target).expect("an absolute path");
-        Self { tree: target.join("planted-bugs"), target }
+        Self { tree: target.join("planted-bugs"), target, in_turn: None }
+    }
+
+    /// The same, where models have their threads run in turn.
+    pub(crate) fn in_turn(self, others_first: bool) -> Self {
+        Self { in_turn: Some(others_first), ..self }
     }
 
     /// Copies everything, sources as `change` makes them.
@@ -82,6 +89,17 @@ impl Field {
         bug: Option<usize>,
         runs: u32,
     ) -> Result<(), String> {
+        if self.fails(program, model, bug, runs)? { Ok(()) } else { Err(format!("it survives {model}")) }
+    }
+
+    /// Whether the model fails; or why that cannot be said.
+    pub(crate) fn fails(
+        &self,
+        program: &Path,
+        model: &str,
+        bug: Option<usize>,
+        runs: u32,
+    ) -> Result<bool, String> {
         let number = bug.unwrap_or_default().to_string();
         let Some((status, output)) = self.run_model(program, model, &number, runs) else {
             return Err(format!("{model} did not end in {} s", PATIENCE.as_secs()));
@@ -92,7 +110,7 @@ impl Field {
         if output.contains("overflowed its stack") {
             return Err(format!("{model} fails for want of stack, which says nothing"));
         }
-        if status.success() { Err(format!("it survives {model}")) } else { Ok(()) }
+        Ok(!status.success())
     }
 
     /// The numbers of the bugs at whose places the model comes by while all of them are asleep.
@@ -106,7 +124,14 @@ impl Field {
     fn run_model(&self, program: &Path, model: &str, bug: &str, runs: u32) -> Option<(ExitStatus, String)> {
         let log = self.tree.join(format!("log-{bug}-{}", model.replace("::", "-")));
         let file = fs::File::create(&log).expect("the log can be written");
-        let run = Command::new(program)
+        let mut run = Command::new(program);
+        if let Some(others_first) = self.in_turn {
+            run.env("LOOM_MAX_PREEMPTIONS", "0");
+            if others_first {
+                run.env("TIDEWHEEL_OTHERS_FIRST", "1");
+            }
+        }
+        let run = run
             .args(["--exact", "--nocapture", model])
             .env("TIDEWHEEL_LOOM", runs.to_string())
             .env("TIDEWHEEL_STORMS", "20")

@@ -13,6 +13,7 @@
 //! cargo run --release --example planted -- freeze               those with "freeze" in their names
 //! cargo run --release --example planted -- --orderings          each ordering of the source, weakened (`orderings.rs`)
 //! cargo run --release --example planted -- --orderings epoch    those with "epoch" in their names
+//! cargo run --release --example planted -- --in-turn            which bugs are found without a race (`in_turn.rs`)
 //! ```
 //!
 //! A bug's file:
@@ -29,6 +30,7 @@
 
 mod bug;
 mod field;
+mod in_turn;
 mod orderings;
 #[path = "../../../tests/common/quote.rs"]
 mod quote;
@@ -54,6 +56,9 @@ fn main() -> ExitCode {
     let mut wanted: Vec<String> = std::env::args().skip(1).collect();
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let sources = bug::sources(package.parent().expect("the package lies in the crate"));
+    if wanted.first().is_some_and(|first| first == "--in-turn") {
+        return in_turn::run(package, &sources, &wanted[1..]);
+    }
     let weakens = wanted.first().is_some_and(|first| first == "--orderings");
     let mut problems = Vec::new();
     let mut bugs;
@@ -237,18 +242,21 @@ fn all_pass(program: &Path) -> Result<(), String> {
 /// Every `#[test]` in the models' files must be named by a bug.
 fn models_without_bugs(tests: &Path, bugs: &[Bug]) -> Vec<String> {
     let named: BTreeSet<_> = bugs.iter().flat_map(|bug| &bug.models).collect();
-    let mut missing = Vec::new();
+    let missing = models_in(tests).into_iter().filter(|model| !named.contains(model));
+    missing.map(|model| format!("no bug is planted for {model}")).collect()
+}
+
+/// Every `#[test]` in the models' files, as tests are called.
+fn models_in(tests: &Path) -> Vec<String> {
+    let mut models = Vec::new();
     for path in files_under(tests) {
         let file = path.file_stem().expect("a name").to_string_lossy();
         let source = fs::read_to_string(&path).expect("a model can be read");
         for (mark, _) in source.match_indices("#[test]\n") {
             let line = source[mark..].lines().find_map(|line| line.trim().strip_prefix("fn "));
             let test = line.and_then(|line| line.split_once('(')).map(|(name, _)| name);
-            let model = format!("{file}::{}", test.expect("a test has a name"));
-            if !named.contains(&model) {
-                missing.push(format!("no bug is planted for {model}"));
-            }
+            models.push(format!("{file}::{}", test.expect("a test has a name")));
         }
     }
-    missing
+    models
 }

@@ -68,8 +68,12 @@ fn in_source(source: &Source) -> Vec<Bug> {
 
 /// Why no model finds the bugs that none can find, by their names.
 pub(crate) fn explained(package: &Path) -> BTreeMap<String, String> {
-    let path = package.join("planted/orderings.txt");
-    let text = fs::read_to_string(&path).expect("the explanations can be read");
+    explained_in(&package.join("planted/orderings.txt"))
+}
+
+/// A file of lines `NAME: REASON`, by the names; `#` begins a comment.
+pub(crate) fn explained_in(path: &Path) -> BTreeMap<String, String> {
+    let text = fs::read_to_string(path).expect("the explanations can be read");
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     let pair = |line: &str| {
         let (name, reason) = line.split_once(": ").unwrap_or_else(|| panic!("{}: {line}", path.display()));

@@ -49,7 +49,7 @@ const AWAKE: &str = r#"
 #[allow(warnings)]
 mod planted {
     use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use std::sync::atomic::{AtomicBool, Ordering::*};
 
     static AWAKE: OnceLock<u32> = OnceLock::new();
     static ASKED: [AtomicBool; 1024] = [const { AtomicBool::new(false) }; 1024];
