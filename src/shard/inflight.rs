@@ -289,18 +289,17 @@ impl<K: Eq, V> Shard<K, V> {
         loop {
             let mut lock = self.lock();
             let mut txn = lock.txn();
-            let mut place = None;
-            if let Some(asked) = txn.ledger.flights.key_to_find(hold) {
-                place = txn.find(Lookup::new(hash, asked));
-                // Nobody waits for a reload, so it replaces what is there, and brings nothing back.
-                if txn.ledger.flights.is_reload(hold) && txn.is_over(place) {
-                    txn.ledger.flights.leave_behind(hold);
-                    place = None;
-                }
-            }
-            let over = txn.freeze(place);
+            let to_find = txn.ledger.flights.key_to_find(hold);
+            let is_sought = to_find.is_some();
+            let mut place = to_find.and_then(|asked| txn.find(Lookup::new(hash, asked)));
+            let mut over = txn.freeze(place);
             let now = txn.read_clock();
             let is_over_live = over.as_ref().is_some_and(|over| over.frozen.was_alive(now));
+            // Nobody waits for a reload, so it replaces what is there, and brings nothing back.
+            if is_sought && !is_over_live && txn.ledger.flights.is_reload(hold) {
+                txn.leave_behind(hold, place.take(), now);
+                over = None;
+            }
             if ruled.is_some_and(|ruled| ruled.over_live != is_over_live)
                 && !txn.ledger.flights.is_invalidated(hold)
             {
@@ -323,8 +322,7 @@ impl<K: Eq, V> Shard<K, V> {
                 return Some(Completed { ending, deferred: credit.forgo(), is_stored: false });
             }
             txn.note_write(hash, place);
-            let ruling = ruled.map_or(Ruling::NONE, |ruled| ruled.ruling);
-            let lifespan = Lifespan { lasting, ruling };
+            let lifespan = Lifespan { lasting, ruling: ruled.map_or(Ruling::NONE, |ruled| ruled.ruling) };
             let new = NewEntry { hash, entry: &mut entry, weight, lifespan };
             let deferred = if is_usual { txn.put(over, new) } else { txn.put_as(over, new) };
             let is_stored = !deferred.has_refused();
@@ -396,6 +394,14 @@ impl<K: Eq, V> Shard<K, V> {
 }
 
 impl<K, V> Txn<'_, '_, K, V> {
+    /// Leaves a flight behind that finds in its key's place an entry that is over, or none. The
+    /// entry is frozen, and stays expired.
+    #[cold]
+    fn leave_behind(&mut self, hold: &Hold<K, V>, place: Option<Place<K, V>>, now: Tick) {
+        self.ledger.flights.leave_behind(hold);
+        let _ = place.map(|place| self.table.node(place).reap(now));
+    }
+
     /// Performs the action, where nothing has come between.
     #[inline(always)]
     fn act_at(

@@ -251,6 +251,30 @@ fn a_refresh_against_the_deadline() {
     });
 }
 
+/// One that is loaded anew behind its readers when its time is over. Nobody has asked for it, so it does not come back. (It
+/// would not have the time to live that the old one had of its own, and stay for ever.)
+#[test]
+fn a_reload_against_the_deadline() {
+    explore(|| {
+        let model = Loads::build(|builder| {
+            builder.refresh_after_write(HALF).refresh_with(|_, old| Some(old + 1), |job| job())
+        });
+        model.cache.insert_with_ttl(KEY, 1, TTL);
+        model.clock.advance_without_sweeping(HALF);
+        model.set_source(7);
+        let other = spawn(&model, |model| {
+            model.clock.advance_without_sweeping(HALF);
+            // Who finds that it is over tells others.
+            model.see(KEY)
+        });
+        model.get_with(KEY);
+        other.join().unwrap();
+        model.clock.advance(TTL);
+        assert!(matches!(model.see(KEY), None | Some(7)), "{:?}", model.see(KEY));
+        model.end();
+    });
+}
+
 /// A computation was shown that there is nothing any more: a touch that read its clock before does not bring it back.
 #[test]
 fn an_end_that_a_computation_was_shown_against_touch() {
