@@ -8,6 +8,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 run cargo clippy --workspace --all-targets -- -D warnings
 run cargo clippy --workspace --all-targets --all-features -- -D warnings
+# What one feature alone needs, or none, is in the library without the others, and nothing else.
+for feature in '' async serde tracing; do
+    run cargo clippy --lib --features "$feature" -- -D warnings
+done
 run cargo clippy --manifest-path "$PEERS" --all-targets -- -D warnings
 # As cargo-fuzz builds it: two targets are for what is inside the crate.
 run env RUSTFLAGS="--cfg fuzzing" cargo clippy --manifest-path "$FUZZ" --all-targets -- -D warnings

@@ -123,9 +123,11 @@ impl Drop for Leading {
 
 /// Flights that one future leads, which is polled again and again. They are marked in one step,
 /// however many they are.
+#[cfg(feature = "async")]
 #[derive(Debug)]
 pub(crate) struct Group(Arc<[Ticket]>);
 
+#[cfg(feature = "async")]
 impl Group {
     pub(crate) fn of(tickets: impl Iterator<Item = Ticket>) -> Self {
         let mut tickets: Vec<_> = tickets.collect();
@@ -141,9 +143,11 @@ impl Group {
 }
 
 /// Marks, until it is dropped, that the closures of a group of flights run on this thread.
+#[cfg(feature = "async")]
 #[derive(Debug)]
 pub(crate) struct LeadingAll<'g>(&'g Group);
 
+#[cfg(feature = "async")]
 impl Drop for LeadingAll<'_> {
     fn drop(&mut self) {
         let _ = LEADING.try_with(|leading| {
@@ -185,6 +189,7 @@ mod tests {
         assert!(on_this_thread(|marks| marks.few.is_empty() && marks.many.is_empty()));
     }
 
+    #[cfg(feature = "async")]
     #[test]
     fn a_group_is_led_as_long_as_it_is_marked() {
         let group = Group::of([3, 1, 2].map(ticket).into_iter());

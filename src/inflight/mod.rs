@@ -58,7 +58,9 @@ mod waiter;
 mod watch;
 
 pub(crate) use ending::{Ending, Spoken};
-pub(crate) use leader::{Group, Leading, Spot, Ticket};
+#[cfg(feature = "async")]
+pub(crate) use leader::Group;
+pub(crate) use leader::{Leading, Spot, Ticket};
 pub(crate) use waiter::{Aim, Asked, Call, Failure, Hold, Kind, Outcome, Told, Wants, Who};
 pub(crate) use watch::Watching;
 

@@ -291,14 +291,13 @@ impl<K: Eq, V> Shard<K, V> {
             let mut txn = lock.txn();
             let to_find = txn.ledger.flights.key_to_find(hold);
             let is_sought = to_find.is_some();
-            let mut place = to_find.and_then(|asked| txn.find(Lookup::new(hash, asked)));
-            let mut over = txn.freeze(place);
+            let place = to_find.and_then(|asked| txn.find(Lookup::new(hash, asked)));
+            let over = txn.freeze(place);
             let now = txn.read_clock();
             let is_over_live = over.as_ref().is_some_and(|over| over.frozen.was_alive(now));
             // Nobody waits for a reload, so it replaces what is there, and brings nothing back.
             if is_sought && !is_over_live && txn.ledger.flights.is_reload(hold) {
-                txn.leave_behind(hold, place.take(), now);
-                over = None;
+                return Some(txn.end_in_vain(hold, place, now, credit.forgo()));
             }
             if ruled.is_some_and(|ruled| ruled.over_live != is_over_live)
                 && !txn.ledger.flights.is_invalidated(hold)
@@ -394,12 +393,20 @@ impl<K: Eq, V> Shard<K, V> {
 }
 
 impl<K, V> Txn<'_, '_, K, V> {
-    /// Leaves a flight behind that finds in its key's place an entry that is over, or none. The
-    /// entry is frozen, and stays expired.
+    /// Ends a flight whose value is not stored, since there is no live entry in its key's place. One
+    /// that was frozen there stays expired.
     #[cold]
-    fn leave_behind(&mut self, hold: &Hold<K, V>, place: Option<Place<K, V>>, now: Tick) {
-        self.ledger.flights.leave_behind(hold);
+    fn end_in_vain(
+        &mut self,
+        hold: &mut Hold<K, V>,
+        place: Option<Place<K, V>>,
+        now: Tick,
+        deferred: Deferred<K, V>,
+    ) -> Completed<K, V> {
         let _ = place.map(|place| self.table.node(place).reap(now));
+        self.ledger.flights.leave_behind(hold);
+        let ending = self.ledger.flights.end(hold, Kind::Value);
+        Completed { ending, deferred, is_stored: false }
     }
 
     /// Performs the action, where nothing has come between.
