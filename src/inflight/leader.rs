@@ -77,7 +77,18 @@ impl Marks {
     }
 
     /// Removes one mark, if there is one. All marks of a flight are alike.
+    #[inline]
     fn remove(&mut self, ticket: Ticket) {
+        // Mostly the last one.
+        if self.few.last() == Some(&ticket) {
+            self.few.pop();
+        } else {
+            self.remove_any(ticket);
+        }
+    }
+
+    #[inline(never)]
+    fn remove_any(&mut self, ticket: Ticket) {
         match self.few.iter().rposition(|mark| *mark == ticket) {
             Some(place) => _ = self.few.swap_remove(place),
             None => self.remove_from_many(ticket),

@@ -290,13 +290,13 @@ impl<K: Eq, V> Shard<K, V> {
             let mut lock = self.lock();
             let mut txn = lock.txn();
             let to_find = txn.ledger.flights.key_to_find(hold);
-            let is_sought = to_find.is_some();
             let place = to_find.and_then(|asked| txn.find(Lookup::new(hash, asked)));
             let over = txn.freeze(place);
             let now = txn.read_clock();
             let is_over_live = over.as_ref().is_some_and(|over| over.frozen.was_alive(now));
-            // Nobody waits for a reload, so it replaces what is there, and brings nothing back.
-            if is_sought && !is_over_live && txn.ledger.flights.is_reload(hold) {
+            // Nobody waits for a reload, so it replaces what is there, and brings nothing back. (Its
+            // key is shared.)
+            if hold.call.is_some() && !is_over_live && txn.ledger.flights.is_reload(hold) {
                 return Some(txn.end_in_vain(hold, place, now, credit.forgo()));
             }
             if ruled.is_some_and(|ruled| ruled.over_live != is_over_live)
