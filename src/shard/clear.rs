@@ -110,11 +110,10 @@ impl<K, V> Shard<K, V> {
         let mut lock = self.lock_and_read();
         let mut txn = lock.txn();
         let mut passed = txn.table.walk(cursor, &mut met);
-        for _ in 1..LOOKS {
-            if met.len() >= REMOVALS || cursor.is_at_end() {
-                break;
-            }
+        let mut looks = 1;
+        while looks < LOOKS && met.len() < REMOVALS && !cursor.is_at_end() {
             passed = passed.with_next(txn.table.walk(cursor, &mut met));
+            looks += 1;
         }
         met.iter().for_each(|&row| txn.ledger.rows.prefetch(row));
         // Once for all that was passed, since this looks at each of the shard's flights.
