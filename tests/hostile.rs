@@ -1,5 +1,8 @@
 //! Input by somebody who means harm: keys that collide, ids that are guessed, snapshots that are none. (What is random is fuzzed: `fuzz/`.)
 
+#[cfg(feature = "serde")]
+#[path = "common/framed.rs"]
+mod framed;
 #[path = "common/hashers.rs"]
 mod hashers;
 
@@ -164,40 +167,13 @@ fn ten_million_ids_are_unlike_and_even() {
 
 #[cfg(feature = "serde")]
 mod snapshots {
+    use crate::framed::{entry, framed};
     use serde::{Deserialize, Serialize};
     use tidewheel::{Cache, RestoreError};
 
     /// As deep as whoever wrote it likes.
     #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
     struct Nested(Vec<Nested>);
-
-    fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
-        let check = crc32fast::hash(&bytes);
-        bytes.extend(check.to_le_bytes());
-        bytes
-    }
-
-    /// A whole snapshot of one chunk.
-    fn framed(entries: &[Vec<u8>]) -> Vec<u8> {
-        let (payload, count) = (entries.concat(), entries.len() as u32);
-        let header = sealed([&b"\x89TIDE\r\n\n"[..], &1u32.to_le_bytes()].concat());
-        let head = sealed([(payload.len() as u32).to_le_bytes(), count.to_le_bytes()].concat());
-        let chunk = [header, head, sealed(payload)].concat();
-        sealed([&chunk[..], &[0; 4], &u64::from(count).to_le_bytes()].concat())
-    }
-
-    /// An entry: flag and hits, five times, key and value as MessagePack.
-    fn entry(flag: u8, times: [u64; 5], key: &[u8], value: &[u8]) -> Vec<u8> {
-        let times = times.iter().flat_map(|time| time.to_le_bytes());
-        let lengths = [key.len() as u32, value.len() as u32].into_iter().flat_map(u32::to_le_bytes);
-        [flag, 0]
-            .into_iter()
-            .chain(times)
-            .chain(lengths)
-            .chain(key.iter().copied())
-            .chain(value.iter().copied())
-            .collect()
-    }
 
     const EVER: u64 = u64::MAX;
 

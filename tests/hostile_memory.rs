@@ -1,36 +1,16 @@
 //! How much memory a snapshot from a stranger takes, all in all: it is counted at the allocator, so
-//! nothing else is in this program.
+//! nothing else is in this program. Other input of that kind: `hostile.rs`.
 #![cfg(feature = "serde")]
 
+#[path = "common/allocator.rs"]
+mod allocator;
+#[path = "common/framed.rs"]
+mod framed;
+
+use allocator::most_asked_while;
+use framed::{entry, framed};
 use serde::{Deserialize, Serialize};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use tidewheel::{Cache, RestoreError};
-
-static HELD: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-/// The system's, with a note of how much is held, and of the most that was.
-struct Noting;
-
-// SAFETY: it hands everything on to the system's allocator, and the notes allocate nothing.
-unsafe impl GlobalAlloc for Noting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let held = HELD.fetch_add(layout.size(), Relaxed) + layout.size();
-        MOST.fetch_max(held, Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Noting = Noting;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Nested(Vec<Nested>);
@@ -38,37 +18,14 @@ struct Nested(Vec<Nested>);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Branching(std::collections::BTreeMap<u8, Vec<Branching>>);
 
-fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
-    let check = crc32fast::hash(&bytes);
-    bytes.extend(check.to_le_bytes());
-    bytes
-}
-
-/// A snapshot of one entry with this value, and the key 1.
-fn snapshot(value: &[u8]) -> Vec<u8> {
-    let mut entry = vec![0, 0];
-    [u64::MAX, u64::MAX, u64::MAX, 0, 0].iter().for_each(|time| entry.extend(time.to_le_bytes()));
-    entry.extend(1u32.to_le_bytes());
-    entry.extend((value.len() as u32).to_le_bytes());
-    entry.push(1);
-    entry.extend(value);
-    let header = sealed([&b"\x89TIDE\r\n\n"[..], &1u32.to_le_bytes()].concat());
-    let head = sealed([(entry.len() as u32).to_le_bytes(), 1u32.to_le_bytes()].concat());
-    let chunk = [header, head, sealed(entry)].concat();
-    sealed([&chunk[..], &[0; 4], &1u64.to_le_bytes()].concat())
-}
-
-/// Restores it. Returns what came of it, and the most memory that was held meanwhile.
-fn restored<V>(value: &[u8]) -> (Result<u64, RestoreError>, usize)
+/// Restores an entry with this value. Returns what came of it, and the most memory that was held meanwhile.
+fn restored<V>(value: &[u8]) -> (Result<u64, RestoreError>, i64)
 where
     V: Clone + Send + Sync + Serialize + for<'de> Deserialize<'de> + 'static,
 {
     let cache: Cache<u64, V> = Cache::builder().build().unwrap();
-    let bytes = snapshot(value);
-    let before = HELD.load(Relaxed);
-    MOST.store(before, Relaxed);
-    let outcome = cache.restore(&bytes[..]);
-    (outcome, MOST.load(Relaxed) - before)
+    let bytes = framed(&[entry(0, [u64::MAX, u64::MAX, u64::MAX, 0, 0], &[1], value)]);
+    most_asked_while(|| cache.restore(&bytes[..]))
 }
 
 /// Each list of a thousand, one in the other, says that it has four billion elements. Each was given

@@ -4,8 +4,8 @@
 //! 2. `notify_at_once`, `notify_of_left`: tells the listener of the removed value, then of what did
 //!    not stay. After that, each value is garbage.
 //! 3. `Shard::dispose`: drops what was reclaimable under the lock.
-//! 4. `drop_reclaimable`: drops what is reclaimable in all shards, if the writer has advanced for a
-//!    batch's weight or age.
+//! 4. `drop_reclaimable`: drops some of what is reclaimable in each shard, if the writer has advanced
+//!    for a batch's weight or age.
 //! 5. `Shard::hold_back`: waits a moment, if readers hold up too much garbage.
 //!
 //! Others rely on the first step: a writer that finds in the ledger that the reaper is to come does
@@ -69,7 +69,7 @@ impl<K, V, S> Cache<K, V, S> {
         seldom.moment.map(|moment| (shard, moment)).or(due)
     }
 
-    /// Drops what is reclaimable in all shards, on the thread of a writer that has just advanced.
+    /// Drops some of what is reclaimable in each shard, on the thread of a writer that has just advanced.
     #[cold]
     fn drop_reclaimable(&self) {
         self.parts().shards.iter().for_each(Shard::drop_reclaimable);

@@ -23,7 +23,7 @@ pub(crate) struct Seldom<K, V> {
     pub(crate) left: Option<Box<Left<K, V>>>,
     /// Garbage to be dropped after the listener was told.
     pub(crate) reclaimable: Option<Reclaimable<K, V>>,
-    /// Whether the operation drops what is reclaimable in all shards. It does if it has sealed a
+    /// Whether the operation drops some of what is reclaimable in each shard. It does if it has sealed a
     /// batch for its weight, or has advanced because of a batch's age. That is known once `sealed`
     /// is started.
     pub(crate) drops_in_all_shards: bool,

@@ -5,7 +5,7 @@
 #![doc = include_str!("../docs/format.md")]
 
 mod error;
-mod honest;
+mod lengths;
 mod read;
 mod write;
 

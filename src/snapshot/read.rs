@@ -3,7 +3,7 @@
 //! Memory is had as bytes arrive: a length only says when to stop. A chunk's entries are looked at when its checksum has
 //! turned out right.
 
-use super::honest;
+use super::lengths;
 use super::{
     CHECK, CHUNK_HEAD, ENTRY_HEAD, HEADER, LONGEST, MAGIC, Record, RestoreError, TRAILER, VERSION, checksum,
     decode, u32_at, u64_at,
@@ -159,7 +159,7 @@ where
 
 /// A key or a value, of the entry that begins at byte `at`.
 fn part<T: DeserializeOwned>(mut bytes: &[u8], part: &'static str, at: u64) -> Result<T, RestoreError> {
-    if !honest::begins_with_a_value(bytes) {
+    if !lengths::begins_with_a_value(bytes) {
         let source = Box::from("a length in it is more than what follows");
         return Err(RestoreError::Deserialize { part, at, source });
     }
