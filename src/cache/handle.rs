@@ -17,6 +17,7 @@ use crate::table::{Route, Routes};
 use crate::time::{Timeline, Watch};
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 /// A concurrent cache whose reads take no lock and whose entries expire on time by themselves.
 ///
@@ -206,6 +207,11 @@ where
         (hash, self.parts().routes.of(hash))
     }
 }
+
+// A panic leaves a cache whole, in whatever callback of the user's it happens. What it left of keys
+// and values is their own matter.
+impl<K: RefUnwindSafe, V: RefUnwindSafe, S> UnwindSafe for Cache<K, V, S> {}
+impl<K: RefUnwindSafe, V: RefUnwindSafe, S> RefUnwindSafe for Cache<K, V, S> {}
 
 impl<K, V, S> Clone for Cache<K, V, S> {
     fn clone(&self) -> Self {

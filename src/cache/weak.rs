@@ -4,6 +4,7 @@ use super::handle::{Cache, Inner};
 use crate::hash::RandomState;
 use crate::sync::{Arc, Weak};
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 /// A handle that does not keep its cache alive; made by [`Cache::downgrade`].
 ///
@@ -16,6 +17,10 @@ use std::fmt;
 pub struct WeakCache<K, V, S = RandomState> {
     pub(super) inner: Weak<Inner<K, V, S>>,
 }
+
+// As those of `Cache`.
+impl<K: RefUnwindSafe, V: RefUnwindSafe, S> UnwindSafe for WeakCache<K, V, S> {}
+impl<K: RefUnwindSafe, V: RefUnwindSafe, S> RefUnwindSafe for WeakCache<K, V, S> {}
 
 /// Refer to a cache without keeping it alive.
 impl<K, V, S> Cache<K, V, S> {

@@ -6,6 +6,7 @@ use super::stored::{NoOwner, Stored};
 use crate::cache::Cache;
 use crate::sync::Arc;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 /// Keeps sessions: data of type `D` under an unguessable [`SessionId`], until the session has been
 /// silent for its idle time (5 seconds unless the [`builder`](Self::builder) is told otherwise).
@@ -83,6 +84,10 @@ pub struct SessionManager<D, O = NoOwner> {
     pub(super) shared: Arc<Shared<D, O>>,
     pub(super) random: RandomSource,
 }
+
+// As those of `Cache`.
+impl<D: RefUnwindSafe, O: RefUnwindSafe> UnwindSafe for SessionManager<D, O> {}
+impl<D: RefUnwindSafe, O: RefUnwindSafe> RefUnwindSafe for SessionManager<D, O> {}
 
 impl<D, O> Clone for SessionManager<D, O> {
     /// Another handle to the same sessions.
