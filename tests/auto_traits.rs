@@ -7,8 +7,8 @@ use std::cell::{Cell, RefCell};
 use std::panic::{RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::rc::Rc;
 use tidewheel::{
-    BuildError, Cache, CacheBuilder, Drain, EntryRef, GuardIter, Iter, Keys, LoadError, ManualClock, ReadGuard,
-    SessionError, SessionId, SessionManager, SessionManagerBuilder, WeakCache,
+    BuildError, Cache, CacheBuilder, Drain, EntryRef, GuardIter, Iter, Keys, LoadError, ManualClock,
+    ReadGuard, SessionError, SessionId, SessionManager, SessionManagerBuilder, WeakCache,
 };
 
 /// Compiles only if the type has the traits.

@@ -30,7 +30,6 @@
 
 use super::expiry::created;
 use super::later::Later;
-use super::load::Origin;
 use super::load::{served, value};
 use super::rounds::Rounds;
 use super::turn::{Beginning, Heard, Turn};
@@ -317,8 +316,8 @@ where
         let Op::Put(made) = std::mem::replace(&mut plan.op, Op::Nop) else {
             unreachable!("what was not stored is still to be put");
         };
-        let shared = cache.shared(&key, Outcome::Value(made), Origin::Unstored);
-        let (outcome, _) = shared.expect("it has a value of its own");
+        let mut outcome = Outcome::Value(made);
+        cache.take_stored(&key, &mut outcome);
         Entry::found(key, value(outcome))
     }
 }

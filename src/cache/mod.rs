@@ -66,7 +66,7 @@ pub use life::WithLife;
 #[cfg(feature = "async")]
 pub(crate) use load::Reloading;
 pub(crate) use load::{
-    Background, Made, fallible, option, optional, result, served, value, wants_option, wants_result,
+    Background, Made, Origin, fallible, option, optional, result, served, value, wants_option, wants_result,
     wants_value,
 };
 pub use load::{LoadJob, RefreshJob, WithTimeout};

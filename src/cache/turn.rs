@@ -332,7 +332,8 @@ where
                 let ending = shard.end_look(hash, &mut turn.hold, node);
                 drop(pin);
                 let call = turn.hold.call.take();
-                let outcome = tell(ending, Outcome::Value(seen.expect("it was just seen")));
+                let mut outcome = Spoken::Alone(Outcome::Value(seen.expect("it was just seen")));
+                tell(ending, &mut outcome);
                 catch(|| drop(call));
                 return match outcome.into_own() {
                     Outcome::Value(value) => Looked::Found(value),
@@ -361,8 +362,9 @@ where
     /// Runs a closure that loads, and completes with what it came to.
     pub(super) fn load(self, init: impl FnOnce() -> Made<V>) -> (Outcome<V>, Origin) {
         let leading = self.lead();
-        let made = self.loading.span.within(init);
-        let (outcome, origin) = self.complete_leading(made, leading);
+        let Made { outcome, life, is_ready } = self.loading.span.within(init);
+        let mut outcome = Spoken::Alone(outcome);
+        let origin = self.complete_leading(&mut outcome, life, is_ready, leading);
         (outcome.into_own(), origin)
     }
 
@@ -376,18 +378,28 @@ where
     /// As `complete`, but this call itself is not told yet: that runs user code, which may panic.
     pub(super) fn complete_and_tell(self, made: Made<V>) -> (Spoken<V>, Origin) {
         let leading = self.lead();
-        self.complete_leading(made, leading)
+        let Made { outcome, life, is_ready } = made;
+        let mut outcome = Spoken::Alone(outcome);
+        let origin = self.complete_leading(&mut outcome, life, is_ready, leading);
+        (outcome, origin)
     }
 
-    fn complete_leading(self, made: Made<V>, leading: Option<Leading>) -> (Spoken<V>, Origin) {
-        let Made { outcome, life, is_ready } = made;
-        if !matches!(outcome, Outcome::Value(_)) {
+    /// The outcome stays where it is: a value may be large, and each copy of it is on the stack.
+    fn complete_leading(
+        self,
+        outcome: &mut Spoken<V>,
+        life: Life,
+        is_ready: bool,
+        leading: Option<Leading>,
+    ) -> Origin {
+        let Outcome::Value(value) = outcome.outcome() else {
             drop(leading);
-            return (self.end(outcome), Origin::Unstored);
-        }
+            self.end(outcome);
+            return Origin::Unstored;
+        };
         // In this order: if user code panics below, the turn is given back before the destructors of values run, and
         // before evictions are told of. Those may ask for the key.
-        let mut kept = None;
+        let mut kept;
         let cache = self.cache;
         let later = Later::new(cache);
         let (mut turn, leading) = (self, leading);
@@ -397,9 +409,7 @@ where
         }
         let Parts { expiry, weigher, .. } = cache.parts();
         let shard = turn.shard();
-        if let Outcome::Value(value) = &outcome {
-            kept = Some(value.clone());
-        }
+        kept = Some(value.clone());
         let is_usual = matches!(life, Life::Restart) && expiry.is_none() && weigher.is_none();
         let Completed { ending, mut deferred, is_stored } = if is_usual {
             drop(leading);
@@ -413,16 +423,16 @@ where
         turn.end_loading(if is_kept { LoadEnd::Success } else { LoadEnd::Invalidated });
         // The call's handle, unless its key was taken out of it. The turn is over.
         let call = turn.hold.call.take();
-        let outcome = tell(ending, outcome);
+        tell(ending, outcome);
         // Those went first.
         drop(later);
         cache.conclude(shard, deferred, RemovalCause::Replaced);
         // Each by itself, and their panics are not this call's: it has what it asked for.
         if kept.is_some() || call.is_some() {
-            catch(|| drop(kept));
+            catch(|| kept = None);
             catch(|| drop(call));
         }
-        (outcome, if is_stored { Origin::Stored } else { Origin::Unstored })
+        if is_stored { Origin::Stored } else { Origin::Unstored }
     }
 
     /// Lands where the value has a weight, or somebody says how long it lives.
@@ -462,20 +472,19 @@ where
     }
 
     /// Ends the turn with an outcome that is not stored.
-    fn end(mut self, outcome: Outcome<V>) -> Spoken<V> {
-        self.end_loading_without(&outcome);
-        let ending = self.cache.shard_of(self.hash).end_turn(&mut self.hold, outcome.kind());
+    fn end(mut self, outcome: &mut Spoken<V>) {
+        self.end_loading_without(outcome.outcome());
+        let kind = outcome.outcome().kind();
+        let ending = self.cache.shard_of(self.hash).end_turn(&mut self.hold, kind);
         let call = self.hold.call.take();
-        let outcome = tell(ending, outcome);
+        tell(ending, outcome);
         catch(|| drop(call));
-        outcome
     }
 }
 
-fn tell<K, V>(ending: Option<Ending<K, V>>, outcome: Outcome<V>) -> Spoken<V> {
-    match ending {
-        Some(ending) => ending.tell(outcome),
-        None => Spoken::Alone(outcome),
+fn tell<K, V>(ending: Option<Ending<K, V>>, outcome: &mut Spoken<V>) {
+    if let Some(ending) = ending {
+        ending.tell(outcome);
     }
 }
 

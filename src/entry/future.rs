@@ -8,7 +8,7 @@ use super::key::EntryKey;
 use super::selector::{EntrySelector, sure};
 use super::{CompResult, Entry, Op};
 use crate::cache::{
-    Made, fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
+    Made, Origin, fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
 };
 use crate::inflight::{Outcome, Wants};
 use crate::key_value::{Key, Value};
@@ -58,8 +58,8 @@ where
 
     /// As `or_insert_in_turn`.
     async fn or_insert_in_turn_async(self, made: V) -> Entry<K, V> {
-        let (outcome, is_fresh) = self.load_async(wants_value(), async { Made::ready(made) }).await;
-        self.told(value(outcome), is_fresh)
+        let (outcome, origin) = self.load_async(wants_value(), async { Made::ready(made) }).await;
+        self.told(value(outcome), origin.is_own())
     }
 
     /// As [`or_default`](Self::or_default), for async code: a task that waits blocks no thread.
@@ -122,8 +122,8 @@ where
             return served(Entry::found(self.key.into_owned(), value), init);
         }
         let init = async { Made::value(init.await) };
-        let (outcome, is_fresh) = self.load_async(wants_value(), init).await;
-        self.told(value(outcome), is_fresh)
+        let (outcome, origin) = self.load_async(wants_value(), init).await;
+        self.told(value(outcome), origin.is_own())
     }
 
     /// As [`or_insert_with_if`](Self::or_insert_with_if), for async code: the future makes the
@@ -197,8 +197,8 @@ where
         if let Some(value) = self.cache.get(self.key.lent()) {
             return Some(served(Entry::found(self.key.into_owned(), value), init));
         }
-        let (outcome, is_fresh) = self.load_async(wants_option(), async { optional(init.await) }).await;
-        Some(self.told(option(outcome)?, is_fresh))
+        let (outcome, origin) = self.load_async(wants_option(), async { optional(init.await) }).await;
+        Some(self.told(option(outcome)?, origin.is_own()))
     }
 
     /// As [`or_try_insert_with`](Self::or_try_insert_with), for async code: the future makes the
@@ -241,9 +241,9 @@ where
         if let Some(value) = self.cache.get(self.key.lent()) {
             return Ok(served(Entry::found(self.key.into_owned(), value), init));
         }
-        let (outcome, is_fresh) = self.load_async(wants_result::<E>(), async { fallible(init.await) }).await;
+        let (outcome, origin) = self.load_async(wants_result::<E>(), async { fallible(init.await) }).await;
         match result(outcome) {
-            Ok(value) => Ok(self.told(value, is_fresh)),
+            Ok(value) => Ok(self.told(value, origin.is_own())),
             Err(error) => Err(served(error, self)),
         }
     }
@@ -372,7 +372,7 @@ where
         self.cache.compute_async(self.key.into_owned(), self.life, compute).await
     }
 
-    async fn load_async(&self, wants: Wants, init: impl Future<Output = Made<V>>) -> (Outcome<V>, bool) {
+    async fn load_async(&self, wants: Wants, init: impl Future<Output = Made<V>>) -> (Outcome<V>, Origin) {
         let init = async { init.await.with_life(self.life) };
         self.cache.load_entry_async(self.key.lent(), || self.key.owned(), wants, init).await
     }

@@ -7,7 +7,8 @@
 use super::key::{EntryKey, LentKey, OwnedKey};
 use super::{CompResult, Entry, Op};
 use crate::cache::{
-    Cache, Made, fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
+    Cache, Made, Origin, fallible, option, optional, result, served, value, wants_option, wants_result,
+    wants_value,
 };
 use crate::error::TimedOut;
 use crate::hash::RandomState;
@@ -401,8 +402,8 @@ where
     #[cold]
     #[inline(never)]
     fn or_insert_in_turn(self, made: V) -> Result<Entry<K, V>, TimedOut> {
-        let (outcome, is_fresh) = self.load(wants_value(), || Made::ready(made))?;
-        Ok(self.told(value(outcome), is_fresh))
+        let (outcome, origin) = self.load(wants_value(), || Made::ready(made))?;
+        Ok(self.told(value(outcome), origin.is_own()))
     }
 
     #[inline]
@@ -410,8 +411,8 @@ where
         if let Some(value) = self.there() {
             return Ok(served(Entry::found(self.key.into_owned(), value), init));
         }
-        let (outcome, is_fresh) = self.load(wants_value(), || Made::value(init()))?;
-        Ok(self.told(value(outcome), is_fresh))
+        let (outcome, origin) = self.load(wants_value(), || Made::value(init()))?;
+        Ok(self.told(value(outcome), origin.is_own()))
     }
 
     #[inline]
@@ -438,8 +439,8 @@ where
         if let Some(value) = self.there() {
             return Ok(Some(served(Entry::found(self.key.into_owned(), value), init)));
         }
-        let (outcome, is_fresh) = self.load(wants_option(), || optional(init()))?;
-        Ok(option(outcome).map(|value| self.told(value, is_fresh)))
+        let (outcome, origin) = self.load(wants_option(), || optional(init()))?;
+        Ok(option(outcome).map(|value| self.told(value, origin.is_own())))
     }
 
     #[inline]
@@ -453,9 +454,9 @@ where
         if let Some(value) = self.there() {
             return Ok(Ok(served(Entry::found(self.key.into_owned(), value), init)));
         }
-        let (outcome, is_fresh) = self.load(wants_result::<E>(), || fallible(init()))?;
+        let (outcome, origin) = self.load(wants_result::<E>(), || fallible(init()))?;
         Ok(match result(outcome) {
-            Ok(value) => Ok(self.told(value, is_fresh)),
+            Ok(value) => Ok(self.told(value, origin.is_own())),
             Err(error) => Err(served(error, self)),
         })
     }
@@ -494,7 +495,7 @@ where
 
     /// What a load came to, by this call's closure or another one's.
     #[inline]
-    fn load(&self, wants: Wants, init: impl FnOnce() -> Made<V>) -> Result<(Outcome<V>, bool), TimedOut> {
+    fn load(&self, wants: Wants, init: impl FnOnce() -> Made<V>) -> Result<(Outcome<V>, Origin), TimedOut> {
         let init = || {
             let mut made = init();
             made.set_life(self.life);

@@ -5,6 +5,7 @@
 
 use super::waiter::{Asked, Call, Hold, Outcome, Told, Who};
 use crate::sync::{Arc, catch};
+use std::mem;
 
 /// What is left to do when a call stops leading. All of it is done outside the lock.
 #[must_use]
@@ -40,15 +41,14 @@ impl<K, V> Ending<K, V> {
         }
     }
 
-    /// Tells the outcome to all calls that accept it. The caller turns the result into its own
-    /// outcome once it has nothing else to do.
+    /// Tells the outcome to all calls that accept it. The caller turns it into its own outcome once
+    /// it has nothing else to do. An outcome may be large, so it stays where it is.
     #[inline(never)]
-    pub(crate) fn tell(self, outcome: Outcome<V>) -> Spoken<V> {
+    pub(crate) fn tell(self, outcome: &mut Spoken<V>) {
         match self.crowd {
             None => let_go(self.leader),
-            Some(crowd) => return crowd.tell(outcome, self.is_invalidated, self.number, self.leader),
+            Some(crowd) => crowd.tell(outcome, self.is_invalidated, self.number, self.leader),
         }
-        Spoken::Alone(outcome)
     }
 
     /// Wakes the call that has the turn, where no call is told an outcome.
@@ -65,13 +65,7 @@ impl<K, V> Ending<K, V> {
 
 impl<K, V> Crowd<K, V> {
     #[inline(never)]
-    fn tell(
-        self,
-        outcome: Outcome<V>,
-        is_invalidated: bool,
-        by: u64,
-        leader: Option<Asked<K, V>>,
-    ) -> Spoken<V> {
+    fn tell(self, outcome: &mut Spoken<V>, is_invalidated: bool, by: u64, leader: Option<Asked<K, V>>) {
         let Self { told, next, mut left } = self;
         // The next leader need not wait until the others are told.
         if let Some(next) = next {
@@ -80,9 +74,9 @@ impl<K, V> Crowd<K, V> {
         if told.is_empty() {
             dismiss(left);
             let_go(leader);
-            return Spoken::Alone(outcome);
+            return;
         }
-        let outcome = Arc::new(outcome);
+        let outcome = outcome.share();
         for call in &told {
             if let Ok(Some(who)) = call.told(Told::Outcome { outcome: outcome.clone(), is_invalidated, by }) {
                 who.wake();
@@ -93,7 +87,6 @@ impl<K, V> Crowd<K, V> {
         left.extend(told);
         dismiss(left);
         let_go(leader);
-        Spoken::Shared(outcome)
     }
 }
 
@@ -103,6 +96,25 @@ pub(crate) enum Spoken<V> {
     /// The outcome was told to no other call.
     Alone(Outcome<V>),
     Shared(Arc<Outcome<V>>),
+}
+
+impl<V> Spoken<V> {
+    pub(crate) fn outcome(&self) -> &Outcome<V> {
+        match self {
+            Self::Alone(outcome) => outcome,
+            Self::Shared(outcome) => outcome,
+        }
+    }
+
+    /// Makes it one that several calls hold, and returns a handle to it.
+    fn share(&mut self) -> Arc<Outcome<V>> {
+        let shared = match mem::replace(self, Self::Alone(Outcome::Nothing)) {
+            Self::Alone(outcome) => Arc::new(outcome),
+            Self::Shared(outcome) => outcome,
+        };
+        *self = Self::Shared(shared.clone());
+        shared
+    }
 }
 
 impl<V: Clone> Spoken<V> {

@@ -238,16 +238,16 @@ where
         owned: impl Fn() -> K,
         wants: Wants,
         init: impl Future<Output = Made<V>>,
-    ) -> (Outcome<V>, bool)
+    ) -> (Outcome<V>, Origin)
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let mut init = pin!(Some(init));
         let loaded = loop {
             let run = async { init.as_mut().as_pin_mut().expect(STILL_THERE).await };
-            let (outcome, origin) = self.load_async(owned(), None, wants, run).await;
-            if let Some(done) = self.shared(lent, outcome, origin) {
-                break done;
+            let (mut outcome, origin) = self.load_async(owned(), None, wants, run).await;
+            if self.share(lent, &mut outcome, origin) {
+                break (outcome, origin);
             }
         };
         // As `served`.

@@ -26,9 +26,8 @@ pub use detached::LoadJob;
 pub use detached::LoadTask;
 #[cfg(feature = "async")]
 pub(super) use future::STILL_THERE;
-pub(super) use outcome::Origin;
 pub(crate) use outcome::{
-    Made, fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
+    Made, Origin, fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
 };
 pub use timeout::WithTimeout;
 
@@ -245,8 +244,8 @@ where
         option(outcome.expect(NO_ALARM).0)
     }
 
-    /// What an entry's call comes to, and whether that is what this call made, and stored. What it made while another value was
-    /// written is left for that one: so all who ask in this way share what is stored. `None` if the alarm goes off first.
+    /// What an entry's call comes to. What it made while another value was written is left for that one: so all who ask in this
+    /// way share what is stored. `None` if the alarm goes off first.
     pub(crate) fn load_entry<Q>(
         &self,
         lent: &Q,
@@ -254,43 +253,46 @@ where
         wants: Wants,
         alarm: &Alarm,
         init: impl FnOnce() -> Made<V>,
-    ) -> Option<(Outcome<V>, bool)>
+    ) -> Option<(Outcome<V>, Origin)>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let mut init = Some(init);
-        let loaded = loop {
+        loop {
             let run = || init.take().expect("who has run it does not ask again")();
-            let (outcome, origin) = self.load(owned(), None, wants, alarm, run)?;
-            if let Some(done) = self.shared(lent, outcome, origin) {
-                break done;
+            let mut loaded = self.load(owned(), None, wants, alarm, run);
+            if loaded.as_mut().is_none_or(|(outcome, origin)| self.share(lent, outcome, *origin)) {
+                return served(loaded, init);
             }
-        };
-        Some(served(loaded, init))
+        }
     }
 
-    /// What an entry's call makes of what it came to. `None`: it is to ask again, as it was told what was not stored.
-    pub(in crate::cache) fn shared<Q>(
-        &self,
-        key: &Q,
-        outcome: Outcome<V>,
-        origin: Origin,
-    ) -> Option<(Outcome<V>, bool)>
+    /// Makes of what an entry's call came to what it shares with others. Returns whether it is done: if not, it was told what is
+    /// not stored, and asks again.
+    fn share<Q>(&self, key: &Q, outcome: &mut Outcome<V>, origin: Origin) -> bool
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        match (origin, &outcome) {
-            (Origin::Invalidated, Outcome::Value(_)) => None,
-            (Origin::Unstored, Outcome::Value(_)) => {
-                let pin = Pin::new();
-                let stored = self.used_uncounted(key, &pin).map(|node| node.value().clone());
-                drop(pin);
-                Some(match stored {
-                    Some(stored) => (served(Outcome::Value(stored), outcome), false),
-                    None => (outcome, false),
-                })
-            }
-            _ => Some((outcome, origin == Origin::Stored)),
+        match (origin, &*outcome) {
+            (Origin::Invalidated, Outcome::Value(_)) => return false,
+            (Origin::Unstored, Outcome::Value(_)) => self.take_stored(key, outcome),
+            _ => {}
+        }
+        true
+    }
+
+    /// What is stored by now, in place of what is not. On its own: a load takes no room for that value on its stack.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::cache) fn take_stored<Q>(&self, key: &Q, outcome: &mut Outcome<V>)
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let pin = Pin::new();
+        let stored = self.used_uncounted(key, &pin).map(|node| node.value().clone());
+        drop(pin);
+        if let Some(stored) = stored {
+            *outcome = Outcome::Value(stored);
         }
     }
 

@@ -56,6 +56,14 @@ pub(crate) enum Origin {
     Invalidated,
 }
 
+impl Origin {
+    /// Whether it is what this call made, and stored.
+    #[inline]
+    pub(crate) fn is_own(self) -> bool {
+        self == Self::Stored
+    }
+}
+
 /// What a call returns, once its arguments are gone that it had no use for: a destructor that panicked later would leak it.
 #[inline]
 pub(crate) fn served<V, A>(value: V, arguments: A) -> V {
