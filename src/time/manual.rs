@@ -139,16 +139,17 @@ impl ManualClock {
 
     fn move_by(&self, by: Duration) {
         let span = Span::from_duration(by);
-        // ORDERING: AcqRel; pairs with Acquire in `ManualClock::now`: a thread that reads the new
-        // time sees what its mover did before. `u64` cannot wrap: the sum saturates below `NEVER`.
-        let _ = self.0.nanos.fetch_update(Ordering::AcqRel, Ordering::Acquire, |nanos| {
+        // ORDERING: Release; pairs with Acquire in `ManualClock::now`: a thread that reads the new
+        // time sees what its mover did before, and what earlier movers did. `u64` cannot wrap: the
+        // sum saturates below `NEVER`.
+        let _ = self.0.nanos.fetch_update(Ordering::Release, Ordering::Relaxed, |nanos| {
             Some(nanos.saturating_add(span.as_nanos()).min(Tick::NEVER.as_nanos() - 1))
         });
     }
 
     #[inline]
     pub(super) fn now(&self) -> Tick {
-        // ORDERING: Acquire; pairs with AcqRel in `ManualClock::move_by`.
+        // ORDERING: Acquire; pairs with Release in `ManualClock::move_by`.
         Tick::reading(self.0.nanos.load(Ordering::Acquire))
     }
 }
