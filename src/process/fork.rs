@@ -169,12 +169,14 @@ mod imp {
         f()
     }
 
-    pub(crate) fn if_undisturbed(first: fn(), f: impl FnOnce()) {
-        if let Some(mut registry) = REGISTRY.try_lock() {
-            let _ = FIRST.set(first);
-            registry.know();
-            f();
-        }
+    pub(crate) fn if_undisturbed<R>(f: impl FnOnce() -> R) -> Option<R> {
+        let mut registry = REGISTRY.try_lock()?;
+        registry.know();
+        Some(f())
+    }
+
+    pub(crate) fn come_first(first: fn()) {
+        let _ = FIRST.set(first);
     }
 
     /// Whether this process has come out of a fork, and none of what is below was done.
@@ -269,9 +271,11 @@ mod imp {
         f()
     }
 
-    pub(crate) fn if_undisturbed(_first: fn(), f: impl FnOnce()) {
-        f();
+    pub(crate) fn if_undisturbed<R>(f: impl FnOnce() -> R) -> Option<R> {
+        Some(f())
     }
+
+    pub(crate) fn come_first(_first: fn()) {}
 }
 
 /// Registers an heir, until what is returned is dropped. `errand` is done in the child once, however often it was registered. Those of rank 0 are held
@@ -282,5 +286,7 @@ pub(crate) use imp::{Registered, register};
 pub(crate) use imp::undisturbed;
 
 /// As [`undisturbed`], unless somebody else is at it or the process is about to fork: then not at all. For those who must not wait.
-/// `first` is what a child does before everything else.
 pub(crate) use imp::if_undisturbed;
+
+/// Says what a child does before everything else.
+pub(crate) use imp::come_first;
