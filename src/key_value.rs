@@ -23,6 +23,8 @@ use std::hash::Hash;
 ///
 /// `Hash` and `Eq` must agree, as for a map. They run while a shard is locked, and must not call the cache. Two keys that are equal have equal hashes, and what a
 /// key is [looked up by](crate::Equivalent) hashes as the key does.
+///
+/// If an `Eq` panics, the panic hook (`std::panic::set_hook`) runs while the shard is locked, so it must not write to the cache either. Nor must a global allocator.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the key of a cache",
     label = "a key has to be `Hash + Eq + Send + Sync + 'static`",

@@ -9,10 +9,11 @@ mod watchdog;
 
 #[cfg(feature = "async")]
 use std::cell::Cell;
+use std::cell::RefCell;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 use tidewheel::{Cache, CacheBuilder, Expiry, Life, ManualClock, Op, Reaper, SessionManager};
@@ -521,6 +522,78 @@ fn a_closure_that_removes_its_key_and_puts_it_back_by_turns_panics_too() {
                     cache.insert(1, 9);
                 }
             });
+        });
+        let words = words.unwrap_or_else(|| panic!("{name}: it came to an end"));
+        assert!(words.contains("has written that same key itself"), "{name}: {words}");
+        assert!((2..10).contains(&runs), "{name}: it ran {runs} times");
+    }
+}
+
+/// Runs the last thing that a thread does.
+struct AtTheEnd(Option<Box<dyn FnOnce()>>);
+
+impl Drop for AtTheEnd {
+    fn drop(&mut self) {
+        if let Some(last) = self.0.take() {
+            last();
+        }
+    }
+}
+
+thread_local! {
+    static LAST: RefCell<AtTheEnd> = const { RefCell::new(AtTheEnd(None)) };
+}
+
+/// Runs `last` on a thread that is about to end, after the destructors of all that the thread has of the crate.
+fn after_the_rest<R: Send + 'static>(last: impl FnOnce(&Numbers) -> R + Send + 'static) -> R {
+    let (said, hears) = mpsc::channel();
+    let cache = numbers(|builder| builder);
+    let thread = thread::spawn(move || {
+        let asks = cache.clone();
+        // Destructors run in the opposite order in which they were registered, so this one comes last.
+        LAST.with_borrow_mut(|at| at.0 = Some(Box::new(move || _ = said.send(last(&asks)))));
+        cache.get_with(0, || 0);
+    });
+    let result = hears.recv_timeout(Duration::from_secs(PATIENCE)).expect("it waits for itself");
+    thread.join().unwrap();
+    result
+}
+
+#[test]
+fn in_a_destructor_of_a_thread_local_a_load_does_not_wait_for_itself() {
+    let words = after_the_rest(|cache| {
+        cache.get_with(2, || 2);
+        words(|| _ = cache.get_with(3, || cache.get_with(3, || 4)))
+    });
+    let words = words.expect("it waited for itself and came back");
+    assert!(words.contains("itself"), "{words}");
+}
+
+/// With more keys than are looked through, too.
+#[test]
+fn in_a_destructor_of_a_thread_local_a_load_for_many_keys_does_not_wait_for_itself() {
+    let words = after_the_rest(|cache| {
+        words(|| {
+            let _ = cache.get_many_with(100..200, |_| (100..200).map(|key| (key, cache.get_with(key, || 4))));
+        })
+    });
+    assert!(words.is_some(), "it waited for itself and came back");
+}
+
+#[test]
+fn in_a_destructor_of_a_thread_local_a_closure_that_writes_its_own_key_does_not_run_for_ever() {
+    for (name, call) in CALLS {
+        let (runs, words) = after_the_rest(move |cache| {
+            cache.insert(1, 1);
+            let mut runs = 0;
+            let words = words(|| {
+                call(cache, &mut || {
+                    runs += 1;
+                    assert!(runs < MANY, "it runs for ever");
+                    cache.insert(1, 9);
+                });
+            });
+            (runs, words)
         });
         let words = words.unwrap_or_else(|| panic!("{name}: it came to an end"));
         assert!(words.contains("has written that same key itself"), "{name}: {words}");

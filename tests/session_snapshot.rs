@@ -504,8 +504,45 @@ fn an_id_is_its_text_where_people_read_and_its_bytes_elsewhere_and_prints_nothin
     assert!(said.contains("22") && !said.contains("no id"), "{said}");
     let raw = bytes_of(&id);
     let from: BytesDeserializer<'_, Error> = raw.as_slice().into_deserializer();
-    assert_eq!(SessionId::deserialize(from).unwrap(), id);
+    assert_eq!(SessionId::deserialize(Compact(from)).unwrap(), id);
     let from: BytesDeserializer<'_, Error> = raw[1..].into_deserializer();
-    assert!(SessionId::deserialize(from).is_err());
+    assert!(SessionId::deserialize(Compact(from)).is_err());
     assert_eq!(format!("{id:?}"), "SessionId(..)");
+}
+
+/// A format that people do not read, which has a text or bytes where the other is asked for, as MessagePack may.
+struct Compact<D>(D);
+
+impl<'de, D: serde::Deserializer<'de>> serde::Deserializer<'de> for Compact<D> {
+    type Error = D::Error;
+
+    fn deserialize_any<V: serde::de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_any(visitor)
+    }
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+/// An id has one form in each format, and an error shows nothing of the other one.
+#[test]
+fn an_id_is_not_read_from_the_form_that_it_has_in_other_formats() {
+    use serde::Deserialize;
+    use serde::de::IntoDeserializer;
+    use serde::de::value::{BytesDeserializer, Error, StrDeserializer};
+    let sessions = SessionManager::builder().clock(ManualClock::new()).build().unwrap();
+    let id = sessions.create(()).unwrap();
+    let (text, raw) = (id.encode(), bytes_of(&id));
+    let from: StrDeserializer<'_, Error> = text.as_str().into_deserializer();
+    let said = SessionId::deserialize(Compact(from)).unwrap_err().to_string();
+    assert!(said.contains("16 bytes") && !said.contains(&text), "{said}");
+    let from: BytesDeserializer<'_, Error> = raw.as_slice().into_deserializer();
+    let said = SessionId::deserialize(from).unwrap_err().to_string();
+    assert!(said.contains("22 characters"), "{said}");
 }

@@ -4,6 +4,7 @@ use crate::sync::{Arc, thread_local};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::mem::{ManuallyDrop, take};
 
 /// Identifies a flight: by the key's hash, a number, and the address of the ledger, because a
 /// thread may lead flights in several ledgers.
@@ -42,8 +43,11 @@ const FEW: usize = 16;
 /// The marks of a thread. Mostly there is one. A call for many keys has one for each key. Writes
 /// look for them under a shard's lock, so the time of a look hardly depends on their number.
 struct Marks {
-    /// At most `FEW`, in no particular order.
+    /// At most `limit`, in no particular order.
     few: Vec<Ticket>,
+    /// `FEW` as long as `Leave` is going to free the memory. Else 0, and no memory is left when
+    /// there are no marks.
+    limit: usize,
     /// All other marks, and how many there are of each. No memory is left of those that are gone.
     many: BTreeMap<Ticket, usize>,
     /// Flights that are marked together, each group in order. There are as many groups as there are
@@ -53,7 +57,7 @@ struct Marks {
 
 impl Marks {
     const fn new() -> Self {
-        Self { few: Vec::new(), many: BTreeMap::new(), groups: Vec::new() }
+        Self { few: Vec::new(), limit: 0, many: BTreeMap::new(), groups: Vec::new() }
     }
 
     fn contains(&self, ticket: &Ticket) -> bool {
@@ -63,17 +67,29 @@ impl Marks {
     }
 
     fn add(&mut self, ticket: Ticket) {
-        if self.few.len() < FEW {
+        if self.few.len() < self.limit {
             self.few.push(ticket);
         } else {
-            self.add_to_many(ticket);
+            self.add_otherwise(ticket);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn add_to_many(&mut self, ticket: Ticket) {
-        *self.many.entry(ticket).or_insert(0) += 1;
+    fn add_otherwise(&mut self, ticket: Ticket) {
+        if self.keeps_memory() && self.few.is_empty() {
+            self.few.push(ticket);
+        } else {
+            *self.many.entry(ticket).or_insert(0) += 1;
+        }
+    }
+
+    /// Returns whether the memory is freed when the thread ends, and sees to it that it is.
+    fn keeps_memory(&mut self) -> bool {
+        if self.limit == 0 && LEAVE.try_with(|_| {}).is_ok() {
+            self.limit = FEW;
+        }
+        self.limit > 0
     }
 
     /// Removes one mark, if there is one. All marks of a flight are alike.
@@ -104,13 +120,67 @@ impl Marks {
                 marks.remove();
             }
         }
+        if self.many.is_empty() {
+            self.many = BTreeMap::new();
+        }
+    }
+
+    #[cfg(feature = "async")]
+    fn add_group(&mut self, group: &Arc<[Ticket]>) {
+        self.keeps_memory();
+        self.groups.push(Arc::clone(group));
+    }
+
+    #[cfg(feature = "async")]
+    fn remove_group(&mut self, group: &Arc<[Ticket]>) {
+        if let Some(place) = self.groups.iter().rposition(|other| Arc::ptr_eq(other, group)) {
+            self.groups.swap_remove(place);
+        }
+        if self.limit == 0 && self.groups.is_empty() {
+            self.groups = Vec::new();
+        }
+    }
+
+    /// From now on no memory is kept that no mark needs.
+    fn leave(&mut self) {
+        self.limit = 0;
+        for ticket in take(&mut self.few) {
+            *self.many.entry(ticket).or_insert(0) += 1;
+        }
+        if self.groups.is_empty() {
+            self.groups = Vec::new();
+        }
+    }
+}
+
+/// The marks of a thread, without a destructor.
+struct OfThread(RefCell<ManuallyDrop<Marks>>);
+
+/// Under loom and shuttle, a thread's locals are all destroyed at once.
+#[cfg(any(tidewheel_loom, tidewheel_shuttle))]
+impl Drop for OfThread {
+    fn drop(&mut self) {
+        drop(ManuallyDrop::into_inner(self.0.replace(ManuallyDrop::new(Marks::new()))));
+    }
+}
+
+/// Frees the marks' memory when the thread ends.
+struct Leave;
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        let _ = LEADING.try_with(|leading| leading.0.borrow_mut().leave());
     }
 }
 
 thread_local! {
     /// The flights whose leaders' closures run on this thread, and the watches that are set for
-    /// other closures.
-    static LEADING: RefCell<Marks> = const { RefCell::new(Marks::new()) };
+    /// other closures. It has no destructor, so that destructors of other thread-locals, which may
+    /// run later, find what leads there.
+    static LEADING: OfThread = const { OfThread(RefCell::new(ManuallyDrop::new(Marks::new()))) };
+}
+thread_local! {
+    static LEAVE: Leave = const { Leave };
 }
 
 /// Marks, until it is dropped, that a flight's closure runs on this thread. The thread would wait
@@ -120,15 +190,14 @@ pub(crate) struct Leading(Ticket);
 
 impl Leading {
     pub(crate) fn enter(ticket: Ticket) -> Self {
-        // A thread that is about to end has no thread-local state any more.
-        let _ = LEADING.try_with(|leading| leading.borrow_mut().add(ticket));
+        LEADING.with(|leading| leading.0.borrow_mut().add(ticket));
         Self(ticket)
     }
 }
 
 impl Drop for Leading {
     fn drop(&mut self) {
-        let _ = LEADING.try_with(|leading| leading.borrow_mut().remove(self.0));
+        LEADING.with(|leading| leading.0.borrow_mut().remove(self.0));
     }
 }
 
@@ -148,7 +217,7 @@ impl Group {
 
     /// Marks all of the flights, as `Leading` marks one.
     pub(crate) fn enter(&self) -> LeadingAll<'_> {
-        let _ = LEADING.try_with(|leading| leading.borrow_mut().groups.push(Arc::clone(&self.0)));
+        LEADING.with(|leading| leading.0.borrow_mut().add_group(&self.0));
         LeadingAll(self)
     }
 }
@@ -161,18 +230,14 @@ pub(crate) struct LeadingAll<'g>(&'g Group);
 #[cfg(feature = "async")]
 impl Drop for LeadingAll<'_> {
     fn drop(&mut self) {
-        let _ = LEADING.try_with(|leading| {
-            let groups = &mut leading.borrow_mut().groups;
-            let place = groups.iter().rposition(|group| Arc::ptr_eq(group, &self.0.0));
-            place.map(|place| groups.swap_remove(place))
-        });
+        LEADING.with(|leading| leading.0.borrow_mut().remove_group(&self.0.0));
     }
 }
 
 impl Ticket {
     /// Returns whether the flight's closure runs on this thread.
     pub(crate) fn leads_here(self) -> bool {
-        LEADING.try_with(|leading| leading.borrow().contains(&self)).unwrap_or(false)
+        LEADING.with(|leading| leading.0.borrow().contains(&self))
     }
 }
 
@@ -186,7 +251,7 @@ mod tests {
 
     /// Runs a check on the marks of this thread.
     fn on_this_thread<R>(check: impl FnOnce(&Marks) -> R) -> R {
-        LEADING.with(|leading| check(&leading.borrow()))
+        LEADING.with(|leading| check(&leading.0.borrow()))
     }
 
     #[test]
@@ -214,6 +279,44 @@ mod tests {
         assert_eq!(led(), [2]);
         drop(one);
         assert_eq!(led(), []);
+    }
+
+    /// What a destructor of a thread-local finds that comes after all of the crate's own.
+    struct Late {
+        before: Vec<Leading>,
+        said: std::sync::mpsc::Sender<(bool, usize, usize)>,
+    }
+
+    impl Drop for Late {
+        fn drop(&mut self) {
+            let led =
+                |range: std::ops::Range<u64>| range.filter(|number| ticket(*number).leads_here()).count();
+            let marks: Vec<_> = (50..100).map(|number| Leading::enter(ticket(number))).collect();
+            let all_are_led = led(0..1000) == self.before.len() + marks.len();
+            drop(marks);
+            let still_led = led(0..1000) == self.before.len();
+            self.before.clear();
+            let left =
+                on_this_thread(|marks| (marks.few.capacity() + marks.groups.capacity(), marks.many.len()));
+            let _ = self.said.send((all_are_led && still_led && led(0..1000) == 0, left.0, left.1));
+        }
+    }
+
+    #[test]
+    fn while_a_thread_ends_its_flights_are_led_as_ever_and_leave_no_memory() {
+        thread_local! {
+            static LAST: RefCell<Option<Late>> = const { RefCell::new(None) };
+        }
+        let (said, hears) = std::sync::mpsc::channel();
+        let run = move || {
+            // The destructor of `LAST` is registered before the thread's first mark.
+            LAST.set(None);
+            let before = (0..30).map(|number| Leading::enter(ticket(number))).collect();
+            assert_eq!(on_this_thread(|marks| marks.few.len()), FEW);
+            LAST.set(Some(Late { before, said }));
+        };
+        std::thread::spawn(run).join().unwrap();
+        assert_eq!(hears.recv(), Ok((true, 0, 0)));
     }
 
     /// Marks of the same few flights come and go in any order, beside a simple count of each.

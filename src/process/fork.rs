@@ -124,7 +124,7 @@ mod imp {
         Mutex::new(Registry { is_known: false, heirs: [Roster::new(), Roster::new()], errands: Vec::new() });
     /// What a child does before everything else, without a lock. (There is one such thing in the crate.)
     static FIRST: OnceLock<fn()> = OnceLock::new();
-    /// The number of this process, as far as it was told; 0 before there is anything to inherit.
+    /// The number of this process, as far as it was told; 0 before there is anything to inherit, or where the system does not tell.
     static NUMBER: AtomicU32 = AtomicU32::new(0);
 
     /// What is held while the process forks. Opened in this order; an owner that nobody else has any more goes last.
@@ -169,19 +169,27 @@ mod imp {
         f()
     }
 
-    pub(crate) fn if_undisturbed(first: fn(), f: impl FnOnce()) {
-        if let Some(mut registry) = REGISTRY.try_lock() {
-            let _ = FIRST.set(first);
-            registry.know();
-            f();
-        }
+    pub(crate) fn if_undisturbed<R>(f: impl FnOnce() -> R) -> Option<R> {
+        let mut registry = REGISTRY.try_lock()?;
+        registry.know();
+        Some(f())
+    }
+
+    pub(crate) fn come_first(first: fn()) {
+        let _ = FIRST.set(first);
     }
 
     /// Whether this process has come out of a fork, and none of what is below was done.
     fn is_untold() -> bool {
         // ORDERING: Relaxed; it changes in a process that has one thread.
         let number = NUMBER.load(Ordering::Relaxed);
-        number != 0 && number != std::process::id()
+        number != 0 && ![number, 0].contains(&own_number())
+    }
+
+    /// The number of this process; 0 if the system does not tell. (A refusal comes back as a negative number.)
+    fn own_number() -> u32 {
+        let number = std::process::id();
+        if i32::try_from(number).is_ok() { number } else { 0 }
     }
 
     impl Registry {
@@ -190,7 +198,7 @@ mod imp {
                 self.is_known = true;
                 Forks::ask(is_untold);
                 // ORDERING: Relaxed; as in `is_untold`: whoever misses it asks before there is a fork.
-                NUMBER.store(std::process::id(), Ordering::Relaxed);
+                NUMBER.store(own_number(), Ordering::Relaxed);
                 // SAFETY: P1. If there is no memory for it, it is as if the C library did not know of forks.
                 let _ = unsafe { pthread_atfork(Some(prepare), Some(in_parent), Some(in_child)) };
             }
@@ -231,7 +239,7 @@ mod imp {
     extern "C" fn in_child() {
         Forks::count();
         // ORDERING: Relaxed; this process has one thread.
-        NUMBER.store(std::process::id(), Ordering::Relaxed);
+        NUMBER.store(own_number(), Ordering::Relaxed);
 
         if let Some(errand) = FIRST.get() {
             errand();
@@ -263,9 +271,11 @@ mod imp {
         f()
     }
 
-    pub(crate) fn if_undisturbed(_first: fn(), f: impl FnOnce()) {
-        f();
+    pub(crate) fn if_undisturbed<R>(f: impl FnOnce() -> R) -> Option<R> {
+        Some(f())
     }
+
+    pub(crate) fn come_first(_first: fn()) {}
 }
 
 /// Registers an heir, until what is returned is dropped. `errand` is done in the child once, however often it was registered. Those of rank 0 are held
@@ -276,5 +286,7 @@ pub(crate) use imp::{Registered, register};
 pub(crate) use imp::undisturbed;
 
 /// As [`undisturbed`], unless somebody else is at it or the process is about to fork: then not at all. For those who must not wait.
-/// `first` is what a child does before everything else.
 pub(crate) use imp::if_undisturbed;
+
+/// Says what a child does before everything else.
+pub(crate) use imp::come_first;

@@ -162,30 +162,42 @@ impl serde::Serialize for SessionId {
 impl<'de> serde::Deserialize<'de> for SessionId {
     fn deserialize<T: serde::Deserializer<'de>>(deserializer: T) -> Result<Self, T::Error> {
         if deserializer.is_human_readable() {
-            deserializer.deserialize_str(IdVisitor)
+            deserializer.deserialize_str(IdVisitor { reads_text: true })
         } else {
-            deserializer.deserialize_bytes(IdVisitor)
+            deserializer.deserialize_bytes(IdVisitor { reads_text: false })
         }
     }
 }
 
-/// Says of what it refuses nothing but what is wrong with it.
+/// Reads one of the two forms, whichever the format offers. Says of what it refuses nothing but what is wrong with it.
 #[cfg(feature = "serde")]
-struct IdVisitor;
+struct IdVisitor {
+    reads_text: bool,
+}
 
 #[cfg(feature = "serde")]
 impl serde::de::Visitor<'_> for IdVisitor {
     type Value = SessionId;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a session id: {CHARACTERS} characters, or {BYTES} bytes")
+        if self.reads_text {
+            write!(f, "a session id of {CHARACTERS} characters")
+        } else {
+            write!(f, "a session id of {BYTES} bytes")
+        }
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<SessionId, E> {
+        if !self.reads_text {
+            return Err(E::invalid_type(serde::de::Unexpected::Other("a text"), &self));
+        }
         text.parse().map_err(E::custom)
     }
 
     fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<SessionId, E> {
+        if self.reads_text {
+            return Err(E::invalid_type(serde::de::Unexpected::Other("bytes"), &self));
+        }
         bytes.try_into().map(SessionId).map_err(|_| E::invalid_length(bytes.len(), &self))
     }
 }

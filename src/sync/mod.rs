@@ -229,12 +229,25 @@ mod imp {
         }
     }
 
-    /// Sleeps a moment.
+    /// Sleeps a moment, on any thread. It may return early: whoever naps looks again.
     pub(crate) fn nap() {
-        thread::sleep(std::time::Duration::from_micros(100));
+        const MOMENT: std::time::Duration = std::time::Duration::from_micros(100);
+        // As in `doze`.
+        #[cfg(windows)]
+        thread::sleep(MOMENT);
+        // Not parked: that could use up an unpark that is meant for the user's own code. Nobody
+        // notifies this condition variable.
+        #[cfg(not(windows))]
+        {
+            let (mutex, never) = (RawMutex::new(()), Condvar::new());
+            if let Ok(guard) = mutex.lock() {
+                drop(never.wait_timeout(guard, MOMENT));
+            }
+        }
     }
 
-    /// Sleeps this long and a little longer; after an earlier unpark it may return at once.
+    /// Sleeps this long and a little longer, on a thread of the crate's own; after an earlier
+    /// unpark it may return at once.
     pub(crate) fn doze(time: std::time::Duration) {
         // On Windows, a parked thread wakes up some 16 ms late, and a sleeping one does not.
         #[cfg(windows)]

@@ -53,7 +53,7 @@
 //!
 //! Never pin a thread for the first time, and never start a grace period or advance, under a lock.
 
-use crate::process::fork::undisturbed;
+use crate::process::fork::{if_undisturbed, undisturbed};
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use crate::sync::epoch::{Collector, Guard, LocalHandle};
 use crate::sync::{Alarm, Arc, CachePadded, Mutex, barrier, lasting, lazy_static, thread_local};
@@ -517,19 +517,19 @@ pub(crate) fn advance() {
 const SETTLED: Duration = Duration::from_millis(100);
 
 /// Replaces a refused barrier: returns an epoch that was read so long ago that all earlier stores
-/// are visible (E5); `None` if there is none yet, or if another thread is about to ask.
+/// are visible (E5); `None` if there is none yet, or another thread is about to ask, or to fork.
 #[cold]
 fn instead(epoch: u64) -> Option<u64> {
     lasting! {
         static READ: Mutex<Option<(u64, Alarm)>> = Mutex::new(None);
     }
     say_so();
-    let mut read = READ.try_lock()?;
-    if read.as_ref().is_some_and(|(_, settled)| !settled.is_over()) {
-        return None;
-    }
-    let earlier = read.replace((epoch, Alarm::after(SETTLED)));
-    earlier.map(|(epoch, _)| epoch)
+    if_undisturbed(|| {
+        let mut read = READ.try_lock()?;
+        let may_ask = read.as_ref().is_none_or(|(_, settled)| settled.is_over());
+        let (earlier, _) = may_ask.then(|| read.replace((epoch, Alarm::after(SETTLED))))??;
+        Some(earlier)
+    })?
 }
 
 /// Writes a message to the standard error, once in a process.

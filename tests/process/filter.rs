@@ -1,11 +1,11 @@
 //! System calls that are taken away after a cache was built, as by a program that shuts itself in.
 
 use crate::child;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
-use tidewheel::Cache;
+use tidewheel::{Cache, ManualClock, Reaper};
 
 /// From now on the kernel answers EPERM to these calls, in all threads.
 pub(crate) fn refuse(calls: &[libc::c_long]) {
@@ -175,4 +175,37 @@ fn without_advice_and_files_a_cache_does_what_it_did() {
     thread::sleep(Duration::from_secs(3));
     cache.insert(1, Value::new(1));
     assert_eq!(cache.read(&1, Value::is_whole), Some(true));
+}
+
+/// A writer that waits a moment for readers, and a sweep that does, panicked where the system refused to let them sleep.
+#[test]
+fn without_naps_writes_and_sweeps_go_on() {
+    if !child::is_here() {
+        child::passes("filter::without_naps_writes_and_sweeps_go_on", 120, || {});
+        return;
+    }
+    let clock = ManualClock::new();
+    let cache = Cache::builder().shards(1).reaper(Reaper::manual()).clock(clock.clone()).build().unwrap();
+    cache.insert(1u64, Value::new(1));
+    let (held, is_held) = mpsc::channel();
+    let (over, is_over) = mpsc::channel::<()>();
+    let reader = {
+        let cache = cache.clone();
+        thread::spawn(move || {
+            let guard = cache.read_guard();
+            held.send(()).unwrap();
+            let _ = is_over.recv();
+            drop(guard);
+        })
+    };
+    is_held.recv().unwrap();
+    refuse(&[libc::SYS_clock_nanosleep, libc::SYS_nanosleep]);
+    // Many more than may wait for a reader before a writer does.
+    (0..2000).for_each(|number| cache.insert(1, Value::new(number)));
+    cache.run_pending_tasks();
+    clock.advance(Duration::from_secs(1));
+    over.send(()).unwrap();
+    reader.join().unwrap();
+    cache.run_pending_tasks();
+    assert_eq!(LIVING.load(Ordering::Relaxed), 1);
 }

@@ -1,10 +1,11 @@
 //! Forks, while other threads are at it: what the child has is whole, works, and waits for nobody who is not there.
 
 use crate::child;
+use crate::filter::refuse;
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 use tidewheel::{Cache, EndCause, ManualClock, Reaper, SessionManager, WhenCrowded};
@@ -462,5 +463,39 @@ fn a_lock_that_nobody_is_going_to_open_is_a_panic_and_no_hang() {
         slow.store(false, Ordering::Relaxed);
         writer.join().unwrap();
         assert_eq!(cache.entry_count(), 1);
+    });
+}
+
+/// A process that is not told its own number took itself for the child of a fork: a lock that was held for seconds counted as
+/// lost.
+#[test]
+fn without_a_number_a_process_that_never_forked_waits_for_its_own_locks() {
+    alone("without_a_number_a_process_that_never_forked_waits_for_its_own_locks", || {
+        let cache = Cache::builder().shards(1).build().unwrap();
+        let slow = Arc::new(AtomicBool::new(false));
+        cache.insert(Slow(1, slow.clone()), 1);
+        slow.store(true, Ordering::Relaxed);
+        let writer = {
+            let (cache, slow) = (cache.clone(), slow.clone());
+            thread::spawn(move || cache.insert(Slow(1, slow), 2))
+        };
+        thread::sleep(Duration::from_millis(100));
+        refuse(&[libc::SYS_getpid]);
+        let (said, hears) = mpsc::channel();
+        let waiter = {
+            let cache = cache.clone();
+            thread::spawn(move || {
+                let other = Slow(2, Arc::new(AtomicBool::new(false)));
+                let _ = said.send(catch_unwind(AssertUnwindSafe(|| cache.insert(other, 3))).is_ok());
+            })
+        };
+        // It took 10,000 naps until the lock counted as lost: less than two seconds.
+        let early = hears.recv_timeout(Duration::from_secs(10));
+        assert_eq!(early, Err(mpsc::RecvTimeoutError::Timeout), "it did not wait for the lock");
+        slow.store(false, Ordering::Relaxed);
+        assert_eq!(hears.recv_timeout(Duration::from_secs(60)), Ok(true));
+        writer.join().unwrap();
+        waiter.join().unwrap();
+        assert_eq!(cache.entry_count(), 2);
     });
 }

@@ -97,7 +97,10 @@ impl Keeper {
         if !self.is_shunned(now) {
             // The call is left out while the process forks, so that no lock of this file is held
             // then.
-            fork::if_undisturbed(inherit, || self.call_by(now, || self.start()));
+            fork::if_undisturbed(|| {
+                fork::come_first(inherit);
+                self.call_by(now, || self.start());
+            });
         }
     }
 
