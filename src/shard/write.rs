@@ -107,14 +107,22 @@ impl<K: Eq, V> Shard<K, V> {
             if !txn.is_as_expected(at, place, expected) {
                 return Err(credit.forgo());
             }
-            txn.invalidate(at, place);
-            if let Err(short) = txn.pay(place, new.weight, &mut credit) {
+            txn.read_clock();
+            let replaces = place.filter(|_| matches!(expected, Expected::This(_)));
+            let paid = if let Some(place) = replaces {
+                // If the entry is over, it is not replaced but buried, and that invalidates nothing.
+                let _ = txn.invalidate_unless_over(at, place);
+                txn.pay_to_replace(place, new.weight, &mut credit)
+            } else {
+                txn.invalidate(at, place);
+                txn.pay(place, new.weight, &mut credit)
+            };
+            if let Err(short) = paid {
                 drop(lock);
                 credit.raise(self, *short);
                 continue;
             }
-            if let (Expected::This(_), Some(place)) = (expected, place) {
-                txn.read_clock();
+            if let Some(place) = replaces {
                 let (replaced, deferred) = txn.replace_at(place, new);
                 return if replaced == Replaced::Done { Ok(deferred) } else { Err(deferred) };
             }
@@ -224,7 +232,7 @@ impl<K: Eq, V> Shard<K, V> {
                 Ok(place) => place,
                 Err(instead) => return (instead, credit.forgo()),
             };
-            if let Err(short) = txn.pay(Some(place), new.weight, &mut credit) {
+            if let Err(short) = txn.pay_to_replace(place, new.weight, &mut credit) {
                 drop(lock);
                 credit.raise(self, *short);
                 continue;
