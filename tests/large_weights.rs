@@ -10,10 +10,11 @@ mod watchdog;
 use counted::Count;
 
 use std::hash::{Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
-use tidewheel::{Cache, CacheBuilder, EvictionPolicy, Expiry, ManualClock, RemovalCause};
+use tidewheel::{Cache, CacheBuilder, EvictionPolicy, Expiry, Life, ManualClock, RemovalCause};
 use watchdog::Watchdog;
 
 const KIB: u64 = 1 << 10;
@@ -550,4 +551,81 @@ fn no_other_shard_gives_for_what_is_refused() {
         }
     }
     assert!(refused > 0, "the capacity was never halved in time");
+}
+
+/// An update whose entry ends while its closure runs stored nothing, and had made room for what it did not store.
+#[test]
+fn what_is_over_by_the_time_of_the_write_evicts_nothing() {
+    type Write = fn(&Cache<u64, u64>, &dyn Fn()) -> bool;
+    let writes: [(&str, Write); 3] = [
+        ("update", |cache, end| {
+            cache.update(&0, |_| {
+                end();
+                50
+            })
+        }),
+        ("modify", |cache, end| {
+            let modified = cache.modify(&0, |value| {
+                end();
+                *value = 50;
+            });
+            modified.is_some()
+        }),
+        ("replace with a life", |cache, end| {
+            end();
+            cache.with_life(Life::Keep).replace(&0, 50).is_ok()
+        }),
+    ];
+    for (name, write) in writes {
+        for is_loading in [false, true] {
+            let clock = ManualClock::new();
+            let cache = weighed(100).shards(1).clock(clock.clone()).build().unwrap();
+            cache.insert_with_ttl(0, 1, Duration::from_secs(60));
+            (1..100).for_each(|key| cache.insert(key, 1));
+            let mut is_done = true;
+            let mut run = || {
+                is_done = write(&cache, &|| clock.advance_without_sweeping(Duration::from_secs(61)));
+            };
+            // While a key is being loaded, a writer looks at what else it has to do for that.
+            if is_loading {
+                let none = cache.optionally_get_with(1_000, || {
+                    run();
+                    None
+                });
+                assert_eq!(none, None);
+            } else {
+                run();
+            }
+            assert!(!is_done, "{name}");
+            assert_eq!((1..100).filter(|key| cache.contains_key(key)).count(), 99, "{name}, {is_loading}");
+            cache.validate();
+        }
+    }
+}
+
+/// An insert of which the `Expiry` is asked as of an update, and whose entry ends then, made room before it asked again.
+#[test]
+fn a_panic_of_an_expiry_that_is_asked_again_evicts_nothing() {
+    struct Ends(ManualClock);
+
+    impl Expiry<u64, u64> for Ends {
+        fn expire_after_create(&self, key: &u64, weight: &u64) -> Option<Duration> {
+            assert!(*weight == 1, "on purpose");
+            (*key == 0).then_some(Duration::from_secs(60))
+        }
+
+        fn expire_after_update(&self, _: &u64, _: &u64, left: Option<Duration>) -> Option<Duration> {
+            self.0.advance_without_sweeping(Duration::from_secs(61));
+            left
+        }
+    }
+
+    let clock = ManualClock::new();
+    let builder = weighed(100).shards(1).clock(clock.clone());
+    let cache = builder.expire_after(Ends(clock)).build().unwrap();
+    (0..100).for_each(|key| cache.insert(key, 1));
+    let inserted = catch_unwind(AssertUnwindSafe(|| cache.insert(0, 50)));
+    assert!(inserted.is_err());
+    assert_eq!((1..100).filter(|key| cache.contains_key(key)).count(), 99);
+    cache.validate();
 }

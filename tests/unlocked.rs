@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
-use tidewheel::{Cache, CacheBuilder, ManualClock};
+use tidewheel::{Cache, CacheBuilder, Life, ManualClock};
 use watchdog::Watchdog;
 
 /// A key whose comparison with its like blocks, if it is told to.
@@ -155,4 +155,49 @@ fn a_read_takes_no_lock_after_a_time_to_live_that_changes_nothing() {
         assert_eq!(answer, Ok(Some(1)), "the read waited for the lock");
         reader.join().unwrap();
     });
+}
+
+/// A time to live that no entry got, because the entry was over or too heavy, made each touch take the lock from then on.
+#[test]
+fn a_touch_takes_no_lock_after_a_time_to_live_that_was_not_given() {
+    type Attempt = fn(&Slowly) -> bool;
+    let attempts: [(&str, Attempt); 6] = [
+        ("set_ttl", |cache| cache.set_ttl(&ABSENT, seconds(1_000))),
+        ("persist", |cache| cache.persist(&ABSENT)),
+        ("replace", |cache| cache.with_life(Life::Ttl(seconds(1_000))).replace(&ABSENT, 2).is_ok()),
+        ("update", |cache| cache.with_life(Life::Endless).update(&ABSENT, |_| 2)),
+        ("insert of what is too heavy", |cache| {
+            cache.insert_with_ttl(Slow(4), u32::MAX, seconds(1_000));
+            cache.contains_key(&Slow(4))
+        }),
+        ("insert of what is too heavy, over another", |cache| {
+            cache.insert(Slow(4), 1);
+            cache.insert_with_ttl(Slow(4), u32::MAX, seconds(1_000));
+            cache.contains_key(&Slow(4))
+        }),
+    ];
+    for is_weighed in [false, true] {
+        for (name, attempt) in attempts {
+            let clock = ManualClock::new();
+            let builder = Cache::builder().clock(clock.clone()).shards(1).time_to_live(seconds(60));
+            let builder = match (is_weighed, name.starts_with("insert")) {
+                (false, true) => continue,
+                (false, false) => builder,
+                (true, _) => builder.max_capacity(100).weigher(|_, weight| *weight),
+            };
+            let cache: Slowly = builder.build().unwrap();
+            cache.insert(ABSENT, 1);
+            clock.advance_without_sweeping(seconds(60));
+            assert!(!attempt(&cache), "{name}");
+            cache.insert(THERE, 1);
+            let (sender, done) = mpsc::channel();
+            let mut is_done = false;
+            while_the_lock_is_held(&cache, || {
+                let cache = cache.clone();
+                thread::spawn(move || sender.send(cache.touch(&THERE)));
+                is_done = done.recv_timeout(seconds(20)) == Ok(true);
+            });
+            assert!(is_done, "{name}: the touch waited for the lock");
+        }
+    }
 }

@@ -150,6 +150,23 @@ impl<K, V> Txn<'_, '_, K, V> {
         if self.config.weighed { self.pay_for_weight(place, weight, &mut credit.held) } else { Ok(()) }
     }
 
+    /// Acquires room like `pay`, for an entry that replaces the one at `place` if that is alive by the
+    /// operation's time. If it is over, nothing is stored, so nothing is evicted: the entry is made
+    /// dead, and only the credit ends.
+    #[inline(always)]
+    pub(super) fn pay_to_replace<A: Around<K, V>>(
+        &mut self,
+        place: Place<K, V>,
+        weight: u32,
+        credit: &mut Credit<'_, K, V, A>,
+    ) -> Result<(), Box<Short<K, V>>> {
+        if !self.config.weighed {
+            return Ok(());
+        }
+        let is_alive = self.table.node(place).visible_until(self.now()).is_some();
+        self.pay_for_weight(Some(place), if is_alive { weight } else { 0 }, &mut credit.held)
+    }
+
     #[inline(never)]
     fn pay_for_weight(
         &mut self,

@@ -308,6 +308,8 @@ impl<K: Eq, V> Shard<K, V> {
             }
             if !is_usual && self.config.weighed && !txn.ledger.flights.is_invalidated(hold) {
                 if let Err(short) = txn.pay(place, weight, &mut credit) {
+                    // The next round may panic, or find that nothing is to be stored.
+                    txn.thaw(over);
                     drop(lock);
                     credit.raise(self, *short);
                     continue;

@@ -65,6 +65,14 @@ pub(crate) struct Lifespan {
     pub(crate) ruling: Ruling,
 }
 
+impl Lasting {
+    /// Returns whether a write over a live entry keeps the time to live that the entry has already.
+    #[inline]
+    pub(super) const fn keeps_ttl(self) -> bool {
+        matches!(self, Self::Restarted | Self::Kept)
+    }
+}
+
 impl Lifespan {
     /// Returns the lifespan of an entry in a cache without an `Expiry`.
     #[inline]
@@ -142,11 +150,6 @@ impl<K, V> Txn<'_, '_, K, V> {
             (Lasting::Restarted | Lasting::Kept, None) => (config.ttl, new),
             (Lasting::Given(ttl), Some(_)) => (ttl, None),
         };
-        if !matches!((lasting, over), (Lasting::Restarted | Lasting::Kept, Some(_))) {
-            // This comes before any thread can find the entry. (For a time to live that the row has
-            // already, it was done before.)
-            config.note(ttl);
-        }
         let limit = match (lasting, over) {
             (Lasting::Kept, Some(over)) if !config.effects.moves_deadline => {
                 // The deadline is `DEAD` if a reader has just found the entry expired. Then nothing

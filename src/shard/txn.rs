@@ -111,6 +111,13 @@ impl<K, V> Txn<'_, '_, K, V> {
         place.map(|place| FrozenAt { place, frozen: self.table.node(place).freeze() })
     }
 
+    /// Ends the freeze of an entry that stays as it was, if there is one.
+    pub(super) fn thaw(&self, over: Option<FrozenAt<K, V>>) {
+        if let Some(FrozenAt { place, frozen }) = over {
+            self.table.node(place).thaw(frozen);
+        }
+    }
+
     /// Returns whether there is no entry, or only an expired one, by a clock reading made now. An
     /// expired entry stays expired.
     #[inline]

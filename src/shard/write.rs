@@ -107,14 +107,22 @@ impl<K: Eq, V> Shard<K, V> {
             if !txn.is_as_expected(at, place, expected) {
                 return Err(credit.forgo());
             }
-            txn.invalidate(at, place);
-            if let Err(short) = txn.pay(place, new.weight, &mut credit) {
+            txn.read_clock();
+            let replaces = place.filter(|_| matches!(expected, Expected::This(_)));
+            let paid = if let Some(place) = replaces {
+                // If the entry is over, it is not replaced but buried, and that invalidates nothing.
+                let _ = txn.invalidate_unless_over(at, place);
+                txn.pay_to_replace(place, new.weight, &mut credit)
+            } else {
+                txn.invalidate(at, place);
+                txn.pay(place, new.weight, &mut credit)
+            };
+            if let Err(short) = paid {
                 drop(lock);
                 credit.raise(self, *short);
                 continue;
             }
-            if let (Expected::This(_), Some(place)) = (expected, place) {
-                txn.read_clock();
+            if let Some(place) = replaces {
                 let (replaced, deferred) = txn.replace_at(place, new);
                 return if replaced == Replaced::Done { Ok(deferred) } else { Err(deferred) };
             }
@@ -224,7 +232,7 @@ impl<K: Eq, V> Shard<K, V> {
                 Ok(place) => place,
                 Err(instead) => return (instead, credit.forgo()),
             };
-            if let Err(short) = txn.pay(Some(place), new.weight, &mut credit) {
+            if let Err(short) = txn.pay_to_replace(place, new.weight, &mut credit) {
                 drop(lock);
                 credit.raise(self, *short);
                 continue;
@@ -325,7 +333,9 @@ impl<K: Eq, V> Shard<K, V> {
         let times = Times { ttl, ..ledger.times(row) };
         let ends = config.ends(now, times.limit(now, config), ledger.expiry(row));
         let deadline = ends.deadline.tick();
-        config.note(ttl);
+        if frozen.was_alive(now) {
+            config.note(ttl);
+        }
         if !table.node(place).reset(&frozen, now, ends.deadline) {
             txn.bury_expired(place);
             return (false, txn.settle_up());
@@ -408,6 +418,8 @@ impl<K, V> Txn<'_, '_, K, V> {
         if self.ledger.is_too_heavy(new.weight) {
             return self.refuse(new.entry, None);
         }
+        // This comes before any thread can find the entry.
+        self.config.note(written.ttl);
         let times = written.times(self.now());
         let need = self.add(new, written.ends, times, 0);
         self.settle(need, None)
@@ -422,6 +434,8 @@ impl<K, V> Txn<'_, '_, K, V> {
         if self.ledger.is_too_heavy(new.weight) {
             return self.refuse(new.entry, Some(place));
         }
+        // This comes before any thread can find the entry.
+        self.config.note(written.ttl);
         if let Some(born) = written.born {
             self.ledger.set_born(self.table.row(place), born);
         }
@@ -448,16 +462,15 @@ impl<K, V> Txn<'_, '_, K, V> {
         place: Place<K, V>,
         new: NewEntry<'_, K, V>,
     ) -> (Replaced, Deferred<K, V>) {
-        let NewEntry { hash, entry, weight, lifespan } = new;
         let (node, row) = (self.table.node(place), self.table.row(place));
         let seen = node.seen();
         // If the entry was not alive, the claim below fails.
         let over = Some(Over { row, deadline: seen.tick() });
-        let written = self.written(hash.home(), over, lifespan);
+        let written = self.written(new.hash.home(), over, new.lifespan);
         if node.claim_seen(seen, self.now(), written.ends.deadline.tick()) {
-            self.replace_claimed(place, entry, weight, seen.tick(), written)
+            self.replace_claimed(place, new, seen.tick(), written)
         } else {
-            self.replace_after_all(place, NewEntry { hash, entry, weight, lifespan })
+            self.replace_after_all(place, new)
         }
     }
 
@@ -479,7 +492,7 @@ impl<K, V> Txn<'_, '_, K, V> {
             self.bury_expired(place);
             return (Replaced::Gone, self.settle_up());
         }
-        self.replace_claimed(place, new.entry, new.weight, frozen.tick(), written)
+        self.replace_claimed(place, new, frozen.tick(), written)
     }
 
     /// Replaces the value of a claimed entry, whose deadline was `before`.
@@ -487,13 +500,17 @@ impl<K, V> Txn<'_, '_, K, V> {
     fn replace_claimed(
         &mut self,
         place: Place<K, V>,
-        entry: &mut Option<(K, V)>,
-        weight: u32,
+        new: NewEntry<'_, K, V>,
         before: Tick,
         written: Written,
     ) -> (Replaced, Deferred<K, V>) {
+        let NewEntry { entry, weight, lifespan, .. } = new;
         if self.ledger.is_too_heavy(weight) {
             return (Replaced::Done, self.refuse(entry, Some(place)));
+        }
+        if !lifespan.lasting.keeps_ttl() {
+            // This comes before any thread can find the entry.
+            self.config.note(written.ttl);
         }
         if let Some(born) = written.born {
             self.ledger.set_born(self.table.row(place), born);

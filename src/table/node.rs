@@ -14,7 +14,7 @@
 //!            v                                |
 //!   d ---> frozen d ---> frozen later d ---> (node replaced)        a writer, under the lock
 //!   |         |  \
-//!   |         |   +---> other d (set_ttl, persist)
+//!   |         |   +---> other d (set_ttl, persist), or d (nothing was written)
 //!   |         v
 //!   +------> DEAD <--- a reader that saw the deadline pass, the reaper, a removal
 //! ```
@@ -348,6 +348,12 @@ impl<K, V> Node<K, V> {
         }
         let until = Deadline::at(deadline.max(before.tick()));
         self.exchange(before.frozen(), until.frozen()).is_ok()
+    }
+
+    /// Ends the freeze of an entry that stays as it was. (A deadline that was frozen before stays
+    /// frozen, and an entry that a reader has found expired since stays dead.) Requires the lock.
+    pub(crate) fn thaw(&self, Frozen(before): Frozen) {
+        let _ = self.exchange(before.frozen(), before);
     }
 
     /// Sets another deadline on a frozen entry, earlier or later. Ends the freeze, unless only the

@@ -8,7 +8,7 @@ mod plot;
 use crate::bare::Running;
 use crate::watchdog::Watchdog;
 use plot::{Deed, Place, Plot, TroubleCache, Value, is_planted};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -359,5 +359,56 @@ fn what_made_room_is_told_of_once_the_turn_is_over() {
     let compute = || cache.entry(Late(0)).or_insert_with_if(|| set(&clock, true), |_| true).into_value();
     assert!(catch_unwind(AssertUnwindSafe(compute)).is_err());
     assert_eq!(answers.try_recv(), Ok(true), "a computation");
+    cache.validate();
+}
+
+thread_local! {
+    /// How often this thread has compared two keys `Brittle(0)`, and the comparison that panics; 0 for none.
+    static COMPARED: Cell<u32> = const { Cell::new(0) };
+    static BREAKS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// A key whose comparison panics, if it is told to.
+#[derive(Clone)]
+struct Brittle(u32);
+
+impl Hash for Brittle {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u32(self.0);
+    }
+}
+
+impl Eq for Brittle {}
+
+impl PartialEq for Brittle {
+    fn eq(&self, other: &Self) -> bool {
+        if self.0 == 0 && other.0 == 0 {
+            COMPARED.set(COMPARED.get() + 1);
+            assert!(COMPARED.get() != BREAKS.get(), "on purpose");
+        }
+        self.0 == other.0
+    }
+}
+
+/// A load that makes room, starts over and panics then left its key's old entry frozen, for good if that has no end: each touch of it took
+/// the lock from then on, and an iteration looked it up a second time.
+#[test]
+fn a_load_that_fails_when_it_starts_over_leaves_the_old_entry_as_it_was() {
+    let clock = ManualClock::new();
+    let builder = Cache::builder().shards(1).clock(clock.clone()).refresh_after_write(10 * SECOND);
+    let cache = builder.max_capacity(200).weigher(|_, value: &u32| *value).build().unwrap();
+    (0..200).for_each(|id| cache.insert(Brittle(id), 1));
+    clock.advance(11 * SECOND);
+    let load = || {
+        COMPARED.set(0);
+        BREAKS.set(2);
+        200
+    };
+    assert!(catch_unwind(AssertUnwindSafe(|| cache.get_with(Brittle(0), load))).is_err());
+    assert!(cache.entry_count() < 200, "it made room before");
+    BREAKS.set(0);
+    COMPARED.set(0);
+    assert_eq!(cache.read_guard().iter().filter(|(key, _)| key.0 == 0).count(), 1);
+    assert_eq!(COMPARED.get(), 0, "comparisons of an iteration over what no writer has frozen");
     cache.validate();
 }
