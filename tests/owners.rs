@@ -264,6 +264,47 @@ fn an_update_of_a_session_that_is_gone_ends_nothing_and_is_not_refused() {
     }
 }
 
+/// A session that ends while a call changes it is as one that was gone before.
+#[test]
+fn a_change_of_a_session_that_ends_meanwhile_ends_no_other_and_is_not_refused() {
+    type Sessions = SessionManager<Visit, u32>;
+    type Call = fn(&Sessions, &SessionId, &dyn Fn(&mut Visit)) -> Result<(), SessionError>;
+    let calls: [Call; 3] = [
+        |sessions, id, change| sessions.modify(id, change),
+        |sessions, id, change| sessions.rotate_with(id, change).map(drop),
+        |sessions, id, change| {
+            sessions.update(id, |visit| {
+                let mut visit = visit.clone();
+                change(&mut visit);
+                visit
+            })
+        },
+    ];
+    for when in [WhenCrowded::EndOldest, WhenCrowded::Refuse] {
+        for (number, call) in calls.into_iter().enumerate() {
+            for (user, expires) in [(None, true), (None, false), (Some(BEN), true), (Some(BEN), false)] {
+                let (clock, builder) = on_clock();
+                let sessions = builder.max_per_owner(1, when).build().unwrap();
+                let late = sessions.create(Visit { user, clicks: 0 }).unwrap();
+                clock.advance_without_sweeping(3 * SECOND);
+                let lives = sessions.create(of(ADA)).unwrap();
+                not_found(call(&sessions, &late, &|visit| {
+                    if expires {
+                        clock.advance_without_sweeping(3 * SECOND);
+                    } else {
+                        sessions.remove(&late).unwrap();
+                    }
+                    visit.user = Some(ADA);
+                }));
+                let case = (when, number, user, expires);
+                assert_eq!(ids(&sessions, ADA), [lives], "{case:?}");
+                clock.advance(SWEPT);
+                sessions.validate();
+            }
+        }
+    }
+}
+
 /// What a session's data has been, its ids and its owners, does not matter to its end.
 #[test]
 fn a_session_that_went_through_owners_and_ids_is_one_session() {

@@ -117,6 +117,8 @@ where
         alarm: &Alarm,
         mut closure: impl FnMut(Option<Entry<K, V>>) -> Result<Op<V>, E>,
     ) -> Option<Result<CompResult<K, V>, E>> {
+        // Before the turn, so that it is dropped after it.
+        let later = Later::new(self);
         let mut turn = self.await_turn(key, alarm)?;
         let mut rounds = Rounds::new();
         let result = loop {
@@ -129,7 +131,7 @@ where
                     break Err(error);
                 }
             };
-            match turn.act(Some(was_there), &mut plan, life) {
+            match turn.act(&later, Some(was_there), &mut plan, life) {
                 Ok(done) => break Ok(done.answer(&mut plan)),
                 Err((stale, again)) => {
                     again.run(|| drop(plan));
@@ -138,6 +140,7 @@ where
                 }
             }
         };
+        drop(later);
         Some(served(result, closure))
     }
 
@@ -203,9 +206,10 @@ where
     }
 
     /// Does what a closure said, if there is still what it was shown (an entry, or none; `None`: either will do), and
-    /// ends the turn.
+    /// ends the turn. If there is not, the call keeps the turn, and what is left to do is kept for later.
     pub(super) fn act(
         self,
+        later: &Later<'_, K, V, S>,
         was_there: Option<bool>,
         plan: &mut Plan<K, V>,
         life: Life,
@@ -213,7 +217,6 @@ where
         // Before the turn, as the plan.
         let mut action;
         let cache = self.cache;
-        let later = Later::new(cache);
         let mut turn = self;
         let (hash, shard) = turn.place();
         let Some((was_there, weight, ruling)) = turn.run(|| turn.plan(was_there, plan, life)) else {
@@ -231,7 +234,7 @@ where
             Op::Remove => Action::Remove,
             Op::Nop => Action::Nothing,
         });
-        let (acted, mut deferred) = shard.act(&later, hash, &mut turn.hold, was_there, &mut action);
+        let (acted, mut deferred) = shard.act(later, hash, &mut turn.hold, was_there, &mut action);
         // Whoever is next may be woken by code of the user's.
         cache.start(&mut deferred);
         let (is_invalidated, by_own) = match acted {
@@ -242,6 +245,8 @@ where
                 ending.pass_on();
                 let cause = if removes { RemovalCause::Explicit } else { RemovalCause::Replaced };
                 let is_refused = deferred.has_refused();
+                // Those went first.
+                later.conclude_now();
                 cache.conclude(shard, deferred, cause);
                 return Ok(Done { key, puts, removes, was_there, is_refused });
             }
@@ -250,9 +255,8 @@ where
         };
         // So that it is dropped after the turn if a destructor panics.
         plan.take_back(&mut action);
+        later.keep(shard, deferred);
         turn.run(|| {
-            // Destructors of others may be among them.
-            cache.conclude(shard, deferred, RemovalCause::Expired);
             drop(plan.kept.take());
             drop(plan.key.take());
         });
@@ -295,9 +299,11 @@ where
     /// Stores a value that was not computed from what is there: over it, too, unless that was written or removed meanwhile.
     /// Then what was written is told; if there is nothing, this value, and it is not stored, as what a load makes is not.
     pub(super) fn complete_over(self, plan: &mut Plan<K, V>, life: Life) -> Entry<K, V> {
+        // Before the turn, so that it is dropped after it.
+        let later = Later::new(self.cache);
         let mut turn = self;
         loop {
-            match turn.act(None, plan, life) {
+            match turn.act(&later, None, plan, life) {
                 Ok(done) => return done.entry(plan.kept.take().expect("what was put is told of")),
                 Err((stale, again)) if stale.is_invalidated => return again.give_way(plan),
                 Err((_, again)) => turn = again,

@@ -5,6 +5,7 @@
 
 use super::Cache;
 use super::compute::{Plan, TURN_ALONE};
+use super::later::Later;
 use super::load::STILL_THERE;
 use super::load::served;
 use super::rounds::Rounds;
@@ -35,6 +36,7 @@ where
     {
         // Before the turn, so that it is dropped after it.
         let mut future = pin!(None);
+        let later = Later::new(self);
         let mut turn = self.turn_async(key).await;
         let mut rounds = Rounds::new();
         let result = loop {
@@ -50,7 +52,7 @@ where
                     break Err(error);
                 }
             };
-            match turn.act(Some(was_there), &mut plan, life) {
+            match turn.act(&later, Some(was_there), &mut plan, life) {
                 Ok(done) => break Ok(done.answer(&mut plan)),
                 Err((stale, again)) => {
                     again.run(|| drop(plan));
@@ -59,6 +61,7 @@ where
                 }
             }
         };
+        drop(later);
         // As `served`.
         future.set(None);
         served(result, closure)

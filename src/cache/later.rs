@@ -6,11 +6,12 @@
 
 use super::Cache;
 use crate::policy::Account;
-use crate::shard::{Around, Elsewhere, Held};
+use crate::shard::{Around, Deferred, Elsewhere, Held, Shard};
 use std::cell::Cell;
 
 /// The deferred work of such evictions, which is done when this is dropped. A call declares it
-/// before its turn, so that the turn is given back first, even if user code panics.
+/// before its turn, so that the turn is given back first, even if user code panics or a future is
+/// dropped.
 pub(super) struct Later<'c, K, V, S> {
     cache: &'c Cache<K, V, S>,
     evicted: Cell<Vec<Elsewhere<K, V>>>,
@@ -20,6 +21,22 @@ impl<'c, K, V, S> Later<'c, K, V, S> {
     #[inline]
     pub(super) fn new(cache: &'c Cache<K, V, S>) -> Self {
         Self { cache, evicted: Cell::new(Vec::new()) }
+    }
+
+    /// Keeps what an operation on a shard has left to do and the cache has started.
+    pub(super) fn keep(&self, shard: &Shard<K, V>, deferred: Deferred<K, V>) {
+        if deferred.seldom.is_some() || deferred.removed.is_some() {
+            Around::conclude(self, vec![shard.elsewhere(deferred)]);
+        }
+    }
+
+    /// Does what was kept, for a call whose turn is over.
+    #[inline]
+    pub(super) fn conclude_now(&self) {
+        let evicted = self.evicted.take();
+        if !evicted.is_empty() {
+            Around::conclude(self.cache, evicted);
+        }
     }
 }
 
@@ -42,9 +59,6 @@ impl<K, V, S> Around<K, V> for Later<'_, K, V, S> {
 impl<K, V, S> Drop for Later<'_, K, V, S> {
     #[inline]
     fn drop(&mut self) {
-        let evicted = self.evicted.get_mut();
-        if !evicted.is_empty() {
-            Around::conclude(self.cache, std::mem::take(evicted));
-        }
+        self.conclude_now();
     }
 }

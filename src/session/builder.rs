@@ -279,8 +279,9 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
     ///
     /// A session may be displaced while the call that opens it, or gives it to the owner, still
     /// runs. Then it is ended before that call returns; until then it may be found beside the
-    /// others. A change of owner may come too late, after another session was displaced for it:
-    /// that one is gone all the same.
+    /// others. A session that ends while a call gives it to the owner displaces none, if it ends
+    /// before the call makes room for it. If it ends after that, the session that was displaced is
+    /// gone all the same.
     ///
     /// Where an owner has as many sessions as he may, opening another takes time in proportion to
     /// that number, under the lock of the owner's part of the index.

@@ -72,7 +72,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         };
         let id = self.mint()?;
         let mut claims = Claims::none(self);
-        let step = Step { from: id, to: id, before: None, is_compared: false, arrival: Arrival::New };
+        let step = Step { from: None, to: id, before: None, is_compared: false, arrival: Arrival::New };
         let whose = claims.add(&step, &data).map_err(|denied| self.denied(&id, denied))?;
         let stored = Stored { data, whose };
         // Not `insert`: a repeated id must not put one user's data into another's session.
@@ -142,7 +142,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
                 let before = self.cache.peek_with(id, |stored| stored.whose.clone());
                 let before = before.ok_or(SessionError::NotFound)?;
                 let (before, arrival) = (before.as_ref(), Arrival::New);
-                let step = Step { from: *id, to: *id, before, is_compared: false, arrival };
+                let step = Step { from: Some(*id), to: *id, before, is_compared: false, arrival };
                 claims.add(&step, &data).map_err(|denied| self.denied(id, denied))?
             }
         };
@@ -187,7 +187,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         let changed = self.cache.try_update_with(id, |old| {
             let (data, result) = compute(&old.data);
             let before = old.whose.as_ref();
-            let step = Step { from: *id, to: *id, before, is_compared: true, arrival: Arrival::New };
+            let step = Step { from: Some(*id), to: *id, before, is_compared: true, arrival: Arrival::New };
             let whose = claims.renew(&step, &data).map_err(|no| denied = Some(no)).ok()?;
             Some((Stored { data, whose }, result))
         });
@@ -386,7 +386,9 @@ impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
     /// # Errors
     ///
     /// As [`rotate`](Self::rotate): with [`NotFound`](SessionError::NotFound) and
-    /// [`NoRandomness`](SessionError::NoRandomness) nothing has changed. Of two calls at once one
+    /// [`NoRandomness`](SessionError::NoRandomness) nothing has changed, with one exception: a
+    /// session that ends after `change` has run may have displaced another, as
+    /// [`max_per_owner`](crate::SessionManagerBuilder::max_per_owner) says. Of two calls at once one
     /// wins and the other gets `NotFound`, and what its `change` made is dropped.
     /// [`OwnerFull`](SessionError::OwnerFull) when the change gives the session to another owner,
     /// who has as many as he may; nothing has changed then.
@@ -435,7 +437,8 @@ impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
                 let mut data = old.data.clone();
                 let result = change(&mut data);
                 let before = old.whose.as_ref();
-                let step = Step { from: *id, to: new, before, is_compared: true, arrival: Arrival::New };
+                let step =
+                    Step { from: Some(*id), to: new, before, is_compared: true, arrival: Arrival::New };
                 let whose = claims.renew(&step, &data).map_err(|no| denied = Some(no)).ok()?;
                 Some((Stored { data, whose }, result))
             })

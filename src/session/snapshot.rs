@@ -147,7 +147,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
                 Some(limit) => Some(limit.take()?),
                 None => None,
             };
-            let step = Step { from: *id, to: *id, before: None, is_compared: false, arrival: Arrival::Back };
+            let step = Step { from: None, to: *id, before: None, is_compared: false, arrival: Arrival::Back };
             let whose = claims.add(&step, &data).ok()?;
             // If the claim was denied, the permit is another session's.
             permits.extend(permit);

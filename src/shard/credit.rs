@@ -260,7 +260,7 @@ impl<K, V> Shard<K, V> {
     }
 
     /// Returns deferred work of this shard, for an operation that has released this shard's lock.
-    pub(super) fn elsewhere(&self, deferred: Deferred<K, V>) -> Elsewhere<K, V> {
+    pub(crate) fn elsewhere(&self, deferred: Deferred<K, V>) -> Elsewhere<K, V> {
         Elsewhere { shard: self.number, deferred }
     }
 }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 use std::thread;
 use std::time::Duration;
-use tidewheel::Cache;
+use tidewheel::{Cache, Op};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
@@ -481,6 +481,8 @@ fn calls_are_send_if_their_loaders_are() {
     is_send(&cache.try_get_with_by_ref_async(text.as_str(), async { Err(String::new()) }));
     is_send(&cache.optionally_get_with_async(text.clone(), async { None }));
     is_send(&cache.optionally_get_with_by_ref_async(text.as_str(), async { None }));
+    is_send(&cache.entry(text.clone()).or_insert_with_if_async(async { 1 }, |_| true));
+    is_send(&cache.entry(text.clone()).and_compute_with_async(|_| async { Op::Nop }));
 
     // One that is not runs all the same, where it stays.
     let count = Rc::new(Cell::new(0));

@@ -5,7 +5,7 @@
 #[allow(dead_code, reason = "for those who need all of it")]
 mod plot;
 
-use crate::bare::Running;
+use crate::bare::{self, Running};
 use crate::watchdog::Watchdog;
 use plot::{Deed, Place, Plot, TroubleCache, Value, is_planted};
 use std::cell::{Cell, RefCell};
@@ -14,11 +14,11 @@ use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
-use tidewheel::{Cache, Expiry, ManualClock, RemovalCause, WeakCache};
+use tidewheel::{Cache, CompResult, Expiry, ManualClock, Op, RemovalCause, WeakCache};
 use tokio::sync::oneshot;
 
 fn small() -> (Arc<Plot>, TroubleCache, ManualClock) {
@@ -411,4 +411,78 @@ fn a_load_that_fails_when_it_starts_over_leaves_the_old_entry_as_it_was() {
     assert_eq!(cache.read_guard().iter().filter(|(key, _)| key.0 == 0).count(), 1);
     assert_eq!(COMPARED.get(), 0, "comparisons of an iteration over what no writer has frozen");
     cache.validate();
+}
+
+/// The same where the computation begins anew: it was told while the call had the turn, and a listener that asked for the key
+/// panicked, since its thread was marked.
+#[test]
+fn a_computation_that_begins_anew_tells_of_what_made_room_once_its_turn_is_over() {
+    type Answers = Receiver<bool>;
+    type Compute = fn(&Cache<Late, u32>, &ManualClock, &Answers);
+    /// The first time, it is late, and begins anew.
+    fn make(round: u32, clock: &ManualClock, answers: &Answers) -> Op<u32> {
+        if round == 1 {
+            TRAP.set(Some(Trap { clock: clock.clone(), comparisons: 0, panics: false }));
+        }
+        assert_eq!(answers.try_recv(), Err(TryRecvError::Empty), "in round {round}");
+        Op::Put(500)
+    }
+    let calls: [Compute; 5] = [
+        |cache, clock, answers| {
+            let mut rounds = 0;
+            let init = || {
+                rounds += 1;
+                make(rounds, clock, answers);
+                500
+            };
+            assert_eq!(cache.entry(Late(0)).or_insert_with_if(init, |_| true).into_value(), 500);
+            assert_eq!(rounds, 1, "a value that was made is stored");
+        },
+        |cache, clock, answers| {
+            let init = async {
+                make(1, clock, answers);
+                500
+            };
+            let entry = bare::block_on(cache.entry(Late(0)).or_insert_with_if_async(init, |_| true));
+            assert_eq!(entry.into_value(), 500);
+        },
+        |cache, clock, answers| {
+            let mut rounds = 0;
+            let result = cache.entry(Late(0)).and_compute_with(|_| {
+                rounds += 1;
+                make(rounds, clock, answers)
+            });
+            assert!(matches!(result, CompResult::Inserted(_)));
+            assert_eq!(rounds, 2);
+        },
+        |cache, clock, answers| {
+            let rounds = Cell::new(0);
+            let call = cache.entry(Late(0)).and_compute_with_async(|_| {
+                rounds.set(rounds.get() + 1);
+                std::future::ready(make(rounds.get(), clock, answers))
+            });
+            assert!(matches!(bare::block_on(call), CompResult::Inserted(_)));
+            assert_eq!(rounds.get(), 2);
+        },
+        // Dropped in its second round.
+        |cache, clock, answers| {
+            let rounds = Cell::new(0);
+            let mut call = Box::pin(cache.entry(Late(0)).and_compute_with_async(async |_| {
+                rounds.set(rounds.get() + 1);
+                let op = make(rounds.get(), clock, answers);
+                bare::pending(rounds.get() - 1).await;
+                op
+            }));
+            assert!(bare::poll(call.as_mut(), &bare::Bell::new()).is_pending());
+            assert_eq!((rounds.get(), answers.try_recv()), (2, Err(TryRecvError::Empty)));
+        },
+    ];
+    let _watchdog = Watchdog::over("listeners that ask for the key that is computed", 60);
+    for (number, call) in calls.into_iter().enumerate() {
+        let (cache, clock, answers) = full();
+        call(&cache, &clock, &answers);
+        assert!(TRAP.take().is_none(), "call {number}: the comparisons were three");
+        assert_eq!(answers.try_recv(), Ok(true), "call {number}");
+        cache.validate();
+    }
 }

@@ -12,7 +12,8 @@ use crate::sync::Arc;
 
 /// A session that is about to be stored: where it was, and where it will be.
 pub(in crate::session) struct Step<'a, O> {
-    pub(in crate::session) from: SessionId,
+    /// `None` for a new session.
+    pub(in crate::session) from: Option<SessionId>,
     pub(in crate::session) to: SessionId,
     /// Whose it was when it was looked at.
     pub(in crate::session) before: Option<&'a Arc<Whose<O>>>,
@@ -62,10 +63,11 @@ impl<'m, D: Value, O: SessionOwner> Claims<'m, D, O> {
     ) -> Result<Option<Arc<Whose<O>>>, Denied> {
         let Some(owners) = &self.sessions.shared.owners else { return Ok(None) };
         let owner = owners.of(data);
-        let origin = step.before.map_or(step.from, |whose| whose.origin);
+        let from = step.from.unwrap_or(step.to);
+        let origin = step.before.map_or(from, |whose| whose.origin);
         let before = step.before.and_then(|whose| whose.belongs.as_ref());
         let is_same = owner.is_some() && before.map(|belongs| &belongs.owner) == owner.as_ref();
-        let moves = step.from != step.to;
+        let moves = from != step.to;
         if !moves && is_same && step.is_compared {
             return Ok(step.before.cloned());
         }
@@ -79,24 +81,28 @@ impl<'m, D: Value, O: SessionOwner> Claims<'m, D, O> {
         if let (false, true, Some(group)) = (moves, is_same, group) {
             // Its place is there, most likely: then nothing has to be looked up by the owner.
             if owners.index.claim_again(group, origin) {
-                let (ids, groups) = ([step.from; 2], [Some(group), None]);
+                let (ids, groups) = ([from; 2], [Some(group), None]);
                 self.made.push(Claim { origin, ids, groups, is_held: false });
                 return Ok(step.before.cloned());
             }
         }
         // (T1) What goes on as nobody's, and always was, has another origin under another id.
-        let to = if owner.is_none() && step.before.is_none() { step.from } else { step.to };
-        if !owners.index.tracks.hold(origin, [step.from, to], owner.is_some()).map_err(Denied::Ending)? {
+        let to = if owner.is_none() && step.before.is_none() { from } else { step.to };
+        if !owners.index.tracks.hold(origin, [from, to], owner.is_some()).map_err(Denied::Ending)? {
             return Ok(nobodys());
         }
         let at = self.made.len();
-        self.made.push(Claim { origin, ids: [step.from, step.to], groups: [None; 2], is_held: true });
+        self.made.push(Claim { origin, ids: [from, step.to], groups: [None; 2], is_held: true });
         // Whosever it was, he may end it while it moves.
         let group = group.filter(|_| moves);
         self.made[at].groups[0] = group.filter(|group| owners.index.claim_again(*group, origin));
         let Some(owner) = owner else { return Ok(nobodys()) };
         if is_same && step.is_compared {
             return Ok(step.before.cloned());
+        }
+        // Nobody's session ends for one that is gone.
+        if step.from.is_some_and(|from| !self.sessions.cache.contains_key(&from)) {
+            return Err(Denied::Gone);
         }
         let group = self.join(owners, &owner, origin, step.arrival, at)?;
         Ok(Some(Arc::new(Whose { origin, belongs: Some(Belongs { owner, group }) })))
@@ -164,6 +170,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
                 self.end(id, cause);
                 crate::SessionError::NotFound
             }
+            Denied::Gone => crate::SessionError::NotFound,
             Denied::Crowded { max } => {
                 self.refused();
                 crate::SessionError::OwnerFull { max }

@@ -50,6 +50,8 @@ pub(in crate::session) enum Arrival {
 pub(in crate::session) enum Denied {
     /// The session is being ended, for this reason.
     Ending(EndCause),
+    /// The session has ended.
+    Gone,
     /// The owner has as many as he may.
     Crowded { max: usize },
 }
