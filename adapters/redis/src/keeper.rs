@@ -38,7 +38,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) enum Slot {
     /// It will be known in a moment.
     Connecting(Option<Error>),
-    Up(Link),
+    /// And what the last PING was answered with, if that was an error.
+    Up(Link, Option<Error>),
     /// It has been tried, and is being tried again.
     Down(Error),
 }
@@ -68,13 +69,23 @@ impl<V: Clone + Send + Sync + 'static> Line<V> {
         if link.refusal().is_none() {
             self.local.lease.begin(link.number);
         }
-        self.slot.send_replace(Slot::Up(link.clone()));
+        self.slot.send_replace(Slot::Up(link.clone(), None));
+    }
+
+    /// A PING was answered, with an error or without. Nobody who waits for a connection needs to know.
+    fn answered(&self, error: Option<Error>) {
+        self.slot.send_if_modified(|slot| {
+            if let Slot::Up(_, last) = slot {
+                *last = error;
+            }
+            false
+        });
     }
 
     /// What questions go over, and not that one, which is over; or the reason why there is none.
     pub(crate) async fn link(&self, but: Option<LinkNumber>) -> Result<Link, Error> {
         let is_known = |slot: &Slot| match slot {
-            Slot::Up(link) => but != Some(link.number),
+            Slot::Up(link, _) => but != Some(link.number),
             Slot::Down(_) => true,
             Slot::Connecting(_) => false,
         };
@@ -88,7 +99,7 @@ impl<V: Clone + Send + Sync + 'static> Line<V> {
                 .unwrap_or(Slot::Down(Error::CutOff { cause: None }))
         };
         match slot {
-            Slot::Up(link) => Ok(link),
+            Slot::Up(link, _) => Ok(link),
             Slot::Down(error) => Err(error),
             Slot::Connecting(cause) => Err(Error::CutOff { cause: cause.map(Box::new) }),
         }
@@ -150,7 +161,8 @@ async fn tend<V: Clone + Send + Sync + 'static>(line: &Line<V>, link: &Link) -> 
             () = link.over() => return None,
         };
         match answer {
-            Ok(true) => {
+            Ok(None) => {
+                line.answered(None);
                 before = renew(line, link, (before, sent));
                 if !lease.is_fresh(lease.now()) && then.elapsed() < lease.span() {
                     // In broadcasting mode one answer is not enough.
@@ -158,7 +170,7 @@ async fn tend<V: Clone + Send + Sync + 'static>(line: &Line<V>, link: &Link) -> 
                 }
             }
             // It is there, and says that it cannot.
-            Ok(false) => {}
+            Ok(error) => line.answered(error),
             Err(error) => return Some(error),
         }
         pause(line, link, then + lease.span() / 4).await;
