@@ -181,7 +181,9 @@ where
     }
 
     /// How old what is served may be: no hit misses a write that the server acknowledged longer ago than this. Every quarter of it a PING
-    /// is sent; so it must be longer than an answer takes. Default: 500 ms; 10 ms at least.
+    /// is sent. For hits without a break it must be twice as long as an answer takes, and three times with a [prefix](Self::prefix), where an
+    /// answer proves what the PING before it asked for. For any hits at all it must be longer than an answer takes; with a prefix, than two.
+    /// Default: 500 ms; 10 ms at least.
     ///
     /// ```no_run
     /// # #[cfg(feature = "json")]
@@ -247,8 +249,8 @@ where
     ///
     /// [`Error::Settings`] if something was not set that has to be, or set to what does not do; also if the system gives the local cache no random keys, or
     /// no thread. [`Error::Refused`] if the server knows no RESP3
-    /// or no tracking, or does not let this user send a command that it takes. [`Error::TimedOut`] if an answer takes longer than the patience, or always longer than the lease.
-    /// [`Error::Redis`] if each PING was answered with an error until the patience was over: the last one. Others if there is no connection.
+    /// or no tracking, or does not let this user send a command that it takes. [`Error::TimedOut`] if an answer takes longer than the patience, or always longer than
+    /// the lease (with a prefix: than half of it). [`Error::Redis`] if each PING was answered with an error until the patience was over: the last one. Others if there is no connection.
     ///
     /// # Panics
     ///
