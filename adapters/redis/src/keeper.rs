@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::events;
 use crate::lease::{LinkNumber, Moment};
 use crate::link::{Link, Tracking, within};
-use crate::local::Local;
+use crate::local::{Local, Sweep};
 use redis::{Client, Cmd, Value};
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,6 +109,13 @@ impl<V: Clone + Send + Sync + 'static> Line<V> {
     pub(crate) async fn send(&self, command: &Cmd) -> Result<Value, Error> {
         let link = self.link(None).await?;
         within(self.patience, link.send(command)).await
+    }
+
+    /// Has what is over swept out by a thread that may take its time, if there is anything, and no thread is to do so already.
+    fn sweep_soon(&self) {
+        if let Some(sweep) = Sweep::if_due(&self.local) {
+            self.runtime.spawn_blocking(move || sweep.run());
+        }
     }
 
     /// Waits until hits are served.
@@ -204,10 +211,7 @@ fn renew<V: Clone + Send + Sync + 'static>(
 async fn pause<V: Clone + Send + Sync + 'static>(line: &Line<V>, link: &Link, until: Instant) {
     tokio::select! {
         () = sleep_until(until) => {
-            if line.local.is_emptied() {
-                let local = Arc::clone(&line.local);
-                line.runtime.spawn_blocking(move || local.sweep());
-            }
+            line.sweep_soon();
         }
         () = link.over() => {}
     }
@@ -226,5 +230,57 @@ async fn open_again<V: Clone + Send + Sync + 'static>(line: &Line<V>, number: &m
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lease::Lease;
+    use crate::local::Fill;
+    use std::sync::mpsc;
+    use std::time::Instant;
+    use tidewheel::Cache;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn line(runtime: Handle) -> Line<u32> {
+        let cache = || Cache::builder().build().unwrap();
+        let local = Local::new(cache(), cache(), Lease::new(PATIENCE), Box::default());
+        Line {
+            local: Arc::new(local),
+            client: Client::open("redis://127.0.0.1:1/").unwrap(),
+            tracking: Tracking::OptIn,
+            patience: PATIENCE,
+            slot: watch::Sender::new(Slot::Connecting(None)),
+            runtime,
+            renewed: Notify::new(),
+        }
+    }
+
+    /// While no thread has time to sweep, one sweep waits for that, and not one more for each quarter of a lease.
+    #[test]
+    fn one_sweep_waits_for_a_thread_and_then_the_next_may() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        let line = line(runtime.handle().clone());
+        for round in 0..3 {
+            let (go_on, is_let) = mpsc::channel::<()>();
+            runtime.spawn_blocking(move || is_let.recv());
+            let (sent, epoch) = (line.local.lease.now(), line.local.epoch());
+            let fill = Fill { answer: Ok(Some(1)), sent, until: sent.after(PATIENCE), ends: None, epoch };
+            line.local.cache.insert((*b"k").into(), fill);
+            line.local.flush();
+            for _ in 0..100 {
+                line.sweep_soon();
+            }
+            let holders = Arc::strong_count(&line.local);
+            assert_eq!(holders, 2, "the line and one sweep, in round {round}");
+            drop(go_on);
+            let begun = Instant::now();
+            while line.local.cache.entry_count() > 0 || Arc::strong_count(&line.local) > 1 {
+                assert!(begun.elapsed() < PATIENCE, "never swept, in round {round}");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
     }
 }
