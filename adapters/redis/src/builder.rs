@@ -8,6 +8,7 @@ use crate::lease::{Lease, LinkNumber};
 use crate::link::{Tracking, with_resp3, within};
 use crate::local::{Fill, Key, Local};
 use crate::near::{Near, Terms};
+use crate::stats::State;
 use redis::Client;
 use std::fmt;
 use std::marker::PhantomData;
@@ -180,7 +181,9 @@ where
     }
 
     /// How old what is served may be: no hit misses a write that the server acknowledged longer ago than this. Every quarter of it a PING
-    /// is sent; so it must be longer than an answer takes. Default: 500 ms; 10 ms at least.
+    /// is sent. For hits without a break it must be twice as long as an answer takes, and three times with a [prefix](Self::prefix), where an
+    /// answer proves what the PING before it asked for. For any hits at all it must be longer than an answer takes; with a prefix, than two.
+    /// Default: 500 ms; 10 ms at least.
     ///
     /// ```no_run
     /// # #[cfg(feature = "json")]
@@ -246,7 +249,8 @@ where
     ///
     /// [`Error::Settings`] if something was not set that has to be, or set to what does not do; also if the system gives the local cache no random keys, or
     /// no thread. [`Error::Refused`] if the server knows no RESP3
-    /// or no tracking, or does not let this user. [`Error::TimedOut`] if an answer takes longer than the patience, or always longer than the lease. Others if there is no connection.
+    /// or no tracking, or does not let this user send a command that it takes. [`Error::TimedOut`] if an answer takes longer than the patience, or always longer than
+    /// the lease (with a prefix: than half of it). [`Error::Redis`] if each PING was answered with an error until the patience was over: the last one. Others if there is no connection.
     ///
     /// # Panics
     ///
@@ -276,8 +280,12 @@ where
             near.fresh().await;
             Ok(())
         };
-        within(self.patience, fresh).await?;
-        Ok(near)
+        match (within(self.patience, fresh).await, near.state()) {
+            (Ok(()), _) => Ok(near),
+            // The server was not silent, or there is no connection any more.
+            (Err(_), State::CutOff { cause: Some(cause), .. }) => Err(cause),
+            (Err(late), _) => Err(late),
+        }
     }
 
     fn checked(&self) -> Result<Arc<dyn Codec<V>>, Error> {

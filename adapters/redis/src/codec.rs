@@ -62,7 +62,8 @@ impl<V: serde::Serialize + serde::de::DeserializeOwned> Codec<V> for Json {
     }
 }
 
-/// Values as MessagePack, structs with the names of their fields, so that fields may be added.
+/// Values as MessagePack, structs with the names of their fields, so that fields may be added. Bytes whose lengths promise more than they
+/// hold are refused before memory is had for that.
 ///
 /// ```
 /// use tidewheel_redis::{Codec, MessagePack};
@@ -80,6 +81,9 @@ impl<V: serde::Serialize + serde::de::DeserializeOwned> Codec<V> for MessagePack
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<V, CodecError> {
+        if !crate::lengths::begins_with_a_value(bytes) {
+            return Err("a length in it is more than what follows".into());
+        }
         Ok(rmp_serde::from_slice(bytes)?)
     }
 }

@@ -21,7 +21,8 @@ pub enum Error {
         /// What was wrong, and what is allowed.
         what: String,
     },
-    /// The server lets nobody follow its changes: no RESP3, no `CLIENT TRACKING`, or not for this user.
+    /// The server lets nobody follow its changes: no RESP3, no `CLIENT TRACKING`. Or this user may not do that, or not send one of the
+    /// other commands that it takes.
     Refused {
         /// What it said.
         answer: RedisError,
@@ -78,6 +79,17 @@ impl Error {
     }
 }
 
+/// Whether an answer says that a command does not exist, or that this user may not send it at all. That he may not read a key is another
+/// matter, which Redis tells with the same code.
+pub(crate) fn is_denial(answer: &ServerError) -> bool {
+    let details = answer.details().unwrap_or_default();
+    match answer.kind() {
+        Some(ServerErrorKind::NoPerm) => details.contains("to run the"),
+        Some(ServerErrorKind::ResponseError) => details.starts_with("unknown command"),
+        _ => false,
+    }
+}
+
 impl From<RedisError> for Error {
     fn from(error: RedisError) -> Self {
         match ServerError::try_from(error) {
@@ -92,7 +104,10 @@ impl fmt::Display for Error {
         match self {
             Self::Settings { what } => write!(f, "{what}"),
             Self::Refused { answer } => {
-                write!(f, "the server lets us not follow its changes (RESP3 and CLIENT TRACKING): {answer}")
+                write!(
+                    f,
+                    "the server lets us not follow its changes (RESP3, CLIENT TRACKING, PING, PTTL): {answer}"
+                )
             }
             Self::CutOff { cause: Some(cause) } => write!(f, "cut off from the server: {cause}"),
             Self::CutOff { cause: None } => write!(f, "cut off from the server"),

@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::events;
 use crate::lease::{LinkNumber, Moment};
 use crate::link::{Link, Tracking, within};
-use crate::local::Local;
+use crate::local::{Local, Sweep};
 use redis::{Client, Cmd, Value};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +38,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) enum Slot {
     /// It will be known in a moment.
     Connecting(Option<Error>),
-    Up(Link),
+    /// And what the last PING was answered with, if that was an error.
+    Up(Link, Option<Error>),
     /// It has been tried, and is being tried again.
     Down(Error),
 }
@@ -68,13 +69,23 @@ impl<V: Clone + Send + Sync + 'static> Line<V> {
         if link.refusal().is_none() {
             self.local.lease.begin(link.number);
         }
-        self.slot.send_replace(Slot::Up(link.clone()));
+        self.slot.send_replace(Slot::Up(link.clone(), None));
+    }
+
+    /// A PING was answered, with an error or without. Nobody who waits for a connection needs to know.
+    fn answered(&self, error: Option<Error>) {
+        self.slot.send_if_modified(|slot| {
+            if let Slot::Up(_, last) = slot {
+                *last = error;
+            }
+            false
+        });
     }
 
     /// What questions go over, and not that one, which is over; or the reason why there is none.
     pub(crate) async fn link(&self, but: Option<LinkNumber>) -> Result<Link, Error> {
         let is_known = |slot: &Slot| match slot {
-            Slot::Up(link) => but != Some(link.number),
+            Slot::Up(link, _) => but != Some(link.number),
             Slot::Down(_) => true,
             Slot::Connecting(_) => false,
         };
@@ -88,7 +99,7 @@ impl<V: Clone + Send + Sync + 'static> Line<V> {
                 .unwrap_or(Slot::Down(Error::CutOff { cause: None }))
         };
         match slot {
-            Slot::Up(link) => Ok(link),
+            Slot::Up(link, _) => Ok(link),
             Slot::Down(error) => Err(error),
             Slot::Connecting(cause) => Err(Error::CutOff { cause: cause.map(Box::new) }),
         }
@@ -98,6 +109,13 @@ impl<V: Clone + Send + Sync + 'static> Line<V> {
     pub(crate) async fn send(&self, command: &Cmd) -> Result<Value, Error> {
         let link = self.link(None).await?;
         within(self.patience, link.send(command)).await
+    }
+
+    /// Has what is over swept out by a thread that may take its time, if there is anything, and no thread is to do so already.
+    fn sweep_soon(&self) {
+        if let Some(sweep) = Sweep::if_due(&self.local) {
+            self.runtime.spawn_blocking(move || sweep.run());
+        }
     }
 
     /// Waits until hits are served.
@@ -150,7 +168,8 @@ async fn tend<V: Clone + Send + Sync + 'static>(line: &Line<V>, link: &Link) -> 
             () = link.over() => return None,
         };
         match answer {
-            Ok(true) => {
+            Ok(None) => {
+                line.answered(None);
                 before = renew(line, link, (before, sent));
                 if !lease.is_fresh(lease.now()) && then.elapsed() < lease.span() {
                     // In broadcasting mode one answer is not enough.
@@ -158,7 +177,7 @@ async fn tend<V: Clone + Send + Sync + 'static>(line: &Line<V>, link: &Link) -> 
                 }
             }
             // It is there, and says that it cannot.
-            Ok(false) => {}
+            Ok(error) => line.answered(error),
             Err(error) => return Some(error),
         }
         pause(line, link, then + lease.span() / 4).await;
@@ -192,10 +211,7 @@ fn renew<V: Clone + Send + Sync + 'static>(
 async fn pause<V: Clone + Send + Sync + 'static>(line: &Line<V>, link: &Link, until: Instant) {
     tokio::select! {
         () = sleep_until(until) => {
-            if line.local.is_emptied() {
-                let local = Arc::clone(&line.local);
-                line.runtime.spawn_blocking(move || local.sweep());
-            }
+            line.sweep_soon();
         }
         () = link.over() => {}
     }
@@ -214,5 +230,57 @@ async fn open_again<V: Clone + Send + Sync + 'static>(line: &Line<V>, number: &m
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lease::Lease;
+    use crate::local::Fill;
+    use std::sync::mpsc;
+    use std::time::Instant;
+    use tidewheel::Cache;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn line(runtime: Handle) -> Line<u32> {
+        let cache = || Cache::builder().build().unwrap();
+        let local = Local::new(cache(), cache(), Lease::new(PATIENCE), Box::default());
+        Line {
+            local: Arc::new(local),
+            client: Client::open("redis://127.0.0.1:1/").unwrap(),
+            tracking: Tracking::OptIn,
+            patience: PATIENCE,
+            slot: watch::Sender::new(Slot::Connecting(None)),
+            runtime,
+            renewed: Notify::new(),
+        }
+    }
+
+    /// While no thread has time to sweep, one sweep waits for that, and not one more for each quarter of a lease.
+    #[test]
+    fn one_sweep_waits_for_a_thread_and_then_the_next_may() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        let line = line(runtime.handle().clone());
+        for round in 0..3 {
+            let (go_on, is_let) = mpsc::channel::<()>();
+            runtime.spawn_blocking(move || is_let.recv());
+            let (sent, epoch) = (line.local.lease.now(), line.local.epoch());
+            let fill = Fill { answer: Ok(Some(1)), sent, until: sent.after(PATIENCE), ends: None, epoch };
+            line.local.cache.insert((*b"k").into(), fill);
+            line.local.flush();
+            for _ in 0..100 {
+                line.sweep_soon();
+            }
+            let holders = Arc::strong_count(&line.local);
+            assert_eq!(holders, 2, "the line and one sweep, in round {round}");
+            drop(go_on);
+            let begun = Instant::now();
+            while line.local.cache.entry_count() > 0 || Arc::strong_count(&line.local) > 1 {
+                assert!(begun.elapsed() < PATIENCE, "never swept, in round {round}");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
     }
 }

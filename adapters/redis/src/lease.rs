@@ -15,6 +15,13 @@
 //! `io-threads`, every answer may go out ahead of the invalidations of its turn, not only one that did not fit. The PING before still is
 //! early enough, as long as the server serves a client once in each turn.)
 //!
+//! # How long it has to be
+//!
+//! Let each answer take as long as `r`, a quarter of the lease at least. Then a PING is sent whenever one is answered, and what was sent at the
+//! moment `s` is answered at `s + r`, the next at `s + 2r`. Hits are served from `s + r` until `s + span`: some if `r < span`, and without
+//! a break if `2r <= span`. In broadcasting mode they are served from `s + 2r` on, and the lease is renewed at `s + 3r`: some are if `2r < span`,
+//! and without a break if `3r <= span`. With a smaller `r` there is no break.
+//!
 //! # Who looks when
 //!
 //! A reader takes the time first, then looks at the lease, then at the epoch, then at the entry. What was removed before the

@@ -10,6 +10,8 @@ pub mod fuzzed;
 mod handle;
 mod keeper;
 mod lease;
+#[cfg(feature = "message-pack")]
+mod lengths;
 mod link;
 mod local;
 mod near;

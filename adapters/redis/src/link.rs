@@ -11,7 +11,7 @@
 //!
 //! Knows no entries but through `hear`, and no lease.
 
-use crate::error::Error;
+use crate::error::{Error, is_denial};
 use crate::lease::LinkNumber;
 use redis::aio::MultiplexedConnection;
 use redis::{
@@ -39,15 +39,28 @@ impl Tracking {
         }
     }
 
-    fn command(&self) -> Cmd {
-        let mut command = redis::cmd("CLIENT");
-        command.arg("TRACKING").arg("ON");
+    /// What a connection begins with: what asks to be told of changes; and, each once, what else it takes besides a GET, to see whether
+    /// it may be sent. The PING is the command that CACHING is for, so that no key is followed.
+    fn beginning(&self) -> Pipeline {
+        let mut all = Pipeline::new();
+        let tracking = all.cmd("CLIENT").arg("TRACKING").arg("ON");
         match self {
-            Self::Broadcast(prefix) if prefix.is_empty() => command.arg("BCAST"),
-            Self::Broadcast(prefix) => command.arg("BCAST").arg("PREFIX").arg(&**prefix),
-            Self::OptIn => command.arg("OPTIN"),
+            Self::Broadcast(prefix) if prefix.is_empty() => tracking.arg("BCAST"),
+            Self::Broadcast(prefix) => tracking.arg("BCAST").arg("PREFIX").arg(&**prefix),
+            Self::OptIn => tracking.arg("OPTIN").cmd("CLIENT").arg("CACHING").arg("YES"),
         };
-        command
+        all.cmd("PING").cmd("PTTL").arg(self.prefix());
+        all
+    }
+
+    /// Why changes are not told, or nothing could be kept: the first of the answers to [`beginning`](Self::beginning) that says so.
+    fn refusal(&self, answers: Vec<Value>) -> Option<RedisError> {
+        let asking = if matches!(self, Self::OptIn) { 2 } else { 1 };
+        answers.into_iter().enumerate().find_map(|(place, answer)| match answer {
+            // The others may be answered with an error of another kind, that will pass, or is about the key alone.
+            Value::ServerError(answer) if place < asking || is_denial(&answer) => Some(answer.into()),
+            _ => None,
+        })
     }
 }
 
@@ -65,13 +78,13 @@ pub(crate) struct Link {
     pub(crate) number: LinkNumber,
     connection: MultiplexedConnection,
     tracking: Tracking,
-    /// Whether the server agreed to tell us of changes; if not, why.
+    /// Whether the server agreed to tell us of changes, and lets us send what it takes; if not, why.
     refusal: Option<RedisError>,
     is_over: watch::Receiver<bool>,
 }
 
 impl Link {
-    /// Connects, and asks to be told of changes. A refusal of that is no error here.
+    /// Connects, asks to be told of changes, and tries what else it takes. A refusal of that is no error here.
     pub(crate) async fn open(
         client: &Client,
         tracking: &Tracking,
@@ -94,17 +107,15 @@ impl Link {
             let mut connection =
                 client.get_multiplexed_async_connection_with_config(&config).await.map_err(refused_resp3)?;
             // Before anything is read over it, or else that would not be tracked.
-            let answer = connection.send_packed_command(&tracking.command()).await?;
-            let refusal = match answer {
-                Value::ServerError(answer) => Some(answer.into()),
-                _ => None,
-            };
+            let beginning = tracking.beginning();
+            let answers = connection.send_packed_commands(&beginning, 0, beginning.len()).await?;
+            let refusal = tracking.refusal(answers);
             Ok(Self { number, connection, tracking: tracking.clone(), refusal, is_over })
         };
         within(patience, open).await
     }
 
-    /// Why the server does not tell us of changes, if it does not.
+    /// Why the server does not tell us of changes, or does not let us keep anything, if that is so.
     pub(crate) fn refusal(&self) -> Option<&RedisError> {
         self.refusal.as_ref()
     }
@@ -115,10 +126,16 @@ impl Link {
         let _ = self.is_over.clone().wait_for(|is_over| *is_over).await;
     }
 
-    /// Whether the server answers. An answer that is an error is none.
-    pub(crate) async fn ping(&self) -> Result<bool, RedisError> {
+    /// Waits for the server to answer a PING. If it answers with an error, that is returned.
+    pub(crate) async fn ping(&self) -> Result<Option<Error>, RedisError> {
         let answer = self.connection.clone().send_packed_command(&redis::cmd("PING")).await?;
-        Ok(!matches!(answer, Value::ServerError(_)))
+        Ok(match answer {
+            Value::ServerError(answer) if is_denial(&answer) => {
+                Some(Error::Refused { answer: answer.into() })
+            }
+            Value::ServerError(answer) => Some(Error::of_answer(answer)),
+            _ => None,
+        })
     }
 
     /// Asks for the values of keys, and how long they live, in one pipeline.

@@ -71,6 +71,8 @@ pub(crate) struct Local<V: Clone + Send + Sync + 'static> {
     prefix: Box<[u8]>,
     /// There is something to sweep out.
     is_emptied: AtomicBool,
+    /// There is a [`Sweep`].
+    is_to_be_swept: AtomicBool,
 }
 
 impl<V: Clone + Send + Sync + 'static> Local<V> {
@@ -81,7 +83,8 @@ impl<V: Clone + Send + Sync + 'static> Local<V> {
         prefix: Box<[u8]>,
     ) -> Self {
         let (counts, epoch) = (Counts::default(), AtomicU64::new(0));
-        Self { cache, asks, lease, counts, epoch, prefix, is_emptied: AtomicBool::new(false) }
+        let (is_emptied, is_to_be_swept) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { cache, asks, lease, counts, epoch, prefix, is_emptied, is_to_be_swept }
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
@@ -142,7 +145,7 @@ impl<V: Clone + Send + Sync + 'static> Local<V> {
     }
 
     /// Returns whether there is something to sweep out.
-    pub(crate) fn is_emptied(&self) -> bool {
+    fn is_emptied(&self) -> bool {
         // ORDERING: Relaxed; `sweep` looks again.
         self.is_emptied.load(Ordering::Relaxed)
     }
@@ -186,6 +189,31 @@ impl<V: Clone + Send + Sync + 'static> Local<V> {
         if let Some(key) = key.strip_prefix(&*self.prefix) {
             self.forget(key);
         }
+    }
+}
+
+/// A sweep that is to come. There is one at most, and when it has run, or is dropped without, there may be another.
+pub(crate) struct Sweep<V: Clone + Send + Sync + 'static> {
+    local: Arc<Local<V>>,
+}
+
+impl<V: Clone + Send + Sync + 'static> Sweep<V> {
+    /// If there is something to sweep out, and no other that is to do it.
+    pub(crate) fn if_due(local: &Arc<Local<V>>) -> Option<Self> {
+        // ORDERING: Relaxed; the flag says nothing of anything else.
+        let is_due = local.is_emptied() && !local.is_to_be_swept.swap(true, Ordering::Relaxed);
+        is_due.then(|| Self { local: Arc::clone(local) })
+    }
+
+    pub(crate) fn run(self) {
+        self.local.sweep();
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Drop for Sweep<V> {
+    fn drop(&mut self) {
+        // ORDERING: Relaxed; as in `if_due`.
+        self.local.is_to_be_swept.store(false, Ordering::Relaxed);
     }
 }
 

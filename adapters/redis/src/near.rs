@@ -102,7 +102,10 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
     fn cause(&self) -> Option<Error> {
         match &*self.line.slot.borrow() {
             Slot::Connecting(cause) => cause.clone(),
-            Slot::Up(link) => link.refusal().map(|answer| Error::Refused { answer: answer.clone() }),
+            Slot::Up(link, last) => match link.refusal() {
+                Some(answer) => Some(Error::Refused { answer: answer.clone() }),
+                None => last.clone(),
+            },
             Slot::Down(error) => Some(error.clone()),
         }
     }

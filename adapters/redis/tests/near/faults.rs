@@ -225,6 +225,85 @@ async fn refused_from_the_start_is_an_error() {
     assert!(matches!(refused, Error::Refused { .. }), "{refused:?}");
 }
 
+/// Each command that it needs is tried when it connects: without one of them it would say that it is fresh, and keep nothing.
+#[tokio::test]
+async fn a_user_who_may_not_send_what_it_takes_is_refused() {
+    let Some(bed) = Bed::new().await else { return };
+    let mut connection = bed.server.connection().await;
+    let no_caching = &["-client", "+client|tracking"][..];
+    let cases = [
+        (builder(), &["-ping"][..]),
+        (builder(), &["-pttl"]),
+        (builder(), no_caching),
+        (builder().prefix("p:"), &["-ping"]),
+        (builder().prefix("p:"), &["-pttl"]),
+    ];
+    for (builder, less) in cases {
+        acl(&mut connection, &[&["reset", "on", ">secret", "~*", "+@all"][..], less].concat()).await;
+        let begun = Instant::now();
+        let refused = builder.patience(PATIENCE).connect(as_user(&bed)).await.map(|_: Near| ());
+        assert!(matches!(refused, Err(Error::Refused { .. })), "{less:?}: {refused:?}");
+        assert!(begun.elapsed() < PATIENCE, "{less:?}: the server has answered at once");
+    }
+    // With a prefix nothing is opted for.
+    acl(&mut connection, &[&["reset", "on", ">secret", "~*", "+@all"][..], no_caching].concat()).await;
+    builder().prefix("p:").connect(as_user(&bed)).await.map(|_: Near| ()).expect("it may all that it takes");
+}
+
+/// Longer than a machine that has other things to do lets an answer wait.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Those that the README names, on keys of one kind.
+#[tokio::test]
+async fn a_user_needs_no_more_than_the_commands_and_the_keys_that_it_uses() {
+    let Some(bed) = Bed::new().await else { return };
+    let mut connection = bed.server.connection().await;
+    let may = ["+ping", "+get", "+pttl", "+set", "+del", "+client|tracking", "+client|caching"];
+    acl(&mut connection, &[&["reset", "on", ">secret", "~p:*", "-@all"][..], &may].concat()).await;
+    for (builder, k) in [(builder(), "p:k"), (builder().prefix("p:"), "k")] {
+        let near = builder.connect(as_user(&bed)).await.expect("it may all that it takes");
+        let k = k.to_string();
+        near.put(&k, &1, None).await.expect("it may write");
+        let begun = Instant::now();
+        while near.peek_local(&k) != Some(1) {
+            assert!(begun.elapsed() < PATIENCE, "never kept: {:?}", near.stats());
+            assert_eq!(near.get(&k).await.expect("it may read"), Some(1));
+        }
+        near.remove(&k).await.expect("it may remove");
+    }
+}
+
+/// It is there, and may be well in a moment: so it is waited for, and in the end it is told what it said.
+#[tokio::test]
+async fn a_server_that_answers_each_ping_with_an_error_is_quoted() {
+    let Some(bed) = Bed::new().await else { return };
+    bed.proxy.lie(b"+PONG\r\n", b"-MISCONF it cannot save\r\n");
+    let error = builder().patience(LEASE * 3).connect(bed.proxy.client()).await.map(|_: Near| ());
+    assert!(matches!(&error, Err(Error::Redis(answer)) if answer.code() == Some("MISCONF")), "{error:?}");
+    bed.until("it is cut off", |near| !is_fresh(near)).await;
+    let state = bed.near.state();
+    assert!(matches!(state, State::CutOff { cause: Some(Error::Redis(_)), .. }), "{state:?}");
+    bed.proxy.lie(b"+PONG\r\n", b"+PONG\r\n");
+    bed.near.fresh().await;
+    // Silent, it has said nothing that would be why.
+    bed.proxy.set(Mode::Hold);
+    bed.until("it is cut off again", |near| !is_fresh(near)).await;
+    let state = bed.near.state();
+    assert!(matches!(state, State::CutOff { cause: None, .. }), "{state:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_loads_its_data_first_is_waited_for() {
+    let Some(bed) = Bed::new().await else { return };
+    for answer in [&b"+PONG\r\n"[..], b":-2\r\n"] {
+        bed.proxy.lie(answer, b"-LOADING Redis is loading the dataset in memory\r\n");
+        let connecting = tokio::spawn(builder().patience(PATIENCE).connect(bed.proxy.client()));
+        tokio::time::sleep(LEASE * 2).await;
+        bed.proxy.lie(answer, answer);
+        connecting.await.expect("it does not panic").map(|_: Near| ()).expect("it is there by then");
+    }
+}
+
 /// A user with an ACL that is changed while the near cache lives.
 async fn with_user(bed: &Bed) -> (redis::aio::MultiplexedConnection, Near) {
     let mut connection = bed.server.connection().await;
@@ -277,6 +356,8 @@ async fn permissions_that_are_taken_away_leave_nothing_unfollowed() {
         assert!(begun.elapsed() < LEASE * 3);
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+    let state = near.state();
+    assert!(matches!(state, State::CutOff { cause: Some(Error::Refused { .. }), .. }), "{state:?}");
     assert_eq!(near.get(&k).await.expect("it may read"), Some(5));
     acl(&mut connection, &["+ping", "-get"]).await;
     near.fresh().await;
