@@ -7,7 +7,7 @@ use super::tower_sessions_core::SessionStore;
 use super::tower_sessions_core::session::{Id, Record};
 use super::tower_sessions_core::session_store::{Error, Result};
 use crate::permits::Permits;
-use crate::wall;
+use crate::{random, wall};
 use async_trait::async_trait;
 use std::fmt;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use tidewheel::{BuildError, Cache, CacheBuilder, Clock, Life, Reaper, RemovalCau
 ///
 /// A handle: clones share the sessions.
 ///
-/// - **`create`** always takes a new id, whichever the record comes with. (A request that calls `flush` and then goes on comes with the id
-///   that it has just deleted, which other requests still know.)
+/// - **`create`** always takes a new id of 128 bits from the operating system's random generator, whichever the record comes with. (A
+///   request that calls `flush` and then goes on comes with the id that it has just deleted, which other requests still know.)
 /// - **`save`** only ever changes a session that is there. One that has expired or was deleted meanwhile stays gone; the save is accepted,
 ///   and counted in [`late_saves`](Self::late_saves). (An error would make a 500 of somebody's log-out in another window.)
 /// - **`load`** finds a session until its `expiry_date`, by the clock that never jumps and by the calendar, whichever comes first: a
@@ -139,16 +139,14 @@ impl TidewheelStore {
     ///
     /// Not under its own. After `Session::flush` that is the id of the session that was ended: a request that loaded that session would save it
     /// into the new one.
-    fn store_new(&self, record: Record) -> Id {
+    fn store_new(&self, record: Record) -> Result<Id> {
+        let id = Id(random::id().map_err(Error::Backend)?);
         let lasting = self.cache.with_life(Life::Ttl(wall::remaining(record.expiry_date)));
-        let mut record = record;
-        loop {
-            let id = Id::default();
-            record.id = id;
-            match lasting.try_insert(id, record) {
-                Ok(()) => return id,
-                Err((_, refused)) => record = refused,
-            }
+        // 128 bits do not repeat; a generator that is out of order does. It must not be trusted with a session, and least of all with
+        // somebody else's.
+        match lasting.try_insert(id, Record { id, ..record }) {
+            Ok(()) => Ok(id),
+            Err(_) => Err(Error::Backend("the operating system's random generator repeats itself".into())),
         }
     }
 }
@@ -163,7 +161,11 @@ impl SessionStore for TidewheelStore {
                 "no room for another session: {max} are allowed, and no live one is ended for it"
             )));
         }
-        record.id = self.store_new(copy);
+        record.id = self.store_new(copy).inspect_err(|_| {
+            if let Some(permits) = &self.permits {
+                permits.give_back();
+            }
+        })?;
         Ok(())
     }
 

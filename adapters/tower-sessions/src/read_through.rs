@@ -7,7 +7,7 @@
 use super::tower_sessions_core::SessionStore;
 use super::tower_sessions_core::session::{Id, Record};
 use super::tower_sessions_core::session_store::{Error, Result};
-use crate::wall;
+use crate::{random, wall};
 use async_trait::async_trait;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -178,7 +178,7 @@ impl<S: SessionStore> ReadThroughStore<S> {
 impl<S: SessionStore> SessionStore for ReadThroughStore<S> {
     async fn create(&self, record: &mut Record) -> Result<()> {
         // Not under its own id: see `store_new` of the store in memory.
-        record.id = Id::default();
+        record.id = Id(random::id().map_err(Error::Backend)?);
         self.store.create(record).await?;
         // So nobody else knows the id yet.
         self.cache.with_life(Life::Ttl(self.life(record))).insert(record.id, record.clone());
