@@ -7,11 +7,13 @@ use super::tower_sessions_core::SessionStore;
 use super::tower_sessions_core::session::{Id, Record};
 use super::tower_sessions_core::session_store::{Error, Result};
 use crate::permits::Permits;
+use crate::seldom::Seldom;
 use crate::{random, wall};
 use async_trait::async_trait;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tidewheel::{BuildError, Cache, CacheBuilder, Clock, Life, Reaper, RemovalCause, StrictClock};
 
 /// A session store in memory: a session ends when its record says, by itself, and never comes back.
@@ -24,8 +26,10 @@ use tidewheel::{BuildError, Cache, CacheBuilder, Clock, Life, Reaper, RemovalCau
 ///   and counted in [`late_saves`](Self::late_saves). (An error would make a 500 of somebody's log-out in another window.)
 /// - **`load`** finds a session until its `expiry_date`, by the clock that never jumps and by the calendar, whichever comes first: a
 ///   machine that was suspended finds no session that ended meanwhile. 10 ms late at most.
-/// - **Memory** of a session that has ended is given back within two seconds, with no call from anyone.
-/// - **A full store** refuses to `create`, and ends no live session to make room: see [`max_sessions`](TidewheelStoreBuilder::max_sessions).
+/// - **Memory** of a session that has ended is given back within two seconds, with no call from anyone. (Not so where the calendar alone
+///   has ended it: then by a load of it, by a `create` that would be refused otherwise, or when the clock comes to its end.)
+/// - **A full store** refuses to `create`, and ends no live session to make room. See
+///   [`max_sessions`](TidewheelStoreBuilder::max_sessions).
 ///
 /// ```
 /// use tidewheel_tower_sessions::TidewheelStore;
@@ -40,8 +44,13 @@ pub struct TidewheelStore {
     cache: Cache<Id, Record>,
     /// Only with a limit.
     permits: Option<Arc<Permits>>,
+    /// For sessions that the calendar has ended and the clock has not, before a new one is refused.
+    looks: Arc<Seldom>,
     late_saves: Arc<AtomicU64>,
 }
+
+/// So often a full store looks at all of its sessions at most.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
 impl TidewheelStore {
     /// A store without a limit.
@@ -135,6 +144,24 @@ impl TidewheelStore {
         self.cache.run_pending_tasks();
     }
 
+    /// Takes a permit for a new session, if there is a limit.
+    fn take_permit(&self) -> Result<()> {
+        let Some(permits) = &self.permits else { return Ok(()) };
+        if permits.take() {
+            return Ok(());
+        }
+        if self.looks.is_due() {
+            self.cache.retain(|_, record| !wall::is_over(record.expiry_date));
+            if permits.take() {
+                return Ok(());
+            }
+        }
+        let max = permits.max();
+        Err(Error::Backend(format!(
+            "no room for another session: {max} are allowed, and no live one is ended for it"
+        )))
+    }
+
     /// Stores a record under an id that nobody knows; the id.
     ///
     /// Not under its own. After `Session::flush` that is the id of the session that was ended: a request that loaded that session would save it
@@ -155,12 +182,7 @@ impl TidewheelStore {
 impl SessionStore for TidewheelStore {
     async fn create(&self, record: &mut Record) -> Result<()> {
         let copy = record.clone();
-        if let Some(permits) = self.permits.as_ref().filter(|permits| !permits.take()) {
-            let max = permits.max();
-            return Err(Error::Backend(format!(
-                "no room for another session: {max} are allowed, and no live one is ended for it"
-            )));
-        }
+        self.take_permit()?;
         record.id = self.store_new(copy).inspect_err(|_| {
             if let Some(permits) = &self.permits {
                 permits.give_back();
@@ -234,8 +256,12 @@ impl TidewheelStoreBuilder {
     /// How many sessions there may be at once. Default: any number.
     ///
     /// Beyond that `create` is an error (`Error::Backend`), which tower-sessions answers with a 500. No live session is ended to make
-    /// room: otherwise whoever can open sessions could log everybody else out. A session counts until it is out of memory, two seconds
-    /// after its end at most. The limit is on sessions, not on bytes: how large one gets is up to what your handlers put in.
+    /// room: otherwise whoever can open sessions could log everybody else out. The limit is on sessions, not on bytes: how large one
+    /// gets is up to what your handlers put in.
+    ///
+    /// A session counts until it is out of memory, two seconds after its end at most. The clock may have stood still while the machine was
+    /// suspended, so that the calendar alone says that sessions are over. Before `create` refuses, it looks at all sessions for such ones,
+    /// once a second at most; that costs O(sessions).
     ///
     /// ```
     /// let store = tidewheel_tower_sessions::TidewheelStore::builder().max_sessions(1_000_000).build()?;
@@ -290,7 +316,8 @@ impl TidewheelStoreBuilder {
                 }
             });
         }
-        Ok(TidewheelStore { cache: cache.build()?, permits, late_saves: Arc::default() })
+        let looks = Arc::new(Seldom::new(BETWEEN_LOOKS));
+        Ok(TidewheelStore { cache: cache.build()?, permits, looks, late_saves: Arc::default() })
     }
 }
 

@@ -107,6 +107,24 @@ async fn what_the_calendar_says_is_over_is_refused_and_given_back_while_the_cloc
 }
 
 #[tokio::test]
+/// A machine that slept for hours wakes with a store full of sessions that nobody comes back for.
+#[tokio::test]
+async fn a_full_store_has_room_again_once_the_calendar_says_that_sessions_are_over() {
+    let store = TidewheelStore::builder().clock(ManualClock::new()).max_sessions(3).build().unwrap();
+    for user in ["Ada", "Bob"] {
+        store.create(&mut record(user, Duration::from_millis(20))).await.unwrap();
+    }
+    let mut eve = record("Eve", HOUR);
+    store.create(&mut eve).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    // Nobody asks for the two that are over.
+    for user in ["Dan", "Fay"] {
+        store.create(&mut record(user, HOUR)).await.unwrap();
+    }
+    assert!(store.create(&mut record("Mallory", HOUR)).await.is_err());
+    assert_eq!((store.len(), store.load(&eve.id).await.unwrap()), (3, Some(eve)));
+}
+
 async fn a_record_that_is_over_when_it_comes_is_accepted_and_never_found() {
     let store = TidewheelStore::new();
     let mut over = record("Ada", Duration::ZERO);
