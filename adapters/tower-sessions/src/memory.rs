@@ -28,7 +28,7 @@ use tidewheel::{BuildError, Cache, CacheBuilder, Clock, Life, Reaper, RemovalCau
 ///   machine that was suspended finds no session that ended meanwhile. 10 ms late at most.
 /// - **Memory** of a session that has ended is given back within two seconds, with no call from anyone. (Not so where the calendar alone
 ///   has ended it: then by a load of it, by a `create` that would be refused otherwise, or when the clock comes to its end.)
-/// - **A full store** refuses to `create`, and ends no live session to make room. See
+/// - **A full store** refuses to `create`, and ends no live session to make room. (Who changes his id may lose his session then.) See
 ///   [`max_sessions`](TidewheelStoreBuilder::max_sessions).
 ///
 /// ```
@@ -262,6 +262,11 @@ impl TidewheelStoreBuilder {
     /// A session counts until it is out of memory, two seconds after its end at most. The clock may have stood still while the machine was
     /// suspended, so that the calendar alone says that sessions are over. Before `create` refuses, it looks at all sessions for such ones,
     /// once a second at most; that costs O(sessions).
+    ///
+    /// One request is not safe from being refused although it has a session: one that calls `Session::cycle_id`. tower-sessions deletes
+    /// the old session at once, and creates the new one after the handler. If the store is full, somebody else may take the place in
+    /// between. Then the request is answered with a 500, and its session is gone. Call `save` directly after `cycle_id`: that leaves the
+    /// shortest time for it.
     ///
     /// ```
     /// let store = tidewheel_tower_sessions::TidewheelStore::builder().max_sessions(1_000_000).build()?;

@@ -76,8 +76,12 @@ async fn show(session: Session, State(site): State<Site>) -> Result<Html<String>
 
 /// A new id first: one that somebody planted or saw before never has a user.
 async fn log_in(session: Session, Form(LogIn { name }): Form<LogIn>) -> Result<Redirect, StatusCode> {
+    // What waits for the store comes first, and the save at once: from the new id on until then, somebody else may take the place in a full
+    // store.
+    session.get::<String>(USER).await.map_err(out_of_order)?;
     session.cycle_id().await.map_err(out_of_order)?;
     session.insert(USER, name).await.map_err(out_of_order)?;
+    session.save().await.map_err(out_of_order)?;
     Ok(Redirect::to("/"))
 }
 
