@@ -50,11 +50,14 @@ pub fn app(sessions: Sessions, idle: Duration) -> Router {
 const NAME: &str = "__Host-sid";
 
 /// The id that the cookie holds. What is malformed is as good as nothing: parsing refuses it, without looking further than it must.
+///
+/// As bytes, since other cookies may hold any: whoever sets one must not be able to hide this one.
 fn id_of(headers: &HeaderMap) -> Option<SessionId> {
-    let cookies = headers.get_all(COOKIE).iter().filter_map(|header| header.to_str().ok());
-    let mut pairs =
-        cookies.flat_map(|header| header.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == NAME).and_then(|(_, value)| value.parse().ok())
+    let cookies = headers.get_all(COOKIE).iter();
+    let pairs = cookies.flat_map(|header| header.as_bytes().split(|byte| *byte == b';'));
+    let mut values =
+        pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(NAME.as_bytes())?.strip_prefix(b"="));
+    values.next().and_then(|value| std::str::from_utf8(value).ok()?.parse().ok())
 }
 
 /// An answer that gives the browser an id. Without a `Max-Age`: the manager knows when a session is over.

@@ -100,6 +100,19 @@ fn malformed_and_foreign_cookies_begin_anew() {
 }
 
 #[test]
+fn a_cookie_of_somebody_elses_that_is_not_ascii_hides_nothing() {
+    for (which, site) in sites(MINUTE) {
+        let mut ada = Visitor::of(site);
+        ada.log_in("Ada");
+        let both = format!("lang=caf\u{e9}; {}", ada.cookie.clone().unwrap());
+        let mut beside = Visitor::holding(site, Some(both.clone()));
+        assert!(beside.is_logged_in_as("Ada"), "{which}");
+        Visitor::holding(site, Some(both)).press("logout", "");
+        assert!(!ada.is_logged_in_as("Ada"), "{which}: the log-out ended nothing");
+    }
+}
+
+#[test]
 fn a_name_is_shown_and_not_run() {
     for (which, site) in sites(MINUTE) {
         let mut visitor = Visitor::of(site);
