@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewheel_tower_sessions::TidewheelStore;
+use tower_sessions::cookie::SameSite;
 use tower_sessions::{Expiry, Session, SessionManagerLayer, SessionStore, session};
 
 const USER: &str = "user";
@@ -48,7 +49,9 @@ where
     S: SessionStore + Clone,
 {
     let expiry = Expiry::OnInactivity(idle.try_into().expect("a length of time that a date can be moved by"));
-    let layer = SessionManagerLayer::new(store).with_expiry(expiry);
+    // Not `Strict`, the default. Then a visit by a link from another site comes without the cookie, and the session that `show` opens for it
+    // takes the place of the one that is logged in.
+    let layer = SessionManagerLayer::new(store).with_expiry(expiry).with_same_site(SameSite::Lax);
     Router::new()
         .route("/", get(show))
         .route("/login", post(log_in))

@@ -112,6 +112,20 @@ fn a_cookie_of_somebody_elses_that_is_not_ascii_hides_nothing() {
     }
 }
 
+/// A browser keeps a cookie that is `Strict` to itself when somebody follows a link from another site. Such a visit would look like a
+/// first one, and the cookie that it is given would take the place of the one that is logged in.
+#[test]
+fn a_link_from_another_site_brings_the_cookie_along() {
+    for (which, site) in sites(MINUTE) {
+        let answer = site::send(site, "GET /", "", "");
+        let cookie = answer.header("set-cookie").expect("a first visit begins a session");
+        let mut attributes: Vec<_> = cookie.split("; ").skip(1).collect();
+        attributes.sort_unstable();
+        attributes.retain(|attribute| !attribute.starts_with("Max-Age="));
+        assert_eq!(attributes, ["HttpOnly", "Path=/", "SameSite=Lax", "Secure"], "{which}");
+    }
+}
+
 #[test]
 fn a_name_is_shown_and_not_run() {
     for (which, site) in sites(MINUTE) {
