@@ -78,7 +78,7 @@ fn refused(error: SessionError) -> Response {
 /// Reads, and so does not make the log-in last longer. A first visit begins a session without a user.
 async fn show(headers: HeaderMap, State(Site { sessions, idle }): State<Site>) -> Response {
     if let Some(Visit { user, notes }) = id_of(&headers).and_then(|id| sessions.get(&id).ok()) {
-        return page(&Shown { user, notes }, idle).into_response();
+        return page(&Shown { user, notes }, idle);
     }
     match sessions.create(Visit::default()) {
         Ok(id) => with_id(id, page(&Shown::default(), idle)),

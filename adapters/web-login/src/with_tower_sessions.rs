@@ -4,7 +4,7 @@
 use crate::pages::{LogIn, Shown, page};
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{Html, Redirect};
+use axum::response::{Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Form, Router};
 use std::fmt;
@@ -68,7 +68,7 @@ fn out_of_order(_: session::Error) -> StatusCode {
 }
 
 /// Reads, and so does not make the log-in last longer. A first visit begins a session without a user.
-async fn show(session: Session, State(site): State<Site>) -> Result<Html<String>, StatusCode> {
+async fn show(session: Session, State(site): State<Site>) -> Result<Response, StatusCode> {
     let user = session.get::<String>(USER).await.map_err(out_of_order)?;
     let notes = session.get::<u64>(NOTES).await.map_err(out_of_order)?;
     if user.is_none() && notes.is_none() {

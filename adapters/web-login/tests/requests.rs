@@ -127,6 +127,19 @@ fn a_link_from_another_site_brings_the_cookie_along() {
 }
 
 #[test]
+fn no_cache_keeps_a_page() {
+    for (which, site) in sites(MINUTE) {
+        let mut ada = Visitor::of(site);
+        ada.log_in("Ada");
+        let cookie = format!("Cookie: {}\r\n", ada.cookie.unwrap());
+        for headers in ["", &cookie] {
+            let answer = site::send(site, "GET /", headers, "");
+            assert_eq!(answer.header("cache-control"), Some("no-store"), "{which}: {}", answer.body);
+        }
+    }
+}
+
+#[test]
 fn a_name_is_shown_and_not_run() {
     for (which, site) in sites(MINUTE) {
         let mut visitor = Visitor::of(site);
