@@ -86,14 +86,21 @@ async fn show(headers: HeaderMap, State(Site { sessions, idle }): State<Site>) -
     }
 }
 
-/// The user and a new id in one step: an id that somebody planted or saw before never has a user.
+/// The user and a new id in one step: an id that somebody planted or saw before never has a user. Who logs in over another user's
+/// session begins anew: what is kept of that one is not his.
 async fn log_in(headers: HeaderMap, State(site): State<Site>, Form(LogIn { name }): Form<LogIn>) -> Response {
     let sessions = &site.sessions;
+    let fresh = Visit { user: Some(name), notes: 0 };
     let rotated = id_of(&headers).map_or(Err(SessionError::NotFound), |id| {
-        sessions.rotate_with(&id, |visit| visit.user = Some(name.clone())).map(|(id, ())| id)
+        let log_in = |visit: &mut Visit| {
+            if visit.user != fresh.user {
+                *visit = fresh.clone();
+            }
+        };
+        sessions.rotate_with(&id, log_in).map(|(id, ())| id)
     });
     let id = match rotated {
-        Err(SessionError::NotFound) => sessions.create(Visit { user: Some(name), notes: 0 }),
+        Err(SessionError::NotFound) => sessions.create(fresh),
         rotated => rotated,
     };
     match id {

@@ -77,12 +77,16 @@ async fn show(session: Session, State(site): State<Site>) -> Result<Response, St
     Ok(page(&Shown { user, notes: notes.unwrap_or(0) }, site.idle))
 }
 
-/// A new id first: one that somebody planted or saw before never has a user.
+/// A new id first: one that somebody planted or saw before never has a user. Who logs in over another user's session begins anew: what is
+/// kept of that one is not his.
 async fn log_in(session: Session, Form(LogIn { name }): Form<LogIn>) -> Result<Redirect, StatusCode> {
     // What waits for the store comes first, and the save at once: from the new id on until then, somebody else may take the place in a full
     // store.
-    session.get::<String>(USER).await.map_err(out_of_order)?;
+    let before = session.get::<String>(USER).await.map_err(out_of_order)?;
     session.cycle_id().await.map_err(out_of_order)?;
+    if before.as_ref() != Some(&name) {
+        session.clear().await;
+    }
     session.insert(USER, name).await.map_err(out_of_order)?;
     session.save().await.map_err(out_of_order)?;
     Ok(Redirect::to("/"))

@@ -140,6 +140,21 @@ fn no_cache_keeps_a_page() {
 }
 
 #[test]
+fn who_logs_in_over_another_user_has_none_of_his_notes() {
+    for (which, site) in sites(MINUTE) {
+        let mut visitor = Visitor::of(site);
+        visitor.log_in("Ada");
+        visitor.press("note", "");
+        // Who logs in again as the same user keeps what is his.
+        visitor.log_in("Ada");
+        assert!(visitor.look().contains("1 notes."), "{which}");
+        visitor.log_in("Bob");
+        assert!(visitor.is_logged_in_as("Bob"), "{which}");
+        assert!(visitor.look().contains("0 notes."), "{which}: {}", visitor.look());
+    }
+}
+
+#[test]
 fn a_name_is_shown_and_not_run() {
     for (which, site) in sites(MINUTE) {
         let mut visitor = Visitor::of(site);
