@@ -91,8 +91,8 @@ impl SessionId {
     /// ```
     /// # let sessions = tidewheel::SessionManager::new();
     /// let id = sessions.create(())?;
-    /// let header = format!("Set-Cookie: sid={}; HttpOnly; Secure; SameSite=Lax", id.encode());
-    /// # assert_eq!(header.len(), 16 + 22 + 32);
+    /// let header = format!("Set-Cookie: sid={}; Path=/; HttpOnly; Secure; SameSite=Lax", id.encode());
+    /// # assert_eq!(header.len(), 16 + 22 + 40);
     /// # Ok::<(), tidewheel::SessionError>(())
     /// ```
     #[must_use]

@@ -34,8 +34,9 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// let id = sessions.create("data")?;
     /// clock.advance(Duration::from_secs(2));
     /// let left = sessions.remaining(&id)?;
-    /// let cookie = format!("sid={}; Max-Age={}; HttpOnly; Secure; SameSite=Lax", id.encode(), left.as_secs());
-    /// # assert_eq!(left, Duration::from_secs(3));
+    /// let (id, left) = (id.encode(), left.as_secs());
+    /// let cookie = format!("sid={id}; Max-Age={left}; Path=/; HttpOnly; Secure; SameSite=Lax");
+    /// # assert_eq!(left, 3);
     /// # let _ = cookie;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

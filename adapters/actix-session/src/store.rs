@@ -267,6 +267,10 @@ impl TidewheelStoreBuilder {
     /// otherwise whoever can open sessions could log everybody else out. A session counts until it is out of memory, two seconds
     /// after its end at most. The limit is on sessions, not on bytes: how large one gets is up to what your handlers put in.
     ///
+    /// One request is not safe from being refused although it has a session: one that calls `Session::renew`. actix-session deletes the
+    /// old session and then saves a new one. If the store is full, another thread may take the place in between. Then the request is
+    /// answered with a 500, and its session is gone.
+    ///
     /// ```
     /// let store = tidewheel_actix_session::TidewheelStore::builder().max_sessions(1_000_000).build()?;
     /// # Ok::<(), tidewheel::BuildError>(())

@@ -8,6 +8,8 @@ compile_error!(
 );
 
 mod permits;
+mod random;
+mod seldom;
 mod wall;
 
 // One source for each release of tower-sessions-core: the two modules name the same files, in which `super::tower_sessions_core` is

@@ -7,25 +7,29 @@ use super::tower_sessions_core::SessionStore;
 use super::tower_sessions_core::session::{Id, Record};
 use super::tower_sessions_core::session_store::{Error, Result};
 use crate::permits::Permits;
-use crate::wall;
+use crate::seldom::Seldom;
+use crate::{random, wall};
 use async_trait::async_trait;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tidewheel::{BuildError, Cache, CacheBuilder, Clock, Life, Reaper, RemovalCause, StrictClock};
 
 /// A session store in memory: a session ends when its record says, by itself, and never comes back.
 ///
 /// A handle: clones share the sessions.
 ///
-/// - **`create`** always takes a new id, whichever the record comes with. (A request that calls `flush` and then goes on comes with the id
-///   that it has just deleted, which other requests still know.)
+/// - **`create`** always takes a new id of 128 bits from the operating system's random generator, whichever the record comes with. (A
+///   request that calls `flush` and then goes on comes with the id that it has just deleted, which other requests still know.)
 /// - **`save`** only ever changes a session that is there. One that has expired or was deleted meanwhile stays gone; the save is accepted,
 ///   and counted in [`late_saves`](Self::late_saves). (An error would make a 500 of somebody's log-out in another window.)
 /// - **`load`** finds a session until its `expiry_date`, by the clock that never jumps and by the calendar, whichever comes first: a
 ///   machine that was suspended finds no session that ended meanwhile. 10 ms late at most.
-/// - **Memory** of a session that has ended is given back within two seconds, with no call from anyone.
-/// - **A full store** refuses to `create`, and ends no live session to make room: see [`max_sessions`](TidewheelStoreBuilder::max_sessions).
+/// - **Memory** of a session that has ended is given back within two seconds, with no call from anyone. (Not so where the calendar alone
+///   has ended it: then by a load of it, by a `create` that would be refused otherwise, or when the clock comes to its end.)
+/// - **A full store** refuses to `create`, and ends no live session to make room. (Who changes his id may lose his session then.) See
+///   [`max_sessions`](TidewheelStoreBuilder::max_sessions).
 ///
 /// ```
 /// use tidewheel_tower_sessions::TidewheelStore;
@@ -40,8 +44,13 @@ pub struct TidewheelStore {
     cache: Cache<Id, Record>,
     /// Only with a limit.
     permits: Option<Arc<Permits>>,
+    /// For sessions that the calendar has ended and the clock has not, before a new one is refused.
+    looks: Arc<Seldom>,
     late_saves: Arc<AtomicU64>,
 }
+
+/// So often a full store looks at all of its sessions at most.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
 impl TidewheelStore {
     /// A store without a limit.
@@ -135,20 +144,36 @@ impl TidewheelStore {
         self.cache.run_pending_tasks();
     }
 
+    /// Takes a permit for a new session, if there is a limit.
+    fn take_permit(&self) -> Result<()> {
+        let Some(permits) = &self.permits else { return Ok(()) };
+        if permits.take() {
+            return Ok(());
+        }
+        if self.looks.is_due() {
+            self.cache.retain(|_, record| !wall::is_over(record.expiry_date));
+            if permits.take() {
+                return Ok(());
+            }
+        }
+        let max = permits.max();
+        Err(Error::Backend(format!(
+            "no room for another session: {max} are allowed, and no live one is ended for it"
+        )))
+    }
+
     /// Stores a record under an id that nobody knows; the id.
     ///
     /// Not under its own. After `Session::flush` that is the id of the session that was ended: a request that loaded that session would save it
     /// into the new one.
-    fn store_new(&self, record: Record) -> Id {
+    fn store_new(&self, record: Record) -> Result<Id> {
+        let id = Id(random::id().map_err(Error::Backend)?);
         let lasting = self.cache.with_life(Life::Ttl(wall::remaining(record.expiry_date)));
-        let mut record = record;
-        loop {
-            let id = Id::default();
-            record.id = id;
-            match lasting.try_insert(id, record) {
-                Ok(()) => return id,
-                Err((_, refused)) => record = refused,
-            }
+        // 128 bits do not repeat; a generator that is out of order does. It must not be trusted with a session, and least of all with
+        // somebody else's.
+        match lasting.try_insert(id, Record { id, ..record }) {
+            Ok(()) => Ok(id),
+            Err(_) => Err(Error::Backend("the operating system's random generator repeats itself".into())),
         }
     }
 }
@@ -157,13 +182,12 @@ impl TidewheelStore {
 impl SessionStore for TidewheelStore {
     async fn create(&self, record: &mut Record) -> Result<()> {
         let copy = record.clone();
-        if let Some(permits) = self.permits.as_ref().filter(|permits| !permits.take()) {
-            let max = permits.max();
-            return Err(Error::Backend(format!(
-                "no room for another session: {max} are allowed, and no live one is ended for it"
-            )));
-        }
-        record.id = self.store_new(copy);
+        self.take_permit()?;
+        record.id = self.store_new(copy).inspect_err(|_| {
+            if let Some(permits) = &self.permits {
+                permits.give_back();
+            }
+        })?;
         Ok(())
     }
 
@@ -232,8 +256,17 @@ impl TidewheelStoreBuilder {
     /// How many sessions there may be at once. Default: any number.
     ///
     /// Beyond that `create` is an error (`Error::Backend`), which tower-sessions answers with a 500. No live session is ended to make
-    /// room: otherwise whoever can open sessions could log everybody else out. A session counts until it is out of memory, two seconds
-    /// after its end at most. The limit is on sessions, not on bytes: how large one gets is up to what your handlers put in.
+    /// room: otherwise whoever can open sessions could log everybody else out. The limit is on sessions, not on bytes: how large one
+    /// gets is up to what your handlers put in.
+    ///
+    /// A session counts until it is out of memory, two seconds after its end at most. The clock may have stood still while the machine was
+    /// suspended, so that the calendar alone says that sessions are over. Before `create` refuses, it looks at all sessions for such ones,
+    /// once a second at most; that costs O(sessions).
+    ///
+    /// One request is not safe from being refused although it has a session: one that calls `Session::cycle_id`. tower-sessions deletes
+    /// the old session at once, and creates the new one after the handler. If the store is full, somebody else may take the place in
+    /// between. Then the request is answered with a 500, and its session is gone. Call `save` directly after `cycle_id`: that leaves the
+    /// shortest time for it.
     ///
     /// ```
     /// let store = tidewheel_tower_sessions::TidewheelStore::builder().max_sessions(1_000_000).build()?;
@@ -288,7 +321,8 @@ impl TidewheelStoreBuilder {
                 }
             });
         }
-        Ok(TidewheelStore { cache: cache.build()?, permits, late_saves: Arc::default() })
+        let looks = Arc::new(Seldom::new(BETWEEN_LOOKS));
+        Ok(TidewheelStore { cache: cache.build()?, permits, looks, late_saves: Arc::default() })
     }
 }
 

@@ -7,13 +7,13 @@
 use super::tower_sessions_core::SessionStore;
 use super::tower_sessions_core::session::{Id, Record};
 use super::tower_sessions_core::session_store::{Error, Result};
-use crate::wall;
+use crate::{random, wall};
 use async_trait::async_trait;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
-use tidewheel::{BuildError, Cache, CacheBuilder, Clock, Life, Op, Reaper, StrictClock};
+use std::time::{Duration, Instant};
+use tidewheel::{BuildError, Cache, CacheBuilder, Clock, Expiry, Op, Reaper, StrictClock};
 
 /// How many sessions are cached unless the builder is told otherwise.
 const DEFAULT_CAPACITY: u64 = 10_000;
@@ -46,9 +46,36 @@ const DEFAULT_CACHED_FOR: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct ReadThroughStore<S> {
     store: S,
-    cache: Cache<Id, Record>,
+    cache: Cache<Id, Cached>,
     cached_for: Duration,
     late_saves: Arc<AtomicU64>,
+}
+
+/// What is cached of a session.
+#[derive(Clone)]
+struct Cached {
+    record: Record,
+    /// How long it is cached, from the moment on at which the cache has it.
+    life: Duration,
+}
+
+impl Cached {
+    fn is_over(&self) -> bool {
+        wall::is_over(self.record.expiry_date)
+    }
+}
+
+/// Gives each the life that it comes with.
+struct ItsOwn;
+
+impl Expiry<Id, Cached> for ItsOwn {
+    fn expire_after_create(&self, _: &Id, cached: &Cached) -> Option<Duration> {
+        Some(cached.life)
+    }
+
+    fn expire_after_update(&self, _: &Id, cached: &Cached, _: Option<Duration>) -> Option<Duration> {
+        Some(cached.life)
+    }
 }
 
 /// Why a load came to no record.
@@ -60,7 +87,7 @@ enum Miss {
 /// Forgets what is cached of a session when it is dropped, unless it was told that all went well: a call may fail, panic, or be
 /// cancelled, and nobody knows then what the store behind made of it.
 struct Doubt<'c> {
-    cache: &'c Cache<Id, Record>,
+    cache: &'c Cache<Id, Cached>,
     id: Id,
 }
 
@@ -103,7 +130,7 @@ impl<S: SessionStore> ReadThroughStore<S> {
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
     pub fn builder(store: S) -> ReadThroughStoreBuilder<S> {
-        let cache = Cache::builder().clock(StrictClock);
+        let cache = Cache::builder().clock(StrictClock).expire_after(ItsOwn);
         ReadThroughStoreBuilder { store, cache, capacity: DEFAULT_CAPACITY, cached_for: DEFAULT_CACHED_FOR }
     }
 
@@ -130,27 +157,26 @@ impl<S: SessionStore> ReadThroughStore<S> {
         self.late_saves.load(Ordering::Relaxed)
     }
 
-    /// How long a record may be cached.
-    fn life(&self, record: &Record) -> Duration {
-        wall::remaining(record.expiry_date).min(self.cached_for)
+    /// What is to be cached of a record that the store behind was asked about then. What another process did to it since may have missed the
+    /// answer: so its life counts from the question.
+    fn to_cache(&self, record: Record, asked: Instant) -> Cached {
+        let life = self.cached_for.saturating_sub(asked.elapsed());
+        Cached { life: life.min(wall::remaining(record.expiry_date)), record }
     }
 
     /// What is cached of a session, unless the calendar says that it is over: the store behind may know of a later date.
     fn cached(&self, id: &Id) -> Option<Record> {
-        let found =
-            self.cache.read(id, |record| (!wall::is_over(record.expiry_date)).then(|| record.clone()));
+        let found = self.cache.read(id, |cached| (!cached.is_over()).then(|| cached.record.clone()));
         if let Some(None) = found {
-            self.cache.remove_if(id, |record| wall::is_over(record.expiry_date));
+            self.cache.remove_if(id, Cached::is_over);
         }
         found.flatten()
     }
 
-    async fn fetch(&self, id: &Id) -> std::result::Result<(Record, Duration), Miss> {
+    async fn fetch(&self, id: &Id) -> std::result::Result<Cached, Miss> {
+        let asked = Instant::now();
         match self.store.load(id).await {
-            Ok(Some(record)) if !wall::is_over(record.expiry_date) => {
-                let life = self.life(&record);
-                Ok((record, life))
-            }
+            Ok(Some(record)) if !wall::is_over(record.expiry_date) => Ok(self.to_cache(record, asked)),
             Ok(_) => Err(Miss::Absent),
             Err(error) => Err(Miss::Failed(error)),
         }
@@ -158,7 +184,7 @@ impl<S: SessionStore> ReadThroughStore<S> {
 
     /// Saves a record, in its session's turn, and says so in `saved`; what is to be cached then. The core runs this again if a plain write
     /// of the session comes between.
-    async fn save_in_turn(&self, record: &Record, saved: &OnceLock<()>) -> Result<Op<Record>> {
+    async fn save_in_turn(&self, record: &Record, saved: &OnceLock<()>) -> Result<Op<Cached>> {
         if saved.get().is_some() {
             // Somebody is in doubt about the session: the next load asks.
             return Ok(Op::Remove);
@@ -168,9 +194,10 @@ impl<S: SessionStore> ReadThroughStore<S> {
         if behind.is_none_or(|behind| wall::is_over(behind.expiry_date)) {
             return Ok(Op::Remove);
         }
+        let asked = Instant::now();
         self.store.save(record).await?;
         saved.get_or_init(|| ());
-        Ok(Op::Put(record.clone()))
+        Ok(Op::Put(self.to_cache(record.clone(), asked)))
     }
 }
 
@@ -178,16 +205,17 @@ impl<S: SessionStore> ReadThroughStore<S> {
 impl<S: SessionStore> SessionStore for ReadThroughStore<S> {
     async fn create(&self, record: &mut Record) -> Result<()> {
         // Not under its own id: see `store_new` of the store in memory.
-        record.id = Id::default();
+        record.id = Id(random::id().map_err(Error::Backend)?);
+        let asked = Instant::now();
         self.store.create(record).await?;
         // So nobody else knows the id yet.
-        self.cache.with_life(Life::Ttl(self.life(record))).insert(record.id, record.clone());
+        self.cache.insert(record.id, self.to_cache(record.clone(), asked));
         Ok(())
     }
 
     async fn save(&self, record: &Record) -> Result<()> {
         let doubt = Doubt { cache: &self.cache, id: record.id };
-        let turn = self.cache.entry(record.id).with_life(Life::Ttl(self.life(record)));
+        let turn = self.cache.entry(record.id);
         let saved = OnceLock::new();
         turn.and_try_compute_with_async(|_| self.save_in_turn(record, &saved)).await?;
         doubt.settle();
@@ -202,8 +230,8 @@ impl<S: SessionStore> SessionStore for ReadThroughStore<S> {
         if let Some(record) = self.cached(id) {
             return Ok(Some(record));
         }
-        match self.cache.try_get_with_ttl_async(*id, self.fetch(id)).await {
-            Ok(record) => Ok(Some(record)),
+        match self.cache.try_get_with_async(*id, self.fetch(id)).await {
+            Ok(cached) => Ok(Some(cached.record)),
             Err(miss) => match &*miss {
                 Miss::Absent => Ok(None),
                 Miss::Failed(error) => Err(same(error)),
@@ -258,7 +286,7 @@ impl<S> fmt::Debug for ReadThroughStore<S> {
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ReadThroughStoreBuilder<S> {
     store: S,
-    cache: CacheBuilder<Id, Record>,
+    cache: CacheBuilder<Id, Cached>,
     capacity: u64,
     cached_for: Duration,
 }
@@ -286,8 +314,10 @@ impl<S: SessionStore> ReadThroughStoreBuilder<S> {
         Self { capacity: sessions, ..self }
     }
 
-    /// How long a record is served, after it was loaded or saved, without asking the store behind. Default: a minute. So long another
-    /// process's delete or save of a session is not seen by loads here at worst; zero caches nothing.
+    /// How long a record is served without asking the store behind again. That counts from the moment at which the store behind was asked
+    /// to load or save it, and not from the answer. Default: a minute. So long another process's delete or save of a session is not seen by
+    /// loads here at worst; zero caches nothing. (A load that joins one under way is told what that one reads, or has read, however long
+    /// the answer takes.)
     ///
     /// ```
     /// use std::time::Duration;

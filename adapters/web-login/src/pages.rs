@@ -1,6 +1,7 @@
 //! The one page. Knows nothing of sessions but what it is told to show.
 
-use axum::response::Html;
+use axum::http::header::CACHE_CONTROL;
+use axum::response::{Html, IntoResponse, Response};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -20,8 +21,9 @@ pub struct Shown {
     pub notes: u64,
 }
 
-/// The page; of somebody who is logged in, it looks again by itself once the log-in is over.
-pub fn page(shown: &Shown, idle: Duration) -> Html<String> {
+/// The page; of somebody who is logged in, it looks again by itself once the log-in is over. No cache may keep it: it
+/// says who is logged in, and may come with a session's id.
+pub fn page(shown: &Shown, idle: Duration) -> Response {
     let Shown { user, notes } = shown;
     let (refresh, body) = match user {
         None => (String::new(), logged_out()),
@@ -30,12 +32,13 @@ pub fn page(shown: &Shown, idle: Duration) -> Html<String> {
             (refresh, logged_in(&escaped(user), *notes, idle))
         }
     };
-    Html(format!(
+    let html = Html(format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>tidewheel: a log-in</title>{refresh}\
          <style>body{{font:18px/1.5 sans-serif;max-width:34em;margin:3em auto;padding:0 1em}}\
          form{{display:inline}}button,input{{font:inherit;padding:.3em .8em}}#status{{font-size:1.4em}}</style>\
          </head><body><h1>A log-in</h1>{body}</body></html>"
-    ))
+    ));
+    ([(CACHE_CONTROL, "no-store")], html).into_response()
 }
 
 fn logged_out() -> String {

@@ -50,11 +50,14 @@ pub fn app(sessions: Sessions, idle: Duration) -> Router {
 const NAME: &str = "__Host-sid";
 
 /// The id that the cookie holds. What is malformed is as good as nothing: parsing refuses it, without looking further than it must.
+///
+/// As bytes, since other cookies may hold any: whoever sets one must not be able to hide this one.
 fn id_of(headers: &HeaderMap) -> Option<SessionId> {
-    let cookies = headers.get_all(COOKIE).iter().filter_map(|header| header.to_str().ok());
-    let mut pairs =
-        cookies.flat_map(|header| header.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == NAME).and_then(|(_, value)| value.parse().ok())
+    let cookies = headers.get_all(COOKIE).iter();
+    let pairs = cookies.flat_map(|header| header.as_bytes().split(|byte| *byte == b';'));
+    let mut values =
+        pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(NAME.as_bytes())?.strip_prefix(b"="));
+    values.next().and_then(|value| std::str::from_utf8(value).ok()?.parse().ok())
 }
 
 /// An answer that gives the browser an id. Without a `Max-Age`: the manager knows when a session is over.
@@ -75,7 +78,7 @@ fn refused(error: SessionError) -> Response {
 /// Reads, and so does not make the log-in last longer. A first visit begins a session without a user.
 async fn show(headers: HeaderMap, State(Site { sessions, idle }): State<Site>) -> Response {
     if let Some(Visit { user, notes }) = id_of(&headers).and_then(|id| sessions.get(&id).ok()) {
-        return page(&Shown { user, notes }, idle).into_response();
+        return page(&Shown { user, notes }, idle);
     }
     match sessions.create(Visit::default()) {
         Ok(id) => with_id(id, page(&Shown::default(), idle)),
@@ -83,14 +86,21 @@ async fn show(headers: HeaderMap, State(Site { sessions, idle }): State<Site>) -
     }
 }
 
-/// The user and a new id in one step: an id that somebody planted or saw before never has a user.
+/// The user and a new id in one step: an id that somebody planted or saw before never has a user. Who logs in over another user's
+/// session begins anew: what is kept of that one is not his.
 async fn log_in(headers: HeaderMap, State(site): State<Site>, Form(LogIn { name }): Form<LogIn>) -> Response {
     let sessions = &site.sessions;
+    let fresh = Visit { user: Some(name), notes: 0 };
     let rotated = id_of(&headers).map_or(Err(SessionError::NotFound), |id| {
-        sessions.rotate_with(&id, |visit| visit.user = Some(name.clone())).map(|(id, ())| id)
+        let log_in = |visit: &mut Visit| {
+            if visit.user != fresh.user {
+                *visit = fresh.clone();
+            }
+        };
+        sessions.rotate_with(&id, log_in).map(|(id, ())| id)
     });
     let id = match rotated {
-        Err(SessionError::NotFound) => sessions.create(Visit { user: Some(name), notes: 0 }),
+        Err(SessionError::NotFound) => sessions.create(fresh),
         rotated => rotated,
     };
     match id {

@@ -4,13 +4,14 @@
 use crate::pages::{LogIn, Shown, page};
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{Html, Redirect};
+use axum::response::{Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Form, Router};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tidewheel_tower_sessions::TidewheelStore;
+use tower_sessions::cookie::SameSite;
 use tower_sessions::{Expiry, Session, SessionManagerLayer, SessionStore, session};
 
 const USER: &str = "user";
@@ -48,7 +49,9 @@ where
     S: SessionStore + Clone,
 {
     let expiry = Expiry::OnInactivity(idle.try_into().expect("a length of time that a date can be moved by"));
-    let layer = SessionManagerLayer::new(store).with_expiry(expiry);
+    // Not `Strict`, the default. Then a visit by a link from another site comes without the cookie, and the session that `show` opens for it
+    // takes the place of the one that is logged in.
+    let layer = SessionManagerLayer::new(store).with_expiry(expiry).with_same_site(SameSite::Lax);
     Router::new()
         .route("/", get(show))
         .route("/login", post(log_in))
@@ -65,7 +68,7 @@ fn out_of_order(_: session::Error) -> StatusCode {
 }
 
 /// Reads, and so does not make the log-in last longer. A first visit begins a session without a user.
-async fn show(session: Session, State(site): State<Site>) -> Result<Html<String>, StatusCode> {
+async fn show(session: Session, State(site): State<Site>) -> Result<Response, StatusCode> {
     let user = session.get::<String>(USER).await.map_err(out_of_order)?;
     let notes = session.get::<u64>(NOTES).await.map_err(out_of_order)?;
     if user.is_none() && notes.is_none() {
@@ -74,10 +77,18 @@ async fn show(session: Session, State(site): State<Site>) -> Result<Html<String>
     Ok(page(&Shown { user, notes: notes.unwrap_or(0) }, site.idle))
 }
 
-/// A new id first: one that somebody planted or saw before never has a user.
+/// A new id first: one that somebody planted or saw before never has a user. Who logs in over another user's session begins anew: what is
+/// kept of that one is not his.
 async fn log_in(session: Session, Form(LogIn { name }): Form<LogIn>) -> Result<Redirect, StatusCode> {
+    // What waits for the store comes first, and the save at once: from the new id on until then, somebody else may take the place in a full
+    // store.
+    let before = session.get::<String>(USER).await.map_err(out_of_order)?;
     session.cycle_id().await.map_err(out_of_order)?;
+    if before.as_ref() != Some(&name) {
+        session.clear().await;
+    }
     session.insert(USER, name).await.map_err(out_of_order)?;
+    session.save().await.map_err(out_of_order)?;
     Ok(Redirect::to("/"))
 }
 

@@ -100,6 +100,61 @@ fn malformed_and_foreign_cookies_begin_anew() {
 }
 
 #[test]
+fn a_cookie_of_somebody_elses_that_is_not_ascii_hides_nothing() {
+    for (which, site) in sites(MINUTE) {
+        let mut ada = Visitor::of(site);
+        ada.log_in("Ada");
+        let both = format!("lang=caf\u{e9}; {}", ada.cookie.clone().unwrap());
+        let mut beside = Visitor::holding(site, Some(both.clone()));
+        assert!(beside.is_logged_in_as("Ada"), "{which}");
+        Visitor::holding(site, Some(both)).press("logout", "");
+        assert!(!ada.is_logged_in_as("Ada"), "{which}: the log-out ended nothing");
+    }
+}
+
+/// A browser keeps a cookie that is `Strict` to itself when somebody follows a link from another site. Such a visit would look like a
+/// first one, and the cookie that it is given would take the place of the one that is logged in.
+#[test]
+fn a_link_from_another_site_brings_the_cookie_along() {
+    for (which, site) in sites(MINUTE) {
+        let answer = site::send(site, "GET /", "", "");
+        let cookie = answer.header("set-cookie").expect("a first visit begins a session");
+        let mut attributes: Vec<_> = cookie.split("; ").skip(1).collect();
+        attributes.sort_unstable();
+        attributes.retain(|attribute| !attribute.starts_with("Max-Age="));
+        assert_eq!(attributes, ["HttpOnly", "Path=/", "SameSite=Lax", "Secure"], "{which}");
+    }
+}
+
+#[test]
+fn no_cache_keeps_a_page() {
+    for (which, site) in sites(MINUTE) {
+        let mut ada = Visitor::of(site);
+        ada.log_in("Ada");
+        let cookie = format!("Cookie: {}\r\n", ada.cookie.unwrap());
+        for headers in ["", &cookie] {
+            let answer = site::send(site, "GET /", headers, "");
+            assert_eq!(answer.header("cache-control"), Some("no-store"), "{which}: {}", answer.body);
+        }
+    }
+}
+
+#[test]
+fn who_logs_in_over_another_user_has_none_of_his_notes() {
+    for (which, site) in sites(MINUTE) {
+        let mut visitor = Visitor::of(site);
+        visitor.log_in("Ada");
+        visitor.press("note", "");
+        // Who logs in again as the same user keeps what is his.
+        visitor.log_in("Ada");
+        assert!(visitor.look().contains("1 notes."), "{which}");
+        visitor.log_in("Bob");
+        assert!(visitor.is_logged_in_as("Bob"), "{which}");
+        assert!(visitor.look().contains("0 notes."), "{which}: {}", visitor.look());
+    }
+}
+
+#[test]
 fn a_name_is_shown_and_not_run() {
     for (which, site) in sites(MINUTE) {
         let mut visitor = Visitor::of(site);

@@ -1,10 +1,11 @@
 //! What the store in memory promises, case by case.
 
-use super::core::SessionStore;
 use super::core::session::Id;
 use super::core::session_store::Error;
+use super::core::{Session, SessionStore};
 use super::records::{is_of, record};
 use super::stores::TidewheelStore;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tidewheel::ManualClock;
 use time::OffsetDateTime;
@@ -106,6 +107,24 @@ async fn what_the_calendar_says_is_over_is_refused_and_given_back_while_the_cloc
     store.create(&mut record("Bob", HOUR)).await.unwrap();
 }
 
+/// A machine that slept for hours wakes with a store full of sessions that nobody comes back for.
+#[tokio::test]
+async fn a_full_store_has_room_again_once_the_calendar_says_that_sessions_are_over() {
+    let store = TidewheelStore::builder().clock(ManualClock::new()).max_sessions(3).build().unwrap();
+    for user in ["Ada", "Bob"] {
+        store.create(&mut record(user, Duration::from_millis(20))).await.unwrap();
+    }
+    let mut eve = record("Eve", HOUR);
+    store.create(&mut eve).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    // Nobody asks for the two that are over.
+    for user in ["Dan", "Fay"] {
+        store.create(&mut record(user, HOUR)).await.unwrap();
+    }
+    assert!(store.create(&mut record("Mallory", HOUR)).await.is_err());
+    assert_eq!((store.len(), store.load(&eve.id).await.unwrap()), (3, Some(eve)));
+}
+
 #[tokio::test]
 async fn a_record_that_is_over_when_it_comes_is_accepted_and_never_found() {
     let store = TidewheelStore::new();
@@ -149,6 +168,26 @@ async fn a_full_store_refuses_and_ends_nobody() {
     assert!(store.create(&mut record("Mallory", HOUR)).await.is_err());
     store.end_where(|_| true);
     store.create(&mut record("Guy", HOUR)).await.unwrap();
+}
+
+/// What the README says of it: to tower-sessions a new id is a delete, which frees a place, and a create, which takes one.
+#[tokio::test]
+async fn in_a_full_store_a_change_of_the_id_may_lose_its_place_until_it_is_saved() {
+    let store = TidewheelStore::builder().max_sessions(1).build().unwrap();
+    let mut ada = record("Ada", HOUR);
+    store.create(&mut ada).await.unwrap();
+    let request = |id| Session::new(Some(id), Arc::new(store.clone()), None);
+    // Nobody comes between.
+    let quick = request(ada.id);
+    quick.cycle_id().await.unwrap();
+    quick.save().await.unwrap();
+    let id = quick.id().unwrap();
+    // Somebody does.
+    let slow = request(id);
+    slow.cycle_id().await.unwrap();
+    store.create(&mut record("Eve", HOUR)).await.unwrap();
+    assert!(slow.save().await.is_err());
+    assert_eq!((store.load(&id).await.unwrap(), store.len()), (None, 1));
 }
 
 #[tokio::test]

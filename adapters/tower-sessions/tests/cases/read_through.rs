@@ -12,6 +12,7 @@ use std::time::Duration;
 use tidewheel::ManualClock;
 use tokio::sync::{Mutex, Semaphore};
 
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// More answers than any test needs.
@@ -291,15 +292,73 @@ async fn a_call_that_is_cancelled_leaves_nothing_cached() {
 async fn what_another_process_does_is_seen_when_the_time_is_over() {
     let clock = ManualClock::new();
     let behind = Slow::new();
-    let minute = Duration::from_secs(60);
     let store =
-        ReadThroughStore::builder(behind.clone()).cached_for(minute).clock(clock.clone()).build().unwrap();
+        ReadThroughStore::builder(behind.clone()).cached_for(MINUTE).clock(clock.clone()).build().unwrap();
     let mut record = record("Ada", HOUR);
     store.create(&mut record).await.unwrap();
     behind.delete(&record.id).await.unwrap();
     assert!(store.load(&record.id).await.unwrap().is_some());
-    clock.advance(minute);
+    clock.advance(MINUTE);
     assert_eq!(store.load(&record.id).await.unwrap(), None);
+}
+
+/// A cache for a minute by a clock that stands still, and how long the database takes for an answer.
+fn cached_for_a_minute(behind: &Slow) -> (ReadThroughStore<Slow>, ManualClock, Duration) {
+    let clock = ManualClock::new();
+    let store = ReadThroughStore::builder(behind.clone()).cached_for(MINUTE).clock(clock.clone());
+    (store.build().unwrap(), clock, Duration::from_millis(50))
+}
+
+#[tokio::test]
+async fn what_took_long_to_load_is_cached_no_longer_for_that() {
+    let behind = Slow::new();
+    let (store, clock, delay) = cached_for_a_minute(&behind);
+    let ada = uncached(&behind).await;
+    behind.hold_loads().await;
+    let (loader, id) = (store.clone(), ada.id);
+    let load = tokio::spawn(async move { loader.load(&id).await });
+    until_loads(&behind, 1).await;
+    // It has read the row, and another process deletes that before the answer is here.
+    behind.0.rows.lock().await.remove(&ada.id);
+    tokio::time::sleep(delay).await;
+    behind.let_answer();
+    load.await.unwrap().unwrap();
+    assert!(store.load(&ada.id).await.unwrap().is_some());
+    clock.advance(MINUTE - delay);
+    assert_eq!(store.load(&ada.id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_took_long_to_create_or_save_is_cached_no_longer_for_that() {
+    for is_new in [true, false] {
+        let behind = Slow::new();
+        let (store, clock, delay) = cached_for_a_minute(&behind);
+        let mut ada = record("Ada", HOUR);
+        if !is_new {
+            store.create(&mut ada).await.unwrap();
+        }
+        behind.0.rows.lock().await.clear();
+        hold(&behind.0.answers).await;
+        if !is_new {
+            behind.0.rows.lock().await.insert(ada.id, record("Bob", HOUR));
+        }
+        let writer = store.clone();
+        let write = tokio::spawn(async move {
+            let done = if is_new { writer.create(&mut ada).await } else { writer.save(&ada).await };
+            done.map(|()| ada)
+        });
+        while !behind.0.rows.lock().await.values().any(|row| is_of(row, "Ada")) {
+            tokio::task::yield_now().await;
+        }
+        // It is in the database, and another process deletes it before the answer is here.
+        behind.0.rows.lock().await.clear();
+        tokio::time::sleep(delay).await;
+        behind.let_answer();
+        let ada = write.await.unwrap().unwrap();
+        assert!(store.load(&ada.id).await.unwrap().is_some(), "new: {is_new}");
+        clock.advance(MINUTE - delay);
+        assert_eq!(store.load(&ada.id).await.unwrap(), None, "new: {is_new}");
+    }
 }
 
 #[tokio::test]

@@ -39,7 +39,16 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// `NAME=VALUE` of the cookie that it sets.
     pub(crate) cookie: Option<String>,
+    /// All headers, with names in small letters.
+    pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
+}
+
+impl Answer {
+    /// What stands in a header, if it is there.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(of, _)| of == name).map(|(_, value)| value.as_str())
+    }
 }
 
 /// Sends one request over a connection of its own.
@@ -53,7 +62,7 @@ pub(crate) fn send(to: SocketAddr, request: &str, headers: &str, body: &str) -> 
         "{request} HTTP/1.1\r\nHost: localhost:{host}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
     )
     .unwrap();
-    let mut answer = Answer { status: 0, cookie: None, body: String::new() };
+    let mut answer = Answer { status: 0, cookie: None, headers: Vec::new(), body: String::new() };
     let mut length = None;
     let mut reader = BufReader::new(stream);
     loop {
@@ -69,11 +78,13 @@ pub(crate) fn send(to: SocketAddr, request: &str, headers: &str, body: &str) -> 
         }
         let (name, value) = line.split_once(':').unwrap();
         let value = value.trim_start();
-        match name.to_ascii_lowercase().as_str() {
+        let name = name.to_ascii_lowercase();
+        match name.as_str() {
             "set-cookie" => answer.cookie = value.split(';').next().map(str::to_owned),
             "content-length" => length = Some(value.parse::<u64>().unwrap()),
             _ => {}
         }
+        answer.headers.push((name, value.to_owned()));
     }
     reader.take(length.unwrap_or(u64::MAX)).read_to_string(&mut answer.body).unwrap();
     answer
