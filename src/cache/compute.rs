@@ -70,6 +70,11 @@ impl<K, V> Plan<K, V> {
         Self { op, key: None, kept: None }
     }
 
+    /// Drops what is in here, which is user code.
+    fn clear(&mut self) {
+        *self = Self::new(Op::Nop);
+    }
+
     /// What is to be stored.
     #[inline(always)]
     fn take_entry(&mut self) -> Option<(K, V)> {
@@ -117,15 +122,14 @@ where
         alarm: &Alarm,
         mut closure: impl FnMut(Option<Entry<K, V>>) -> Result<Op<V>, E>,
     ) -> Option<Result<CompResult<K, V>, E>> {
-        // Before the turn, so that it is dropped after it.
+        // Before the turn, so that they are dropped after it.
+        let mut plan = Plan::new(Op::Nop);
         let later = Later::new(self);
         let mut turn = self.await_turn(key, alarm)?;
         let mut rounds = Rounds::new();
         let result = loop {
-            let found = turn.view(Aim::Compute);
-            let was_there = found.is_some();
-            let mut plan = match turn.run(|| closure(found)) {
-                Ok(op) => Plan::new(op),
+            let was_there = match turn.ask(&mut closure, &mut plan) {
+                Ok(was_there) => was_there,
                 Err(error) => {
                     drop(turn);
                     break Err(error);
@@ -134,7 +138,7 @@ where
             match turn.act(&later, Some(was_there), &mut plan, life) {
                 Ok(done) => break Ok(done.answer(&mut plan)),
                 Err((stale, again)) => {
-                    again.run(|| drop(plan));
+                    again.run(|| plan.clear());
                     rounds.count(stale.by_own);
                     turn = again;
                 }
@@ -203,6 +207,20 @@ where
             let found = shard.look_in_turn(hash, &self.hold, aim, &pin)?;
             Some(Entry::found(found.key().clone(), found.value().clone()))
         })
+    }
+
+    /// Shows a computation's closure what is there, and returns whether there was something. On its own: what the closure was shown is
+    /// off the stack when its answer is stored.
+    #[inline(never)]
+    fn ask<E>(
+        &self,
+        closure: &mut impl FnMut(Option<Entry<K, V>>) -> Result<Op<V>, E>,
+        plan: &mut Plan<K, V>,
+    ) -> Result<bool, E> {
+        let found = self.view(Aim::Compute);
+        let was_there = found.is_some();
+        plan.op = self.run(|| closure(found))?;
+        Ok(was_there)
     }
 
     /// Does what a closure said, if there is still what it was shown (an entry, or none; `None`: either will do), and
