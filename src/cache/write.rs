@@ -125,6 +125,7 @@ where
     /// assert_eq!(cache.try_insert("k", 2), Err(("k", 2)));
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
+    #[inline]
     pub fn try_insert(&self, key: K, value: V) -> Result<(), (K, V)> {
         self.try_store(key, value, Lasting::New(self.parts().config.ttl))
     }
@@ -141,7 +142,10 @@ where
         if let Some(deferred) = shard.try_insert(self, new) {
             self.conclude(shard, deferred, RemovalCause::Replaced);
         }
-        offered.map_or(Ok(()), Err)
+        match offered {
+            Some(refused) => Err(refused),
+            None => Ok(()),
+        }
     }
 
     /// Stores a value under a key that has a live entry; restarts its time to live and keeps its age.
