@@ -201,7 +201,7 @@ fn without_naps_writes_and_sweeps_go_on() {
     is_held.recv().unwrap();
     refuse(&[libc::SYS_clock_nanosleep, libc::SYS_nanosleep]);
     // Many more than may wait for a reader before a writer does.
-    (0..2000).for_each(|number| cache.insert(1, Value::new(number)));
+    (0..1000).for_each(|number| cache.insert(1, Value::new(number)));
     cache.run_pending_tasks();
     clock.advance(Duration::from_secs(1));
     over.send(()).unwrap();
