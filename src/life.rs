@@ -52,7 +52,7 @@ pub enum Life {
     /// tried.
     Keep,
     /// This time to live, from now on; touches and updates restart it. Zero: the entry is never
-    /// visible. More than 146 years: for ever.
+    /// visible, and a bounded cache evicts nothing for it. More than 146 years: for ever.
     Ttl(Duration),
     /// No time to live.
     Endless,

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tidewheel::{
-    BuildError, Cache, CacheBuilder, CapacityError, EvictionPolicy, Expiry, ManualClock, RemovalCause,
+    BuildError, Cache, CacheBuilder, CapacityError, EvictionPolicy, Expiry, Life, ManualClock, RemovalCause,
     WeakCache,
 };
 
@@ -532,4 +532,106 @@ fn a_capacity_that_shrinks_is_never_below_what_was_asked_for() {
     cache.set_max_capacity(1000).unwrap();
     assert_eq!(*kept.lock().unwrap(), [true]);
     cache.validate();
+}
+
+/// What is over from the start was stored until its second was over, and what was alive went for it.
+#[test]
+fn what_is_never_visible_evicts_nothing() {
+    const NEVER: Duration = Duration::ZERO;
+
+    /// For keys from 100 on.
+    struct Never;
+
+    impl Expiry<u64, u32> for Never {
+        fn expire_after_create(&self, key: &u64, _: &u32) -> Option<Duration> {
+            (*key >= 100).then_some(NEVER)
+        }
+    }
+
+    type Adjust = fn(CacheBuilder<u64, u32>) -> CacheBuilder<u64, u32>;
+    type Write = fn(&Cache<u64, u32>, u64);
+    let kinds: [(&str, Adjust); 5] = [
+        ("plain", |builder| builder),
+        ("with weights", |builder| builder.weigher(|_, _| 1)),
+        ("with an Expiry", |builder| builder.expire_after(Never)),
+        ("with both", |builder| builder.weigher(|_, _| 1).expire_after(Never)),
+        ("with a listener", |builder| builder.eviction_listener(|_, _, _| ())),
+    ];
+    let writes: [(&str, Write); 6] = [
+        ("get_with_ttl", |cache, key| assert_eq!(cache.get_with_ttl(key, || (1, NEVER)), 1)),
+        ("insert_with_ttl", |cache, key| cache.insert_with_ttl(key, 1, NEVER)),
+        ("insert_with_ttl twice", |cache, key| {
+            cache.insert_with_ttl(key, 1, NEVER);
+            cache.insert_with_ttl(key, 1, NEVER);
+        }),
+        ("a computation", |cache, key| {
+            cache.entry(key).with_life(Life::Ttl(NEVER)).and_upsert_with(|_| 1);
+        }),
+        ("or_insert", |cache, key| {
+            assert!(cache.entry(key).with_life(Life::Ttl(NEVER)).or_insert(1).is_fresh());
+        }),
+        ("swap", |cache, key| assert_eq!(cache.with_life(Life::Ttl(NEVER)).swap(key, 1), None)),
+    ];
+    for policy in POLICIES {
+        for (kind, adjust) in kinds {
+            for (name, write) in writes {
+                let builder = Cache::builder().max_capacity(10).eviction_policy(policy);
+                let cache = adjust(builder.shards(1).clock(ManualClock::new())).build().unwrap();
+                (0..10).for_each(|key| cache.insert(key, 1));
+                (100..110).for_each(|key| write(&cache, key));
+                let left = (0..10).filter(|key| cache.contains_key(key)).count();
+                assert_eq!((left, cache.entry_count()), (10, 10), "{policy:?}, {kind}, {name}");
+                cache.validate();
+            }
+        }
+    }
+    // Where all that has no time of its own is over from the start.
+    for is_weighed in [false, true] {
+        let builder =
+            Cache::builder().max_capacity(10).time_to_live(NEVER).shards(1).clock(ManualClock::new());
+        let cache = if is_weighed { builder.weigher(|_, _| 1) } else { builder }.build().unwrap();
+        (0..10).for_each(|key| cache.insert_with_ttl(key, 1, Duration::MAX));
+        for key in 100..110 {
+            cache.insert(key, 1);
+            assert_eq!(cache.try_insert(key, 1), Ok(()));
+            assert_eq!(cache.get_with(key, || 1), 1);
+            assert_eq!(*cache.entry(key).or_insert(1).value(), 1);
+            cache.insert_many([(key, 1)]);
+        }
+        assert_eq!((0..10).filter(|key| cache.contains_key(key)).count(), 10, "{is_weighed}");
+        cache.validate();
+    }
+}
+
+/// The listener hears that it expired, from the call that wrote it, after what was there before.
+#[test]
+fn what_is_never_visible_is_told_of_at_once() {
+    let build = |is_weighed| {
+        let builder = Cache::builder().max_capacity(10).record_stats().clock(ManualClock::new());
+        let (builder, reports) = heard(builder);
+        let cache =
+            if is_weighed { builder.weigher(|_, weight: &u32| *weight) } else { builder }.build().unwrap();
+        (cache, reports)
+    };
+    for is_weighed in [false, true] {
+        let (cache, reports) = build(is_weighed);
+        cache.insert_with_ttl(1, 1, Duration::ZERO);
+        assert_eq!(std::mem::take(&mut *reports.lock().unwrap()), [(1, 1, RemovalCause::Expired)]);
+        cache.insert(1, 2);
+        cache.insert_with_ttl(1, 3, Duration::ZERO);
+        let both = [(1, 2, RemovalCause::Replaced), (1, 3, RemovalCause::Expired)];
+        assert_eq!(std::mem::take(&mut *reports.lock().unwrap()), both);
+        cache.insert(1, 4);
+        assert_eq!(cache.with_life(Life::Ttl(Duration::ZERO)).replace(&1, 5), Ok(()));
+        let both = [(1, 4, RemovalCause::Replaced), (1, 5, RemovalCause::Expired)];
+        assert_eq!(std::mem::take(&mut *reports.lock().unwrap()), both);
+        assert_eq!((cache.get(&1), cache.entry_count()), (None, 0));
+        let stats = cache.stats();
+        assert_eq!((stats.inserts, stats.replacements, stats.expired, stats.refused), (3, 2, 3, 0));
+        cache.validate();
+    }
+    // What is too heavy besides is refused.
+    let (cache, reports) = build(true);
+    cache.insert_with_ttl(1, 11, Duration::ZERO);
+    assert_eq!(*reports.lock().unwrap(), [(1, 11, RemovalCause::Size)]);
 }

@@ -219,7 +219,9 @@ fn what_made_room_is_a_batch_of_its_own() {
         .expiration_listener(move |entries: &[(&u64, &u64)]| seen.lock().unwrap().push(entries.len()))
         .build()
         .unwrap();
-    cache.insert_with_ttl(1, 1, Duration::ZERO);
+    cache.insert(1, 1);
+    assert!(cache.set_ttl(&1, Duration::ZERO));
+    assert_eq!(*sizes.lock().unwrap(), [0; 0], "it is in its place, and over");
     cache.insert(2, 2);
     assert_eq!(*sizes.lock().unwrap(), [1]);
 }

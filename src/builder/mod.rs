@@ -105,6 +105,10 @@ impl<K, V> CacheBuilder<K, V> {
     /// once; its value is dropped a little later: see [`Cache`](Cache#memory). Zero: each entry that
     /// is not [pinned](Self::pin_if) is refused. It is never stored, and the listener is told of it.
     ///
+    /// Nothing is evicted for an entry that is over from the start, because its time to live is zero or its
+    /// [`Expiry`] says so. It leaves at once, with the cause [`Expired`](crate::RemovalCause::Expired), and
+    /// what it was to replace leaves with it.
+    ///
     /// Without a weigher, each shard has an equal part of the capacity, and there are so few shards that a
     /// part is at least 64. With one, eight shards at most share the room: an entry may weigh as much as all
     /// of it.

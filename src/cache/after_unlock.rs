@@ -98,7 +98,7 @@ impl<K, V, S> Cache<K, V, S> {
     /// Tells the listener of what did not stay.
     #[cold]
     fn notify_of_left<'c>(&'c self, shard: &'c Shard<K, V>, left: Left<K, V>) -> Due<'c, K, V> {
-        let Left { unlinked, refused, elsewhere } = left;
+        let Left { unlinked, declined, is_past, elsewhere } = left;
         let mut due = None;
         // Those went first.
         for Elsewhere { shard, deferred } in elsewhere {
@@ -110,9 +110,10 @@ impl<K, V, S> Cache<K, V, S> {
             let cause = if was_alive { RemovalCause::Size } else { RemovalCause::Expired };
             due = self.notify_at_once(shard, node, cause).or(due);
         }
-        if let Some((key, value)) = refused {
+        if let Some((key, value)) = declined {
+            let cause = if is_past { RemovalCause::Expired } else { RemovalCause::Size };
             if let Some(listener) = &self.parts().listener {
-                listener.notify(&key, &value, RemovalCause::Size);
+                listener.notify(&key, &value, cause);
             }
             // Each by itself: if one destructor panics the other still runs, and the panic is not this call's.
             catch(|| drop(key));

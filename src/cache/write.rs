@@ -65,7 +65,8 @@ where
     }
 
     /// As [`insert`](Self::insert), with a time to live of its own, which touches and updates restart.
-    /// Zero: the entry is never visible. More than 146 years: for ever.
+    /// Zero: the entry is never visible, and a bounded cache evicts nothing for it. More than 146 years:
+    /// for ever.
     ///
     /// ```
     /// use std::time::Duration;

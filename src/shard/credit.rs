@@ -17,6 +17,7 @@
 use super::Shard;
 use super::deferred::{Deferred, Elsewhere};
 use super::evict::EVICTIONS;
+use super::lifespan::Lifespan;
 use super::txn::Txn;
 use crate::policy::{Account, Bid};
 use crate::sync::MutexGuard;
@@ -147,24 +148,42 @@ impl<K, V> Txn<'_, '_, K, V> {
         weight: u32,
         credit: &mut Credit<'_, K, V, A>,
     ) -> Result<(), Box<Short<K, V>>> {
-        if self.config.weighed { self.pay_for_weight(place, weight, &mut credit.held) } else { Ok(()) }
+        if self.config.weighed { self.pay_for_weight(place, weight, true, &mut credit.held) } else { Ok(()) }
     }
 
-    /// Acquires room like `pay`, for an entry that replaces the one at `place` if that is alive by the
-    /// operation's time. If it is over, nothing is stored, so nothing is evicted: the entry is made
-    /// dead, and only the credit ends.
+    /// Acquires room like `pay`, for an entry with this lifespan. For one that is over from the start
+    /// there need be no room: it is not stored, and only the credit ends.
+    #[inline(always)]
+    pub(super) fn pay_for<A: Around<K, V>>(
+        &mut self,
+        place: Option<Place<K, V>>,
+        weight: u32,
+        lifespan: Lifespan,
+        credit: &mut Credit<'_, K, V, A>,
+    ) -> Result<(), Box<Short<K, V>>> {
+        if !self.config.weighed {
+            return Ok(());
+        }
+        let is_kept = !lifespan.ends_at_once(self.config, place.is_some());
+        self.pay_for_weight(place, weight, is_kept, &mut credit.held)
+    }
+
+    /// Acquires room like `pay_for`, for an entry that replaces the one at `place` if that is alive by
+    /// the operation's time. If it is over, it is made dead, and nothing is stored either.
     #[inline(always)]
     pub(super) fn pay_to_replace<A: Around<K, V>>(
         &mut self,
         place: Place<K, V>,
         weight: u32,
+        lifespan: Lifespan,
         credit: &mut Credit<'_, K, V, A>,
     ) -> Result<(), Box<Short<K, V>>> {
         if !self.config.weighed {
             return Ok(());
         }
         let is_alive = self.table.node(place).visible_until(self.now()).is_some();
-        self.pay_for_weight(Some(place), if is_alive { weight } else { 0 }, &mut credit.held)
+        let is_kept = is_alive && !lifespan.ends_at_once(self.config, true);
+        self.pay_for_weight(Some(place), weight, is_kept, &mut credit.held)
     }
 
     #[inline(never)]
@@ -172,6 +191,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         &mut self,
         replaced: Option<Place<K, V>>,
         weight: u32,
+        is_kept: bool,
         held: &mut Option<Box<Held<'_, K, V>>>,
     ) -> Result<(), Box<Short<K, V>>> {
         let replaced = replaced.map(|place| self.table.row(place));
@@ -181,7 +201,7 @@ impl<K, V> Txn<'_, '_, K, V> {
             return Ok(());
         }
         let before = replaced.map_or(0, |row| policy.weight_of(row));
-        let needed = u64::from(weight.saturating_sub(before));
+        let needed = if is_kept { u64::from(weight.saturating_sub(before)) } else { 0 };
         let mut own_gives_until = None;
         if let Some(held) = held {
             policy.add_credit(std::mem::take(&mut held.room));

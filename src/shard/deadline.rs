@@ -31,6 +31,12 @@ pub(super) struct Ends {
 }
 
 impl Ends {
+    /// Returns whether the entry is over from the start.
+    #[inline]
+    pub(super) fn are_past(&self) -> bool {
+        self.deadline.tick() == Tick::LONG_AGO
+    }
+
     /// Returns the deadline of an entry that must not end earlier than `before`.
     pub(super) fn not_before(self, before: Tick, config: &Config) -> Deadline {
         let tick = self.deadline.tick().max(before);

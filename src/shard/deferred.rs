@@ -37,8 +37,10 @@ pub(crate) struct Left<K, V> {
     /// Entries that were evicted, or that had expired before a writer found them. Filled if there
     /// is a listener.
     pub(crate) unlinked: Vec<Departing<K, V>>,
-    /// An entry that was too heavy to be stored.
-    pub(crate) refused: Option<(K, V)>,
+    /// An entry that was not stored.
+    pub(crate) declined: Option<(K, V)>,
+    /// Whether that entry was over from the start. Otherwise it was too heavy.
+    pub(crate) is_past: bool,
     /// The deferred work of evictions in other shards.
     pub(crate) elsewhere: Vec<Elsewhere<K, V>>,
 }
@@ -59,7 +61,7 @@ pub(crate) struct Elsewhere<K, V> {
 
 impl<K, V> Default for Left<K, V> {
     fn default() -> Self {
-        Self { unlinked: Vec::new(), refused: None, elsewhere: Vec::new() }
+        Self { unlinked: Vec::new(), declined: None, is_past: false, elsewhere: Vec::new() }
     }
 }
 
@@ -67,7 +69,7 @@ impl<K, V> Deferred<K, V> {
     /// Returns whether the entry was too heavy to be stored.
     pub(crate) fn has_refused(&self) -> bool {
         let left = self.seldom.as_ref().and_then(|seldom| seldom.left.as_ref());
-        left.is_some_and(|left| left.refused.is_some())
+        left.is_some_and(|left| left.declined.is_some() && !left.is_past)
     }
 
     /// Returns the deferred work of an operation that made other shards evict and stored nothing.

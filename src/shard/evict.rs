@@ -5,6 +5,7 @@
 //! does not know the order of rows.
 
 use super::Shard;
+use super::deadline::Ends;
 use super::deferred::{Deferred, Departing, Left};
 use super::ledger::{Ledger, batch_weight};
 use super::txn::Txn;
@@ -43,6 +44,14 @@ impl<K, V> Ledger<K, V> {
     #[inline]
     pub(super) fn is_too_heavy(&self, weight: u32) -> bool {
         self.policy.as_ref().is_some_and(|policy| policy.is_too_heavy(weight))
+    }
+
+    /// Returns whether an entry of this weight and with these ends is not stored: it is too heavy, or
+    /// it is over from the start. (Where there is no bound, nothing has to make room for the latter,
+    /// so it is stored and leaves with others.)
+    #[inline]
+    pub(super) fn declines(&self, weight: u32, ends: &Ends) -> bool {
+        self.policy.as_ref().is_some_and(|policy| policy.is_too_heavy(weight) || ends.are_past())
     }
 
     #[inline]
@@ -205,9 +214,15 @@ impl<K, V> Txn<'_, '_, K, V> {
         }
     }
 
-    /// Refuses an entry that is too heavy, and removes the entry that it was to replace.
+    /// Hands out an entry that is not stored: too heavy a one is refused, and another has expired.
+    /// Removes the entry that it was to replace.
     #[cold]
-    pub(super) fn refuse(&mut self, entry: &mut Option<(K, V)>, over: Option<Place<K, V>>) -> Deferred<K, V> {
+    pub(super) fn decline(
+        &mut self,
+        entry: &mut Option<(K, V)>,
+        weight: u32,
+        over: Option<Place<K, V>>,
+    ) -> Deferred<K, V> {
         let mut was_alive = false;
         let removed = over.and_then(|place| {
             if !self.table.node(place).kill(self.now()) {
@@ -218,10 +233,14 @@ impl<K, V> Txn<'_, '_, K, V> {
             let old = self.take(place);
             self.hand_out(old)
         });
-        self.ledger.left().refused = entry.take();
+        let is_too_heavy = self.ledger.is_too_heavy(weight);
+        let left = self.ledger.left();
+        (left.declined, left.is_past) = (entry.take(), !is_too_heavy);
         if let Some(tally) = &mut self.ledger.tally {
-            tally.refused += 1;
+            tally.refused += u64::from(is_too_heavy);
             tally.replacements += u64::from(was_alive);
+            tally.inserts += u64::from(!is_too_heavy && !was_alive);
+            tally.expired += u64::from(!is_too_heavy);
         }
         self.settle(Tick::NEVER, removed)
     }

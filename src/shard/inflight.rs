@@ -285,6 +285,7 @@ impl<K: Eq, V> Shard<K, V> {
         is_usual: bool,
     ) -> Option<Completed<K, V>> {
         let Loaded { value, weight, lasting, ruled } = loaded;
+        let lifespan = Lifespan { lasting, ruling: ruled.map_or(Ruling::NONE, |ruled| ruled.ruling) };
         let mut credit = Credit::none(around);
         loop {
             let mut lock = self.lock();
@@ -307,7 +308,7 @@ impl<K: Eq, V> Shard<K, V> {
                 return None;
             }
             if !is_usual && self.config.weighed && !txn.ledger.flights.is_invalidated(hold) {
-                if let Err(short) = txn.pay(place, weight, &mut credit) {
+                if let Err(short) = txn.pay_for(place, weight, lifespan, &mut credit) {
                     // The next round may panic, or find that nothing is to be stored.
                     txn.thaw(over);
                     drop(lock);
@@ -323,7 +324,6 @@ impl<K: Eq, V> Shard<K, V> {
                 return Some(Completed { ending, deferred: credit.forgo(), is_stored: false });
             }
             txn.note_write(hash, place);
-            let lifespan = Lifespan { lasting, ruling: ruled.map_or(Ruling::NONE, |ruled| ruled.ruling) };
             let new = NewEntry { hash, entry: &mut entry, weight, lifespan };
             let deferred = if is_usual { txn.put(over, new) } else { txn.put_as(over, new) };
             let is_stored = !deferred.has_refused();
@@ -382,8 +382,8 @@ impl<K: Eq, V> Shard<K, V> {
             if alive.is_some() != was_there {
                 return (Acted::Gone, credit.forgo());
             }
-            if let Some(Action::Put { weight, .. }) = action {
-                if let Err(short) = txn.pay(place, *weight, &mut credit) {
+            if let Some(Action::Put { weight, lifespan, .. }) = action {
+                if let Err(short) = txn.pay_for(place, *weight, *lifespan, &mut credit) {
                     drop(lock);
                     credit.raise(self, *short);
                     continue;

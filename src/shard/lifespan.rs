@@ -22,6 +22,7 @@
 //! `Config::idle_deadline` if only idleness counts. `Shard::set_end` is no use of the entry, and
 //! passes what is left of its idleness to `Config::ends_if_idle_for`.
 
+use super::config::Config;
 use super::deadline::{Ends, Times};
 use super::rule::Ruling;
 use super::txn::{FrozenAt, Txn};
@@ -78,6 +79,17 @@ impl Lifespan {
     #[inline]
     pub(crate) const fn of(lasting: Lasting) -> Self {
         Self { lasting, ruling: Ruling::NONE }
+    }
+
+    /// Returns whether what is written with this lifespan is certain to be over from the start, as far
+    /// as is known without the key's entry. `is_over` says whether the key has one, alive or not.
+    pub(super) fn ends_at_once(self, config: &Config, is_over: bool) -> bool {
+        let ttl = match self.lasting {
+            Lasting::New(ttl) | Lasting::Given(ttl) => ttl,
+            Lasting::Restarted | Lasting::Kept if !is_over => config.ttl,
+            Lasting::Restarted | Lasting::Kept | Lasting::Moved(_) => Span::ENDLESS,
+        };
+        ttl == Span::NONE || self.ruling == Ruling::After(Span::NONE)
     }
 }
 

@@ -163,7 +163,7 @@ impl<K: Eq, V> Shard<K, V> {
             }
             let entry = &mut Some(entry);
             let left = if txn.ledger.is_too_heavy(weight) {
-                txn.refuse(entry, None)
+                txn.decline(entry, weight, None)
             } else {
                 let times = Times { ttl: record.ttl.unwrap_or(config.ttl), born };
                 config.note_limit(times.ttl, ends.limit);

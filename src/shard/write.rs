@@ -77,7 +77,7 @@ impl<K: Eq, V> Shard<K, V> {
             let at = new.lookup();
             let place = txn.find(at);
             txn.invalidate(at, place);
-            if let Err(short) = txn.pay(place, new.weight, &mut credit) {
+            if let Err(short) = txn.pay_for(place, new.weight, new.lifespan, &mut credit) {
                 drop(lock);
                 credit.raise(self, *short);
                 continue;
@@ -112,10 +112,10 @@ impl<K: Eq, V> Shard<K, V> {
             let paid = if let Some(place) = replaces {
                 // If the entry is over, it is not replaced but buried, and that invalidates nothing.
                 let _ = txn.invalidate_unless_over(at, place);
-                txn.pay_to_replace(place, new.weight, &mut credit)
+                txn.pay_to_replace(place, new.weight, new.lifespan, &mut credit)
             } else {
                 txn.invalidate(at, place);
-                txn.pay(place, new.weight, &mut credit)
+                txn.pay_for(place, new.weight, new.lifespan, &mut credit)
             };
             if let Err(short) = paid {
                 drop(lock);
@@ -151,7 +151,7 @@ impl<K: Eq, V> Shard<K, V> {
             if let Some(place) = place {
                 txn.bury_expired(place);
             }
-            if let Err(short) = txn.pay(None, new.weight, &mut credit) {
+            if let Err(short) = txn.pay_for(None, new.weight, new.lifespan, &mut credit) {
                 drop(lock);
                 credit.raise(self, *short);
                 continue;
@@ -232,7 +232,7 @@ impl<K: Eq, V> Shard<K, V> {
                 Ok(place) => place,
                 Err(instead) => return (instead, credit.forgo()),
             };
-            if let Err(short) = txn.pay_to_replace(place, new.weight, &mut credit) {
+            if let Err(short) = txn.pay_to_replace(place, new.weight, new.lifespan, &mut credit) {
                 drop(lock);
                 credit.raise(self, *short);
                 continue;
@@ -415,8 +415,8 @@ impl<K, V> Txn<'_, '_, K, V> {
     #[inline(always)]
     fn put_new(&mut self, new: NewEntry<'_, K, V>) -> Deferred<K, V> {
         let written = self.written(new.hash.home(), None, new.lifespan);
-        if self.ledger.is_too_heavy(new.weight) {
-            return self.refuse(new.entry, None);
+        if self.ledger.declines(new.weight, &written.ends) {
+            return self.decline(new.entry, new.weight, None);
         }
         // This comes before any thread can find the entry.
         self.config.note(written.ttl);
@@ -431,8 +431,8 @@ impl<K, V> Txn<'_, '_, K, V> {
         let Some(frozen) = over else { return self.put_new(new) };
         let written = self.written_over(new.hash.home(), &frozen, new.lifespan);
         let FrozenAt { place, frozen } = frozen;
-        if self.ledger.is_too_heavy(new.weight) {
-            return self.refuse(new.entry, Some(place));
+        if self.ledger.declines(new.weight, &written.ends) {
+            return self.decline(new.entry, new.weight, Some(place));
         }
         // This comes before any thread can find the entry.
         self.config.note(written.ttl);
@@ -505,8 +505,8 @@ impl<K, V> Txn<'_, '_, K, V> {
         written: Written,
     ) -> (Replaced, Deferred<K, V>) {
         let NewEntry { entry, weight, lifespan, .. } = new;
-        if self.ledger.is_too_heavy(weight) {
-            return (Replaced::Done, self.refuse(entry, Some(place)));
+        if self.ledger.declines(weight, &written.ends) {
+            return (Replaced::Done, self.decline(entry, weight, Some(place)));
         }
         if !lifespan.lasting.keeps_ttl() {
             // This comes before any thread can find the entry.

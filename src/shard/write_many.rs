@@ -34,6 +34,7 @@ impl<K: Eq, V> Shard<K, V> {
         deferred: &mut Vec<Deferred<K, V>>,
         are_prefetched: bool,
     ) {
+        let lifespan = Lifespan::of(Lasting::New(self.config.ttl));
         let mut credit = Credit::none(around);
         let mut lock = self.lock();
         let mut txn = lock.txn();
@@ -46,7 +47,7 @@ impl<K: Eq, V> Shard<K, V> {
             let at = Lookup::new(next.hash, &next.entry.0);
             let place = txn.find(at);
             txn.invalidate(at, place);
-            if let Err(short) = txn.pay(place, next.weight, &mut credit) {
+            if let Err(short) = txn.pay_for(place, next.weight, lifespan, &mut credit) {
                 drop(lock);
                 credit.raise(self, *short);
                 lock = self.lock_and_read();
@@ -55,8 +56,7 @@ impl<K: Eq, V> Shard<K, V> {
             }
             let over = txn.freeze(place);
             let Some(PendingInsert { hash, entry, weight }) = waiting.pop() else { return };
-            let (mut entry, lifespan) = (Some(entry), Lifespan::of(Lasting::New(self.config.ttl)));
-            let left = txn.put(over, NewEntry { hash, entry: &mut entry, weight, lifespan });
+            let left = txn.put(over, NewEntry { hash, entry: &mut Some(entry), weight, lifespan });
             // Rare deferred work should not wait for the remaining inserts.
             let is_done = left.seldom.is_some();
             if is_done || left.removed.is_some() {

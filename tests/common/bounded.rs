@@ -354,7 +354,9 @@ impl<S: BuildHasher + Send + Sync + 'static> Pair<S> {
         let now = self.now();
         let refused = u64::from(value.weight) > self.capacity;
         let except = refused.then_some(value);
-        if except.is_none() {
+        // Nothing makes room for what is over from the start.
+        let is_past = !refused && ttl == 0;
+        if except.is_none() && !is_past {
             let weight = |pair: &Self| {
                 let old = pair.entries.get(&key).map_or(0, |old| u64::from(old.value.weight));
                 u64::from(value.weight).saturating_sub(old)
@@ -373,6 +375,10 @@ impl<S: BuildHasher + Send + Sync + 'static> Pair<S> {
             return;
         }
         self.counts.inserts += u64::from(!old.is_some_and(|old| old.is_alive(now)));
+        if is_past {
+            self.hear(op, key, value, RemovalCause::Expired);
+            return;
+        }
         self.weight += u64::from(value.weight);
         self.entries.insert(key, Entry::new(value, ttl, now));
     }

@@ -256,23 +256,23 @@ pub(crate) const PLACES: &[Place] = &[
         done(w.cache.get_with(key(1), || value(1)));
     }),
     plain("the listener, of an insert over what has expired", Code::Listener, |w| {
-        w.cache.insert_with_ttl(key(1), value(1), Duration::ZERO);
+        over(w, 1);
         w.cache.insert(key(1), value(2));
     }),
     plain("the listener, of an insert_many over what has expired", Code::Listener, |w| {
-        w.cache.insert_with_ttl(key(1), value(1), Duration::ZERO);
+        over(w, 1);
         w.cache.insert_many([(key(1), value(2))]);
     }),
     plain("the listener, of a load where something has expired", Code::Listener, |w| {
-        w.cache.insert_with_ttl(key(1), value(1), Duration::ZERO);
+        over(w, 1);
         done(w.cache.get_with(key(1), || value(2)));
     }),
     plain("the listener, of a computation where something has expired", Code::Listener, |w| {
-        w.cache.insert_with_ttl(key(1), value(1), Duration::ZERO);
+        over(w, 1);
         done(w.cache.entry(key(1)).and_upsert_with(|_| value(2)));
     }),
     plain("the listener, of an invalidate_all of what has expired", Code::Listener, |w| {
-        w.cache.insert_with_ttl(key(1), value(1), Duration::ZERO);
+        over(w, 1);
         w.cache.invalidate_all();
     }),
     plain("the listener, of a sweep", Code::Listener, |w| w.clock.advance(2 * LONG)),
@@ -404,6 +404,12 @@ pub(crate) const PLACES: &[Place] = &[
 ];
 
 /// A loader.
+/// A key that has expired and is still in memory.
+fn over(w: &World, number: u64) {
+    w.cache.insert(key(number), value(number));
+    assert!(w.cache.set_ttl(&Id(number), Duration::ZERO));
+}
+
 fn load() -> super::world::Value {
     at(Code::Closure);
     value(1)
