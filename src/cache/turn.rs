@@ -302,6 +302,13 @@ where
         self.loading.span.within(closure)
     }
 
+    /// As `run`, with the closure that is to bring the value.
+    #[inline]
+    pub(super) fn call<R>(&mut self, closure: impl FnOnce() -> R) -> R {
+        self.loading.enter();
+        self.run(closure)
+    }
+
     /// A call that waits for this one, whose closure is about to run elsewhere. It stands aside.
     pub(super) fn accompany(&self, wants: Wants) -> Wait<'c, K, V, S>
     where
@@ -376,9 +383,8 @@ where
     }
 
     /// As `complete`, but this call itself is not told yet: that runs user code, which may panic.
-    pub(super) fn complete_and_tell(self, made: Made<V>) -> (Spoken<V>, Origin) {
+    pub(super) fn complete_and_tell(self, Made { outcome, life, is_ready }: Made<V>) -> (Spoken<V>, Origin) {
         let leading = self.lead();
-        let Made { outcome, life, is_ready } = made;
         let mut outcome = Spoken::Alone(outcome);
         let origin = self.complete_leading(&mut outcome, life, is_ready, leading);
         (outcome, origin)
@@ -590,19 +596,5 @@ impl<K, V, S> Turn<'_, K, V, S> {
             Outcome::Error(_) => LoadEnd::Failure,
             Outcome::Nothing => LoadEnd::Absent,
         });
-    }
-}
-
-impl<K, V, S> Turn<'_, K, V, S>
-where
-    K: Key,
-    V: Value + Clone,
-    S: BuildHasher + Send + Sync + 'static,
-{
-    /// As `run`, with the closure that is to bring the value.
-    #[inline]
-    pub(super) fn call<R>(&mut self, closure: impl FnOnce() -> R) -> R {
-        self.loading.enter();
-        self.run(closure)
     }
 }
