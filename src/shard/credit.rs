@@ -135,24 +135,13 @@ impl<K, V, A: Around<K, V>> Drop for Credit<'_, K, V, A> {
 }
 
 impl<K, V> Txn<'_, '_, K, V> {
-    /// Acquires room for an entry of this weight, in place of the entry at `place`. Does nothing in
-    /// a cache without weights. On an error, the caller releases the lock, raises the room that it
-    /// is short of, and starts over.
+    /// Acquires room for an entry of this weight and with this lifespan, in place of the entry at
+    /// `place`. Does nothing in a cache without weights. On an error, the caller releases the lock,
+    /// raises the room that it is short of, and starts over.
     ///
-    /// Must be called when it is certain that the entry will be stored, and before any change for
-    /// it.
-    #[inline(always)]
-    pub(super) fn pay<A: Around<K, V>>(
-        &mut self,
-        place: Option<Place<K, V>>,
-        weight: u32,
-        credit: &mut Credit<'_, K, V, A>,
-    ) -> Result<(), Box<Short<K, V>>> {
-        if self.config.weighed { self.pay_for_weight(place, weight, true, &mut credit.held) } else { Ok(()) }
-    }
-
-    /// Acquires room like `pay`, for an entry with this lifespan. For one that is over from the start
-    /// there need be no room: it is not stored, and only the credit ends.
+    /// Must be called when it is certain that the entry will be stored, unless it is over from the
+    /// start, and before any change for it. For one that is over from the start there need be no room:
+    /// it is not stored, and only the credit ends.
     #[inline(always)]
     pub(super) fn pay_for<A: Around<K, V>>(
         &mut self,
@@ -166,6 +155,18 @@ impl<K, V> Txn<'_, '_, K, V> {
         }
         let is_kept = !lifespan.ends_at_once(self.config, place.is_some());
         self.pay_for_weight(place, weight, is_kept, &mut credit.held)
+    }
+
+    /// Acquires room like `pay_for`, for an entry that is not over from the start.
+    #[cfg(feature = "serde")]
+    #[inline(always)]
+    pub(super) fn pay<A: Around<K, V>>(
+        &mut self,
+        place: Option<Place<K, V>>,
+        weight: u32,
+        credit: &mut Credit<'_, K, V, A>,
+    ) -> Result<(), Box<Short<K, V>>> {
+        if self.config.weighed { self.pay_for_weight(place, weight, true, &mut credit.held) } else { Ok(()) }
     }
 
     /// Acquires room like `pay_for`, for an entry that replaces the one at `place` if that is alive by

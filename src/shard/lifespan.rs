@@ -66,14 +66,6 @@ pub(crate) struct Lifespan {
     pub(crate) ruling: Ruling,
 }
 
-impl Lasting {
-    /// Returns whether a write over a live entry keeps the time to live that the entry has already.
-    #[inline]
-    pub(super) const fn keeps_ttl(self) -> bool {
-        matches!(self, Self::Restarted | Self::Kept)
-    }
-}
-
 impl Lifespan {
     /// Returns the lifespan of an entry in a cache without an `Expiry`.
     #[inline]
@@ -97,6 +89,8 @@ impl Lifespan {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Written {
     pub(super) ttl: Span,
+    /// Whether the entry that is overwritten has this time to live already.
+    keeps_ttl: bool,
     /// The time of birth; `None` if it stays unchanged.
     pub(super) born: Option<Birth>,
     pub(super) ends: Ends,
@@ -107,6 +101,15 @@ impl Written {
     #[inline]
     pub(super) fn times(&self, now: Tick) -> Times {
         Times { ttl: self.ttl, born: self.born.unwrap_or(Birth::at(now)) }
+    }
+
+    /// Notes the time to live of an entry that is about to be stored. This comes before any thread
+    /// can find the entry.
+    #[inline]
+    pub(super) fn note_ttl(&self, config: &Config) {
+        if !self.keeps_ttl {
+            config.note(self.ttl);
+        }
     }
 }
 
@@ -187,6 +190,7 @@ impl<K, V> Txn<'_, '_, K, V> {
             // There is nothing to keep, so the entry is expired.
             (Ruling::Keep, _, None) => now,
         };
-        Written { ttl, born, ends: config.ends(now, limit, expiry) }
+        let keeps_ttl = matches!((lasting, over), (Lasting::Restarted | Lasting::Kept, Some(_)));
+        Written { ttl, keeps_ttl, born, ends: config.ends(now, limit, expiry) }
     }
 }

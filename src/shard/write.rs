@@ -418,8 +418,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         if self.ledger.declines(new.weight, &written.ends) {
             return self.decline(new.entry, new.weight, None);
         }
-        // This comes before any thread can find the entry.
-        self.config.note(written.ttl);
+        written.note_ttl(self.config);
         let times = written.times(self.now());
         let need = self.add(new, written.ends, times, 0);
         self.settle(need, None)
@@ -434,8 +433,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         if self.ledger.declines(new.weight, &written.ends) {
             return self.decline(new.entry, new.weight, Some(place));
         }
-        // This comes before any thread can find the entry.
-        self.config.note(written.ttl);
+        written.note_ttl(self.config);
         if let Some(born) = written.born {
             self.ledger.set_born(self.table.row(place), born);
         }
@@ -462,15 +460,16 @@ impl<K, V> Txn<'_, '_, K, V> {
         place: Place<K, V>,
         new: NewEntry<'_, K, V>,
     ) -> (Replaced, Deferred<K, V>) {
+        let NewEntry { hash, entry, weight, lifespan } = new;
         let (node, row) = (self.table.node(place), self.table.row(place));
         let seen = node.seen();
         // If the entry was not alive, the claim below fails.
         let over = Some(Over { row, deadline: seen.tick() });
-        let written = self.written(new.hash.home(), over, new.lifespan);
+        let written = self.written(hash.home(), over, lifespan);
         if node.claim_seen(seen, self.now(), written.ends.deadline.tick()) {
-            self.replace_claimed(place, new, seen.tick(), written)
+            self.replace_claimed(place, entry, weight, seen.tick(), written)
         } else {
-            self.replace_after_all(place, new)
+            self.replace_after_all(place, NewEntry { hash, entry, weight, lifespan })
         }
     }
 
@@ -492,7 +491,7 @@ impl<K, V> Txn<'_, '_, K, V> {
             self.bury_expired(place);
             return (Replaced::Gone, self.settle_up());
         }
-        self.replace_claimed(place, new, frozen.tick(), written)
+        self.replace_claimed(place, new.entry, new.weight, frozen.tick(), written)
     }
 
     /// Replaces the value of a claimed entry, whose deadline was `before`.
@@ -500,18 +499,15 @@ impl<K, V> Txn<'_, '_, K, V> {
     fn replace_claimed(
         &mut self,
         place: Place<K, V>,
-        new: NewEntry<'_, K, V>,
+        entry: &mut Option<(K, V)>,
+        weight: u32,
         before: Tick,
         written: Written,
     ) -> (Replaced, Deferred<K, V>) {
-        let NewEntry { entry, weight, lifespan, .. } = new;
         if self.ledger.declines(weight, &written.ends) {
             return (Replaced::Done, self.decline(entry, weight, Some(place)));
         }
-        if !lifespan.lasting.keeps_ttl() {
-            // This comes before any thread can find the entry.
-            self.config.note(written.ttl);
-        }
+        written.note_ttl(self.config);
         if let Some(born) = written.born {
             self.ledger.set_born(self.table.row(place), born);
         }
