@@ -60,6 +60,7 @@ impl Marks {
         Self { few: Vec::new(), limit: 0, many: BTreeMap::new(), groups: Vec::new() }
     }
 
+    #[inline]
     fn contains(&self, ticket: &Ticket) -> bool {
         self.few.contains(ticket)
             || self.many.contains_key(ticket)
@@ -176,7 +177,8 @@ impl Drop for Leave {
 thread_local! {
     /// The flights whose leaders' closures run on this thread, and the watches that are set for
     /// other closures. It has no destructor, so that destructors of other thread-locals, which may
-    /// run later, find what leads there.
+    /// run later, find what leads there. (An access fails under loom and shuttle alone; `with` is a
+    /// call, where `try_with` is inlined.)
     static LEADING: OfThread = const { OfThread(RefCell::new(ManuallyDrop::new(Marks::new()))) };
 }
 thread_local! {
@@ -190,14 +192,14 @@ pub(crate) struct Leading(Ticket);
 
 impl Leading {
     pub(crate) fn enter(ticket: Ticket) -> Self {
-        LEADING.with(|leading| leading.0.borrow_mut().add(ticket));
+        let _ = LEADING.try_with(|leading| leading.0.borrow_mut().add(ticket));
         Self(ticket)
     }
 }
 
 impl Drop for Leading {
     fn drop(&mut self) {
-        LEADING.with(|leading| leading.0.borrow_mut().remove(self.0));
+        let _ = LEADING.try_with(|leading| leading.0.borrow_mut().remove(self.0));
     }
 }
 
@@ -217,7 +219,7 @@ impl Group {
 
     /// Marks all of the flights, as `Leading` marks one.
     pub(crate) fn enter(&self) -> LeadingAll<'_> {
-        LEADING.with(|leading| leading.0.borrow_mut().add_group(&self.0));
+        let _ = LEADING.try_with(|leading| leading.0.borrow_mut().add_group(&self.0));
         LeadingAll(self)
     }
 }
@@ -230,14 +232,14 @@ pub(crate) struct LeadingAll<'g>(&'g Group);
 #[cfg(feature = "async")]
 impl Drop for LeadingAll<'_> {
     fn drop(&mut self) {
-        LEADING.with(|leading| leading.0.borrow_mut().remove_group(&self.0.0));
+        let _ = LEADING.try_with(|leading| leading.0.borrow_mut().remove_group(&self.0.0));
     }
 }
 
 impl Ticket {
     /// Returns whether the flight's closure runs on this thread.
     pub(crate) fn leads_here(self) -> bool {
-        LEADING.with(|leading| leading.0.borrow().contains(&self))
+        LEADING.try_with(|leading| leading.0.borrow().contains(&self)).unwrap_or(false)
     }
 }
 
