@@ -437,10 +437,15 @@ impl Hash for Slow {
     }
 }
 
-/// Where a lock cannot be had before the fork, or nobody was told of it, the child says so and does not wait for ever.
-#[test]
-fn a_lock_that_nobody_is_going_to_open_is_a_panic_and_no_hang() {
-    alone("a_lock_that_nobody_is_going_to_open_is_a_panic_and_no_hang", || {
+/// A cache with one entry, whose one lock a writer holds as long as the comparison of its keys is slow.
+struct Held {
+    cache: Cache<Slow, i32>,
+    slow: Arc<AtomicBool>,
+    writer: thread::JoinHandle<()>,
+}
+
+impl Held {
+    fn new() -> Self {
         let cache = Cache::builder().shards(1).build().unwrap();
         let slow = Arc::new(AtomicBool::new(false));
         cache.insert(Slow(1, slow.clone()), 1);
@@ -450,6 +455,15 @@ fn a_lock_that_nobody_is_going_to_open_is_a_panic_and_no_hang() {
             thread::spawn(move || cache.insert(Slow(1, slow), 2))
         };
         thread::sleep(Duration::from_millis(100));
+        Self { cache, slow, writer }
+    }
+}
+
+/// Where a lock cannot be had before the fork, or nobody was told of it, the child says so and does not wait for ever.
+#[test]
+fn a_lock_that_nobody_is_going_to_open_is_a_panic_and_no_hang() {
+    alone("a_lock_that_nobody_is_going_to_open_is_a_panic_and_no_hang", || {
+        let Held { cache, slow, writer } = Held::new();
         for way in [Way::Fork, Way::Clone] {
             let begun = Instant::now();
             in_a_child("a lost lock", way, || {
@@ -471,15 +485,7 @@ fn a_lock_that_nobody_is_going_to_open_is_a_panic_and_no_hang() {
 #[test]
 fn without_a_number_a_process_that_never_forked_waits_for_its_own_locks() {
     alone("without_a_number_a_process_that_never_forked_waits_for_its_own_locks", || {
-        let cache = Cache::builder().shards(1).build().unwrap();
-        let slow = Arc::new(AtomicBool::new(false));
-        cache.insert(Slow(1, slow.clone()), 1);
-        slow.store(true, Ordering::Relaxed);
-        let writer = {
-            let (cache, slow) = (cache.clone(), slow.clone());
-            thread::spawn(move || cache.insert(Slow(1, slow), 2))
-        };
-        thread::sleep(Duration::from_millis(100));
+        let Held { cache, slow, writer } = Held::new();
         refuse(&[libc::SYS_getpid]);
         let (said, hears) = mpsc::channel();
         let waiter = {
