@@ -42,7 +42,7 @@
 //! | store, whatever is there | [`insert`](Cache::insert), [`insert_many`](Cache::insert_many), [`swap`](Cache::swap) |
 //! | store only if there is nothing | [`try_insert`](Cache::try_insert) |
 //! | store only if there is something | [`replace`](Cache::replace) |
-//! | change a value | [`update`](Cache::update), [`update_with`](Cache::update_with), [`try_update_with`](Cache::try_update_with), [`modify`](Cache::modify) |
+//! | change a value | [`update`](Cache::update), [`update_with`](Cache::update_with), [`optionally_update_with`](Cache::optionally_update_with), [`modify`](Cache::modify) |
 //! | change a key | [`rename`](Cache::rename), [`rename_with`](Cache::rename_with) |
 //! | remove | [`remove`](Cache::remove), [`remove_if`](Cache::remove_if), [`invalidate`](Cache::invalidate) |
 //! | remove all | [`invalidate_all`](Cache::invalidate_all) |
