@@ -140,6 +140,7 @@ pub enum CapacityError {
     /// The cache was built without a capacity.
     Unbounded,
     /// Some shards would have no room at all.
+    #[non_exhaustive]
     TooSmall {
         /// The capacity that was asked for.
         given: u64,
@@ -171,18 +172,20 @@ impl Error for CapacityError {}
 /// ```
 /// use tidewheel::{BuildError, Cache};
 /// let error = Cache::<u64, u64>::builder().shards(3).build().unwrap_err();
-/// assert!(matches!(error, BuildError::Shards { given: 3 }));
+/// assert!(matches!(error, BuildError::Shards { given: 3, .. }));
 /// assert_eq!(error.to_string(), "3 shards asked for; a power of two from 1 to 65536 is allowed");
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BuildError {
     /// The number of shards is not a power of two from 1 to 65,536.
+    #[non_exhaustive]
     Shards {
         /// The number that was asked for.
         given: usize,
     },
     /// The initial capacity is more than 2^27 entries for each shard.
+    #[non_exhaustive]
     InitialCapacity {
         /// The capacity that was asked for.
         given: usize,
@@ -207,6 +210,7 @@ pub enum BuildError {
     /// [`refresh_after_write`](crate::CacheBuilder::refresh_after_write).
     ReloadWithoutAge,
     /// The age from which values are loaded again is zero, or no value gets so old.
+    #[non_exhaustive]
     RefreshAfter {
         /// The age that was given.
         given: Duration,
@@ -215,6 +219,7 @@ pub enum BuildError {
         lifetime: Duration,
     },
     /// The jitter is not a fraction from 0.0 to 1.0.
+    #[non_exhaustive]
     Jitter {
         /// The number that was given.
         given: f64,

@@ -200,7 +200,7 @@ pub use session::{
     SessionManagerBuilder, SessionOwner, SessionStats, Sessions, WhenCrowded,
 };
 #[cfg(feature = "serde")]
-pub use snapshot::{RestoreError, SnapshotError};
+pub use snapshot::{RestoreError, SnapshotError, SnapshotPart};
 pub use stats::{Lateness, LoadTimes, Loads, Stats};
 pub use time::{Clock, ManualClock, StrictClock, SystemClock};
 

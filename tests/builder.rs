@@ -22,12 +22,12 @@ fn builder() -> CacheBuilder<u64, String> {
 fn a_number_of_shards_that_is_no_power_of_two_from_1_to_65536_is_refused() {
     for given in [0, 3, 5, 6, 7, 9, 63, 65, 1000, 65_535, 65_537, 131_072, usize::MAX, usize::MAX / 2 + 1] {
         let error = builder().shards(given).build().unwrap_err();
-        assert!(matches!(error, BuildError::Shards { given: named } if named == given), "{error:?}");
+        assert!(matches!(error, BuildError::Shards { given: named, .. } if named == given), "{error:?}");
         let said = error.to_string();
         assert!(said.contains(&given.to_string()) && said.contains("65536"), "{said}");
         assert!(error.source().is_none());
         let error = builder().shards(given).build_with_hasher(Identity).unwrap_err();
-        assert!(matches!(error, BuildError::Shards { given: named } if named == given), "{error:?}");
+        assert!(matches!(error, BuildError::Shards { given: named, .. } if named == given), "{error:?}");
     }
 }
 
@@ -156,7 +156,7 @@ fn values_that_are_gone_before_they_are_old_are_refused() {
     const NANO: Duration = Duration::from_nanos(1);
     let (ten, never) = (Duration::from_secs(10), Duration::MAX);
     let refused = |builder: CacheBuilder<u64, String>| match builder.build().unwrap_err() {
-        BuildError::RefreshAfter { given, lifetime } => (given, lifetime),
+        BuildError::RefreshAfter { given, lifetime, .. } => (given, lifetime),
         error => panic!("{error:?}"),
     };
     assert_eq!(refused(builder().refresh_after_write(Duration::ZERO)), (Duration::ZERO, never));

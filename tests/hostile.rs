@@ -169,7 +169,7 @@ fn ten_million_ids_are_unlike_and_even() {
 mod snapshots {
     use crate::framed::{entry, framed};
     use serde::{Deserialize, Serialize};
-    use tidewheel::{Cache, RestoreError};
+    use tidewheel::{Cache, RestoreError, SnapshotPart};
 
     /// As deep as whoever wrote it likes.
     #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -204,12 +204,12 @@ mod snapshots {
         for depth in [5_000, 1_000_000, 50_000_000] {
             let error = values.restore(&framed(&[entry(0, times, &[2], &nested(depth))])[..]);
             assert!(
-                matches!(error, Err(RestoreError::Deserialize { part: "value", .. })),
+                matches!(error, Err(RestoreError::Deserialize { part: SnapshotPart::Value, .. })),
                 "{depth}: {error:?}"
             );
             let error = keys.restore(&framed(&[entry(0, times, &nested(depth), &[2])])[..]);
             assert!(
-                matches!(error, Err(RestoreError::Deserialize { part: "key", .. })),
+                matches!(error, Err(RestoreError::Deserialize { part: SnapshotPart::Key, .. })),
                 "{depth}: {error:?}"
             );
         }

@@ -10,7 +10,7 @@ mod framed;
 use allocator::most_asked_while;
 use framed::{entry, framed};
 use serde::{Deserialize, Serialize};
-use tidewheel::{Cache, RestoreError};
+use tidewheel::{Cache, RestoreError, SnapshotPart};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Nested(Vec<Nested>);
@@ -43,7 +43,10 @@ fn lists_in_lists_that_lie_about_their_lengths_take_what_their_bytes_are_worth()
             restored::<Nested>(&(0..1000).map(half).collect::<Vec<_>>().concat()),
         ];
         for (outcome, most) in cases {
-            assert!(matches!(outcome, Err(RestoreError::Deserialize { part: "value", .. })), "{outcome:?}");
+            assert!(
+                matches!(outcome, Err(RestoreError::Deserialize { part: SnapshotPart::Value, .. })),
+                "{outcome:?}"
+            );
             assert!(most <= 2 << 20, "{most} bytes");
         }
         let (outcome, _) = restored::<Nested>(&[&[0x91; 500][..], &[0x90]].concat());

@@ -6,6 +6,30 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+/// A part of an entry that is encoded by itself. Its `Display` is `key` or `value`.
+///
+/// ```
+/// use tidewheel::SnapshotPart;
+/// assert_eq!(SnapshotPart::Key.to_string(), "key");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum SnapshotPart {
+    /// The key.
+    Key,
+    /// The value; of a session, its data.
+    Value,
+}
+
+impl fmt::Display for SnapshotPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Key => "key",
+            Self::Value => "value",
+        })
+    }
+}
+
 /// Why a snapshot could not be written. The cache is as it was; what the writer was given is no snapshot.
 ///
 /// ```
@@ -22,13 +46,15 @@ pub enum SnapshotError {
     /// The writer failed.
     Write(io::Error),
     /// A key or a value could not be serialized.
+    #[non_exhaustive]
     Serialize {
-        /// Which of the two: `"key"` or `"value"`.
-        part: &'static str,
+        /// Which of the two.
+        part: SnapshotPart,
         /// What it said.
         source: Box<dyn Error + Send + Sync>,
     },
     /// An entry is longer than a snapshot can hold.
+    #[non_exhaustive]
     TooLarge {
         /// What it comes to, in bytes.
         bytes: u64,
@@ -69,7 +95,7 @@ impl Error for SnapshotError {
 /// let error = cache.restore(&b"a letter, and no snapshot"[..]).unwrap_err();
 /// assert!(matches!(error, RestoreError::NotASnapshot));
 /// let error = cache.restore(&b""[..]).unwrap_err();
-/// assert!(matches!(error, RestoreError::Truncated { at: 0 }));
+/// assert!(matches!(error, RestoreError::Truncated { at: 0, .. }));
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]
@@ -79,6 +105,7 @@ pub enum RestoreError {
     /// It does not begin as a snapshot does.
     NotASnapshot,
     /// It is of another version of the format than this one knows: it was written by a newer one.
+    #[non_exhaustive]
     Version {
         /// The version that was found.
         found: u32,
@@ -86,11 +113,13 @@ pub enum RestoreError {
         known: u32,
     },
     /// It ends in the middle.
+    #[non_exhaustive]
     Truncated {
         /// The byte where the part begins that is not all there.
         at: u64,
     },
     /// It is not what was written.
+    #[non_exhaustive]
     Corrupt {
         /// The byte where the part begins that is wrong.
         at: u64,
@@ -98,9 +127,10 @@ pub enum RestoreError {
         what: &'static str,
     },
     /// A key or a value is whole, and could not be deserialized: its type may be another than it was.
+    #[non_exhaustive]
     Deserialize {
-        /// Which of the two: `"key"` or `"value"`.
-        part: &'static str,
+        /// Which of the two.
+        part: SnapshotPart,
         /// The byte where its entry begins.
         at: u64,
         /// What it said.

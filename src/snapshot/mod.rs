@@ -9,7 +9,7 @@ mod lengths;
 mod read;
 mod write;
 
-pub use error::{RestoreError, SnapshotError};
+pub use error::{RestoreError, SnapshotError, SnapshotPart};
 pub(crate) use read::{Entry, read};
 pub(crate) use write::Chunks;
 
