@@ -104,13 +104,6 @@ impl<D: Value> SessionManager<D> {
     }
 }
 
-impl<D: Value> Default for SessionManager<D> {
-    /// As [`new`](Self::new), panics included.
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl<D: Value> SessionManagerBuilder<D> {
     pub(super) fn new() -> Self {
         Self {
