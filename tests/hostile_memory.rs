@@ -10,6 +10,7 @@ mod framed;
 use allocator::most_asked_while;
 use framed::{entry, framed};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use tidewheel::{Cache, RestoreError, SnapshotPart};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,7 +26,7 @@ where
 {
     let cache: Cache<u64, V> = Cache::builder().build().unwrap();
     let bytes = framed(&[entry(0, [u64::MAX, u64::MAX, u64::MAX, 0, 0], &[1], value)]);
-    most_asked_while(|| cache.restore(&bytes[..]))
+    most_asked_while(|| cache.restore(&bytes[..], Duration::ZERO))
 }
 
 /// Each list of a thousand, one in the other, says that it has four billion elements. Each was given

@@ -90,11 +90,12 @@ impl Error for SnapshotError {
 /// Places are told in bytes from where the reader stood.
 ///
 /// ```
+/// use std::time::Duration;
 /// use tidewheel::{Cache, RestoreError};
 /// let cache: Cache<u64, String> = Cache::new(10);
-/// let error = cache.restore(&b"a letter, and no snapshot"[..]).unwrap_err();
+/// let error = cache.restore(&b"a letter, and no snapshot"[..], Duration::ZERO).unwrap_err();
 /// assert!(matches!(error, RestoreError::NotASnapshot));
-/// let error = cache.restore(&b""[..]).unwrap_err();
+/// let error = cache.restore(&b""[..], Duration::ZERO).unwrap_err();
 /// assert!(matches!(error, RestoreError::Truncated { at: 0, .. }));
 /// ```
 #[derive(Debug)]

@@ -87,7 +87,7 @@ pub(crate) const METHODS: &[Method] = &[
     plain("restore", |c, _, _| {
         let mut bytes = Vec::new();
         c.snapshot(&mut bytes).unwrap();
-        done(c.restore(&bytes[..]));
+        done(c.restore(&bytes[..], Duration::ZERO));
     }),
     plain("waiting", |c, _, _| done(c.waiting())),
     plain("policy", |c, _, _| done((c.policy(), c.stats()))),

@@ -6,6 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::error::Error;
 use std::io::{self, Read, Write};
+use std::time::Duration;
 use tidewheel::{Cache, ManualClock, RestoreError, SnapshotError, SnapshotPart};
 
 thread_local! {
@@ -47,7 +48,7 @@ impl Untouched {
     }
 
     fn refuse(&self, reader: impl Read, of: &str) -> RestoreError {
-        let error = self.cache.restore(reader).expect_err(of);
+        let error = self.cache.restore(reader, Duration::ZERO).expect_err(of);
         assert_eq!(self.cache.entry_count(), 5, "{of}");
         assert_eq!(taken(&self.cache), self.before, "{of}");
         assert!(!error.to_string().is_empty());
@@ -79,7 +80,7 @@ fn every_byte_that_is_another_is_noticed() {
             }
         }
     }
-    assert_eq!(untouched.cache.restore(&good[..]).unwrap(), 2);
+    assert_eq!(untouched.cache.restore(&good[..], Duration::ZERO).unwrap(), 2);
 }
 
 #[test]
@@ -99,7 +100,7 @@ fn every_end_that_comes_too_soon_is_noticed() {
     }
     // What follows is not touched.
     let mut reader = &[&good[..], b"rest"].concat()[..];
-    assert_eq!(untouched.cache.restore(&mut reader).unwrap(), 2);
+    assert_eq!(untouched.cache.restore(&mut reader, Duration::ZERO).unwrap(), 2);
     assert_eq!(reader, b"rest");
 }
 
@@ -164,8 +165,8 @@ fn no_length_has_memory_allocated() {
     let lists: Cache<u64, Vec<u64>> = Cache::builder().build().unwrap();
     for (of, bytes) in cases {
         LARGEST.set(0);
-        assert!(untouched.cache.restore(&bytes[..]).is_err(), "{of}");
-        assert!(lists.restore(&bytes[..]).is_err(), "{of}");
+        assert!(untouched.cache.restore(&bytes[..], Duration::ZERO).is_err(), "{of}");
+        assert!(lists.restore(&bytes[..], Duration::ZERO).is_err(), "{of}");
         // What serde allows itself for a list whose length is told.
         assert!(LARGEST.get() <= 1 << 20, "{of}: {} bytes at once", LARGEST.get());
         untouched.refuse(&bytes[..], of);
