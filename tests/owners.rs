@@ -174,6 +174,15 @@ fn end_others_keeps_the_one_and_ends_nothing_for_an_id_that_is_dead() {
 }
 
 #[test]
+fn an_owner_is_found_by_what_is_equivalent() {
+    let sessions = SessionManager::builder().owner(|user: &String| Some(user.clone())).build().unwrap();
+    let id = sessions.create("ada".to_string()).unwrap();
+    assert_eq!(sessions.sessions_of("ada")[0].id(), id);
+    assert_eq!((sessions.end_all("ben"), sessions.end_all("ada")), (0, 1));
+    assert!(sessions.sessions_of("ada").is_empty());
+}
+
+#[test]
 fn a_manager_without_owners_ends_nobodys_sessions() {
     let sessions = SessionManager::builder().clock(ManualClock::new()).build().unwrap();
     let id = sessions.create(1).unwrap();
