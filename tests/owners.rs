@@ -183,11 +183,13 @@ fn an_owner_is_found_by_what_is_equivalent() {
 }
 
 #[test]
-fn a_manager_without_owners_ends_nobodys_sessions() {
+fn a_manager_without_owners_says_that_it_knows_no_others() {
     let sessions = SessionManager::builder().clock(ManualClock::new()).build().unwrap();
-    let id = sessions.create(1).unwrap();
-    assert_eq!(sessions.end_others(&id).unwrap(), 0);
-    assert!(sessions.get(&id).is_ok());
+    let (id, other) = (sessions.create(1).unwrap(), sessions.create(2).unwrap());
+    let error = sessions.end_others(&id).unwrap_err();
+    assert!(matches!(error, SessionError::Unsupported { .. }));
+    assert!(error.to_string().contains("`owner`"), "{error}");
+    assert!(sessions.get(&id).is_ok() && sessions.get(&other).is_ok());
 }
 
 // ---- limits ----

@@ -129,6 +129,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     where
         Q: ?Sized + Hash + Equivalent<O>,
     {
+        // Without owners, no owner has a value to ask with.
         let Some(owners) = &self.shared.owners else { return Vec::new() };
         let Some((group, origins)) = owners.index.list(owner) else { return Vec::new() };
         let look = |id, place| {
@@ -175,6 +176,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     where
         Q: ?Sized + Hash + Equivalent<O>,
     {
+        // As in `sessions_of`.
         let Some(owners) = &self.shared.owners else { return 0 };
         self.end_each(owners.index.end_all(owner, EndCause::AllEnded))
     }
@@ -185,7 +187,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// # Errors
     ///
     /// [`NotFound`](SessionError::NotFound) when there is no such session (any more). Then none was
-    /// ended: a dead id ends nobody's sessions.
+    /// ended: a dead id ends nobody's sessions. [`Unsupported`](SessionError::Unsupported) in a
+    /// manager without an [`owner`](crate::SessionManagerBuilder::owner).
     ///
     /// # Concurrency
     ///
@@ -202,11 +205,11 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn end_others(&self, id: &SessionId) -> Result<usize, SessionError> {
+        let owners = self.shared.owners.as_ref();
+        let owners = owners.ok_or(SessionError::Unsupported { needs: "a manager built with `owner`" })?;
         loop {
             let place = self.cache.peek_with(id, Stored::place).ok_or(SessionError::NotFound)?;
-            let (Some(PlaceId { group, origin }), Some(owners)) = (place, &self.shared.owners) else {
-                return Ok(0);
-            };
+            let Some(PlaceId { group, origin }) = place else { return Ok(0) };
             if let Some(endings) = owners.index.end_others(group, origin, EndCause::AllEnded) {
                 return Ok(self.end_each(endings));
             }
