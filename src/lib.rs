@@ -201,7 +201,7 @@ pub use session::{
 };
 #[cfg(feature = "serde")]
 pub use snapshot::{RestoreError, SnapshotError, SnapshotPart};
-pub use stats::{Lateness, LoadTimes, Loads, Stats};
+pub use stats::{HistogramBuckets, Lateness, LoadTimes, Loads, Stats};
 pub use time::{Clock, ManualClock, StrictClock, SystemClock};
 
 /// The code of the README, kept compiling.
