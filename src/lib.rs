@@ -173,6 +173,7 @@ mod time;
 mod trace;
 mod wheel;
 
+#[cfg(any(doc, doctest))]
 pub mod docs;
 
 pub use builder::CacheBuilder;
