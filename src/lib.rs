@@ -127,6 +127,8 @@
 //! - Time that the machine is suspended does not count. (On Windows it does.)
 //! - In a forked child, caches are whole and work. It has no reaper until something of its own becomes due; then one starts there. What other threads had
 //!   in hand stays in memory.
+//!
+//! Items that are hidden from the documentation are for the crate's own tests. They may change or go in any release.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 
