@@ -58,8 +58,14 @@ fn load(cache: &Pages, path: &Path) -> String {
     match cache.restore(BufReader::new(file), away) {
         Ok(count) => format!("{count} pages came back"),
         Err(RestoreError::Version { found, .. }) => format!("the snapshot is of version {found}, too new"),
-        Err(error) => format!("starting cold: {error}"),
+        Err(error) => format!("starting cold: {}", in_full(&error)),
     }
+}
+
+/// An error, and what is behind it.
+fn in_full(error: &dyn Error) -> String {
+    let all = std::iter::successors(Some(error), |&error| error.source());
+    all.map(|error| error.to_string()).collect::<Vec<_>>().join(": ")
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

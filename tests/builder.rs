@@ -6,6 +6,7 @@ mod hashers;
 use hashers::{Colliding, Identity};
 use std::error::Error;
 use std::fmt::Debug;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,6 +17,13 @@ use tidewheel::{
 
 fn builder() -> CacheBuilder<u64, String> {
     Cache::builder().clock(ManualClock::new())
+}
+
+#[test]
+fn what_the_system_said_is_told_once() {
+    let error = BuildError::Reaper(io::Error::other("no thread is left"));
+    assert_eq!(error.to_string(), "the reaper's thread could not be started");
+    assert_eq!(error.source().unwrap().to_string(), "no thread is left");
 }
 
 #[test]

@@ -86,7 +86,7 @@ impl<D: Value> SessionManager<D> {
     pub fn new() -> Self {
         match Self::builder().build() {
             Ok(sessions) => sessions,
-            Err(error) => panic!("no session manager: {error}"),
+            Err(error) => panic!("no session manager: {error:?}"),
         }
     }
 

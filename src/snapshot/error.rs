@@ -66,8 +66,8 @@ pub enum SnapshotError {
 impl fmt::Display for SnapshotError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Write(source) => write!(f, "the snapshot could not be written: {source}"),
-            Self::Serialize { part, source } => write!(f, "a {part} could not be serialized: {source}"),
+            Self::Write(_) => f.write_str("the snapshot could not be written"),
+            Self::Serialize { part, .. } => write!(f, "a {part} could not be serialized"),
             Self::TooLarge { bytes, most } => {
                 write!(f, "an entry comes to {bytes} bytes; at most {most} are allowed")
             }
@@ -142,15 +142,15 @@ pub enum RestoreError {
 impl fmt::Display for RestoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read(source) => write!(f, "the snapshot could not be read: {source}"),
+            Self::Read(_) => f.write_str("the snapshot could not be read"),
             Self::NotASnapshot => f.write_str("it does not begin as a snapshot does"),
             Self::Version { found, known } => {
                 write!(f, "the snapshot has the format's version {found}; {known} is known")
             }
             Self::Truncated { at } => write!(f, "the snapshot ends in the part that begins at byte {at}"),
             Self::Corrupt { at, what } => write!(f, "the snapshot is corrupt at byte {at}: {what}"),
-            Self::Deserialize { part, at, source } => {
-                write!(f, "the {part} of the entry at byte {at} could not be deserialized: {source}")
+            Self::Deserialize { part, at, .. } => {
+                write!(f, "the {part} of the entry at byte {at} could not be deserialized")
             }
         }
     }

@@ -56,6 +56,13 @@ impl Untouched {
     }
 }
 
+/// What the error behind this one says, which this one leaves to it.
+fn behind(error: &dyn Error) -> String {
+    let said = error.source().expect("an error behind it").to_string();
+    assert!(!error.to_string().contains(&said), "{error}");
+    said
+}
+
 fn small_snapshot() -> Vec<u8> {
     let cache = manual(&ManualClock::new()).build().unwrap();
     cache.insert(77u64, "seven".to_string());
@@ -133,7 +140,7 @@ fn what_is_whole_and_wrong_is_refused() {
     refuse(&stretched, 2, 2, "a key that is longer than what is in it");
     let error = untouched.refuse(&framed(&changed(50, 0xc0), 2, 2)[..], "a key that is no number");
     assert!(matches!(error, RestoreError::Deserialize { part: SnapshotPart::Key, at: 28, .. }), "{error:?}");
-    assert!(error.source().is_some());
+    behind(&error);
 }
 
 #[test]
@@ -205,7 +212,7 @@ fn a_writer_that_fails_is_told_of_wherever_it_fails() {
         assert!(
             matches!(&error, SnapshotError::Write(source) if source.kind() == io::ErrorKind::StorageFull)
         );
-        assert!(error.source().is_some_and(|source| source.to_string() == "the disk is full"));
+        assert_eq!(behind(&error), "the disk is full");
     }
     assert_eq!(cache.snapshot(Full { room: whole }).unwrap(), 10_000);
 }
@@ -226,7 +233,7 @@ fn a_reader_that_fails_is_told_of() {
     for end in 0..good.len() {
         let error = untouched.refuse(Broken(&good[..end]), "a broken reader");
         assert!(matches!(error, RestoreError::Read(_)), "{end}: {error:?}");
-        assert!(error.source().is_some());
+        assert_eq!(behind(&error), "the cable is out");
     }
 }
 
@@ -246,7 +253,7 @@ fn what_cannot_be_serialized_is_told_of() {
     (0..1000u64).for_each(|key| cache.insert(key, Secret(key == 500)));
     let error = cache.snapshot(Vec::new()).expect_err("a secret");
     assert!(matches!(error, SnapshotError::Serialize { part: SnapshotPart::Value, .. }), "{error:?}");
-    assert!(error.source().unwrap().to_string().contains("nobody's business"));
+    assert!(behind(&error).contains("nobody's business"));
     assert!(cache.invalidate(&500));
     assert_eq!(cache.snapshot(Vec::new()).unwrap(), 999);
 }
