@@ -91,7 +91,7 @@ impl Error for TimedOut {}
 /// assert_eq!(loaded.as_ref().unwrap_err().to_string(), "invalid digit found in string");
 /// assert!(matches!(loaded, Err(LoadError::Failed(_))));
 /// ```
-#[derive(Debug)]
+#[derive(PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum LoadError<E> {
     /// The loader failed: this call's, or the one that it waited for.
@@ -107,6 +107,12 @@ impl<E> Clone for LoadError<E> {
             Self::Failed(error) => Self::Failed(error.clone()),
             Self::TimedOut(timed_out) => Self::TimedOut(*timed_out),
         }
+    }
+}
+
+impl<E> From<TimedOut> for LoadError<E> {
+    fn from(timed_out: TimedOut) -> Self {
+        Self::TimedOut(timed_out)
     }
 }
 

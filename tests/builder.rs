@@ -6,13 +6,15 @@ mod hashers;
 use hashers::{Colliding, Identity};
 use std::error::Error;
 use std::fmt::Debug;
+use std::hash::Hash;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tidewheel::{
-    BuildError, Cache, CacheBuilder, Clock, EntryRef, EvictionPolicy, ManualClock, RandomState, ReadGuard,
-    Reaper, RemovalCause, SessionManager, StrictClock, SystemClock, WeakCache,
+    BuildError, Cache, CacheBuilder, Clock, EndCause, EntryRef, EvictionPolicy, Lifetime, LoadError,
+    ManualClock, RandomState, ReadGuard, Reaper, RemovalCause, SessionError, SessionInfo, SessionManager,
+    StrictClock, SystemClock, WeakCache, WithTimeout,
 };
 
 fn builder() -> CacheBuilder<u64, String> {
@@ -363,11 +365,24 @@ fn debug_tells_something_and_demands_nothing_of_keys_and_values() {
 }
 
 #[test]
+fn causes_have_a_word_for_a_label() {
+    use {EndCause as End, RemovalCause as Removal};
+    let removals = [Removal::Expired, Removal::Explicit, Removal::Replaced, Removal::Size];
+    assert_eq!(removals.map(|cause| cause.to_string()), ["expired", "explicit", "replaced", "size"]);
+    let ends = [End::Expired, End::Ended, End::AllEnded, End::Displaced];
+    assert_eq!(ends.map(|cause| cause.to_string()), ["expired", "ended", "all_ended", "displaced"]);
+    assert_eq!(format!("{:>8}", End::Ended), "   ended");
+}
+
+#[test]
 fn the_public_types_can_be_sent_shared_and_cloned() {
     fn shared<T: Send + Sync>() {}
     fn handle<T: Clone + Send + Sync + 'static>() {}
     fn plain<T: Copy + Eq + Debug + Send + Sync + 'static>() {}
     fn error<T: Error + Send + Sync + 'static>() {}
+    fn copied<T: Copy>() {}
+    fn compared<T: Eq>() {}
+    fn hashed<T: Hash>() {}
     fn clock<T: Clock + Debug + Send + Sync + 'static>() {}
 
     handle::<Cache<String, Vec<u8>>>();
@@ -377,6 +392,13 @@ fn the_public_types_can_be_sent_shared_and_cloned() {
     handle::<ManualClock>();
     handle::<RandomState>();
     plain::<RemovalCause>();
+    plain::<EndCause>();
+    copied::<WithTimeout<'static, String, Vec<u8>>>();
+    copied::<EntryRef<'static, String, Vec<u8>>>();
+    compared::<LoadError<String>>();
+    compared::<SessionError>();
+    compared::<SessionInfo>();
+    hashed::<Lifetime>();
     error::<BuildError>();
     clock::<ManualClock>();
     clock::<SystemClock>();

@@ -19,7 +19,7 @@ use std::fmt;
 /// assert!(matches!(sessions.get(&id), Err(SessionError::NotFound)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum SessionError {
     /// There is no such session: it has expired, was removed or rotated, or never existed. The

@@ -394,6 +394,8 @@ fn who_borrows_the_key_and_waits_for_a_time() {
     let late = timed.try_get_with_by_ref(&1, no_try);
     assert!(matches!(late, Err(LoadError::TimedOut(told)) if told.timeout == timeout));
     assert!(timed.optionally_get_with_by_ref(&1, no_option).is_err());
+    let passed_on = || -> Result<u32, LoadError<&str>> { Ok(timed.get_with_by_ref(&1, no_load)?) };
+    assert!(matches!(passed_on(), Err(LoadError::TimedOut(told)) if told.timeout == timeout));
     go_on.send(9).unwrap();
     assert_eq!(thread.join().unwrap(), 9);
     assert_eq!(timed.get_with_by_ref(&1, no_load), Ok(9));

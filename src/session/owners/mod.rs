@@ -45,7 +45,7 @@ use std::time::Duration;
 /// assert!(!format!("{list:?}").contains(&id.encode()));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SessionInfo {
     id: SessionId,
     age: Duration,
