@@ -87,7 +87,7 @@
 //!
 //! None is on by default.
 //!
-//! - `async`: the `_async` forms of what loads and computes, for any executor.
+//! - `async`: the `_async` forms of loads and of an entry's methods, for any executor.
 //! - `serde`: `snapshot` and `restore` of caches and session managers. The [`docs`] have the format.
 //! - `tracing`: a [span for each load, and events](docs::guide#watch-a-cache) for what should not be.
 //!
