@@ -1,6 +1,6 @@
 //! A cache that is warm again after a restart: written to a file when the program ends, read back when it starts.
 //!
-//! Run it twice: the second time it finds what the first one left, with what is left of its time.
+//! Run it twice: the second time it finds what the first one left, with what is left of its time by then.
 //!
 //! ```sh
 //! cargo run --release --features serde --example warm_restart [file]
@@ -41,6 +41,12 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
+/// How long ago the file was written. A wall clock that was set back since then does not tell.
+fn away(file: &File) -> Duration {
+    let written = file.metadata().and_then(|metadata| metadata.modified());
+    written.ok().and_then(|written| written.elapsed().ok()).unwrap_or_default()
+}
+
 /// A cache does without what it cannot have: whatever is wrong with the file, the program starts, cold.
 fn load(cache: &Pages, path: &Path) -> String {
     let file = match File::open(path) {
@@ -48,11 +54,18 @@ fn load(cache: &Pages, path: &Path) -> String {
         Err(error) if error.kind() == ErrorKind::NotFound => return "there is no snapshot yet".into(),
         Err(error) => return format!("the snapshot cannot be opened: {error}"),
     };
-    match cache.restore(BufReader::new(file)) {
+    let away = away(&file);
+    match cache.restore(BufReader::new(file), away) {
         Ok(count) => format!("{count} pages came back"),
         Err(RestoreError::Version { found, .. }) => format!("the snapshot is of version {found}, too new"),
-        Err(error) => format!("starting cold: {error}"),
+        Err(error) => format!("starting cold: {}", in_full(&error)),
     }
+}
+
+/// An error, and what is behind it.
+fn in_full(error: &dyn Error) -> String {
+    let all = std::iter::successors(Some(error), |&error| error.source());
+    all.map(|error| error.to_string()).collect::<Vec<_>>().join(": ")
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -72,7 +85,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // What is not a whole snapshot changes nothing.
     let bytes = fs::read(&path)?;
-    let error = pages.restore(&bytes[..bytes.len() - 1]).expect_err("a file that was cut off");
+    let error =
+        pages.restore(&bytes[..bytes.len() - 1], Duration::ZERO).expect_err("a file that was cut off");
     println!("of a file that was cut off: {error}");
     assert_eq!(pages.entry_count(), 3);
     Ok(())

@@ -1,7 +1,8 @@
 //! The errors of building a cache, of changing its capacity, and of loading. (A session's errors
 //! live beside it, in `session/`.)
 //!
-//! An error says what was wrong and what is allowed.
+//! An error says what was wrong and what is allowed. What another error behind it says, it leaves to
+//! `source`.
 
 use crate::sync::Arc;
 use std::error::Error;
@@ -79,14 +80,18 @@ impl Error for TimedOut {}
 
 /// Why a call with a time limit got no value from a loader that may fail.
 ///
+/// Where the loader failed, the text is its error's, and so is the source: a log shows what it shows
+/// of a call without a limit.
+///
 /// ```
 /// use std::time::Duration;
 /// use tidewheel::{Cache, LoadError};
 /// let cache = Cache::<_, u32>::new(10);
 /// let loaded = cache.timeout(Duration::from_secs(1)).try_get_with("k", || "seven".parse());
-/// assert!(matches!(loaded, Err(LoadError::Failed(error)) if error.to_string().contains("invalid digit")));
+/// assert_eq!(loaded.as_ref().unwrap_err().to_string(), "invalid digit found in string");
+/// assert!(matches!(loaded, Err(LoadError::Failed(_))));
 /// ```
-#[derive(Debug)]
+#[derive(PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum LoadError<E> {
     /// The loader failed: this call's, or the one that it waited for.
@@ -105,10 +110,16 @@ impl<E> Clone for LoadError<E> {
     }
 }
 
+impl<E> From<TimedOut> for LoadError<E> {
+    fn from(timed_out: TimedOut) -> Self {
+        Self::TimedOut(timed_out)
+    }
+}
+
 impl<E: fmt::Display> fmt::Display for LoadError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(error) => write!(f, "the loader failed: {error}"),
+            Self::Failed(error) => error.fmt(f),
             Self::TimedOut(timed_out) => timed_out.fmt(f),
         }
     }
@@ -117,7 +128,7 @@ impl<E: fmt::Display> fmt::Display for LoadError<E> {
 impl<E: Error + 'static> Error for LoadError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Failed(error) => Some(&**error),
+            Self::Failed(error) => error.source(),
             Self::TimedOut(_) => None,
         }
     }
@@ -140,6 +151,7 @@ pub enum CapacityError {
     /// The cache was built without a capacity.
     Unbounded,
     /// Some shards would have no room at all.
+    #[non_exhaustive]
     TooSmall {
         /// The capacity that was asked for.
         given: u64,
@@ -171,18 +183,20 @@ impl Error for CapacityError {}
 /// ```
 /// use tidewheel::{BuildError, Cache};
 /// let error = Cache::<u64, u64>::builder().shards(3).build().unwrap_err();
-/// assert!(matches!(error, BuildError::Shards { given: 3 }));
+/// assert!(matches!(error, BuildError::Shards { given: 3, .. }));
 /// assert_eq!(error.to_string(), "3 shards asked for; a power of two from 1 to 65536 is allowed");
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BuildError {
     /// The number of shards is not a power of two from 1 to 65,536.
+    #[non_exhaustive]
     Shards {
         /// The number that was asked for.
         given: usize,
     },
     /// The initial capacity is more than 2^27 entries for each shard.
+    #[non_exhaustive]
     InitialCapacity {
         /// The capacity that was asked for.
         given: usize,
@@ -207,6 +221,7 @@ pub enum BuildError {
     /// [`refresh_after_write`](crate::CacheBuilder::refresh_after_write).
     ReloadWithoutAge,
     /// The age from which values are loaded again is zero, or no value gets so old.
+    #[non_exhaustive]
     RefreshAfter {
         /// The age that was given.
         given: Duration,
@@ -215,6 +230,7 @@ pub enum BuildError {
         lifetime: Duration,
     },
     /// The jitter is not a fraction from 0.0 to 1.0.
+    #[non_exhaustive]
     Jitter {
         /// The number that was given.
         given: f64,
@@ -271,8 +287,8 @@ impl fmt::Display for BuildError {
             Self::Jitter { given } => {
                 write!(f, "a jitter of {given} asked for; a fraction from 0.0 to 1.0 is allowed")
             }
-            Self::NoRandomness(source) => source.fmt(f),
-            Self::Reaper(source) => write!(f, "the reaper's thread could not be started: {source}"),
+            Self::NoRandomness(_) => f.write_str("the hasher's keys could not be drawn"),
+            Self::Reaper(_) => f.write_str("the reaper's thread could not be started"),
             Self::ManualClockWithThread => {
                 f.write_str("a manual clock allows no reaper but Reaper::manual(), which it implies")
             }

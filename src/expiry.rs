@@ -1,6 +1,7 @@
 //! How long an entry lives, where the user decides it entry by entry. Knows no clock: the moments
 //! are left out.
 
+use crate::sync::Arc;
 use std::time::Duration;
 
 /// Decides how long each entry lives, from its key and value; given to
@@ -10,6 +11,9 @@ use std::time::Duration;
 /// not implemented changes nothing. The answer is combined with the cache's time to live, time to
 /// idle and maximal age, and with an entry's own time to live: whichever comes first ends the
 /// entry. Zero ends it at once.
+///
+/// A `Box<dyn Expiry<K, V>>` or an `Arc<dyn Expiry<K, V>>` is one too, so that it can be chosen at
+/// run time, or shared.
 ///
 /// The names are moka's. Moka's moments (`created_at`, `read_at`, `updated_at`, `last_modified_at`)
 /// are not passed: they are `std::time::Instant`s, which a [`ManualClock`](crate::ManualClock)
@@ -135,3 +139,25 @@ pub trait Expiry<K, V>: Send + Sync + 'static {
         duration_until_expiry
     }
 }
+
+/// What is behind a pointer decides as it does without, so that one can be chosen at run time.
+macro_rules! behind {
+    ($pointer:ident) => {
+        impl<K, V, E: ?Sized + Expiry<K, V>> Expiry<K, V> for $pointer<E> {
+            fn expire_after_create(&self, key: &K, value: &V) -> Option<Duration> {
+                (**self).expire_after_create(key, value)
+            }
+
+            fn expire_after_read(&self, key: &K, value: &V, left: Option<Duration>) -> Option<Duration> {
+                (**self).expire_after_read(key, value, left)
+            }
+
+            fn expire_after_update(&self, key: &K, value: &V, left: Option<Duration>) -> Option<Duration> {
+                (**self).expire_after_update(key, value, left)
+            }
+        }
+    };
+}
+
+behind!(Box);
+behind!(Arc);

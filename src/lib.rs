@@ -42,7 +42,7 @@
 //! | store, whatever is there | [`insert`](Cache::insert), [`insert_many`](Cache::insert_many), [`swap`](Cache::swap) |
 //! | store only if there is nothing | [`try_insert`](Cache::try_insert) |
 //! | store only if there is something | [`replace`](Cache::replace) |
-//! | change a value | [`update`](Cache::update), [`update_with`](Cache::update_with), [`try_update_with`](Cache::try_update_with), [`modify`](Cache::modify) |
+//! | change a value | [`update`](Cache::update), [`update_with`](Cache::update_with), [`optionally_update_with`](Cache::optionally_update_with), [`modify`](Cache::modify) |
 //! | change a key | [`rename`](Cache::rename), [`rename_with`](Cache::rename_with) |
 //! | remove | [`remove`](Cache::remove), [`remove_if`](Cache::remove_if), [`invalidate`](Cache::invalidate) |
 //! | remove all | [`invalidate_all`](Cache::invalidate_all) |
@@ -87,7 +87,7 @@
 //!
 //! None is on by default.
 //!
-//! - `async`: the `_async` forms of what loads and computes, for any executor.
+//! - `async`: the `_async` forms of loads and of an entry's methods, for any executor.
 //! - `serde`: `snapshot` and `restore` of caches and session managers. The [`docs`] have the format.
 //! - `tracing`: a [span for each load, and events](docs::guide#watch-a-cache) for what should not be.
 //!
@@ -127,6 +127,8 @@
 //! - Time that the machine is suspended does not count. (On Windows it does.)
 //! - In a forked child, caches are whole and work. It has no reaper until something of its own becomes due; then one starts there. What other threads had
 //!   in hand stays in memory.
+//!
+//! Items that are hidden from the documentation are for the crate's own tests. They may change or go in any release.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 
@@ -173,6 +175,7 @@ mod time;
 mod trace;
 mod wheel;
 
+#[cfg(any(doc, doctest))]
 pub mod docs;
 
 pub use builder::CacheBuilder;
@@ -200,8 +203,8 @@ pub use session::{
     SessionManagerBuilder, SessionOwner, SessionStats, Sessions, WhenCrowded,
 };
 #[cfg(feature = "serde")]
-pub use snapshot::{RestoreError, SnapshotError};
-pub use stats::{Lateness, LoadTimes, Loads, Stats};
+pub use snapshot::{RestoreError, SnapshotError, SnapshotPart};
+pub use stats::{HistogramBuckets, Lateness, LoadTimes, Loads, Stats};
 pub use time::{Clock, ManualClock, StrictClock, SystemClock};
 
 /// The code of the README, kept compiling.

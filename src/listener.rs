@@ -9,7 +9,8 @@ use crate::table::Unlinked;
 use crate::trace::{self, Named};
 use std::fmt;
 
-/// Why a value left the cache.
+/// Why a value left the cache. Its `Display` is one word, for a log or a label: `expired`,
+/// `explicit`, `replaced` or `size`.
 ///
 /// ```
 /// use std::sync::mpsc;
@@ -23,6 +24,7 @@ use std::fmt;
 /// cache.insert("k", 2);
 /// cache.invalidate("k");
 /// assert_eq!(causes.try_iter().collect::<Vec<_>>(), [RemovalCause::Replaced, RemovalCause::Explicit]);
+/// assert_eq!(RemovalCause::Explicit.to_string(), "explicit");
 /// # Ok::<(), tidewheel::BuildError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -44,6 +46,17 @@ pub enum RemovalCause {
     /// It had to make room, or was too heavy to be kept. The thread that needed the room reports
     /// it. Counted as [`evicted`](crate::Stats::evicted), or [`refused`](crate::Stats::refused).
     Size,
+}
+
+impl fmt::Display for RemovalCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Expired => "expired",
+            Self::Explicit => "explicit",
+            Self::Replaced => "replaced",
+            Self::Size => "size",
+        })
+    }
 }
 
 /// The user's functions that hear of what leaves, and of what is about to.

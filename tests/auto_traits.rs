@@ -89,3 +89,37 @@ fn a_cache_may_be_used_after_a_panic() {
     assert!(catch_unwind(|| cache.get_with(1, || panic!("on purpose"))).is_err());
     assert_eq!(cache.get_with(1, || 2), 2);
 }
+
+/// What spawns futures asks whether they are `Send`. Code that knows neither the selector's key nor how it is had may spawn
+/// its futures all the same.
+#[test]
+#[cfg(feature = "async")]
+fn futures_of_a_selector_of_any_kind_go_to_other_threads() {
+    use std::future::ready;
+    use std::hash::BuildHasher;
+    use tidewheel::{EntryKey, EntrySelector, Key, Op, Value};
+
+    fn is_send(_: impl Future + Send) {}
+
+    fn all<'c, K, V, S, G>(select: impl Fn() -> EntrySelector<'c, K, V, S, G>)
+    where
+        K: Key + Clone,
+        V: Value + Clone + Default,
+        S: BuildHasher + Send + Sync + 'static,
+        G: EntryKey<K>,
+    {
+        is_send(select().or_insert_async(V::default()));
+        is_send(select().or_default_async());
+        is_send(select().or_insert_with_async(ready(V::default())));
+        is_send(select().or_insert_with_if_async(ready(V::default()), |_| true));
+        is_send(select().or_optionally_insert_with_async(ready(None)));
+        is_send(select().or_try_insert_with_async(ready(Err(0))));
+        is_send(select().and_upsert_with_async(|_| ready(V::default())));
+        is_send(select().and_compute_with_async(|_| ready(Op::Nop)));
+        is_send(select().and_try_compute_with_async(|_| ready(Err(0))));
+    }
+
+    let cache: Cache<String, u64> = Cache::new(10);
+    all(|| cache.entry("k".to_string()));
+    all(|| cache.entry_by_ref("k"));
+}

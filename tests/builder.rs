@@ -6,12 +6,15 @@ mod hashers;
 use hashers::{Colliding, Identity};
 use std::error::Error;
 use std::fmt::Debug;
+use std::hash::Hash;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tidewheel::{
-    BuildError, Cache, CacheBuilder, Clock, EntryRef, EvictionPolicy, ManualClock, RandomState, ReadGuard,
-    Reaper, RemovalCause, SessionManager, StrictClock, SystemClock, WeakCache,
+    BuildError, Cache, CacheBuilder, Clock, EndCause, EntryRef, EvictionPolicy, Lifetime, LoadError,
+    ManualClock, RandomState, ReadGuard, Reaper, RemovalCause, SessionError, SessionInfo, SessionManager,
+    StrictClock, SystemClock, WeakCache, WithTimeout,
 };
 
 fn builder() -> CacheBuilder<u64, String> {
@@ -19,15 +22,22 @@ fn builder() -> CacheBuilder<u64, String> {
 }
 
 #[test]
+fn what_the_system_said_is_told_once() {
+    let error = BuildError::Reaper(io::Error::other("no thread is left"));
+    assert_eq!(error.to_string(), "the reaper's thread could not be started");
+    assert_eq!(error.source().unwrap().to_string(), "no thread is left");
+}
+
+#[test]
 fn a_number_of_shards_that_is_no_power_of_two_from_1_to_65536_is_refused() {
     for given in [0, 3, 5, 6, 7, 9, 63, 65, 1000, 65_535, 65_537, 131_072, usize::MAX, usize::MAX / 2 + 1] {
         let error = builder().shards(given).build().unwrap_err();
-        assert!(matches!(error, BuildError::Shards { given: named } if named == given), "{error:?}");
+        assert!(matches!(error, BuildError::Shards { given: named, .. } if named == given), "{error:?}");
         let said = error.to_string();
         assert!(said.contains(&given.to_string()) && said.contains("65536"), "{said}");
         assert!(error.source().is_none());
         let error = builder().shards(given).build_with_hasher(Identity).unwrap_err();
-        assert!(matches!(error, BuildError::Shards { given: named } if named == given), "{error:?}");
+        assert!(matches!(error, BuildError::Shards { given: named, .. } if named == given), "{error:?}");
     }
 }
 
@@ -156,7 +166,7 @@ fn values_that_are_gone_before_they_are_old_are_refused() {
     const NANO: Duration = Duration::from_nanos(1);
     let (ten, never) = (Duration::from_secs(10), Duration::MAX);
     let refused = |builder: CacheBuilder<u64, String>| match builder.build().unwrap_err() {
-        BuildError::RefreshAfter { given, lifetime } => (given, lifetime),
+        BuildError::RefreshAfter { given, lifetime, .. } => (given, lifetime),
         error => panic!("{error:?}"),
     };
     assert_eq!(refused(builder().refresh_after_write(Duration::ZERO)), (Duration::ZERO, never));
@@ -355,11 +365,24 @@ fn debug_tells_something_and_demands_nothing_of_keys_and_values() {
 }
 
 #[test]
+fn causes_have_a_word_for_a_label() {
+    use {EndCause as End, RemovalCause as Removal};
+    let removals = [Removal::Expired, Removal::Explicit, Removal::Replaced, Removal::Size];
+    assert_eq!(removals.map(|cause| cause.to_string()), ["expired", "explicit", "replaced", "size"]);
+    let ends = [End::Expired, End::Ended, End::AllEnded, End::Displaced];
+    assert_eq!(ends.map(|cause| cause.to_string()), ["expired", "ended", "all_ended", "displaced"]);
+    assert_eq!(format!("{:>8}", End::Ended), "   ended");
+}
+
+#[test]
 fn the_public_types_can_be_sent_shared_and_cloned() {
     fn shared<T: Send + Sync>() {}
     fn handle<T: Clone + Send + Sync + 'static>() {}
     fn plain<T: Copy + Eq + Debug + Send + Sync + 'static>() {}
     fn error<T: Error + Send + Sync + 'static>() {}
+    fn copied<T: Copy>() {}
+    fn compared<T: Eq>() {}
+    fn hashed<T: Hash>() {}
     fn clock<T: Clock + Debug + Send + Sync + 'static>() {}
 
     handle::<Cache<String, Vec<u8>>>();
@@ -369,6 +392,13 @@ fn the_public_types_can_be_sent_shared_and_cloned() {
     handle::<ManualClock>();
     handle::<RandomState>();
     plain::<RemovalCause>();
+    plain::<EndCause>();
+    copied::<WithTimeout<'static, String, Vec<u8>>>();
+    copied::<EntryRef<'static, String, Vec<u8>>>();
+    compared::<LoadError<String>>();
+    compared::<SessionError>();
+    compared::<SessionInfo>();
+    hashed::<Lifetime>();
     error::<BuildError>();
     clock::<ManualClock>();
     clock::<SystemClock>();

@@ -1,4 +1,4 @@
-//! Changes that their closure may decline: `try_update_with` and `try_rename_with`.
+//! Changes that their closure may decline: `optionally_update_with` and `optionally_rename_with`.
 
 use std::time::Duration;
 use tidewheel::{Cache, ManualClock};
@@ -17,15 +17,15 @@ fn cache() -> (ManualClock, Cache<&'static str, u32>) {
 #[test]
 fn a_change_that_is_declined_leaves_value_and_time_as_they_are() {
     let (_clock, cache) = cache();
-    assert_eq!(cache.try_update_with("k", |_| None::<(u32, ())>), None);
-    assert_eq!(cache.try_rename_with("k", "new", |_| None::<(u32, ())>), None);
+    assert_eq!(cache.optionally_update_with("k", |_| None::<(u32, ())>), None);
+    assert_eq!(cache.optionally_rename_with("k", "new", |_| None::<(u32, ())>), None);
     assert_eq!((cache.get("k"), cache.get("new")), (Some(1), None));
     assert_eq!(cache.remaining_ttl("k"), Some(TTL - SECOND));
-    assert_eq!(cache.try_update_with("k", |n| Some((n + 1, *n))), Some(1));
+    assert_eq!(cache.optionally_update_with("k", |n| Some((n + 1, *n))), Some(1));
     assert_eq!((cache.get("k"), cache.remaining_ttl("k")), (Some(2), Some(TTL)));
-    assert_eq!(cache.try_rename_with("k", "new", |n| Some((n + 1, *n))), Some(2));
+    assert_eq!(cache.optionally_rename_with("k", "new", |n| Some((n + 1, *n))), Some(2));
     assert_eq!((cache.get("k"), cache.get("new")), (None, Some(3)));
-    assert_eq!(cache.try_update_with("k", |n| Some((*n, ()))), None, "there is none");
+    assert_eq!(cache.optionally_update_with("k", |n| Some((*n, ()))), None, "there is none");
     cache.validate();
 }
 
@@ -34,8 +34,8 @@ fn a_change_that_is_declined_leaves_value_and_time_as_they_are() {
 fn what_was_wanted_before_may_be_declined_when_another_write_comes_between() {
     type Change = fn(&Cache<&'static str, u32>, &mut dyn FnMut(&u32) -> Option<(u32, ())>) -> Option<()>;
     let changes: [Change; 2] = [
-        |cache, decide| cache.try_update_with("k", |n| decide(n)),
-        |cache, decide| cache.try_rename_with("k", "new", |n| decide(n)),
+        |cache, decide| cache.optionally_update_with("k", |n| decide(n)),
+        |cache, decide| cache.optionally_rename_with("k", "new", |n| decide(n)),
     ];
     for change in changes {
         let (_clock, cache) = cache();

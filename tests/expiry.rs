@@ -113,6 +113,27 @@ fn each_call_asks_the_one_question_that_fits_it() {
     assert_eq!((script.asked(), left(&cache)), (vec![Asked::Create(5)], Some(seconds(9))));
 }
 
+/// One that is chosen at run time, and one that is shared: every question gets through.
+#[test]
+fn a_pointer_to_one_is_asked_as_the_one_itself() {
+    fn check(script: &Scripted, expiry: impl Expiry<&'static str, u32>) {
+        let cache = Cache::builder().clock(ManualClock::new()).expire_after(expiry).build().unwrap();
+        cache.insert("k", 1);
+        assert_eq!((cache.get("k"), left(&cache)), (Some(1), Some(seconds(8))));
+        cache.insert("k", 2);
+        let asked = [Asked::Create(1), Asked::Read(1, Some(seconds(9))), Asked::Update(2, Some(seconds(8)))];
+        assert_eq!((script.asked(), left(&cache)), (asked.to_vec(), Some(seconds(7))));
+    }
+    let script = Scripted::default().with(|script| {
+        (script.create, script.read) = (Some(seconds(9)), Some(Some(seconds(8))));
+        script.update = Some(Some(seconds(7)));
+    });
+    let boxed: Box<dyn Expiry<&'static str, u32>> = Box::new(script.clone());
+    check(&script, boxed);
+    let shared: Arc<dyn Expiry<&'static str, u32>> = Arc::new(script.clone());
+    check(&script, shared);
+}
+
 #[test]
 fn what_has_expired_is_created_anew() {
     let (clock, cache, script) = scene(|script| script.create = Some(seconds(1)), |builder| builder);

@@ -169,7 +169,8 @@ fn ten_million_ids_are_unlike_and_even() {
 mod snapshots {
     use crate::framed::{entry, framed};
     use serde::{Deserialize, Serialize};
-    use tidewheel::{Cache, RestoreError};
+    use std::time::Duration;
+    use tidewheel::{Cache, RestoreError, SnapshotPart};
 
     /// As deep as whoever wrote it likes.
     #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -196,20 +197,25 @@ mod snapshots {
         let times = [EVER, EVER, EVER, 0, 0];
         for depth in [1, 100] {
             assert_eq!(
-                values.restore(&framed(&[entry(0, times, &[depth as u8], &nested(depth))])[..]).unwrap(),
+                values
+                    .restore(&framed(&[entry(0, times, &[depth as u8], &nested(depth))])[..], Duration::ZERO)
+                    .unwrap(),
                 1
             );
-            assert_eq!(keys.restore(&framed(&[entry(0, times, &nested(depth), &[1])])[..]).unwrap(), 1);
+            assert_eq!(
+                keys.restore(&framed(&[entry(0, times, &nested(depth), &[1])])[..], Duration::ZERO).unwrap(),
+                1
+            );
         }
         for depth in [5_000, 1_000_000, 50_000_000] {
-            let error = values.restore(&framed(&[entry(0, times, &[2], &nested(depth))])[..]);
+            let error = values.restore(&framed(&[entry(0, times, &[2], &nested(depth))])[..], Duration::ZERO);
             assert!(
-                matches!(error, Err(RestoreError::Deserialize { part: "value", .. })),
+                matches!(error, Err(RestoreError::Deserialize { part: SnapshotPart::Value, .. })),
                 "{depth}: {error:?}"
             );
-            let error = keys.restore(&framed(&[entry(0, times, &nested(depth), &[2])])[..]);
+            let error = keys.restore(&framed(&[entry(0, times, &nested(depth), &[2])])[..], Duration::ZERO);
             assert!(
-                matches!(error, Err(RestoreError::Deserialize { part: "key", .. })),
+                matches!(error, Err(RestoreError::Deserialize { part: SnapshotPart::Key, .. })),
                 "{depth}: {error:?}"
             );
         }
@@ -237,13 +243,13 @@ mod snapshots {
             }
         }
         let builder = || Cache::<u8, u8>::builder().clock(tidewheel::ManualClock::new());
-        let minute = std::time::Duration::from_secs(60);
+        let minute = Duration::from_secs(60);
         for cache in [
             builder().build().unwrap(),
             builder().time_to_live(minute).build().unwrap(),
             builder().time_to_idle(minute).max_age(minute).max_capacity(40).build().unwrap(),
         ] {
-            let restored = cache.restore(&framed(&entries)[..]).unwrap();
+            let restored = cache.restore(&framed(&entries)[..], Duration::ZERO).unwrap();
             assert!(restored <= entries.len() as u64);
             cache.validate();
             for (key, value) in &cache {
@@ -260,7 +266,7 @@ mod snapshots {
         {
             let builder = Cache::<u8, u8>::builder().shards(1).max_capacity(capacity);
             let cache = builder.weigher(|_, _| u32::MAX).build().unwrap();
-            cache.restore(&framed(&entries)[..]).unwrap();
+            cache.restore(&framed(&entries)[..], Duration::ZERO).unwrap();
             let fit = (capacity / u64::from(u32::MAX)).min(100);
             assert!(cache.weighted_size() <= capacity && cache.entry_count() as u64 <= fit, "{capacity}");
             assert!(capacity < u64::MAX || cache.entry_count() == 100);
@@ -273,7 +279,7 @@ mod snapshots {
     fn a_key_that_is_there_a_hundred_thousand_times_is_one_entry() {
         let entries = vec![entry(0, [EVER, EVER, EVER, 0, 0], &[1], &[7]); 100_000];
         let cache: Cache<u8, u8> = Cache::builder().max_capacity(10).build().unwrap();
-        cache.restore(&framed(&entries)[..]).unwrap();
+        cache.restore(&framed(&entries)[..], Duration::ZERO).unwrap();
         assert_eq!((cache.entry_count(), cache.get(&1)), (1, Some(7)));
         cache.validate();
     }

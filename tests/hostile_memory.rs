@@ -10,7 +10,8 @@ mod framed;
 use allocator::most_asked_while;
 use framed::{entry, framed};
 use serde::{Deserialize, Serialize};
-use tidewheel::{Cache, RestoreError};
+use std::time::Duration;
+use tidewheel::{Cache, RestoreError, SnapshotPart};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Nested(Vec<Nested>);
@@ -25,7 +26,7 @@ where
 {
     let cache: Cache<u64, V> = Cache::builder().build().unwrap();
     let bytes = framed(&[entry(0, [u64::MAX, u64::MAX, u64::MAX, 0, 0], &[1], value)]);
-    most_asked_while(|| cache.restore(&bytes[..]))
+    most_asked_while(|| cache.restore(&bytes[..], Duration::ZERO))
 }
 
 /// Each list of a thousand, one in the other, says that it has four billion elements. Each was given
@@ -43,7 +44,10 @@ fn lists_in_lists_that_lie_about_their_lengths_take_what_their_bytes_are_worth()
             restored::<Nested>(&(0..1000).map(half).collect::<Vec<_>>().concat()),
         ];
         for (outcome, most) in cases {
-            assert!(matches!(outcome, Err(RestoreError::Deserialize { part: "value", .. })), "{outcome:?}");
+            assert!(
+                matches!(outcome, Err(RestoreError::Deserialize { part: SnapshotPart::Value, .. })),
+                "{outcome:?}"
+            );
             assert!(most <= 2 << 20, "{most} bytes");
         }
         let (outcome, _) = restored::<Nested>(&[&[0x91; 500][..], &[0x90]].concat());

@@ -81,7 +81,7 @@ fn a_snapshot_of_another_machine_comes_back() {
     let (_, cache) = cache();
     let here = filled();
     // All but the first, which was over.
-    assert_eq!(cache.restore(WRITTEN).unwrap(), 99);
+    assert_eq!(cache.restore(WRITTEN, Duration::ZERO).unwrap(), 99);
     for number in 0..100 {
         assert_eq!(cache.peek(&number), here.peek(&number), "{number}");
         assert_eq!(cache.remaining_ttl(&number), here.remaining_ttl(&number), "{number}");

@@ -174,11 +174,22 @@ fn end_others_keeps_the_one_and_ends_nothing_for_an_id_that_is_dead() {
 }
 
 #[test]
-fn a_manager_without_owners_ends_nobodys_sessions() {
+fn an_owner_is_found_by_what_is_equivalent() {
+    let sessions = SessionManager::builder().owner(|user: &String| Some(user.clone())).build().unwrap();
+    let id = sessions.create("ada".to_string()).unwrap();
+    assert_eq!(sessions.sessions_of("ada")[0].id(), id);
+    assert_eq!((sessions.end_all("ben"), sessions.end_all("ada")), (0, 1));
+    assert!(sessions.sessions_of("ada").is_empty());
+}
+
+#[test]
+fn a_manager_without_owners_says_that_it_knows_no_others() {
     let sessions = SessionManager::builder().clock(ManualClock::new()).build().unwrap();
-    let id = sessions.create(1).unwrap();
-    assert_eq!(sessions.end_others(&id).unwrap(), 0);
-    assert!(sessions.get(&id).is_ok());
+    let (id, other) = (sessions.create(1).unwrap(), sessions.create(2).unwrap());
+    let error = sessions.end_others(&id).unwrap_err();
+    assert!(matches!(error, SessionError::Unsupported { .. }));
+    assert!(error.to_string().contains("`owner`"), "{error}");
+    assert!(sessions.get(&id).is_ok() && sessions.get(&other).is_ok());
 }
 
 // ---- limits ----
@@ -189,17 +200,13 @@ fn a_limit_that_refuses_ends_nothing_and_changes_nothing() {
     let sessions = builder.max_per_owner(2, WhenCrowded::Refuse).build().unwrap();
     let full = |id: Option<&SessionId>| {
         let answers = [
-            sessions.create(of(ADA)).map(drop),
-            id.map_or(Err(SessionError::OwnerFull { max: 2 }), |id| sessions.replace(id, of(ADA))),
-            id.map_or(Err(SessionError::OwnerFull { max: 2 }), |id| {
-                sessions.modify(id, |visit| visit.user = Some(ADA))
-            }),
-            id.map_or(Err(SessionError::OwnerFull { max: 2 }), |id| {
-                sessions.rotate_with(id, |visit| visit.user = Some(ADA)).map(drop)
-            }),
+            Some(sessions.create(of(ADA)).map(drop)),
+            id.map(|id| sessions.replace(id, of(ADA))),
+            id.map(|id| sessions.modify(id, |visit| visit.user = Some(ADA))),
+            id.map(|id| sessions.rotate_with(id, |visit| visit.user = Some(ADA)).map(drop)),
         ];
-        for answer in answers {
-            assert!(matches!(answer, Err(SessionError::OwnerFull { max: 2 })), "{answer:?}");
+        for answer in answers.into_iter().flatten() {
+            assert!(matches!(answer, Err(SessionError::OwnerFull { max: 2, .. })), "{answer:?}");
             assert!(answer.unwrap_err().to_string().contains('2'));
         }
     };
@@ -343,7 +350,7 @@ fn an_owner_who_may_have_none_gets_none() {
     for when in [WhenCrowded::Refuse, WhenCrowded::EndOldest] {
         let (_clock, builder) = on_clock();
         let sessions = builder.max_per_owner(0, when).build().unwrap();
-        assert!(matches!(sessions.create(of(ADA)), Err(SessionError::OwnerFull { max: 0 })));
+        assert!(matches!(sessions.create(of(ADA)), Err(SessionError::OwnerFull { max: 0, .. })));
         sessions.create(Visit::default()).unwrap();
         sessions.validate();
     }

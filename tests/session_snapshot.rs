@@ -461,10 +461,10 @@ fn limits_hold_when_sessions_come_back() {
     after.validate();
     let back = ids.iter().filter(|id| after.get(id).is_ok()).count();
     assert_eq!(back, 3);
-    assert!(matches!(after.create("b".to_string()), Err(SessionError::Full { max: 3 })));
+    assert!(matches!(after.create("b".to_string()), Err(SessionError::Full { max: 3, .. })));
     let one = after.sessions_of(&'a')[0].id();
     after.remove(&one).unwrap();
-    assert!(matches!(after.create("a".to_string()), Err(SessionError::OwnerFull { max: 2 })));
+    assert!(matches!(after.create("a".to_string()), Err(SessionError::OwnerFull { max: 2, .. })));
     after.create("b".to_string()).unwrap();
     clock.advance(2 * IDLE);
     after.validate();
@@ -484,7 +484,7 @@ fn a_snapshot_that_is_damaged_changes_nothing() {
         assert!(after.restore(&damaged[..], SECOND).is_err(), "byte {at}");
         assert!(after.restore(&bytes[..at], SECOND).is_err(), "cut at {at}");
     }
-    assert!(matches!(after.restore(&b""[..], SECOND), Err(RestoreError::Truncated { at: 0 })));
+    assert!(matches!(after.restore(&b""[..], SECOND), Err(RestoreError::Truncated { at: 0, .. })));
     assert!(after.is_empty());
     after.validate();
 }

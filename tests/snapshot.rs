@@ -121,7 +121,7 @@ fn a_million_entries_come_back_with_what_they_had_left() {
     later.advance(MINUTE);
     let other: Cache<u64, u64> = manual(&later).time_to_live(MINUTE).build().unwrap();
     let start = Instant::now();
-    let count = other.restore(&bytes[..]).unwrap();
+    let count = other.restore(&bytes[..], Duration::ZERO).unwrap();
     println!("{COUNT} entries, {} bytes: written in {written:?}, read in {:?}", bytes.len(), start.elapsed());
     assert_eq!(count, (0..COUNT).filter(|key| key % 7 != 0).count() as u64);
     assert_eq!(other.entry_count() as u64, count);
@@ -145,7 +145,7 @@ fn on_a_real_clock_what_is_left_goes_on() {
     thread::sleep(Duration::from_millis(50));
     let other: Cache<u64, u64> = Cache::builder().build().unwrap();
     let restored = Instant::now();
-    assert_eq!(other.restore(&bytes[..]).unwrap(), 1000);
+    assert_eq!(other.restore(&bytes[..], Duration::ZERO).unwrap(), 1000);
     for (key, first) in (0..1000).zip(first) {
         let left = other.remaining_ttl(&key).unwrap();
         assert!(left <= first, "{key} gained: {left:?} after {first:?}");
@@ -159,10 +159,10 @@ fn keys_and_values_of_all_kinds_come_back() {
     let cache = Cache::builder().build().unwrap();
     (0..500).for_each(|number| cache.insert(name(number), page(number)));
     let other: Cache<Name, Page> = Cache::builder().build().unwrap();
-    assert_eq!(other.restore(&taken(&cache)[..]).unwrap(), 500);
+    assert_eq!(other.restore(&taken(&cache)[..], Duration::ZERO).unwrap(), 500);
     (0..500).for_each(|number| assert_eq!(other.get(&name(number)), Some(page(number))));
     let empty: Cache<Name, Page> = Cache::builder().build().unwrap();
-    assert_eq!(cache.restore(&taken(&empty)[..]).unwrap(), 0);
+    assert_eq!(cache.restore(&taken(&empty)[..], Duration::ZERO).unwrap(), 0);
     assert_eq!(cache.entry_count(), 500);
 }
 
@@ -186,7 +186,7 @@ fn a_type_may_have_other_fields_by_then() {
     cache.insert(1u8, Old { gone: 9, first: 1, second: 2 });
     assert_eq!(cache.read(&1, |old| old.gone), Some(9));
     let other: Cache<u8, New> = Cache::builder().build().unwrap();
-    assert_eq!(other.restore(&taken(&cache)[..]).unwrap(), 1);
+    assert_eq!(other.restore(&taken(&cache)[..], Duration::ZERO).unwrap(), 1);
     assert_eq!(other.get(&1), Some(New { second: 2, first: 1, added: None }));
 }
 
@@ -238,7 +238,7 @@ fn an_entry_that_comes_back_is_what_it_was() {
             let bytes = taken(&cache);
             // This one's timeline has not come as far as the entry is old.
             let other = make(manual(&ManualClock::new())).build().unwrap();
-            assert_eq!(other.restore(&bytes[..]).unwrap(), 1, "cache {number}, act {act}");
+            assert_eq!(other.restore(&bytes[..], Duration::ZERO).unwrap(), 1, "cache {number}, act {act}");
             assert_eq!(taken(&other), bytes, "cache {number}, act {act}");
             other.validate();
         }
@@ -266,7 +266,7 @@ fn touches_go_on_by_the_own_time_to_live_and_persisted_stays_persisted() {
     let bytes = taken(&cache);
     let clock = ManualClock::new();
     let other: Cache<String, u8> = manual(&clock).time_to_live(MINUTE).build().unwrap();
-    assert_eq!(other.restore(&bytes[..]).unwrap(), 3);
+    assert_eq!(other.restore(&bytes[..], Duration::ZERO).unwrap(), 3);
     let left = |key: &str| other.remaining_ttl(key);
     assert_eq!(left("own"), Some(2 * SECOND));
     assert_eq!(left("persisted"), Some(Duration::MAX));
@@ -286,7 +286,7 @@ fn what_had_no_time_to_live_takes_this_caches_at_the_next_write() {
     let cache = manual(&ManualClock::new()).build().unwrap();
     cache.insert("endless", 1);
     let other: Cache<String, u8> = manual(&ManualClock::new()).time_to_live(MINUTE).build().unwrap();
-    assert_eq!(other.restore(&taken(&cache)[..]).unwrap(), 1);
+    assert_eq!(other.restore(&taken(&cache)[..], Duration::ZERO).unwrap(), 1);
     assert!(other.touch("endless"));
     assert_eq!(other.remaining_ttl("endless"), Some(Duration::MAX));
     assert!(other.update("endless", |value| value + 1));
@@ -305,7 +305,7 @@ fn ages_count_on_even_before_the_clock_began() {
     let bytes = taken(&cache);
     let clock = ManualClock::new();
     let other: Cache<String, u8> = manual(&clock).max_age(130 * MINUTE).build().unwrap();
-    assert_eq!(other.restore(&bytes[..]).unwrap(), 2);
+    assert_eq!(other.restore(&bytes[..], Duration::ZERO).unwrap(), 2);
     let age = |key: &str| other.read_guard().entry(key).map(|entry| entry.age());
     assert_eq!((age("renamed"), age("old")), (Some(120 * MINUTE), Some(20 * MINUTE)));
     assert_eq!(other.remaining_ttl("renamed"), Some(10 * MINUTE));
@@ -315,7 +315,7 @@ fn ages_count_on_even_before_the_clock_began() {
     assert_eq!(age("again"), Some(120 * MINUTE));
     // One that is too old by now, in a cache that ends it sooner.
     let strict: Cache<String, u8> = manual(&ManualClock::new()).max_age(120 * MINUTE).build().unwrap();
-    assert_eq!(strict.restore(&bytes[..]).unwrap(), 1);
+    assert_eq!(strict.restore(&bytes[..], Duration::ZERO).unwrap(), 1);
     assert_eq!((strict.get("renamed"), strict.get("old")), (None, Some(2)));
 }
 
@@ -326,7 +326,7 @@ fn a_limit_holds_where_idleness_is_all_the_cache_knows() {
     cache.insert(1u64, 1u64);
     let clock = ManualClock::new();
     let other: Cache<u64, u64> = manual(&clock).time_to_idle(6 * SECOND).build().unwrap();
-    assert_eq!(other.restore(&taken(&cache)[..]).unwrap(), 1);
+    assert_eq!(other.restore(&taken(&cache)[..], Duration::ZERO).unwrap(), 1);
     assert_eq!(other.remaining_ttl(&1), Some(6 * SECOND));
     clock.advance(5 * SECOND);
     assert_eq!(other.get(&1), Some(1));
@@ -343,7 +343,7 @@ fn what_an_expiry_said_holds_where_idleness_is_all_the_cache_knows() {
     cache.insert(1u64, 1u64);
     let clock = ManualClock::new();
     let other: Cache<u64, u64> = manual(&clock).time_to_idle(6 * SECOND).build().unwrap();
-    assert_eq!(other.restore(&taken(&cache)[..]).unwrap(), 1);
+    assert_eq!(other.restore(&taken(&cache)[..], Duration::ZERO).unwrap(), 1);
     for _ in 0..5 {
         clock.advance(5 * SECOND);
         assert_eq!(other.get(&1), Some(1));
@@ -377,7 +377,7 @@ fn without_an_expiry_a_touch_or_a_write_restarts_what_one_said() {
         for (act, (restarts, change)) in acts.iter().enumerate() {
             let clock = ManualClock::new();
             let other = make(manual(&clock)).build().unwrap();
-            assert_eq!(other.restore(&taken(&cache)[..]).unwrap(), 1);
+            assert_eq!(other.restore(&taken(&cache)[..], Duration::ZERO).unwrap(), 1);
             assert_eq!(other.remaining_ttl(&1), Some(MINUTE / 2), "cache {number}");
             clock.advance(10 * SECOND);
             change(&other);
@@ -396,7 +396,7 @@ fn idleness_goes_on_and_reads_restart_it() {
     clock.advance(40 * SECOND);
     let clock = ManualClock::new();
     let other: Cache<u64, u64> = manual(&clock).time_to_idle(MINUTE).build().unwrap();
-    assert_eq!(other.restore(&taken(&cache)[..]).unwrap(), 1);
+    assert_eq!(other.restore(&taken(&cache)[..], Duration::ZERO).unwrap(), 1);
     assert_eq!(other.remaining_ttl(&1), Some(20 * SECOND));
     clock.advance(19 * SECOND);
     assert_eq!(other.get(&1), Some(1));
@@ -423,7 +423,7 @@ fn what_is_there_already_stays() {
     (0..50).for_each(|key| other.insert(key, "new".to_string()));
     // It is over, so it is not there; and it was told of as such.
     other.insert_with_ttl(50, "over".to_string(), Duration::ZERO);
-    assert_eq!(other.restore(&bytes[..]).unwrap(), 50);
+    assert_eq!(other.restore(&bytes[..], Duration::ZERO).unwrap(), 50);
     let is_new = |key: u64| other.get(&key).unwrap() == "new";
     assert_eq!((0..100).filter(|&key| is_new(key)).count(), 50);
     clock.advance(SECOND);
@@ -437,13 +437,13 @@ fn capacity_and_weights_are_respected() {
     (0..10_000u64).for_each(|key| cache.insert(key, key));
     let bytes = taken(&cache);
     let small: Cache<u64, u64> = manual(&ManualClock::new()).max_capacity(1000).shards(4).build().unwrap();
-    assert_eq!(small.restore(&bytes[..]).unwrap(), 10_000);
+    assert_eq!(small.restore(&bytes[..], Duration::ZERO).unwrap(), 10_000);
     assert!(small.entry_count() <= 1000 && small.entry_count() > 900, "{}", small.entry_count());
     small.validate();
     // Even ones are too heavy for any shard.
     let weigher = |key: &u64, _: &u64| if key % 2 == 0 { 1_000_000 } else { 2 };
     let weighed = manual(&ManualClock::new()).max_capacity(1000).weigher(weigher).shards(4).build().unwrap();
-    assert_eq!(weighed.restore(&bytes[..]).unwrap(), 5_000);
+    assert_eq!(weighed.restore(&bytes[..], Duration::ZERO).unwrap(), 5_000);
     assert!(weighed.weighted_size() <= 1000 && weighed.weighted_size() > 900);
     weighed.validate();
 }
@@ -457,11 +457,11 @@ fn hits_are_kept_up_to_three() {
         let bytes = taken(&cache);
         assert_eq!(bytes[FIRST + 1], hits.min(3));
         let other: Cache<u64, u64> = manual(&ManualClock::new()).max_capacity(100).build().unwrap();
-        assert_eq!(other.restore(&bytes[..]).unwrap(), 1);
+        assert_eq!(other.restore(&bytes[..], Duration::ZERO).unwrap(), 1);
         assert_eq!(taken(&other)[FIRST + 1], hits.min(3));
         // Where nobody counts them, there are none.
         let unbounded: Cache<u64, u64> = manual(&ManualClock::new()).build().unwrap();
-        assert_eq!(unbounded.restore(&bytes[..]).unwrap(), 1);
+        assert_eq!(unbounded.restore(&bytes[..], Duration::ZERO).unwrap(), 1);
         assert_eq!(taken(&unbounded)[FIRST + 1], 0);
     }
 }
@@ -474,13 +474,52 @@ fn a_load_under_way_is_overtaken() {
     let bytes = taken(&cache);
     let other: Cache<String, i32> = Cache::builder().build().unwrap();
     let loaded = other.get_with("k".to_string(), || {
-        assert_eq!(other.restore(&bytes[..]).unwrap(), 1);
+        assert_eq!(other.restore(&bytes[..], Duration::ZERO).unwrap(), 1);
         2
     });
     assert_eq!((loaded, other.get("k")), (2, Some(1)));
     // Nor does the load put a second entry beside it: it knows that there was none, unless it is told.
     assert_eq!(other.entry_count(), 1);
     other.validate();
+}
+
+/// A cache that was away is as if it had been there, and nobody had used it: it ends what has ended by then, and nothing
+/// else is different in it.
+#[test]
+fn time_away_counts_as_time_that_nobody_used_the_cache() {
+    type Make = fn(tidewheel::CacheBuilder<u64, u64>) -> tidewheel::CacheBuilder<u64, u64>;
+    let makes: [Make; 5] = [
+        |builder| builder.time_to_live(MINUTE),
+        |builder| builder.time_to_idle(MINUTE).time_to_live(MINUTE * 5),
+        |builder| builder.time_to_idle(MINUTE * 2).max_age(MINUTE),
+        |builder| builder.max_age(MINUTE),
+        |builder| builder.expire_after(Half).time_to_idle(MINUTE),
+    ];
+    for (number, make) in makes.iter().enumerate() {
+        let clock = ManualClock::new();
+        let cache = make(manual(&clock)).build().unwrap();
+        cache.insert(1, 1);
+        clock.advance(7 * SECOND);
+        cache.insert_with_ttl(2, 2, 20 * SECOND);
+        cache.insert(3, 3);
+        assert!(cache.persist(&3) && cache.get(&1).is_some());
+        let (bytes, mut away) = (taken(&cache), Duration::ZERO);
+        for step in [0, 12, 8, 7, 20, 6, 7, 100_000] {
+            clock.advance(step * SECOND);
+            away += step * SECOND;
+            let other: Cache<u64, u64> = make(manual(&ManualClock::new())).build().unwrap();
+            let count = other.restore(&bytes[..], away).unwrap();
+            assert_eq!(count, cache.iter().count() as u64, "cache {number}, after {away:?}");
+            for key in cache.keys() {
+                let times = |cache: &Cache<u64, u64>| {
+                    let guard = cache.read_guard();
+                    guard.entry(&key).map(|entry| (*entry.value(), entry.age(), entry.remaining_ttl()))
+                };
+                assert_eq!(times(&other), times(&cache), "cache {number}, entry {key}, after {away:?}");
+            }
+            other.validate();
+        }
+    }
 }
 
 /// Of a key that was met twice, what was written last counts.
@@ -494,7 +533,7 @@ fn of_equal_keys_the_last_one_counts() {
     let mut later = entry.to_vec();
     later[51] = 3;
     let other: Cache<u8, u8> = manual(&clock).build().unwrap();
-    assert_eq!(other.restore(&framed(&[entry, &later].concat(), 2, 2)[..]).unwrap(), 1);
+    assert_eq!(other.restore(&framed(&[entry, &later].concat(), 2, 2)[..], Duration::ZERO).unwrap(), 1);
     assert_eq!(other.get(&1), Some(3));
 }
 
@@ -573,7 +612,7 @@ fn what_stays_is_written_once_under_writers() {
             }
             assert_eq!(seen.iter().filter(|&&count| count != 1).count(), 0, "keys that are not in it once");
             let other: Cache<u64, u64> = Cache::builder().build().unwrap();
-            other.restore(&bytes[..]).unwrap();
+            other.restore(&bytes[..], Duration::ZERO).unwrap();
             assert!((0..STAY).all(|key| other.contains_key(&key)));
         }
         stop.store(true, Ordering::Relaxed);

@@ -169,7 +169,7 @@ const FIGURES: [(&str, Figure); 16] = [
     ("refresh_failures", |stats| stats.refresh_failures),
     ("loads", |stats| stats.loads.count()),
     ("success, absent, failure", |stats| {
-        let loads = stats.loads;
+        let loads = &stats.loads;
         loads.success + 100 * loads.absent + 10_000 * loads.failure
     }),
     ("times of loads", |stats| {

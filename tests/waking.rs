@@ -448,7 +448,7 @@ fn others() -> Vec<Run> {
         "restore",
         Box::new({
             let cache = cache.clone();
-            move || assert_eq!(cache.restore(&bytes[..]).unwrap(), 1)
+            move || assert_eq!(cache.restore(&bytes[..], Duration::ZERO).unwrap(), 1)
         }),
         Box::new(move || (cache.entry_count() != 0).then(|| "what came back is still there".to_string())),
     );

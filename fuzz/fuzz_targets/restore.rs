@@ -121,7 +121,7 @@ fn nested(bytes: &[u8]) {
     let heavy = |_: &u16, value: &Nested| u32::MAX - value.0.len() as u32;
     let cache =
         builder.max_capacity(u64::MAX).weigher(heavy).build().expect("a cache of this kind can be built");
-    match measured(|| cache.restore(bytes), bytes.len()) {
+    match measured(|| cache.restore(bytes, Duration::ZERO), bytes.len()) {
         Ok(count) => assert!(cache.entry_count() as u64 <= count),
         Err(error) => assert!(!error.to_string().is_empty() && cache.entry_count() == 0, "{error}"),
     }
@@ -152,7 +152,7 @@ fuzz_target!(|input: &[u8]| {
     let cache = cache();
     cache.insert(1, ("there".to_string(), Vec::new()));
     let before = taken(&cache);
-    let restored = measured(|| cache.restore(&bytes[..]), bytes.len());
+    let restored = measured(|| cache.restore(&bytes[..], Duration::ZERO), bytes.len());
     assert!(must.is_none_or(|must| must == restored.is_ok()), "{restored:?}");
     match restored {
         Ok(count) => {
@@ -161,7 +161,7 @@ fuzz_target!(|input: &[u8]| {
             assert_eq!(there.as_deref(), Some("there"), "what is there already stays");
             // There and back once more: the same entries, with the same times.
             let (again, bytes) = (self::cache(), taken(&cache));
-            assert_eq!(again.restore(&bytes[..]).expect("what was just written"), count + 1);
+            assert_eq!(again.restore(&bytes[..], Duration::ZERO).expect("what was just written"), count + 1);
             for key in cache.keys() {
                 assert_eq!(again.peek(&key), cache.peek(&key));
                 assert_eq!(again.remaining_ttl(&key), cache.remaining_ttl(&key));

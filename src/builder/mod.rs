@@ -243,7 +243,7 @@ impl<K, V> CacheBuilder<K, V> {
     /// ```
     /// use tidewheel::{BuildError, Cache};
     /// assert!(Cache::<u64, u64>::builder().shards(8).build().is_ok());
-    /// assert!(matches!(Cache::<u64, u64>::builder().shards(0).build(), Err(BuildError::Shards { given: 0 })));
+    /// assert!(matches!(Cache::<u64, u64>::builder().shards(0).build(), Err(BuildError::Shards { given: 0, .. })));
     /// ```
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);

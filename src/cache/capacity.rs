@@ -11,7 +11,8 @@ use crate::sync::atomic::Ordering;
 use crate::time::Span;
 use std::time::Duration;
 
-/// What a cache was built with, with what was changed since. From [`Cache::policy`].
+/// Some of a cache's settings: its bound, its times and its shards, as they are now. From
+/// [`Cache::policy`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -23,7 +24,7 @@ use std::time::Duration;
 /// assert_eq!(settings.time_to_idle, None);
 /// # Ok::<(), tidewheel::BuildError>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct Policy {
     /// How much the cache may hold, in the weigher's unit, or in entries without one; `None` if it is not bounded.
@@ -145,7 +146,7 @@ impl<K, V, S> Cache<K, V, S> {
         assert!(weight <= account.limit(), "{weight} of {}", account.limit());
     }
 
-    /// What the cache was built with, with what was changed since.
+    /// Some of the cache's settings, as they are now: see [`Policy`].
     ///
     /// ```
     /// let cache: tidewheel::Cache<u64, u64> = tidewheel::Cache::new(100);

@@ -30,7 +30,7 @@ impl<K, V> Cache<K, V> {
     {
         match Self::builder().max_capacity(max_capacity).build() {
             Ok(cache) => cache,
-            Err(error) => panic!("a cache could not be built: {error}"),
+            Err(error) => panic!("a cache could not be built: {error:?}"),
         }
     }
 

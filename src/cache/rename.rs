@@ -79,7 +79,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        self.try_rename_with(key, new_key, |value| Some(change(value)))
+        self.optionally_rename_with(key, new_key, |value| Some(change(value)))
     }
 
     /// As [`rename_with`](Self::rename_with), with a closure that may return `None`. Then the entry
@@ -97,11 +97,11 @@ where
     /// let cache = tidewheel::Cache::builder().build()?;
     /// cache.insert("draft", 1);
     /// let publish = |least| move |version: &i32| (*version >= least).then_some((*version, ()));
-    /// assert_eq!(cache.try_rename_with("draft", "final", publish(2)), None);
-    /// assert_eq!(cache.try_rename_with("draft", "final", publish(1)), Some(()));
+    /// assert_eq!(cache.optionally_rename_with("draft", "final", publish(2)), None);
+    /// assert_eq!(cache.optionally_rename_with("draft", "final", publish(1)), Some(()));
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
-    pub fn try_rename_with<Q, R>(
+    pub fn optionally_rename_with<Q, R>(
         &self,
         key: &Q,
         new_key: K,

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use std::cmp::Reverse;
 use std::hash::BuildHasher;
 use std::io::{Read, Write};
+use std::time::Duration;
 
 /// Write all out, and read them back.
 impl<K, V, S> Cache<K, V, S>
@@ -67,8 +68,9 @@ where
     /// let mut bytes = Vec::new();
     /// assert_eq!(cache.snapshot(&mut bytes)?, 1);
     ///
+    /// // Ten seconds later, in the next process:
     /// let other: Cache<String, i32> = Cache::builder().time_to_live(Duration::from_secs(60)).build()?;
-    /// assert_eq!(other.restore(&bytes[..])?, 1);
+    /// assert_eq!(other.restore(&bytes[..], Duration::from_secs(10))?, 1);
     /// assert_eq!(other.get("a"), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -108,17 +110,23 @@ where
     /// entries came back.
     ///
     /// Everything is read and checked first: if anything is wrong, nothing is changed. Then each
-    /// entry is stored, and lives on for as long as it had left when it was written. The time in
-    /// between does not count.
+    /// entry is stored, and lives on for as long as it had left when it was written, less `away`.
+    ///
+    /// `away` is how long the entries were in no process. Entries that had no more than that left
+    /// do not come back, and the others are as much older. The crate cannot know it, since
+    /// monotonic clocks say nothing across processes. The time at which the file was changed tells
+    /// it, if the wall clock is right: `examples/warm_restart.rs` asks for that. With
+    /// `Duration::ZERO` the time in between does not count, and an entry lives longer than its time
+    /// to live says.
     ///
     /// - **Times**: an entry keeps its age, so that [`max_age`](crate::CacheBuilder::max_age)
-    ///   counts on. It keeps a time to live of its own, which touches and updates restart; one that
-    ///   has none takes this cache's at the next write, and at a touch if that makes its end later.
-    ///   Where this cache's `max_age` or time to idle would end it sooner, it ends sooner. An
-    ///   [`Expiry`](crate::Expiry) is not asked: what it said before still counts. (In a cache without
-    ///   an `Expiry` that is as a time to live that reads do not move: the next touch or write has this
-    ///   cache's take its place, except with [`Life::Keep`](crate::Life::Keep).) No jitter is drawn
-    ///   again. A `refresh_after_write` counts from the restore on.
+    ///   counts on, `away` included. It keeps a time to live of its own, which touches and updates
+    ///   restart; one that has none takes this cache's at the next write, and at a touch if that makes
+    ///   its end later. Where this cache's `max_age` or time to idle would end it sooner, it ends
+    ///   sooner. An [`Expiry`](crate::Expiry) is not asked: what it said before still counts. (In a
+    ///   cache without an `Expiry` that is as a time to live that reads do not move: the next touch or
+    ///   write has this cache's take its place, except with [`Life::Keep`](crate::Life::Keep).) No
+    ///   jitter is drawn again. A `refresh_after_write` counts from the restore on.
     /// - **What has no time left** is not stored.
     /// - **What is there already stays**: a live entry under the same key is newer than a snapshot.
     ///   So a cache may be used while it is restored. If a key that comes back is being loaded or
@@ -164,17 +172,20 @@ where
     /// cache.snapshot(&mut bytes)?;
     ///
     /// let later: Cache<i32, char> = Cache::builder().clock(ManualClock::new()).build()?;
-    /// assert_eq!(later.restore(&bytes[..])?, 1);
-    /// assert_eq!(later.remaining_ttl(&1), Some(Duration::from_secs(6)));
-    /// assert!(later.restore(&bytes[1..]).is_err());
+    /// assert_eq!(later.restore(&bytes[..], Duration::from_secs(6))?, 0);
+    /// assert_eq!(later.restore(&bytes[..], Duration::from_secs(2))?, 1);
+    /// assert_eq!(later.remaining_ttl(&1), Some(Duration::from_secs(4)));
+    /// assert!(later.restore(&bytes[1..], Duration::ZERO).is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn restore(&self, reader: impl Read) -> Result<u64, RestoreError>
+    pub fn restore(&self, reader: impl Read, away: Duration) -> Result<u64, RestoreError>
     where
         K: DeserializeOwned,
         V: DeserializeOwned,
     {
-        Ok(self.come_back(read::<K, V>(reader)?))
+        let written = read::<K, V>(reader)?.into_iter();
+        let live = written.filter_map(|(record, key, value)| Some((record.after(away)?, key, value)));
+        Ok(self.come_back(live.collect()))
     }
 
     /// As [`restore`](Self::restore), on other terms, and of entries whose values are made of what

@@ -285,12 +285,16 @@ where
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;
     /// cache.insert("stock", 1);
-    /// let sell = || cache.try_update_with("stock", |n| (*n > 0).then(|| (n - 1, n - 1)));
+    /// let sell = || cache.optionally_update_with("stock", |n| (*n > 0).then(|| (n - 1, n - 1)));
     /// assert_eq!((sell(), sell()), (Some(0), None));
     /// assert_eq!(cache.get("stock"), Some(0));
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```
-    pub fn try_update_with<Q, R>(&self, key: &Q, compute: impl FnMut(&V) -> Option<(V, R)>) -> Option<R>
+    pub fn optionally_update_with<Q, R>(
+        &self,
+        key: &Q,
+        compute: impl FnMut(&V) -> Option<(V, R)>,
+    ) -> Option<R>
     where
         Q: ?Sized + Hash + Equivalent<K>,
         K: Clone,

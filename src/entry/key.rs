@@ -1,11 +1,15 @@
 //! How the key of a selector is had: owned, or lent.
 
+use crate::key_value::Key;
 use equivalent::Equivalent;
 use sealed::Given;
 use std::hash::Hash;
 
 /// Whether an [`EntrySelector`](crate::EntrySelector) owns its key ([`OwnedKey`]) or borrows it
 /// ([`LentKey`]). For code that takes selectors of both kinds. Only these two implement it.
+///
+/// Either may go to other threads, and so may what it lends. So the futures of a selector are
+/// `Send` wherever what they are given is.
 ///
 /// ```
 /// use tidewheel::{Cache, EntryKey, EntrySelector};
@@ -17,7 +21,7 @@ use std::hash::Hash;
 /// assert_eq!(count(cache.entry("a".to_string())), 1);
 /// assert_eq!(count(cache.entry_by_ref("a")), 2);
 /// ```
-pub trait EntryKey<K>: Given<K> {}
+pub trait EntryKey<K>: Given<K> + Send + Sync {}
 
 impl<K, G: Given<K>> EntryKey<K> for G {}
 
@@ -25,9 +29,9 @@ mod sealed {
     use std::hash::Hash;
 
     /// What selectors do with a key.
-    pub trait Given<K> {
-        /// What it is looked up by.
-        type Lent: ?Sized + Hash + equivalent::Equivalent<K>;
+    pub trait Given<K>: Send + Sync {
+        /// What it is looked up by. A future that waits holds it.
+        type Lent: ?Sized + Hash + equivalent::Equivalent<K> + Sync;
 
         /// The same, as it is looked up by.
         fn lent(&self) -> &Self::Lent;
@@ -49,7 +53,7 @@ pub struct OwnedKey<K>(pub(super) K);
 #[derive(Debug)]
 pub struct LentKey<'k, Q: ?Sized>(pub(super) &'k Q);
 
-impl<K: Hash + Eq + Clone> Given<K> for OwnedKey<K> {
+impl<K: Key + Clone> Given<K> for OwnedKey<K> {
     type Lent = K;
 
     fn lent(&self) -> &K {
@@ -67,7 +71,7 @@ impl<K: Hash + Eq + Clone> Given<K> for OwnedKey<K> {
 
 impl<K, Q> Given<K> for LentKey<'_, Q>
 where
-    Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+    Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K> + Sync,
 {
     type Lent = Q;
 

@@ -22,6 +22,7 @@ use super::Entry;
 /// assert!(!tickets.contains_key("concert"));
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Op<V> {
     /// Nothing.
     Nop,
@@ -48,6 +49,7 @@ pub enum Op<V> {
 /// assert!(matches!(result, CompResult::Removed(entry) if *entry.value() == 8));
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum CompResult<K, V> {
     /// There was no live entry, and the closure stored none.
     StillNone(K),

@@ -52,7 +52,7 @@ where
     /// ```
     pub fn entry_by_ref<'k, Q>(&self, key: &'k Q) -> EntrySelector<'_, K, V, S, LentKey<'k, Q>>
     where
-        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K> + Sync,
     {
         EntrySelector { cache: self, key: LentKey(key), life: Life::Restart, limit: None }
     }

@@ -215,7 +215,7 @@ where
     where
         E: Send + Sync + 'static,
     {
-        let made = self.selector.or_try_insert_with_in_time(init).map_err(LoadError::TimedOut)?;
+        let made = self.selector.or_try_insert_with_in_time(init)?;
         made.map_err(LoadError::Failed)
     }
 

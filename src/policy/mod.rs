@@ -73,7 +73,8 @@ use std::ops::{Index, IndexMut, Range};
 
 /// Which entry goes when a cache is full.
 ///
-/// A closed set. No policy makes a read take a lock.
+/// One of the crate's own: none can be written outside of it, and others may come. No policy makes a
+/// read take a lock.
 ///
 /// ```
 /// use tidewheel::{Cache, EvictionPolicy};

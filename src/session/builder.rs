@@ -86,7 +86,7 @@ impl<D: Value> SessionManager<D> {
     pub fn new() -> Self {
         match Self::builder().build() {
             Ok(sessions) => sessions,
-            Err(error) => panic!("no session manager: {error}"),
+            Err(error) => panic!("no session manager: {error:?}"),
         }
     }
 
@@ -101,13 +101,6 @@ impl<D: Value> SessionManager<D> {
     /// ```
     pub fn builder() -> SessionManagerBuilder<D> {
         SessionManagerBuilder::new()
-    }
-}
-
-impl<D: Value> Default for SessionManager<D> {
-    /// As [`new`](Self::new), panics included.
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -294,7 +287,7 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
     ///     .max_per_owner(1, WhenCrowded::Refuse)
     ///     .build()?;
     /// let first = sessions.create("ada")?;
-    /// assert!(matches!(sessions.create("ada"), Err(SessionError::OwnerFull { max: 1 })));
+    /// assert!(matches!(sessions.create("ada"), Err(SessionError::OwnerFull { max: 1, .. })));
     /// assert!(sessions.create("ben").is_ok());
     /// sessions.remove(&first)?;
     /// assert!(sessions.create("ada").is_ok());
@@ -422,7 +415,7 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
     ///
     /// let sessions = SessionManager::builder().max_sessions(1).build()?;
     /// let first = sessions.create(1)?;
-    /// assert!(matches!(sessions.create(2), Err(SessionError::Full { max: 1 })));
+    /// assert!(matches!(sessions.create(2), Err(SessionError::Full { max: 1, .. })));
     /// sessions.remove(&first)?;
     /// assert!(sessions.create(2).is_ok());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -463,7 +456,7 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
     /// # use tidewheel::{BuildError, SessionManager};
     /// assert!(SessionManager::<u32>::builder().shards(64).build().is_ok());
     /// let error = SessionManager::<u32>::builder().shards(0).build().unwrap_err();
-    /// assert!(matches!(error, BuildError::Shards { given: 0 }));
+    /// assert!(matches!(error, BuildError::Shards { given: 0, .. }));
     /// ```
     pub fn shards(self, shards: usize) -> Self {
         Self { cache: self.cache.shards(shards), ..self }

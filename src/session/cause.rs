@@ -7,9 +7,13 @@
 
 use crate::sync::thread_local;
 use std::cell::Cell;
+use std::fmt;
 
 /// Why a session ended. Given to the function that hears of it: see
 /// [`end_listener`](crate::SessionManagerBuilder::end_listener).
+///
+/// Its `Display` is one word, for a log or a label: `expired`, `ended`, `all_ended` or `displaced`, as
+/// [`SessionStats`](crate::SessionStats) counts it.
 ///
 /// ```
 /// use std::sync::mpsc;
@@ -22,6 +26,7 @@ use std::cell::Cell;
 /// let id = sessions.create(7)?;
 /// sessions.remove(&id)?;
 /// assert_eq!(ends.try_iter().collect::<Vec<_>>(), [(7, EndCause::Ended)]);
+/// assert_eq!(EndCause::Ended.to_string(), "ended");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -37,6 +42,17 @@ pub enum EndCause {
     /// Its owner had as many sessions as he may, and opened another: see
     /// [`max_per_owner`](crate::SessionManagerBuilder::max_per_owner).
     Displaced,
+}
+
+impl fmt::Display for EndCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Expired => "expired",
+            Self::Ended => "ended",
+            Self::AllEnded => "all_ended",
+            Self::Displaced => "displaced",
+        })
+    }
 }
 
 /// What a call does to the values that it removes.

@@ -14,30 +14,33 @@ use std::fmt;
 ///
 /// let sessions = SessionManager::<u32>::builder().max_sessions(1).build()?;
 /// let id = sessions.create(7)?;
-/// assert!(matches!(sessions.create(8), Err(SessionError::Full { max: 1 })));
+/// assert!(matches!(sessions.create(8), Err(SessionError::Full { max: 1, .. })));
 /// sessions.remove(&id)?;
 /// assert!(matches!(sessions.get(&id), Err(SessionError::NotFound)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum SessionError {
     /// There is no such session: it has expired, was removed or rotated, or never existed. The
     /// error does not say which, because nobody who holds a dead id has a right to know.
     NotFound,
     /// The manager holds as many sessions as it may, and it never ends a live one to make room.
+    #[non_exhaustive]
     Full {
         /// The limit that the manager was built with.
         max: usize,
     },
     /// The owner has as many sessions as he may, and the manager was told to refuse others:
     /// [`WhenCrowded::Refuse`](crate::WhenCrowded::Refuse). Nothing was created or changed.
+    #[non_exhaustive]
     OwnerFull {
         /// How many sessions an owner may have.
         max: usize,
     },
     /// The manager was built for something else. A mistake in the program, and not in what its
     /// users do.
+    #[non_exhaustive]
     Unsupported {
         /// What is needed for the call.
         needs: &'static str,
@@ -63,7 +66,7 @@ impl fmt::Display for SessionError {
             Self::Unsupported { needs } => {
                 write!(f, "not possible in this session manager: it needs {needs}")
             }
-            Self::NoRandomness(source) => write!(f, "no session id could be minted: {source}"),
+            Self::NoRandomness(_) => f.write_str("no session id could be minted"),
         }
     }
 }

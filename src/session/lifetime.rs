@@ -36,7 +36,7 @@ use std::time::Duration;
 /// assert_eq!(sessions.remaining(&id)?, 4 * HOUR);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 #[must_use]
 pub struct Lifetime {
     pub(super) idle: Option<Duration>,

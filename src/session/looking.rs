@@ -157,7 +157,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
             let mut ids: HashMap<&O, Vec<SessionId>> = HashMap::new();
             owned.for_each(|(id, owner)| ids.entry(owner).or_default().push(id));
             for (owner, ids) in &ids {
-                let listed: HashSet<_> = self.sessions_of(owner).iter().map(|info| info.id()).collect();
+                let listed: HashSet<_> = self.sessions_of(*owner).iter().map(|info| info.id()).collect();
                 assert!(ids.iter().all(|id| listed.contains(id)), "a session that is not listed");
             }
             let owned: usize = ids.values().map(Vec::len).sum();

@@ -184,7 +184,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// Stores what a closure makes of a session's data, and returns what it says beside that.
     fn change<R>(&self, id: &SessionId, mut compute: impl FnMut(&D) -> (D, R)) -> Result<R, SessionError> {
         let (mut claims, mut denied) = (Claims::none(self), None);
-        let changed = self.cache.try_update_with(id, |old| {
+        let changed = self.cache.optionally_update_with(id, |old| {
             let (data, result) = compute(&old.data);
             let before = old.whose.as_ref();
             let step = Step { from: Some(*id), to: *id, before, is_compared: true, arrival: Arrival::New };
@@ -433,7 +433,7 @@ impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
         let permit = self.shared.permits.as_ref().map(|permits| permits.take_regardless());
         let (mut claims, mut denied) = (Claims::none(self), None);
         let moved = during(Leaving::Move, || {
-            self.cache.try_rename_with(id, new, |old| {
+            self.cache.optionally_rename_with(id, new, |old| {
                 let mut data = old.data.clone();
                 let result = change(&mut data);
                 let before = old.whose.as_ref();

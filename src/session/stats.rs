@@ -46,6 +46,37 @@ pub struct SessionStats {
     pub not_found: u64,
 }
 
+impl SessionStats {
+    /// Returns what was counted between an earlier moment and this one: each figure minus its value
+    /// then, or zero if that was more.
+    ///
+    /// ```
+    /// use tidewheel::SessionManager;
+    /// let sessions = SessionManager::builder().record_stats().build()?;
+    /// sessions.create("ada")?;
+    /// let earlier = sessions.stats();
+    /// let id = sessions.create("ben")?;
+    /// sessions.get(&id)?;
+    /// let since = sessions.stats().since(&earlier);
+    /// assert_eq!((since.created, since.found), (1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            created: self.created.saturating_sub(earlier.created),
+            rotated: self.rotated.saturating_sub(earlier.rotated),
+            expired: self.expired.saturating_sub(earlier.expired),
+            ended: self.ended.saturating_sub(earlier.ended),
+            all_ended: self.all_ended.saturating_sub(earlier.all_ended),
+            displaced: self.displaced.saturating_sub(earlier.displaced),
+            refused: self.refused.saturating_sub(earlier.refused),
+            found: self.found.saturating_sub(earlier.found),
+            not_found: self.not_found.saturating_sub(earlier.not_found),
+        }
+    }
+}
+
 /// Counters of what writers do. (Those of reads are the cache's.)
 #[derive(Debug)]
 pub(super) struct Tally {
@@ -115,4 +146,26 @@ fn raise(counter: &AtomicU64) {
 fn figure(counter: &AtomicU64) -> u64 {
     // ORDERING: Relaxed; as above.
     counter.load(Ordering::Relaxed)
+}
+
+#[cfg(all(test, not(tidewheel_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_since_is_each_figures_difference_and_never_less_than_nothing() {
+        let figures = |of: u64| SessionStats {
+            created: of,
+            rotated: 2 * of,
+            expired: 3 * of,
+            ended: 4 * of,
+            all_ended: 5 * of,
+            displaced: 6 * of,
+            refused: 7 * of,
+            found: 8 * of,
+            not_found: 9 * of,
+        };
+        assert_eq!(figures(30).since(&figures(10)), figures(20));
+        assert_eq!(figures(10).since(&figures(30)), SessionStats::default());
+    }
 }

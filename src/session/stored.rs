@@ -10,7 +10,8 @@ use std::hash::Hash;
 /// Whoever sessions belong to: what `SessionManagerBuilder::owner` makes of a session's data, such
 /// as the number of a user. Every type that can be looked up, cloned and sent is one.
 ///
-/// Its `Hash` and `Eq` run under a lock of the manager's index, so they must not call the manager.
+/// Its `Hash` and `Eq`, and the [`Equivalent`](crate::Equivalent) of what it is looked up by, run
+/// under a lock of the manager's index, so they must not call the manager.
 ///
 /// ```
 /// fn may_own(_: impl tidewheel::SessionOwner) {}

@@ -6,6 +6,30 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+/// A part of an entry that is encoded by itself. Its `Display` is `key` or `value`.
+///
+/// ```
+/// use tidewheel::SnapshotPart;
+/// assert_eq!(SnapshotPart::Key.to_string(), "key");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum SnapshotPart {
+    /// The key.
+    Key,
+    /// The value; of a session, its data.
+    Value,
+}
+
+impl fmt::Display for SnapshotPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Key => "key",
+            Self::Value => "value",
+        })
+    }
+}
+
 /// Why a snapshot could not be written. The cache is as it was; what the writer was given is no snapshot.
 ///
 /// ```
@@ -22,13 +46,15 @@ pub enum SnapshotError {
     /// The writer failed.
     Write(io::Error),
     /// A key or a value could not be serialized.
+    #[non_exhaustive]
     Serialize {
-        /// Which of the two: `"key"` or `"value"`.
-        part: &'static str,
+        /// Which of the two.
+        part: SnapshotPart,
         /// What it said.
         source: Box<dyn Error + Send + Sync>,
     },
     /// An entry is longer than a snapshot can hold.
+    #[non_exhaustive]
     TooLarge {
         /// What it comes to, in bytes.
         bytes: u64,
@@ -40,8 +66,8 @@ pub enum SnapshotError {
 impl fmt::Display for SnapshotError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Write(source) => write!(f, "the snapshot could not be written: {source}"),
-            Self::Serialize { part, source } => write!(f, "a {part} could not be serialized: {source}"),
+            Self::Write(_) => f.write_str("the snapshot could not be written"),
+            Self::Serialize { part, .. } => write!(f, "a {part} could not be serialized"),
             Self::TooLarge { bytes, most } => {
                 write!(f, "an entry comes to {bytes} bytes; at most {most} are allowed")
             }
@@ -64,12 +90,13 @@ impl Error for SnapshotError {
 /// Places are told in bytes from where the reader stood.
 ///
 /// ```
+/// use std::time::Duration;
 /// use tidewheel::{Cache, RestoreError};
 /// let cache: Cache<u64, String> = Cache::new(10);
-/// let error = cache.restore(&b"a letter, and no snapshot"[..]).unwrap_err();
+/// let error = cache.restore(&b"a letter, and no snapshot"[..], Duration::ZERO).unwrap_err();
 /// assert!(matches!(error, RestoreError::NotASnapshot));
-/// let error = cache.restore(&b""[..]).unwrap_err();
-/// assert!(matches!(error, RestoreError::Truncated { at: 0 }));
+/// let error = cache.restore(&b""[..], Duration::ZERO).unwrap_err();
+/// assert!(matches!(error, RestoreError::Truncated { at: 0, .. }));
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]
@@ -79,6 +106,7 @@ pub enum RestoreError {
     /// It does not begin as a snapshot does.
     NotASnapshot,
     /// It is of another version of the format than this one knows: it was written by a newer one.
+    #[non_exhaustive]
     Version {
         /// The version that was found.
         found: u32,
@@ -86,11 +114,13 @@ pub enum RestoreError {
         known: u32,
     },
     /// It ends in the middle.
+    #[non_exhaustive]
     Truncated {
         /// The byte where the part begins that is not all there.
         at: u64,
     },
     /// It is not what was written.
+    #[non_exhaustive]
     Corrupt {
         /// The byte where the part begins that is wrong.
         at: u64,
@@ -98,9 +128,10 @@ pub enum RestoreError {
         what: &'static str,
     },
     /// A key or a value is whole, and could not be deserialized: its type may be another than it was.
+    #[non_exhaustive]
     Deserialize {
-        /// Which of the two: `"key"` or `"value"`.
-        part: &'static str,
+        /// Which of the two.
+        part: SnapshotPart,
         /// The byte where its entry begins.
         at: u64,
         /// What it said.
@@ -111,15 +142,15 @@ pub enum RestoreError {
 impl fmt::Display for RestoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read(source) => write!(f, "the snapshot could not be read: {source}"),
+            Self::Read(_) => f.write_str("the snapshot could not be read"),
             Self::NotASnapshot => f.write_str("it does not begin as a snapshot does"),
             Self::Version { found, known } => {
                 write!(f, "the snapshot has the format's version {found}; {known} is known")
             }
             Self::Truncated { at } => write!(f, "the snapshot ends in the part that begins at byte {at}"),
             Self::Corrupt { at, what } => write!(f, "the snapshot is corrupt at byte {at}: {what}"),
-            Self::Deserialize { part, at, source } => {
-                write!(f, "the {part} of the entry at byte {at} could not be deserialized: {source}")
+            Self::Deserialize { part, at, .. } => {
+                write!(f, "the {part} of the entry at byte {at} could not be deserialized")
             }
         }
     }

@@ -9,7 +9,7 @@ mod lengths;
 mod read;
 mod write;
 
-pub use error::{RestoreError, SnapshotError};
+pub use error::{RestoreError, SnapshotError, SnapshotPart};
 pub(crate) use read::{Entry, read};
 pub(crate) use write::Chunks;
 
@@ -56,25 +56,31 @@ pub(crate) struct Terms {
     pub(crate) idles: bool,
 }
 
+/// What is left of a time of which so much has passed.
+fn less(span: Span, by: Span) -> Span {
+    match span {
+        Span::ENDLESS => span,
+        _ => Span::from_nanos(span.as_nanos().saturating_sub(by.as_nanos())),
+    }
+}
+
 impl Record {
+    /// The same when time has gone on for so long; `None` if nothing is left of it then.
+    pub(crate) fn after(self, away: Duration) -> Option<Self> {
+        let by = Span::from_duration(away);
+        let age = Span::from_nanos(self.age.as_nanos().saturating_add(by.as_nanos()));
+        let [left, limit, expiry] = [self.left, self.limit, self.expiry].map(|span| less(span, by));
+        let is_over = [left, limit, expiry].contains(&Span::NONE);
+        (!is_over).then_some(Self { left, limit, expiry, age, ..self })
+    }
+
     /// The same on these terms; `None` if nothing is left of it then.
     pub(crate) fn on(self, terms: Terms) -> Option<Self> {
-        let by = Span::from_duration(terms.away);
-        let less = |span: Span, by: Span| match span {
-            Span::ENDLESS => span,
-            _ => Span::from_nanos(span.as_nanos().saturating_sub(by.as_nanos())),
-        };
-        let age = Span::from_nanos(self.age.as_nanos().saturating_add(by.as_nanos()));
-        let [mut left, mut limit, mut expiry] =
-            [self.left, self.limit, self.expiry].map(|span| less(span, by));
-        if [left, limit, expiry].contains(&Span::NONE) {
-            return None;
-        }
+        let Self { mut left, mut limit, mut expiry, age, mut ttl, .. } = self.after(terms.away)?;
         if expiry == Span::ENDLESS {
             let max_age = terms.max_age.map_or(Span::ENDLESS, Span::from_duration);
             expiry = less(max_age, age);
         }
-        let mut ttl = self.ttl;
         if ttl.is_none() {
             let most = Span::from_duration(terms.most);
             (left, limit) = (left.min(most), limit.min(most));

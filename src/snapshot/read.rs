@@ -5,8 +5,8 @@
 
 use super::lengths;
 use super::{
-    CHECK, CHUNK_HEAD, ENTRY_HEAD, HEADER, LONGEST, MAGIC, Record, RestoreError, TRAILER, VERSION, checksum,
-    decode, u32_at, u64_at,
+    CHECK, CHUNK_HEAD, ENTRY_HEAD, HEADER, LONGEST, MAGIC, Record, RestoreError, SnapshotPart, TRAILER,
+    VERSION, checksum, decode, u32_at, u64_at,
 };
 use serde::de::DeserializeOwned;
 use std::io::{ErrorKind, Read};
@@ -148,7 +148,7 @@ where
             Some((key, value, after))
         });
         let (key, value, after) = parts.ok_or(corrupt("an entry is longer than its chunk"))?;
-        entries.push((record, part(key, "key", at)?, part(value, "value", at)?));
+        entries.push((record, part(key, SnapshotPart::Key, at)?, part(value, SnapshotPart::Value, at)?));
         rest = after;
     }
     if !rest.is_empty() {
@@ -158,7 +158,7 @@ where
 }
 
 /// A key or a value, of the entry that begins at byte `at`.
-fn part<T: DeserializeOwned>(mut bytes: &[u8], part: &'static str, at: u64) -> Result<T, RestoreError> {
+fn part<T: DeserializeOwned>(mut bytes: &[u8], part: SnapshotPart, at: u64) -> Result<T, RestoreError> {
     if !lengths::begins_with_a_value(bytes) {
         let source = Box::from("a length in it is more than what follows");
         return Err(RestoreError::Deserialize { part, at, source });

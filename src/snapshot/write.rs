@@ -1,7 +1,8 @@
 //! Writing a snapshot: entries are gathered in memory, chunk by chunk, and handed to the writer when it is asked for.
 
 use super::{
-    CHUNK, CHUNK_HEAD, ENTRY_HEAD, LARGEST, MAGIC, Record, SnapshotError, VERSION, checksum, encode,
+    CHUNK, CHUNK_HEAD, ENTRY_HEAD, LARGEST, MAGIC, Record, SnapshotError, SnapshotPart, VERSION, checksum,
+    encode,
 };
 use serde::Serialize;
 use std::fmt;
@@ -46,8 +47,8 @@ impl<W: Write> Chunks<W> {
         let Open { at, count } = self.open_chunk();
         let start = self.out.len();
         self.out.extend_from_slice(&[0; ENTRY_HEAD]);
-        let key = self.serialize(key, "key")?;
-        let value = self.serialize(value, "value")?;
+        let key = self.serialize(key, SnapshotPart::Key)?;
+        let value = self.serialize(value, SnapshotPart::Value)?;
         let bytes = self.out.len() - start;
         if bytes > LARGEST {
             return Err(SnapshotError::TooLarge { bytes: bytes as u64, most: LARGEST as u64 });
@@ -60,7 +61,7 @@ impl<W: Write> Chunks<W> {
     }
 
     /// The length of what a key or a value comes to.
-    fn serialize(&mut self, what: &impl Serialize, part: &'static str) -> Result<usize, SnapshotError> {
+    fn serialize(&mut self, what: &impl Serialize, part: SnapshotPart) -> Result<usize, SnapshotError> {
         let start = self.out.len();
         rmp_serde::encode::write_named(&mut self.out, what)
             .map_err(|source| SnapshotError::Serialize { part, source: Box::new(source) })?;

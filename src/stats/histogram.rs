@@ -4,11 +4,13 @@
 //! Their size is known at compile time. They are plain numbers, and do not know who counts what in
 //! them.
 
+use std::fmt;
+use std::iter::FusedIterator;
 use std::time::Duration;
 
 /// Counts of durations, in units of `UNIT` nanoseconds: bucket `b` has those of less than 2^b units
 /// that are not in an earlier bucket. The last bucket has all others.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 struct Buckets<const N: usize, const UNIT: u64> {
     counts: [u64; N],
     sum: Duration,
@@ -43,13 +45,13 @@ impl<const N: usize, const UNIT: u64> Buckets<N, UNIT> {
         self.counts.iter().sum()
     }
 
-    fn limits(self) -> impl Iterator<Item = (Duration, u64)> {
-        let limit =
-            |bucket| if bucket == N - 1 { Duration::MAX } else { Duration::from_nanos(UNIT << bucket) };
-        self.counts.into_iter().enumerate().map(move |(bucket, count)| (limit(bucket), count))
+    fn limits(&self) -> HistogramBuckets {
+        let mut counts = [0; LOAD_BUCKETS];
+        counts[..N].copy_from_slice(&self.counts);
+        HistogramBuckets { counts, unit: UNIT, next: 0, len: N }
     }
 
-    fn at_most(self, part: f64) -> Option<Duration> {
+    fn at_most(&self, part: f64) -> Option<Duration> {
         let wanted = (self.count() as f64 * part.clamp(0.0, 1.0)).ceil().max(1.0) as u64;
         let mut seen = 0;
         self.limits().find_map(|(limit, count)| {
@@ -62,6 +64,54 @@ impl<const N: usize, const UNIT: u64> Buckets<N, UNIT> {
 impl<const N: usize, const UNIT: u64> Default for Buckets<N, UNIT> {
     fn default() -> Self {
         Self::NONE
+    }
+}
+
+/// The buckets of a histogram, the shortest times first: made by [`Lateness::buckets`] and
+/// [`LoadTimes::buckets`]. Each is a limit, and the number of times below it that are not in an
+/// earlier bucket.
+///
+/// ```
+/// let mut buckets = tidewheel::LoadTimes::default().buckets();
+/// assert_eq!(buckets.len(), 27);
+/// assert_eq!(buckets.next().map(|(limit, count)| (limit.as_micros(), count)), Some((1, 0)));
+/// assert_eq!(buckets.len(), 26);
+/// ```
+#[derive(Clone)]
+#[must_use = "an iterator does nothing unless it is asked"]
+pub struct HistogramBuckets {
+    /// Those of the histogram, and nothing behind them.
+    counts: [u64; LOAD_BUCKETS],
+    /// What the first limit is, in nanoseconds.
+    unit: u64,
+    next: usize,
+    len: usize,
+}
+
+impl Iterator for HistogramBuckets {
+    type Item = (Duration, u64);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let bucket = self.next;
+        let count = *self.counts[..self.len].get(bucket)?;
+        self.next += 1;
+        let is_last = self.next == self.len;
+        Some((if is_last { Duration::MAX } else { Duration::from_nanos(self.unit << bucket) }, count))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.len - self.next;
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for HistogramBuckets {}
+impl FusedIterator for HistogramBuckets {}
+
+impl fmt::Debug for HistogramBuckets {
+    /// Shows the buckets that have not been taken yet.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.clone()).finish()
     }
 }
 
@@ -81,7 +131,7 @@ impl<const N: usize, const UNIT: u64> Default for Buckets<N, UNIT> {
 /// assert_eq!(lateness.at_most(0.99), Some(Duration::from_millis(128)));
 /// # Ok::<(), tidewheel::BuildError>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Lateness(Buckets<14, 1_000_000>);
 
 impl Lateness {
@@ -133,7 +183,7 @@ impl Lateness {
     /// assert_eq!(limits[0].as_millis(), 1);
     /// assert_eq!(limits.len(), 14);
     /// ```
-    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> + use<> {
+    pub fn buckets(&self) -> HistogramBuckets {
         self.0.limits()
     }
 
@@ -149,7 +199,8 @@ impl Lateness {
     }
 }
 
-/// The number of buckets for the times of loads: up to 33 s, and one for anything longer.
+/// The number of buckets for the times of loads: up to 33 s, and one for anything longer. No
+/// histogram has more.
 pub(super) const LOAD_BUCKETS: usize = 27;
 
 type OfLoads = Buckets<LOAD_BUCKETS, 1_000>;
@@ -169,7 +220,7 @@ type OfLoads = Buckets<LOAD_BUCKETS, 1_000>;
 /// assert_eq!(times.at_most(0.99), Some(Duration::from_micros(32_768)));
 /// # Ok::<(), tidewheel::BuildError>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct LoadTimes(OfLoads);
 
 impl LoadTimes {
@@ -216,7 +267,7 @@ impl LoadTimes {
     /// assert_eq!(limits[25].as_micros(), 1 << 25);
     /// assert_eq!(limits.len(), 27);
     /// ```
-    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> + use<> {
+    pub fn buckets(&self) -> HistogramBuckets {
         self.0.limits()
     }
 
@@ -276,10 +327,25 @@ mod tests {
     }
 
     #[test]
+    fn buckets_are_counted_and_end_for_good() {
+        let mut lateness = Lateness::default();
+        lateness.note(Duration::from_secs(5));
+        let mut buckets = lateness.buckets();
+        for left in (0..14).rev() {
+            assert_eq!(buckets.clone().count(), left + 1);
+            assert!(buckets.next().is_some());
+            assert_eq!(buckets.len(), left);
+        }
+        assert_eq!((buckets.next(), buckets.next(), buckets.len()), (None, None, 0));
+        assert_eq!(lateness.buckets().last(), Some((Duration::MAX, 1)));
+        assert!(format!("{:?}", lateness.buckets()).starts_with("[(1ms, 0), (2ms, 0), "));
+    }
+
+    #[test]
     fn what_came_since_is_the_difference_and_never_less_than_nothing() {
         let mut earlier = Lateness::default();
         earlier.note(Duration::from_millis(3));
-        let mut later = earlier;
+        let mut later = earlier.clone();
         later.note(Duration::from_millis(3));
         later.note(Duration::from_millis(100));
         let since = later.since(&earlier);

@@ -67,7 +67,7 @@ impl LoadEnd {
 /// assert_eq!(loads.count(), loads.times.count());
 /// # Ok::<(), tidewheel::BuildError>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct Loads {
     /// The load produced a value, which was stored unless it alone was too heavy.

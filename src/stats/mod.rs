@@ -9,7 +9,7 @@ mod histogram;
 mod loads;
 mod reads;
 
-pub use histogram::{Lateness, LoadTimes};
+pub use histogram::{HistogramBuckets, Lateness, LoadTimes};
 pub use loads::Loads;
 pub(crate) use loads::{LoadCounters, LoadEnd};
 pub(crate) use reads::{Reads, inherit};
@@ -17,7 +17,7 @@ pub(crate) use reads::{Reads, inherit};
 use std::time::Duration;
 
 /// The counts that are made under a shard's lock.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub(crate) struct Tally {
     pub(crate) inserts: u64,
     pub(crate) replacements: u64,
@@ -48,7 +48,7 @@ pub(crate) struct Tally {
 /// assert_eq!(stats.hit_rate(), 0.5);
 /// # Ok::<(), tidewheel::BuildError>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct Stats {
     /// Reads that count as use ([`get`](crate::Cache::get), [`read`](crate::Cache::read) and a

@@ -903,7 +903,7 @@ fn all_that_was_computed_makes_one_chain() {
                         CompResult::ReplacedWith(_) => assert!(from.is_some()),
                         CompResult::Removed(old) => assert_eq!(Some(old.into_value()), from),
                         CompResult::StillNone(_) => continue,
-                        CompResult::Unchanged(_) => unreachable!(),
+                        other => unreachable!("{other:?}"),
                     }
                     steps.lock().unwrap().push((key, from, to));
                 }

@@ -10,6 +10,7 @@ mod comments;
 mod imports;
 mod named;
 mod names;
+mod packages;
 mod params;
 mod paths;
 mod planted;

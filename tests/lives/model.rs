@@ -547,7 +547,7 @@ impl Pair {
         let (now, tti) = (self.now(), self.setup.tti.map_or(NEVER, nanos));
         self.entries.retain(|_, entry| entry.end() > now);
         self.clock.advance(pause);
-        self.cache.restore(&bytes[..]).unwrap();
+        self.cache.restore(&bytes[..], Duration::ZERO).unwrap();
         for entry in self.entries.values_mut() {
             let shift = |end: Nanos| end.saturating_add(if end == NEVER { 0 } else { nanos(pause) });
             let idle = entry.end().min(now.saturating_add(tti));

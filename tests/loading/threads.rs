@@ -1,14 +1,16 @@
 //! Get, or load once: one loader for a key at a time, whatever becomes of it.
 
 use crate::waiting::until_waiting;
+use std::error::Error;
 use std::hash::{Hash, Hasher};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
-use tidewheel::{Cache, LoadError, TimedOut};
+use tidewheel::{BuildError, Cache, LoadError, TimedOut};
 
 type Numbers = Cache<u32, u32>;
 
@@ -351,6 +353,21 @@ fn a_loader_may_load_other_keys_and_not_its_own() {
 }
 
 /// With a timeout and a borrowed key: what is loaded, found, not there, and told of who takes too long.
+/// A log that prints the text alone loses nothing, and one that prints the chain has nothing twice.
+#[test]
+fn a_loaders_error_reads_as_it_does_without_a_limit() {
+    let cache = Numbers::new(10);
+    let load = || Err::<u32, _>(BuildError::Reaper(io::Error::other("no thread is left")));
+    let (plain, timed) =
+        (cache.try_get_with(1, load), cache.timeout(Duration::from_secs(60)).try_get_with(1, load));
+    let chain = |error: &dyn Error| {
+        let all = std::iter::successors(Some(error), |&error| error.source());
+        all.map(|error| error.to_string()).collect::<Vec<_>>()
+    };
+    let (plain, timed) = (chain(&*plain.unwrap_err()), chain(&timed.unwrap_err()));
+    assert_eq!((plain.len(), timed), (2, plain));
+}
+
 #[test]
 fn who_borrows_the_key_and_waits_for_a_time() {
     let cache = Numbers::new(10);
@@ -377,6 +394,8 @@ fn who_borrows_the_key_and_waits_for_a_time() {
     let late = timed.try_get_with_by_ref(&1, no_try);
     assert!(matches!(late, Err(LoadError::TimedOut(told)) if told.timeout == timeout));
     assert!(timed.optionally_get_with_by_ref(&1, no_option).is_err());
+    let passed_on = || -> Result<u32, LoadError<&str>> { Ok(timed.get_with_by_ref(&1, no_load)?) };
+    assert!(matches!(passed_on(), Err(LoadError::TimedOut(told)) if told.timeout == timeout));
     go_on.send(9).unwrap();
     assert_eq!(thread.join().unwrap(), 9);
     assert_eq!(timed.get_with_by_ref(&1, no_load), Ok(9));

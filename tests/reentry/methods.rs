@@ -45,8 +45,12 @@ pub(crate) const METHODS: &[Method] = &[
     plain("replace", |c, _, k| done(c.replace(&Id(k), value(k)))),
     plain("update", |c, _, k| done(c.update(&Id(k), |old| value(old.number)))),
     plain("update_with", |c, _, k| done(c.update_with(&Id(k), |old| (value(old.number), ())))),
-    plain("try_update_with", |c, _, k| done(c.try_update_with(&Id(k), |old| Some((value(old.number), ()))))),
-    plain("try_update_with, in vain", |c, _, k| done(c.try_update_with(&Id(k), |_| None::<(_, ())>))),
+    plain("optionally_update_with", |c, _, k| {
+        done(c.optionally_update_with(&Id(k), |old| Some((value(old.number), ()))));
+    }),
+    plain("optionally_update_with, in vain", |c, _, k| {
+        done(c.optionally_update_with(&Id(k), |_| None::<(_, ())>));
+    }),
     plain("modify", |c, _, k| done(c.modify(&Id(k), |old| old.number))),
     plain("swap", |c, _, k| done(c.swap(key(k), value(k)))),
     plain("with_life, insert", |c, _, k| c.with_life(Life::Keep).insert(key(k), value(k))),
@@ -61,8 +65,8 @@ pub(crate) const METHODS: &[Method] = &[
     plain("rename", |c, _, k| done(c.rename(&Id(k), key(k + 1)))),
     plain("rename, to it", |c, _, k| done(c.rename(&Id(2), key(k)))),
     plain("rename_with", |c, _, k| done(c.rename_with(&Id(k), key(k + 1), |old| (value(old.number), ())))),
-    plain("try_rename_with", |c, _, k| {
-        done(c.try_rename_with(&Id(k), key(k + 1), |old| Some((value(old.number), ()))));
+    plain("optionally_rename_with", |c, _, k| {
+        done(c.optionally_rename_with(&Id(k), key(k + 1), |old| Some((value(old.number), ()))));
     }),
     plain("invalidate_all", |c, _, _| c.invalidate_all()),
     plain("refresh", |c, _, k| done(c.refresh(&Id(k)))),
@@ -83,7 +87,7 @@ pub(crate) const METHODS: &[Method] = &[
     plain("restore", |c, _, _| {
         let mut bytes = Vec::new();
         c.snapshot(&mut bytes).unwrap();
-        done(c.restore(&bytes[..]));
+        done(c.restore(&bytes[..], Duration::ZERO));
     }),
     plain("waiting", |c, _, _| done(c.waiting())),
     plain("policy", |c, _, _| done((c.policy(), c.stats()))),

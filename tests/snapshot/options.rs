@@ -18,7 +18,7 @@ fn a_time_to_live_takes_the_place_of_idleness_beside_an_expiry() {
     clock.advance(MINUTE);
     let other: Cache<u64, u64> =
         manual(&clock).time_to_live(5 * MINUTE).expire_after(Silent).build().unwrap();
-    assert_eq!(other.restore(&taken(&cache)[..]).unwrap(), 2);
+    assert_eq!(other.restore(&taken(&cache)[..], Duration::ZERO).unwrap(), 2);
     assert_eq!(other.remaining_ttl(&0), Some(2 * MINUTE));
     clock.advance(MINUTE);
     assert!(other.touch(&1));
@@ -44,7 +44,7 @@ fn an_end_that_an_expiry_set_is_not_taken_for_idleness() {
     let cache = manual(&ManualClock::new()).expire_after(Half).build().unwrap();
     cache.insert(1, 1);
     let other: Cache<u64, u64> = manual(&ManualClock::new()).expire_after(Longer).build().unwrap();
-    assert_eq!(other.restore(&taken(&cache)[..]).unwrap(), 1);
+    assert_eq!(other.restore(&taken(&cache)[..], Duration::ZERO).unwrap(), 1);
     assert_eq!(other.remaining_ttl(&1), Some(MINUTE / 2));
     assert_eq!(other.get(&1), Some(1));
     assert_eq!(other.remaining_ttl(&1), Some(5 * MINUTE));

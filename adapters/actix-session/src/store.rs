@@ -68,7 +68,7 @@ impl TidewheelStore {
     pub fn new() -> Self {
         match Self::builder().build() {
             Ok(store) => store,
-            Err(error) => panic!("no session store: {error}"),
+            Err(error) => panic!("no session store: {error:?}"),
         }
     }
 

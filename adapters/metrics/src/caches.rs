@@ -78,7 +78,7 @@ impl Named {
     fn told(&self) -> Told {
         let mut totals = Totals::of(&self.seen);
         totals.add(&self.before);
-        Told { name: Arc::clone(&self.name), totals, now: self.look.as_ref().map(|_| self.seen) }
+        Told { name: Arc::clone(&self.name), totals, now: self.look.as_ref().map(|_| self.seen.clone()) }
     }
 }
 
@@ -217,7 +217,7 @@ impl Caches {
     pub(crate) fn see_to_record(&self) -> Vec<(Told, Option<Seen>)> {
         self.see_each(|named| {
             let told = named.told();
-            let last = std::mem::replace(&mut named.recorded, told.now);
+            let last = std::mem::replace(&mut named.recorded, told.now.clone());
             (told, last)
         })
     }

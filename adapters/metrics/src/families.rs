@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidewheel::Stats;
 
 /// What a cache says of itself at one moment.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub(crate) struct Seen {
     pub(crate) stats: Stats,
     pub(crate) entries: u64,

@@ -10,11 +10,12 @@ use crate::local::{Fill, Key, Local};
 use crate::near::{Near, Terms};
 use crate::stats::State;
 use redis::Client;
+use std::error::Error as _;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
-use tidewheel::Cache;
+use tidewheel::{BuildError, Cache};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
@@ -308,15 +309,17 @@ where
     fn cache(&self) -> Result<Cache<Key, Fill<V>>, Error> {
         let builder =
             Cache::builder().max_capacity(self.max_capacity).time_to_live(self.max_age).record_stats();
-        builder.build().map_err(|error| Error::Settings { what: error.to_string() })
+        builder.build().map_err(|error| not_built(&error))
     }
 }
 
 /// A cache for its flights alone: nothing is ever kept in it.
 fn flights<V: Clone + Send + Sync + 'static>() -> Result<Cache<Key, Fill<V>>, Error> {
-    Cache::builder()
-        .max_capacity(0)
-        .shards(1)
-        .build()
-        .map_err(|error| Error::Settings { what: error.to_string() })
+    Cache::builder().max_capacity(0).shards(1).build().map_err(|error| not_built(&error))
+}
+
+/// Of a cache, with the reason behind it.
+fn not_built(error: &BuildError) -> Error {
+    let why = error.source().map_or(String::new(), |source| format!(": {source}"));
+    Error::Settings { what: format!("{error}{why}") }
 }

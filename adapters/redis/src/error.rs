@@ -9,36 +9,41 @@ use std::time::Duration;
 /// What went wrong. Of those who wait for one answer, each gets it: so it is cloned.
 ///
 /// ```
-/// use tidewheel_redis::Error;
-/// let error = Error::TimedOut { after: std::time::Duration::from_secs(5) };
-/// assert_eq!(error.to_string(), "the server did not answer within 5s");
+/// use tidewheel_redis::{Error, redis};
+/// let error = Error::from(redis::Client::open("no address").unwrap_err());
+/// assert!(matches!(error, Error::Redis(_)));
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// What the builder was told does not do; or the system did not give what the local cache needs (random keys, a thread).
+    #[non_exhaustive]
     Settings {
         /// What was wrong, and what is allowed.
         what: String,
     },
     /// The server lets nobody follow its changes: no RESP3, no `CLIENT TRACKING`. Or this user may not do that, or not send one of the
     /// other commands that it takes.
+    #[non_exhaustive]
     Refused {
         /// What it said.
         answer: RedisError,
     },
     /// There is no telling how old local entries are, and the near cache was built to fail then ([`CutOff::Fail`](crate::CutOff::Fail)); or there
     /// is no connection at all.
+    #[non_exhaustive]
     CutOff {
         /// Why, if that is known.
         cause: Option<Box<Error>>,
     },
     /// The server did not answer in time. What was to be written may have been written.
+    #[non_exhaustive]
     TimedOut {
         /// How long it was given ([`patience`](crate::NearCacheBuilder::patience)).
         after: Duration,
     },
     /// The server is a part of a cluster, and sends us to another one. Clusters are not served yet.
+    #[non_exhaustive]
     Cluster {
         /// What it said.
         answer: String,
@@ -46,6 +51,7 @@ pub enum Error {
     /// The server answered with an error, or the connection broke.
     Redis(RedisError),
     /// The bytes of a key are no value. They are not kept.
+    #[non_exhaustive]
     Decode {
         /// The key, as Redis knows it.
         key: Vec<u8>,
@@ -53,6 +59,7 @@ pub enum Error {
         cause: Arc<dyn StdError + Send + Sync>,
     },
     /// A value could not be written as bytes. Nothing was sent.
+    #[non_exhaustive]
     Encode {
         /// The key, as Redis knows it.
         key: Vec<u8>,
@@ -60,6 +67,7 @@ pub enum Error {
         cause: Arc<dyn StdError + Send + Sync>,
     },
     /// A time to live that Redis cannot keep. Nothing was sent.
+    #[non_exhaustive]
     TimeToLive {
         /// What was asked for. From one millisecond on it is allowed.
         ttl: Duration,

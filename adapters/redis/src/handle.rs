@@ -41,18 +41,18 @@ use std::time::Duration;
 /// # Ok(())
 /// # }
 /// ```
-pub struct NearCache<K: ?Sized, V: Clone + Send + Sync + 'static> {
+pub struct NearCache<K: ?Sized, V> {
     near: Arc<Near<V>>,
     key: PhantomData<fn(&K)>,
 }
 
-impl<K: ?Sized, V: Clone + Send + Sync + 'static> Clone for NearCache<K, V> {
+impl<K: ?Sized, V> Clone for NearCache<K, V> {
     fn clone(&self) -> Self {
         Self { near: Arc::clone(&self.near), key: PhantomData }
     }
 }
 
-impl<K: ?Sized, V: Clone + Send + Sync + 'static> fmt::Debug for NearCache<K, V> {
+impl<K: ?Sized, V> fmt::Debug for NearCache<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NearCache").field("state", &self.near.state()).finish_non_exhaustive()
     }

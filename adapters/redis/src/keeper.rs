@@ -45,7 +45,7 @@ pub(crate) enum Slot {
 }
 
 /// Where a connection is made to, and how.
-pub(crate) struct Line<V: Clone + Send + Sync + 'static> {
+pub(crate) struct Line<V> {
     pub(crate) local: Arc<Local<V>>,
     pub(crate) client: Client,
     pub(crate) tracking: Tracking,

@@ -60,7 +60,7 @@ pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-pub(crate) struct Local<V: Clone + Send + Sync + 'static> {
+pub(crate) struct Local<V> {
     pub(crate) cache: Cache<Key, Fill<V>>,
     /// Where those meet who ask for one key while nothing can be kept.
     pub(crate) asks: Cache<Key, Fill<V>>,

@@ -34,7 +34,7 @@ pub(crate) struct Terms<V> {
 }
 
 /// What all handles have in common.
-pub(crate) struct Near<V: Clone + Send + Sync + 'static> {
+pub(crate) struct Near<V> {
     pub(crate) line: Arc<Line<V>>,
     /// Where those meet who load one key.
     pub(crate) loads: Cache<Key, Fill<V>>,
@@ -44,7 +44,7 @@ pub(crate) struct Near<V: Clone + Send + Sync + 'static> {
     pub(crate) keeper: AbortHandle,
 }
 
-impl<V: Clone + Send + Sync + 'static> Drop for Near<V> {
+impl<V> Drop for Near<V> {
     /// The task ends, and with it and the slot the connection.
     fn drop(&mut self) {
         self.keeper.abort();
@@ -52,7 +52,7 @@ impl<V: Clone + Send + Sync + 'static> Drop for Near<V> {
     }
 }
 
-impl<V: Clone + Send + Sync + 'static> Near<V> {
+impl<V> Near<V> {
     fn local(&self) -> &Local<V> {
         &self.line.local
     }
@@ -61,6 +61,28 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
         &self.line.local.lease
     }
 
+    pub(crate) fn state(&self) -> State {
+        let standing = self.lease().standing();
+        if standing.is_fresh {
+            return State::Fresh { age: standing.age };
+        }
+        State::CutOff { lasting: standing.cut_off_for, cause: self.cause() }
+    }
+
+    /// Why hits are not served, if that is known.
+    fn cause(&self) -> Option<Error> {
+        match &*self.line.slot.borrow() {
+            Slot::Connecting(cause) => cause.clone(),
+            Slot::Up(link, last) => match link.refusal() {
+                Some(answer) => Some(Error::Refused { answer: answer.clone() }),
+                None => last.clone(),
+            },
+            Slot::Down(error) => Some(error.clone()),
+        }
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Near<V> {
     /// What a read would be served from here.
     pub(crate) fn peek(&self, key: &[u8]) -> Option<V> {
         let now = self.lease().now();
@@ -87,26 +109,6 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
                 }
                 Ok(found)
             }
-        }
-    }
-
-    pub(crate) fn state(&self) -> State {
-        let standing = self.lease().standing();
-        if standing.is_fresh {
-            return State::Fresh { age: standing.age };
-        }
-        State::CutOff { lasting: standing.cut_off_for, cause: self.cause() }
-    }
-
-    /// Why hits are not served, if that is known.
-    fn cause(&self) -> Option<Error> {
-        match &*self.line.slot.borrow() {
-            Slot::Connecting(cause) => cause.clone(),
-            Slot::Up(link, last) => match link.refusal() {
-                Some(answer) => Some(Error::Refused { answer: answer.clone() }),
-                None => last.clone(),
-            },
-            Slot::Down(error) => Some(error.clone()),
         }
     }
 

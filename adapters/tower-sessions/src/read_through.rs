@@ -118,7 +118,7 @@ impl<S: SessionStore> ReadThroughStore<S> {
     pub fn new(store: S) -> Self {
         match Self::builder(store).build() {
             Ok(store) => store,
-            Err(error) => panic!("no session store: {error}"),
+            Err(error) => panic!("no session store: {error:?}"),
         }
     }
 

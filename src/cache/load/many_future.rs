@@ -35,7 +35,7 @@ where
     /// # Concurrency
     ///
     /// As [`get_many_with`](Self::get_many_with). Cancel safe: if this call is dropped while it loads, others who wait for its keys load
-    /// them. This future is `Send` if all is that it holds: the closure, its future, and the iterator of the pairs.
+    /// them. This future is `Send` if all is that it holds: `keys`, the closure, its future, and the iterator of the pairs.
     ///
     /// ```
     /// # use futures_lite::future::block_on;

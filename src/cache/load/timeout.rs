@@ -236,7 +236,7 @@ where
         E: Send + Sync + 'static,
     {
         let outcome = self.load(key, stale, wants_result::<E>(), || fallible(init()));
-        result(outcome.map_err(LoadError::TimedOut)?).map_err(LoadError::Failed)
+        result(outcome?).map_err(LoadError::Failed)
     }
 
     #[cold]
@@ -252,6 +252,14 @@ where
         loaded.map(|(outcome, _)| outcome).ok_or(TimedOut { timeout })
     }
 }
+
+impl<K, V, S> Clone for WithTimeout<'_, K, V, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V, S> Copy for WithTimeout<'_, K, V, S> {}
 
 impl<K, V, S> fmt::Debug for WithTimeout<'_, K, V, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

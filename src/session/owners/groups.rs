@@ -6,6 +6,7 @@
 
 use crate::RandomState;
 use crate::session::id::SessionId;
+use equivalent::Equivalent;
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 
@@ -75,11 +76,11 @@ impl<O> Groups<O> {
         Self { by_hash, next: NonZeroU64::MIN, hasher: hasher.clone() }
     }
 
-    pub(super) fn of(&self, owner: &O, hash: u64) -> Option<GroupId>
+    pub(super) fn of<Q>(&self, owner: &Q, hash: u64) -> Option<GroupId>
     where
-        O: Eq,
+        Q: ?Sized + Equivalent<O>,
     {
-        let group = self.by_hash.get(&hash)?.iter().find(|group| group.owner == *owner)?;
+        let group = self.by_hash.get(&hash)?.iter().find(|group| owner.equivalent(&group.owner))?;
         Some(GroupId { hash, number: group.number })
     }
 

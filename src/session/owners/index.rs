@@ -32,8 +32,9 @@ use crate::session::cause::EndCause;
 use crate::session::id::SessionId;
 use crate::session::stored::SessionOwner;
 use crate::sync::{Alarm, Arc, catch};
+use equivalent::Equivalent;
 use std::fmt;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash};
 
 /// How a session becomes an owner's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -209,7 +210,10 @@ impl<O: SessionOwner> Index<O> {
 
     /// Where an owner's sessions may be found, the oldest first. Some may be gone, or not be there
     /// yet.
-    pub(super) fn list(&self, owner: &O) -> Option<(GroupId, Vec<SessionId>)> {
+    pub(super) fn list<Q>(&self, owner: &Q) -> Option<(GroupId, Vec<SessionId>)>
+    where
+        Q: ?Sized + Hash + Equivalent<O>,
+    {
         let hash = self.hasher.hash_one(owner);
         let groups = self.groups.lock(hash);
         let id = groups.of(owner, hash)?;
@@ -217,7 +221,10 @@ impl<O: SessionOwner> Index<O> {
     }
 
     /// All of an owner's sessions are to be ended.
-    pub(super) fn end_all(&self, owner: &O, cause: EndCause) -> Vec<Ending> {
+    pub(super) fn end_all<Q>(&self, owner: &Q, cause: EndCause) -> Vec<Ending>
+    where
+        Q: ?Sized + Hash + Equivalent<O>,
+    {
         let hash = self.hasher.hash_one(owner);
         let groups = self.groups.lock(hash);
         let group = groups.of(owner, hash);

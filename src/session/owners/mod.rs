@@ -25,7 +25,9 @@ use super::handle::SessionManager;
 use super::id::SessionId;
 use super::stored::{SessionOwner, Stored};
 use crate::key_value::Value;
+use equivalent::Equivalent;
 use std::fmt;
+use std::hash::Hash;
 use std::time::Duration;
 
 /// One of an owner's sessions, as it was when it was looked at. Made by
@@ -43,7 +45,7 @@ use std::time::Duration;
 /// assert!(!format!("{list:?}").contains(&id.encode()));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SessionInfo {
     id: SessionId,
     age: Duration,
@@ -99,7 +101,8 @@ impl SessionInfo {
 
 impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// An owner's sessions with their ids, ages and remaining times, in the order in which they
-    /// became his. Does not restart their idle times.
+    /// became his. Does not restart their idle times. The owner may be given as another type that is
+    /// [equivalent](crate::Equivalent), such as a `str` for a `String`.
     ///
     /// # Complexity
     ///
@@ -122,7 +125,11 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn sessions_of(&self, owner: &O) -> Vec<SessionInfo> {
+    pub fn sessions_of<Q>(&self, owner: &Q) -> Vec<SessionInfo>
+    where
+        Q: ?Sized + Hash + Equivalent<O>,
+    {
+        // Without owners, no owner has a value to ask with.
         let Some(owners) = &self.shared.owners else { return Vec::new() };
         let Some((group, origins)) = owners.index.list(owner) else { return Vec::new() };
         let look = |id, place| {
@@ -138,7 +145,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     }
 
     /// Ends all sessions of an owner: "log out everywhere", for a changed password or a stolen
-    /// laptop. Returns how many there were.
+    /// laptop. Returns how many there were. The owner is given as to
+    /// [`sessions_of`](Self::sessions_of).
     ///
     /// # Complexity
     ///
@@ -164,7 +172,11 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// assert!(sessions.get(&other).is_ok());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn end_all(&self, owner: &O) -> usize {
+    pub fn end_all<Q>(&self, owner: &Q) -> usize
+    where
+        Q: ?Sized + Hash + Equivalent<O>,
+    {
+        // As in `sessions_of`.
         let Some(owners) = &self.shared.owners else { return 0 };
         self.end_each(owners.index.end_all(owner, EndCause::AllEnded))
     }
@@ -175,7 +187,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// # Errors
     ///
     /// [`NotFound`](SessionError::NotFound) when there is no such session (any more). Then none was
-    /// ended: a dead id ends nobody's sessions.
+    /// ended: a dead id ends nobody's sessions. [`Unsupported`](SessionError::Unsupported) in a
+    /// manager without an [`owner`](crate::SessionManagerBuilder::owner).
     ///
     /// # Concurrency
     ///
@@ -192,11 +205,11 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn end_others(&self, id: &SessionId) -> Result<usize, SessionError> {
+        let owners = self.shared.owners.as_ref();
+        let owners = owners.ok_or(SessionError::Unsupported { needs: "a manager built with `owner`" })?;
         loop {
             let place = self.cache.peek_with(id, Stored::place).ok_or(SessionError::NotFound)?;
-            let (Some(PlaceId { group, origin }), Some(owners)) = (place, &self.shared.owners) else {
-                return Ok(0);
-            };
+            let Some(PlaceId { group, origin }) = place else { return Ok(0) };
             if let Some(endings) = owners.index.end_others(group, origin, EndCause::AllEnded) {
                 return Ok(self.end_each(endings));
             }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tidewheel_redis::{Codec, CodecError, Error, NearCacheBuilder};
+use tidewheel_redis::{Codec, CodecError, Error, NearCache, NearCacheBuilder};
 
 /// With a lease that lasts while a machine has other things to do.
 fn steady() -> NearCacheBuilder<String, u64> {
@@ -317,4 +317,18 @@ async fn it_says_how_it_is() {
     let Bed { near, .. } = bed;
     drop::<Near>(near);
     assert!(watch().is_none());
+}
+
+/// A type that holds one need not say what its values can do.
+#[test]
+fn a_holder_needs_no_bounds() {
+    struct Holder<V> {
+        near: Option<NearCache<str, V>>,
+    }
+    impl<V> Holder<V> {
+        fn shown(&self) -> (Option<NearCache<str, V>>, String) {
+            (self.near.clone(), format!("{:?}", self.near))
+        }
+    }
+    assert_eq!(Holder::<std::cell::Cell<u8>> { near: None }.shown().1, "None");
 }
