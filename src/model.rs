@@ -5,7 +5,7 @@ use crate::reaper::{self, Reaper, Sweep};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Arc, Weak};
 use crate::table::{self, GracePeriod};
-use crate::time::{Deadline, Keeper, Tick, Trust};
+use crate::time::{Deadline, Keeper, Span, Tick, Trust};
 
 /// When a toy cache wants to be visited next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,9 +86,9 @@ impl<T> std::fmt::Debug for Cared<T> {
 }
 
 impl<T: Toy> Sweep for Cared<T> {
-    fn sweep(&self, _: Tick) -> Tick {
+    fn sweep(&self, _: Tick) -> (Tick, Span) {
         self.handles.load(Ordering::Relaxed);
-        self.toy.sweep().tick()
+        (self.toy.sweep().tick(), Span::NONE)
     }
 
     fn reclaim(&self) -> bool {

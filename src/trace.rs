@@ -10,7 +10,7 @@ pub(crate) use imp::{Named, Span, listener_panicked, reaper_came};
 
 #[cfg(not(feature = "tracing"))]
 mod imp {
-    use crate::time::Tick;
+    use crate::time::Span as Time;
 
     /// The span of a load.
     #[derive(Default)]
@@ -44,7 +44,7 @@ mod imp {
     }
 
     #[inline(always)]
-    pub(crate) fn reaper_came(_due: Tick, _now: Tick) {}
+    pub(crate) fn reaper_came(_late: Time) {}
 
     #[inline(always)]
     pub(crate) fn listener_panicked(_: &Named, _: &'static str) {}
@@ -118,11 +118,9 @@ mod imp {
         }
     }
 
-    /// The reaper comes for what was due then.
-    pub(crate) fn reaper_came(due: Tick, now: Tick) {
-        let late = now.since(due);
-        // Sent out at once, it was due at no time in particular.
-        if late >= LATE && due > Tick::LONG_AGO {
+    /// The reaper has made a round, and came so late to what was due.
+    pub(crate) fn reaper_came(late: Time) {
+        if late >= LATE {
             let lag = late.as_duration().as_secs_f64();
             catch(|| tracing::warn!(target: "tidewheel", lag_seconds = lag, "the reaper is late"));
         }

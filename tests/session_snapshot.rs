@@ -489,6 +489,32 @@ fn a_snapshot_that_is_damaged_changes_nothing() {
     after.validate();
 }
 
+/// Data of another type than what was written.
+#[derive(serde::Deserialize)]
+struct Account {
+    #[expect(dead_code, reason = "no account is read")]
+    name: String,
+}
+
+/// An error may be logged: what is wrong with a session is told without what is in it.
+#[test]
+fn an_error_says_nothing_of_a_sessions_data() {
+    const SECRET: &str = "hunter2";
+    let (_clock, before) = manager();
+    before.create(format!("{SECRET} and more")).unwrap();
+    let after = SessionManager::<Account>::builder().idle(IDLE).clock(ManualClock::new()).build().unwrap();
+    let error = after.restore(&written(&before)[..], SECOND).unwrap_err();
+    assert!(matches!(error, RestoreError::Deserialize { part: "value", .. }), "{error:?}");
+    let mut said = format!("{error} {error:?}");
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        said += &format!(" {cause} {cause:?}");
+        source = cause.source();
+    }
+    assert!(!said.contains(SECRET) && said.contains("Deserialize"), "{said}");
+    assert!(after.is_empty());
+}
+
 #[test]
 fn an_id_is_its_text_where_people_read_and_its_bytes_elsewhere_and_prints_nothing() {
     use serde::Deserialize;

@@ -294,6 +294,33 @@ fn garbage_falls_to_nothing_by_itself() {
     assert_eq!(cache.stats().evicted, 19_000);
 }
 
+/// What waits behind a listener is late by as long as that blocks: here it moves the clock.
+#[test]
+fn the_lag_of_the_reaper_counts_until_it_comes_to_a_shard() {
+    let clock = ManualClock::new();
+    let (moved, has_moved) = (clock.clone(), AtomicU64::new(0));
+    let cache = Cache::builder()
+        .shards(2)
+        .record_stats()
+        .clock(clock.clone())
+        .expiration_listener(move |_| {
+            if has_moved.fetch_add(1, Ordering::Relaxed) == 0 {
+                moved.advance_without_sweeping(10 * SECOND);
+            }
+        })
+        .build()
+        .unwrap();
+    (0..100u64).for_each(|key| cache.insert_with_ttl(key, key, SECOND));
+    clock.advance(SECOND);
+    assert_eq!(cache.stats().expired, 100);
+    assert_eq!(cache.stats().reaper_lag, 10 * SECOND);
+    // The next time it comes in time to both, once it has done what was due while the clock was moved.
+    cache.run_pending_tasks();
+    (0..100u64).for_each(|key| cache.insert_with_ttl(key, key, SECOND));
+    clock.advance(SECOND);
+    assert_eq!(cache.stats().reaper_lag, Duration::ZERO);
+}
+
 #[test]
 fn lateness_is_how_long_after_its_deadline_an_entry_went() {
     let clock = ManualClock::new();

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-use tidewheel::{Cache, CacheBuilder, ManualClock, Reaper};
+use tidewheel::{Cache, CacheBuilder, ManualClock, Op, Reaper};
 use tokio::sync::oneshot;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -203,6 +203,43 @@ fn a_future_is_in_its_span_whenever_it_is_polled_and_no_longer() {
     assert!(span().is("result", "success") && span().is_closed && span().entered > 0);
 }
 
+/// A turn that brings a value that was ready is no load, nor is one that was not used.
+#[test]
+fn what_is_no_load_has_no_span_or_says_so() {
+    let cache = named("ready").clock(ManualClock::new()).record_stats().build().unwrap();
+    let computing = cache.clone();
+    let computing = Running::begun(async move {
+        computing.entry(1).and_compute_with_async(|_| std::future::pending::<Op<u32>>()).await
+    });
+    let waiting = cache.clone();
+    let waiter = Running::begun(async move { waiting.entry(1).or_insert_async(6).await.into_value() });
+    drop(computing);
+    assert_eq!(waiter.finish(), 6);
+    assert_eq!(told().spans_of("ready").len(), 0);
+
+    // A call for many has the turn of one key when it is told that the other one's load has failed.
+    let (panic, panicked) = oneshot::channel::<u32>();
+    let (fail, failed) = oneshot::channel::<&str>();
+    let (panicking, failing, many) = (cache.clone(), cache.clone(), cache.clone());
+    let mut panicking =
+        Running::begun(async move { panicking.get_with_async(2, async { panicked.await.unwrap() }).await });
+    let failing = Running::begun(async move {
+        failing.try_get_with_async(3, async { Err(failed.await.unwrap()) }).await.is_err()
+    });
+    let many = Running::begun(async move {
+        let load = async |_| -> Result<Vec<_>, &str> { unreachable!("its turn is given back") };
+        many.try_get_many_with_async([2, 3], load).await.is_err()
+    });
+    drop(panic);
+    panics(|| panicking.step());
+    fail.send("no").unwrap();
+    assert!(failing.finish() && many.finish());
+    let results: Vec<_> = told().spans_of("ready").iter().map(|span| span.fields["result"].clone()).collect();
+    assert_eq!(results, ["panic", "failure", "unused"]);
+    assert!(told().spans_of("ready").iter().all(|span| span.is_closed));
+    assert_eq!(cache.stats().loads.count(), 2, "what is unused is not counted");
+}
+
 #[test]
 fn a_hit_tells_nothing() {
     let cache = named("hits").time_to_idle(Duration::from_secs(60)).record_stats().build().unwrap();
@@ -276,6 +313,17 @@ fn a_reaper_that_lags_is_told_of() {
     assert!((1.0..10.0).contains(&lag), "{event:?}");
     assert_eq!(event.level, Some(Level::WARN));
     assert_eq!(before, 0, "and none of what was on time");
+    // Another cache's entry is due in the same round, waits behind the listener, and there is no round after that.
+    drop(cache);
+    let (before, reaper) = (late().len(), Reaper::dedicated());
+    let blocks = || thread::sleep(Duration::from_millis(2_500));
+    let slow =
+        named("slow").reaper(reaper.clone()).eviction_listener(move |_, _, _| blocks()).build().unwrap();
+    let waits = named("waits").reaper(reaper).build().unwrap();
+    [&slow, &waits].iter().for_each(|cache| cache.insert_with_ttl(1, 0, Duration::from_millis(10)));
+    until(LATE, || late().len() > before);
+    let lag: f64 = late().pop().unwrap().fields["lag_seconds"].parse().unwrap();
+    assert!((1.0..10.0).contains(&lag), "{lag}");
 }
 
 #[test]

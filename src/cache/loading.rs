@@ -1,8 +1,9 @@
 //! A load under way, as the statistics see it.
 //!
 //! A turn that is to bring a value carries one, from when it has the turn until that ends: so whichever way it ends, a
-//! panic and a dropped future included, it is counted, and once. A turn that computes, or that finds a value when it looks, carries
-//! none. Where there are no statistics there is no load to be seen, and no clock is read. With the feature `tracing` it has a span.
+//! panic and a dropped future included, it is counted, and once. A turn that computes, that finds a value when it looks, or that
+//! has its value from the start, carries none. Where there are no statistics there is no load to be seen, and no clock is read. With
+//! the feature `tracing` it has a span.
 
 use super::Cache;
 use crate::time::Tick;
@@ -27,10 +28,16 @@ impl Loading {
         now.as_nanos() << FLAGS | COUNTED | RUNS
     }
 
+    /// Whether there is one, and it is counted.
+    #[inline]
+    pub(super) fn is_counted(&self) -> bool {
+        self.word & COUNTED != 0
+    }
+
     /// When it began, unless there is none, or nobody counts it.
     #[inline]
     pub(super) fn began(&self) -> Option<Tick> {
-        (self.word & COUNTED != 0).then(|| Tick::from_nanos(self.word >> FLAGS))
+        self.is_counted().then(|| Tick::from_nanos(self.word >> FLAGS))
     }
 
     /// As it is handed on with its turn, or is counted: none is left.

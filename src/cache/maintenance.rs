@@ -6,7 +6,7 @@ use crate::reaper::Sweep;
 use crate::shard::{AtWork, Listens, Shard};
 use crate::sync::thread;
 use crate::table::{Pin, advance_fully};
-use crate::time::{Advanced, Tick};
+use crate::time::{Advanced, Span, Tick};
 use std::hash::BuildHasher;
 
 /// Do the reaper's work.
@@ -81,10 +81,9 @@ impl<K, V, S> Inner<K, V, S> {
         self.parts.listener.as_ref().map(|listener| listener as _)
     }
 
-    fn sweep_all(&self, now: Tick) -> Tick {
-        let shards = &self.parts.shards;
-        let due = shards.iter().map(|shard| shard.sweep(now, self.listener())).min();
-        due.unwrap_or(Tick::NEVER)
+    fn sweep_all(&self, now: Tick) -> (Tick, Span) {
+        let swept = self.parts.shards.iter().map(|shard| shard.sweep(now, self.listener()));
+        swept.fold((Tick::NEVER, Span::NONE), |(next, late), (due, lag)| (next.min(due), late.max(lag)))
     }
 
     /// Whether garbage still waits, and whether any went.
@@ -112,8 +111,7 @@ impl<K, V, S> Inner<K, V, S> {
 
     fn run_pending_tasks(&self) {
         let Parts { shards, config, .. } = &self.parts;
-        let now = config.clock.now();
-        shards.iter().for_each(|shard| shard.sweep_at_once(now, self.listener()));
+        shards.iter().for_each(|shard| _ = shard.sweep_at_once(self.listener()));
         for attempt in 1..=RECLAIM_ATTEMPTS {
             if !self.reclaim_all().waits || Pin::is_held() || attempt == RECLAIM_ATTEMPTS {
                 break;
@@ -142,7 +140,7 @@ where
     V: Value,
     S: Send + Sync + 'static,
 {
-    fn sweep(&self, now: Tick) -> Tick {
+    fn sweep(&self, now: Tick) -> (Tick, Span) {
         let _work = AtWork::begin();
         self.sweep_all(now)
     }
@@ -150,6 +148,7 @@ where
     fn reclaim(&self) -> bool {
         let _work = AtWork::begin();
         let done = self.reclaim_all();
+        // Only here, where one look follows the other: calls by hand may be far apart.
         #[cfg(feature = "tracing")]
         {
             let now = self.parts.config.clock.now();

@@ -55,6 +55,7 @@ mod turn;
 mod turn_aside;
 #[cfg(feature = "async")]
 mod turn_async;
+mod turn_loading;
 
 pub(crate) use bound::{Bound, Weigher};
 pub use capacity::Policy;
@@ -66,8 +67,8 @@ pub use life::WithLife;
 #[cfg(feature = "async")]
 pub(crate) use load::Reloading;
 pub(crate) use load::{
-    Background, Made, Origin, fallible, option, optional, result, served, value, wants_option, wants_result,
-    wants_value,
+    Background, Made, Origin, fallible, option, optional, result, served, value, wants_option, wants_place,
+    wants_result, wants_value,
 };
 pub use load::{LoadJob, RefreshJob, WithTimeout};
 #[cfg(feature = "async")]

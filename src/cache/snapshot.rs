@@ -141,7 +141,8 @@ where
     ///
     /// [`RestoreError`] says what is wrong, and at which byte: the reader fails; or the data is no
     /// snapshot, was written in a newer format, ends in the middle, is not what was written (every
-    /// chunk has a checksum, and so has the whole), or has keys or values that cannot be read.
+    /// chunk has a checksum, and so has the whole), or has keys or values that cannot be read: what
+    /// their `Deserialize` says of them, which may quote them, is the error's source.
     /// Nothing was changed then. (A checksum finds accidents. It does not stop somebody who wants
     /// to pass for you: restore only what you wrote yourself.)
     ///

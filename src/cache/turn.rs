@@ -21,8 +21,6 @@ use crate::shard::{self, Claim, Completed, Found, Loaded, Lookup, Onward, RuledL
 use crate::stats::LoadEnd;
 use crate::sync::{Alarm, Arc, catch, thread};
 use crate::table::Pin;
-use crate::time::Tick;
-use crate::trace::Span;
 use std::hash::BuildHasher;
 
 /// What a call that waited was told.
@@ -48,6 +46,8 @@ pub(super) struct Wait<'c, K, V, S> {
     pub(super) cache: &'c Cache<K, V, S>,
     hash: HashBits,
     spot: Spot,
+    /// Whether its caller returns a value that was not stored.
+    takes_unstored: bool,
     /// `None` once it was told.
     pub(super) call: Option<Arc<Call<K, V>>>,
 }
@@ -99,7 +99,7 @@ where
         let Place { hash, shard } = self.locate(asked.key());
         loop {
             match shard.begin_load(hash, asked, wants) {
-                Found::Begun(begun) => return self.begun::<true>(hash, begun).unwrap_or_else(|| nested()),
+                Found::Begun(begun) => return self.begun(hash, begun, wants).unwrap_or_else(|| nested()),
                 Found::Over(back, deferred) => {
                     asked = back;
                     self.conclude(shard, deferred, RemovalCause::Expired);
@@ -144,20 +144,21 @@ where
     /// The same, but `None` if it is called from a closure that it would wait for.
     pub(super) fn try_begin_turn(&self, key: K) -> Option<Beginning<'_, K, V, S>> {
         let Place { hash, shard } = self.locate(&key);
-        self.begun::<false>(hash, shard.begin_turn(hash, Call::new(key)))
+        self.begun(hash, shard.begin_turn(hash, Call::new(key)), Wants::Turn)
     }
 
-    fn begun<const LOADS: bool>(&self, hash: HashBits, begun: Begun<K, V>) -> Option<Beginning<'_, K, V, S>> {
+    #[inline(always)]
+    fn begun(&self, hash: HashBits, begun: Begun<K, V>, wants: Wants) -> Option<Beginning<'_, K, V, S>> {
         match begun {
             Begun::Leads(hold) => {
                 let mut turn = Turn::new(self, hash, hold);
-                if LOADS {
+                if wants.loads() {
                     turn.begin_loading();
                 }
                 Some(Beginning::Leads(turn))
             }
             Begun::Waits(spot, call) => {
-                Some(Beginning::Waits(Wait { cache: self, hash, spot, call: Some(call) }))
+                Some(Beginning::Waits(Wait::new(self, hash, spot, wants, Some(call))))
             }
             Begun::Nested(asked) => {
                 catch(|| drop(asked));
@@ -173,6 +174,18 @@ fn nested() -> ! {
         "a closure that loads or computes a key has asked the cache to load or compute that same key, \
          on the same thread: it would wait for itself"
     )
+}
+
+impl<'c, K, V, S> Wait<'c, K, V, S> {
+    fn new(
+        cache: &'c Cache<K, V, S>,
+        hash: HashBits,
+        spot: Spot,
+        wants: Wants,
+        call: Option<Arc<Call<K, V>>>,
+    ) -> Self {
+        Self { cache, hash, spot, takes_unstored: wants.takes_unstored(), call }
+    }
 }
 
 impl<'c, K, V, S> Wait<'c, K, V, S>
@@ -216,8 +229,11 @@ where
                 // First, and caught: a destructor that panics here would leak what is about to be returned.
                 let call = self.call.take()?;
                 catch(|| drop(call));
+                // Told a value that it does not take, an entry's call asks again.
+                let is_taken =
+                    self.takes_unstored || !is_invalidated || !matches!(*outcome, Outcome::Value(_));
                 // What its own load came to, which ran elsewhere, is told to it as well.
-                if !spot.is_of(by) {
+                if is_taken && by.is_some_and(|by| !spot.is_of(by)) {
                     cache.note_joined();
                 }
                 let origin = if is_invalidated { Origin::Invalidated } else { Origin::There };
@@ -318,7 +334,7 @@ where
         let ticket = self.hold.ticket.expect("it has just begun");
         let call = self.run(|| Call::aside(self.key().clone()));
         let spot = self.shard().accompany(ticket, Arc::clone(&call), wants);
-        Wait { cache, hash, spot, call: Some(call) }
+        Wait::new(cache, hash, spot, wants, Some(call))
     }
 
     /// A live entry's value, which came while this call waited for its turn: all the others that wait for one are told, if it is still
@@ -340,7 +356,7 @@ where
                 drop(pin);
                 let call = turn.hold.call.take();
                 let mut outcome = Spoken::Alone(Outcome::Value(seen.expect("it was just seen")));
-                tell(ending, &mut outcome);
+                tell(ending, &mut outcome, false);
                 catch(|| drop(call));
                 return match outcome.into_own() {
                     Outcome::Value(value) => Looked::Found(value),
@@ -351,11 +367,13 @@ where
             match shard.go_on(hash, &mut turn.hold, wants) {
                 Onward::Alive => {}
                 Onward::Leads => {
-                    turn.begin_loading();
+                    if wants.loads() {
+                        turn.begin_loading();
+                    }
                     return Looked::Leads(turn);
                 }
                 Onward::Waits(spot) => {
-                    let wait = Wait { cache, hash, spot, call: turn.hold.call.take() };
+                    let wait = Wait::new(cache, hash, spot, wants, turn.hold.call.take());
                     if spot.leads_here() {
                         drop(wait);
                         nested();
@@ -369,9 +387,9 @@ where
     /// Runs a closure that loads, and completes with what it came to.
     pub(super) fn load(self, init: impl FnOnce() -> Made<V>) -> (Outcome<V>, Origin) {
         let leading = self.lead();
-        let Made { outcome, life, is_ready } = self.loading.span.within(init);
+        let Made { outcome, life } = self.loading.span.within(init);
         let mut outcome = Spoken::Alone(outcome);
-        let origin = self.complete_leading(&mut outcome, life, is_ready, leading);
+        let origin = self.complete_leading(&mut outcome, life, leading);
         (outcome.into_own(), origin)
     }
 
@@ -383,21 +401,15 @@ where
     }
 
     /// As `complete`, but this call itself is not told yet: that runs user code, which may panic.
-    pub(super) fn complete_and_tell(self, Made { outcome, life, is_ready }: Made<V>) -> (Spoken<V>, Origin) {
+    pub(super) fn complete_and_tell(self, Made { outcome, life }: Made<V>) -> (Spoken<V>, Origin) {
         let leading = self.lead();
         let mut outcome = Spoken::Alone(outcome);
-        let origin = self.complete_leading(&mut outcome, life, is_ready, leading);
+        let origin = self.complete_leading(&mut outcome, life, leading);
         (outcome, origin)
     }
 
     /// The outcome stays where it is: a value may be large, and each copy of it is on the stack.
-    fn complete_leading(
-        self,
-        outcome: &mut Spoken<V>,
-        life: Life,
-        is_ready: bool,
-        leading: Option<Leading>,
-    ) -> Origin {
+    fn complete_leading(self, outcome: &mut Spoken<V>, life: Life, leading: Option<Leading>) -> Origin {
         let Outcome::Value(value) = outcome.outcome() else {
             drop(leading);
             self.end(outcome);
@@ -409,10 +421,6 @@ where
         let cache = self.cache;
         let later = Later::new(cache);
         let (mut turn, leading) = (self, leading);
-        if is_ready {
-            // Nothing is loaded, so that nothing is counted.
-            turn.loading.take();
-        }
         let Parts { expiry, weigher, .. } = cache.parts();
         let shard = turn.shard();
         kept = Some(value.clone());
@@ -425,11 +433,13 @@ where
         };
         // First, since what follows runs user code: a subscriber to spans, wakers, and keys' destructors.
         cache.start(&mut deferred);
+        // A value that was ready is no load.
+        let is_loaded = turn.loading.is_counted();
         let is_kept = is_stored || ending.as_ref().is_some_and(|ending| !ending.is_invalidated);
         turn.end_loading(if is_kept { LoadEnd::Success } else { LoadEnd::Invalidated });
         // The call's handle, unless its key was taken out of it. The turn is over.
         let call = turn.hold.call.take();
-        tell(ending, outcome);
+        tell(ending, outcome, is_loaded);
         // Those went first.
         drop(later);
         cache.conclude(shard, deferred, RemovalCause::Replaced);
@@ -479,18 +489,19 @@ where
 
     /// Ends the turn with an outcome that is not stored.
     fn end(mut self, outcome: &mut Spoken<V>) {
+        let is_loaded = self.loading.is_counted();
         self.end_loading_without(outcome.outcome());
         let kind = outcome.outcome().kind();
         let ending = self.cache.shard_of(self.hash).end_turn(&mut self.hold, kind);
         let call = self.hold.call.take();
-        tell(ending, outcome);
+        tell(ending, outcome, is_loaded);
         catch(|| drop(call));
     }
 }
 
-fn tell<K, V>(ending: Option<Ending<K, V>>, outcome: &mut Spoken<V>) {
+fn tell<K, V>(ending: Option<Ending<K, V>>, outcome: &mut Spoken<V>, is_loaded: bool) {
     if let Some(ending) = ending {
-        ending.tell(outcome);
+        ending.tell(outcome, is_loaded);
     }
 }
 
@@ -544,57 +555,5 @@ where
                 Looked::Waits(wait) => Err(wait),
             },
         }
-    }
-}
-
-/// The load under way, as the statistics see it.
-impl<K, V, S> Turn<'_, K, V, S> {
-    /// The turn is to bring a value from now on.
-    #[inline]
-    pub(super) fn begin_loading(&mut self) {
-        let _leading = self.lead_while_told();
-        self.loading = self.cache.begin_loading();
-    }
-
-    /// The load has ended. Comes before anybody is told.
-    #[inline]
-    pub(super) fn end_loading(&mut self, end: LoadEnd) {
-        let _leading = self.lead_while_told();
-        let loading = self.loading.take();
-        if let Some(began) = loading.began() {
-            self.count(began, end);
-        }
-        loading.span.end(end.name());
-    }
-
-    /// As `lead`, where a span is told: a subscriber is user code, which may ask for the key.
-    #[inline(always)]
-    fn lead_while_told(&self) -> Option<Leading> {
-        if Span::IS_TOLD { self.lead() } else { None }
-    }
-
-    #[inline(never)]
-    fn count(&self, began: Tick, end: LoadEnd) {
-        let parts = self.cache.parts();
-        if let Some(loads) = &parts.loads {
-            loads.note(end, parts.config.clock.now().since(began).as_duration());
-        }
-    }
-
-    /// The turn ends with nothing said.
-    #[inline]
-    pub(super) fn abandon_loading(&mut self) {
-        let is_running = self.loading.is_running();
-        self.end_loading(if is_running { LoadEnd::Panic } else { LoadEnd::Cancelled });
-    }
-
-    /// The load has come to something that is not stored.
-    #[inline]
-    pub(super) fn end_loading_without<T>(&mut self, outcome: &Outcome<T>) {
-        self.end_loading(match outcome {
-            Outcome::Value(_) => LoadEnd::Success,
-            Outcome::Error(_) => LoadEnd::Failure,
-            Outcome::Nothing => LoadEnd::Absent,
-        });
     }
 }

@@ -8,7 +8,8 @@ use super::key::EntryKey;
 use super::selector::{EntrySelector, sure};
 use super::{CompResult, Entry, Op};
 use crate::cache::{
-    Made, Origin, fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
+    Made, Origin, fallible, option, optional, result, served, value, wants_option, wants_place, wants_result,
+    wants_value,
 };
 use crate::inflight::{Outcome, Wants};
 use crate::key_value::{Key, Value};
@@ -58,7 +59,7 @@ where
 
     /// As `or_insert_in_turn`.
     async fn or_insert_in_turn_async(self, made: V) -> Entry<K, V> {
-        let (outcome, origin) = self.load_async(wants_value(), async { Made::ready(made) }).await;
+        let (outcome, origin) = self.load_async(wants_place(), async { Made::value(made) }).await;
         self.told(value(outcome), origin.is_own())
     }
 

@@ -7,8 +7,8 @@
 use super::key::{EntryKey, LentKey, OwnedKey};
 use super::{CompResult, Entry, Op};
 use crate::cache::{
-    Cache, Made, Origin, fallible, option, optional, result, served, value, wants_option, wants_result,
-    wants_value,
+    Cache, Made, Origin, fallible, option, optional, result, served, value, wants_option, wants_place,
+    wants_result, wants_value,
 };
 use crate::error::TimedOut;
 use crate::hash::RandomState;
@@ -402,7 +402,7 @@ where
     #[cold]
     #[inline(never)]
     fn or_insert_in_turn(self, made: V) -> Result<Entry<K, V>, TimedOut> {
-        let (outcome, origin) = self.load(wants_value(), || Made::ready(made))?;
+        let (outcome, origin) = self.load(wants_place(), || Made::value(made))?;
         Ok(self.told(value(outcome), origin.is_own()))
     }
 

@@ -41,13 +41,15 @@ impl<K, V> Ending<K, V> {
         }
     }
 
-    /// Tells the outcome to all calls that accept it. The caller turns it into its own outcome once
-    /// it has nothing else to do. An outcome may be large, so it stays where it is.
+    /// Tells the outcome to all calls that accept it, and whether a load came to it. The caller
+    /// turns it into its own outcome once it has nothing else to do. An outcome may be large, so it
+    /// stays where it is.
     #[inline(never)]
-    pub(crate) fn tell(self, outcome: &mut Spoken<V>) {
+    pub(crate) fn tell(self, outcome: &mut Spoken<V>, is_loaded: bool) {
+        let by = is_loaded.then_some(self.number);
         match self.crowd {
             None => let_go(self.leader),
-            Some(crowd) => crowd.tell(outcome, self.is_invalidated, self.number, self.leader),
+            Some(crowd) => crowd.tell(outcome, self.is_invalidated, by, self.leader),
         }
     }
 
@@ -65,7 +67,13 @@ impl<K, V> Ending<K, V> {
 
 impl<K, V> Crowd<K, V> {
     #[inline(never)]
-    fn tell(self, outcome: &mut Spoken<V>, is_invalidated: bool, by: u64, leader: Option<Asked<K, V>>) {
+    fn tell(
+        self,
+        outcome: &mut Spoken<V>,
+        is_invalidated: bool,
+        by: Option<u64>,
+        leader: Option<Asked<K, V>>,
+    ) {
         let Self { told, next, mut left } = self;
         // The next leader need not wait until the others are told.
         if let Some(next) = next {

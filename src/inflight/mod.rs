@@ -61,7 +61,7 @@ pub(crate) use ending::{Ending, Spoken};
 #[cfg(feature = "async")]
 pub(crate) use leader::Group;
 pub(crate) use leader::{Leading, Spot, Ticket};
-pub(crate) use waiter::{Aim, Asked, Call, Failure, Hold, Kind, Outcome, Told, Wants, Who};
+pub(crate) use waiter::{Aim, Asked, Asker, Call, Failure, Hold, Kind, Outcome, Told, Wants, Who};
 pub(crate) use watch::Watching;
 
 use crate::hash::HashBits;

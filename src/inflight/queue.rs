@@ -134,11 +134,11 @@ mod tests {
     use std::any::TypeId;
 
     const TURN: Wants = Wants::Turn;
-    const VALUE: Wants = Wants::Value { error: None, nothing: false };
-    const OPTIONAL: Wants = Wants::Value { error: None, nothing: true };
+    const VALUE: Wants = Wants::value(None, false);
+    const OPTIONAL: Wants = Wants::value(None, true);
 
     fn fallible() -> Wants {
-        Wants::Value { error: Some(TypeId::of::<String>()), nothing: false }
+        Wants::value(Some(TypeId::of::<String>()), false)
     }
 
     fn queue(calls: &[(u64, Wants)]) -> Queue<u64, ()> {

@@ -57,10 +57,46 @@ pub(crate) enum Wants {
     Turn,
     /// A value; also an error of this type, or the answer that there is none, if the call could
     /// itself answer so.
-    Value { error: Option<TypeId>, nothing: bool },
+    Value { error: Option<TypeId>, nothing: bool, asker: Asker },
+}
+
+/// What kind of call wants a value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Asker {
+    /// A call that returns whatever value it is told.
+    Load,
+    /// An entry's call: if it is told a value that was not stored, it asks again.
+    Entry,
+    /// An entry's call that has its value already, so that it loads nothing.
+    Ready,
 }
 
 impl Wants {
+    /// Returns what a call wants that returns whatever value it is told.
+    pub(crate) const fn value(error: Option<TypeId>, nothing: bool) -> Self {
+        Self::Value { error, nothing, asker: Asker::Load }
+    }
+
+    /// Returns the same for an entry's call.
+    pub(crate) fn of_entry(self) -> Self {
+        match self {
+            Self::Value { error, nothing, asker: Asker::Load } => {
+                Self::Value { error, nothing, asker: Asker::Entry }
+            }
+            _ => self,
+        }
+    }
+
+    /// Returns whether it is a load if the call has its turn.
+    pub(crate) fn loads(self) -> bool {
+        matches!(self, Self::Value { asker: Asker::Load | Asker::Entry, .. })
+    }
+
+    /// Returns whether the call returns a value that was not stored.
+    pub(crate) fn takes_unstored(self) -> bool {
+        matches!(self, Self::Value { asker: Asker::Load, .. })
+    }
+
     /// Returns the purpose of the call's own closure.
     pub(super) fn aim(self) -> Aim {
         match self {
@@ -127,8 +163,9 @@ enum Inbox<V> {
 
 pub(crate) enum Told<V> {
     /// An outcome. `is_invalidated` says that the key was written or removed before the outcome
-    /// came, so that it was not stored. `by` is the number of the call whose closure came to it.
-    Outcome { outcome: Arc<Outcome<V>>, is_invalidated: bool, by: u64 },
+    /// came, so that it was not stored. `by` is the number of the call whose load came to it;
+    /// `None` if no load did: a call that waited found the value, or had it from the start.
+    Outcome { outcome: Arc<Outcome<V>>, is_invalidated: bool, by: Option<u64> },
     /// The call leads this flight now.
     Turn(Ticket),
     /// The turn is free, for the call to claim. If the call does not get it, the call waits on and

@@ -6,14 +6,15 @@
 use crate::roster::Roster;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::{Arc, Weak, catch};
-use crate::time::Tick;
+use crate::time::{Span, Tick};
 use crate::trace;
 use std::time::Duration;
 
 /// What the reaper knows of a cache.
 pub(crate) trait Sweep: Send + Sync {
-    /// Removes what is due at `now`. Returns when to come again (`Tick::NEVER`: not at all).
-    fn sweep(&self, now: Tick) -> Tick;
+    /// Removes what is due at `now`. Returns when to come again (`Tick::NEVER`: not at all), and how
+    /// late this visit was.
+    fn sweep(&self, now: Tick) -> (Tick, Span);
 
     /// Advances reclamation and drops what is reclaimable. Returns whether garbage still waits.
     fn reclaim(&self) -> bool;
@@ -108,20 +109,26 @@ impl Round {
         self.visits.retain(|visit| visit.garbage);
     }
 
-    /// Sweeps every cache.
+    /// Sweeps every cache. Tells when the round is late, or comes late to a shard, since a listener
+    /// has blocked.
     pub(super) fn sweep(&mut self, now: Tick, due: Tick) {
-        trace::reaper_came(due, now);
+        // Woken at once, it was due at no time in particular.
+        let mut late = if due > Tick::LONG_AGO { now.since(due) } else { Span::NONE };
         self.pause = PAUSE;
         self.next = Tick::NEVER;
         for visit in &mut self.visits {
             // The handle may be the last one, so its drop must be caught as well.
             let answer = catch(|| {
                 let cache = visit.member.cache.upgrade();
-                cache.map_or((Tick::NEVER, false), |cache| (cache.sweep(now), cache.reclaim()))
+                let sweep = |cache: Arc<dyn Sweep>| (cache.sweep(now), cache.reclaim());
+                cache.map_or(((Tick::NEVER, Span::NONE), false), sweep)
             });
-            (visit.next, visit.garbage) = answer.unwrap_or((next_second(now), false));
-            self.next = self.next.min(visit.next);
+            let ((next, lag), garbage) = answer.unwrap_or(((next_second(now), Span::NONE), false));
+            (visit.next, visit.garbage) = (next, garbage);
+            self.next = self.next.min(next);
+            late = late.max(lag);
         }
+        trace::reaper_came(late);
     }
 
     /// Looks after garbage, and slows down if that helps nothing.

@@ -41,9 +41,9 @@ impl Toy {
 }
 
 impl Sweep for Toy {
-    fn sweep(&self, _: Tick) -> Tick {
+    fn sweep(&self, _: Tick) -> (Tick, Span) {
         match self.say(Swept) {
-            Next(tick) => tick,
+            Next(tick) => (tick, Span::NONE),
             Garbage(_) => panic!("asked to sweep"),
             Answer::Panic => std::panic::panic_any(Bomb),
         }
@@ -326,10 +326,10 @@ fn a_sleeping_reaper_holds_no_cache() {
 fn joining_on_the_reapers_own_thread_returns() {
     struct Joiner(Reaper, Sender<()>);
     impl Sweep for Joiner {
-        fn sweep(&self, _: Tick) -> Tick {
+        fn sweep(&self, _: Tick) -> (Tick, Span) {
             self.0.join();
             self.1.send(()).unwrap();
-            Tick::NEVER
+            (Tick::NEVER, Span::NONE)
         }
         fn reclaim(&self) -> bool {
             false
@@ -425,8 +425,8 @@ fn a_thread_that_cannot_start_is_an_error_and_registers_nothing() {
     let reaper = Reaper(Kind::Dedicated(Arc::new(core)));
     struct Idle;
     impl Sweep for Idle {
-        fn sweep(&self, _: Tick) -> Tick {
-            Tick::NEVER
+        fn sweep(&self, _: Tick) -> (Tick, Span) {
+            (Tick::NEVER, Span::NONE)
         }
         fn reclaim(&self) -> bool {
             false

@@ -116,7 +116,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     ///
     /// As [`Cache::restore`](crate::Cache::restore): everything is read and checked first, and if
     /// anything is wrong, nothing is changed. (A checksum finds accidents. It does not stop
-    /// somebody who wants to pass for one of your users: restore only what you wrote yourself.)
+    /// somebody who wants to pass for one of your users: restore only what you wrote yourself.) The
+    /// error can be logged: it says which entry could not be read, and nothing of what is in it.
     ///
     /// # Panics
     ///
@@ -155,9 +156,21 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         };
         let Lives { idle, reads_count, max_age, .. } = self.shared.lives;
         let terms = Terms { away, max_age, most: idle, idles: reads_count };
-        let count = self.cache.restore_as(reader, terms, adopt)?;
+        let count = self.cache.restore_as(reader, terms, adopt).map_err(unquoted)?;
         // The rest of them is given back.
         permits.drain(..).take(usize::try_from(count).unwrap_or(usize::MAX)).for_each(Permit::keep);
         Ok(count)
+    }
+}
+
+/// Why sessions did not come back, without what the decoder says: that quotes what it has read, as in
+/// `invalid type: string "..."`.
+fn unquoted(error: RestoreError) -> RestoreError {
+    match error {
+        RestoreError::Deserialize { part, at, .. } => {
+            let source = "its type's `Deserialize` refused it (no more is said, as that may quote a session)";
+            RestoreError::Deserialize { part, at, source: source.into() }
+        }
+        other => other,
     }
 }

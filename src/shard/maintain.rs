@@ -38,18 +38,19 @@ pub(crate) trait Listens<K, V> {
 }
 
 impl<K, V> Shard<K, V> {
-    /// Removes what is due at `now`, and seals garbage so that it can be dropped. Returns when
-    /// there is next something to do. Takes no lock if nothing is due.
-    pub(crate) fn sweep(&self, now: Tick, listener: Option<&dyn Listens<K, V>>) -> Tick {
-        if self.due() <= now {
-            self.sweep_at_once(now, listener);
-        }
-        self.due()
+    /// Removes what is due, and seals garbage so that it can be dropped. Returns when there is next
+    /// something to do, and how late this visit was. Takes no lock and reads no clock if nothing is
+    /// due at `now`.
+    pub(crate) fn sweep(&self, now: Tick, listener: Option<&dyn Listens<K, V>>) -> (Tick, Span) {
+        let lag = if self.due() <= now { self.sweep_at_once(listener) } else { Span::NONE };
+        (self.due(), lag)
     }
 
     /// Sweeps like `sweep`, but takes the lock in any case, so that garbage of the current second
-    /// is sealed, too.
-    pub(crate) fn sweep_at_once(&self, now: Tick, listener: Option<&dyn Listens<K, V>>) {
+    /// is sealed, too. It goes by a time of its own: a listener may have blocked for long since the
+    /// round began, in a shard or a cache that was visited before. Returns how late it was.
+    pub(crate) fn sweep_at_once(&self, listener: Option<&dyn Listens<K, V>>) -> Span {
+        let now = self.config.clock.now();
         let mut sweep = ShardSweep { now, hold: FIRST_DRAIN, was_due: None, expired: Vec::new() };
         loop {
             // Entries that are about to expire are lent while the listener is warned of them.
@@ -69,7 +70,7 @@ impl<K, V> Shard<K, V> {
             }
             self.dispose(reclaimable);
             if is_finished {
-                break;
+                return sweep.lag();
             }
             // Other threads may take the lock as fast as they can, so the reaper handles more rows
             // each time that it has the lock. Then it pauses for the threads that wait for the
@@ -232,6 +233,11 @@ struct Swept<'g, K, V> {
 }
 
 impl<K, V> ShardSweep<K, V> {
+    /// Returns how late the visit was for what was due.
+    fn lag(&self) -> Span {
+        self.was_due.map_or(Span::NONE, |due| self.now.since(due))
+    }
+
     fn hold_once<'g>(&mut self, shard: &'g Shard<K, V>, pin: Option<&'g Pin>) -> Swept<'g, K, V> {
         let now = self.now;
         let mut warned = Vec::new();
@@ -240,7 +246,7 @@ impl<K, V> ShardSweep<K, V> {
         txn.go_by(now);
         let due = *self.was_due.get_or_insert(txn.ledger.due.min(txn.ledger.inherited));
         if let (Some(tally), true) = (&mut txn.ledger.tally, due <= now) {
-            tally.lag = now.since(due).as_duration();
+            tally.lag = self.lag().as_duration();
         }
         let is_drained = txn.drain(self.hold, pin, &mut self.expired, &mut warned);
         let Txn { table, ledger, .. } = &mut txn;

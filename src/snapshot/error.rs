@@ -134,7 +134,8 @@ pub enum RestoreError {
         part: SnapshotPart,
         /// The byte where its entry begins.
         at: u64,
-        /// What it said.
+        /// What it said, which may quote what was read. Not so where sessions are restored:
+        /// [`SessionManager::restore`](crate::SessionManager::restore).
         source: Box<dyn Error + Send + Sync>,
     },
 }

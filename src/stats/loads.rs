@@ -82,12 +82,15 @@ pub struct Loads {
     /// The load did not finish: the future was dropped before it was ready, or an executor dropped
     /// the job.
     pub cancelled: u64,
-    /// The load produced a value, but the key was written or removed meanwhile, or another call
-    /// wanted the turn of a load in the background. So waiting calls were told the value, and it
-    /// was not stored.
+    /// The load produced a value that was not stored, because something else happened to the key
+    /// meanwhile: it was written or removed; or, if an old value was being loaded anew in the
+    /// background, that one had expired or been evicted, or another call wanted the key's turn.
+    /// Calls that waited for the load were told its value.
     pub invalidated: u64,
-    /// How often a call waited for another call's load and was told its outcome, so that it did not
-    /// have to load anything itself.
+    /// How often a call waited for another call's load and took its outcome, so that it did not
+    /// have to load anything itself. Not counted: a call that waited and got a value that no load
+    /// had just brought, such as one that was inserted or computed; and an entry's call that was
+    /// told a value that was not stored, and asked again.
     pub joined: u64,
     /// How long loads took, whatever their outcome: from when a call took the key's turn until its
     /// outcome was stored, by the cache's clock. (Cancelled loads are included: otherwise a source

@@ -72,7 +72,8 @@ pub struct Stats {
     /// The weight of what was removed to make room, in the weigher's unit; without a weigher, the
     /// number of entries.
     pub evicted_weight: u64,
-    /// Values that were loaded anew because they were old.
+    /// Values that were loaded anew because they were old, whether or not they were stored:
+    /// [`Loads::invalidated`] says when they are not.
     pub refreshes: u64,
     /// Attempts to load a value anew that produced none: the closure failed, answered that there is
     /// none, or panicked, or its future was dropped. The old value stayed. A job that
@@ -85,7 +86,8 @@ pub struct Stats {
     /// listener is being told are not among them yet.
     pub garbage: usize,
     /// How late the reaper was at its last visit: the time from when something was due until it
-    /// came. It is the longest over the shards.
+    /// came. It is the longest over the shards, and counts for each until it came to that one. So
+    /// what waited behind a listener that blocked is in it.
     pub reaper_lag: Duration,
     /// How long after its deadline each expired entry was removed, except those that a reader or a
     /// writer had found expired before: see [`Lateness`].

@@ -2,9 +2,9 @@
 
 use crate::bare::{Running, block_on};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 use tidewheel::{Cache, CacheBuilder, Life, LoadJob, LoadTask, Loads, ManualClock, Op};
@@ -13,9 +13,11 @@ use tokio::sync::oneshot;
 const LONG: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
-type Numbers = Cache<u32, u32>;
+pub(crate) type Numbers = Cache<u32, u32>;
 
-fn built(more: impl FnOnce(CacheBuilder<u32, u32>) -> CacheBuilder<u32, u32>) -> (Numbers, ManualClock) {
+pub(crate) fn built(
+    more: impl FnOnce(CacheBuilder<u32, u32>) -> CacheBuilder<u32, u32>,
+) -> (Numbers, ManualClock) {
     let clock = ManualClock::new();
     let builder = more(Cache::builder().max_capacity(1_000).clock(clock.clone()).record_stats());
     (builder.build().unwrap(), clock)
@@ -23,21 +25,21 @@ fn built(more: impl FnOnce(CacheBuilder<u32, u32>) -> CacheBuilder<u32, u32>) ->
 
 /// Counts of each end, and of calls that joined a load.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-struct Ends {
-    success: u64,
-    absent: u64,
-    failure: u64,
-    panic: u64,
-    cancelled: u64,
-    invalidated: u64,
-    joined: u64,
+pub(crate) struct Ends {
+    pub(crate) success: u64,
+    pub(crate) absent: u64,
+    pub(crate) failure: u64,
+    pub(crate) panic: u64,
+    pub(crate) cancelled: u64,
+    pub(crate) invalidated: u64,
+    pub(crate) joined: u64,
 }
 
-const NONE: Ends =
+pub(crate) const NONE: Ends =
     Ends { success: 0, absent: 0, failure: 0, panic: 0, cancelled: 0, invalidated: 0, joined: 0 };
 
 /// The counts; and that each load has a time.
-fn ends(cache: &Numbers) -> Ends {
+pub(crate) fn ends(cache: &Numbers) -> Ends {
     let Loads { success, absent, failure, panic, cancelled, invalidated, joined, times, .. } =
         cache.stats().loads;
     assert_eq!(times.count(), cache.stats().loads.count(), "each load has one time");
@@ -300,68 +302,6 @@ fn a_future_that_is_dropped_is_one_that_was_cancelled() {
         by_entry.entry(1).or_insert_with_if_async(std::future::pending(), |_| true).await
     }));
     assert_eq!(ends(&cache), Ends { cancelled: 3, ..NONE });
-}
-
-#[test]
-fn who_waits_and_is_told_has_joined_and_who_gives_up_has_not() {
-    let (cache, _clock) = built(|builder| builder);
-    let (end, ended) = oneshot::channel::<u32>();
-    let waiter = |_| {
-        let cache = cache.clone();
-        Running::begun(async move { cache.get_with_async(1, async { unreachable!("it waits") }).await })
-    };
-    let leading = cache.clone();
-    let mut leader =
-        Running::begun(async move { leading.get_with_async(1, async { ended.await.unwrap() }).await });
-    let waiters: Vec<_> = (0..3).map(waiter).collect();
-    let gives_up = waiter(3);
-    drop(gives_up);
-    assert!(cache.timeout(Duration::from_millis(1)).get_with(1, || unreachable!("it waits")).is_err());
-    let many = cache.clone();
-    let many = Running::begun(async move { many.get_many_with_async([1, 2], |_| async { [(2, 2)] }).await });
-    assert_eq!(ends(&cache), Ends { success: 1, ..NONE }, "that of key 2");
-    end.send(7).unwrap();
-    assert!(leader.step().is_ready());
-    assert!(waiters.into_iter().all(|waiter| waiter.finish() == 7));
-    assert_eq!(many.finish(), [Some(7), Some(2)]);
-    assert_eq!(ends(&cache), Ends { success: 2, joined: 4, ..NONE });
-}
-
-/// The job of a detached load is dropped after its flight was left behind. The call moves on to the
-/// next flight, and what it is told there is another call's. It did not count as joined.
-#[test]
-fn who_lost_its_own_load_and_is_told_of_anothers_has_joined() {
-    let (cache, _clock) = built(|builder| builder);
-    let slot = Arc::new(Mutex::new(None::<LoadTask>));
-    let (detaching, keep) = (cache.clone(), Arc::clone(&slot));
-    let detached = Running::begun(async move {
-        let execute = |task| *keep.lock().unwrap() = Some(task);
-        detaching.get_with_detached_async(1, async { unreachable!("it is dropped") }, execute).await
-    });
-    cache.invalidate(&1);
-    let (end, ended) = oneshot::channel::<u32>();
-    let leading = cache.clone();
-    let leader =
-        Running::begun(async move { leading.get_with_async(1, async { ended.await.unwrap() }).await });
-    let task = slot.lock().unwrap().take();
-    drop(task);
-    end.send(7).unwrap();
-    assert_eq!((leader.finish(), detached.finish()), (7, 7));
-    assert_eq!(ends(&cache), Ends { success: 1, cancelled: 1, joined: 1, ..NONE });
-    cache.validate();
-}
-
-#[test]
-fn who_finds_the_value_in_its_turn_has_neither_loaded_nor_joined() {
-    let (cache, _clock) = built(|builder| builder);
-    let leading = cache.clone();
-    let leader = Running::begun(async move { leading.get_with_async(1, std::future::pending()).await });
-    let waiting = cache.clone();
-    let waiter = Running::begun(async move { waiting.get_with_async(1, async { unreachable!() }).await });
-    cache.insert(1, 5);
-    drop(leader);
-    assert_eq!(waiter.finish(), 5);
-    assert_eq!(ends(&cache), Ends { cancelled: 1, ..NONE });
 }
 
 #[test]

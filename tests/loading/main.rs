@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `threads.rs` | callers that are threads |
 //! | `figures.rs` | how many loads are counted, as what, and for how long |
+//! | `joined.rs` | which calls count as having joined another one's load |
 //! | `detached.rs` | loads that go on without the calls that began them |
 //! | `futures.rs` | callers that are futures, on several executors |
 //! | `cancelled.rs` | futures that are dropped |
@@ -39,6 +40,8 @@ mod figures;
 mod futures;
 #[cfg(feature = "async")]
 mod invalidated;
+#[cfg(feature = "async")]
+mod joined;
 #[cfg(feature = "async")]
 mod lasting;
 #[cfg(feature = "async")]

@@ -21,7 +21,9 @@ struct Named {
     watched: Option<Watched>,
     /// What that one said last.
     seen: Stats,
-    /// What those before it had counted.
+    /// Those before it that are still there, which may get the name back, each with what it had counted.
+    others: Vec<(Watched, Stats)>,
+    /// What those before it had counted that are gone.
     before: Stats,
     /// Whether a recorder was told of that one, which keeps gauges as they are.
     #[cfg(feature = "metrics")]
@@ -34,34 +36,54 @@ impl Named {
             name: name.into(),
             watched: None,
             seen: Stats::default(),
+            others: Vec::new(),
             before: Stats::default(),
             #[cfg(feature = "metrics")]
             is_recorded: false,
         }
     }
 
+    /// The near cache that has the name, and those that had it and are still there.
+    fn looks(&self) -> impl Iterator<Item = Look> {
+        let others = self.others.iter().map(|(other, _)| other);
+        self.watched.iter().chain(others).map(|watched| Arc::clone(&watched.look))
+    }
+
     /// Notes what came of a look.
     fn note(&mut self, look: &Look, seen: Option<Stats>) {
-        if !self.watched.as_ref().is_some_and(|watched| Arc::ptr_eq(&watched.look, look)) {
-            return;
-        }
-        match seen {
-            // Another look may have been later, and noted sooner.
-            Some(seen) => self.seen = joined(&self.seen, &seen, Ord::max, Ord::max),
-            None => self.end(),
+        let is_it = |watched: &Watched| Arc::ptr_eq(&watched.look, look);
+        if self.watched.as_ref().is_some_and(is_it) {
+            match seen {
+                // Another look may have been later, and noted sooner.
+                Some(seen) => self.seen = joined(&self.seen, &seen, Ord::max, Ord::max),
+                None => {
+                    self.watched = None;
+                    self.before = sum(&self.before, &std::mem::take(&mut self.seen));
+                }
+            }
+        } else if seen.is_none() {
+            let gone = self.others.iter().position(|(other, _)| is_it(other));
+            if let Some((_, counted)) = gone.map(|place| self.others.swap_remove(place)) {
+                self.before = sum(&self.before, &counted);
+            }
         }
     }
 
-    /// No near cache has the name any more.
-    fn end(&mut self) {
-        self.watched = None;
-        self.before = joined(&self.before, &self.seen, |one, other| one + other, Duration::saturating_add);
-        self.seen = Stats::default();
+    /// That near cache has the name from now on. What it had counted when it lost the name, if it had it, is in what it says now.
+    fn give(&mut self, new: Watched) {
+        let seen = std::mem::take(&mut self.seen);
+        self.others.extend(self.watched.take().map(|watched| (watched, seen)));
+        // An id is not given to another one as long as its look is held.
+        if let Some(place) = self.others.iter().position(|(other, _)| other.id == new.id) {
+            self.seen = self.others.swap_remove(place).1;
+        }
+        self.watched = Some(new);
     }
 
     #[cfg(any(feature = "metrics", feature = "opentelemetry", feature = "prometheus-client"))]
     fn told(&self) -> Told {
-        let stats = joined(&self.before, &self.seen, |one, other| one + other, Duration::saturating_add);
+        let before = self.others.iter().fold(self.before, |before, (_, counted)| sum(&before, counted));
+        let stats = sum(&before, &self.seen);
         Told { name: Arc::clone(&self.name), stats, is_there: self.watched.is_some() }
     }
 }
@@ -74,6 +96,11 @@ struct Told {
     stats: Stats,
     /// Whether one has it.
     is_there: bool,
+}
+
+/// What two have counted together. What is measured is the second's.
+fn sum(one: &Stats, other: &Stats) -> Stats {
+    joined(one, other, |one, other| one + other, Duration::saturating_add)
 }
 
 /// Joins what two have counted. What is measured is the second's.
@@ -140,7 +167,8 @@ impl NearCaches {
         Self::default()
     }
 
-    /// Exports a near cache's figures under that name from now on, until it is dropped. Another one that had the name is exported no more.
+    /// Exports a near cache's figures under that name from now on, until it is dropped. Another one that had the name is exported no more. If
+    /// it gets the name back, what it has counted meanwhile is exported with the rest, once.
     pub fn watch<K, V>(&self, name: &str, near: &NearCache<K, V>)
     where
         K: ?Sized + AsRef<[u8]> + 'static,
@@ -154,11 +182,7 @@ impl NearCaches {
             names.push(Named::new(name));
             names.len() - 1
         });
-        let named = &mut names[place];
-        if named.watched.as_ref().is_none_or(|watched| watched.id != id) {
-            named.end();
-            named.watched = Some(Watched { id, look });
-        }
+        names[place].give(Watched { id, look });
     }
 
     /// What there is to be told of each name.
@@ -183,8 +207,7 @@ impl NearCaches {
 
     /// Looks at each of them that is still there. The others are watched no more.
     fn look(&self) {
-        let look = |named: &Named| named.watched.as_ref().map(|watched| Arc::clone(&watched.look));
-        let looks: Vec<_> = self.lock().iter().filter_map(look).collect();
+        let looks: Vec<_> = self.lock().iter().flat_map(Named::looks).collect();
         for look in looks {
             let seen = look();
             self.lock().iter_mut().for_each(|named| named.note(&look, seen));

@@ -104,6 +104,37 @@ async fn a_name_counts_on_when_another_near_cache_takes_it_and_no_gauge_of_the_f
 }
 
 #[tokio::test]
+async fn a_near_cache_that_gets_its_name_back_is_counted_once() {
+    let Some(server) = server::Server::start().await else { return };
+    let (first, second) = (connected(&server).await, connected(&server).await);
+    first.put("k", &"v".to_string(), None).await.expect("it is written");
+    let hit = async |near: &NearCache<str, String>, hits| {
+        while near.stats().hits < hits {
+            near.get("k").await.expect("it answers");
+        }
+    };
+    hit(&first, 10).await;
+    hit(&second, 5).await;
+    let near_caches = NearCaches::new();
+    let hits = Remembers::of("tidewheel_near_hits_total");
+    near_caches.watch("users", &first);
+    near_caches.watch("users", &second);
+    assert_eq!(hits.told(&near_caches), 15);
+    hit(&first, 12).await;
+    assert_eq!(hits.told(&near_caches), 15, "it has not got the name");
+    near_caches.watch("users", &first);
+    assert_eq!(hits.told(&near_caches), 17);
+    near_caches.watch("users", &second);
+    assert_eq!(hits.told(&near_caches), 17);
+    // One that is gone is counted on, whether or not it had the name.
+    drop((first, second));
+    hits.told(&near_caches);
+    let third = connected(&server).await;
+    near_caches.watch("users", &third);
+    assert_eq!(hits.told(&near_caches), 17);
+}
+
+#[tokio::test]
 async fn each_exporter_is_told_of_a_near_cache() {
     let Some(server) = server::Server::start().await else { return };
     let near = connected(&server).await;

@@ -19,15 +19,16 @@
 
 use crate::error::Error;
 use crate::events;
-use crate::lease::{LinkNumber, Moment};
+use crate::lease::{LinkNumber, Moment, Renewal};
 use crate::link::{Link, Tracking, within};
 use crate::local::{Local, Sweep};
 use redis::{Client, Cmd, Value};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// The first pause before it connects again; each one is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -80,6 +81,21 @@ impl<V: Clone + Send + Sync + 'static> Line<V> {
             }
             false
         });
+    }
+
+    /// What the last PING was answered with, if that was an error.
+    fn last_error(&self) -> Option<Error> {
+        match &*self.slot.borrow() {
+            Slot::Up(_, error) => error.clone(),
+            Slot::Connecting(_) | Slot::Down(_) => None,
+        }
+    }
+
+    /// Tells that it is cut off, if it is and that was not told yet.
+    fn tell_cut(&self, cause: Option<&Error>) {
+        if self.local.lease.note_cut() {
+            events::cut_off(cause);
+        }
     }
 
     /// What questions go over, and not that one, which is over; or the reason why there is none.
@@ -135,15 +151,31 @@ pub(crate) async fn keep<V: Clone + Send + Sync + 'static>(line: Arc<Line<V>>, f
     let mut link = first;
     let mut number = link.number;
     loop {
-        let cause = tend(&line, &link).await;
+        let cause = tokio::select! {
+            cause = tend(&line, &link) => cause,
+            never = tell_ends(&line) => match never {},
+        };
         line.local.lease.end(link.number);
-        events::cut_off(cause.as_ref());
+        line.tell_cut(cause.as_ref());
         line.slot.send_replace(Slot::Connecting(cause));
         drop(link);
         link = open_again(&line, &mut number).await;
         // First the epoch, then the connection: whoever has this has the new epoch, or an older one in whose name nothing is kept.
         line.local.flush();
         line.put_up(&link);
+    }
+}
+
+/// Tells when the lease runs out, for as long as it is let run.
+async fn tell_ends<V: Clone + Send + Sync + 'static>(line: &Line<V>) -> Infallible {
+    loop {
+        if let Some(left) = line.local.lease.left() {
+            sleep(left).await;
+        } else {
+            let cause = line.last_error();
+            line.tell_cut(cause.as_ref());
+            line.fresh().await;
+        }
     }
 }
 
@@ -195,13 +227,13 @@ fn renew<V: Clone + Send + Sync + 'static>(
         Tracking::OptIn => Some(sent),
         Tracking::Broadcast(_) => before,
     };
-    if let Some(proven) = proven {
-        let was_fresh = lease.is_fresh(lease.now());
-        lease.renew(link.number, proven);
-        if !was_fresh && lease.is_fresh(lease.now()) {
-            events::fresh();
-            line.renewed.notify_waiters();
+    let renewal = proven.map_or(Renewal::Same, |proven| lease.renew(link.number, proven));
+    if let Renewal::Fresh { untold } = renewal {
+        if untold {
+            events::cut_off(None);
         }
+        events::fresh();
+        line.renewed.notify_waiters();
     }
     Some(sent)
 }

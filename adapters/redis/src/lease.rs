@@ -76,9 +76,23 @@ struct Book {
     proven: Moment,
     /// Ever.
     was_fresh: bool,
+    /// Whether it was told of being cut off since it was last fresh.
+    is_cut_told: bool,
     cuts: u64,
     /// How long it was cut off, but for the time since it was last fresh.
     cut_off: Duration,
+}
+
+/// What came of a renewal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Renewal {
+    /// It was fresh, or it is not.
+    Same,
+    /// It is fresh again.
+    Fresh {
+        /// Whether it was cut off before that, and nobody was told.
+        untold: bool,
+    },
 }
 
 pub(crate) struct Lease {
@@ -103,8 +117,14 @@ pub(crate) struct Standing {
 
 impl Lease {
     pub(crate) fn new(span: Duration) -> Self {
-        let book =
-            Book { link: None, proven: Moment::NEVER, was_fresh: false, cuts: 0, cut_off: Duration::ZERO };
+        let book = Book {
+            link: None,
+            proven: Moment::NEVER,
+            was_fresh: false,
+            is_cut_told: false,
+            cuts: 0,
+            cut_off: Duration::ZERO,
+        };
         Self { base: Instant::now(), span, until: AtomicU64::new(0), book: Mutex::new(book) }
     }
 
@@ -132,25 +152,43 @@ impl Lease {
     }
 
     /// The answer is here to what was sent at that moment, on that connection.
-    pub(crate) fn renew(&self, link: LinkNumber, sent: Moment) {
+    pub(crate) fn renew(&self, link: LinkNumber, sent: Moment) -> Renewal {
         let mut book = self.book();
         if book.link != Some(link) {
-            return;
+            return Renewal::Same;
         }
         book.proven = sent;
         let (now, was) = (self.now(), self.until());
         let until = sent.after(self.span);
         if until <= now {
             // It took so long that it proves nothing any more.
-            return;
+            return Renewal::Same;
         }
-        if was <= now && book.was_fresh {
-            book.cuts += 1;
-            book.cut_off += now.since(was);
+        let mut renewal = Renewal::Same;
+        if was <= now {
+            renewal = Renewal::Fresh { untold: book.was_fresh && !book.is_cut_told };
+            if book.was_fresh {
+                book.cuts += 1;
+                book.cut_off += now.since(was);
+            }
         }
-        book.was_fresh = true;
+        (book.was_fresh, book.is_cut_told) = (true, false);
         // ORDERING: Release; pairs with Acquire in `is_fresh`.
         self.until.store(until.0, Ordering::Release);
+        renewal
+    }
+
+    /// Notes that it is cut off, if it is, and whether nobody was told so yet: whoever notes it tells.
+    pub(crate) fn note_cut(&self) -> bool {
+        let mut book = self.book();
+        let is_cut = book.was_fresh && self.until() <= self.now();
+        is_cut && !std::mem::replace(&mut book.is_cut_told, true)
+    }
+
+    /// How long it is still fresh, if it is.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        let left = self.until().since(self.now());
+        (!left.is_zero()).then_some(left)
     }
 
     /// That connection is no more: nothing is served, and its answers count no longer.
@@ -206,6 +244,25 @@ mod tests {
         lease.renew(first, Moment(7));
         assert!(lease.is_fresh(Moment(7 + 99_999_999_999)));
         assert!(!lease.is_fresh(Moment(7 + 100_000_000_000)));
+    }
+
+    #[test]
+    fn each_cut_is_told_once() {
+        let lease = Lease::new(Duration::from_secs(100));
+        let link = LinkNumber::FIRST;
+        lease.begin(link);
+        assert!(!lease.note_cut(), "it was never fresh");
+        assert_eq!(lease.renew(link, lease.now()), Renewal::Fresh { untold: false });
+        assert_eq!(lease.renew(link, lease.now()), Renewal::Same);
+        assert!(!lease.note_cut());
+        lease.end(link);
+        lease.begin(link);
+        assert!(lease.note_cut() && !lease.note_cut());
+        assert_eq!(lease.renew(link, lease.now()), Renewal::Fresh { untold: false });
+        lease.end(link);
+        lease.begin(link);
+        assert_eq!(lease.renew(link, lease.now()), Renewal::Fresh { untold: true });
+        assert!(!lease.note_cut());
     }
 
     #[test]

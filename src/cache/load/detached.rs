@@ -172,7 +172,7 @@ enum Begun<'c, K, V, S> {
 /// The turn is this call's, which was to have nothing but an outcome. It loads nothing: the job did, and is counted.
 #[cold]
 fn lost<K, V, S>(mut turn: Turn<'_, K, V, S>) -> ! {
-    turn.loading.take();
+    turn.forgo_loading();
     drop(turn);
     lost_load()
 }

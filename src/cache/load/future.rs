@@ -242,7 +242,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let mut init = pin!(Some(init));
+        let (mut init, wants) = (pin!(Some(init)), wants.of_entry());
         let loaded = loop {
             let run = async { init.as_mut().as_pin_mut().expect(STILL_THERE).await };
             let (mut outcome, origin) = self.load_async(owned(), None, wants, run).await;

@@ -108,8 +108,7 @@ impl<K, V, S> Drop for Hand<'_, K, V, S> {
     /// Gives back all turns before the first key goes: its destructor may ask for the others.
     fn drop(&mut self) {
         if !self.is_loading {
-            // No closure has run for them, so they are no loads.
-            self.turns.iter_mut().for_each(|(_, turn)| _ = turn.loading.take());
+            self.turns.iter_mut().for_each(|(_, turn)| turn.forgo_loading());
         } else if self.is_waiting {
             self.turns.iter_mut().for_each(|(_, turn)| turn.loading.leave());
         }
@@ -384,7 +383,7 @@ pub(in crate::cache) struct BegunMany<'c, K, V, S> {
 }
 
 pub(in crate::cache) fn wants_many<E: 'static>() -> Wants {
-    Wants::Value { error: Some(TypeId::of::<E>()), nothing: true }
+    Wants::value(Some(TypeId::of::<E>()), true)
 }
 
 pub(in crate::cache) fn the_error<E: Send + Sync + 'static>(failure: Failure) -> Arc<E> {

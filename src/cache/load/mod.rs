@@ -27,7 +27,8 @@ pub use detached::LoadTask;
 #[cfg(feature = "async")]
 pub(super) use future::STILL_THERE;
 pub(crate) use outcome::{
-    Made, Origin, fallible, option, optional, result, served, value, wants_option, wants_result, wants_value,
+    Made, Origin, fallible, option, optional, result, served, value, wants_option, wants_place, wants_result,
+    wants_value,
 };
 pub use timeout::WithTimeout;
 
@@ -257,7 +258,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let mut init = Some(init);
+        let (mut init, wants) = (Some(init), wants.of_entry());
         loop {
             let run = || init.take().expect("who has run it does not ask again")();
             let mut loaded = self.load(owned(), None, wants, alarm, run);

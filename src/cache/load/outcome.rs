@@ -1,6 +1,6 @@
 //! What a loader comes to, and what its call makes of that.
 
-use crate::inflight::{Failure, Outcome, Wants};
+use crate::inflight::{Asker, Failure, Outcome, Wants};
 use crate::life::Life;
 use crate::sync::Arc;
 use std::any::TypeId;
@@ -10,24 +10,17 @@ pub(crate) struct Made<V> {
     pub(in crate::cache) outcome: Outcome<V>,
     /// What it said of how long the value lives.
     pub(in crate::cache) life: Life,
-    /// The value was there before the call had its turn. So this is no load.
-    pub(in crate::cache) is_ready: bool,
 }
 
 impl<V> Made<V> {
     /// That lives as long as values of the cache do.
     #[inline]
     pub(crate) fn plain(outcome: Outcome<V>) -> Self {
-        Self { outcome, life: Life::Restart, is_ready: false }
+        Self { outcome, life: Life::Restart }
     }
 
     pub(crate) fn value(value: V) -> Self {
         Self::plain(Outcome::Value(value))
-    }
-
-    /// A value that nobody had to make.
-    pub(crate) fn ready(value: V) -> Self {
-        Self { is_ready: true, ..Self::value(value) }
     }
 
     /// Another life for it, in its place.
@@ -74,15 +67,20 @@ pub(crate) fn served<V, A>(value: V, arguments: A) -> V {
 pub(in crate::cache) const NO_ALARM: &str = "an alarm that was never set does not go off";
 
 pub(crate) fn wants_value() -> Wants {
-    Wants::Value { error: None, nothing: false }
+    Wants::value(None, false)
+}
+
+/// A call that has its value already, and stores it if there is none.
+pub(crate) fn wants_place() -> Wants {
+    Wants::Value { error: None, nothing: false, asker: Asker::Ready }
 }
 
 pub(crate) fn wants_result<E: 'static>() -> Wants {
-    Wants::Value { error: Some(TypeId::of::<E>()), nothing: false }
+    Wants::value(Some(TypeId::of::<E>()), false)
 }
 
 pub(crate) fn wants_option() -> Wants {
-    Wants::Value { error: None, nothing: true }
+    Wants::value(None, true)
 }
 
 pub(crate) fn fallible<V, E: Send + Sync + 'static>(result: Result<V, E>) -> Made<V> {

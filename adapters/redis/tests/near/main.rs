@@ -8,6 +8,8 @@ mod proxy;
 mod races;
 mod rounds;
 mod server;
+#[cfg(feature = "tracing")]
+mod told;
 
 use proxy::Proxy;
 use server::Server;
