@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tidewheel::{Cache, CacheBuilder, ManualClock, RemovalCause};
+use tidewheel::{Cache, CacheBuilder, Expiry, ManualClock, RemovalCause};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -266,4 +266,46 @@ fn a_warning_may_give_more_time_again_and_again() {
         assert_eq!(cache.get(&1), Some(1), "{second}");
     }
     cache.validate();
+}
+
+#[test]
+fn a_time_to_live_that_changes_nothing_is_not_warned_of_again() {
+    let mut warned = Warned::new(40, |builder| builder.time_to_live(60 * SECOND));
+    warned.cache.insert(1, 1);
+    warned.pass(22);
+    assert_eq!(warned.of(1), [1]);
+    assert!(warned.cache.set_ttl(&1, 38 * SECOND));
+    warned.pass(3);
+    assert_eq!(warned.of(1), [1], "it ends when it did");
+    assert!(warned.cache.set_ttl(&1, 20 * SECOND));
+    warned.pass(3);
+    assert_eq!(warned.of(1), [1, 1], "it ends earlier now");
+    warned.pass(20);
+    assert_eq!((warned.cache.entry_count(), warned.of(1).len()), (0, 2));
+}
+
+/// An `Expiry` sets a deadline like anybody else.
+#[test]
+fn a_deadline_that_a_read_sets_is_warned_of() {
+    struct Shorter;
+
+    impl Expiry<u64, u64> for Shorter {
+        fn expire_after_create(&self, _: &u64, _: &u64) -> Option<Duration> {
+            Some(60 * SECOND)
+        }
+
+        fn expire_after_read(&self, _: &u64, _: &u64, _: Option<Duration>) -> Option<Duration> {
+            Some(20 * SECOND)
+        }
+    }
+
+    let mut warned = Warned::new(40, |builder| builder.expire_after(Shorter));
+    warned.cache.insert(1, 1);
+    warned.pass(22);
+    assert_eq!(warned.of(1), [1]);
+    assert_eq!(warned.cache.get(&1), Some(1));
+    warned.pass(3);
+    assert_eq!(warned.of(1), [1, 1]);
+    warned.pass(20);
+    assert_eq!((warned.cache.entry_count(), warned.of(1).len()), (0, 2));
 }

@@ -201,9 +201,11 @@ impl<K, V> Ledger<K, V> {
         if warns { deadline.before(self.warn_before) } else { deadline }
     }
 
-    /// Files a row again after its deadline moved from `before` to `after`, unless it can stay.
+    /// Files a row again after a writer moved its deadline from `before` to `after`, unless it can
+    /// stay.
     pub(super) fn refile(&mut self, row: RowId, before: Tick, after: Tick, now: Tick) {
-        if !(self.wheel.is_filed(&self.rows, row) && stays(before, after)) {
+        let is_renewed = before != after && self.renew(row);
+        if is_renewed || !(self.wheel.is_filed(&self.rows, row) && stays(before, after)) {
             self.file_again(row, after, now);
         }
     }
@@ -215,15 +217,13 @@ impl<K, V> Ledger<K, V> {
     }
 
     /// Notes that the row's entry has another deadline, of which a warning is due again. Returns
-    /// whether the row was filed by the deadline itself, and not by the time of its warning.
+    /// whether the row was filed by the deadline itself. Then it has to be filed again, by the time
+    /// of its next warning.
     #[inline]
     pub(super) fn renew(&mut self, row: RowId) -> bool {
         self.warn_before != Span::NONE && std::mem::take(&mut self.rows[row].warned) != 0
     }
 
-    /// Returns when the reaper has to act on an entry first: to warn of it, or to remove it.
-    #[inline]
-    pub(super) fn first_due(&self, deadline: Tick) -> Tick {
     /// Returns whether a warning was given of this deadline. (A touch moves a deadline, and does not
     /// tell the ledger: a warning that was given may have been of another one.)
     pub(super) fn is_warned_of(&self, row: RowId, deadline: Tick) -> bool {
@@ -238,6 +238,9 @@ impl<K, V> Ledger<K, V> {
         }
     }
 
+    /// Returns when the reaper has to act on an entry first: to warn of it, or to remove it.
+    #[inline]
+    pub(super) fn first_due(&self, deadline: Tick) -> Tick {
         if deadline == Tick::NEVER { deadline } else { deadline.before(self.warn_before) }
     }
 
