@@ -629,3 +629,27 @@ fn a_panic_of_an_expiry_that_is_asked_again_evicts_nothing() {
     assert_eq!((1..100).filter(|key| cache.contains_key(key)).count(), 99);
     cache.validate();
 }
+
+/// What has expired and is still in memory is nothing that a new value goes on from: with a time to live of zero that is over
+/// from the start, and evicts nothing.
+#[test]
+fn what_is_over_from_the_start_evicts_nothing_where_the_old_value_is_over() {
+    type Write = fn(&Cache<u64, u64>);
+    let writes: [(&str, Write); 3] = [
+        ("insert with a life", |cache| cache.with_life(Life::Keep).insert(2, 5)),
+        ("get_with", |cache| assert_eq!(cache.get_with(2, || 5), 5)),
+        ("entry", |cache| {
+            let _ = cache.entry(2).and_upsert_with(|_| 5);
+        }),
+    ];
+    for (name, write) in writes {
+        let clock = ManualClock::new();
+        let cache = weighed(10).shards(1).time_to_live(Duration::ZERO).clock(clock.clone()).build().unwrap();
+        cache.insert_with_ttl(1, 9, Duration::MAX);
+        cache.insert_with_ttl(2, 1, Duration::from_secs(1));
+        clock.advance_without_sweeping(Duration::from_secs(2));
+        write(&cache);
+        assert_eq!((cache.get(&1), cache.get(&2)), (Some(9), None), "{name}");
+        cache.validate();
+    }
+}

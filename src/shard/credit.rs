@@ -153,7 +153,8 @@ impl<K, V> Txn<'_, '_, K, V> {
         if !self.config.weighed {
             return Ok(());
         }
-        let is_kept = !lifespan.ends_at_once(self.config, place.is_some());
+        let is_alive = |place: Place<K, V>| self.table.node(place).visible_until(self.now()).is_some();
+        let is_kept = !lifespan.ends_at_once(self.config, || place.is_some_and(is_alive));
         self.pay_for_weight(place, weight, is_kept, &mut credit.held)
     }
 
@@ -183,7 +184,7 @@ impl<K, V> Txn<'_, '_, K, V> {
             return Ok(());
         }
         let is_alive = self.table.node(place).visible_until(self.now()).is_some();
-        let is_kept = is_alive && !lifespan.ends_at_once(self.config, true);
+        let is_kept = is_alive && !lifespan.ends_at_once(self.config, || true);
         self.pay_for_weight(Some(place), weight, is_kept, &mut credit.held)
     }
 
