@@ -216,8 +216,9 @@ impl<K, V, S> Cache<K, V, S> {
     /// # Concurrency
     ///
     /// Readers are not delayed. Each shard's lock is taken for a bounded number of entries at a
-    /// time. Of several callers, the last one's capacity holds in the end. The listener is told of
-    /// what is evicted, by this thread.
+    /// time. With a weigher, it waits for a call that makes room for a heavy entry. Of several
+    /// callers, the last one's capacity holds in the end. The listener is told of what is evicted, by
+    /// this thread.
     ///
     /// ```
     /// let cache = tidewheel::Cache::new(100);
