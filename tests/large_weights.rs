@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
-use tidewheel::{Cache, CacheBuilder, EvictionPolicy, Expiry, Life, ManualClock, RemovalCause};
+use tidewheel::{Cache, CacheBuilder, EvictionPolicy, Expiry, Life, ManualClock, RemovalCause, WeakCache};
 use watchdog::Watchdog;
 
 const KIB: u64 = 1 << 10;
@@ -650,4 +650,31 @@ fn what_is_over_from_the_start_evicts_nothing_where_the_old_value_is_over() {
         assert_eq!((cache.get(&1), cache.get(&2)), (Some(9), None), "{name}");
         cache.validate();
     }
+}
+
+/// Among many, one is as heavy as all that is there, and a listener stores whenever there is room: it has none before the heavy
+/// one is stored. The bug: after 64 times 128 evictions what it had was given away, and it began again.
+#[test]
+fn one_of_many_keeps_its_room_until_it_is_stored() {
+    let _watchdog = Watchdog::over("a heavy one of many", 60);
+    let (own, told) = (Arc::new(Mutex::new(None::<WeakCache<u64, u64>>)), Arc::new(AtomicU64::new(0)));
+    let (slot, heard) = (own.clone(), told.clone());
+    let cache = weighed(20_000)
+        .shards(1)
+        .clock(ManualClock::new())
+        .eviction_listener(move |_, _, _| {
+            let number = heard.fetch_add(1, Ordering::Relaxed);
+            let cache = slot.lock().unwrap().as_ref().and_then(WeakCache::upgrade).unwrap();
+            if number < 100_000 && cache.weighted_size() < 20_000 {
+                cache.insert(1_000_000 + number, 1);
+            }
+        })
+        .build()
+        .unwrap();
+    *own.lock().unwrap() = Some(cache.downgrade());
+    cache.insert_many((0..20_000).map(|key| (key, 1)));
+    cache.insert_many([(50_000, 20_000)]);
+    assert_eq!((cache.get(&50_000), cache.entry_count()), (Some(20_000), 1));
+    assert_eq!(told.load(Ordering::Relaxed), 20_000);
+    cache.validate();
 }
