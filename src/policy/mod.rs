@@ -238,6 +238,15 @@ impl Policy {
     /// Sets the capacity. The caller evicts what exceeds it.
     pub(crate) fn set_capacity(&mut self, capacity: u64) {
         self.capacity = capacity;
+        self.filling |= self.has_much_room();
+    }
+
+    /// Returns whether a good part of the room is free.
+    fn has_much_room(&self) -> bool {
+        match &self.account {
+            None => self.weight() < self.capacity - self.capacity / 16,
+            Some(account) => account.is_roomy(),
+        }
     }
 
     /// Returns the weight of all rows.
@@ -339,10 +348,7 @@ impl Policy {
     #[inline(never)]
     fn leave_queue(&mut self, row: RowId) {
         self.pull(row);
-        self.filling |= match &self.account {
-            None => self.weight() < self.capacity - self.capacity / 16,
-            Some(account) => account.is_roomy(),
-        };
+        self.filling |= self.has_much_room();
     }
 
     /// Sets the weight of a row, for which there is room. The row keeps its place, unless it was
@@ -362,6 +368,7 @@ impl Policy {
         }
         self.weights.set(row, weight);
         let Queued { link, since } = self.rows[row];
+        self.filling |= weight < before && self.has_much_room();
         // A row that was pinned was in no queue, so its `since` is outdated.
         let queue = if self.kind == EvictionPolicy::Adaptive { queue_of(since) } else { MAIN };
         if link.is_linked() {
