@@ -132,17 +132,22 @@ impl<K, V, S> Cache<K, V, S> {
         bound.taken().unwrap_or_else(|| self.parts().shards.iter().map(Shard::weight).sum())
     }
 
-    /// Whether what was taken from the account is what the entries weigh. For tests, while no writer runs.
+    /// Whether the shards' parts are the capacity together, and what was taken from the account is what the entries weigh.
+    /// For tests, while no writer runs.
     ///
     /// # Panics
     ///
-    /// Panics if it is not.
-    pub(super) fn validate_account(&self) {
+    /// Panics if it is not so.
+    pub(super) fn validate_bound(&self, parts: u64) {
         let Some(bound) = &self.parts().bound else { return };
+        let settled = bound.settled();
+        assert!(settled.is_none_or(|capacity| capacity == parts), "{parts} in all parts of {settled:?}");
         let (Some(account), Some(taken)) = (bound.account(), bound.taken()) else { return };
+        let limit = account.limit();
+        assert!(settled.is_none_or(|capacity| capacity == limit), "the account has {limit} of {settled:?}");
         let weight: u64 = self.parts().shards.iter().map(Shard::weight).sum();
         assert_eq!(taken, weight, "the account against the shards");
-        assert!(weight <= account.limit(), "{weight} of {}", account.limit());
+        assert!(weight <= limit, "{weight} of {limit}");
     }
 
     /// What the cache was built with, with what was changed since.

@@ -272,7 +272,8 @@ impl Policy {
         if self.account.is_some() { self.refuses } else { u64::from(weight) > self.capacity }
     }
 
-    fn len(&self) -> u64 {
+    /// Returns the number of rows that have a weight.
+    pub(crate) fn len(&self) -> u64 {
         self.len[SMALL] + self.len[MAIN]
     }
 
@@ -367,8 +368,8 @@ impl Policy {
             self.spend(before, weight);
         }
         self.weights.set(row, weight);
-        let Queued { link, since } = self.rows[row];
         self.filling |= weight < before && self.has_much_room();
+        let Queued { link, since } = self.rows[row];
         // A row that was pinned was in no queue, so its `since` is outdated.
         let queue = if self.kind == EvictionPolicy::Adaptive { queue_of(since) } else { MAIN };
         if link.is_linked() {
@@ -494,6 +495,7 @@ impl Policy {
             }
         }
         assert_eq!(queued, 0, "rows in queues that are not live ({pinned} are pinned)");
+        self.ghost.check();
         assert_eq!(self.credit, 0, "nobody is about to bring anything");
         let most = if self.account.is_some() { u64::MAX } else { self.capacity };
         assert!(self.weight() <= most, "{} is in a shard of {most}", self.weight());
