@@ -201,6 +201,28 @@ fn who_was_warned_is_warned_of_the_next_deadline_too() {
     cache.validate();
 }
 
+/// The same where the new deadline is so near that its warning is due when the row comes up by the old one.
+#[test]
+fn a_writer_leaves_the_warning_of_a_touched_entry_to_the_reaper() {
+    let warned = Arc::new(Mutex::new(Vec::new()));
+    let (clock, cache) = cache(|builder| {
+        let warned = Arc::clone(&warned);
+        builder.expiration_warning_listener(5 * SECOND, move |&key, _| warned.lock().unwrap().push(key))
+    });
+    cache.insert_with_ttl(1, 1, 7 * SECOND);
+    clock.advance(3 * SECOND);
+    assert_eq!(*warned.lock().unwrap(), [1]);
+    assert!(cache.touch(&1));
+    clock.advance_without_sweeping(Duration::from_millis(5900));
+    (0..10).for_each(|_| cache.insert_with_ttl(2, 2, 100 * SECOND));
+    cache.validate();
+    cache.run_pending_tasks();
+    assert_eq!(*warned.lock().unwrap(), [1, 1]);
+    assert!(cache.contains_key(&1));
+    clock.advance(2 * SECOND);
+    assert_eq!((warned.lock().unwrap().len(), cache.entry_count()), (2, 1));
+}
+
 #[test]
 fn who_sweeps_by_hand_is_left_to_it() {
     let clock = ManualClock::new();

@@ -149,6 +149,39 @@ fn one_that_fails_serves_nothing_that_is_gone() {
     cache.validate();
 }
 
+/// Who misses a value that expires while it is loaded anew waits for that load, and is told what it comes to. The bug: an error
+/// was told to the first caller alone, and all others called their source one after the other.
+#[test]
+fn one_that_fails_after_the_value_is_gone_fails_for_all_who_wait() {
+    let (cache, clock) = cache(|builder| builder);
+    cache.insert(1, 1);
+    clock.advance(11 * SECOND);
+    thread::scope(|scope| {
+        let ((begun, has_begun), (go, goes)) = (channel(), channel::<()>());
+        let cache = &cache;
+        let leader = scope.spawn(move || {
+            cache.try_get_with(1, || {
+                begun.send(()).unwrap();
+                goes.recv().unwrap();
+                Err("down")
+            })
+        });
+        has_begun.recv().unwrap();
+        clock.advance(50 * SECOND);
+        let waiters = [0; 3].map(|_| scope.spawn(|| cache.try_get_with(1, || Err("its own"))));
+        until_waiting(cache, 3);
+        go.send(()).unwrap();
+        let told = |result: Result<u32, Arc<&'static str>>| result.map_err(|error| *error);
+        assert_eq!(told(leader.join().unwrap()), Err("down"));
+        for waiter in waiters {
+            assert_eq!(told(waiter.join().unwrap()), Err("down"));
+        }
+    });
+    let loads = cache.stats().loads;
+    assert_eq!((loads.failure, loads.joined), (1, 3));
+    cache.validate();
+}
+
 /// While a computation has the turn of an old key, one of all hits is told so, and the others ask nobody.
 #[test]
 fn an_old_value_that_is_being_computed_is_handed_to_the_executor_once() {

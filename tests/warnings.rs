@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tidewheel::{Cache, CacheBuilder, ManualClock, RemovalCause};
+use tidewheel::{Cache, CacheBuilder, Expiry, ManualClock, RemovalCause};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -224,4 +224,88 @@ fn what_made_room_is_a_batch_of_its_own() {
     assert_eq!(*sizes.lock().unwrap(), [0; 0], "it is in its place, and over");
     cache.insert(2, 2);
     assert_eq!(*sizes.lock().unwrap(), [1]);
+}
+
+/// A touch does not tell the wheel. So when the row comes up by its old deadline, the reaper has to know of which deadline it
+/// warned. (The bug: it knew that it had warned, and so warned of no deadline that is at most a lead later.)
+#[test]
+fn a_deadline_that_is_touched_by_less_than_the_lead_is_warned_of() {
+    // In seconds. The last ones are in coarse slots: old and new deadline in different ones, and in the same one.
+    for (ttl, lead, touched) in [(60, 40, 25), (60, 59, 30), (600, 500, 130), (600, 580, 25)] {
+        let mut warned = Warned::new(lead, |builder| builder.time_to_live(ttl * SECOND));
+        warned.cache.insert(1, 1);
+        warned.pass(touched);
+        assert_eq!(warned.of(1), [1], "{ttl}, {lead}");
+        assert!(warned.cache.touch(&1));
+        warned.pass(u64::from(ttl) - 2);
+        assert_eq!((warned.cache.get(&1), warned.of(1).len()), (Some(1), 2), "{ttl}, {lead}");
+        warned.pass(4);
+        assert_eq!((warned.cache.entry_count(), warned.of(1).len()), (0, 2), "{ttl}, {lead}");
+    }
+}
+
+/// A listener that touches whatever it is warned of keeps it, though each new deadline is nearer than the lead is long.
+#[test]
+fn a_warning_may_give_more_time_again_and_again() {
+    let clock = ManualClock::new();
+    let slot = Arc::new(Mutex::new(None::<tidewheel::WeakCache<u64, u64>>));
+    let own = slot.clone();
+    let cache = Cache::builder()
+        .clock(clock.clone())
+        .time_to_live(60 * SECOND)
+        .expiration_warning_listener(40 * SECOND, move |key: &u64, _: &u64| {
+            let cache = own.lock().unwrap().as_ref().and_then(tidewheel::WeakCache::upgrade).unwrap();
+            assert!(cache.touch(key));
+        })
+        .build()
+        .unwrap();
+    *slot.lock().unwrap() = Some(cache.downgrade());
+    cache.insert(1, 1);
+    for second in 0..300 {
+        clock.advance(SECOND);
+        assert_eq!(cache.get(&1), Some(1), "{second}");
+    }
+    cache.validate();
+}
+
+#[test]
+fn a_time_to_live_that_changes_nothing_is_not_warned_of_again() {
+    let mut warned = Warned::new(40, |builder| builder.time_to_live(60 * SECOND));
+    warned.cache.insert(1, 1);
+    warned.pass(22);
+    assert_eq!(warned.of(1), [1]);
+    assert!(warned.cache.set_ttl(&1, 38 * SECOND));
+    warned.pass(3);
+    assert_eq!(warned.of(1), [1], "it ends when it did");
+    assert!(warned.cache.set_ttl(&1, 20 * SECOND));
+    warned.pass(3);
+    assert_eq!(warned.of(1), [1, 1], "it ends earlier now");
+    warned.pass(20);
+    assert_eq!((warned.cache.entry_count(), warned.of(1).len()), (0, 2));
+}
+
+/// An `Expiry` sets a deadline like anybody else.
+#[test]
+fn a_deadline_that_a_read_sets_is_warned_of() {
+    struct Shorter;
+
+    impl Expiry<u64, u64> for Shorter {
+        fn expire_after_create(&self, _: &u64, _: &u64) -> Option<Duration> {
+            Some(60 * SECOND)
+        }
+
+        fn expire_after_read(&self, _: &u64, _: &u64, _: Option<Duration>) -> Option<Duration> {
+            Some(20 * SECOND)
+        }
+    }
+
+    let mut warned = Warned::new(40, |builder| builder.expire_after(Shorter));
+    warned.cache.insert(1, 1);
+    warned.pass(22);
+    assert_eq!(warned.of(1), [1]);
+    assert_eq!(warned.cache.get(&1), Some(1));
+    warned.pass(3);
+    assert_eq!(warned.of(1), [1, 1]);
+    warned.pass(20);
+    assert_eq!((warned.cache.entry_count(), warned.of(1).len()), (0, 2));
 }

@@ -138,7 +138,10 @@ impl<K, V> CacheBuilder<K, V> {
     /// told of the refused one with the cause [`Size`](crate::RemovalCause::Size). The call that wanted to
     /// store it returns as if it had been stored, and evicted at once.
     ///
-    /// For an entry as heavy as many others, these are evicted some at a time: no lock is held for long.
+    /// For an entry as heavy as many others, these are evicted some at a time: no shard's lock is held for
+    /// long. One call at a time makes such room. Until it is done, other calls wait that store a heavy
+    /// entry, too, that lower the capacity, or that need more than their own shard can give at once.
+    /// Writes of light entries go on.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder()

@@ -30,7 +30,8 @@ impl<K, V> CacheBuilder<K, V> {
     /// that finds the key being computed gets the old value, and the next attempt comes after a
     /// tenth of this time, too.
     ///
-    /// The age counts from the last write of the value; a touch does not renew it. The new value
+    /// The age counts from the last write of the value; a touch does not renew it. A
+    /// [`rename`](crate::Cache::rename) counts as a write under the new key. The new value
     /// takes the old one's place as by [`replace`](crate::Cache::replace): an entry's own time to
     /// live starts again, its [`max_age`](Self::max_age) goes on, and an [`Expiry`](crate::Expiry)
     /// is asked as about any update. The key that is stored is the one that the call was given. Other

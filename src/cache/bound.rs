@@ -43,6 +43,12 @@ impl Bound {
         self.holds.load(Ordering::Relaxed)
     }
 
+    /// The capacity, if nobody is about to change it.
+    pub(super) fn settled(&self) -> Option<u64> {
+        let changing = self.changing.lock();
+        (changing.callers == 0).then(|| self.capacity())
+    }
+
     /// Before the first shard hears of another capacity.
     pub(super) fn begin(&self, capacity: u64) {
         let mut changing = self.changing.lock();

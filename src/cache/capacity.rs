@@ -133,17 +133,22 @@ impl<K, V, S> Cache<K, V, S> {
         bound.taken().unwrap_or_else(|| self.parts().shards.iter().map(Shard::weight).sum())
     }
 
-    /// Whether what was taken from the account is what the entries weigh. For tests, while no writer runs.
+    /// Whether the shards' parts are the capacity together, and what was taken from the account is what the entries weigh.
+    /// For tests, while no writer runs.
     ///
     /// # Panics
     ///
-    /// Panics if it is not.
-    pub(super) fn validate_account(&self) {
+    /// Panics if it is not so.
+    pub(super) fn validate_bound(&self, parts: u64) {
         let Some(bound) = &self.parts().bound else { return };
+        let settled = bound.settled();
+        assert!(settled.is_none_or(|capacity| capacity == parts), "{parts} in all parts of {settled:?}");
         let (Some(account), Some(taken)) = (bound.account(), bound.taken()) else { return };
+        let limit = account.limit();
+        assert!(settled.is_none_or(|capacity| capacity == limit), "the account has {limit} of {settled:?}");
         let weight: u64 = self.parts().shards.iter().map(Shard::weight).sum();
         assert_eq!(taken, weight, "the account against the shards");
-        assert!(weight <= account.limit(), "{weight} of {}", account.limit());
+        assert!(weight <= limit, "{weight} of {limit}");
     }
 
     /// Some of the cache's settings, as they are now: see [`Policy`].
@@ -217,8 +222,9 @@ impl<K, V, S> Cache<K, V, S> {
     /// # Concurrency
     ///
     /// Readers are not delayed. Each shard's lock is taken for a bounded number of entries at a
-    /// time. Of several callers, the last one's capacity holds in the end. The listener is told of
-    /// what is evicted, by this thread.
+    /// time. With a weigher, it waits for a call that makes room for a heavy entry. Of several
+    /// callers, the last one's capacity holds in the end. The listener is told of what is evicted, by
+    /// this thread.
     ///
     /// ```
     /// let cache = tidewheel::Cache::new(100);

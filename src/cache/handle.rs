@@ -68,8 +68,9 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 /// values that take long to make, as large ones do, fewer wait: some ten of half a megabyte or more.
 /// (Their age does not count with a [`ManualClock`](crate::ManualClock), nor does that of small
 /// values without a destructor.) With a [weigher](crate::CacheBuilder::weigher), a sixteenth of the
-/// capacity waits at most, and a value for each shard. None of this holds while a guard is held, or
-/// the system stops a thread in the middle of a read: then everything that was unlinked since waits.
+/// capacity waits at most, and a value for each shard; and besides, while a heavy entry is being
+/// stored, what made room for it. None of this holds while a guard is held, or the system stops a
+/// thread in the middle of a read: then everything that was unlinked since waits.
 ///
 /// So that it does not grow without end, writers then slow down. A call that stores something waits
 /// a *moment* when it is done, where in its shard

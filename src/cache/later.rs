@@ -45,6 +45,10 @@ impl<K, V, S> Around<K, V> for Later<'_, K, V, S> {
         self.cache.account()
     }
 
+    fn start(&self, evicted: &mut Deferred<K, V>) {
+        self.cache.start(evicted);
+    }
+
     fn raise(&self, credit: &mut Held<'_, K, V>) {
         self.cache.raise(credit);
     }

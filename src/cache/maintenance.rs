@@ -45,12 +45,12 @@ where
     /// Panics where two counts disagree.
     #[doc(hidden)]
     pub fn validate(&self) {
-        self.parts().shards.iter().for_each(Shard::validate);
+        let parts = self.parts().shards.iter().map(Shard::validate).sum();
         let told = |due| self.inner.registration.get().is_none_or(|registration| registration.comes_by(due));
         // The reaper may come between the two looks, and have promised something later then. It does not come ten times.
         let is_told = || self.parts().shards.iter().map(Shard::appointment).min().is_none_or(told);
         assert!((0..10).any(|_| is_told()), "the reaper has not promised to come when it is due");
-        self.validate_account();
+        self.validate_bound(parts);
     }
 
     /// How many calls that load or compute wait for another one of their key. For tests: a call that is about to wait

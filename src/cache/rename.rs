@@ -18,8 +18,10 @@ where
     S: BuildHasher + Send + Sync + 'static,
 {
     /// Moves a live entry to another key: removes it, and stores a clone of its value there. Its
-    /// age goes along; so does its own time to live, which starts again. Returns false if there is
-    /// no live entry; of several callers that move the same entry, one succeeds.
+    /// age goes along; so does its own time to live, which starts again. For a
+    /// [`refresh_after_write`](crate::CacheBuilder::refresh_after_write) it is a write: the value
+    /// counts as new. Returns false if there is no live entry; of several callers that move the same
+    /// entry, one succeeds.
     ///
     /// # Concurrency
     ///

@@ -6,7 +6,7 @@
 use super::{Bound, Cache, Parts};
 use crate::listener::RemovalCause;
 use crate::policy::{Account, taken};
-use crate::shard::{Around, Elsewhere, Given, Held, Own, Shard};
+use crate::shard::{Around, Deferred, Elsewhere, Given, Held, Own, Shard};
 use crate::sync::thread;
 
 impl<K, V, S> Around<K, V> for Cache<K, V, S> {
@@ -14,11 +14,13 @@ impl<K, V, S> Around<K, V> for Cache<K, V, S> {
         self.parts().bound.as_ref()?.account()
     }
 
+    fn start(&self, evicted: &mut Deferred<K, V>) {
+        self.start(evicted);
+    }
+
     fn raise(&self, credit: &mut Held<'_, K, V>) {
         let Parts { shards, .. } = self.parts();
         let Some(account) = self.account() else { return };
-        // What the operation has given up itself so far. It looks its key up again before it concludes, and may wait.
-        credit.evicted.iter_mut().for_each(|there| self.start(&mut there.deferred));
         // The capacity may have become less before this operation had the right to keep room, and does not as long as it has it.
         if u64::from(credit.weight) > account.limit() {
             return;
@@ -71,7 +73,7 @@ fn giver<K, V>(
     let heaviest = (0..shards.len()).map(|number| (weight(number), number)).max();
     let (most, heaviest) = heaviest.filter(|(most, _)| *most != 0)?;
     // If that is not enough, all of it can go.
-    if !credit.is_large || most <= credit.lacking {
+    if !credit.goes_by_bids || most <= credit.lacking {
         return Some((heaviest, credit.lacking));
     }
     if credit.bids.is_empty() {
@@ -105,5 +107,100 @@ impl<K, V, S> Cache<K, V, S> {
                 thread::yield_now();
             }
         }
+    }
+}
+
+#[cfg(all(test, not(any(tidewheel_loom, tidewheel_shuttle))))]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::{Duration, Instant};
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Each entry weighs what its value says.
+    fn weighed(capacity: u64, shards: usize) -> Cache<u64, u32> {
+        let builder = Cache::builder().max_capacity(capacity).shards(shards).record_stats();
+        builder.weigher(|_, weight| *weight).build().expect("a reaper starts")
+    }
+
+    /// Has another thread insert entries of one weight. What is returned hears when all are inserted.
+    fn inserting(cache: &Cache<u64, u32>, keys: std::ops::Range<u64>, weight: u32) -> Receiver<()> {
+        let (cache, (done, is_done)) = (cache.clone(), channel());
+        std::thread::spawn(move || {
+            keys.for_each(|key| cache.insert(key, weight));
+            let _ = done.send(());
+        });
+        is_done
+    }
+
+    fn until_waited_for(account: &Account) {
+        let start = Instant::now();
+        while !account.is_waited_for() {
+            assert!(start.elapsed() < PATIENCE, "nobody waits");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Another writer is in the middle of making room, and has half of all so far. So each shard has less than its part.
+    fn half_taken() -> Cache<u64, u32> {
+        let cache = weighed(8_000, 8);
+        assert_eq!(cache.account().map(|account| account.take_up_to(4_000)), Some(4_000));
+        (0..4_000).for_each(|key| cache.insert(key, 1));
+        assert_eq!((cache.weighted_size(), cache.stats().evicted), (8_000, 0));
+        cache
+    }
+
+    #[test]
+    fn light_entries_do_not_wait_for_the_room_of_a_heavy_one() {
+        let cache = half_taken();
+        let account = cache.account().expect("it has weights");
+        let right = account.lock();
+        inserting(&cache, 4_000..4_100, 1).recv_timeout(PATIENCE).expect("they wait for the right");
+        assert_eq!((cache.entry_count(), cache.stats().evicted), (4_000, 100));
+        account.give_back(4_000);
+        drop(right);
+        cache.validate();
+    }
+
+    #[test]
+    fn who_goes_alone_and_gets_too_little_waits_and_keeps_nothing() {
+        let cache = half_taken();
+        let account = cache.account().expect("it has weights");
+        let right = account.lock();
+        // No more goes for it in one round than 128 entries.
+        let inserted = inserting(&cache, 4_000..4_001, 200);
+        until_waited_for(account);
+        assert_eq!((cache.entry_count(), account.taken()), (3_872, 4_000 + 3_872));
+        account.give_back(4_000);
+        drop(right);
+        inserted.recv_timeout(PATIENCE).expect("the right is free");
+        assert_eq!((cache.entry_count(), cache.weighted_size()), (3_873, 4_072));
+        cache.validate();
+    }
+
+    /// The capacity becomes less while a heavy entry waits for the right, and the entry is refused: nothing goes for it, not of
+    /// its own shard either. The bug: its own shard had given 128 entries by then.
+    #[test]
+    fn nothing_goes_for_what_becomes_too_heavy_while_it_waits() {
+        let cache = weighed(1_000, 1);
+        (0..200).for_each(|key| cache.insert(key, 5));
+        let bound = cache.parts().bound.as_ref().expect("it is bounded");
+        let account = cache.account().expect("it has weights");
+        let right = account.lock();
+        let refused = inserting(&cache, 1_000..1_001, 900);
+        until_waited_for(account);
+        assert_eq!(cache.stats().evicted, 0);
+        // As `fit` does it.
+        bound.begin(899);
+        let shard = &cache.parts().shards[0];
+        let Given { room, deferred, .. } = shard.give(bound.fit(account, 0));
+        assert_eq!(bound.fit(account, room), 0);
+        drop(right);
+        cache.conclude(shard, deferred, RemovalCause::Size);
+        bound.end();
+        refused.recv_timeout(PATIENCE).expect("the right is free");
+        assert_eq!((cache.stats().refused, cache.weighted_size()), (1, 895));
+        cache.validate_bound(899);
     }
 }

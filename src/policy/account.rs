@@ -89,6 +89,17 @@ impl Account {
         self.mutex.lock()
     }
 
+    /// Returns whether a thread sleeps until it has the right to keep room.
+    #[cfg(test)]
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.mutex.has_sleepers()
+    }
+
+    /// Gets the right to keep room, if no other operation has it.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, ()>> {
+        self.mutex.try_lock()
+    }
+
     /// Keeps the right to keep room while the process forks, so that no other thread has any in hand
     /// then. Must be called before the shards' locks are taken.
     pub(crate) fn hold(this: &Arc<Self>, patience: &Alarm) -> Option<Box<dyn Held>> {

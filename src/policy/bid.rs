@@ -33,14 +33,21 @@ impl Policy {
     /// Returns whether this weight is large compared with the total room.
     #[inline]
     pub(crate) fn is_large(&self, weight: u64) -> bool {
-        self.shards != 1 && self.account().is_some_and(|account| weight > account.limit() / LARGE)
+        self.account().is_some_and(|account| weight > account.limit() / LARGE)
+    }
+
+    /// Returns whether room for this weight is given by bids: it is large, and there is more than one
+    /// shard to bid.
+    #[inline]
+    pub(crate) fn goes_by_bids(&self, weight: u64) -> bool {
+        self.shards != 1 && self.is_large(weight)
     }
 
     /// Returns whether the shard may give without comparing bids: the entry is not large, or all
     /// rows but `staying` are not enough for it.
     #[inline]
     pub(crate) fn gives_unasked(&self, needed: u64, staying: u32) -> bool {
-        !self.is_large(needed) || self.weight() - u64::from(staying) <= self.lacking(needed)
+        !self.goes_by_bids(needed) || self.weight() - u64::from(staying) <= self.lacking(needed)
     }
 
     /// Returns the bid for the next victim if the row `staying` stays. The shard counts as passed

@@ -93,6 +93,19 @@ impl Ghost {
         self.slots.get(self.locate(hash).0)
     }
 
+    /// # Panics
+    ///
+    /// Panics where an empty slot of a bucket is not among the last.
+    pub(super) fn check(&self) {
+        let buckets = self.slots.get(self.first..).unwrap_or_default().chunks_exact(WAYS);
+        for bucket in buckets.take(self.buckets) {
+            assert!(
+                bucket.is_sorted_by_key(|slot| *slot == 0),
+                "a gap in a bucket of the ghost: {bucket:x?}"
+            );
+        }
+    }
+
     const fn stamp(&self, now: u32) -> u32 {
         now >> self.step_bits & STAMP
     }

@@ -239,6 +239,15 @@ impl Policy {
     /// Sets the capacity. The caller evicts what exceeds it.
     pub(crate) fn set_capacity(&mut self, capacity: u64) {
         self.capacity = capacity;
+        self.filling |= self.has_much_room();
+    }
+
+    /// Returns whether a good part of the room is free.
+    fn has_much_room(&self) -> bool {
+        match &self.account {
+            None => self.weight() < self.capacity - self.capacity / 16,
+            Some(account) => account.is_roomy(),
+        }
     }
 
     /// Returns the weight of all rows.
@@ -264,7 +273,8 @@ impl Policy {
         if self.account.is_some() { self.refuses } else { u64::from(weight) > self.capacity }
     }
 
-    fn len(&self) -> u64 {
+    /// Returns the number of rows that have a weight.
+    pub(crate) fn len(&self) -> u64 {
         self.len[SMALL] + self.len[MAIN]
     }
 
@@ -340,10 +350,7 @@ impl Policy {
     #[inline(never)]
     fn leave_queue(&mut self, row: RowId) {
         self.pull(row);
-        self.filling |= match &self.account {
-            None => self.weight() < self.capacity - self.capacity / 16,
-            Some(account) => account.is_roomy(),
-        };
+        self.filling |= self.has_much_room();
     }
 
     /// Sets the weight of a row, for which there is room. The row keeps its place, unless it was
@@ -362,6 +369,7 @@ impl Policy {
             self.spend(before, weight);
         }
         self.weights.set(row, weight);
+        self.filling |= weight < before && self.has_much_room();
         let Queued { link, since } = self.rows[row];
         // A row that was pinned was in no queue, so its `since` is outdated.
         let queue = if self.kind == EvictionPolicy::Adaptive { queue_of(since) } else { MAIN };
@@ -488,6 +496,7 @@ impl Policy {
             }
         }
         assert_eq!(queued, 0, "rows in queues that are not live ({pinned} are pinned)");
+        self.ghost.check();
         assert_eq!(self.credit, 0, "nobody is about to bring anything");
         let most = if self.account.is_some() { u64::MAX } else { self.capacity };
         assert!(self.weight() <= most, "{} is in a shard of {most}", self.weight());

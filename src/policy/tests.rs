@@ -176,3 +176,15 @@ fn one_arrival_moves_few_rows_after_the_capacity_was_lowered() {
     }
     assert!((1_000..2_000).contains(&arrivals), "{arrivals}");
 }
+
+/// A shard that has much room again fills, as one does that was never full: what small has too much goes to main, and nothing goes
+/// before it must.
+#[test]
+fn a_shard_fills_after_its_capacity_was_raised() {
+    let (mut policy, mut kept) = (policy(EvictionPolicy::Adaptive, 100), Kept::default());
+    assert_eq!(put(&mut policy, &mut kept, 0..200).len(), 100);
+    policy.set_capacity(1000);
+    assert!(put(&mut policy, &mut kept, 1000..1900).is_empty());
+    assert_eq!(policy.len(), 1000);
+    assert!(policy.weight[SMALL] <= policy.target.part_of(policy.room()), "{:?}", policy.weight);
+}

@@ -56,7 +56,8 @@ pub(crate) struct Metadata {
     /// When the entry was created, as the ledger packs it: in halves, so that a row takes 24 bytes.
     pub(crate) born: [u32; 2],
     pub(crate) label: u16,
-    /// Whether a warning was given that the entry is about to expire: 1 if so, 0 if not.
+    /// Whether a warning was given that the entry is about to expire: 1 if so, 0 if not. The ledger
+    /// keeps of which deadline.
     pub(crate) warned: u8,
     /// Whether the row is live: 1 if so, 0 if not.
     pub(crate) live: u8,

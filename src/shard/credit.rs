@@ -7,10 +7,30 @@
 //! operation can take a credit, so each round makes progress and the operation ends.
 //!
 //! An operation never holds the locks of two shards. Two operations with credits could wait for
-//! each other's room, so only one operation at a time has a credit (`Account::lock`).
+//! each other's room, so only one operation at a time has a credit (`Account::lock`, the *right* to
+//! keep room).
 //!
 //! For a large entry, no shard gives room before the bids of all shards are known
-//! (`policy/bid.rs`).
+//! (`policy/bid.rs`). And none gives before the operation has the right: the capacity may become
+//! less while it waits for that, and then the entry is refused. So nothing goes for an entry that
+//! is refused.
+//!
+//! Whoever has the right may need long: what it needs may be thousands of entries. An operation on
+//! an entry that is not large does not wait for that at first. If it cannot have the right at once,
+//! it goes round once more *alone*: its own shard gives, however little it has.
+//!
+//! Why nobody takes more room than there is: an operation takes room from what is free, or from
+//! entries that it has unlinked itself, under its shard's lock and before it publishes the new
+//! entry. For that it needs no right. Without the right it takes no room along from one round to
+//! the next: what it has and cannot use goes back to the account.
+//!
+//! Why every operation ends:
+//!
+//! - One with the right keeps all that it gets. As long as any shard has an entry that may go, each
+//!   round adds to its credit. Nobody takes from that. What others have taken before, they store or
+//!   give back without the right, and then it can be given.
+//! - One without the right has at most two rounds: the first, and one alone. Then it waits for the
+//!   right, which comes to it, since those who have it end.
 //!
 //! This file knows no other shard. The implementation of [`Around`] does.
 
@@ -26,6 +46,9 @@ use crate::table::Place;
 /// The cache around a shard, as far as the shard may know it.
 pub(crate) trait Around<K, V> {
     fn account(&self) -> Option<&Account>;
+    /// Does the first step of the deferred work of evictions, on which others rely, before the
+    /// operation waits. Must be called without a lock.
+    fn start(&self, evicted: &mut Deferred<K, V>);
     /// Adds to a credit what is free in the account, and what shards give that have more to give
     /// than the operation's own shard. Adds nothing if the new entry is too heavy by now: the
     /// operation finds that when it starts over. Must be called without a lock.
@@ -53,13 +76,14 @@ pub(crate) struct Held<'c, K, V> {
     /// If set, the operation's own shard gives next, however little it has, until only this much is
     /// lacking.
     pub(crate) own_gives_until: Option<u64>,
-    /// Whether the new entry is large. If so, the victims are chosen by bids.
-    pub(crate) is_large: bool,
-    /// The bid of each shard, if the entry is large and the shards were asked. Other operations may
+    /// Whether the victims are chosen by bids.
+    pub(crate) goes_by_bids: bool,
+    /// The bid of each shard, if the shards were asked. Other operations may
     /// change the shards meanwhile; that is tolerated.
     pub(crate) bids: Vec<Bid>,
     pub(crate) evicted: Vec<Elsewhere<K, V>>,
-    _right: MutexGuard<'c, ()>,
+    /// The right to keep room. Without it, the operation goes round alone.
+    right: Option<MutexGuard<'c, ()>>,
 }
 
 /// The shard of an operation that needs a credit.
@@ -76,7 +100,9 @@ pub(crate) struct Own {
 pub(super) struct Short<K, V> {
     weight: u32,
     lacking: u64,
-    is_large: bool,
+    goes_by_bids: bool,
+    /// Whether the operation may go round without the right to keep room.
+    may_go_alone: bool,
     own: Own,
     deferred: Deferred<K, V>,
 }
@@ -90,16 +116,26 @@ impl<'c, K, V, A: Around<K, V>> Credit<'c, K, V, A> {
     /// Raises the room of which an operation was short.
     #[cold]
     pub(super) fn raise(&mut self, shard: &Shard<K, V>, short: Short<K, V>) {
-        let Short { weight, lacking, is_large, own, deferred } = short;
+        let Short { weight, lacking, goes_by_bids, may_go_alone, own, mut deferred } = short;
         let Some(account) = self.around.account() else { return };
+        self.around.start(&mut deferred);
+        let is_first = self.held.is_none();
         let held = self.held.get_or_insert_with(|| {
-            let _right = account.lock();
             let (bids, evicted, own_gives_until) = (Vec::new(), Vec::new(), None);
-            Box::new(Held { weight, room: 0, lacking, own, own_gives_until, is_large, bids, evicted, _right })
+            let (room, right) = (0, None);
+            Box::new(Held { weight, room, lacking, own, own_gives_until, goes_by_bids, bids, evicted, right })
         });
         (held.lacking, held.own, held.own_gives_until) = (lacking, own, None);
         held.evicted.push(shard.elsewhere(deferred));
-        self.around.raise(held);
+        if held.right.is_none() {
+            let goes_alone = is_first && may_go_alone;
+            held.right = if goes_alone { account.try_lock() } else { Some(account.lock()) };
+        }
+        if held.right.is_some() {
+            self.around.raise(held);
+        } else {
+            held.own_gives_until = Some(0);
+        }
     }
 
     /// Ends the credit of an operation that stores nothing. Returns the deferred work of the
@@ -153,7 +189,8 @@ impl<K, V> Txn<'_, '_, K, V> {
         if !self.config.weighed {
             return Ok(());
         }
-        let is_kept = !lifespan.ends_at_once(self.config, place.is_some());
+        let is_alive = |place: Place<K, V>| self.table.node(place).visible_until(self.now()).is_some();
+        let is_kept = !lifespan.ends_at_once(self.config, || place.is_some_and(is_alive));
         self.pay_for_weight(place, weight, is_kept, &mut credit.held)
     }
 
@@ -183,7 +220,7 @@ impl<K, V> Txn<'_, '_, K, V> {
             return Ok(());
         }
         let is_alive = self.table.node(place).visible_until(self.now()).is_some();
-        let is_kept = is_alive && !lifespan.ends_at_once(self.config, true);
+        let is_kept = is_alive && !lifespan.ends_at_once(self.config, || true);
         self.pay_for_weight(Some(place), weight, is_kept, &mut credit.held)
     }
 
@@ -203,12 +240,13 @@ impl<K, V> Txn<'_, '_, K, V> {
         }
         let before = replaced.map_or(0, |row| policy.weight_of(row));
         let needed = if is_kept { u64::from(weight.saturating_sub(before)) } else { 0 };
-        let mut own_gives_until = None;
+        let (mut own_gives_until, mut has_right) = (None, false);
         if let Some(held) = held {
             policy.add_credit(std::mem::take(&mut held.room));
-            own_gives_until = held.own_gives_until;
+            (own_gives_until, has_right) = (held.own_gives_until, held.right.is_some());
         }
         if !policy.affords(needed)
+            && (has_right || !policy.is_large(u64::from(weight)))
             && (own_gives_until.is_some() || policy.is_due(before) && policy.gives_unasked(needed, before))
         {
             policy.has_given();
@@ -231,14 +269,16 @@ impl<K, V> Txn<'_, '_, K, V> {
             self.use_up(held);
             return Ok(());
         }
-        let (rest, is_large) = (policy.weight() - u64::from(before), policy.is_large(needed));
-        if let Some(held) = held {
+        let (rest, goes_by_bids) = (policy.weight() - u64::from(before), policy.goes_by_bids(needed));
+        let may_go_alone = rest >= lacking && !policy.is_large(u64::from(weight));
+        if let Some(held) = held.as_mut().filter(|held| held.right.is_some()) {
             held.room = policy.take_credit();
         }
-        let bid = if is_large { self.bid(replaced) } else { Bid::default() };
+        let bid = if goes_by_bids { self.bid(replaced) } else { Bid::default() };
         self.read_clock();
         let own = Own { number: self.shard.number, rest, bid };
-        Err(Box::new(Short { weight, lacking, is_large, own, deferred: self.settle_up() }))
+        let deferred = self.settle_up();
+        Err(Box::new(Short { weight, lacking, goes_by_bids, may_go_alone, own, deferred }))
     }
 
     /// Ends the credit of an operation that goes on under this lock. The room that it does not need

@@ -76,8 +76,8 @@ impl<K, V> Ledger<K, V> {
             return false;
         }
         let is_soon = self.first_due(deadline) <= now;
-        let was_warned = self.rows[row].warned != 0;
-        self.rows[row].warned = u8::from(is_soon && was_warned);
+        let was_warned = self.is_warned_of(row, deadline);
+        self.note_warning(row, deadline, is_soon && was_warned);
         is_soon && !was_warned
     }
 }

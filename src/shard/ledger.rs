@@ -84,6 +84,8 @@ pub(super) struct Ledger<K, V> {
     /// How long before its deadline a warning of an entry's expiry is due; `NONE` if nobody is
     /// warned.
     pub(super) warn_before: Span,
+    /// The deadline of which each entry was warned last, where its row's `warned` says that it was.
+    pub(super) warned_of: Column<Tick>,
     /// Entries that the current operation evicted, refused or found expired, for the operation to
     /// hand out.
     pub(super) left: Option<Box<Left<K, V>>>,
@@ -115,6 +117,7 @@ impl<K, V> Ledger<K, V> {
             trimmed_rows: false,
             ttls: Column::new(config.ttl),
             warn_before: config.warn_before,
+            warned_of: Column::new(Tick::NEVER),
             bounds: Bounds::new(),
             policy,
             stays: false,
@@ -198,9 +201,11 @@ impl<K, V> Ledger<K, V> {
         if warns { deadline.before(self.warn_before) } else { deadline }
     }
 
-    /// Files a row again after its deadline moved from `before` to `after`, unless it can stay.
+    /// Files a row again after a writer moved its deadline from `before` to `after`, unless it can
+    /// stay.
     pub(super) fn refile(&mut self, row: RowId, before: Tick, after: Tick, now: Tick) {
-        if !(self.wheel.is_filed(&self.rows, row) && stays(before, after)) {
+        let is_renewed = before != after && self.renew(row);
+        if is_renewed || !(self.wheel.is_filed(&self.rows, row) && stays(before, after)) {
             self.file_again(row, after, now);
         }
     }
@@ -212,10 +217,25 @@ impl<K, V> Ledger<K, V> {
     }
 
     /// Notes that the row's entry has another deadline, of which a warning is due again. Returns
-    /// whether the row was filed by the deadline itself, and not by the time of its warning.
+    /// whether the row was filed by the deadline itself. Then it has to be filed again, by the time
+    /// of its next warning.
     #[inline]
     pub(super) fn renew(&mut self, row: RowId) -> bool {
         self.warn_before != Span::NONE && std::mem::take(&mut self.rows[row].warned) != 0
+    }
+
+    /// Returns whether a warning was given of this deadline. (A touch moves a deadline, and does not
+    /// tell the ledger: a warning that was given may have been of another one.)
+    pub(super) fn is_warned_of(&self, row: RowId, deadline: Tick) -> bool {
+        self.rows[row].warned != 0 && self.warned_of.get(row) == deadline
+    }
+
+    /// Notes whether a warning was given of this deadline, by which the row is about to be filed.
+    pub(super) fn note_warning(&mut self, row: RowId, deadline: Tick, is_given: bool) {
+        self.rows[row].warned = u8::from(is_given);
+        if is_given {
+            self.warned_of.set(row, deadline);
+        }
     }
 
     /// Returns when the reaper has to act on an entry first: to warn of it, or to remove it.

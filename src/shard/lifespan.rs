@@ -74,12 +74,17 @@ impl Lifespan {
     }
 
     /// Returns whether what is written with this lifespan is certain to be over from the start, as far
-    /// as is known without the key's entry. `is_over` says whether the key has one, alive or not.
-    pub(super) fn ends_at_once(self, config: &Config, is_over: bool) -> bool {
+    /// as is known without the times of the key's entry. `is_over_live` returns whether the key has a
+    /// live one. An entry that it finds expired must be dead from then on.
+    #[inline(always)]
+    pub(super) fn ends_at_once(self, config: &Config, is_over_live: impl FnOnce() -> bool) -> bool {
         let ttl = match self.lasting {
             Lasting::New(ttl) | Lasting::Given(ttl) => ttl,
-            Lasting::Restarted | Lasting::Kept if !is_over => config.ttl,
-            Lasting::Restarted | Lasting::Kept | Lasting::Moved(_) => Span::ENDLESS,
+            Lasting::Restarted | Lasting::Kept => {
+                let restarts_own = config.ttl != Span::NONE || is_over_live();
+                if restarts_own { Span::ENDLESS } else { Span::NONE }
+            }
+            Lasting::Moved(_) => Span::ENDLESS,
         };
         ttl == Span::NONE || self.ruling == Ruling::After(Span::NONE)
     }

@@ -194,10 +194,11 @@ impl<K, V> Ledger<K, V> {
     /// Gives back the memory of vacant rows and of their columns. Returns false if there is no more
     /// to give back.
     fn trim_rows(&mut self) -> bool {
-        let Self { rows, ttls, bounds, policy, .. } = self;
+        let Self { rows, ttls, bounds, warned_of, policy, .. } = self;
         rows.trim(TRIMMED, |chunk, stretch| {
             let first = RowId::at(chunk, stretch.start);
             ttls.forget(first, stretch.len());
+            warned_of.forget(first, stretch.len());
             bounds.forget(first, stretch.len());
             if let Some(policy) = policy {
                 policy.forget(chunk, stretch);
@@ -334,11 +335,12 @@ impl<'s, K, V> Txn<'_, 's, K, V> {
             // The entry was touched after its row was filed, or the row comes from a coarse slot.
             Err(deadline) => {
                 if config.warn_before != Span::NONE {
-                    let is_soon = deadline != Tick::NEVER && deadline.before(config.warn_before) <= now;
-                    if let (true, 0, Some(pin)) = (is_soon, ledger.rows[row].warned, pin) {
+                    let is_soon = ledger.first_due(deadline) <= now;
+                    let was_warned = ledger.is_warned_of(row, deadline);
+                    if let (true, false, Some(pin)) = (is_soon, was_warned, pin) {
                         warned.push(table.lend(place, pin));
                     }
-                    ledger.rows[row].warned = u8::from(is_soon);
+                    ledger.note_warning(row, deadline, is_soon);
                 }
                 ledger.file(row, deadline, now);
             }

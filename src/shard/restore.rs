@@ -135,7 +135,9 @@ impl<K: Eq, V> Shard<K, V> {
         let (config, mut credit) = (&*self.config, Credit::none(around));
         let mut lock = self.lock();
         let mut txn = lock.txn();
-        for _ in 0..RESTORES {
+        // Counts entries and not rounds, as in `insert_some`.
+        let mut handled = 0;
+        while handled < RESTORES {
             let Some(next) = waiting.last() else { return };
             let at = Lookup::new(next.hash, &next.entry.0);
             let place = txn.find(at);
@@ -154,6 +156,7 @@ impl<K: Eq, V> Shard<K, V> {
                 }
             }
             let Some(PendingRestore { hash, entry, weight, record }) = waiting.pop() else { return };
+            handled += 1;
             let Some(ends) = ends else {
                 returned.unwanted.push(entry);
                 continue;

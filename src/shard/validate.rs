@@ -4,6 +4,7 @@
 use super::Shard;
 use super::deadline::boundary;
 use super::txn::Txn;
+use crate::policy::Policy;
 use crate::table::Pin;
 use crate::time::Tick;
 
@@ -18,8 +19,9 @@ impl<K, V> Shard<K, V> {
         self.lock().txn().ledger.due
     }
 
-    /// Recounts everything. Panics where two parts of the ledger disagree.
-    pub(crate) fn validate(&self)
+    /// Recounts everything. Returns the shard's part of the capacity, 0 if it is not bounded. Panics
+    /// where two parts of the ledger disagree.
+    pub(crate) fn validate(&self) -> u64
     where
         K: Eq,
     {
@@ -64,6 +66,10 @@ impl<K, V> Shard<K, V> {
         if let Some(policy) = &ledger.policy {
             policy.check(ledger.rows.ids());
             assert_eq!(policy.weight(), self.weight(), "weights against the gauge");
+            assert!(
+                self.config.weighed || policy.weight() == policy.len(),
+                "one that is not pinned weighs one"
+            );
         }
         ledger.wheel.check(&ledger.rows, |row| {
             // A reader that found the deadline passed has put `DEAD` in its place, or a writer has
@@ -72,7 +78,9 @@ impl<K, V> Shard<K, V> {
             let deadline = table.node(table.find_row(ledger.home(row), row)).deadline();
             if deadline <= Tick::LONG_AGO { Tick::NEVER } else { deadline }
         });
+        let part = ledger.policy.as_ref().map_or(0, Policy::capacity);
         drop(lock);
         drop(pin);
+        part
     }
 }

@@ -342,10 +342,7 @@ impl<K: Eq, V> Shard<K, V> {
         }
         ledger.set_ttl(row, ttl);
         ledger.bind(config, row, ends);
-        // A row whose warning was given is filed by the deadline itself. It has to be filed again,
-        // by its next warning.
-        let before = if ledger.renew(row) { Tick::NEVER } else { frozen.tick() };
-        ledger.refile(row, before, deadline, now);
+        ledger.refile(row, frozen.tick(), deadline, now);
         (true, txn.settle(deadline, None))
     }
 }

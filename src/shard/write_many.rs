@@ -42,7 +42,9 @@ impl<K: Eq, V> Shard<K, V> {
             waiting.iter().for_each(|next| txn.table.prefetch(next.hash.home()));
         }
         txn.read_clock();
-        for _ in 0..INSERTS {
+        // An entry that has to wait for its room keeps its turn, and its credit, until it is stored.
+        let mut stored = 0;
+        while stored < INSERTS {
             let Some(next) = waiting.last() else { return };
             let at = Lookup::new(next.hash, &next.entry.0);
             let place = txn.find(at);
@@ -57,6 +59,7 @@ impl<K: Eq, V> Shard<K, V> {
             let over = txn.freeze(place);
             let Some(PendingInsert { hash, entry, weight }) = waiting.pop() else { return };
             let left = txn.put(over, NewEntry { hash, entry: &mut Some(entry), weight, lifespan });
+            stored += 1;
             // Rare deferred work should not wait for the remaining inserts.
             let is_done = left.seldom.is_some();
             if is_done || left.removed.is_some() {

@@ -1,8 +1,10 @@
 //! Entries that are restored into a cache that was built with other options.
 
-use super::{Half, MINUTE, manual, taken};
+use super::{Half, MINUTE, Watchdog, manual, taken};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tidewheel::{Cache, Expiry, ManualClock};
+use tidewheel::{Cache, Expiry, ManualClock, WeakCache};
 
 /// Says nothing of any end.
 struct Silent;
@@ -48,4 +50,34 @@ fn an_end_that_an_expiry_set_is_not_taken_for_idleness() {
     assert_eq!(other.remaining_ttl(&1), Some(MINUTE / 2));
     assert_eq!(other.get(&1), Some(1));
     assert_eq!(other.remaining_ttl(&1), Some(5 * MINUTE));
+}
+
+/// A restored entry is as heavy as all that is there, and a listener stores whenever there is room: it has none before the
+/// heavy one is stored.
+#[test]
+fn a_heavy_entry_keeps_its_room_until_it_is_restored() {
+    let _watchdog = Watchdog::over("a heavy entry that is restored", 60);
+    let source = manual(&ManualClock::new()).build().unwrap();
+    source.insert(50_000, 20_000);
+    let (own, told) = (Arc::new(OnceLock::<WeakCache<u64, u32>>::new()), Arc::new(AtomicU64::new(0)));
+    let (slot, heard) = (own.clone(), told.clone());
+    let cache = manual(&ManualClock::new())
+        .max_capacity(20_000)
+        .shards(1)
+        .weigher(|_: &u64, weight: &u32| *weight)
+        .eviction_listener(move |_, _, _| {
+            let number = heard.fetch_add(1, Ordering::Relaxed);
+            let cache = slot.get().and_then(WeakCache::upgrade).unwrap();
+            if number < 100_000 && cache.weighted_size() < 20_000 {
+                cache.insert(1_000_000 + number, 1);
+            }
+        })
+        .build()
+        .unwrap();
+    own.set(cache.downgrade()).unwrap();
+    cache.insert_many((0..20_000).map(|key| (key, 1)));
+    assert_eq!(cache.restore(&taken(&source)[..]).unwrap(), 1);
+    assert_eq!((cache.get(&50_000), cache.entry_count()), (Some(20_000), 1));
+    assert_eq!(told.load(Ordering::Relaxed), 20_000);
+    cache.validate();
 }

@@ -356,3 +356,21 @@ fn less_room_for_two_shards_against_insert() {
         model.end();
     });
 }
+
+/// A light value comes while another writer makes room for a heavy one. It waits for nobody then, and takes only what its own
+/// shard gives. (Where it has the right to keep room, the heavier shard gives: that may be the heavy value, which has just come.)
+#[test]
+fn a_light_value_beside_a_heavy_one() {
+    explore(|| {
+        let model = two_shards();
+        model.insert(2, 10);
+        model.insert(1, 118);
+        let other = spawn(&model, |model| model.insert(4, 60));
+        model.insert(3, 4);
+        assert!(model.cache.weighted_size() <= 128);
+        other.join().unwrap();
+        let left = [1, 3, 4].map(|key| model.see(key));
+        assert!(matches!(left, [None, Some(4), None | Some(60)]), "{left:?}");
+        model.end();
+    });
+}

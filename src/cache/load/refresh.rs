@@ -144,7 +144,7 @@ where
     }
 
     /// What the caller is served. A load that failed keeps what is there, and the caller gets that. If nothing is there any more, the
-    /// caller gets the failure.
+    /// caller gets the failure, and so do those who have missed the value and wait for this load.
     pub(in crate::cache) fn end_renewal(
         &self,
         Renewal { stale, turn }: Renewal<'_, K, V, S>,
@@ -166,14 +166,15 @@ where
             return served(completed.into_own(), value);
         }
         turn.end_loading_without(&made.outcome);
-        let kept = turn.run(|| self.peek(turn.key()));
-        // An error's destructor may ask for the key.
-        drop(turn);
-        drop(claim);
-        match kept {
-            Some(kept) => served(Outcome::Value(kept), (made, value)),
-            None => served(made.outcome, value),
+        if let Some(kept) = turn.run(|| self.peek(turn.key())) {
+            // An error's destructor may ask for the key.
+            drop(turn);
+            drop(claim);
+            return served(Outcome::Value(kept), (made, value));
         }
+        let (completed, _) = turn.complete_and_tell(made);
+        drop(claim);
+        served(completed.into_own(), value)
     }
 
     fn renew_by_itself(&self, key: K, claim: Claim, reload: &Reload<K, V, Option<V>>) {
