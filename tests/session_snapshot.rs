@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 use tidewheel::{
     Lifetime, ManualClock, RestoreError, SessionError, SessionId, SessionManager, SessionManagerBuilder,
-    WhenCrowded,
+    SnapshotPart, WhenCrowded,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -504,7 +504,7 @@ fn an_error_says_nothing_of_a_sessions_data() {
     before.create(format!("{SECRET} and more")).unwrap();
     let after = SessionManager::<Account>::builder().idle(IDLE).clock(ManualClock::new()).build().unwrap();
     let error = after.restore(&written(&before)[..], SECOND).unwrap_err();
-    assert!(matches!(error, RestoreError::Deserialize { part: "value", .. }), "{error:?}");
+    assert!(matches!(error, RestoreError::Deserialize { part: SnapshotPart::Value, .. }), "{error:?}");
     let mut said = format!("{error} {error:?}");
     let mut source = std::error::Error::source(&error);
     while let Some(cause) = source {

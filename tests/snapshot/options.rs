@@ -76,7 +76,7 @@ fn a_heavy_entry_keeps_its_room_until_it_is_restored() {
         .unwrap();
     own.set(cache.downgrade()).unwrap();
     cache.insert_many((0..20_000).map(|key| (key, 1)));
-    assert_eq!(cache.restore(&taken(&source)[..]).unwrap(), 1);
+    assert_eq!(cache.restore(&taken(&source)[..], Duration::ZERO).unwrap(), 1);
     assert_eq!((cache.get(&50_000), cache.entry_count()), (Some(20_000), 1));
     assert_eq!(told.load(Ordering::Relaxed), 20_000);
     cache.validate();
