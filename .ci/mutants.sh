@@ -2,13 +2,13 @@
 # Puts small bugs into the modules that unit tests judge, one at a time, and asks whether a test notices. What survives is named in mutants.out/. It has
 # to be in .ci/mutants.txt, with the reason, or the step fails.
 #
-# There are some 1,850 such bugs, and each takes seconds. So a run tries a part of them, another one each day: in four weeks it has been
+# There are some 1,850 such bugs, and each takes seconds. So a run tries a part of them, another one each day: in eight weeks it has been
 # through all. With --file it tries all of that file. It knows nothing of memory orderings: `planted --orderings` does (.ci/planted.sh).
 #
-#   .ci/mutants.sh [part/of, as in 0/28; today's part if not given] [arguments for cargo mutants, such as --file src/rows/mod.rs]
+#   .ci/mutants.sh [part/of, as in 0/56; today's part if not given] [arguments for cargo mutants, such as --file src/rows/mod.rs]
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-PARTS=28
+PARTS=56
 part=$((10#$(date +%j) % PARTS))/$PARTS
 [[ " $* " != *" --file "* ]] || part=0/1
 if [[ "${1:-}" =~ ^[0-9]+/[0-9]+$ ]]; then

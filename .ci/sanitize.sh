@@ -33,17 +33,24 @@ target=$(host)
 have llvm-symbolizer || debian llvm
 
 if [ "$which" != thread ]; then
-    # But for two that measure what memory the system has given: AddressSanitizer keeps what is freed for a while.
-    set -- "$@" --skip large_values_that_come_and_go --skip a_cache_that_fell
+    # But for those that measure what memory the system has given: AddressSanitizer keeps what is freed for a while.
+    set -- "$@" --skip large_values_that_come_and_go --skip and_fell_holds --skip that_fell_holds --skip entries_that_come_and_go_take
     # All test programs but two: one reads the source alone, the other measures the stack of optimized code.
     tests=()
     for file in tests/*.rs tests/*/main.rs; do
         name=$(basename "${file%/main.rs}" .rs)
-        [ "$name" = house ] || [ "$name" = stack ] || tests+=(--test "$name")
+        [ "$name" = house ] || [ "$name" = stack ] || [ "$name" = process ] || tests+=(--test "$name")
     done
-    # Without optimization, so with all assertions: to build them takes a fourth of the time. Its frames are large: so are the stacks.
-    run env RUSTFLAGS="-Zsanitizer=address" ASAN_OPTIONS="detect_leaks=1" RUST_MIN_STACK=16777216 \
-        cargo +nightly test --target "$target" --all-features --lib "${tests[@]}" --no-fail-fast -- "$@"
+    # asan LEAKS ARGUMENTS: without optimization, so with all assertions; to build the tests takes a fourth of the time. Frames are large so: so are the stacks.
+    asan() {
+        local leaks=$1
+        shift
+        run env RUSTFLAGS="-Zsanitizer=address" ASAN_OPTIONS="detect_leaks=$leaks" RUST_MIN_STACK=16777216 \
+            cargo +nightly test --target "$target" --all-features --no-fail-fast "$@"
+    }
+    asan 1 --lib "${tests[@]}" -- "$@"
+    # Without the leak check, which forks: these tests have filters for system calls. And in a fork's child stays in memory what other threads had in hand.
+    asan 0 --test process -- "$@"
 fi
 
 # mend FILE TEXT OTHER: replaces a text that stands in a file of the copy once, or else fails.

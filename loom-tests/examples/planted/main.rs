@@ -13,6 +13,7 @@
 //! cargo run --release --example planted -- freeze               those with "freeze" in their names
 //! cargo run --release --example planted -- --orderings          each ordering of the source, weakened (`orderings.rs`)
 //! cargo run --release --example planted -- --orderings epoch    those with "epoch" in their names
+//! cargo run --release --example planted -- --orderings 0/4      every fourth, from the first one on
 //! cargo run --release --example planted -- --in-turn            which bugs are found without a race (`in_turn.rs`)
 //! ```
 //!
@@ -69,6 +70,11 @@ fn main() -> ExitCode {
         problems.extend(orderings::stale(&explained, &bugs));
         println!("{} orderings weakened, {} of them explained", bugs.len(), explained.len());
         bugs.retain(|bug| !explained.contains_key(&bug.name));
+        if let Some(part) = wanted.first().and_then(|part| orderings::Part::parse(part)) {
+            wanted.remove(0);
+            bugs = part.of(bugs);
+            println!("{} of them in this part", bugs.len());
+        }
     } else {
         bugs = bug::read_all(package, &sources);
         if wanted.is_empty() {

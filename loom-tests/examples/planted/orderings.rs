@@ -66,6 +66,24 @@ fn in_source(source: &Source) -> Vec<Bug> {
     bugs
 }
 
+/// One of so many parts, as in `0/4`: every fourth bug, from the first one on.
+pub(crate) struct Part {
+    number: usize,
+    of: usize,
+}
+
+impl Part {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (number, of) = text.split_once('/')?;
+        let part = Self { number: number.parse().ok()?, of: of.parse().ok()? };
+        (part.number < part.of).then_some(part)
+    }
+
+    pub(crate) fn of(&self, bugs: Vec<Bug>) -> Vec<Bug> {
+        bugs.into_iter().skip(self.number).step_by(self.of).collect()
+    }
+}
+
 /// Why no model finds the bugs that none can find, by their names.
 pub(crate) fn explained(package: &Path) -> BTreeMap<String, String> {
     explained_in(&package.join("planted/orderings.txt"))
