@@ -412,7 +412,8 @@ where
     fn complete_leading(self, outcome: &mut Spoken<V>, life: Life, leading: Option<Leading>) -> Origin {
         let Outcome::Value(value) = outcome.outcome() else {
             drop(leading);
-            self.end(outcome);
+            let is_loaded = self.loading.is_counted();
+            self.end(outcome, is_loaded);
             return Origin::Unstored;
         };
         // In this order: if user code panics below, the turn is given back before the destructors of values run, and
@@ -487,9 +488,8 @@ where
         }
     }
 
-    /// Ends the turn with an outcome that is not stored.
-    fn end(mut self, outcome: &mut Spoken<V>) {
-        let is_loaded = self.loading.is_counted();
+    /// Ends the turn with an outcome that is not stored. `is_loaded` says whether a load came to it that is counted, now or by now.
+    pub(super) fn end(mut self, outcome: &mut Spoken<V>, is_loaded: bool) {
         self.end_loading_without(outcome.outcome());
         let kind = outcome.outcome().kind();
         let ending = self.cache.shard_of(self.hash).end_turn(&mut self.hold, kind);

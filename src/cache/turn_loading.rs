@@ -39,7 +39,7 @@ impl<K, V, S> Turn<'_, K, V, S> {
 
     /// As `lead`, where a span is told: a subscriber is user code, which may ask for the key.
     #[inline(always)]
-    fn lead_while_told(&self) -> Option<Leading> {
+    pub(super) fn lead_while_told(&self) -> Option<Leading> {
         if Span::IS_TOLD { self.lead() } else { None }
     }
 

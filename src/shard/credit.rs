@@ -12,12 +12,13 @@
 //!
 //! For a large entry, no shard gives room before the bids of all shards are known
 //! (`policy/bid.rs`). And none gives before the operation has the right: the capacity may become
-//! less while it waits for that, and then the entry is refused. So nothing goes for an entry that
-//! is refused.
+//! less while it waits for that, and then the entry is refused. So nothing goes for a large entry
+//! that is refused.
 //!
 //! Whoever has the right may need long: what it needs may be thousands of entries. An operation on
-//! an entry that is not large does not wait for that at first. If it cannot have the right at once,
-//! it goes round once more *alone*: its own shard gives, however little it has.
+//! an entry that is not large does not wait for that at first, if its own shard has enough. If it
+//! cannot have the right at once, it goes round once more *alone*: its own shard gives, however
+//! little of its part it has.
 //!
 //! Why nobody takes more room than there is: an operation takes room from what is free, or from
 //! entries that it has unlinked itself, under its shard's lock and before it publishes the new
@@ -125,6 +126,8 @@ impl<'c, K, V, A: Around<K, V>> Credit<'c, K, V, A> {
             let (room, right) = (0, None);
             Box::new(Held { weight, room, lacking, own, own_gives_until, goes_by_bids, bids, evicted, right })
         });
+        // Of several entries that are restored, one may have been short that is not stored in the end.
+        (held.weight, held.goes_by_bids) = (weight, goes_by_bids);
         (held.lacking, held.own, held.own_gives_until) = (lacking, own, None);
         held.evicted.push(shard.elsewhere(deferred));
         if held.right.is_none() {

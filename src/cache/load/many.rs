@@ -107,11 +107,17 @@ impl<K, V, S> Hand<'_, K, V, S> {
 impl<K, V, S> Drop for Hand<'_, K, V, S> {
     /// Gives back all turns before the first key goes: its destructor may ask for the others.
     fn drop(&mut self) {
-        if !self.is_loading {
-            self.turns.iter_mut().for_each(|(_, turn)| turn.forgo_loading());
-        } else if self.is_waiting {
-            self.turns.iter_mut().for_each(|(_, turn)| turn.loading.leave());
+        // The spans of all end while all turns are marked: a subscriber may ask for any of the keys.
+        let marks: Vec<_> = self.turns.iter().filter_map(|(_, turn)| turn.lead_while_told()).collect();
+        for (_, turn) in &mut self.turns {
+            if !self.is_loading {
+                turn.forgo_loading();
+            } else if self.is_waiting {
+                turn.loading.leave();
+            }
+            turn.abandon_loading();
         }
+        drop(marks);
         let endings: Vec<_> = self.turns.iter_mut().filter_map(|(_, turn)| turn.give_back()).collect();
         endings.into_iter().for_each(Ending::pass_on);
     }

@@ -12,7 +12,7 @@ use super::outcome::{optional, served};
 use crate::cache::Cache;
 use crate::cache::handle::Place;
 use crate::cache::turn::{Anew, Turn};
-use crate::inflight::{Aim, Asked, Call, Outcome};
+use crate::inflight::{Aim, Asked, Call, Outcome, Spoken};
 use crate::key_value::{Key, Value};
 use crate::shard::Claim;
 use crate::sync::{Arc, catch};
@@ -165,6 +165,7 @@ where
             }
             return served(completed.into_own(), value);
         }
+        let is_loaded = turn.loading.is_counted();
         turn.end_loading_without(&made.outcome);
         if let Some(kept) = turn.run(|| self.peek(turn.key())) {
             // An error's destructor may ask for the key.
@@ -172,9 +173,10 @@ where
             drop(claim);
             return served(Outcome::Value(kept), (made, value));
         }
-        let (completed, _) = turn.complete_and_tell(made);
+        let mut outcome = Spoken::Alone(made.outcome);
+        turn.end(&mut outcome, is_loaded);
         drop(claim);
-        served(completed.into_own(), value)
+        served(outcome.into_own(), value)
     }
 
     fn renew_by_itself(&self, key: K, claim: Claim, reload: &Reload<K, V, Option<V>>) {
