@@ -35,11 +35,11 @@ have llvm-symbolizer || debian llvm
 if [ "$which" != thread ]; then
     # But for those that measure what memory the system has given: AddressSanitizer keeps what is freed for a while.
     set -- "$@" --skip large_values_that_come_and_go --skip and_fell_holds --skip that_fell_holds --skip entries_that_come_and_go_take
-    # All test programs but two: one reads the source alone, the other measures the stack of optimized code.
+    # All test programs but three: one reads the source alone, one measures the stack of optimized code, and the soak takes memory away.
     tests=()
     for file in tests/*.rs tests/*/main.rs; do
         name=$(basename "${file%/main.rs}" .rs)
-        [ "$name" = house ] || [ "$name" = stack ] || [ "$name" = process ] || tests+=(--test "$name")
+        [ "$name" = house ] || [ "$name" = stack ] || [ "$name" = soak ] || [ "$name" = process ] || tests+=(--test "$name")
     done
     # asan LEAKS ARGUMENTS: without optimization, so with all assertions; to build the tests takes a fourth of the time. Frames are large so: so are the stacks.
     asan() {
