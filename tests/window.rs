@@ -11,7 +11,6 @@
 #![allow(clippy::disallowed_methods)] // the clock is read here to judge the crate by it
 
 use std::collections::HashMap;
-use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::thread::JoinHandle;
@@ -513,7 +512,9 @@ fn outcome(name: &'static str) {
     others::watch();
     let scenario = RUNNING.lock().unwrap().remove(name).unwrap();
     if let Err(panic) = scenario.join() {
-        resume_unwind(panic);
+        // Its own words went to the output of the test that has started all.
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        panic!("{name}: {}", text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked"));
     }
 }
 
