@@ -432,11 +432,11 @@ fn a_subscriber_may_use_the_cache_and_its_panics_are_its_own() {
     }
 }
 
-/// Asked whether it wants a span, it panics once; told what a load came to, it asks for the same key.
+/// Asked whether it wants a span, it panics once; told what a load came to, it asks for a key.
 #[derive(Default)]
 struct Hostile {
     panics: AtomicBool,
-    asks: Mutex<Option<Numbers>>,
+    asks: Mutex<Option<(Numbers, u32)>>,
     answer: Mutex<Option<String>>,
 }
 
@@ -455,8 +455,8 @@ impl Subscriber for Hostile {
     }
 
     fn record(&self, _: &Id, _: &Record<'_>) {
-        let Some(cache) = self.asks.lock().unwrap().take() else { return };
-        let asked = catch_unwind(AssertUnwindSafe(|| cache.timeout(LONG).get_with(1, || 8)));
+        let Some((cache, key)) = self.asks.lock().unwrap().take() else { return };
+        let asked = catch_unwind(AssertUnwindSafe(|| cache.timeout(LONG).get_with(key, || 8)));
         let answer = asked.map(|value| format!("{value:?}")).unwrap_or_else(|panic| {
             panic.downcast_ref::<&str>().map_or_else(String::new, |message| (*message).to_owned())
         });
@@ -491,10 +491,42 @@ fn a_subscriber_that_loads_the_key_of_the_load_is_told_that_it_would_wait_for_it
     let cache = named("nested").build().unwrap();
     let hostile = Arc::new(Hostile::default());
     tracing::subscriber::with_default(Arc::clone(&hostile), || {
-        *hostile.asks.lock().unwrap() = Some(cache.clone());
+        *hostile.asks.lock().unwrap() = Some((cache.clone(), 1));
         assert_eq!(cache.optionally_get_with(1, || None), None);
     });
     let answer = hostile.answer.lock().unwrap().take().expect("it was told");
     assert!(answer.contains("would wait for itself"), "{answer}");
     cache.validate();
+}
+
+/// A call for many keys has the turns of two when a third one's load fails, and gives them back.
+#[test]
+fn a_subscriber_that_loads_another_key_of_the_call_is_told_that_it_would_wait_for_itself() {
+    for asked in [2, 4] {
+        let cache = named("nested among many").build().unwrap();
+        let hostile = Arc::new(Hostile::default());
+        tracing::subscriber::with_default(Arc::clone(&hostile), || {
+            let (fail, failed) = oneshot::channel::<&str>();
+            let leaders = [2, 4].map(|key| {
+                let leading = cache.clone();
+                Running::begun(async move { leading.get_with_async(key, std::future::pending()).await })
+            });
+            let (failing, many) = (cache.clone(), cache.clone());
+            let failing = Running::begun(async move {
+                failing.try_get_with_async(3, async { Err(failed.await.unwrap()) }).await.is_err()
+            });
+            let many = Running::begun(async move {
+                let load = async |_| -> Result<Vec<_>, &str> { unreachable!("its turns are given back") };
+                many.try_get_many_with_async([2, 4, 3], load).await.is_err()
+            });
+            drop(leaders);
+            fail.send("no").unwrap();
+            assert!(failing.finish());
+            *hostile.asks.lock().unwrap() = Some((cache.clone(), asked));
+            assert!(many.finish());
+        });
+        let answer = hostile.answer.lock().unwrap().take().expect("it was told");
+        assert!(answer.contains("would wait for itself"), "{asked}: {answer}");
+        cache.validate();
+    }
 }
