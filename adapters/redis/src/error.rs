@@ -8,6 +8,9 @@ use std::time::Duration;
 
 /// What went wrong. Of those who wait for one answer, each gets it: so it is cloned.
 ///
+/// A text leaves out what its `source` says. [`Redis`](Self::Redis) and [`Load`](Self::Load) are nothing but
+/// another error: their text and source are that error's own.
+///
 /// ```
 /// use tidewheel_redis::{Error, redis};
 /// let error = Error::from(redis::Client::open("no address").unwrap_err());
@@ -111,29 +114,21 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Settings { what } => write!(f, "{what}"),
-            Self::Refused { answer } => {
-                write!(
-                    f,
-                    "the server lets us not follow its changes (RESP3, CLIENT TRACKING, PING, PTTL): {answer}"
-                )
+            Self::Refused { .. } => {
+                f.write_str("the server lets us not follow its changes (RESP3, CLIENT TRACKING, PING, PTTL)")
             }
-            Self::CutOff { cause: Some(cause) } => write!(f, "cut off from the server: {cause}"),
-            Self::CutOff { cause: None } => write!(f, "cut off from the server"),
+            Self::CutOff { .. } => f.write_str("cut off from the server"),
             Self::TimedOut { after } => write!(f, "the server did not answer within {after:?}"),
             Self::Cluster { answer } => {
                 write!(f, "the server is a part of a cluster, and clusters are not served yet: {answer}")
             }
-            Self::Redis(error) => write!(f, "{error}"),
-            Self::Decode { key, cause } => {
-                write!(f, "the value of the key {} does not decode: {cause}", shown(key))
-            }
-            Self::Encode { key, cause } => {
-                write!(f, "the value for the key {} does not encode: {cause}", shown(key))
-            }
+            Self::Redis(error) => error.fmt(f),
+            Self::Decode { key, .. } => write!(f, "the value of the key {} does not decode", shown(key)),
+            Self::Encode { key, .. } => write!(f, "the value for the key {} does not encode", shown(key)),
             Self::TimeToLive { ttl } => {
                 write!(f, "a time to live of {ttl:?}, where a millisecond is the least")
             }
-            Self::Load(cause) => write!(f, "the loader failed: {cause}"),
+            Self::Load(cause) => cause.fmt(f),
         }
     }
 }
@@ -147,8 +142,9 @@ impl StdError for Error {
         match self {
             Self::Refused { answer } => Some(answer),
             Self::CutOff { cause } => cause.as_ref().map(|cause| &**cause as _),
-            Self::Redis(error) => Some(error),
-            Self::Decode { cause, .. } | Self::Encode { cause, .. } | Self::Load(cause) => Some(&**cause),
+            Self::Redis(error) => error.source(),
+            Self::Decode { cause, .. } | Self::Encode { cause, .. } => Some(&**cause),
+            Self::Load(cause) => cause.source(),
             Self::Settings { .. }
             | Self::TimedOut { .. }
             | Self::Cluster { .. }

@@ -1,6 +1,7 @@
 //! Input of all kinds, good and bad.
 
 use crate::{Bed, Near, builder};
+use std::error::Error as _;
 use std::time::Duration;
 use tidewheel_redis::{Codec, CodecError, CutOff, Error, Json, MessagePack, NearCache};
 
@@ -23,7 +24,8 @@ async fn what_does_not_decode_is_an_error_with_the_key_and_not_kept() {
     let error = near.get(b"bad\xff").await.expect_err("it is no number");
     assert!(matches!(&error, Error::Decode { key, .. } if key == b"p:bad\xff"), "{error:?}");
     assert!(
-        error.to_string().starts_with(r#"the value of the key "p:bad\xff" does not decode: "#),
+        error.to_string() == r#"the value of the key "p:bad\xff" does not decode"#
+            && error.source().is_some(),
         "{error}"
     );
     let many = near.get_many([&b"good"[..], b"bad\xff"]).await;
@@ -51,7 +53,8 @@ async fn a_codec_that_fails_or_panics_leaves_it_whole() {
     let Some(bed) = Bed::with(builder().codec(Touchy)).await else { return };
     let k = "k".to_string();
     let error = bed.near.put(&k, &13, None).await.expect_err("it does not encode");
-    assert_eq!(error.to_string(), r#"the value for the key "k" does not encode: unlucky"#);
+    assert_eq!(error.to_string(), r#"the value for the key "k" does not encode"#);
+    assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("unlucky"));
     bed.near.put(&k, &666, None).await.expect("it is written");
     let near = bed.near.clone();
     assert!(
