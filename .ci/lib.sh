@@ -67,6 +67,11 @@ run() {
     return "$code"
 }
 
+# todays_part OF: of so many parts of what takes long, the one that is due today, as in 0/4.
+todays_part() {
+    printf '%d/%d\n' "$((10#$(date +%j) % $1))" "$1"
+}
+
 # A scratch folder, in $SCRATCH, that goes when the script ends.
 SCRATCH=''
 scratch() {

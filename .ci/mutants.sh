@@ -8,8 +8,7 @@
 #   .ci/mutants.sh [part/of, as in 0/56; today's part if not given] [arguments for cargo mutants, such as --file src/rows/mod.rs]
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-PARTS=56
-part=$((10#$(date +%j) % PARTS))/$PARTS
+part=$(todays_part 56)
 [[ " $* " != *" --file "* ]] || part=0/1
 if [[ "${1:-}" =~ ^[0-9]+/[0-9]+$ ]]; then
     part=$1

@@ -8,5 +8,5 @@
 #   .ci/planted.sh --orderings 0/4                           a part of these; `today` for today's
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-[ "${2:-}" != today ] || set -- "$1" "$((10#$(date +%j) % 4))/4"
+[ "${2:-}" != today ] || set -- "$1" "$(todays_part 4)"
 run cargo run --release --manifest-path "$LOOM" --example planted -- "$@"

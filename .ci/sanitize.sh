@@ -49,7 +49,7 @@ if [ "$which" != thread ]; then
             cargo +nightly test --target "$target" --all-features --no-fail-fast "$@"
     }
     asan 1 --lib "${tests[@]}" -- "$@"
-    # Without the leak check, which forks: these tests have filters for system calls. And in a fork's child stays in memory what other threads had in hand.
+    # Without the leak check: it forks, which the filters for system calls in these tests forbid. And what other threads had in hand stays in the memory of a fork's child.
     asan 0 --test process -- "$@"
 fi
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the test command, taken from the README: what it tells its readers to type is what is run here. Then some of
 # the tests in optimized code, as users run it: what is about that code alone (how large its stacks are), and what
-# watches threads and the clock. (All of them are run so by .ci/nightly. To build all of them takes 20 minutes.)
+# watches threads and the clock. (.ci/nightly runs a fourth of them so each night. To build all of them takes 20 minutes.)
 # The command is the one line of the code block between two lines `<!-- test-command -->`.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 quick_releases

@@ -30,6 +30,16 @@ fn cache(
     (clock, cache)
 }
 
+/// The same with a listener that is warned five seconds ahead, and the keys of which it was.
+fn warning() -> (ManualClock, Cache<u64, u64>, Arc<Mutex<Vec<u64>>>) {
+    let warned = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&warned);
+    let (clock, cache) = cache(|builder| {
+        builder.expiration_warning_listener(5 * SECOND, move |&key, _| told.lock().unwrap().push(key))
+    });
+    (clock, cache, warned)
+}
+
 /// As many entries that end in a second, and one that does not.
 fn fill(cache: &Cache<u64, u64>) {
     (0..ENTRIES).for_each(|key| cache.insert_with_ttl(key, key, SECOND));
@@ -162,11 +172,7 @@ fn a_listener_that_writes_takes_out_no_more() {
 /// Whom somebody is to be warned of, the reaper warns of; what has expired goes all the same.
 #[test]
 fn a_warning_is_left_to_the_reaper() {
-    let warned = Arc::new(Mutex::new(Vec::new()));
-    let (clock, cache) = cache(|builder| {
-        let warned = Arc::clone(&warned);
-        builder.expiration_warning_listener(5 * SECOND, move |&key, _| warned.lock().unwrap().push(key))
-    });
+    let (clock, cache, warned) = warning();
     cache.insert_with_ttl(1, 1, 7 * SECOND);
     cache.insert_with_ttl(2, 2, SECOND);
     cache.insert_with_ttl(3, 3, 60 * SECOND);
@@ -183,11 +189,7 @@ fn a_warning_is_left_to_the_reaper() {
 /// Of another deadline, which a touch gave it after the warning, somebody is warned again.
 #[test]
 fn who_was_warned_is_warned_of_the_next_deadline_too() {
-    let warned = Arc::new(Mutex::new(Vec::new()));
-    let (clock, cache) = cache(|builder| {
-        let warned = Arc::clone(&warned);
-        builder.expiration_warning_listener(5 * SECOND, move |&key, _| warned.lock().unwrap().push(key))
-    });
+    let (clock, cache, warned) = warning();
     cache.insert_with_ttl(1, 1, 7 * SECOND);
     clock.advance(3 * SECOND);
     assert_eq!(*warned.lock().unwrap(), [1]);
@@ -204,11 +206,7 @@ fn who_was_warned_is_warned_of_the_next_deadline_too() {
 /// The same where the new deadline is so near that its warning is due when the row comes up by the old one.
 #[test]
 fn a_writer_leaves_the_warning_of_a_touched_entry_to_the_reaper() {
-    let warned = Arc::new(Mutex::new(Vec::new()));
-    let (clock, cache) = cache(|builder| {
-        let warned = Arc::clone(&warned);
-        builder.expiration_warning_listener(5 * SECOND, move |&key, _| warned.lock().unwrap().push(key))
-    });
+    let (clock, cache, warned) = warning();
     cache.insert_with_ttl(1, 1, 7 * SECOND);
     clock.advance(3 * SECOND);
     assert_eq!(*warned.lock().unwrap(), [1]);

@@ -130,15 +130,15 @@ fn a_removed_one_is_not_told_of() {
     assert_eq!((warned.of(1), warned.of(2)), (vec![], vec![2]));
 }
 
-#[test]
-fn a_warning_may_give_more_time_and_may_panic() {
+/// A cache whose listener touches whatever it is warned of so many seconds ahead, but for the key 2.
+fn kept_by_touches(lead: u32) -> (ManualClock, Cache<u64, u64>) {
     let clock = ManualClock::new();
     let slot = Arc::new(Mutex::new(None::<tidewheel::WeakCache<u64, u64>>));
     let own = slot.clone();
     let cache = Cache::builder()
         .clock(clock.clone())
         .time_to_live(60 * SECOND)
-        .expiration_warning_listener(10 * SECOND, move |key: &u64, _: &u64| {
+        .expiration_warning_listener(lead * SECOND, move |key: &u64, _: &u64| {
             let cache = own.lock().unwrap().as_ref().and_then(tidewheel::WeakCache::upgrade).unwrap();
             assert!(*key != 2, "one that is not looked after");
             assert!(cache.touch(key));
@@ -146,6 +146,12 @@ fn a_warning_may_give_more_time_and_may_panic() {
         .build()
         .unwrap();
     *slot.lock().unwrap() = Some(cache.downgrade());
+    (clock, cache)
+}
+
+#[test]
+fn a_warning_may_give_more_time_and_may_panic() {
+    let (clock, cache) = kept_by_touches(10);
     cache.insert(1, 1);
     cache.insert(2, 2);
     for _ in 0..300 {
@@ -247,19 +253,7 @@ fn a_deadline_that_is_touched_by_less_than_the_lead_is_warned_of() {
 /// A listener that touches whatever it is warned of keeps it, though each new deadline is nearer than the lead is long.
 #[test]
 fn a_warning_may_give_more_time_again_and_again() {
-    let clock = ManualClock::new();
-    let slot = Arc::new(Mutex::new(None::<tidewheel::WeakCache<u64, u64>>));
-    let own = slot.clone();
-    let cache = Cache::builder()
-        .clock(clock.clone())
-        .time_to_live(60 * SECOND)
-        .expiration_warning_listener(40 * SECOND, move |key: &u64, _: &u64| {
-            let cache = own.lock().unwrap().as_ref().and_then(tidewheel::WeakCache::upgrade).unwrap();
-            assert!(cache.touch(key));
-        })
-        .build()
-        .unwrap();
-    *slot.lock().unwrap() = Some(cache.downgrade());
+    let (clock, cache) = kept_by_touches(40);
     cache.insert(1, 1);
     for second in 0..300 {
         clock.advance(SECOND);

@@ -113,6 +113,7 @@ impl<K, V, S> Cache<K, V, S> {
 #[cfg(all(test, not(any(tidewheel_loom, tidewheel_shuttle))))]
 mod tests {
     use super::*;
+    use crate::sync::MutexGuard;
     use std::sync::mpsc::{Receiver, channel};
     use std::time::{Duration, Instant};
 
@@ -140,6 +141,19 @@ mod tests {
             assert!(start.elapsed() < PATIENCE, "nobody waits");
             std::thread::yield_now();
         }
+    }
+
+    /// Lowers the capacity as `fit` does it, for another thread that waits for the right. One shard gives what is too much.
+    fn lower(cache: &Cache<u64, u32>, right: MutexGuard<'_, ()>, capacity: u64) {
+        let (bound, account) = (cache.parts().bound.as_ref().expect("it is bounded"), cache.account());
+        let account = account.expect("it has weights");
+        bound.begin(capacity);
+        let shard = &cache.parts().shards[0];
+        let Given { room, deferred, .. } = shard.give(bound.fit(account, 0));
+        assert_eq!(bound.fit(account, room), 0);
+        drop(right);
+        cache.conclude(shard, deferred, RemovalCause::Size);
+        bound.end();
     }
 
     /// Another writer is in the middle of making room, and has half of all so far. So each shard has less than its part.
@@ -185,20 +199,12 @@ mod tests {
     fn nothing_goes_for_what_becomes_too_heavy_while_it_waits() {
         let cache = weighed(1_000, 1);
         (0..200).for_each(|key| cache.insert(key, 5));
-        let bound = cache.parts().bound.as_ref().expect("it is bounded");
         let account = cache.account().expect("it has weights");
         let right = account.lock();
         let refused = inserting(&cache, 1_000..1_001, 900);
         until_waited_for(account);
         assert_eq!(cache.stats().evicted, 0);
-        // As `fit` does it.
-        bound.begin(899);
-        let shard = &cache.parts().shards[0];
-        let Given { room, deferred, .. } = shard.give(bound.fit(account, 0));
-        assert_eq!(bound.fit(account, room), 0);
-        drop(right);
-        cache.conclude(shard, deferred, RemovalCause::Size);
-        bound.end();
+        lower(&cache, right, 899);
         refused.recv_timeout(PATIENCE).expect("the right is free");
         assert_eq!((cache.stats().refused, cache.weighted_size()), (1, 895));
         cache.validate_bound(899);
@@ -218,20 +224,13 @@ mod tests {
         source.insert(HEAVY, 8_000);
         assert_eq!(source.snapshot(&mut bytes).ok(), Some(101));
 
-        let bound = cache.parts().bound.as_ref().expect("it is bounded");
         let account = cache.account().expect("it has weights");
         let right = account.lock();
         let (restoring, (done, is_done)) = (cache.clone(), channel());
         std::thread::spawn(move || done.send(restoring.restore(&bytes[..], Duration::ZERO).ok()));
         until_waited_for(account);
         cache.insert(HEAVY, 1);
-        bound.begin(7_999);
-        let shard = &cache.parts().shards[0];
-        let Given { room, deferred, .. } = shard.give(bound.fit(account, 0));
-        assert_eq!(bound.fit(account, room), 0);
-        drop(right);
-        cache.conclude(shard, deferred, RemovalCause::Size);
-        bound.end();
+        lower(&cache, right, 7_999);
         assert_eq!(is_done.recv_timeout(PATIENCE).expect("the right is free"), Some(100));
         account.give_back(4_000);
     }

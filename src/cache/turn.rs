@@ -488,7 +488,7 @@ where
         }
     }
 
-    /// Ends the turn with an outcome that is not stored. `is_loaded` says whether a load came to it that is counted, now or by now.
+    /// Ends the turn with an outcome that is not stored. `is_loaded` says whether a load came to it: one that is counted here, or was before.
     pub(super) fn end(mut self, outcome: &mut Spoken<V>, is_loaded: bool) {
         self.end_loading_without(outcome.outcome());
         let kind = outcome.outcome().kind();

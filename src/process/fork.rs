@@ -9,9 +9,10 @@
 //! does not have.
 //!
 //! None of this waits for ever: a lock that does not open for a second, because somebody's `Eq`
-//! sleeps under it, or because a writer makes room for something very heavy, is left. So are all locks where the C library was bypassed and nobody was told.
-//! Whoever waits in a child for a lock that may have been lost so, or for one of the small locks
-//! that have no heir, gives up after a while (`sync/mutex.rs`).
+//! sleeps under it, or because a writer makes room for something very heavy, is left. So are all
+//! locks where the C library was bypassed and nobody was told. Whoever waits in a child for a lock
+//! that may have been lost so, or for one of the small locks that have no heir, gives up after a
+//! while (`sync/mutex.rs`).
 //!
 //! Knows heirs, and nothing of what they inherit. The kept time is no heir: it has no lock, and a
 //! child is told, whatever else it cannot be told, that nobody keeps it there (`time/keeper/`).

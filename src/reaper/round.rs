@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// What the reaper knows of a cache.
 pub(crate) trait Sweep: Send + Sync {
-    /// Removes what is due at `now`. Returns when to come again (`Tick::NEVER`: not at all), and how
+    /// Removes what is due, if anything is at `now`. Returns when to come again (`Tick::NEVER`: not at all), and how
     /// late this visit was.
     fn sweep(&self, now: Tick) -> (Tick, Span);
 
@@ -83,6 +83,20 @@ pub(super) struct Visit {
     garbage: bool,
 }
 
+/// What came of sweeping one cache.
+struct Answer {
+    next: Tick,
+    lag: Span,
+    garbage: bool,
+}
+
+impl Answer {
+    /// Nothing was done, and the cache is to be visited then.
+    fn at(next: Tick) -> Self {
+        Self { next, lag: Span::NONE, garbage: false }
+    }
+}
+
 impl Round {
     pub(super) fn new() -> Self {
         Self { visits: Vec::new(), next: Tick::NEVER, pause: PAUSE }
@@ -120,10 +134,12 @@ impl Round {
             // The handle may be the last one, so its drop must be caught as well.
             let answer = catch(|| {
                 let cache = visit.member.cache.upgrade();
-                let sweep = |cache: Arc<dyn Sweep>| (cache.sweep(now), cache.reclaim());
-                cache.map_or(((Tick::NEVER, Span::NONE), false), sweep)
+                cache.map_or(Answer::at(Tick::NEVER), |cache| {
+                    let (next, lag) = cache.sweep(now);
+                    Answer { next, lag, garbage: cache.reclaim() }
+                })
             });
-            let ((next, lag), garbage) = answer.unwrap_or(((next_second(now), Span::NONE), false));
+            let Answer { next, lag, garbage } = answer.unwrap_or(Answer::at(next_second(now)));
             (visit.next, visit.garbage) = (next, garbage);
             self.next = self.next.min(next);
             late = late.max(lag);

@@ -79,8 +79,8 @@ pub(crate) struct Held<'c, K, V> {
     pub(crate) own_gives_until: Option<u64>,
     /// Whether the victims are chosen by bids.
     pub(crate) goes_by_bids: bool,
-    /// The bid of each shard, if the shards were asked. Other operations may
-    /// change the shards meanwhile; that is tolerated.
+    /// The bid of each shard, if the shards were asked. Other operations may change the shards
+    /// meanwhile; that is tolerated.
     pub(crate) bids: Vec<Bid>,
     pub(crate) evicted: Vec<Elsewhere<K, V>>,
     /// The right to keep room. Without it, the operation goes round alone.

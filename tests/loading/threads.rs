@@ -352,7 +352,6 @@ fn a_loader_may_load_other_keys_and_not_its_own() {
     cache.validate();
 }
 
-/// With a timeout and a borrowed key: what is loaded, found, not there, and told of who takes too long.
 /// A log that prints the text alone loses nothing, and one that prints the chain has nothing twice.
 #[test]
 fn a_loaders_error_reads_as_it_does_without_a_limit() {
@@ -368,6 +367,7 @@ fn a_loaders_error_reads_as_it_does_without_a_limit() {
     assert_eq!((plain.len(), timed), (2, plain));
 }
 
+/// With a timeout and a borrowed key: what is loaded, found, not there, and told of who takes too long.
 #[test]
 fn who_borrows_the_key_and_waits_for_a_time() {
     let cache = Numbers::new(10);
