@@ -1,8 +1,8 @@
 //! A rate limiter: so many calls in a minute for each client, in a window that begins with the client's first call.
 //!
 //! The count of a client is an entry, and its window is the entry's life. Counting does not make it longer: the count is changed with
-//! `Life::Keep`. When the window is over the entry is over, at once for whoever looks, and out of memory by itself within two
-//! seconds; so clients that have gone need no sweep. `and_upsert_with` counts calls of many threads one after the other.
+//! `Life::Keep`. When the window is over, no call finds the entry any more, and it leaves memory by itself within two
+//! seconds. So clients that have gone need no sweep. `and_upsert_with` counts the calls of many threads one after the other.
 //!
 //! ```text
 //! $ cargo run --release --example rate_limiter
@@ -35,7 +35,7 @@ impl Limiter {
 
     /// Which call of its window this is; or how long the client has to wait.
     fn call(&self, client: &'static str) -> Result<u32, Duration> {
-        // Most calls that are too many are turned away by a read.
+        // Once the limit is reached, a read turns most calls away.
         let spent = self.calls.peek(&client).is_some_and(|calls| calls >= self.most);
         if !spent {
             let entry = self.calls.entry(client).with_life(Life::Keep);

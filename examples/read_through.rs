@@ -52,7 +52,7 @@ struct Users {
 }
 
 impl Users {
-    /// The error is one for all who waited, and so in an `Arc`; here it is wanted as a message alone.
+    /// All calls that waited share one error, so it is in an `Arc`. Here only its message is wanted.
     fn get(&self, id: u32) -> Result<String, String> {
         self.cache.try_get_with(id, || self.database.user(id)).map_err(|error| error.to_string())
     }
@@ -79,7 +79,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     println!("100 readers, {} query", users.database.queries());
 
-    // An error is told, and asked for anew next time.
+    // An error is reported and not kept: the next call asks again.
     println!("{}", users.get(3).unwrap_err());
     users.rename(3, "Barbara");
     println!("user 3 is {}", users.get(3)?);

@@ -1,6 +1,6 @@
 //! A cache that is warm again after a restart: written to a file when the program ends, read back when it starts.
 //!
-//! Run it twice: the second time it finds what the first one left, with what is left of its time by then.
+//! Run it twice: the second run finds the pages of the first, with the time that they have left by then.
 //!
 //! ```sh
 //! cargo run --release --features serde --example warm_restart [file]
@@ -22,7 +22,7 @@ struct Page {
 
 type Pages = Cache<String, Page>;
 
-/// Whoever looks at the file sees the old snapshot or the new one, never half of one, even if the power goes.
+/// A reader of the file sees the old snapshot or the new one, never half of one, even if the power fails.
 fn save(cache: &Pages, path: &Path) -> Result<u64, Box<dyn Error>> {
     let beside = path.with_extension("new");
     let mut file = BufWriter::new(File::create(&beside)?);
@@ -41,13 +41,13 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
-/// How long ago the file was written. A wall clock that was set back since then does not tell.
+/// How long ago the file was written. Zero if that is not known, as when the wall clock was set back since then.
 fn away(file: &File) -> Duration {
     let written = file.metadata().and_then(|metadata| metadata.modified());
     written.ok().and_then(|written| written.elapsed().ok()).unwrap_or_default()
 }
 
-/// A cache does without what it cannot have: whatever is wrong with the file, the program starts, cold.
+/// A cache can do without its old content: whatever is wrong with the file, the program starts, with a cold cache.
 fn load(cache: &Pages, path: &Path) -> String {
     let file = match File::open(path) {
         Ok(file) => file,

@@ -39,14 +39,13 @@ impl Error for NoRandomness {}
 
 /// The load or computation that a call waited for took longer than the call was ready to wait.
 ///
-/// With [`Cache::timeout`](crate::Cache::timeout) and
-/// [`EntrySelector::timeout`](crate::EntrySelector::timeout) that is another call's. This call's
-/// closure has not run.
+/// - With [`Cache::timeout`](crate::Cache::timeout) and
+///   [`EntrySelector::timeout`](crate::EntrySelector::timeout), the call waited for another call.
+///   Its own closure has not run.
+/// - With [`get_with_detached`](crate::Cache::get_with_detached) and its like, the call waited for
+///   its own job, or for another load or computation of the key. Its job goes on, on its executor.
 ///
-/// With [`get_with_detached`](crate::Cache::get_with_detached) and its like it is this call's own
-/// job, or another load or computation of the key. The job goes on, on its executor.
-///
-/// Whatever the call waited for goes on. The call itself has changed nothing.
+/// What the call waited for goes on. The call itself has changed nothing.
 ///
 /// ```
 /// use std::time::Duration;
@@ -195,7 +194,7 @@ pub enum BuildError {
         /// The number that was asked for.
         given: usize,
     },
-    /// The initial capacity is more than 2^27 entries for each shard.
+    /// The initial capacity is more than 2^27 entries for each shard (or, on 32 bits, than 2^28 - 1).
     #[non_exhaustive]
     InitialCapacity {
         /// The capacity that was asked for.
@@ -206,8 +205,8 @@ pub enum BuildError {
     /// There is a weigher, but no [`max_capacity`](crate::CacheBuilder::max_capacity), which the
     /// weights are for.
     WeigherWithoutCapacity,
-    /// Some entries are never to be evicted ([`pin_if`](crate::CacheBuilder::pin_if)), but nothing
-    /// is: there is no [`max_capacity`](crate::CacheBuilder::max_capacity).
+    /// There is a [`pin_if`](crate::CacheBuilder::pin_if), but nothing is ever evicted: there is no
+    /// [`max_capacity`](crate::CacheBuilder::max_capacity).
     PinWithoutCapacity,
     /// There is an eviction policy, but nothing is ever evicted: there is no
     /// [`max_capacity`](crate::CacheBuilder::max_capacity).
@@ -216,9 +215,9 @@ pub enum BuildError {
     /// [`max_per_owner`](crate::SessionManagerBuilder::max_per_owner) without
     /// [`owner`](crate::SessionManagerBuilder::owner).
     LimitWithoutOwner,
-    /// It is said how old values are loaded again, but not how old they have to be:
-    /// [`refresh_with`](crate::CacheBuilder::refresh_with) without
-    /// [`refresh_after_write`](crate::CacheBuilder::refresh_after_write).
+    /// There is a [`refresh_with`](crate::CacheBuilder::refresh_with), which says how old values
+    /// are loaded again, but no [`refresh_after_write`](crate::CacheBuilder::refresh_after_write),
+    /// which would say when they are old.
     ReloadWithoutAge,
     /// The age from which values are loaded again is zero, or no value gets so old.
     #[non_exhaustive]

@@ -1,5 +1,5 @@
-//! How long an entry lives, where the user decides it entry by entry. Knows no clock: the moments
-//! are left out.
+//! How long an entry lives, where the user decides it entry by entry. Knows no clock: it is not
+//! passed any moments.
 
 use crate::sync::Arc;
 use std::time::Duration;
@@ -22,16 +22,16 @@ use std::time::Duration;
 ///
 /// # Concurrency
 ///
-/// Called outside every lock, while this thread's epoch is pinned. It may use the cache, but must
-/// not ask about the same key again without end. (A write asks again if the answer itself has
-/// written the key; if that happens each time, it panics.) If another write to the key comes
-/// between the answer and its use, it is asked again, so whatever else it does must be harmless
-/// when done twice. Its answer may not be used at all.
+/// Called outside every lock, and mostly under a guard: then nothing is dropped that is removed meanwhile. It
+/// may use the cache, but must not make calls for the same key that ask it again without end. (If it writes
+/// the key itself, the write that asked asks again. If that happens each time, that write panics.) If another
+/// write to the key comes between the answer and its use, it is asked again. So whatever else it does must be
+/// harmless when done twice, and not every answer is used.
 ///
 /// # Panics
 ///
-/// A panic surfaces in the call that asked, and leaves the cache as it was before that call. But a
-/// read has restarted the entry's [idle time](crate::CacheBuilder::time_to_idle) before it asks.
+/// A panic reaches the caller of the call that asked, and leaves the cache as it was before that call. But a
+/// read restarts the entry's [idle time](crate::CacheBuilder::time_to_idle) before it asks.
 ///
 /// ```
 /// use std::time::Duration;
@@ -74,18 +74,18 @@ pub trait Expiry<K, V>: Send + Sync + 'static {
         None
     }
 
-    /// How long an entry lives after a read by `get`, `read` or `ReadGuard::get`.
-    /// `duration_until_expiry` is the time that it has left now that it was read, whatever would end
-    /// it: an idle time has restarted. To return that same time, which is the default, changes nothing.
+    /// How long an entry lives after a read by `get`, `read` or `ReadGuard::get`. `duration_until_expiry` is
+    /// the time that it has left after the read, whatever would end it; a time to idle has already restarted.
+    /// To return that same time, which is the default, changes nothing.
     ///
     /// An answer that changes something makes the read take the lock of the key's shard. An answer
     /// that gives the same deadline as before (the same time from now, within one step of the
     /// readers' clock of 4 ms) does not.
     ///
-    /// An answer counts only while the entry has the deadline that it was asked about. So one that
-    /// comes late does not move a deadline that a later read has set. If a read, a touch or
-    /// `set_ttl` has moved the deadline meanwhile, it is asked again: up to four times for a read,
-    /// of which the last counts whatever the deadline is.
+    /// An answer counts only while the entry has the deadline that it was asked about. So a late
+    /// answer does not move a deadline that a later read has set. If a read, a touch or `set_ttl`
+    /// has moved the deadline meanwhile, the read asks again, up to four times in all. The last
+    /// answer counts whatever the deadline is.
     ///
     /// ```
     /// # use std::time::Duration;

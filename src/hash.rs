@@ -1,8 +1,8 @@
 //! How a key's hash becomes a shard, a bucket and a tag; and the default hasher.
 //!
-//! This file knows neither tables nor keys beyond `Hash`. The result of any `BuildHasher` is mixed
-//! before it is split, so that an identity hasher does not put every key into one shard. The
-//! default hasher's result, which is ahash's, is already mixed well enough.
+//! This file knows neither tables nor keys beyond `Hash`. The result of a `BuildHasher` is mixed
+//! before it is split, so that an identity hasher does not put every key into one shard. Only ahash's
+//! result, which is also that of the default hasher, is split as it is: it is mixed well enough.
 
 use crate::error::NoRandomness;
 use std::any::TypeId;
@@ -91,7 +91,7 @@ pub(crate) fn tag_of(home: u32) -> NonZeroU8 {
     NonZeroU8::new(home as u8).unwrap_or(NonZeroU8::MIN)
 }
 
-/// The default hasher: ahash with keys from the operating system, drawn once per cache, so that
+/// The default hasher: ahash with seeds from the operating system, drawn once per cache, so that
 /// nobody can choose keys that collide.
 ///
 /// ```
@@ -104,7 +104,7 @@ pub(crate) fn tag_of(home: u32) -> NonZeroU8 {
 pub struct RandomState(ahash::RandomState);
 
 impl RandomState {
-    /// Creates a hasher with fresh keys.
+    /// Creates a hasher with fresh seeds.
     ///
     /// # Errors
     ///

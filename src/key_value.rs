@@ -2,7 +2,7 @@
 
 use std::hash::Hash;
 
-/// What can be the key of a cache: whatever is `Hash + Eq + Send + Sync + 'static`. Nothing has to be implemented for it.
+/// A type that can be the key of a cache: any that is `Hash + Eq + Send + Sync + 'static`. There is nothing to implement.
 ///
 /// A short name for these bounds, in the documentation and in code that is generic over keys:
 ///
@@ -21,10 +21,11 @@ use std::hash::Hash;
 /// assert_eq!(first(&cache), Some(("k", 7)));
 /// ```
 ///
-/// `Hash` and `Eq` must agree, as for a map. They run while a shard is locked, and must not call the cache. Two keys that are equal have equal hashes, and what a
-/// key is [looked up by](crate::Equivalent) hashes as the key does.
+/// `Hash` and `Eq` must agree, as for a map: two keys that are equal have equal hashes, and what a key is [looked up by](crate::Equivalent) hashes as the key
+/// does.
 ///
-/// If an `Eq` panics, the panic hook (`std::panic::set_hook`) runs while the shard is locked, so it must not write to the cache either. Nor must a global allocator.
+/// `Eq` runs while a shard is locked, and must not call the cache. If it panics, the panic hook (`std::panic::set_hook`) runs under that lock too, so the hook
+/// must not write to the cache either. Nor must a global allocator.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the key of a cache",
     label = "a key has to be `Hash + Eq + Send + Sync + 'static`",
@@ -34,9 +35,9 @@ pub trait Key: Hash + Eq + Send + Sync + 'static {}
 
 impl<K: Hash + Eq + Send + Sync + 'static> Key for K {}
 
-/// What can be a value of a cache, or the data of a session: whatever is `Send + Sync + 'static`. Nothing has to be implemented for it.
+/// A type that can be a value of a cache, or the data of a session: any that is `Send + Sync + 'static`. There is nothing to implement.
 ///
-/// Many threads may look at a value at once, and another one than stored it may drop it. [`Key`] has an example.
+/// Many threads may look at a value at once, and a thread other than the one that stored it may drop it. [`Key`] has an example.
 ///
 /// ```
 /// fn is_value<V: tidewheel::Value>() {}

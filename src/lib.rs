@@ -1,9 +1,9 @@
 //! A concurrent in-process cache whose reads take no lock and whose entries expire on time, and a session manager on top of it.
 //!
-//! - An expired entry is invisible from its deadline on, 10 ms late at most. Within two more seconds it is out of memory and its value is
-//!   dropped, without a call from anyone. One thread, the reaper, does that for all caches of a process.
+//! - An entry becomes invisible at its deadline, at most 10 ms late. Within two seconds of the deadline it is out of memory and its value is dropped.
+//!   Nobody has to call anything: one thread, the reaper, does that for all caches of a process.
 //! - A read takes no lock, with [few exceptions](Cache#reads-and-locks), and counts no reference. A write takes the mutex of one shard.
-//! - An update that returned success does not lose to the reaper, and nothing that was removed comes back.
+//! - An update that has returned success is never undone by the reaper. A removed entry never comes back.
 //!
 //! ```
 //! use std::time::Duration;
@@ -65,11 +65,11 @@
 //! | all entries after the same time | [`time_to_live`](CacheBuilder::time_to_live), [`time_to_idle`](CacheBuilder::time_to_idle), [`max_age`](CacheBuilder::max_age) |
 //! | each entry at a time of its own | [`insert_with_ttl`](Cache::insert_with_ttl), [`set_ttl`](Cache::set_ttl), [`expire_after`](CacheBuilder::expire_after) with [`Expiry`] |
 //! | not all at once | [`ttl_jitter`](CacheBuilder::ttl_jitter) |
-//! | extend a life, or end its limit | [`touch`](Cache::touch), [`persist`](Cache::persist) |
+//! | extend a life, or lift its limit | [`touch`](Cache::touch), [`persist`](Cache::persist) |
 //! | write without restarting the time to live | [`with_life`](Cache::with_life) with [`Life`] |
 //! | know what will expire | [`expiring_within`](Cache::expiring_within), [`expiration_warning_listener`](CacheBuilder::expiration_warning_listener) |
-//! | hear of what has left | [`eviction_listener`](CacheBuilder::eviction_listener), [`expiration_listener`](CacheBuilder::expiration_listener) |
-//! | have no read late, whatever stalls | [`StrictClock`] |
+//! | be told what has left | [`eviction_listener`](CacheBuilder::eviction_listener), [`expiration_listener`](CacheBuilder::expiration_listener) |
+//! | have no late read, even if a thread stalls | [`StrictClock`] |
 //! | **bound the memory** | |
 //! | by entries, or by weight | [`max_capacity`](CacheBuilder::max_capacity), [`weigher`](CacheBuilder::weigher), [`set_max_capacity`](Cache::set_max_capacity) |
 //! | choose who is evicted | [`eviction_policy`](CacheBuilder::eviction_policy), [`pin_if`](CacheBuilder::pin_if) |
@@ -89,44 +89,45 @@
 //!
 //! - `async`: the `_async` forms of loads and of an entry's methods, for any executor.
 //! - `serde`: `snapshot` and `restore` of caches and session managers. The [`docs`] have the format.
-//! - `tracing`: a [span for each load, and events](docs::guide#watch-a-cache) for what should not be.
+//! - `tracing`: a [span for each load, and events](docs::guide#watch-a-cache) for what goes wrong.
 //!
 //! # Guarantees
 //!
-//! In short. [Each one exactly](docs::guarantees), with its exceptions and with the checks that fail if it is broken.
+//! This is the short form. The page [guarantees](docs::guarantees) states each one exactly, with its exceptions and the checks that fail if it is broken.
 //!
-//! - **Reads take no lock**, with [few exceptions](Cache#reads-and-locks): where a read restarts a time to idle that is not the entry's
-//!   only end, where an [`Expiry`] changes the time at a read, where a read finds a value due for a refresh, and [`ReadGuard::entry`].
-//! - **Never early**: an entry is visible while its time to live is not over, unless it was removed, replaced or evicted.
-//! - **Never late**: it is invisible 10 ms after its deadline at most, whether or not the reaper runs. Should the system stop the thread that keeps the time for busy readers, each of
-//!   them finds out by its 64th read. With a [`StrictClock`] every read looks; [`SessionManager`] uses it.
+//! - **Reads take no lock**, with [few exceptions](Cache#reads-and-locks): a read that restarts a time to idle which is not the entry's only end, a read at
+//!   which an [`Expiry`] changes the time, a `get_with` that claims a value which is due for a refresh, and [`ReadGuard::entry`].
+//! - **Never early**: an entry is visible for its whole time to live, unless it was removed, replaced or evicted.
+//! - **Never late**: an entry becomes invisible at its deadline, at most 10 ms late, whether or not the reaper runs. If the system stops the thread that keeps
+//!   the time for busy readers, a reading thread may see expired entries for longer, but for 64 reads at most. With a [`StrictClock`] every read looks at the
+//!   clock; [`SessionManager`] uses it.
 //! - **Gone on time**: a value is dropped at most two seconds after its deadline, its removal or its replacement.
-//! - **A success is never undone**: an update or touch that returned success does not lose to the reaper or to a replacement under way.
-//! - **Nothing comes back**: what was removed, or was seen expired by anybody, is never revived. Only an insert makes an entry.
-//! - **Exactly once**: an [iteration](Cache::iter) yields every key that is there all the time exactly once, and never an expired entry.
-//! - **One loader per key**: one that panics or is dropped hands over to the next who waits. What is written or removed meanwhile wins.
-//! - **No lost update**: computations of one key ([`Cache::entry`]) take turns; plain writes wait for nobody, and are not overwritten.
+//! - **A success is never undone**: neither the reaper nor a replacement under way undoes an update or touch that has returned success.
+//! - **Nothing comes back**: a late update never revives what was removed, or what anybody has seen expired.
+//! - **Exactly once**: an [iteration](Cache::iter) yields each key that is present throughout exactly once, and never an expired entry.
+//! - **One loader per key**: if it panics or is dropped, the next waiting call loads. If the key is written or removed meanwhile, its value is not stored.
+//! - **No lost update**: computations of one key ([`Cache::entry`]) take turns. A plain write does not wait for them, and is not overwritten.
 //! - **Bounded means bounded**: at no instant does anyone see a cache with a [`max_capacity`](CacheBuilder::max_capacity) hold more.
-//! - **No deadlock**: no user code but `Hash` and `Eq`, which must not call the cache, runs under a lock.
-//! - **Panic-safe**: a panic in user code leaves the cache whole and the reaper alive, and never surfaces in somebody else's call.
-//! - **One thread**: any number of caches share one reaper. A second thread, the timekeeper, runs while a process reads half a million times a second or more.
-//! - **Model-checked**: the concurrent core is checked by loom on this source, up to a number of preemptions and runs, and each check is known to fail on a planted bug.
+//! - **No deadlock**: the only user code that runs under a lock is `Eq` (and a panic hook or a global allocator that it calls). It must not call the cache.
+//! - **Panic-safe**: a panic in user code leaves the cache intact and the reaper running, and never reaches another caller.
+//! - **One thread**: any number of caches share one reaper. A second thread, the timekeeper, runs only while there are half a million reads a second or more.
+//! - **Model-checked**: loom checks the concurrent core, on this source, up to a number of preemptions and runs. Each check is known to fail on a planted bug.
 //!
 //! # Limitations
 //!
 //! The most important ones; [here are all](docs::limitations).
 //!
-//! - A [`ReadGuard`] that is held for ever, or a closure that looks at a stored value and does not return
-//!   ([`read`](Cache::read), [`update`](Cache::update), [`remove_if`](Cache::remove_if), [`retain`](Cache::retain), or a value's `clone`), keeps
-//!   what is removed meanwhile in memory, in every cache of the process. Writers slow down then, to a millisecond each at worst: see [`Cache`](Cache#memory).
+//! - While a [`ReadGuard`] is held, nothing that is removed meanwhile is dropped, in any cache of the process. So do not hold one for ever. The same holds
+//!   while a closure ([`read`](Cache::read), [`update`](Cache::update), [`remove_if`](Cache::remove_if), [`retain`](Cache::retain)) or a value's `clone`
+//!   looks at a stored value. Writers slow down then, to a millisecond for each write at worst: see [`Cache`](Cache#memory).
 //! - A cache without a [`max_capacity`](CacheBuilder::max_capacity) grows with what is put in.
 //! - Keys and values must be `Send + Sync + 'static`: see [`Key`] and [`Value`].
 //! - Loaders that wait for each other's keys, across threads, wait for ever; [`Cache::timeout`] and [`EntrySelector::timeout`] are the way out.
 //! - A listener that captures its own cache keeps it alive; [`Cache::downgrade`] is the way out.
-//! - A listener hears of values, not of keys, and between threads in no order: see [how to keep an index](CacheBuilder::eviction_listener).
-//! - Time that the machine is suspended does not count. (On Windows it does.)
-//! - In a forked child, caches are whole and work. It has no reaper until something of its own becomes due; then one starts there. What other threads had
-//!   in hand stays in memory.
+//! - A listener is told of values, not of keys, and in no order between threads: see [how to keep an index](CacheBuilder::eviction_listener).
+//! - Time in which the machine is suspended does not count. (On Windows it does.)
+//! - A forked child's caches are intact and work. The child has no reaper until a write there leaves work for one, or a cache is built. What other threads held
+//!   stays in memory.
 //!
 //! Items that are hidden from the documentation are for the crate's own tests. They may change or go in any release.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -186,8 +187,9 @@ pub use cache::{
 #[cfg(feature = "async")]
 pub use cache::{LoadTask, RefreshTask};
 pub use entry::{CompResult, Entry, EntryKey, EntrySelector, LentKey, Op, OwnedKey, TimedEntrySelector};
-/// What a key is looked up by, where that is of another type: crate `equivalent`, as `hashbrown` and `indexmap` have it. Whatever a
-/// key [borrows](std::borrow::Borrow) as has it already; others say what is equal, and hash as the key does.
+/// The trait of the types by which a key can be looked up, from the crate `equivalent`; `hashbrown` and `indexmap` use it too.
+/// Every type that the key [borrows](std::borrow::Borrow) as implements it already. Another type implements it to say which keys
+/// are equal to it, and has to hash as they do.
 #[doc(no_inline)]
 pub use equivalent::Equivalent;
 pub use error::{BuildError, CapacityError, LoadError, NoRandomness, TimedOut};

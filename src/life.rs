@@ -44,9 +44,9 @@ pub enum Life {
     #[default]
     Restart,
     /// The entry ends when it would have ended without this write: by its time to live, by its age,
-    /// and by what its `Expiry` said, which is not asked about this write. Its age and its own time
-    /// to live are kept, too, and a later [`touch`](crate::Cache::touch) restarts that. The time to
-    /// idle starts again, and does not go beyond the end that is kept.
+    /// and by what its `Expiry` said, which is not asked about this write. The entry keeps its age
+    /// and its own time to live, which a later [`touch`](crate::Cache::touch) restarts. Its time to
+    /// idle starts again, but does not go beyond the end that is kept.
     ///
     /// For fixed windows: a rate limit, or a code that is good for ten minutes however often it is
     /// tried.

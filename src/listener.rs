@@ -30,11 +30,11 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum RemovalCause {
-    /// Its deadline passed. The reaper reports it, or a thread that met it before: one that wrote
-    /// to its key, needed its room, or wrote while the reaper was late. By then another thread may
-    /// have stored a new value under the key: see
-    /// [`eviction_listener`](crate::CacheBuilder::eviction_listener). In a bounded cache, who writes
-    /// an entry that is over from the start reports it himself.
+    /// Its deadline passed. The reaper reports it, unless another thread met it first: one that
+    /// wrote to its key, needed its room, or wrote while the reaper was late. By then another
+    /// thread may have stored a new value under the key: see
+    /// [`eviction_listener`](crate::CacheBuilder::eviction_listener). In a bounded cache, the
+    /// thread that writes an entry which is over from the start reports that entry itself.
     Expired,
     /// A call removed it: `remove`, `remove_if`, `invalidate`, `invalidate_all`, `retain`, `drain`, an
     /// `Op::Remove`; or `rename` took it from this key. The caller's thread reports it. Counted as

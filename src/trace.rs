@@ -1,8 +1,8 @@
-//! What is told to `tracing`, behind the feature of that name. Without it these are types of no size, and functions of no code.
+//! What is reported to `tracing`, behind the feature of that name. Without it, these are types of no size and functions without code.
 //!
-//! Where spans and events go is code of the user's: so nothing here is called under a lock, and no panic of it gets out. (But for those of
-//! entering a span, which are the load's own, as those of its closure.) The only file that names `tracing`. Knows what is told, and neither
-//! caches nor threads.
+//! A subscriber is user code, so nothing here is called under a lock, and its panics are caught. (The exception is entering a span: a panic
+//! there is the load's own, like one of its closure.) This is the only file that names `tracing`. It knows what is reported, but neither caches
+//! nor threads.
 
 #[cfg(feature = "tracing")]
 pub(crate) use imp::HeldUp;
@@ -17,7 +17,7 @@ mod imp {
     pub(crate) struct Span;
 
     impl Span {
-        /// Whether anything is told, so that user code runs.
+        /// Whether anything is reported, so that user code runs.
         pub(crate) const IS_TOLD: bool = false;
 
         #[inline(always)]
@@ -57,12 +57,12 @@ mod imp {
     use crate::time::{SECOND, Span as Time, Tick};
     use tracing::field::Empty;
 
-    /// So long after something was due is late: half of what is promised.
+    /// From this long after something was due, the reaper is reported as late: half of what is promised.
     const LATE: Time = Time::from_nanos(SECOND);
-    /// So long garbage waits where nobody holds it up: as long as is promised.
+    /// Garbage that was held up for this long is reported. Garbage that nobody holds up is promised to go within this time.
     const LONG: Time = Time::from_nanos(2 * SECOND);
 
-    /// The span of a load. `None` where nobody wants it, which is quickly found out; in a box, so that turns stay small.
+    /// The span of a load; `None` if nobody wants it, which is quickly found out. It is in a box, so that turns stay small.
     #[derive(Default)]
     pub(crate) struct Span(Option<Box<tracing::Span>>);
 
@@ -91,7 +91,7 @@ mod imp {
             run()
         }
 
-        /// What it came to.
+        /// Records what the load came to, and ends the span.
         #[inline]
         pub(crate) fn end(self, result: &'static str) {
             if let Some(span) = &self.0 {
@@ -118,7 +118,7 @@ mod imp {
         }
     }
 
-    /// The reaper has made a round, and came so late to what was due.
+    /// Reports that a round of the reaper came this late to something that was due, if it is `LATE` or more.
     pub(crate) fn reaper_came(late: Time) {
         if late >= LATE {
             let lag = late.as_duration().as_secs_f64();
@@ -126,7 +126,7 @@ mod imp {
         }
     }
 
-    /// A listener has panicked, which was told something of that kind.
+    /// Reports that a listener has panicked. `told` says what kind of thing it was told.
     pub(crate) fn listener_panicked(named: &Named, told: &'static str) {
         let cache = named.0.as_deref();
         catch(|| tracing::error!(target: "tidewheel", cache, told, "a listener has panicked"));
@@ -136,9 +136,9 @@ mod imp {
     #[derive(Debug)]
     pub(crate) struct HeldUp(AtomicU64);
 
-    /// Nothing is.
+    /// No garbage is held up.
     const NOT: u64 = u64::MAX;
-    /// It was told.
+    /// Garbage is held up, and that was reported.
     const TOLD: u64 = u64::MAX - 1;
 
     impl HeldUp {
@@ -146,7 +146,7 @@ mod imp {
             Self(AtomicU64::new(NOT))
         }
 
-        /// The reaper has tried: whether there is garbage that it could do nothing about.
+        /// Notes whether a visit of the reaper has left garbage about which it could do nothing, and reports that once it has lasted.
         pub(crate) fn note(&self, is_stuck: bool, now: Tick, cache: Option<&str>) {
             if let Some(long) = self.judge(is_stuck, now) {
                 let seconds = long.as_duration().as_secs_f64();
@@ -161,7 +161,7 @@ mod imp {
             }
         }
 
-        /// For how long it has been held up, when that is to be told: once, until it goes on.
+        /// Returns for how long garbage has been held up, if that is to be reported now: once each time it is held up.
         fn judge(&self, is_stuck: bool, now: Tick) -> Option<Time> {
             // ORDERING: Relaxed, all; the reaper's own notes.
             let since = self.0.load(Ordering::Relaxed);
@@ -192,7 +192,7 @@ mod imp {
             assert_eq!(held.judge(true, at(31)), Some(Time::from_nanos(21 * SECOND / 10)));
             assert_eq!(held.judge(true, at(90)), None);
             assert_eq!(held.judge(false, at(91)), None);
-            // It went on meanwhile, so it is another one.
+            // Some garbage was dropped meanwhile, so this is a new hold-up.
             assert_eq!(held.judge(true, at(100)), None);
             assert_eq!(held.judge(false, at(110)), None);
             assert_eq!(held.judge(true, at(115)), None);

@@ -1,8 +1,8 @@
 //! What a builder refuses, and what becomes of its options together.
 //!
-//! An option that would have no effect, or make another one have none, in every cache built so, is
-//! an error: somebody meant something by it. One that has less of an effect than one might think is
-//! as it is, and its documentation says so.
+//! An option that would have no effect in any cache built so, or would take the effect of another
+//! option away, is an error: somebody meant something by it. An option that has less of an effect
+//! than one might think is accepted, and its documentation says so.
 //!
 //! | these two | what happens |
 //! |---|---|

@@ -4,8 +4,8 @@ use super::CacheBuilder;
 use crate::listener::Listener;
 
 impl<K, V> CacheBuilder<K, V> {
-    /// The same choices for entries of other types. To be asked for before anybody was told what to
-    /// do with a key or a value.
+    /// Makes the same choices for entries of other types. Must be called before the builder has
+    /// been given any function for keys or values.
     pub(crate) fn for_other_entries<L, W>(self) -> CacheBuilder<L, W> {
         let nobody = self.weigher.is_none() && self.pins.is_none() && self.expiry.is_none();
         debug_assert!(nobody && self.background.is_none() && !self.listener.is_there());

@@ -1,4 +1,5 @@
-//! Who hears of what leaves a cache, and of what is about to.
+//! The listeners: who is told of values that left a cache, and warned of entries that are about to
+//! expire.
 
 use super::CacheBuilder;
 use crate::listener::RemovalCause;
@@ -8,21 +9,21 @@ use std::time::Duration;
 impl<K, V> CacheBuilder<K, V> {
     /// A function that is called for every removed value, once. Default: none.
     ///
-    /// The call that removes a value calls it, before it returns: a call that replaces, removes or
-    /// evicts the value, and also one that writes to a key, or is to load it, and finds an expired
-    /// value there. All other expired values are removed by the reaper, which calls it with
+    /// The call that removes a value calls it, before it returns. Such a call replaces, removes or
+    /// evicts the value, or it writes to a key, or is about to load it, and finds an expired value
+    /// there. All other expired values are removed by the reaper, which calls it with
     /// [`Expired`](RemovalCause::Expired). While the reaper is late, each write removes some of
     /// them, and calls it.
     ///
     /// # Concurrency
     ///
-    /// Called outside every lock, on the thread that has removed the value; between threads, in no
-    /// order. It may use the cache. But a listener that answers each eviction from a full cache
-    /// with an insert of something new never comes to an end. A panic is caught, and the listener
-    /// stays installed. A listener that blocks on the reaper delays the release of memory, never
-    /// visibility. If it captures its own cache, the cache never goes away: capture a
-    /// [`WeakCache`](crate::WeakCache). It is not called for what is in the cache when the cache is
-    /// dropped.
+    /// Called outside every lock, on the thread that has removed the value. Calls on different
+    /// threads come in no particular order. It may use the cache. But a listener that answers each
+    /// eviction from a full cache with an insert of something new never comes to an end. A panic is
+    /// caught, and the listener stays installed. A listener that blocks on the reaper's thread
+    /// delays the release of memory, never visibility. If it captures its own cache, the cache
+    /// never goes away: capture a [`WeakCache`](crate::WeakCache). It is not called for what is in
+    /// the cache when the cache is dropped.
     ///
     /// ```
     /// use std::sync::atomic::{AtomicUsize, Ordering};
@@ -46,9 +47,9 @@ impl<K, V> CacheBuilder<K, V> {
     /// an expired value, another thread may just have stored a new one under its key.
     ///
     /// So if you keep something by key beside a cache that several threads use, do not go by the
-    /// cause. Take a call for a hint, and look at what is in the cache: under the index's own lock,
-    /// and after each of your own writes too. Then whoever looks last has seen the last change, in
-    /// whatever order the others came.
+    /// cause. Treat a call as a hint, and look at what is in the cache: under the index's own lock,
+    /// and after each of your own writes too. Then the last look sees the last change, whatever the
+    /// order of the calls.
     ///
     /// ```
     /// use std::collections::HashSet;
@@ -96,22 +97,22 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// A function that is called for every expired value, once, with many at a time: to delete as
-    /// many rows of a database with one statement. Default: none. There may be an
-    /// [`eviction_listener`](Self::eviction_listener) as well, which is called for the same values
-    /// one by one, before.
+    /// A function that is called for every expired value, once, with many values at a time: for
+    /// instance to delete many rows of a database with one statement. Default: none. If there is an
+    /// [`eviction_listener`](Self::eviction_listener) as well, it is called for the same values
+    /// first, one by one.
     ///
-    /// There is one call for all that expires in a shard in one second; if that is more than 4,096
-    /// entries, one for each few thousand of them. A batch is never empty, and has at most 5,120
-    /// entries. An expired value that a call found, because it needed the room or wrote to the key,
-    /// is a batch of its own.
+    /// There is one call for all that expires in a shard in one second. If that is more than 4,096
+    /// entries, there is one for each few thousand of them. A batch is never empty, and has at most
+    /// 5,120 entries. An expired value that a call removed (it needed the room, wrote to the key,
+    /// or did some of a late reaper's work) is a batch of its own.
     ///
     /// # Concurrency
     ///
-    /// As an [`eviction_listener`](Self::eviction_listener) that is called with
-    /// [`Expired`](RemovalCause::Expired). It is values that have expired: while the reaper reports
-    /// a batch, other threads may store new ones under these keys. The docs
-    /// [there](Self::eviction_listener) say how to be right all the same.
+    /// Like an [`eviction_listener`](Self::eviction_listener) that is called with
+    /// [`Expired`](RemovalCause::Expired). It is told of values, not of keys: while the reaper
+    /// reports a batch, other threads may store new values under these keys. The docs
+    /// [there](Self::eviction_listener) show how to keep an index all the same.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -142,10 +143,10 @@ impl<K, V> CacheBuilder<K, V> {
     ///
     /// It is called once for each deadline, between `lead` and `lead` less two seconds before it.
     /// For an entry whose whole time to live is shorter than that, it is called within two seconds
-    /// after the entry was written, if it is still there. A replaced entry has a new deadline. So
-    /// has a touched one, and one that was read where there is a time to idle; but these do not
-    /// tell the wheel. So if the entry was warned of before, the next warning may come as late as
-    /// the old deadline.
+    /// after the entry was written, if the entry is still there. A replaced entry has a new
+    /// deadline. So has one that was touched, or read where there is a time to idle. But the reaper
+    /// does not learn of these at once: if it has warned of the entry before, the next warning may
+    /// come as late as the old deadline.
     ///
     /// A lead of less than two seconds may be too short for a warning: then there is none.
     ///

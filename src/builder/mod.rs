@@ -128,20 +128,20 @@ impl<K, V> CacheBuilder<K, V> {
 
     /// What an entry weighs, in units of the capacity: bytes, for instance. Default: one.
     ///
-    /// It is asked for each value that is stored, before any lock is taken; if it panics, nothing has
-    /// changed. A call that has to begin again, since another one came first, asks it again. Zero counts
-    /// as one: even an empty value takes memory. (To exempt entries from eviction, use
+    /// It is asked about each value that is stored, before any lock is taken. If it panics, nothing has
+    /// changed. A call that begins again, because another one came first, may ask it again. Zero counts as
+    /// one: even an empty value takes memory. (To exempt entries from eviction, use
     /// [`pin_if`](Self::pin_if).)
     ///
-    /// An entry that is heavier than the capacity is refused. It is not kept; an older value under its key is
-    /// removed all the same (with the cause [`Replaced`](crate::RemovalCause::Replaced)); and the listener is
-    /// told of the refused one with the cause [`Size`](crate::RemovalCause::Size). The call that wanted to
-    /// store it returns as if it had been stored, and evicted at once.
+    /// An entry that is heavier than the capacity is refused: it is not kept. An older value under its key is
+    /// removed all the same, with the cause [`Replaced`](crate::RemovalCause::Replaced). The listener is told
+    /// of the refused entry with the cause [`Size`](crate::RemovalCause::Size). The call that wanted to store
+    /// it returns as if it had been stored and evicted at once.
     ///
-    /// For an entry as heavy as many others, these are evicted some at a time: no shard's lock is held for
-    /// long. One call at a time makes such room. Until it is done, other calls wait that store a heavy
-    /// entry, too, that lower the capacity, or that need more than their own shard can give at once.
-    /// Writes of light entries go on.
+    /// Where many entries have to go for a heavy one, they are evicted some at a time, so that no shard's
+    /// lock is held for long. One call at a time makes such room. Until it is done, a call waits if it stores
+    /// a heavy entry too, lowers the capacity, or needs more than its own shard can give at once. Writes of
+    /// light entries go on.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder()
@@ -160,11 +160,12 @@ impl<K, V> CacheBuilder<K, V> {
 
     /// Which entries are never evicted. Default: none.
     ///
-    /// It is asked whenever the weigher would be, before any lock is taken and before the weigher, which
-    /// is not asked about a pinned entry. A pinned entry expires, is replaced and is removed as any other. It
-    /// does not count for the [capacity](Self::max_capacity) nor in [`weighted_size`](Cache::weighted_size).
-    /// So **nothing but this closure bounds how many there are**. Pin only what is known to be few. Without a
-    /// `max_capacity` it is an error of [`build`](Self::build): nothing is ever evicted.
+    /// It is asked whenever an entry would be weighed, before any lock is taken. The weigher is asked after
+    /// it, and not about a pinned entry. A pinned entry expires, is replaced and is removed like any other.
+    /// It does not count for the [capacity](Self::max_capacity) nor in
+    /// [`weighted_size`](Cache::weighted_size). So **nothing but this closure bounds how many there are**.
+    /// Pin only what is known to be few. Without a `max_capacity` it is an error of [`build`](Self::build):
+    /// nothing is ever evicted.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder()
@@ -216,8 +217,9 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// How many entries to make room for at once, at most 2^27 for each shard; the cache grows beyond it.
-    /// Default: 0. A [`max_capacity`](Self::max_capacity) without a weigher counts instead if it is less.
+    /// For how many entries there is room from the start: at most 2^27 for each shard (on 32 bits, 2^28 - 1 in
+    /// all). The cache grows beyond it. Default: 0. A smaller [`max_capacity`](Self::max_capacity) without a
+    /// weigher counts in its place.
     ///
     /// ```
     /// use tidewheel::{BuildError, Cache};
@@ -255,12 +257,12 @@ impl<K, V> CacheBuilder<K, V> {
 
     /// How long an entry lives after it was written or touched. Default: for ever.
     ///
-    /// Each write starts it again, also [`replace`](Cache::replace), [`update`](Cache::update) and
-    /// computations of entries. For a window that begins with the first write and is not made longer, write
-    /// with [`Life::Keep`](crate::Life::Keep), or set a [`max_age`](Self::max_age).
+    /// Each write restarts it, including [`replace`](Cache::replace), [`update`](Cache::update) and
+    /// computations of entries. For a window that begins with the first write and is not extended, write with
+    /// [`Life::Keep`](crate::Life::Keep), or set a [`max_age`](Self::max_age).
     ///
-    /// An entry is visible until its deadline. Within two seconds after it, it is out of memory and its value
-    /// dropped. Zero: entries are never visible. More than 146 years: for ever.
+    /// An entry is visible until its deadline. Within two seconds after the deadline it is out of memory, and
+    /// its value is dropped. Zero: entries are never visible. More than 146 years: for ever.
     ///
     /// ```
     /// use std::time::Duration;
@@ -279,17 +281,17 @@ impl<K, V> CacheBuilder<K, V> {
     /// [`ReadGuard::get`](crate::ReadGuard::get) that found it. ([`peek`](Cache::peek),
     /// [`contains_key`](Cache::contains_key) and looks at its times do not count.) Default: for ever.
     ///
-    /// With a time to live or a maximal age, or where entries have a time to live of their own, an entry ends
-    /// at whichever comes first, and at exactly that moment, however often it was read. It never ends before
-    /// the time to idle is over, and is visible for 10 ms after it at most. Zero: entries are never visible.
-    /// More than 146 years: for ever.
+    /// With a time to live or a maximal age, or where entries have a time to live of their own, whichever
+    /// comes first ends the entry, at exactly that moment, however often it was read. A time to idle never
+    /// ends an entry too early, and at most 10 ms late. Zero: entries are never visible. More than 146 years:
+    /// for ever.
     ///
     /// # Concurrency
     ///
     /// A read that finds an entry restarts its time to idle by one compare-and-swap, if the readers' clock
-    /// has moved since the last one did (by 4 ms, as a rule). If something else can end the entry too, it
-    /// takes the lock of the key's shard instead, as rarely, until that end is nearer than a whole time to
-    /// idle.
+    /// has moved since the last restart (it moves every 4 ms, as a rule). If something else can end the entry
+    /// too, the read takes the lock of the key's shard instead, just as rarely, until that other end is
+    /// nearer than a whole time to idle.
     ///
     /// ```
     /// use std::time::Duration;
@@ -370,17 +372,18 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// The largest part of its time to live by which an entry may live shorter: a fraction from 0.0 to 1.0,
-    /// else [`build`](Self::build) fails. Default: 0.0.
+    /// How much shorter than its time to live an entry may live: at most this fraction of it, from 0.0 to 1.0
+    /// (any other number is an error of [`build`](Self::build)). Default: 0.0.
     ///
     /// Entries that were stored together expire together, and are then all fetched again at once. With a
     /// jitter of 0.1, each value that is written (`insert`, `insert_with_ttl`, `try_insert`, `replace`,
-    /// `update`, `rename`) gets 90 % to 100 % of the time to live that it would have, drawn evenly and anew
-    /// each time. So the time to live still says how old a value can be. All that is promised about it holds
-    /// for the one that was drawn.
+    /// `update`, `rename`) gets 90 % to 100 % of the time to live that it would have. The part is drawn
+    /// evenly, and anew each time. So the time to live still says how old a value can be. All promises hold
+    /// for the time to live that was drawn.
     ///
-    /// Without a time to live it only shortens those that entries have of their own. What `touch` or
-    /// `set_ttl` gives is never shortened, nor times to idle, the maximal age, or what an [`Expiry`] says.
+    /// In a cache without a time to live, it shortens only those that entries have of their own. What `touch`
+    /// or `set_ttl` gives is never shortened. Nor are times to idle, the maximal age, or what an [`Expiry`]
+    /// says.
     ///
     /// ```
     /// use std::time::Duration;
@@ -395,10 +398,10 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// The clock. Default: [`SystemClock`](crate::SystemClock). With it reads are cheap, and at most 10 ms
-    /// late; after the process was stopped for a while, up to 64 reads of each thread may be later. With a
-    /// [`StrictClock`](crate::StrictClock) none are later, and each read also looks at the processor's
-    /// counter. A [`ManualClock`](crate::ManualClock) implies [`Reaper::manual`].
+    /// The clock. Default: [`SystemClock`](crate::SystemClock). With it reads are cheap, and see an expired
+    /// entry for at most 10 ms. After the process was stopped for a while, a thread may see it for longer,
+    /// but for 64 reads at most. With a [`StrictClock`](crate::StrictClock) it never does, but each read also
+    /// looks at the processor's counter. A [`ManualClock`](crate::ManualClock) implies [`Reaper::manual`].
     ///
     /// ```
     /// use std::time::Duration;

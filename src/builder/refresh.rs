@@ -13,22 +13,23 @@ impl<K, V> CacheBuilder<K, V> {
     /// revalidate"). Default: never.
     ///
     /// It must be more than zero, and less than the time to live and the maximal age, if there are
-    /// any; else it is an error of [`build`](Self::build), since values would be gone before they
-    /// are old. (Some may be so all the same: where a [`ttl_jitter`](Self::ttl_jitter) shortens
-    /// their time to live, or they have a shorter one of their own.)
+    /// any. Otherwise it is an error of [`build`](Self::build), because values would be gone before
+    /// they are old. (Some values may still be gone before: where a
+    /// [`ttl_jitter`](Self::ttl_jitter) shortens their time to live, or they have a shorter one of
+    /// their own.)
     ///
-    /// Which call loads: one of [`get_with`](crate::Cache::get_with) or its like (by value, by
-    /// reference, with a [timeout](crate::Cache::timeout) or async) that finds a value older than
-    /// that. It loads with its own closure, and returns what it loaded. One call at a time does so
+    /// The value is loaded by a call of [`get_with`](crate::Cache::get_with) or its like (by value,
+    /// by reference, with a [timeout](crate::Cache::timeout) or async) that finds it older than
+    /// that. The call runs its own closure, and returns what it loaded. One call at a time does so
     /// for a key. All others get the old value until then, and wait for nothing.
     ///
     /// If the closure fails, says that there is no value, panics or is dropped, the old value
     /// stays, and the next attempt comes after a tenth of this time. The caller gets what is there
-    /// by then; if that has expired or was removed meanwhile, it gets what its closure came to, as
-    /// where nothing was there. The entry's deadline stays as it was until the new value is there,
-    /// so no value is served past it. A write or removal meanwhile wins, as over any load. A call
-    /// that finds the key being computed gets the old value, and the next attempt comes after a
-    /// tenth of this time, too.
+    /// by then. If nothing is there any more, it gets what its closure came to, as in a call that
+    /// found nothing. The entry's deadline stays as it was until the new value is there, so no
+    /// value is served past it. If the key is written or removed meanwhile, the loaded value is not
+    /// stored, as with any load. A call that finds the key being computed gets the old value, and
+    /// the next attempt comes after a tenth of this time, too.
     ///
     /// The age counts from the last write of the value; a touch does not renew it. A
     /// [`rename`](crate::Cache::rename) counts as a write under the new key. The new value
@@ -70,14 +71,14 @@ impl<K, V> CacheBuilder<K, V> {
     /// # Concurrency
     ///
     /// The executor is called on the thread of the caller that found the value old, under no lock.
-    /// After a job that is dropped and not run, the next one waits as after one that failed; it is
-    /// not counted. A job keeps no cache alive. `reload` runs where the job does. It may use the
+    /// A job that is dropped before it has run delays the next attempt like a failure, but is not
+    /// counted as one. A job keeps no cache alive. `reload` runs where the job does. It may use the
     /// cache, but not load or compute the same key: that panics, since it would wait for itself.
     ///
     /// Nobody waits for a job. Once the old value has expired, the next call loads with its own
-    /// closure. What a job brings replaces the old value. If that has expired by then, or was
-    /// evicted, written or removed since it was found old, what the job brings is not kept; if that
-    /// was before the job began, `reload` is not asked.
+    /// closure. The value that a job brings replaces the old value. It is discarded if the old
+    /// value has expired by then, or was evicted, written or removed since it was found old. If
+    /// that happened before the job began, `reload` is not asked at all.
     ///
     /// ```
     /// use std::time::Duration;

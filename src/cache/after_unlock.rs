@@ -37,13 +37,13 @@ impl<K, V, S> Cache<K, V, S> {
     #[inline(never)]
     fn conclude_with(&self, shard: &Shard<K, V>, deferred: Deferred<K, V>, cause: RemovalCause) {
         let due = self.conclude_at_once(shard, deferred, cause);
-        // Who takes something away makes no more of what waits than there was in all.
+        // A removal does not wait: all removals together make no more garbage than there were entries.
         if let (Some((shard, moment)), RemovalCause::Replaced) = (due, cause) {
             shard.hold_back(&moment);
         }
     }
 
-    /// But for the moment that a writer may have to wait when all is done: once for all that he has left to do.
+    /// The same, except for the wait. Returns the moment that the writer has to wait when all is done: one for all of its deferred work.
     fn conclude_at_once<'c>(
         &'c self,
         shard: &'c Shard<K, V>,
@@ -100,7 +100,7 @@ impl<K, V, S> Cache<K, V, S> {
     fn notify_of_left<'c>(&'c self, shard: &'c Shard<K, V>, left: Left<K, V>) -> Due<'c, K, V> {
         let Left { unlinked, declined, is_past, elsewhere } = left;
         let mut due = None;
-        // Those went first.
+        // The listener is told of these first, because they went first.
         for Elsewhere { shard, deferred } in elsewhere {
             let shard = &self.parts().shards[shard];
             due = self.conclude_at_once(shard, deferred, RemovalCause::Size).or(due);

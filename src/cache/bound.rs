@@ -13,7 +13,7 @@ pub(crate) type Weigher<K, V> = dyn Fn(&K, &V) -> u32 + Send + Sync;
 pub(crate) struct Bound {
     /// In all, as was asked for last.
     pub(super) wanted: AtomicU64,
-    /// What holds by now: more than is wanted while not all shards have heard of it.
+    /// The capacity in force. It is more than is wanted while not all shards know what is wanted.
     holds: AtomicU64,
     changing: Mutex<Changing>,
     pub(super) policy: EvictionPolicy,
@@ -59,7 +59,8 @@ impl Bound {
         self.wanted.store(capacity, Ordering::Relaxed);
     }
 
-    /// Has an account's limit be what is wanted, as far as it can be, given so much. Returns what is still too much.
+    /// Sets an account's limit to what is wanted, or as near as `given` and the free room allow. Returns the excess that is
+    /// left.
     pub(super) fn fit(&self, account: &Account, given: u64) -> u64 {
         let _changing = self.changing.lock();
         // ORDERING: Relaxed; it is stored under this lock.
@@ -83,8 +84,8 @@ impl Bound {
         }
     }
 
-    /// A shard's part, which it may hold, or where there is an account is meant to: an equal one, as near as can be. The
-    /// parts are the whole.
+    /// Returns a shard's part of the capacity: what it may hold or, in a cache with an account, what it is meant to hold.
+    /// All parts are as equal as can be, and add up to the capacity.
     pub(crate) fn part(capacity: u64, shard: usize, shards: usize) -> u64 {
         let (shard, shards) = (shard as u64, shards as u64);
         capacity / shards + u64::from(shard < capacity % shards)

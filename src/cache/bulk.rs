@@ -1,5 +1,5 @@
-//! Many keys in one call: each as a single call would have it, but what they wait for, memory and locks, they wait
-//! for together.
+//! Many keys in one call. Each is treated as by a call of its own, but memory is fetched, and locks are taken, for many
+//! of them together.
 //!
 //! Knows in which order shards and keys are taken; knows nothing of what is prefetched ahead.
 

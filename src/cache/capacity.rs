@@ -63,19 +63,17 @@ impl<K, V, S> Cache<K, V, S> {
         self.inner.parts.shards.iter().map(Shard::len).sum()
     }
 
-    /// How many entries would expire within this time, at most, if nobody used them. It is an
-    /// estimate, read off the reaper's wheel, for planning a refill or a prefetch.
+    /// How many entries would expire within this time, at most, if nobody used them. It is an estimate
+    /// from the reaper's timing wheel, for planning a refill or a prefetch.
     ///
-    /// It counts every entry that will end by then unless it is used. It also counts some that will
-    /// not:
+    /// It counts every entry that will end by then unless it is used. It also counts some that will not:
     ///
-    /// - An entry that was touched, or read with a time to idle, counts by its old deadline, until
-    ///   the reaper comes by and files it again.
-    /// - Entries stand in slots: of a second each up to a minute ahead, of 64 seconds up to an hour, of 68
-    ///   minutes up to three days, of three days up to half a year. A slot counts as a whole, as
-    ///   soon as it begins within the time.
-    /// - What has expired and is still in memory counts, and so does what expires in the current
-    ///   second.
+    /// - An entry that was touched, or read where there is a time to idle, counts by its old deadline
+    ///   until the reaper comes by and files it again.
+    /// - Entries are kept in slots: of one second up to a minute ahead, of 64 seconds up to an hour, of 68
+    ///   minutes up to three days, of three days up to half a year. A slot counts as a whole, as soon as
+    ///   it begins within the time.
+    /// - What has expired and is still in memory counts, and so does what expires in the current second.
     ///
     /// So it is exact for times that end on a whole second of the cache's clock, up to a minute ahead, where nothing was
     /// touched since it was filed. With `Duration::MAX`: all entries that can expire.
@@ -106,8 +104,8 @@ impl<K, V, S> Cache<K, V, S> {
     }
 
     /// What the entries weigh, in the weigher's unit; without a weigher, their number. It includes
-    /// those that have expired and are not yet removed. Never more than the capacity, whoever looks
-    /// and whenever. Exact while no writer runs, even while the capacity changes.
+    /// those that have expired and are not yet removed. Nobody ever sees more than the capacity.
+    /// Exact while no writer runs, even while the capacity changes.
     ///
     /// # Complexity
     ///
@@ -115,7 +113,7 @@ impl<K, V, S> Cache<K, V, S> {
     ///
     /// # Concurrency
     ///
-    /// Takes no lock of a shard. With a weigher, it takes a lock for a moment that
+    /// Takes no lock of a shard. With a weigher, it briefly takes a lock that
     /// [`set_max_capacity`](Self::set_max_capacity) takes too.
     ///
     /// ```

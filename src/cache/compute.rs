@@ -1,8 +1,9 @@
 //! Computing an entry from what is there, in turn: one call of a key after the other.
 //!
-//! A computation looks at its key, runs the user's closure on clones, unpinned and outside every lock, for as long as it
-//! takes, and then does what the closure said, if the key is still as it was shown; else it begins anew. Here is the order
-//! of these steps; what is done under the lock is in `shard/inflight.rs`, and who waits for whom in `inflight/`.
+//! A computation looks at its key, and runs the user's closure on clones, unpinned and outside every lock, for as long as that
+//! takes. Then it does what the closure said, if the key still is as the closure was shown it; otherwise it begins anew. This
+//! file has the order of these steps. What is done under the lock is in `shard/inflight.rs`, and which call waits for which in
+//! `inflight/`.
 //!
 //! # Invariants
 //!
@@ -55,7 +56,7 @@ pub(super) struct Superseded {
     pub(super) by_own: bool,
 }
 
-/// What is to be done, and told of it. It stays where the call has it, and is lent to the turn that does it: so a large value is on few
+/// What a call is to do, and to tell its caller. It stays in the call's memory, and is lent to the turn that does it. So a large value is on few
 /// stacks; and if user code panics then, the turn is over before what is in here is dropped, which may ask for the key (C3).
 pub(super) struct Plan<K, V> {
     op: Op<V>,
@@ -148,7 +149,7 @@ where
         Some(served(result, closure))
     }
 
-    /// A key's entry, unless it is out of date; else the closure makes its value anew. `None` if the alarm goes off before it is this call's turn.
+    /// Returns a key's entry. If there is none, or it is out of date, the closure makes its value. `None` if the alarm goes off before this call's turn.
     pub(crate) fn load_unless(
         &self,
         key: K,
@@ -198,8 +199,8 @@ where
         (self.hash, self.cache.shard_of(self.hash))
     }
 
-    /// Clones of what is there. From now on `act` knows whether it was written or removed. `aim` is what the turn is for: one that
-    /// is to load, whatever it has seen, is left behind by a write, and holds nobody up.
+    /// Returns clones of what is there. From now on `act` notices a write or a removal of the key. `aim` is what the turn is for. A
+    /// turn that is to load is left behind by a write, whatever it has seen, and holds no call up.
     pub(super) fn view(&self, aim: Aim) -> Option<Entry<K, V>> {
         let (hash, shard) = self.place();
         self.run(|| {
@@ -209,8 +210,8 @@ where
         })
     }
 
-    /// Shows a computation's closure what is there, and returns whether there was something. On its own: what the closure was shown is
-    /// off the stack when its answer is stored.
+    /// Shows a computation's closure what is there, and returns whether there was something. A function of its own, so that what the
+    /// closure was shown has left the stack when its answer is stored.
     #[inline(never)]
     fn ask<E>(
         &self,
@@ -223,8 +224,8 @@ where
         Ok(was_there)
     }
 
-    /// Does what a closure said, if there is still what it was shown (an entry, or none; `None`: either will do), and
-    /// ends the turn. If there is not, the call keeps the turn, and what is left to do is kept for later.
+    /// Does what a closure said, and ends the turn, if the key still has what the closure was shown: an entry, or none
+    /// (`None`: either will do). If it does not, the call keeps the turn, and the deferred work is kept for later.
     pub(super) fn act(
         self,
         later: &Later<'_, K, V, S>,
@@ -263,7 +264,7 @@ where
                 ending.pass_on();
                 let cause = if removes { RemovalCause::Explicit } else { RemovalCause::Replaced };
                 let is_refused = deferred.has_refused();
-                // Those went first.
+                // The listener is told of the evictions first, because they went first.
                 later.conclude_now();
                 cache.conclude(shard, deferred, cause);
                 return Ok(Done { key, puts, removes, was_there, is_refused });
@@ -314,8 +315,8 @@ where
         Some((is_there, self.cache.weigh(key, value), ruling))
     }
 
-    /// Stores a value that was not computed from what is there: over it, too, unless that was written or removed meanwhile.
-    /// Then what was written is told; if there is nothing, this value, and it is not stored, as what a load makes is not.
+    /// Stores a value that was not computed from what is there, also over an entry. If the key was written or removed meanwhile,
+    /// the value is not stored, just as with a load. Then what was written is returned, or the value itself if there is nothing.
     pub(super) fn complete_over(self, plan: &mut Plan<K, V>, life: Life) -> Entry<K, V> {
         // Before the turn, so that it is dropped after it.
         let later = Later::new(self.cache);
@@ -329,7 +330,7 @@ where
         }
     }
 
-    /// What was written while a value was made, which is not stored then; that value, if it was removed.
+    /// Returns what was written while a value was made, or that value if the key was removed. The value is not stored.
     #[cold]
     #[inline(never)]
     fn give_way(mut self, plan: &mut Plan<K, V>) -> Entry<K, V> {

@@ -22,9 +22,9 @@ pub(super) fn created<K: 'static, V: 'static>(expiry: &dyn Expiry<K, V>, key: &K
     Ruling::After(span(expiry.expire_after_create(key, value)))
 }
 
-/// A read's ruling is in vain where another value or another deadline comes meanwhile, and the read is about that one then. So
-/// many times at most: it does not hold its pin until those who write give it a moment, nor for ever where its `Expiry` itself
-/// writes the key. The last ruling counts whatever the deadline is by then.
+/// How often a read asks its `Expiry` at most. An answer is in vain if another value or another deadline came meanwhile, and
+/// then the read asks again, about that one. Because of this limit a read does not keep its pin for as long as others write, nor
+/// for ever if its `Expiry` itself writes the key. The last answer counts whatever the deadline is by then.
 const ROUNDS: u32 = 4;
 
 fn span(answer: Option<Duration>) -> Span {
@@ -63,8 +63,8 @@ where
         self.insert_seen(place, offered, lasting, |_| ()).1
     }
 
-    /// `insert`, with what is made of the live value that it replaces, if there is one. Whatever is the user's code, runs before
-    /// anything is changed, and until it is about what is there.
+    /// Inserts like `insert`, and returns what `see` makes of the live value that is replaced, if there is one. All user code
+    /// runs before anything is changed, and again until it was about what is there.
     pub(super) fn insert_seen<R>(
         &self,
         Place { hash, shard }: Place<'_, K, V>,

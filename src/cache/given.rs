@@ -17,8 +17,8 @@ where
     V: Value,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// As [`try_insert`](Self::try_insert), with a time to live of its own, if there is one; and with an end that neither a touch nor an
-    /// update moves, if there is one, which only a cache with an `Expiry` keeps.
+    /// As [`try_insert`](Self::try_insert), with two times that may be given: the entry's own time to live, and an end that neither a
+    /// touch nor an update moves. Only a cache with an `Expiry` keeps such an end.
     pub(crate) fn try_insert_until(
         &self,
         key: K,

@@ -18,14 +18,14 @@ use std::time::Duration;
 ///
 /// # Concurrency
 ///
-/// Reads as [`Cache`] does, with [its exceptions](Cache#reads-and-locks): [`entry`](Self::entry)
-/// takes a lock each time.
+/// A look-up takes a lock only where [`Cache`](Cache#reads-and-locks) says so:
+/// [`entry`](Self::entry) does each time.
 ///
 /// While a guard is held, nothing is dropped that was removed since it was made (or since its last
-/// [`refresh`](Self::refresh)), in any cache of the process. Where much memory waits so, calls on
+/// [`refresh`](Self::refresh)), in any cache of the process. If much memory waits for it, calls on
 /// other threads that store something wait too, for up to a millisecond each ([how
-/// much](Cache#memory)). So refresh a guard now and then that you hold for long beside busy
-/// writers. A guard stays on its thread. That thread's own writes never wait.
+/// much](Cache#memory)). So if you hold a guard for long beside busy writers, refresh it now and
+/// then. A guard stays on its thread. That thread's own writes never wait.
 ///
 /// ```
 /// let cache = tidewheel::Cache::builder().build()?;

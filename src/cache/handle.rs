@@ -21,16 +21,16 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 
 /// A concurrent cache whose reads take no lock and whose entries expire on time by themselves.
 ///
-/// A cache is a handle: a clone is another handle to the same cache, which goes when its last handle
-/// goes. It may be used from any number of threads at once.
+/// A cache is a handle. A clone is another handle to the same cache, which is dropped with its last handle.
+/// It may be used from any number of threads at once.
 ///
 /// A key is looked up by anything that is `Hash + Equivalent<K>`: by `&str` where keys are `String`.
 ///
 /// # Complexity
 ///
-/// All operations on one key are O(1). A write takes the lock of one shard; a read takes none, with the exceptions
-/// [below](#reads-and-locks). An
-/// insert moves at most a few buckets when the table grows, never all of it.
+/// All operations on one key are O(1). A write takes the lock of one shard; a read takes none, with the
+/// exceptions [below](#reads-and-locks). When the table grows, an insert moves a few buckets at most, and
+/// never the whole table.
 ///
 /// # Concurrency
 ///
@@ -41,55 +41,58 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 ///
 /// # Reads and locks
 ///
-/// A read takes no lock of a shard, and waits for no other thread, but for these:
+/// A read takes no lock of a shard, and waits for no other thread, with these exceptions:
 ///
-/// - [`ReadGuard::entry`](crate::ReadGuard::entry) takes it each time: it tells what is not with the value, as the age.
-/// - In a cache with a [`time_to_idle`](crate::CacheBuilder::time_to_idle), a read that counts as use takes it where it
-///   restarts that time and cannot know how far: where the cache has another end besides (a time to live, an age, an
-///   [`Expiry`]), or any entry has ever had a time to live of its own. That is once for each entry in 4 ms, by each
-///   thread that reads it before the first one is done; and at each read where readers have the precise clock alone (most
-///   systems other than Linux). It also does so where it meets a writer at that very entry.
-/// - Where an `Expiry` answers a read with another time, that read takes it.
-/// - With [`refresh_after_write`](crate::CacheBuilder::refresh_after_write), the one `get_with` that claims an old value takes
-///   it, and loads, or hands a job to the executor. All others are served the old value without it.
+/// - [`ReadGuard::entry`](crate::ReadGuard::entry) takes the lock each time: the age of an entry is not stored beside its
+///   value.
+/// - In a cache with a [`time_to_idle`](crate::CacheBuilder::time_to_idle), a read that counts as use takes it if entries
+///   can end in another way too: the cache has a time to live, a maximal age or an [`Expiry`], or any entry has ever had a
+///   time to live of its own. It cannot know then how far to restart the idle time. That is once for each entry in 4 ms, by
+///   each thread that reads it before the first one is done. Where readers have only the precise clock (most systems other
+///   than Linux), it is each such read. In any cache with a time to idle, such a read takes the lock if it meets a writer
+///   at that very entry.
+/// - A read takes it if an [`Expiry`] answers it with another time.
+/// - With [`refresh_after_write`](crate::CacheBuilder::refresh_after_write), the one `get_with` that claims an old value
+///   takes it, and loads, or hands a job to the executor. All others are served the old value without it.
 ///
-/// A lock is held for some hundred nanoseconds, by the reaper for some tenths of a millisecond, and by a key's `Eq` as long as
-/// that takes. `peek`, `contains_key`, `remaining_ttl` and `iter` are not among these: they count as no use.
+/// A lock is held for some hundred nanoseconds, by the reaper for some tenths of a millisecond, and by a key's `Eq` for as
+/// long as that runs. `peek`, `contains_key`, `remaining_ttl` and `iter` never take one: they do not count as use.
 ///
 /// A plain hit writes to no memory that others write to, but for the hit counter of a bounded cache, which stops at three until
 /// the policy lowers it. A read that finds an entry expired marks it so.
 ///
 /// # Memory
 ///
-/// A value that was replaced, removed or evicted is dropped when nobody can look at it any more: by
-/// a writer, or within two seconds by the reaper. Where writes are rare, the write itself drops what
-/// it took out, before it returns. Where they are many, values gather and are dropped together, some
-/// 350 of each shard at most, or when they have gathered for a fraction of a millisecond. So of
-/// values that take long to make, as large ones do, fewer wait: some ten of half a megabyte or more.
-/// (Their age does not count with a [`ManualClock`](crate::ManualClock), nor does that of small
-/// values without a destructor.) With a [weigher](crate::CacheBuilder::weigher), a sixteenth of the
-/// capacity waits at most, and a value for each shard; and besides, while a heavy entry is being
-/// stored, what made room for it. None of this holds while a guard is held, or the system stops a
-/// thread in the middle of a read: then everything that was unlinked since waits.
+/// A value that was replaced, removed or evicted is dropped when nobody can look at it any more: by a writer, or
+/// within two seconds by the reaper. Where writes are rare, the write itself drops what it took out, before it
+/// returns. Where they are many, values are gathered, and are dropped together when there are enough of them or
+/// they have gathered for a fraction of a millisecond. So some 350 values of each shard wait at most, and fewer
+/// of those that take long to make, as large ones do: some ten of half a megabyte or more. (Their age does not
+/// count with a [`ManualClock`](crate::ManualClock), nor does that of small values without a destructor.) With a
+/// [weigher](crate::CacheBuilder::weigher), at most a sixteenth of the capacity waits, and a value for each
+/// shard, or those 350 values of each shard if they weigh more. While a heavy entry is being stored, what was
+/// evicted for it waits too.
 ///
-/// So that it does not grow without end, writers then slow down. A call that stores something waits
-/// a *moment* when it is done, where in its shard
+/// While a guard is held, or the system stops a thread in the middle of a read, everything waits that was
+/// unlinked since. So that it does not grow without end, writers then slow down. A call that stores something
+/// may have to wait a *moment* when it is done, if in its shard
 ///
-/// - 512 values wait (of values of more than 4 KiB: two megabytes of them, or 64), and besides as
-///   many as an eighth of its entries; or,
-/// - with a weigher, a quarter of the shard's part of the capacity waits.
+/// - more values wait than 512 plus an eighth of the number of its entries (of values of more than 4 KiB: two
+///   megabytes of them, or 64, in place of the 512); or,
+/// - with a weigher, a quarter of the shard's part of the capacity waits, and besides an eighth of what its
+///   entries weigh.
 ///
-/// A moment lasts until readers have gone on, and a millisecond at most, with what the system adds
-/// to that. At first one call in 64 waits a moment. The more waits, the more of them do; where five
-/// times as many values wait, each does. From then on what waits grows by one value for each writer
-/// and millisecond. Values that were removed, or have expired, count only as far as others came in
-/// their place.
+/// A moment lasts until readers have gone on, and a millisecond at most, with what the system adds to that. At
+/// first one call in 64 waits a moment (of values of 32 KiB and more, one in eight). The more values wait beyond
+/// these limits, the more calls do. Each call does where more than 1,024 values wait beyond them (of values of
+/// more than 4 KiB: 128, or four megabytes; with a weigher, half of the shard's part of the capacity). From then
+/// on what waits grows by one value for each writer and millisecond. Values that were removed, or have expired,
+/// count only as far as others came in their place.
 ///
-/// However long a guard is held, no call waits for more than a moment. No removal waits. Nor does
-/// any call that is made on a thread that holds a guard (of any cache), in a closure that looks at
-/// a stored value, or by a listener or destructor on a thread of the cache's own. Memory that a
-/// value has outside of itself, as a `Vec` has, is counted only by a weigher. Calls that are
-/// futures wait on the thread that polls them.
+/// However long a guard is held, no call waits for more than a moment. Removals never wait. Nor does a call on a
+/// thread that holds a guard (of any cache), in a closure that looks at a stored value, in the destructor of a
+/// value that a cache drops, or in a listener that runs on the reaper's thread. A call that is a future waits on
+/// the thread that polls it. Only a weigher can count memory that a value owns elsewhere, such as a `Vec`'s.
 ///
 /// ```
 /// use std::time::Duration;
@@ -113,7 +116,7 @@ pub(crate) struct Parts<K, V, S> {
     /// To what the shards hold, for readers.
     pub(crate) routes: Routes<K, V>,
     pub(crate) hasher: S,
-    /// As in the config, and as follows from them: copies, so that a read has less far to go.
+    /// This and `on_use` are copies of what the config has, so that a read has less far to go.
     pub(crate) clock: Timeline,
     pub(crate) on_use: OnUse,
     pub(crate) config: Arc<Config>,
@@ -209,8 +212,8 @@ where
     }
 }
 
-// A panic leaves a cache whole, in whatever callback of the user's it happens. What it left of keys
-// and values is their own matter.
+// A panic leaves a cache intact, in whichever of the user's callbacks it happens. The state in which it
+// left keys and values is their own affair.
 impl<K: RefUnwindSafe, V: RefUnwindSafe, S> UnwindSafe for Cache<K, V, S> {}
 impl<K: RefUnwindSafe, V: RefUnwindSafe, S> RefUnwindSafe for Cache<K, V, S> {}
 

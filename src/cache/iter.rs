@@ -1,7 +1,7 @@
 //! Iterators over all entries of a cache: clones, keys, what is removed, or references under a guard.
 //!
-//! They know the cache by its walk and its look-ups alone: a few keys are fetched at a time, and each entry is looked
-//! up again when they come to it, so that what is yielded is alive and what is stored at that moment.
+//! They use only the cache's walk and its look-ups. A few keys are fetched at a time, and each entry is looked up
+//! again when its turn comes. So what is yielded is alive, and is what is stored at that moment.
 
 use super::guard::ReadGuard;
 use super::handle::Cache;
@@ -65,11 +65,11 @@ where
 {
     /// Iterates over clones of all keys and values.
     ///
-    /// Every key that is there all the time is yielded exactly once, however much the cache grows
+    /// Each key that is present throughout is yielded exactly once, however much the cache grows
     /// and shrinks meanwhile. A key that comes or goes meanwhile may be yielded or not; one that
-    /// goes and comes again may be yielded twice. A value is what is stored at the moment when it
-    /// is yielded, and no entry is yielded that has expired by then. None of this counts as use.
-    /// The order is that of hashes, and so is none that you can rely on.
+    /// goes and comes again may be yielded twice. A value is the one that is stored when it is
+    /// yielded, and no entry is yielded that has expired by then. None of this counts as use. The
+    /// order is that of hashes, so do not rely on it.
     ///
     /// Where clones of values are expensive, see [`ReadGuard::iter`](crate::ReadGuard::iter).
     ///
@@ -86,8 +86,8 @@ where
     ///
     /// # Panics
     ///
-    /// If a clone panics. The cache and the iterator stay whole: after a value's panic it goes on
-    /// with the next entry; after a key's, with the same bucket again.
+    /// If a clone panics. The cache and the iterator stay intact: the iterator goes on with the
+    /// next entry if it was a value's clone, and with the same bucket again if it was a key's.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;
@@ -163,9 +163,9 @@ where
 {
     /// Iterates over references to all keys and values, lent as [`get`](Self::get) lends them.
     ///
-    /// Every key that is there all the time is yielded exactly once, as with [`Cache::iter`]. A
-    /// value is what is stored at the moment when it is yielded, and no entry is yielded that has
-    /// expired by then. None of this counts as use.
+    /// Each key that is present throughout is yielded exactly once, as with [`Cache::iter`]. A
+    /// value is the one that is stored when it is yielded, and no entry is yielded that has expired
+    /// by then. None of this counts as use.
     ///
     /// # Complexity
     ///

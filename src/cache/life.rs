@@ -36,7 +36,7 @@ pub struct WithLife<'c, K, V, S = RandomState> {
 
 /// Write, and choose what becomes of the time to live.
 impl<K, V, S> Cache<K, V, S> {
-    /// The cache, with writes that treat the time to live so. See [`WithLife`].
+    /// Returns the cache with writes that treat the time to live as `life` says. See [`WithLife`].
     ///
     /// ```
     /// use std::time::Duration;

@@ -1,16 +1,16 @@
 //! A load under way, as the statistics see it.
 //!
-//! A turn that is to bring a value carries one, from when it has the turn until that ends: so whichever way it ends, a
-//! panic and a dropped future included, it is counted, and once. A turn that computes, that finds a value when it looks, or that
-//! has its value from the start, carries none. Where there are no statistics there is no load to be seen, and no clock is read. With
-//! the feature `tracing` it has a span.
+//! A turn that is to bring a value carries one, from its beginning to its end. So each load is counted once, however it ends: a
+//! panic and a dropped future count too. A turn that computes, that finds a value when it looks, or that has its value from the
+//! start, carries none. Without statistics nothing is counted, and no clock is read. With the feature `tracing` a load has a
+//! span.
 
 use super::Cache;
 use crate::time::Tick;
 use crate::trace::Span;
 
-/// What is known of it, in one word, as turns are handed around: whether it is counted, when it began, and whether code of the user's
-/// runs for it. If its turn is dropped while that runs, it has panicked; else it was given up.
+/// A load, in one word because turns are moved around: whether it is counted, when it began, and whether user code runs for it. If
+/// its turn is dropped while user code runs, that has panicked; otherwise the load was given up.
 #[derive(Default)]
 pub(super) struct Loading {
     word: u64,

@@ -125,7 +125,7 @@ where
         self.visible_further(key, counts, &pin).map(Node::value).map(run)
     }
 
-    /// As [`get`](Self::get), but counts as no use and restarts no time to idle.
+    /// As [`get`](Self::get), but does not count as use, and does not restart a time to idle.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;
@@ -143,7 +143,7 @@ where
         self.visible(key, false, &pin).map(|node| node.value().clone())
     }
 
-    /// As [`read`](Self::read), but counts as no use and restarts no time to idle.
+    /// As [`read`](Self::read), but does not count as use, and does not restart a time to idle.
     ///
     /// # Concurrency
     ///

@@ -125,7 +125,7 @@ impl<K, V, S> Inner<K, V, S> {
     }
 
     /// Has the reaper come at `at`, or before. If it cannot be started, the shards do not rely on
-    /// it, and the next write by which something becomes due in any of them comes here again. Runs
+    /// it, and the next write that leaves the reaper work in any of them comes here again. Runs
     /// no user code. The caller holds no lock.
     pub(super) fn wake_reaper(&self, at: Tick) {
         if self.registration.get().is_some_and(|registration| !registration.wake(at)) {

@@ -5,9 +5,10 @@
 //!
 //! # The order of things around a lock
 //!
-//! Lock, change, unlock (in the shard); then the deferred work, in the order that `after_unlock.rs`
-//! says. User code runs after the unlock, but for `Eq`, and unpinned, but for closures and clones
-//! that look at a stored value.
+//! First lock, change and unlock, in the shard; then the deferred work, in the order that
+//! `after_unlock.rs` gives. The only user code that runs before the unlock is `Eq`. What looks at a
+//! stored value runs pinned: closures, clones, an `Expiry`, a weigher in an update, `Serialize`, a
+//! listener that warns. So do a key's `Hash` and `Eq` in a read. Other user code runs unpinned.
 
 // In the order of use, which is the one that the documentation of `Cache` has its blocks in.
 mod handle;

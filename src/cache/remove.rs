@@ -78,7 +78,7 @@ where
             if self.take(key, keep).is_some() {
                 return kept;
             }
-            // If there is none, one may be under way, which is not to be kept.
+            // If there is none, `is_gone` sees to it that a load under way does not bring one.
             if shard.is_gone(Lookup::new(hash, key)) {
                 return None;
             }
@@ -86,17 +86,17 @@ where
     }
 
     /// Removes a live entry if its value satisfies a condition, and returns a clone of the value. The entry
-    /// that is removed is the one that was looked at.
+    /// that is removed is the one that the condition was shown.
     ///
     /// # Panics
     ///
-    /// If the condition or the clone does; the entry stays then. Also if the condition itself
-    /// writes the key each time it runs, as with [`update`](Self::update).
+    /// If the condition or the clone does; the entry stays then. Also if the condition itself writes the key
+    /// each time it runs, as with [`update`](Self::update).
     ///
     /// # Concurrency
     ///
-    /// The condition runs outside every lock and may use the cache; if a write to the key comes between,
-    /// it runs again on the new value.
+    /// The condition runs outside every lock and may use the cache. If another write to the key comes first,
+    /// it runs again, on the new value.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;
@@ -141,8 +141,8 @@ where
         if self.take(key, keep).is_some() { kept } else { None }
     }
 
-    /// Takes a live entry out, if `keep` says so, which keeps what it wants of it where its caller finds that: it may be large.
-    /// Returns the entry's times, and when its `Expiry` ends it.
+    /// Takes a live entry out, if `keep` says so. `keep` puts what it wants of the entry where its caller finds it:
+    /// that may be large. Returns the entry's times, and when its `Expiry` ends it.
     pub(super) fn take<Q>(&self, key: &Q, mut keep: impl FnMut(&Node<K, V>) -> bool) -> Option<Departed>
     where
         Q: ?Sized + Hash + Equivalent<K>,

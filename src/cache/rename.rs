@@ -26,11 +26,11 @@ where
     /// # Concurrency
     ///
     /// In between, neither key has the entry. If an [`invalidate_all`](Self::invalidate_all) runs
-    /// meanwhile, the entry is gone, and the answer is false. Whatever was under the new key is
-    /// replaced. For [`iter`](Self::iter), [`retain`](Self::retain) and the like these are two
-    /// keys, one that goes and one that comes: they may meet the entry under either, both, or
-    /// neither. Keys are compared before the removal and again after it. So an `Eq` that panics
-    /// only the second time loses the entry.
+    /// meanwhile, the entry is gone, and the answer is false. What was under the new key is
+    /// replaced. [`iter`](Self::iter), [`retain`](Self::retain) and the like see one key that goes
+    /// and one that comes: they may meet the entry under either, both, or neither. Keys are
+    /// compared before the removal and again after it. So an `Eq` that panics only the second time
+    /// loses the entry.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;

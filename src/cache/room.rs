@@ -21,7 +21,7 @@ impl<K, V, S> Around<K, V> for Cache<K, V, S> {
     fn raise(&self, credit: &mut Held<'_, K, V>) {
         let Parts { shards, .. } = self.parts();
         let Some(account) = self.account() else { return };
-        // The capacity may have become less before this operation had the right to keep room, and does not as long as it has it.
+        // The capacity may have been lowered before this operation got the right to keep room. It is not lowered while it has that.
         if u64::from(credit.weight) > account.limit() {
             return;
         }
@@ -33,8 +33,8 @@ impl<K, V, S> Around<K, V> for Cache<K, V, S> {
                 return;
             }
             let Some((number, gives)) = giver(shards, account, credit) else {
-                // What there is, is in the hands of others, who are about to store it, or to give it back; or it came into
-                // shards that had nothing when they were asked.
+                // All other room is in the hands of operations that are about to store something or to give the room back. Or it
+                // came into shards that had nothing when they were asked.
                 credit.bids.clear();
                 credit.own_gives_until = Some(0);
                 thread::yield_now();
@@ -86,11 +86,11 @@ fn giver<K, V>(
 }
 
 impl<K, V, S> Cache<K, V, S> {
-    /// Has the account's limit be what is wanted: of what is too much, first the heaviest shard gives, then the limit is less.
+    /// Sets the account's limit to what is wanted. First the heaviest shard gives what is too much, then the limit is lowered.
     pub(super) fn fit(&self, bound: &Bound, account: &Account) {
         let Parts { shards, .. } = self.parts();
         loop {
-            // So that nobody else keeps a credit, and waits for us.
+            // With the right, so that no other operation keeps a credit and waits for this one.
             let right = account.lock();
             let lacking = bound.fit(account, 0);
             if lacking == 0 {

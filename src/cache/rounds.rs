@@ -1,9 +1,9 @@
-//! Rounds: a closure runs again where a write came between, on what that left.
+//! Rounds: a closure runs again if a write came in between, on what that write left.
 //!
-//! What is done about a key by looking, running user code, and then storing or removing only if what was looked at is still
-//! there, begins anew where it is not. Each round is pinned by itself, so that what earlier ones looked at can be dropped. And
-//! a round that is lost to others is repeated for as long as it takes, for then they got on; but one that is lost to the user
-//! code that runs within it would be repeated for ever.
+//! An operation that looks at a key, runs user code, and then stores or removes only if what it looked at is still
+//! there, begins anew if it is not. Each round has its own pin, so that what earlier rounds looked at can be dropped.
+//! If a round is lost to others, it is repeated for as long as it takes, for then those made progress. But a round that
+//! is lost to the user code within it would be repeated for ever.
 
 use super::handle::Place;
 use crate::inflight::{Ticket, Watching};

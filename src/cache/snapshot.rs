@@ -30,11 +30,11 @@ where
     /// where that differs from the cache's, and its counter of hits. Returns how many there are.
     /// [`restore`](Self::restore) reads them back, in this process or another.
     ///
-    /// It sees what [`iter`](Self::iter) sees. Every key that is there all the time is written
-    /// exactly once; one that comes or goes meanwhile may be written or not. Each value is what was
-    /// stored when it was looked at, so what is written is no image of one moment. Keys and values
-    /// are written as their `Serialize` says, in MessagePack with the names of fields.
-    /// [`docs::format`](crate::docs::format) has the format, byte by byte.
+    /// It sees what [`iter`](Self::iter) sees. Each key that is present throughout is written
+    /// exactly once; one that comes or goes meanwhile may be written or not. Each value is the one
+    /// that was stored when it was looked at, so a snapshot does not show one moment. Keys and
+    /// values are written as their `Serialize` says, in MessagePack with the names of fields.
+    /// [`docs::format`](crate::docs::format) describes the format, byte by byte.
     ///
     /// Write a file beside its place, sync it, and then rename it, so that there is never half a
     /// snapshot in it: `examples/warm_restart.rs` does that.
@@ -139,12 +139,12 @@ where
     ///
     /// # Errors
     ///
-    /// [`RestoreError`] says what is wrong, and at which byte: the reader fails; or the data is no
-    /// snapshot, was written in a newer format, ends in the middle, is not what was written (every
-    /// chunk has a checksum, and so has the whole), or has keys or values that cannot be read: what
-    /// their `Deserialize` says of them, which may quote them, is the error's source.
-    /// Nothing was changed then. (A checksum finds accidents. It does not stop somebody who wants
-    /// to pass for you: restore only what you wrote yourself.)
+    /// [`RestoreError`] says what is wrong, and at which byte. Either the reader fails; or the data
+    /// is no snapshot, was written in a newer format, ends in the middle, or was changed (each
+    /// chunk has a checksum, and so has the whole); or keys or values cannot be read. Then what
+    /// their `Deserialize` says, which may quote them, is the error's source. Nothing was changed
+    /// in the cache. (A checksum finds accidents. It does not stop somebody who wants to deceive
+    /// you: restore only what you wrote yourself.)
     ///
     /// # Complexity
     ///

@@ -1,7 +1,7 @@
 //! Turns as their callers hold them: a call that waits, and one that leads.
 //!
-//! Both give back what they hold when they are dropped, so that a panic, or a future that is dropped, leaves nobody
-//! waiting. Here the user's closures run, and outcomes are told: outside every lock. What is under it: `shard/inflight.rs`.
+//! Both give back what they hold when they are dropped, so that a panic, or a future that is dropped, leaves nobody waiting. The
+//! user's closures run here, and outcomes are told here, outside every lock. What is done under the lock: `shard/inflight.rs`.
 
 use super::expiry::created;
 use super::handle::Place;
@@ -31,8 +31,8 @@ pub(super) enum Heard<'c, K, V, S> {
     Leads(Turn<'c, K, V, S>),
 }
 
-/// The turn of a key: nobody else's closure for it runs meanwhile, but for those of loads that were
-/// left behind.
+/// The turn of a key. While a call has it, no other closure for the key runs, except those of loads
+/// that were left behind.
 pub(super) struct Turn<'c, K, V, S> {
     pub(super) cache: &'c Cache<K, V, S>,
     pub(super) hash: HashBits,
@@ -211,7 +211,7 @@ where
         }
     }
 
-    /// What it was told so far. If nothing, or if the turn that it was offered has gone to another call: `who` is woken once there is more.
+    /// Returns what the call was told so far. If nothing, or if an offered turn has gone to another call, `who` is woken once there is more.
     pub(super) fn hear(&mut self, who: impl Fn() -> Who) -> Option<Heard<'c, K, V, S>> {
         loop {
             let told = self.call.as_ref()?.poll(who())?;
@@ -293,7 +293,7 @@ impl<'c, K, V, S> Turn<'c, K, V, S> {
         self.hold.key()
     }
 
-    /// As long as that is there, what waits for the call from this thread panics.
+    /// As long as the result exists, a call that would wait for this one on this thread panics.
     pub(super) fn lead(&self) -> Option<Leading> {
         self.hold.ticket.map(Leading::enter)
     }
@@ -311,8 +311,8 @@ where
     V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// Runs a closure of the call, polls its future, or does whatever else is the user's code while it has its turn: what
-    /// waits for the call meanwhile, from this thread, panics.
+    /// Runs a closure of the call, polls its future, or runs other user code while the call has its turn. If that code would
+    /// wait for this call on this thread, it panics.
     pub(super) fn run<R>(&self, closure: impl FnOnce() -> R) -> R {
         let _leading = self.lead();
         self.loading.span.within(closure)
@@ -337,8 +337,8 @@ where
         Wait::new(cache, hash, spot, wants, Some(call))
     }
 
-    /// A live entry's value, which came while this call waited for its turn: all the others that wait for one are told, if it is still
-    /// there by then.
+    /// Looks for a value that came while this call waited for its turn. If the entry is still there in the end, all other calls that
+    /// wait for a value are told it.
     pub(super) fn look(self, wants: Wants) -> Looked<'c, K, V, S> {
         // Before the turn: if user code panics below, that is given back before the value is dropped, which may ask for the key.
         let mut seen = None;
@@ -393,8 +393,8 @@ where
         (outcome.into_own(), origin)
     }
 
-    /// What the closure came to: a value is stored, unless the key was written or removed meanwhile. Whoever asked for such an
-    /// outcome is told, and this call, too.
+    /// Ends the turn with what the closure came to. A value is stored, unless the key was written or removed meanwhile. All calls
+    /// that asked for such an outcome are told it, and so is this one.
     pub(super) fn complete(self, made: Made<V>) -> (Outcome<V>, Origin) {
         let (outcome, origin) = self.complete_and_tell(made);
         (outcome.into_own(), origin)
@@ -441,7 +441,7 @@ where
         // The call's handle, unless its key was taken out of it. The turn is over.
         let call = turn.hold.call.take();
         tell(ending, outcome, is_loaded);
-        // Those went first.
+        // The listener is told of the evictions first, because they went first.
         drop(later);
         cache.conclude(shard, deferred, RemovalCause::Replaced);
         // Each by itself, and their panics are not this call's: it has what it asked for.
@@ -452,7 +452,7 @@ where
         if is_stored { Origin::Stored } else { Origin::Unstored }
     }
 
-    /// Lands where the value has a weight, or somebody says how long it lives.
+    /// Completes a load whose value has a weight, or whose life the loader or an `Expiry` has set.
     #[inline(never)]
     fn complete_as(
         &mut self,
@@ -478,7 +478,7 @@ where
         }
     }
 
-    /// What the `Expiry` says of a loaded value, and whether of one in a live entry's place: where an old one is loaded anew.
+    /// Asks the `Expiry` about a loaded value. Also returns whether it takes the place of a live entry, as where an old value is loaded anew.
     fn ruled(&self, expiry: &dyn Expiry<K, V>, key: &K, value: &V) -> RuledLoad {
         let pin = Pin::new();
         let old = self.shard().visible::<false, K>(Lookup::new(self.hash, key), &pin);

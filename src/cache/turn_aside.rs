@@ -64,9 +64,9 @@ where
     V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// What it makes of a turn that has passed it by, if its load was to go on elsewhere: that is
-    /// lost. Another call may have the turn now, and this thread may be the one that has to go on
-    /// with it. So this call does not wait, but looks once whether there is a value.
+    /// Ends the wait of a call that the turn has passed by, and whose load was to go on elsewhere:
+    /// the load is lost. Another call may have the turn now, and may need this very thread to go
+    /// on. So this call does not wait, but looks once whether there is a value.
     #[cold]
     pub(super) fn find_instead(&mut self) -> Heard<'c, K, V, S> {
         // It is in no queue any more, and has nothing to leave.

@@ -50,8 +50,8 @@ where
     ///
     /// # Panics
     ///
-    /// If the closure does. Entries about which it had decided before stay removed, and the rest
-    /// stays. Also if the closure itself writes the key that it is asked about, each time it is
+    /// If the closure does. Entries that it had rejected before stay removed, and the rest stay in
+    /// the cache. Also if the closure itself writes the key that it is asked about, each time it is
     /// asked, because that would never end.
     ///
     /// ```
@@ -94,8 +94,8 @@ where
         true
     }
 
-    /// Decides once more about entries of some buckets that were written meanwhile. They are looked for by a walk, since there
-    /// is no key to look them up by once the pin is gone under which they were met. Those that it was in vain for again.
+    /// Decides once more about entries of some buckets that were written meanwhile. They are found by a walk: there is no key
+    /// to look them up by, once the pin under which they were met is gone. Returns those that were written again meanwhile.
     #[cold]
     fn retain_lost(
         &self,

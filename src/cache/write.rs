@@ -32,8 +32,8 @@ pub(super) fn is_primitive<T: 'static>() -> bool {
     is_one_of!(u64, i64, u32, i32, usize, isize, u128, i128, u16, i16, u8, i8, char, bool)
 }
 
-/// Whether keys of type `K` are primitive, and `Q` is the same. (`Q` need not be `'static`, so it is told by its name. Should that ever deceive, an
-/// `Eq` of the user's runs under the lock at once, and not only once it has said "equal" without.)
+/// Returns whether keys of type `K` are primitive, and `Q` is the same type. (`Q` need not be `'static`, so it is recognised by its name. If a name
+/// ever deceived, an `Eq` of the user's would run under the lock without having said "equal" outside it first.)
 #[inline(always)]
 pub(super) fn is_plain<K: 'static, Q: ?Sized>() -> bool {
     is_primitive::<K>() && std::any::type_name::<Q>() == std::any::type_name::<K>()
@@ -302,7 +302,7 @@ where
         self.update_lasting(key, compute, Life::Restart)
     }
 
-    /// As [`update_with`](Self::update_with), on a clone of the value that the closure changes, and with what the closure returns.
+    /// As [`update_with`](Self::update_with), but the closure changes a clone of the value in place. Returns what the closure returns.
     ///
     /// # Panics
     ///
@@ -416,7 +416,7 @@ where
         let lifespan = Lifespan { lasting: life.of_update(), ruling };
         let new = NewEntry { hash, entry: &mut offered, weight, lifespan };
         let (replaced, deferred) = shard.replace(self, new, Some(node));
-        // From here on user code runs that may take its time: nobody else's memory waits for it.
+        // From here on, user code may run for long: what others removed must not wait for it.
         drop(pin);
         if replaced == Replaced::Changed {
             return Err(self.lose(shard, deferred, rounds, round));
@@ -426,16 +426,16 @@ where
         Ok(Some(answer).filter(|_| replaced == Replaced::Done))
     }
 
-    /// Restarts a live entry's own time to live, and its time to idle. Never shortens what it has: a
-    /// persisted entry stays persisted. False if there is no live entry.
+    /// Restarts a live entry's time to live, and its time to idle. It never shortens what the entry has
+    /// left: a persisted entry stays persisted. Returns false if there is no live entry.
     ///
     /// # Concurrency
     ///
-    /// Takes no lock, but for these cases. It takes the lock of the key's shard where it meets a
-    /// writer at that very entry. It also does in a cache with a
-    /// [`max_age`](crate::CacheBuilder::max_age), with an [`Expiry`](crate::Expiry), or with a
-    /// [`time_to_idle`](crate::CacheBuilder::time_to_idle) and a time to live, and where any entry has
-    /// ever had a time to live of its own.
+    /// Takes no lock, with two exceptions. It takes the lock of the key's shard if it meets a writer at
+    /// that very entry. It also does so in a cache with a [`max_age`](crate::CacheBuilder::max_age),
+    /// with an [`Expiry`](crate::Expiry), or with both a
+    /// [`time_to_idle`](crate::CacheBuilder::time_to_idle) and a time to live, and in one where any
+    /// entry has ever had a time to live of its own.
     ///
     /// A touch that returns true is not undone by the reaper or by a replacement under way.
     ///
@@ -459,8 +459,8 @@ where
         shard.touch(Lookup::new(hash, key), &pin)
     }
 
-    /// Gives a live entry a new time to live, from now on, shorter or longer. False if there is none.
-    /// Zero ends it at once; more than 146 years means for ever.
+    /// Gives a live entry a new time to live, from now on, which may be shorter or longer. Zero ends it at
+    /// once; more than 146 years means for ever. Returns false if there is no live entry.
     ///
     /// ```
     /// use std::time::Duration;
@@ -480,8 +480,8 @@ where
         done
     }
 
-    /// Takes a live entry's time to live away, so that it lives for ever, or until the cache's maximal age
-    /// or time to idle, or an [`Expiry`](crate::Expiry), ends it. False if there is none.
+    /// Takes a live entry's time to live away. Then it lives for ever, or until the cache's maximal age or
+    /// time to idle, or an [`Expiry`](crate::Expiry), ends it. Returns false if there is no live entry.
     ///
     /// ```
     /// use std::time::Duration;
@@ -498,7 +498,7 @@ where
         self.set_ttl(key, Duration::MAX)
     }
 
-    /// Removes an entry. Whether there was a live one.
+    /// Removes an entry. Returns whether there was a live one.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;

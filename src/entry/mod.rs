@@ -1,5 +1,5 @@
-//! What an entry that was asked for comes back as; how it is asked for, and what a computation may
-//! want done about it, is in the files beside this one.
+//! An entry, as calls return it. How it is asked for, and what a computation may do with it, is in
+//! the files beside this one.
 //!
 //! An [`Entry`] is a plain value: nothing is lent, and nothing knows a cache.
 
@@ -90,9 +90,9 @@ impl<K, V> Entry<K, V> {
 
     /// Whether this call made the value and the cache stored it.
     ///
-    /// It is not fresh if it was there before, or if another call made or wrote it. Nor is a value
-    /// fresh that this call made and returns, and that was not stored: because the key was removed
-    /// meanwhile, so that the value may be older than the removal; or because it is too heavy.
+    /// It is not fresh if it was there before, or if another call made or wrote it. Nor is it fresh if
+    /// this call made the value and it was not stored: because the key was removed meanwhile (then the
+    /// value may be older than the removal), or because the value is too heavy.
     ///
     /// ```
     /// let cache = tidewheel::Cache::new(100);

@@ -57,7 +57,7 @@ pub enum CompResult<K, V> {
     Unchanged(Entry<K, V>),
     /// There was none; this one was stored, unless it was too heavy ([`Entry::is_fresh`] tells).
     Inserted(Entry<K, V>),
-    /// There was one; this value has taken its place, or was too heavy and nothing has.
+    /// There was one. This value has taken its place; or it was too heavy, and there is no entry now.
     ReplacedWith(Entry<K, V>),
     /// This one was removed.
     Removed(Entry<K, V>),

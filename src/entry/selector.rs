@@ -1,8 +1,8 @@
-//! A key of a cache, selected, and what its caller wants to become of its entry.
+//! A key of a cache, selected, and what its caller wants done with the key's entry.
 //!
-//! Says what each of these means, and in which form the key is had; a hit is a `get`, and
-//! everything else is the cache's to do: `cache/load/` for what is missing, `cache/compute.rs`
-//! for what depends on what is there.
+//! This file says what each call means, and in which form the selector has the key. A hit is a `get`.
+//! The cache does everything else: `cache/load/` makes what is missing, and `cache/compute.rs` changes
+//! what is there.
 
 use super::key::{EntryKey, LentKey, OwnedKey};
 use super::{CompResult, Entry, Op};
@@ -63,8 +63,8 @@ where
 ///
 /// - `or_...` leave an entry that is there as it is, and make one where there is none, as
 ///   [`Cache::get_with`] does. The closure that makes the value runs once at most.
-/// - `and_...` store, change or remove the entry, as a closure says that is shown what is there.
-///   The closure may run more than once, so what else it does must be harmless when done twice.
+/// - `and_...` show a closure what is there, and store, change or remove the entry as the closure says.
+///   The closure may run more than once, so whatever else it does must be harmless when repeated.
 ///
 /// # Concurrency
 ///
@@ -76,11 +76,12 @@ where
 /// run outside every lock and may use the cache. But two computations that wait for each other's
 /// keys wait for ever; [`timeout`](Self::timeout) is the way out.
 ///
-/// A plain write to the key may come while a closure of `and_...` runs: [`insert`](Cache::insert),
-/// [`update`](Cache::update), [`remove`](Cache::remove) and all the others, an eviction, or the end
-/// of its time. Then the closure's result is not used, and the closure runs again on what is there
-/// by then. So no change is lost; and where such writes never cease, a closure that takes long may
-/// run often. A closure that writes its own key each time it runs would never end: it panics.
+/// While a closure of `and_...` runs, the entry may change: by a plain write to its key
+/// ([`insert`](Cache::insert), [`update`](Cache::update), [`remove`](Cache::remove) or another), by an
+/// eviction, or because it expires. Then the closure's result is not used, and the closure runs again
+/// on what is there by then. So no change is lost. But where such writes never cease, a closure that
+/// takes long may run often. A call whose closure writes its own key each time it runs would never
+/// end: it panics.
 ///
 /// ```
 /// use tidewheel::{Cache, CompResult, Op};
@@ -180,9 +181,9 @@ where
     ///
     /// Of all calls for the same key at the same time, one runs its closure. The others get its
     /// value, as an entry that is not [fresh](Entry::is_fresh). What is written while it runs wins:
-    /// all of them get that. So callers who share an `Arc<Mutex<_>>` in this way share one. After a
-    /// removal, this call alone gets its closure's value, which may be older than the removal: it
-    /// is not stored, and not fresh.
+    /// all of them get that value. So callers that get an `Arc<Mutex<_>>` in this way get the same one. If
+    /// the key is removed meanwhile, only the call whose closure ran gets its value, which may be older than
+    /// the removal: it is not stored, and not fresh.
     ///
     /// ```
     /// let cache = tidewheel::Cache::new(100);

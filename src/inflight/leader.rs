@@ -37,7 +37,7 @@ impl Spot {
     }
 }
 
-/// So many marks of a thread are sooner looked through than found in a map.
+/// Up to this many marks, a search through a list is faster than one in a map.
 const FEW: usize = 16;
 
 /// The marks of a thread. Mostly there is one. A call for many keys has one for each key. Writes
@@ -45,8 +45,8 @@ const FEW: usize = 16;
 struct Marks {
     /// At most `limit`, in no particular order.
     few: Vec<Ticket>,
-    /// `FEW` as long as `Leave` is going to free the memory. Else 0, and no memory is left when
-    /// there are no marks.
+    /// `FEW` as long as `Leave` is going to free the memory. Otherwise 0, and then no memory is left
+    /// when there are no marks.
     limit: usize,
     /// All other marks, and how many there are of each. No memory is left of those that are gone.
     many: BTreeMap<Ticket, usize>,
@@ -142,7 +142,7 @@ impl Marks {
         }
     }
 
-    /// From now on no memory is kept that no mark needs.
+    /// Called when the thread ends: from now on, only marks that exist take memory.
     fn leave(&mut self) {
         self.limit = 0;
         for ticket in take(&mut self.few) {
@@ -177,8 +177,8 @@ impl Drop for Leave {
 thread_local! {
     /// The flights whose leaders' closures run on this thread, and the watches that are set for
     /// other closures. It has no destructor, so that destructors of other thread-locals, which may
-    /// run later, find what leads there. (An access fails under loom and shuttle alone; `with` is a
-    /// call, where `try_with` is inlined.)
+    /// run later, find what leads there. (Only under loom and shuttle can an access fail. `try_with`
+    /// is used all the same: it is inlined, and `with` is a call.)
     static LEADING: OfThread = const { OfThread(RefCell::new(ManuallyDrop::new(Marks::new()))) };
 }
 thread_local! {

@@ -114,8 +114,8 @@ struct Flight<K, V> {
     /// Whether the leader's own closure was the first to do so.
     by_own: bool,
     /// The number of the leading call, or of the heir. A call that began the flight has the number
-    /// of the ticket. A call that waited before keeps its number. The queue has that number where
-    /// the leader is the heir, and where the leader's closure runs elsewhere (`accompany`).
+    /// of the ticket. A call that waited before keeps its number. The number is in the queue only if
+    /// it is the heir's, or if the leader's closure runs elsewhere (`accompany`).
     number: u64,
     /// The waiting calls; `None` as long as no call waits, which is most of the time.
     waiting: Option<Queue<K, V>>,

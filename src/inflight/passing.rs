@@ -1,11 +1,11 @@
 //! How a key's turn passes from one call to the next.
 //!
-//! A call that loads gets the turn in its hand: it is told so, and leads from then on, asleep or
+//! A call that loads gets the turn directly: it is told so, and leads from then on, asleep or
 //! not. To a call that computes, the turn is *offered*: the call is woken, and the flight is free
 //! until a call takes the turn. That is the woken call (the flight's *heir*) or another call that
 //! is running. Waking a thread takes longer than most closures do. So where many threads compute
 //! one key, the running threads go on and do not wait for the sleeping ones. No call is passed over
-//! for longer than `LONGEST_PASSED_OVER` (`queue.rs`): after that it gets the turn in its hand.
+//! for longer than `LONGEST_PASSED_OVER` (`queue.rs`): after that it gets the turn directly.
 
 use super::ending::{Crowd, Ending};
 use super::leader::{Spot, Ticket};

@@ -49,8 +49,8 @@ pub(super) struct First<'a, K, V> {
 }
 
 impl<K, V> QueuedCall<K, V> {
-    /// Returns whether the call has been passed over for long enough, so that it gets the turn in
-    /// its hand. Called each time that the turn is this call's.
+    /// Returns whether the call has been passed over for long enough, so that it gets the turn
+    /// directly. Called each time that the turn comes to this call.
     pub(super) fn is_out_of_patience(&mut self) -> bool {
         match &self.patience {
             Some(patience) => patience.is_over(),

@@ -119,7 +119,7 @@ impl Wants {
 /// key again.
 pub(crate) struct Call<K, V> {
     pub(crate) key: K,
-    /// When it began.
+    /// The forks that this process had come out of when the call began.
     forks: Forks,
     inbox: Mutex<Inbox<V>>,
 }
@@ -171,8 +171,8 @@ pub(crate) enum Told<V> {
     /// The turn is free, for the call to claim. If the call does not get it, the call waits on and
     /// polls again.
     Offer,
-    /// The turn came while the call stood aside, and went to the next call; or it comes to nobody,
-    /// in the child of a fork. This call has to look, or to begin, anew.
+    /// The turn came while the call stood aside, and went to the next call. Or, in the child of a
+    /// fork, no call passes the turn on any more. This call has to look, or to begin, anew.
     Passed,
 }
 
@@ -214,7 +214,8 @@ impl<K, V> Call<K, V> {
 
     /// Returns whether the call was told something. If not, the call does not stand aside any more,
     /// and `who` is woken once it is told. In the child of a fork, the call that it waits for may be
-    /// one that nobody goes on with there. So a call that was told nothing before is passed by.
+    /// one that nobody goes on with there. So a call that was told nothing before the fork is told
+    /// that the turn has passed it by.
     pub(crate) fn listen(&self, who: Who) -> bool {
         let mut inbox = self.inbox.lock();
         let is_inherited = self.forks != Forks::so_far();
@@ -237,8 +238,8 @@ impl<K, V> Call<K, V> {
         is_told
     }
 
-    /// Makes the call stand aside until it listens again. Returns whether it was told something
-    /// before that; then it does not.
+    /// Makes the call stand aside until it listens again. If it was told something before, does
+    /// nothing and returns true.
     pub(crate) fn step_aside(&self) -> bool {
         let mut inbox = self.inbox.lock();
         let who = match &mut *inbox {

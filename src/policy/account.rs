@@ -52,7 +52,7 @@ impl Account {
         self.take_between(room, room) == room
     }
 
-    /// Takes at most this much room. Returns how much was free.
+    /// Takes as much of this room as is free. Returns how much it took.
     pub(crate) fn take_up_to(&self, room: u64) -> u64 {
         self.take_between(0, room)
     }

@@ -1,9 +1,9 @@
 //! Bids: what each shard would give next when a large entry comes, and which bid is taken.
 //!
-//! Each shard evicts in its own order. No order says which shard evicts. The victim of a large
-//! entry may be large itself and then leaves room unused until the next entry comes: half an entry
-//! in the mean, if the victim is any next one. So the shard gives whose next victim is just large
-//! enough.
+//! Each shard evicts in its own order, but no order says which shard evicts. The victim of a large
+//! entry may be large itself. Then the room that is left over stays unused until the next entry
+//! comes: half an entry on average, if the victim is any next one. So the shard whose next
+//! victim is just large enough gives room.
 
 use super::{Entries, EvictionPolicy, MAIN, Policy, SMALL};
 use crate::rows::RowId;
@@ -11,8 +11,8 @@ use std::cmp::Reverse;
 
 /// An entry is large if there is room for at most this many of its weight.
 const LARGE: u64 = 32;
-/// Two bids are equally good if the room that they leave unused differs by less than the total
-/// divided by this.
+/// The room that bids leave unused is compared in steps of the total divided by this. Bids within one
+/// step are equally good.
 const ALIKE: u64 = 64;
 /// A shard gives after the other shards gave this many times for each shard of the cache. So its
 /// next victim goes eventually, however badly it fits.

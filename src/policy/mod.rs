@@ -16,11 +16,11 @@
 //!             └── comes again, too late ─────┴─ comes again, soon enough ─►┘
 //! ```
 //!
-//! - *Out of small*: a row that was hit three times or more moves to main. A row that was hit less
-//!   stays for another round. A row that was never hit is evicted.
+//! - *Out of small*: a row that was hit three times or more moves to main. A row that was hit once
+//!   or twice stays for another round. A row that was never hit is evicted.
 //! - *Out of main*: a row that was hit stays for another round, with one hit less. Any other row is
 //!   evicted.
-//! - *Which queue gives*: small while it is larger than its part, otherwise main.
+//! - *Which queue gives*: small while it holds its part or more, otherwise main.
 //! - *Filling*: until the shard is full, rows that exceed small's part move to main unchanged.
 //!   Nothing is evicted before it must be.
 //! - *Admission*: a key that comes again and was evicted from small enters main, with one hit, if
@@ -71,10 +71,10 @@ use crate::sync::Arc;
 use ghost::Ghost;
 use std::ops::{Index, IndexMut, Range};
 
-/// Which entry goes when a cache is full.
+/// How a full cache chooses the entry that goes.
 ///
-/// One of the crate's own: none can be written outside of it, and others may come. No policy makes a
-/// read take a lock.
+/// The policies are the crate's own: you cannot supply one, and later versions may add more. No
+/// policy makes a read take a lock.
 ///
 /// ```
 /// use tidewheel::{Cache, EvictionPolicy};
@@ -117,9 +117,9 @@ const MAIN: usize = 1;
 /// hit or not. (A bound of 8 costs a quarter of a point of hit ratio, one of 128 nothing.)
 const MOST_PASSED_OVER: u32 = 64;
 
-/// The largest number of rows that move from small to main with one that comes, while there is room
-/// for all. One keeps pace with what comes. It takes more after the capacity was lowered, and after
-/// a heavy entry came.
+/// The largest number of rows that move from small to main with one new row, while the shard fills.
+/// One would keep pace with new rows. More are needed after the capacity was lowered, and after a
+/// heavy entry came.
 const MOST_MOVED: u32 = 8;
 
 /// The factor by which the time that a key was away must be shorter than the time that main's next
@@ -317,7 +317,7 @@ impl Policy {
         2 * u128::from(weight) * u128::from(self.len()) < u128::from(self.weight())
     }
 
-    /// Returns whether the ghost justifies main for a key that comes. Moves the target.
+    /// Returns whether a new key may enter main, by what the ghost remembers. Moves the target.
     fn is_proven(&mut self, hash: u32, weight: u32) -> bool {
         let Some(ghost) = self.ghost.recall(hash, self.now) else { return false };
         let age = u64::from(ghost.age);

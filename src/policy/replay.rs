@@ -1,7 +1,7 @@
-//! What the policy decides, replayed: fixed rows of keys, and how many of them were found.
+//! What the policy decides, replayed: fixed sequences of keys, and how many of them were found.
 //!
-//! The figures are those of the policy that was measured (`src/docs/decisions.md`, "Eviction"). Whoever
-//! changes a decision on purpose measures the hit ratios anew, and then sets the new figures here.
+//! The figures are those of the policy that was measured (`src/docs/decisions.md`, "The eviction policy"). If you
+//! change a decision on purpose, measure the hit ratios anew, and then set the new figures here.
 
 use super::trial::row;
 use super::{Account, Entries, EvictionPolicy, MOST_HITS, Policy, Target};

@@ -1,21 +1,21 @@
 //! Forks: what was going on in threads that the child does not have.
 //!
 //! A fork copies the memory, and one thread. A lock that another thread held then is never opened
-//! in the child, what that thread was about to write is half written, and a thread that was to come
-//! does not come. So whoever has something of that kind to leave to a child registers as an
-//! [`Heir`]. Before the fork, on the thread that forks, all heirs' locks are taken (as an allocator
-//! does it with its own), so that nobody is in the middle of anything. After the fork the parent
+//! in the child, what that thread was about to write is half written, and a thread that was expected
+//! does not come. So a part of the crate that leaves something of that kind to a child
+//! registers as an [`Heir`]. Before the fork, on the thread that forks, all heirs' locks are taken (as
+//! an allocator takes its own), so that nobody is in the middle of anything. After the fork the parent
 //! opens them again. So does the child, after it has put in order what belonged to threads that it
 //! does not have.
 //!
-//! None of this waits for ever: a lock that does not open for a second, because somebody's `Eq`
-//! sleeps under it, or because a writer makes room for something very heavy, is left. So are all
-//! locks where the C library was bypassed and nobody was told. Whoever waits in a child for a lock
-//! that may have been lost so, or for one of the small locks that have no heir, gives up after a
-//! while (`sync/mutex.rs`).
+//! None of this waits for ever. The fork waits a second at most, for all locks together. A lock that is
+//! still held then is left as it is: somebody's `Eq` may sleep under it, or a writer may make
+//! room for something very heavy. Where the C library was bypassed, the crate is not told of the fork, and all
+//! locks are left. A thread that waits in a child for a lock that may have been lost in this way, or
+//! for one of the small locks that have no heir, gives up after a while (`sync/mutex.rs`).
 //!
-//! Knows heirs, and nothing of what they inherit. The kept time is no heir: it has no lock, and a
-//! child is told, whatever else it cannot be told, that nobody keeps it there (`time/keeper/`).
+//! Knows heirs, and nothing of what they inherit. The kept time is no heir, since it has no lock. A
+//! child that learns of its fork at all learns that nobody keeps the time there (`time/keeper/`).
 //!
 //! # What has an heir
 //!
@@ -113,11 +113,11 @@ mod imp {
     const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
     struct Registry {
-        /// The process was told whom to call.
+        /// Whether the C library knows what to call at a fork.
         is_known: bool,
-        /// Those with locks that may be held when others' are taken, and after them those with the others.
+        /// First the heirs with locks that may be held while others' are taken, then the others.
         heirs: [Roster<Weak<dyn Heir>>; 2],
-        /// What is to be done in a child, besides.
+        /// What else is to be done in a child.
         errands: Vec<fn()>,
     }
 
@@ -180,7 +180,7 @@ mod imp {
         let _ = FIRST.set(first);
     }
 
-    /// Whether this process has come out of a fork, and none of what is below was done.
+    /// Whether this process has come out of a fork of which the crate was not told.
     fn is_untold() -> bool {
         // ORDERING: Relaxed; it changes in a process that has one thread.
         let number = NUMBER.load(Ordering::Relaxed);
@@ -286,7 +286,7 @@ pub(crate) use imp::{Registered, register};
 /// Runs `f`, during which the process does not fork: for what is made once, and must not be found half made.
 pub(crate) use imp::undisturbed;
 
-/// As [`undisturbed`], unless somebody else is at it or the process is about to fork: then not at all. For those who must not wait.
+/// As [`undisturbed`], for callers that must not wait: `f` does not run if another thread is at it, or the process is about to fork.
 pub(crate) use imp::if_undisturbed;
 
 /// Says what a child does before everything else.

@@ -1,8 +1,8 @@
-//! What a thread has in hand of a count: how much of it is its own, to be taken away again.
+//! What a thread has in hand of a count: the part that it has added and will take away again.
 //!
 //! In the child of a fork, a count that is raised and lowered outside of a lock still has what other
-//! threads had added to it, and nobody takes that away. So each thread notes its own part, and
-//! whoever inherits the count makes it what the forking thread has in hand.
+//! threads had added to it, and nobody takes that away. So each thread notes its own part, and the
+//! child keeps only the part of the forking thread.
 //!
 //! Knows counts as numbers, and not what is counted. Under loom and shuttle nothing is noted.
 

@@ -20,10 +20,10 @@ pub(crate) mod fork;
 pub(crate) mod hand;
 
 /// Runs `f`, and blocks all signals on this thread meanwhile: threads that it starts block them for good, since a thread
-/// begins with the mask of its maker. So there is no moment at which one lets a signal through.
+/// inherits the mask of the thread that starts it. So there is no moment at which one lets a signal through.
 ///
-/// Those are left out that the processor raises for what a thread itself has done, such as SIGSEGV: they come
-/// to no other thread, and a handler of the host's (for a stack that overflows, or of an interpreter) is to see them.
+/// Signals that the processor raises for what a thread itself has done, such as SIGSEGV, are left out: they come
+/// to no other thread, and a handler of the host's (for a stack overflow, or of an interpreter) has to see them.
 pub(crate) fn without_signals<R>(f: impl FnOnce() -> R) -> R {
     let _blocked = signals::Blocked::new();
     f()

@@ -37,16 +37,17 @@ use std::io;
 /// nothing can expire and nothing waits to be dropped, and ends by itself after the last cache.
 /// Clones are handles to the same reaper.
 ///
-/// The destructors of values, and the listeners of expired entries that it finds, run on it. One
-/// that blocks delays the release of memory in every cache of the reaper, and never visibility.
+/// Destructors of values run on it, and so do the listeners of the expired entries that it finds. One
+/// that blocks delays the release of memory in every cache of the reaper; no entry stays visible longer.
 ///
 /// The thread blocks all signals except those that it raises itself (such as SIGSEGV), so that it
 /// never takes one for which the program waits elsewhere. A thread that a listener starts inherits
 /// that; a process that it starts through [`Command`](std::process::Command) does not.
 ///
-/// In the child of a fork there is no thread at first. It starts when something becomes due in one
-/// of the reaper's caches, or one is built, and then serves all of them. If it cannot be started
-/// when something becomes due, the next write by which something becomes due tries again.
+/// In the child of a fork there is no thread at first. It starts when a call there leaves the reaper
+/// something to do, now or later (as a write of an entry that will expire does), or when a cache is
+/// built with this reaper. Then it serves all of the reaper's caches. If the thread could not be
+/// started, a later call that leaves the reaper something to do tries again.
 ///
 /// ```
 /// use std::time::Duration;
@@ -506,7 +507,7 @@ impl Heir for Core {
 }
 
 impl Held for Kept<Core, State> {
-    /// Revokes the promises of a thread that is not here. (It is if it forked, in a listener.)
+    /// Revokes the promises of the thread, unless the thread itself has forked (in a listener).
     fn inherit(&mut self) {
         let state = self.content();
         if state.thread.as_ref().is_some_and(|worker| worker.id == thread::current().id()) {

@@ -1,7 +1,7 @@
-//! A round of the reaper's thread: it visits all caches, or those in which garbage waits. With it,
-//! what the reaper knows of a cache, and promises it.
+//! A round of the reaper's thread: a visit to all caches, or to those in which garbage waits. Also
+//! what the reaper knows of a cache, and what it promises to it.
 //!
-//! Knows no lock and no thread; whoever calls `begin` and `end` has the reaper's lock (`mod.rs`).
+//! This file knows no lock and no thread. Callers of `begin` and `end` hold the reaper's lock (`mod.rs`).
 
 use crate::roster::Roster;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
@@ -123,10 +123,10 @@ impl Round {
         self.visits.retain(|visit| visit.garbage);
     }
 
-    /// Sweeps every cache. Tells when the round is late, or comes late to a shard, since a listener
-    /// has blocked.
+    /// Sweeps every cache. Reports how late the round was: when it began, or when it came to a shard
+    /// (a listener may have blocked).
     pub(super) fn sweep(&mut self, now: Tick, due: Tick) {
-        // Woken at once, it was due at no time in particular.
+        // `LONG_AGO` means "at once": nothing has been due since then.
         let mut late = if due > Tick::LONG_AGO { now.since(due) } else { Span::NONE };
         self.pause = PAUSE;
         self.next = Tick::NEVER;
@@ -147,7 +147,7 @@ impl Round {
         trace::reaper_came(late);
     }
 
-    /// Looks after garbage, and slows down if that helps nothing.
+    /// Reclaims garbage. If garbage still waits in each of the caches, the next pause is twice as long.
     pub(super) fn reclaim(&mut self, now: Tick) {
         let mut progress = false;
         for visit in &mut self.visits {

@@ -23,7 +23,7 @@ impl RowId {
 
     pub(crate) const FIRST: Self = Self(0);
 
-    /// Returns the first number of a stretch of a chunk.
+    /// Returns the number of a place in a chunk.
     pub(crate) const fn at(chunk: usize, offset: usize) -> Self {
         Self::new(chunk, offset)
     }
@@ -49,7 +49,7 @@ impl RowId {
         self.0 as usize & ((1 << OFFSET_BITS) - 1)
     }
 
-    /// Returns the number without gaps.
+    /// Returns how many numbers come before this one, gaps not counted.
     #[inline]
     pub(crate) const fn dense(self) -> usize {
         chunk_size(self.chunk()) - chunk_size(0) + self.offset()

@@ -276,7 +276,7 @@ impl Numbers {
     /// Calls `vacant` for stretches that were touched and are vacant now, with the chunk and the
     /// places, in whole words; and finally for a whole chunk, if all of it is vacant. Inspects
     /// about `most` numbers. A stretch ends at a number that is taken, or at a multiple of `most`
-    /// (rounded up to blocks, by a power of two). So memory can be given back without a rest: that
+    /// (rounded up to blocks, by a power of two). So all of a stretch's memory can be given back: that
     /// of 4,096 numbers, one block, is a multiple of a page of 4 KiB for any data, and that of
     /// 16,384 one of 64 KiB. Returns false when all numbers have been inspected. The next call
     /// begins anew.

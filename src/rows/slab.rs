@@ -1,4 +1,4 @@
-//! Rows by their numbers, in chunks of memory. What the memory is, is not known here.
+//! Rows by their numbers, in chunks of memory. This file does not know where the memory comes from.
 
 use super::ids::RowId;
 #[cfg(any(test, fuzzing))]

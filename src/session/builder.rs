@@ -3,10 +3,10 @@
 //! Passes on to the cache's builder what the cache decides, and keeps what it does not know: the
 //! limit on the number of sessions.
 //!
-//! Of its options together: `max_sessions` bounds what `initial_capacity` makes room for; with none
-//! allowed, `create` answers that it is full. Of `idle` and `max_age` the first end counts.
-//! `max_per_owner` without an `owner` is an error. With `reads_count` a session cannot have an idle
-//! time of its own, and says so when it is asked for. A manual `clock` and a `reaper` with a thread
+//! How options act together: `max_sessions` bounds what `initial_capacity` makes room for; if it is 0,
+//! `create` always answers `Full`. A session ends by `idle` or by `max_age`, whichever comes first.
+//! `max_per_owner` without an `owner` is an error. With `reads_count` no session can have an idle time
+//! of its own, and to ask for one is an error. A manual `clock` and a `reaper` with a thread
 //! are an error, as for any cache. The rest is independent.
 
 use super::cause::EndCause;
@@ -121,14 +121,14 @@ impl<D: Value> SessionManagerBuilder<D> {
         }
     }
 
-    /// Says whose a session is, by its data: the number of the user who is logged in, or `None` for
-    /// a session that is nobody's yet. Then there are [`sessions_of`](SessionManager::sessions_of),
+    /// A function that tells from a session's data whose it is: the number of the user who is logged
+    /// in, say, or `None` if nobody is yet. It enables [`sessions_of`](SessionManager::sessions_of),
     /// [`end_all`](SessionManager::end_all) ("log out everywhere"),
     /// [`end_others`](SessionManager::end_others) and [`max_per_owner`](Self::max_per_owner).
     ///
-    /// It is asked whenever data is stored, so that a session follows its data. A
-    /// [`rotate_with`](SessionManager::rotate_with) that logs a user in makes the session his, in
-    /// the same step. The answer must depend on nothing but the data.
+    /// It is called whenever data is stored. So a session always belongs to the owner that its data
+    /// names: a [`rotate_with`](SessionManager::rotate_with) that logs a user in gives the session to
+    /// that user in the same step. The answer must depend on nothing but the data.
     ///
     /// # Complexity
     ///
@@ -182,8 +182,8 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
     /// What suits a log-in on the web: an idle time of 30 minutes and a maximal age of 8 hours. The
     /// [OWASP cheat sheet on
     /// sessions](https://cheatsheetseries.owasp.org/cheatsheets/Session_Management_Cheat_Sheet.html)
-    /// has them for applications of low risk. (For a bank: 2 to 5 minutes.) A request that counts
-    /// as use ends with [`touch`](SessionManager::touch) or
+    /// names them for applications of low risk. (For a bank: 2 to 5 minutes.) Let each request that
+    /// counts as use call [`touch`](SessionManager::touch) or
     /// [`get_and_touch`](SessionManager::get_and_touch).
     ///
     /// ```
@@ -199,8 +199,8 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
         self.idle(LOGIN_IDLE).max_age(LOGIN_MAX_AGE)
     }
 
-    /// Has reads count as use: [`get`](SessionManager::get) and [`read`](SessionManager::read)
-    /// restart the idle time then, as [`touch`](SessionManager::touch) does. Otherwise they do not.
+    /// Makes reads count as use: [`get`](SessionManager::get) and [`read`](SessionManager::read) then
+    /// restart the idle time, as [`touch`](SessionManager::touch) does. By default they do not.
     ///
     /// | | restarts the idle time |
     /// |---|---|
@@ -208,9 +208,9 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
     /// | `get`, `read` | with `reads_count` |
     /// | `set_max_age`, `remaining`, `iter`, `retain`, `sessions_of`, `end_others`, `len`, `snapshot` | never |
     ///
-    /// ([`set_max_age`](SessionManager::set_max_age) has the one exception.)
+    /// (For one exception, see [`set_max_age`](SessionManager::set_max_age).)
     ///
-    /// With it no session can have an idle time of [its own](crate::Lifetime).
+    /// With this option no session can have an idle time of [its own](crate::Lifetime).
     ///
     /// # Concurrency
     ///
@@ -259,15 +259,15 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
         Self { own_max_ages: true, ..self }
     }
 
-    /// How many sessions an owner may have at once, and what happens when he opens another. Without
-    /// it there is no limit. Needs an [`owner`](Self::owner); nobody's sessions are not counted.
+    /// How many sessions an owner may have at once, and what happens when another is opened. Default:
+    /// no limit. Needs an [`owner`](Self::owner). Sessions that have no owner are not counted.
     ///
     /// An expired session does not count. A session that is rotated counts once. With a limit of 0
-    /// nobody's sessions alone are opened, whatever happens to others.
+    /// only sessions without an owner can be opened, whatever `when` says.
     ///
     /// # Concurrency
     ///
-    /// However many sessions are opened at once, no more than the limit come to live. A session
+    /// However many sessions are opened at once, no more of them stay than the limit allows. A session
     /// that has to end for another one is ended before that one is stored.
     ///
     /// A session may be displaced while the call that opens it, or gives it to the owner, still
@@ -276,8 +276,8 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
     /// before the call makes room for it. If it ends after that, the session that was displaced is
     /// gone all the same.
     ///
-    /// Where an owner has as many sessions as he may, opening another takes time in proportion to
-    /// that number, under the lock of the owner's part of the index.
+    /// At the limit, opening another session takes O(n log n) in the number of the owner's sessions,
+    /// under the lock of the owner's part of the index.
     ///
     /// ```
     /// use tidewheel::{SessionError, SessionManager, WhenCrowded};
@@ -300,17 +300,17 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
     /// A function that is called once for each session that ends, with its data and the cause: to
     /// write a log, or to free what belongs to it.
     ///
-    /// A rotation is no end. The function is not called for sessions that are there when the
-    /// manager's last handle goes.
+    /// A rotation is not an end. The function is not called for sessions that are still there when the
+    /// manager's last handle is dropped.
     ///
     /// # Concurrency
     ///
-    /// Called outside every lock. The call that ends a session calls it, before that call returns.
-    /// For an expired session, whoever removes it does so, up to 2 seconds after its end: the
+    /// Called outside every lock. The call that ends a session calls it before it returns. For an
+    /// expired session it is called up to 2 seconds after the end, by what removes the session: the
     /// reaper, a call that comes across it, or any call that writes while the reaper is late.
     ///
-    /// It may use the manager. But if it captures a handle, the manager never goes away: send what
-    /// there is to do through a channel. A panic is caught, and the function stays installed. A
+    /// It may use the manager. But if it captures a handle, the manager is never dropped: send the
+    /// work through a channel instead. A panic is caught, and the function stays installed. A
     /// function that blocks delays the release of memory, never a session's end.
     ///
     /// ```
@@ -354,14 +354,14 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
         Self { counted: true, ..self }
     }
 
-    /// How long a session may be silent: from this long after its last successful
+    /// How long a session may be silent. It is not found any more once this time has passed since its last
     /// [`create`](SessionManager::create), [`replace`](SessionManager::replace),
     /// [`update`](SessionManager::update), [`modify`](SessionManager::modify),
     /// [`touch`](SessionManager::touch) (with a read or without), [`rotate`](SessionManager::rotate),
-    /// `rotate_with` or [`set_idle`](SessionManager::set_idle), it is refused. Default: 5 seconds.
+    /// `rotate_with` or [`set_idle`](SessionManager::set_idle) that succeeded. Default: 5 seconds.
     ///
-    /// Zero is allowed: such a session is never found. [`Duration::MAX`], and all beyond 146 years,
-    /// is for ever.
+    /// Zero is allowed: such a session is never found. [`Duration::MAX`], and anything beyond 146
+    /// years, means for ever.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -375,10 +375,10 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
         Self { idle, ..self }
     }
 
-    /// How long a session may live at all, however busy it is. Counts from its
-    /// [`create`](SessionManager::create), and nothing moves it: a
-    /// [`rotate`](SessionManager::rotate) or [`rotate_with`](SessionManager::rotate_with) takes the
-    /// age along. Without it there is no such limit.
+    /// How long a session may live at all, however busy it is. It counts from
+    /// [`create`](SessionManager::create), and no use moves it: a session keeps its age in a
+    /// [`rotate`](SessionManager::rotate) or [`rotate_with`](SessionManager::rotate_with). Default:
+    /// no such limit.
     ///
     /// ```
     /// use std::time::Duration;
@@ -400,10 +400,10 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
         Self { max_age: Some(max_age), ..self }
     }
 
-    /// How many sessions there may be at once. [`create`](SessionManager::create) answers
-    /// [`SessionError::Full`](crate::SessionError::Full) beyond that and never ends a live session
-    /// to make room: otherwise whoever can open sessions could log everybody else out. Without it
-    /// there is no limit; zero allows none at all.
+    /// How many sessions there may be at once. Beyond that, [`create`](SessionManager::create) answers
+    /// [`SessionError::Full`](crate::SessionError::Full). It never ends a live session to make room:
+    /// otherwise anyone who can open sessions could log everybody else out. Default: no limit. Zero
+    /// allows no session at all.
     ///
     /// An expired session counts until it is out of memory, at most 2 seconds later. A
     /// [`rotate`](SessionManager::rotate) or [`rotate_with`](SessionManager::rotate_with) counts
@@ -462,10 +462,10 @@ impl<D: Value, O: SessionOwner> SessionManagerBuilder<D, O> {
         Self { cache: self.cache.shards(shards), ..self }
     }
 
-    /// The clock that sessions age by. The default is the [`StrictClock`]: a session is refused at
-    /// most 10 ms after its end, whatever stalls. With the [`SystemClock`](crate::SystemClock)
+    /// The clock that sessions age by. The default is the [`StrictClock`]: no session is found more
+    /// than 10 ms after its end, whatever stalls. With the [`SystemClock`](crate::SystemClock)
     /// reads are cheaper; but after the process was stopped for a while, 64 reads of each thread
-    /// may be later than that. With a [`ManualClock`](crate::ManualClock) a test decides when time
+    /// may still find it. With a [`ManualClock`](crate::ManualClock) a test decides when time
     /// passes.
     ///
     /// ```

@@ -1,9 +1,9 @@
-//! Why a session ends, and how a call that ends one says so to whoever hears of it.
+//! Why a session ends, and how a call that ends one passes the reason on to the listener.
 //!
-//! The cache tells of a value that was removed, on the thread that removed it, before that call
-//! returns; it does not tell what the call was for. So each call of the manager that removes
-//! something says that, for as long as it runs, in a place of its thread's. What the user's code
-//! does meanwhile says its own.
+//! The cache reports a removed value on the thread that removed it, before that call returns. It does
+//! not report what the call was for. So each call of the manager that removes something leaves its
+//! reason in a thread-local, for as long as it runs. Calls that the user's code makes meanwhile leave
+//! their own reasons there.
 
 use crate::sync::thread_local;
 use std::cell::Cell;
@@ -32,7 +32,7 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum EndCause {
-    /// It was silent for its idle time, or had its maximal age.
+    /// It was silent for its idle time, or reached its maximal age.
     Expired,
     /// It was ended by its id, or by [`retain`](crate::SessionManager::retain): a log-out.
     Ended,

@@ -31,15 +31,15 @@ pub enum SessionError {
         /// The limit that the manager was built with.
         max: usize,
     },
-    /// The owner has as many sessions as he may, and the manager was told to refuse others:
+    /// The owner has as many sessions as allowed, and the manager was built to refuse more:
     /// [`WhenCrowded::Refuse`](crate::WhenCrowded::Refuse). Nothing was created or changed.
     #[non_exhaustive]
     OwnerFull {
         /// How many sessions an owner may have.
         max: usize,
     },
-    /// The manager was built for something else. A mistake in the program, and not in what its
-    /// users do.
+    /// The manager was built without what the call needs. That is a mistake in the program, not one of
+    /// its users.
     #[non_exhaustive]
     Unsupported {
         /// What is needed for the call.

@@ -30,7 +30,8 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 ///
 /// **Silence** counts from the last successful [`create`](Self::create),
 /// [`replace`](Self::replace), [`update`](Self::update), [`modify`](Self::modify),
-/// [`touch`](Self::touch), [`rotate`](Self::rotate) or [`rotate_with`](Self::rotate_with).
+/// [`touch`](Self::touch) (with a read or without), [`rotate`](Self::rotate),
+/// [`rotate_with`](Self::rotate_with) or [`set_idle`](Self::set_idle).
 /// [`get`](Self::get) and [`read`](Self::read) do not end it, unless the manager was built with
 /// [`reads_count`](crate::SessionManagerBuilder::reads_count). A session is readable until its idle time
 /// is over, and not found from then on, at most 10 ms late. At most 2 seconds after that it is out of

@@ -1,7 +1,7 @@
 //! What a manager leaves to a fork's child: as many permits as there are sessions.
 //!
-//! A permit is taken before its session is stored, and given back after it was taken out: what other
-//! threads had in hand then, nobody gives back in the child.
+//! A permit is taken before its session is stored, and given back after the session was taken out. So at
+//! a fork other threads may have permits in hand. Nobody would give those back in the child.
 
 use super::shared::Shared;
 use super::stored::SessionOwner;

@@ -169,7 +169,7 @@ impl<'de> serde::Deserialize<'de> for SessionId {
     }
 }
 
-/// Reads one of the two forms, whichever the format offers. Says of what it refuses nothing but what is wrong with it.
+/// Reads the text if `reads_text`, else the bytes. An error says what is wrong, and quotes nothing.
 #[cfg(feature = "serde")]
 struct IdVisitor {
     reads_text: bool,
@@ -219,7 +219,7 @@ pub enum ParseSessionIdError {
         /// The length of the text in bytes.
         given: usize,
     },
-    /// Holds something else than `A` to `Z`, `a` to `z`, `0` to `9`, `-` and `_`.
+    /// Holds something other than `A` to `Z`, `a` to `z`, `0` to `9`, `-` and `_`.
     Alphabet {
         /// Where the first such byte is, counted from 0.
         at: usize,

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// [`own_max_ages`](crate::SessionManagerBuilder::own_max_ages). An *idle time* of its own is
 /// possible in any manager, except where [reads count](crate::SessionManagerBuilder::reads_count).
 ///
-/// Both go along when the session is rotated, and are in a snapshot: the idle time where it differs
+/// A session that is rotated keeps both. Both are in a snapshot, the idle time only where it differs
 /// from the manager's. (`restore` says what becomes of them in a manager that was built with other
 /// options.)
 ///

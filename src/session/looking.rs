@@ -81,8 +81,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     ///
     /// # Panics
     ///
-    /// If `keep` does, as in [`Cache::retain`](crate::Cache::retain). Sessions about which it had
-    /// decided before stay ended.
+    /// If `keep` does, as in [`Cache::retain`](crate::Cache::retain). Sessions for which it had
+    /// returned false before stay ended.
     ///
     /// # Concurrency
     ///

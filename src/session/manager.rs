@@ -1,10 +1,10 @@
-//! The session manager: a cache under random ids, a limit on their number, and an error for every
-//! no.
+//! The session manager: a cache under random ids, a limit on their number, and an error for each
+//! call that it refuses.
 //!
 //! Each call is one call on the cache, so that what the cache does in one step (compare the
-//! deadline, swap the data) is one step here too. What gives a session an owner claims a place in
-//! the index around it (`owners/index.rs`). It never looks at a clock, and never holds a session's
-//! data beside the cache.
+//! deadline, swap the data) is one step here too. A call that gives a session an owner claims a place
+//! in the owners' index before, and releases the claim after (`owners/index.rs`). The manager never
+//! looks at a clock, and never holds a session's data beside the cache.
 
 use super::cause::{EndCause, Leaving, during};
 use super::error::SessionError;
@@ -24,8 +24,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     ///
     /// [`Full`](SessionError::Full) when there are as many sessions as
     /// [`max_sessions`](crate::SessionManagerBuilder::max_sessions) allows;
-    /// [`OwnerFull`](SessionError::OwnerFull) when its owner has as many as he may, and others are
-    /// refused; [`NoRandomness`](SessionError::NoRandomness) when no id could be minted. In all of
+    /// [`OwnerFull`](SessionError::OwnerFull) when its owner has as many as allowed, and the manager
+    /// refuses more; [`NoRandomness`](SessionError::NoRandomness) when no id could be minted. In all of
     /// these cases nothing is created, and `data` is dropped.
     ///
     /// # Complexity
@@ -123,7 +123,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// [`NotFound`](SessionError::NotFound) when there is no such session (any more). `data` is
     /// dropped then: a late call does not bring a session back.
     /// [`OwnerFull`](SessionError::OwnerFull) when the data belongs to another owner than before,
-    /// and that one has as many sessions as he may.
+    /// and that owner has as many sessions as allowed.
     ///
     /// ```
     /// # use tidewheel::SessionManager;
@@ -138,7 +138,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         let whose = match &self.shared.owners {
             None => None,
             Some(_) => {
-                // Nobody's session ends for one that is gone.
+                // No session is displaced for one that is gone.
                 let before = self.cache.peek_with(id, |stored| stored.whose.clone());
                 let before = before.ok_or(SessionError::NotFound)?;
                 let (before, arrival) = (before.as_ref(), Arrival::New);
@@ -153,12 +153,12 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// time.
     ///
     /// If somebody else changes the session while `compute` runs, it runs again, on the changed
-    /// data. So no change is lost, and what else `compute` does must be harmless when repeated. No
+    /// data. So no change is lost, but whatever else `compute` does must be harmless when repeated. No
     /// lock is held while it runs, so it may call the manager. If it panics, the session stays as
     /// it was. To return something, or to change a copy in place, use [`modify`](Self::modify).
     ///
-    /// The session keeps its id. What makes it worth more than before (a log-in, a change of
-    /// rights) belongs into [`rotate_with`](Self::rotate_with).
+    /// The session keeps its id. A change that makes the session worth more (a log-in, new rights)
+    /// should be made with [`rotate_with`](Self::rotate_with).
     ///
     /// # Panics
     ///
@@ -181,7 +181,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         self.change(id, |old| (compute(old), ()))
     }
 
-    /// Stores what a closure makes of a session's data, and returns what it says beside that.
+    /// Stores what a closure makes of a session's data, and returns what else the closure returned.
     fn change<R>(&self, id: &SessionId, mut compute: impl FnMut(&D) -> (D, R)) -> Result<R, SessionError> {
         let (mut claims, mut denied) = (Claims::none(self), None);
         let changed = self.cache.optionally_update_with(id, |old| {
@@ -275,9 +275,9 @@ impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
     /// Readers see the old data or the new, never something in between. No lock is held while it
     /// runs, so it may call the manager. If it panics, the session stays as it was.
     ///
-    /// The session keeps its id. What makes it worth more than before (a log-in, a change of
-    /// rights) belongs into [`rotate_with`](Self::rotate_with): else whoever knows the id already
-    /// has that, too.
+    /// The session keeps its id. A change that makes the session worth more (a log-in, new rights)
+    /// should be made with [`rotate_with`](Self::rotate_with). Otherwise it also benefits anyone who
+    /// already knows the id.
     ///
     /// # Panics
     ///
@@ -289,7 +289,7 @@ impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
     /// [`NotFound`](SessionError::NotFound) when there is no such session (any more). If it ended
     /// while `change` ran, the changed copy is dropped and the session stays ended.
     /// [`OwnerFull`](SessionError::OwnerFull) when the change gives it to another owner, who has as
-    /// many sessions as he may; nothing has changed then.
+    /// many sessions as allowed; nothing has changed then.
     ///
     /// ```
     /// # let sessions = tidewheel::SessionManager::new();
@@ -336,12 +336,12 @@ impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
     /// before is of no use afterwards. The data stays as it is; where it changes as well, at a
     /// log-in above all, [`rotate_with`](Self::rotate_with) does both.
     ///
-    /// Do not call [`modify`](Self::modify) first and `rotate` then: in between, the *old* id has
-    /// the changed data. Whoever planted that id in somebody's browser, or has seen it, is then
+    /// Do not call [`modify`](Self::modify) and then `rotate`: in between, the *old* id has the
+    /// changed data. An attacker who planted that id in somebody's browser, or has seen it, is then
     /// logged in as well, if only for a moment (session fixation).
     ///
-    /// Data and age go along (as a copy; the old data is dropped like that of a removed session),
-    /// the idle time restarts. Also succeeds in a full manager.
+    /// The session keeps its data (as a copy; the old data is dropped like that of a removed session)
+    /// and its age. The idle time restarts. The call also succeeds in a full manager.
     ///
     /// # Errors
     ///
@@ -374,10 +374,10 @@ impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
     /// the session in between, it runs again, on a copy of the changed data. So no change is lost,
     /// and effects that `change` has outside the copy must be harmless when repeated. No lock is
     /// held while it runs. If it panics, the session stays as it was, under its old id. (A copy is
-    /// a clone. Where `D` only refers to its data, as an `Arc<Mutex<_>>` does, the clone is the
-    /// same data, and whoever has read it under the old id still has it.)
+    /// a clone. Where `D` only refers to its data, as an `Arc<Mutex<_>>` does, the clone refers to the
+    /// same data, and a reader that got it under the old id still sees it.)
     ///
-    /// The age goes along, the idle time restarts. Also succeeds in a full manager.
+    /// The session keeps its age. The idle time restarts. The call also succeeds in a full manager.
     ///
     /// # Panics
     ///
@@ -391,7 +391,7 @@ impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
     /// [`max_per_owner`](crate::SessionManagerBuilder::max_per_owner) says. Of two calls at once one
     /// wins and the other gets `NotFound`, and what its `change` made is dropped.
     /// [`OwnerFull`](SessionError::OwnerFull) when the change gives the session to another owner,
-    /// who has as many as he may; nothing has changed then.
+    /// who has as many as allowed; nothing has changed then.
     ///
     /// ```
     /// use tidewheel::{SessionError, SessionManager};
@@ -463,8 +463,9 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     ///
     /// # Concurrency
     ///
-    /// Takes the lock of the session's shard. From the first session on that has an idle time of
-    /// its own, each [`touch`](Self::touch) takes that lock too; before, it takes none.
+    /// Takes the lock of the session's shard. Once any session has been given an idle time of its own,
+    /// each [`touch`](Self::touch) takes the lock of its session's shard, too. (Where there is a maximal
+    /// age, it always does.)
     ///
     /// ```
     /// use std::time::Duration;
@@ -531,8 +532,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     }
 }
 
-/// The longest maximal age of a session's own. It is an end: else a snapshot would not tell a
-/// session that was given no end from one that has never been given any, and takes the manager's.
+/// The longest maximal age that a session may have of its own. It has to be a real end: in a snapshot,
+/// a session that ends "never" would look like one without an end of its own, which gets the manager's.
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// What a generator that repeats itself is answered with.

@@ -1,10 +1,9 @@
 //! Sessions: data kept under an unguessable id until its owner has been silent for too long.
 //!
 //! Built on the cache's public API, and on three calls that the cache has for it alone: an insert
-//! with an end of its own, another end, and a restore that makes values of what is read. It never
-//! knows of shards, wheels, nodes or threads, and it keeps no copy of a session's data: whatever
-//! the cache promises about time and memory holds for sessions because there is nothing else to
-//! wait for.
+//! that gives the entry an end of its own, a change of that end, and a restore that makes values of
+//! what is read. It never knows of shards, wheels, nodes or threads, and it keeps no copy of a
+//! session's data. So whatever the cache promises about time and memory holds for sessions, too.
 
 mod builder;
 mod cause;

@@ -1,8 +1,8 @@
 //! A count that keeps a manager from holding more sessions than it may.
 //!
-//! Who wants to create a session takes a permit first; the permit is given back when the session
-//! leaves the cache. Counting before the insert instead of asking the cache for its size is what
-//! makes the limit hold between threads. It never knows a session, an id or the cache.
+//! A call that creates a session takes a permit first. The permit is given back when the session
+//! leaves the cache. The limit holds between threads because the count comes before the insert; the
+//! cache is not asked for its size. This file never knows a session, an id or the cache.
 
 use crate::process::hand::InHand;
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -13,9 +13,9 @@ pub(super) struct Permits {
     max: usize,
     /// Permits taken; above `max` by no more than the rotations in flight.
     taken: AtomicUsize,
-    /// Permits that were taken, less those that were given back; besides, the cache notes sessions
-    /// that it takes out, less those that it stores. So what a thread has in hand of it are permits
-    /// beyond those of the sessions in the cache.
+    /// For each thread: the permits that it took, less those that it gave back; plus the sessions that it
+    /// took out of the cache, less those that it stored there. So the sum is the number of its permits
+    /// for which there is no session in the cache.
     in_hand: InHand,
 }
 

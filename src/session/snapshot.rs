@@ -17,7 +17,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 impl<D: Serialize, O> Serialize for Stored<D, O> {
-    /// The data alone: whose it is, it says itself.
+    /// The data alone. Its owner is not written, because the data says whose it is.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.data.serialize(serializer)
     }
@@ -30,11 +30,11 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// [`restore`](Self::restore) reads them back, in this process or another, so that nobody has
     /// to log in again because of a deploy. It needs the feature `serde`.
     ///
-    /// # Whoever reads it can be any of your users
+    /// # Anyone who reads it can pose as any of your users
     ///
     /// The snapshot has the ids as they are in the cookies, because a cookie has to be found again.
     /// So until the sessions are over, it is worth as much as all passwords that were entered. It
-    /// has nothing that it need not have: no owner (the data says that), no figures, nothing of
+    /// contains nothing that it does not need: no owner (the data says that), no figures, nothing of
     /// sessions that are over. What remains is up to you:
     ///
     /// - Write it to a file that only the service may read: made with the mode `0600`, not changed
@@ -46,7 +46,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// - Restore it once. What was logged out after the snapshot comes back with it, so an old one
     ///   undoes log-outs.
     ///
-    /// Requests that change sessions while it is written may be in it or not: stop them first.
+    /// A change that a request makes while it is written may be in it or not: stop such requests first.
     ///
     /// # Errors
     ///
@@ -83,14 +83,14 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// ids, ages and owners.
     ///
     /// `away` is how long the sessions were in no process. It is taken off what they had left, and
-    /// sessions that had no more than that do not come back. The crate cannot know it, since
-    /// monotonic clocks say nothing across processes. The time at which the file was changed tells
-    /// it, if the wall clock is right. With `Duration::ZERO` that time does not count, and a
+    /// sessions that had no more than that do not come back. The crate cannot know it, since a
+    /// monotonic clock says nothing about another process. If the wall clock is right, you know it from
+    /// the time at which the file was changed. With `Duration::ZERO` that time does not count, and a
     /// session lives longer than was promised.
     ///
-    /// - **What is there already stays**: a session that was restored before, or lives, is newer
-    ///   than a snapshot. Restore into a new manager all the same. In the manager that wrote the
-    ///   snapshot, a session comes back that was logged out since; and one that was rotated since
+    /// - **What is there already stays**: a session that lives here, or was restored before, is newer
+    ///   than the snapshot. Even so, restore into a new manager. In the manager that wrote the
+    ///   snapshot, a session that was logged out since comes back, and one that was rotated since
     ///   may come back under the id that it had then.
     /// - **Limits**: with [`max_sessions`](crate::SessionManagerBuilder::max_sessions), the oldest
     ///   sessions for which there is room come back, and the others do not.
@@ -150,7 +150,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
             };
             let step = Step { from: None, to: *id, before: None, is_compared: false, arrival: Arrival::Back };
             let whose = claims.add(&step, &data).ok()?;
-            // If the claim was denied, the permit is another session's.
+            // If the claim is denied, `permit` is dropped here, and so given back for another session.
             permits.extend(permit);
             Some(Stored { data, whose })
         };

@@ -38,7 +38,7 @@ pub struct SessionStats {
     pub all_ended: u64,
     /// Sessions that ended because their owners opened others.
     pub displaced: u64,
-    /// Sessions that were refused, because the manager or the owner had as many as there may be.
+    /// Sessions that were refused because a limit was reached, the manager's or the owner's.
     pub refused: u64,
     /// Reads by `get`, `read` and their like that found a session.
     pub found: u64,

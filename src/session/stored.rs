@@ -7,8 +7,8 @@ use super::owners::{GroupId, PlaceId};
 use crate::sync::Arc;
 use std::hash::Hash;
 
-/// Whoever sessions belong to: what `SessionManagerBuilder::owner` makes of a session's data, such
-/// as the number of a user. Every type that can be looked up, cloned and sent is one.
+/// An owner of sessions: what `SessionManagerBuilder::owner` makes of a session's data, such as the
+/// number of a user. Every type that can be hashed, compared, cloned and sent is one.
 ///
 /// Its `Hash` and `Eq`, and the [`Equivalent`](crate::Equivalent) of what it is looked up by, run
 /// under a lock of the manager's index, so they must not call the manager.
@@ -22,7 +22,7 @@ pub trait SessionOwner: Hash + Eq + Clone + Send + Sync + 'static {}
 
 impl<O: Hash + Eq + Clone + Send + Sync + 'static> SessionOwner for O {}
 
-/// The owner of sessions that belong to nobody: there is none. A manager without
+/// The type of owners in a manager without owners: it has no values. A manager that is built without
 /// [`owner`](crate::SessionManagerBuilder::owner) is a `SessionManager<D, NoOwner>`, which may be
 /// written `SessionManager<D>`.
 ///

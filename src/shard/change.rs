@@ -59,7 +59,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         let Written { ttl, ends, .. } = written;
         let now = self.now();
         let row = self.table.row(place);
-        // This comes before any change.
+        // This may panic, so it comes before any change.
         let named = self.table.new_node();
         self.evict_for_replacement(row, weight);
         let Self { config, table, ledger, .. } = self;

@@ -2,9 +2,9 @@
 //! critical section.
 //!
 //! It goes through the shard by positions (`table/walk.rs`). At the moment at which it passes a
-//! position, no entry has that position any more, and no flight would store one there: whatever was
-//! being loaded or computed by then is invalidated. So no entry that was there before is there
-//! afterwards, and none that was computed from one in its place.
+//! position, the shard has no entry there any more, and no flight that would store one there: what
+//! was being loaded or computed by then is invalidated. So no entry from before is there afterwards,
+//! nor one that was computed from such an entry.
 
 use super::Shard;
 use super::deferred::Deferred;
@@ -12,8 +12,8 @@ use crate::process::hand::InHand;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::table::{Cursor, Unlinked};
 
-/// The number of entries that are removed in one critical section (a few more are possible), and of
-/// groups of buckets that are visited.
+/// A critical section that has met this many entries, or has visited `LOOKS` groups of buckets, goes
+/// no further. So it removes this many entries, and a few more at most.
 const REMOVALS: usize = if cfg!(tidewheel_loom) { 2 } else { 128 };
 const LOOKS: usize = if cfg!(tidewheel_loom) { 1 } else { 64 };
 

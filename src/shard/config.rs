@@ -33,8 +33,8 @@ pub(crate) struct Config {
     pub(crate) helped: bool,
     /// Whether entries have weights. If so, a few entries may fill the cache.
     pub(crate) weighed: bool,
-    /// Where threads note rows that they have taken out, less those that they have added, if whoever
-    /// built the cache counts entries.
+    /// Set if the owner of the cache counts its entries, as a session manager with a limit does. Each
+    /// thread notes there how many more rows it has taken out than added.
     pub(crate) in_hand: Option<InHand>,
 }
 

@@ -11,14 +11,14 @@
 //! keep room).
 //!
 //! For a large entry, no shard gives room before the bids of all shards are known
-//! (`policy/bid.rs`). And none gives before the operation has the right: the capacity may become
-//! less while it waits for that, and then the entry is refused. So nothing goes for a large entry
-//! that is refused.
+//! (`policy/bid.rs`), and none before the operation has the right. While the operation waits for the
+//! right, the capacity may become less, and then the entry is refused. So no entry is evicted for a
+//! large entry that is refused.
 //!
-//! Whoever has the right may need long: what it needs may be thousands of entries. An operation on
-//! an entry that is not large does not wait for that at first, if its own shard has enough. If it
-//! cannot have the right at once, it goes round once more *alone*: its own shard gives, however
-//! little of its part it has.
+//! The operation that has the right may keep it for long: what it needs may be thousands of entries.
+//! An operation on an entry that is not large does not wait for that at first, if its own shard has
+//! enough. If it cannot have the right at once, it goes round once more *alone*: its own shard gives,
+//! however little of its part it has.
 //!
 //! Why nobody takes more room than there is: an operation takes room from what is free, or from
 //! entries that it has unlinked itself, under its shard's lock and before it publishes the new
@@ -28,8 +28,8 @@
 //! Why every operation ends:
 //!
 //! - One with the right keeps all that it gets. As long as any shard has an entry that may go, each
-//!   round adds to its credit. Nobody takes from that. What others have taken before, they store or
-//!   give back without the right, and then it can be given.
+//!   round adds to its credit. Nobody takes from that. Room that others had taken before is either
+//!   used for an entry or given back. They need no right for that. After that it can be given.
 //! - One without the right has at most two rounds: the first, and one alone. Then it waits for the
 //!   right, which comes to it, since those who have it end.
 //!
@@ -126,7 +126,7 @@ impl<'c, K, V, A: Around<K, V>> Credit<'c, K, V, A> {
             let (room, right) = (0, None);
             Box::new(Held { weight, room, lacking, own, own_gives_until, goes_by_bids, bids, evicted, right })
         });
-        // Of several entries that are restored, one may have been short that is not stored in the end.
+        // In a restore, this may be another entry than before: the one that was short may not be stored.
         (held.weight, held.goes_by_bids) = (weight, goes_by_bids);
         (held.lacking, held.own, held.own_gives_until) = (lacking, own, None);
         held.evicted.push(shard.elsewhere(deferred));
@@ -163,7 +163,7 @@ impl<'c, K, V, A: Around<K, V>> Credit<'c, K, V, A> {
 
 impl<K, V, A: Around<K, V>> Drop for Credit<'_, K, V, A> {
     /// Ends the credit of an operation that panicked, or that stored nothing and returns no deferred
-    /// work. No caller of the latter is pinned. May run user code: see [`Around::conclude`].
+    /// work. In the second case, the caller is not pinned. May run user code: see [`Around::conclude`].
     #[inline]
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {

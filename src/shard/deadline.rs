@@ -94,8 +94,8 @@ impl Config {
             let (idle, bound) = (now.after(idle), limit.min(expiry));
             deadline = if bound <= idle { Deadline::fixed_at(bound) } else { Deadline::at(idle) };
         }
-        // An entry that is expired from the start is expired by the readers' clock, too, which may
-        // lag.
+        // An entry that is over from the start must be over by the readers' clock, too, which may
+        // lag. So its deadline is long ago.
         if deadline.is_over(now) {
             deadline = Deadline::at(Tick::LONG_AGO);
         }

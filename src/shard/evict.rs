@@ -40,15 +40,16 @@ impl<K, V> Entries for InTable<'_, '_, '_, K, V> {
 }
 
 impl<K, V> Ledger<K, V> {
-    /// Returns whether a single entry of this weight exceeds the shard's capacity.
+    /// Returns whether the new entry, of this weight, is heavier than all of the capacity: that of the
+    /// shard or, with an account, that of the cache.
     #[inline]
     pub(super) fn is_too_heavy(&self, weight: u32) -> bool {
         self.policy.as_ref().is_some_and(|policy| policy.is_too_heavy(weight))
     }
 
     /// Returns whether an entry of this weight and with these ends is not stored: it is too heavy, or
-    /// it is over from the start. (Where there is no bound, nothing has to make room for the latter,
-    /// so it is stored and leaves with others.)
+    /// it is over from the start. (In a shard without a bound, an entry of the second kind is stored
+    /// and leaves like others: nothing has to make room for it.)
     #[inline]
     pub(super) fn declines(&self, weight: u32, ends: &Ends) -> bool {
         self.policy.as_ref().is_some_and(|policy| policy.is_too_heavy(weight) || ends.are_past())
@@ -167,8 +168,8 @@ impl<K, V> Txn<'_, '_, K, V> {
         }
         let old = self.table.unlink(place).weighing(weight);
         self.ledger.leave(row);
-        // The listener is told of an expired victim by this call, too: what waits for the reaper
-        // has no bound.
+        // This call tells the listener of an expired victim, too. If that were left to the reaper,
+        // there would be no bound on how many nodes wait for it.
         if let Some(node) = self.hand_out(old) {
             self.ledger.left().unlinked.push(Departing { node, was_alive });
         }
@@ -214,8 +215,8 @@ impl<K, V> Txn<'_, '_, K, V> {
         }
     }
 
-    /// Hands out an entry that is not stored: too heavy a one is refused, and another has expired.
-    /// Removes the entry that it was to replace.
+    /// Hands out an entry that is not stored. If it is too heavy, it is refused; otherwise it was over
+    /// from the start, and has expired. Removes the entry that it was to replace.
     #[cold]
     pub(super) fn decline(
         &mut self,

@@ -1,7 +1,7 @@
 //! Turns: what a call that loads or computes does under the shard's lock.
 //!
 //! One critical section looks up both the key's entry and the key's flight. One critical section
-//! stores a loaded value and ends its flight. So at no moment is a key neither present nor being
+//! stores a loaded value and ends its flight. So a key never looks absent when it has just been
 //! loaded, and no write comes between unnoticed (`inflight/mod.rs`, F2). This file knows no closures and
 //! wakes no thread.
 
@@ -34,7 +34,7 @@ pub(crate) enum Found<K, V> {
     Begun(Begun<K, V>),
 }
 
-/// What a call does next that waited, has the turn, and saw no value to tell.
+/// What a call does next after it waited, got the turn, and saw no value to tell the others.
 pub(crate) enum Onward {
     /// The key has a live entry by now.
     Alive,

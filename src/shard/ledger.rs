@@ -78,13 +78,13 @@ pub(super) struct Ledger<K, V> {
     pub(super) bounds: Bounds,
     /// The policy that chooses victims, if the shard is bounded.
     pub(super) policy: Option<Policy>,
-    /// Whether the row of the last new entry stayed in its slot. If so, the next one will stay,
+    /// Whether the row of the last new entry stayed in its slot. If so, the next one probably will,
     /// too.
     pub(super) stays: bool,
     /// How long before its deadline a warning of an entry's expiry is due; `NONE` if nobody is
     /// warned.
     pub(super) warn_before: Span,
-    /// The deadline of which each entry was warned last, where its row's `warned` says that it was.
+    /// By row, if the row is `warned`: the deadline for which the warning was given.
     pub(super) warned_of: Column<Tick>,
     /// Entries that the current operation evicted, refused or found expired, for the operation to
     /// hand out.
@@ -307,14 +307,14 @@ impl<K, V> Ledger<K, V> {
         Some(due)
     }
 
-    /// Notes that no reaper knows of the due time (S3). A write that makes something due tells the
-    /// reaper of both times.
+    /// Notes that no reaper knows of the due time (S3). A write that leaves the reaper work
+    /// tells it of both times.
     pub(super) fn rely_on_no_reaper(&mut self) {
         self.set_due(Tick::NEVER, self.due.min(self.inherited));
     }
 
     /// Notes that a sweep has left nothing to do before `next`. That moves `due` later only (S3):
-    /// whoever swept need not be the reaper, so the reaper may not have heard of `next`. And the
+    /// the sweep need not be the reaper's, so the reaper may not have heard of `next`. And the
     /// old `due` is early enough for every entry that is still there.
     pub(super) fn put_off(&mut self, next: Tick) {
         self.set_due(self.due.max(next), self.inherited.max(next));
@@ -349,8 +349,9 @@ impl<K, V> Ledger<K, V> {
     }
 }
 
-/// Returns the weight from which on garbage makes a full batch. Its writer drops it at once unless
-/// a thread is pinned. So at most a thirty-second of the shard's capacity waits, and one value.
+/// Returns the weight above which the open batch of garbage is full. The writer that seals such a
+/// batch drops it at once, unless a thread is pinned. Batches that are full with 64 light values wait
+/// longer: five of them may weigh just under 5/32 of the shard's part (`src/docs/architecture.md`).
 pub(super) const fn batch_weight(capacity: u64) -> u64 {
     capacity / 32
 }

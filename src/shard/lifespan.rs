@@ -191,8 +191,8 @@ impl<K, V> Txn<'_, '_, K, V> {
             (Ruling::At(tick), ..) => tick,
             (Ruling::Keep, Lasting::Moved(departed), _) => departed.expires,
             (Ruling::Keep, _, Some(over)) => ledger.expiry(over.row),
-            // This case does not occur: a ruling about a live entry counts for that entry alone.
-            // There is nothing to keep, so the entry is expired.
+            // This case does not occur: a ruling about a live entry counts for that entry alone. If it
+            // did, there would be nothing to keep, so the entry is expired.
             (Ruling::Keep, _, None) => now,
         };
         let keeps_ttl = matches!((lasting, over), (Lasting::Restarted | Lasting::Kept, Some(_)));

@@ -14,8 +14,8 @@ use crate::time::{SECOND, Span, Tick};
 const FIRST_DRAIN: usize = if cfg!(tidewheel_loom) { 2 } else { 128 };
 const LARGEST_DRAIN: usize = if cfg!(tidewheel_loom) { 2 } else { 1024 };
 
-/// How long a shard must have been sparse before its memory is given back, in ticks (2 s): it may
-/// fill again. It is also how long a move of its table may take.
+/// How long a shard must have been sparse before its memory is given back (2 s), because it may fill
+/// again. It is also how long a move of its table may take before the reaper completes it.
 const UNTIDY_FOR: Span = Span::from_nanos(2 * SECOND);
 /// The number of buckets that move, and of rows that are inspected, in one critical section.
 const MOVES: usize = if cfg!(tidewheel_loom) { 1 } else { 512 };
@@ -24,8 +24,8 @@ const TRIMMED: usize = if cfg!(tidewheel_loom) { 64 } else { 16_384 };
 /// The number of rows whose buckets are prefetched together.
 const HANDFUL: usize = if cfg!(tidewheel_loom) { 1 } else { 16 };
 
-/// From so many expired nodes on, they are told of together: the sweep under way may take out up to
-/// a hold's more. They stay in memory until then.
+/// Once a sweep has taken out this many expired nodes, or up to a hold's more, it tells the listener of
+/// them together, and goes on. Until then they stay in memory.
 const BATCH: usize = if cfg!(tidewheel_loom) { 2 } else { 4096 };
 
 /// The receiver of the reaper's notifications. It is called outside every lock, and lets no panic
@@ -84,8 +84,7 @@ impl<K, V> Shard<K, V> {
     }
 
     /// Tells the listener of expired nodes, unpinned and without a lock, and then makes them
-    /// garbage. A listener that blocks keeps these nodes and the reaper, and does not delay any
-    /// reclamation.
+    /// garbage. A listener that blocks holds up these nodes and the reaper, but no grace period.
     fn notify(&self, expired: Vec<Unlinked<K, V>>, listener: Option<&dyn Listens<K, V>>) {
         if expired.is_empty() {
             return;
@@ -121,7 +120,7 @@ impl<K, V> Shard<K, V> {
         if !self.is_waiting() {
             return (false, false);
         }
-        // As much as there is at first, however fast more comes.
+        // Drops as much as there was at first, so that this ends however fast more comes.
         let (mut any, mut left) = (false, None);
         loop {
             let (reclaimable, waiting) = {

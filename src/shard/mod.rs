@@ -37,7 +37,7 @@
 //!
 //! | verb | what it does |
 //! |---|---|
-//! | `expire`, `reap`, `kill` (`table/node.rs`) | the deadline becomes `DEAD`: for a reader, if it has passed; for whoever holds the lock, if it has passed; for a removal, in any case. From then on no thread finds the entry alive |
+//! | `expire`, `reap`, `kill` (`table/node.rs`) | the deadline becomes `DEAD`: for a reader, if it has passed; for the holder of the lock, if it has passed; for a removal, in any case. From then on no thread finds the entry alive |
 //! | `unlink` (`table/write.rs`) | the node leaves its bucket |
 //! | `leave`, `give_up` (`ledger.rs`) | the row leaves the policy's queues; the row leaves the wheel, and its number becomes vacant |
 //! | `take`, `take_expired` (`change.rs`) | `unlink`, `leave` and `give_up`; `take_expired` also counts the expiry |
@@ -55,8 +55,8 @@
 //! - **S3** `Ledger::due` is not later than the first start of a second at or after any deadline.
 //!   If garbage waits, `Ledger::due` is not later than the next second. The reaper has promised to
 //!   come by then (`reaper/mod.rs`), or a thread is about to wake it: only `require_reaper_by`
-//!   moves `Ledger::due` earlier, and whoever calls that wakes the reaper after the unlock, before
-//!   any user code. A sweep moves `Ledger::due` later only, whoever sweeps. A writer that does some
+//!   moves `Ledger::due` earlier, and the operation that calls it wakes the reaper after the unlock,
+//!   before any user code. A sweep, on any thread, only moves `Ledger::due` later. A writer that does some
 //!   of the due work leaves it unchanged. (In the child of a fork no reaper knows of the shard.
 //!   There `Ledger::inherited` holds the time until something else becomes due; and again, if the
 //!   reaper then cannot be started.)
@@ -169,7 +169,7 @@ impl<K, V> Shard<K, V> {
             if let Some(weight) = batch_weight {
                 writing.set_batch_weight(weight);
             }
-            // A manual clock stands still while large values are created.
+            // A manual clock stands still while large values are created: by it no batch becomes old.
             if config.clock.manual().is_none() {
                 writing.be_prompt();
             }

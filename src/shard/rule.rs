@@ -73,16 +73,16 @@ impl<K, V> Shard<K, V> {
                 return None;
             }
             let (config, now) = (txn.config, txn.now());
-            // Only the idleness is later by the lag: whether the entry is over is asked of the time
-            // as it is.
+            // Only the end by idleness is later by the lag. Whether the entry is over is decided by
+            // `now` itself.
             let idle = config.idle_deadline(now).since(now);
             Some(config.ends_if_idle_for(idle, now, txn.ledger.limit(config, row), end))
         })
     }
 
-    /// Has the `Expiry` end `expected` at `end`. That is no use of the entry: its idleness goes on,
-    /// unless the deadline does not say since when it is idle, because another end was to come
-    /// first.
+    /// Has the `Expiry` end `expected` at `end`. That does not count as use of the entry: its time to
+    /// idle goes on. But if another end was to come first, the deadline does not show since when the
+    /// entry is idle, and the time to idle starts anew.
     pub(crate) fn set_end<Q>(&self, at: Lookup<'_, Q>, expected: &Node<K, V>, end: Tick) -> Ruled
     where
         Q: ?Sized + Equivalent<K>,

@@ -241,8 +241,8 @@ impl<K: Eq, V> Shard<K, V> {
         }
     }
 
-    /// Removes a live entry, whatever it is, and shows its node to `look` before. Also invalidates
-    /// what is being loaded for a key that has no entry.
+    /// Removes a live entry, whatever it is. Shows its node to `look` before, alive or not. Also
+    /// invalidates what is being loaded for a key that has no entry.
     #[inline(always)]
     pub(crate) fn remove<Q>(
         &self,

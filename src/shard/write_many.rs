@@ -42,7 +42,7 @@ impl<K: Eq, V> Shard<K, V> {
             waiting.iter().for_each(|next| txn.table.prefetch(next.hash.home()));
         }
         txn.read_clock();
-        // An entry that has to wait for its room keeps its turn, and its credit, until it is stored.
+        // An entry that has to wait for its room stays the next one, with its credit, until it is stored.
         let mut stored = 0;
         while stored < INSERTS {
             let Some(next) = waiting.last() else { return };

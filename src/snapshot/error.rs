@@ -30,7 +30,7 @@ impl fmt::Display for SnapshotPart {
     }
 }
 
-/// Why a snapshot could not be written. The cache is as it was; what the writer was given is no snapshot.
+/// Why a snapshot could not be written. The cache is unchanged. What the writer has got is not a snapshot.
 ///
 /// ```
 /// use tidewheel::{Cache, SnapshotError};
@@ -87,7 +87,7 @@ impl Error for SnapshotError {
 
 /// Why a snapshot could not be restored. Nothing was changed.
 ///
-/// Places are told in bytes from where the reader stood.
+/// A position (`at`) is a number of bytes, counted from where the reader stood at first.
 ///
 /// ```
 /// use std::time::Duration;
@@ -105,7 +105,7 @@ pub enum RestoreError {
     Read(io::Error),
     /// It does not begin as a snapshot does.
     NotASnapshot,
-    /// It is of another version of the format than this one knows: it was written by a newer one.
+    /// It has a version of the format that this version of the crate does not know: a newer one wrote it.
     #[non_exhaustive]
     Version {
         /// The version that was found.
@@ -127,14 +127,14 @@ pub enum RestoreError {
         /// What is wrong with it.
         what: &'static str,
     },
-    /// A key or a value is whole, and could not be deserialized: its type may be another than it was.
+    /// A key or a value is intact, but could not be deserialized: its type may have changed.
     #[non_exhaustive]
     Deserialize {
         /// Which of the two.
         part: SnapshotPart,
         /// The byte where its entry begins.
         at: u64,
-        /// What it said, which may quote what was read. Not so where sessions are restored:
+        /// The error. It may quote what was read, but never does when sessions are restored:
         /// [`SessionManager::restore`](crate::SessionManager::restore).
         source: Box<dyn Error + Send + Sync>,
     },

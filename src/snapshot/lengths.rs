@@ -1,8 +1,8 @@
 //! Whether the lengths in a key's or value's bytes can be true: what they promise fits into the
 //! bytes that follow.
 //!
-//! A list whose length is told is given memory for that length before its elements come (serde
-//! allows 1 MiB for each). In a list of lists that lie, each of a thousand levels is given as much.
+//! A list that states its length gets memory for it before its elements come (serde allows 1 MiB for
+//! each list). In nested lists with false lengths, each of a thousand levels gets as much.
 //! So the lengths of all levels are added up first. This file knows MessagePack's markers
 //! (<https://github.com/msgpack/msgpack/blob/master/spec.md>), and no types.
 

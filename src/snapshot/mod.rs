@@ -1,7 +1,7 @@
 //! Snapshots: entries as bytes, in chunks with a checksum each, and one over all.
 //!
-//! Knows records, keys and values; knows no cache, no clock and no file. What it reads it believes only as far as a
-//! checksum goes, and a length never.
+//! Knows records, keys and values; knows no cache, no clock and no file. It trusts what it reads only after
+//! a look at the checksum, and never trusts a length.
 #![doc = include_str!("../docs/format.md")]
 
 mod error;
@@ -46,13 +46,13 @@ const MOST_HITS: u8 = 3;
 /// What is made of the times that were written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
-    /// For how long time went on after they were written.
+    /// How much time has passed since they were written.
     pub(crate) away: Duration,
-    /// The age at which an entry ends whose `Expiry` has said nothing of its end.
+    /// The age at which an entry ends for which an `Expiry` has set no end.
     pub(crate) max_age: Option<Duration>,
-    /// What an entry without a time to live of its own has left at most.
+    /// The most that an entry without a time to live of its own has left.
     pub(crate) most: Duration,
-    /// What was an entry's time to live goes on as its idleness, which reads restart.
+    /// Whether what was an entry's time to live becomes its time to idle, which reads restart.
     pub(crate) idles: bool,
 }
 

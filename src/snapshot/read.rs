@@ -1,7 +1,7 @@
 //! Reading a snapshot: all of it, into memory, before anybody sees an entry.
 //!
-//! Memory is had as bytes arrive: a length only says when to stop. A chunk's entries are looked at when its checksum has
-//! turned out right.
+//! Memory is allocated as bytes arrive: a length only says when to stop. A chunk's entries are looked at only after
+//! its checksum has turned out right.
 
 use super::lengths;
 use super::{

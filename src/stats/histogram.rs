@@ -187,8 +187,8 @@ impl Lateness {
         self.0.limits()
     }
 
-    /// Returns the limit that this part of the entries (from 0.0 to 1.0) did not exceed, or `None`
-    /// if there are none.
+    /// Returns the lowest limit of a bucket that this part of the entries (from 0.0 to 1.0) stayed below,
+    /// or `None` if there are none. So `at_most(0.99)` is the 99th percentile, rounded up to a limit.
     ///
     /// ```
     /// assert_eq!(tidewheel::Lateness::default().at_most(0.5), None);
@@ -271,8 +271,8 @@ impl LoadTimes {
         self.0.limits()
     }
 
-    /// Returns the limit that this part of the loads (from 0.0 to 1.0) did not exceed, or `None` if
-    /// there were none.
+    /// Returns the lowest limit of a bucket that this part of the loads (from 0.0 to 1.0) stayed below, or
+    /// `None` if there were none. So `at_most(0.99)` is the 99th percentile, rounded up to a limit.
     ///
     /// ```
     /// assert_eq!(tidewheel::LoadTimes::default().at_most(0.5), None);

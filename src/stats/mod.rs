@@ -1,8 +1,8 @@
 //! Statistics: counts, durations and gauges of a cache.
 //!
 //! Each figure is counted where that is cheap. Each thread has its own counters of reads
-//! (`reads.rs`). Writers count under their shard's lock, in [`Tally`]. Loads take no lock to count,
-//! and have a few sets of atomics (`loads.rs`). Nor do loads anew that fail (`shard/refresh.rs`).
+//! (`reads.rs`). Writers count under their shard's lock, in [`Tally`]. Loads count without a lock, in a
+//! few sets of atomics (`loads.rs`). Refreshes that fail take no lock to count, either (`shard/refresh.rs`).
 //! Removals are counted by cause; this file does not import `RemovalCause`, and knows no entries.
 
 mod histogram;
@@ -58,8 +58,8 @@ pub struct Stats {
     pub misses: u64,
     /// Entries stored under keys that had no live one.
     pub inserts: u64,
-    /// Live values that were removed because another was stored in their place, or was too heavy to
-    /// be stored.
+    /// Live values that were removed because another value was stored in their place, or was to be
+    /// and was too heavy.
     pub replacements: u64,
     /// Entries removed because their deadline had passed.
     pub expired: u64,
@@ -82,12 +82,12 @@ pub struct Stats {
     pub refresh_failures: u64,
     /// Runs of closures and futures that were to produce values.
     pub loads: Loads,
-    /// Values that are out of the cache and wait until no reader can look at them. Values of which a
-    /// listener is being told are not among them yet.
+    /// Values that were removed and are not dropped yet, since a reader may still look at them. A
+    /// value is not among them until the listener has been told of its removal.
     pub garbage: usize,
     /// How late the reaper was at its last visit: the time from when something was due until it
-    /// came. It is the longest over the shards, and counts for each until it came to that one. So
-    /// what waited behind a listener that blocked is in it.
+    /// came. It is taken for each shard, up to when the reaper came to it; this is the longest. So it
+    /// includes the time for which a shard waited behind a listener that blocked.
     pub reaper_lag: Duration,
     /// How long after its deadline each expired entry was removed, except those that a reader or a
     /// writer had found expired before: see [`Lateness`].

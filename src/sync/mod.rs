@@ -495,11 +495,11 @@ pub(crate) fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexG
     condvar.wait(guard).unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The longest time for which a thread sleeps at once: twelve days. Windows counts milliseconds in 32
-/// bits, and takes what is longer than 49 days for ever.
+/// The longest time that a thread sleeps in one go: twelve days. Windows counts milliseconds in 32 bits, and
+/// takes anything longer than 49 days to mean for ever.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1 << 20);
 
-/// Returns for how long a thread sleeps at once that has to sleep for `time`, and then looks again.
+/// Returns how long a thread that has to sleep for `time` sleeps in one go, before it looks again.
 pub(crate) fn at_once(time: Duration) -> Duration {
     time.min(LONGEST_SLEEP)
 }

@@ -1,10 +1,10 @@
 //! A mutex without poisoning, and what becomes of it in the child of a fork.
 //!
 //! A lock that another thread held at the fork is never opened in the child. One that a thread of
-//! the child holds is, however long that takes. They are told apart by a *stamp*: whoever takes a
-//! lock leaves there how many forks this process has come out of. So a held lock with the present
-//! stamp was open at some time since the fork, and its holder is here. Only where the stamp is an
-//! older one may it have been lost, and a thread does not wait for ever.
+//! the child holds is, however long that takes. They are told apart by a *stamp*: a thread that takes
+//! a lock leaves there how many forks its process has come out of. So a held lock with the present
+//! stamp was open at some time since the fork, and its holder is here. A lock with an older stamp may
+//! have been lost, and a thread does not wait for it for ever.
 
 use super::atomic::Ordering;
 use super::unseen::{AtomicU32, AtomicUsize};

@@ -1,11 +1,10 @@
 //! An array of buckets: one block of memory, named by one word.
 //!
-//! The word is the address of the first bucket, which is aligned to 64 bytes, with the size in the
-//! six bits that the alignment leaves free. So a reader gets from the root to its bucket with one
-//! load. The highest bits of a home choose its bucket. So the size is stored as the number of bits
-//! by which a home is shifted to become the distance of its bucket from the first, in bytes. A
-//! header in front of the buckets names the next array. This file knows nothing of what is in the
-//! buckets.
+//! The word holds the address of the first bucket, which is aligned to 64 bytes, and the size in
+//! the six bits that the alignment leaves free. So a reader gets from the root to its bucket with
+//! one load. The highest bits of a home choose its bucket. So the size is stored as a shift: a home
+//! that is shifted right by it is the distance of its bucket from the first, in bytes. A header in
+//! front of the buckets names the next array. This file does not know what is in the buckets.
 
 use super::bucket::Bucket;
 use super::memory::{Block, prefetch};
@@ -84,8 +83,7 @@ impl Array {
     }
 
     /// Returns by how many bits a home is shifted to become the distance of its bucket from the
-    /// first, in bytes. (The highest of the six bits is not needed, and a shift of 32 bits uses
-    /// five.)
+    /// first, in bytes. (Five of the six bits hold it, because it is less than 32.)
     #[inline]
     fn shift(self) -> u32 {
         const { assert!(Self::MOST_LOG2 < u32::BITS && Self::MOST_LOG2 + 6 == u32::BITS) };
@@ -223,8 +221,8 @@ pub(super) fn room(log2: u32) -> usize {
     ((super::bucket::SLOTS << log2) * 5).div_ceil(6)
 }
 
-/// A set of the pages of an array that were asked about: a bit for each. The system's pages may be
-/// larger; then each is asked about several times.
+/// The pages about which `is_first` was asked: a bit for each. A page is 4 KiB here; a larger page
+/// of the system counts as several.
 pub(super) struct Pages(Vec<u64>);
 
 impl Pages {

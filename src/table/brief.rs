@@ -1,4 +1,4 @@
-//! A pin for a read that ends before anything else happens on its thread.
+//! A pin for one read. It costs less than other pins, and it is always the outermost of its thread.
 //!
 //! This file knows neither slots nor what a pin protects.
 

@@ -10,10 +10,11 @@
 //! A *number* says which node is in a slot; 0 says that there is none. The number alone decides
 //! whether an entry is there. A *tag* is a fragment of the hash, by which readers find the slot; 0
 //! says that the slot is not to be found. A tag is stored before the number and removed after it.
-//! So a reader that found a number by its tag will find it again, as long as the entry stays. `M`:
-//! the bucket's entries have moved to the next array; after that all tags are removed. `o`: the
-//! number of entries that passed this bucket because it was full. It tells a reader whether to look
-//! further. At 127 it stays.
+//! So a reader that found a number by its tag will find it again, as long as the entry stays.
+//!
+//! `M` marks that the bucket's entries have moved to the next array; after that, all tags are
+//! removed. `o` counts the entries that passed this bucket because it was full. It tells a reader
+//! whether to look further. Once it has reached 127, it no longer changes.
 //!
 //! Each field is always loaded and stored by words of one size. (No memory model of the language
 //! defines mixed-size atomic accesses. So hits have bytes of their own, and tags do not.)
@@ -80,8 +81,8 @@ impl Bucket {
         Slots::of(self.own_tags(), tag)
     }
 
-    /// For readers, after the tags: returns the meta byte. What it does not say did not hold when
-    /// the tags were loaded.
+    /// For readers, after the tags: returns the meta byte. If it has no moved mark, the bucket had
+    /// not moved when the tags were loaded.
     #[inline]
     pub(super) fn meta(&self) -> Meta {
         // ORDERING: Acquire; pairs with Release in `Bucket::set_meta`: a reader that sees `moved`
@@ -103,10 +104,10 @@ impl Bucket {
         self.meta.store(meta.0, Ordering::Release);
     }
 
-    /// For the writer: writes without a change, to a page to which no thread has written yet. If
-    /// such a page is read first, the system maps a shared page of zeros. The write that follows
-    /// replaces that page, which costs as much again, and an interrupt of every thread of the
-    /// process.
+    /// For the writer: writes to the bucket without changing it, before a page is used that has not
+    /// been written to yet. If such a page is read first, the system maps a shared page of zeros, and
+    /// the write that follows replaces it. That costs as much again, and interrupts every thread of
+    /// the process.
     pub(super) fn touch(&self) {
         // ORDERING: Relaxed, both; it stores what is there, or nothing.
         let _ = self.low.compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed);
@@ -174,8 +175,8 @@ impl Bucket {
         self.hits_byte(slot).load(Ordering::Relaxed).rotate_right(slot.hits_shift()) & MOST_HITS
     }
 
-    /// For the writer: stores a slot's hits. Of hits that readers count at the same time, in this
-    /// slot and three others, some may be lost, and one of them may restore the previous value.
+    /// For the writer: stores a slot's hits. If readers count hits in the same byte (of four slots)
+    /// at the same time, some of those may be lost, or one may bring the previous value back.
     #[inline]
     fn set_hits(&self, slot: Slot, hits: u8) {
         let byte = self.hits_byte(slot);
@@ -415,7 +416,7 @@ impl Meta {
         if self.0 & Self::OVERFLOW == Self::OVERFLOW { self } else { Self(self.0 - 1) }
     }
 
-    /// The count at which it stays.
+    /// The largest overflow count. Once it is reached, it no longer changes.
     pub(super) const STUCK: u64 = Self::OVERFLOW as u64;
 }
 

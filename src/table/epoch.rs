@@ -1,4 +1,4 @@
-//! Pins and grace periods: which threads are reading, and when all that saw something are gone.
+//! Pins and grace periods: which threads read, and when all that may have seen something have gone.
 //!
 //! A reader *pins* its thread while it looks at the arrays and nodes of a table. A thread that has
 //! unlinked something begins a *grace period*. It is over when every pin is gone that existed when
@@ -11,15 +11,15 @@
 //! store to a *slot* that belongs to the thread. The thread that ends grace periods pays the rest,
 //! once for hundreds of values. Everywhere else, and where the kernel refuses the barrier, pins and
 //! grace periods are those of crossbeam-epoch, with a collector of this crate's own. So other users
-//! of that crate can neither stall it nor run on our reaper.
+//! of that crate cannot hold it up, and their deferred closures do not run on our reaper.
 //!
 //! # Slots
 //!
 //! `EPOCH` counts grace periods. The slot of a pinned thread holds the epoch that the thread read
 //! when it pinned; otherwise it holds 0. A grace period takes a number and advances the epoch. To
 //! end grace periods, [`advance`] reads the epoch, executes the barrier, and then reads every slot.
-//! Grace periods whose numbers are smaller than every number that it read are over. For a grace
-//! period with number `g` and a pin with epoch `e`:
+//! Grace periods whose numbers are smaller than this epoch and than all epochs in slots are over.
+//! For a grace period with number `g` and a pin with epoch `e`:
 //!
 //! - **E1** If `e > g`, the reader read an epoch that was stored after `g` was taken (Acquire
 //!   against Release). It sees everything that was unlinked before `g` was taken, so it does not
@@ -429,7 +429,7 @@ impl GracePeriod {
 const ADVANCES: usize = if cfg!(tidewheel_loom) { 1 } else { 16 };
 
 /// Ends the pins of threads that do not exist in the child of a fork, and frees their slots. (Pins
-/// of crossbeam-epoch last for ever.)
+/// of crossbeam-epoch that such threads hold never end.)
 pub(crate) fn inherit() {
     // The slots of this thread, of both kinds, stay: the thread goes on here.
     let own = LOCAL.try_with(|local| {
@@ -469,11 +469,11 @@ pub(crate) fn advance_fully() {
 }
 
 lasting! {
-    /// When the last advance was made for a batch that had been open for long.
+    /// When `is_time_to_advance` last returned true. Advances that do not ask it do not count.
     static LAST: AtomicU64 = AtomicU64::new(0);
 }
 
-/// Returns whether there was no advance within this time, and the caller is the one to make it.
+/// Returns whether the caller is to advance: no other caller was told so within this time.
 pub(super) fn is_time_to_advance(now: Tick, every: Span) -> bool {
     // ORDERING: Relaxed; the exchange decides which thread is first. One advance more or less does
     // not matter.

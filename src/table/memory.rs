@@ -1,13 +1,13 @@
-//! Memory for chunks of rows, nodes and words and for arrays of buckets: blocks that are zeros where that
-//! is asked for, and can be given back in part.
+//! Memory for chunks of rows, nodes and words, and for arrays of buckets: blocks that begin as zeros
+//! if the caller asks for that, and that can be given back in part.
 //!
-//! On Linux, large blocks come from the system directly. They are zeros without being touched, their
-//! pages are allocated when they are touched, and the system gets back what is given back. (An
-//! allocator may clear old memory, which takes time, and may keep what is freed.)
+//! On Linux, large blocks come from the system directly. They read as zeros without being cleared,
+//! their pages are allocated when they are first touched, and what is given back goes to the system.
+//! (An allocator may clear old memory, which takes time, and may keep what is freed.)
 //!
-//! Small blocks, and all blocks elsewhere, come from the global allocator. On other Unixes std's
-//! `alloc_zeroed` clears by hand what is aligned as blocks are. So there the time that a block of
-//! zeros takes depends on its size, under the shard's lock, and its pages are allocated at once.
+//! Small blocks, and all blocks elsewhere, come from the global allocator. On other Unixes, std's
+//! `alloc_zeroed` clears blocks of this alignment by hand. So there the time that a block of zeros
+//! takes, under the shard's lock, depends on its size, and its pages are allocated at once.
 //!
 //! This file knows nothing of the contents.
 

@@ -164,7 +164,7 @@ impl<K, V, L> Table<K, V, L> {
         Kept::new(owner, |owner| &find(owner).side, patience).map(HeldTable)
     }
 
-    /// Returns whether any thread sleeps until it gets the lock.
+    /// Returns whether any thread is asleep, waiting for the lock.
     pub(crate) fn is_wanted(&self) -> bool {
         self.side.has_sleepers()
     }

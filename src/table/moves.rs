@@ -1,6 +1,7 @@
-//! How buckets move, to a larger array or to a smaller one. Each insert moves a few, and, while the
-//! table shrinks, each visit of the reaper does. So no single call copies the table. The homes come
-//! from the nodes.
+//! How buckets move, to a larger array or to a smaller one. Each insert moves a few. The reaper
+//! moves some each time it holds the lock, but only to shrink a table, or to complete a move that
+//! has lasted for a while. So no critical section copies a large table. The homes come from the
+//! nodes.
 //!
 //! `read.rs` and `walk.rs` say how readers deal with moves. This file knows neither who inserts nor
 //! when the reaper comes.
@@ -28,9 +29,9 @@
 //!
 //! While a small table grows, one insert moves all of it, which takes a few microseconds. While a
 //! larger table grows, an insert moves one bucket: the next array has room for ten more entries for
-//! each bucket. While a table shrinks, an insert moves at most fifteen: the smaller array has room
-//! for an eighth more entries than there are, and it is at least a sixteenth of the current one. A
-//! table that has to become smaller than that does so in steps.
+//! each bucket of the current one. While a table shrinks, an insert moves at most fifteen: the
+//! smaller array has room for an eighth more entries than there are, and it is at least a sixteenth
+//! of the current one. A table that has to become smaller than that does so in steps.
 //!
 //! A reader takes twice as long to find an entry that has moved, until the last bucket has moved.
 //! So a move does not wait for inserts that may never come: the reaper completes it
@@ -100,7 +101,7 @@ impl<K, V> Writer<K, V> {
         }
         bucket.set_meta(bucket.own_meta().moved());
         // The tags are removed only now: a reader that finds no tags must see the mark, and find
-        // the entries in the next array. From here on no reader follows the numbers that the slots
+        // the entries in the next array. No reader that pins after this follows the numbers that the slots
         // still hold, whose nodes may be unlinked there (T3).
         bucket.wipe();
     }

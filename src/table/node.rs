@@ -1,10 +1,10 @@
 //! A node: one entry as readers see it.
 //!
 //! Key and value never change once the node is published. The deadline alone decides whether the
-//! entry is alive. It is moved by compare-and-swap. Two changes are made whatever it is: a freeze
+//! entry is alive. It is moved by compare-and-swap. Two changes do not depend on its value: a freeze
 //! sets one bit, and a removal stores `DEAD`, once, at the end. For writers, the node also stores
-//! the home and the row under which its entry is filed. So a writer gets from a node to the ledger,
-//! and a node that replaces another keeps both. A node never knows its bucket.
+//! the home and the row under which its entry is filed. So a writer gets from a node to the ledger.
+//! A node that replaces another has the same home and row. A node never knows its bucket.
 //!
 //! # The life of a deadline
 //!
@@ -28,9 +28,9 @@
 //! takes the lock where a touch does, and where it cannot know what else ends the entry. A deadline
 //! that has reached that other end says so by a flag, and reads do not move it.
 //!
-//! A freeze ends with the critical section that made it, with one exception: if a new time to live
-//! leads to the deadline that was there before, the freeze stays. Then touches take the lock until
-//! the deadline moves.
+//! In a node that stays in the table, a freeze ends with the critical section that made it, with one
+//! exception: if a new time to live leads to the deadline that was there before, the freeze stays.
+//! Then touches take the lock until the deadline moves.
 
 use super::epoch::Pin;
 use crate::rows::RowId;
@@ -58,8 +58,8 @@ pub(crate) enum Touch {
 pub(crate) struct Frozen(Deadline);
 
 impl Frozen {
-    /// Returns whether the entry was alive at `now`. Requires that `now` is a clock reading from
-    /// after the freeze, or is not before the reading of any touch that the deadline shows.
+    /// Returns whether the entry was alive at `now`. That must be a clock reading from after the
+    /// freeze, or one no earlier than that of any touch that moved the deadline.
     pub(crate) fn was_alive(&self, now: Tick) -> bool {
         !self.0.is_over(now)
     }
@@ -143,8 +143,7 @@ impl<K, V> Node<K, V> {
         Deadline::from_bits(self.deadline.load(Ordering::Acquire))
     }
 
-    /// Replaces the deadline that was seen by another. Returns the actual one if another thread was
-    /// faster.
+    /// Replaces `seen` by `new`. Returns the actual deadline if another thread was faster.
     #[inline]
     fn exchange(&self, seen: Deadline, new: Deadline) -> Result<(), Deadline> {
         // ORDERING: AcqRel; pairs with Acquire in `Node::load` and with itself: orders a touch's
@@ -360,10 +359,10 @@ impl<K, V> Node<K, V> {
     /// freeze distinguishes the two deadlines. Returns false in the same cases as `claim`. Requires
     /// the lock.
     pub(crate) fn reset(&self, frozen: &Frozen, now: Tick, deadline: Deadline) -> bool {
-        // The comparison of a touch that loaded the old deadline, and uses the old time to live,
-        // must fail. If the deadline is the same, the freeze stays until it moves. A fixed deadline
-        // needs no freeze: whoever loads it sees that times to live are not all alike, and moves
-        // it under the lock alone.
+        // A touch may have loaded the old deadline, and use the old time to live: its exchange must
+        // fail. So if the deadline is the same, the freeze stays until it moves. A fixed deadline
+        // needs no freeze: a thread that loads it sees that times to live are not all alike, and
+        // moves it only under the lock.
         let looks_the_same = deadline == frozen.0.unfrozen() && !deadline.is_never() && !deadline.is_fixed();
         self.conclude(frozen, now, deadline, looks_the_same)
     }
@@ -394,7 +393,7 @@ impl<K, V> Node<K, V> {
         self.exchange(before.frozen(), after).is_ok()
     }
 
-    /// Ends the entry. Returns whether it was still alive at `now`, which the caller reads before.
+    /// Ends the entry. Returns whether it was still alive at `now`, a reading from before this call.
     /// Requires the lock.
     pub(crate) fn kill(&self, now: Tick) -> bool {
         // ORDERING: AcqRel; pairs with `Node::exchange`: a touch that comes later fails, and one
@@ -403,9 +402,9 @@ impl<K, V> Node<K, V> {
         !before.is_over(now)
     }
 
-    /// Ends the entry, for whoever holds the lock, if it has expired by `now`. Otherwise returns
-    /// when it will expire. Returns the deadline that had passed: 0 if another thread found it
-    /// passed before. Requires the lock.
+    /// Ends the entry if it has expired by `now`, and returns the deadline that had passed: 0 if
+    /// another thread had found it passed before. Otherwise returns, as the error, when it will
+    /// expire. Requires the lock.
     pub(crate) fn reap(&self, now: Tick) -> Result<Tick, Tick> {
         let mut seen = self.load();
         loop {

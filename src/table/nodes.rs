@@ -56,8 +56,8 @@ impl Named {
 }
 
 /// The chunks, for readers. For each chunk it stores the address at which the node of number 0
-/// would be if it were in this chunk. So the address of a node is the sum of that address and the
-/// node's offset by its whole number.
+/// would be if it were in this chunk. So the address of a node is that address plus the node's whole
+/// number, counted in nodes.
 pub(super) struct Homes<K, V>([AtomicPtr<Node<K, V>>; NAMES]);
 
 /// As many chunks as fit beside the root. There can be no more chunks.

@@ -17,12 +17,12 @@ use crate::sync::{Alarm, Arc, nap, thread};
 use crate::time::{Span, Timeline};
 use std::time::Duration;
 
-/// The amount of garbage that may wait before a writer does, in full batches.
+/// This many full batches of garbage may wait before writers have to.
 const FREE: u64 = 8;
 /// In addition, what the entries take divided by this may wait.
 const PART: u64 = 8;
-/// If the excess equals the permitted amount, one write in this many waits a moment. If the excess
-/// is this many times that amount, each write does.
+/// If the excess is as much as `FREE` batches, one write in this many waits a moment. If the excess
+/// is this many times as much, each write does.
 const EASE: u64 = 4;
 /// The longest moment. (A thread that sleeps returns some fifty microseconds later than it asked.)
 const LONGEST: Duration = Duration::from_millis(1);
@@ -37,7 +37,7 @@ const LOOK: Span = Span::from_nanos(100_000);
 struct Gauge {
     /// The amount that is sealed and not yet handed out to be dropped.
     waiting: u64,
-    /// The amount that was in the table when so little waited that no writer had to wait.
+    /// The largest amount in the table since the last time that at most `FREE` batches waited.
     usual: u64,
 }
 

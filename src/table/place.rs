@@ -1,4 +1,4 @@
-//! The place of an entry, for a writer. This file knows no way there.
+//! The place of an entry, for a writer. This file does not know how a place is found.
 
 use super::bucket::{Bucket, Slot};
 use super::node::Node;

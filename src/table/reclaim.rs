@@ -37,16 +37,16 @@ const BATCH_LEAST: usize = if cfg!(tidewheel_loom) { 2 } else { 8 };
 pub(crate) const BATCHES_AT_A_SEAL: usize = 2;
 /// The number of reclaimable batches that a writer drops after it waited a moment.
 pub(crate) const BATCHES_AFTER_A_MOMENT: usize = 8;
-/// The time for which a batch stays open if little comes, and the least time between two advances,
-/// in the whole process, for batches that were open for long. An advance takes some four
-/// microseconds, and a moment of every running thread.
+/// The time for which a batch stays open if it is not full before, and the least time between two
+/// advances, in the whole process, for batches that were open for long. An advance takes some four
+/// microseconds, and interrupts every running thread.
 const LONG: Span = Span::from_nanos(200_000);
-/// The number of nodes of a batch that a writer drops at once: a lower capacity, or a visit of the
-/// reaper, unlinks more than that together.
+/// The largest number of nodes of one batch that a writer drops at once. A batch may be larger: a
+/// lower capacity, or a visit of the reaper, unlinks more than that together.
 const PART: usize = 4 * BATCH;
-/// From so many nodes on, no further batch is taken out in one critical section.
+/// Once the reaper has taken out this many nodes, it takes no further batch in that critical section.
 const TAKEN_AT_ONCE: usize = if cfg!(tidewheel_loom) { 4 } else { 1024 };
-/// After this many sealed batches that are not reclaimable, a writer stops looking.
+/// After this many sealed batches that are not reclaimable, nobody looks at further ones.
 const LOOKS: usize = 4;
 /// The number of sealed batches divided by this is the number of batches that are sealed between an
 /// advance in vain and the next one.
@@ -125,7 +125,7 @@ impl Batch {
 pub(super) struct Garbage<K, V> {
     open: Vec<Named>,
     open_weight: u64,
-    /// The weight from which on the open batch is full, however few nodes are in it.
+    /// If the open batch weighs more than this, it is full, however few nodes are in it.
     batch_weight: u64,
     /// The time from which on the open batch is full, however little is in it; `NEVER` while it is
     /// empty.
@@ -205,10 +205,10 @@ impl<K, V> Garbage<K, V> {
         self.open_weight > self.batch_weight
     }
 
-    /// Makes a batch full, from now on, when it has been open for long; writers check that when
-    /// they come by. For this purpose a batch was opened when the one before it was sealed, so that
-    /// a rare write does not wait for the next one. The time does not depend on the number of nodes
-    /// in the batch: values of 64 KiB are created in 5 us each, and many of them are much memory.
+    /// From now on, a batch is also full when it has been open for long; writers check that when they
+    /// come by. Its age counts from when the batch before it was sealed, so that a rare write does
+    /// not wait for the next one. The time does not depend on the number of nodes in the batch:
+    /// values of 64 KiB are created in 5 us each, and many of them are much memory.
     pub(super) fn be_prompt(&mut self) {
         if Self::MATTERS {
             self.next_full_at = Tick::LONG_AGO;
@@ -416,7 +416,7 @@ impl<K, V> Garbage<K, V> {
 #[derive(Debug)]
 pub(crate) struct Sealed {
     grace: Arc<GracePeriod>,
-    /// Whether so many batches wait that it is time for an advance.
+    /// Whether it is time for an advance: many batches wait, or this one was sealed for its weight.
     advance: bool,
     /// Whether the batch was sealed for its weight.
     heavy: bool,

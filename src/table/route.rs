@@ -120,7 +120,7 @@ impl<K, V> Deref for At<K, V> {
     }
 }
 
-/// A route as its table holds it.
+/// A table's hold on its route, which keeps the routes of the whole cache alive.
 pub(crate) struct RouteEnd<K, V> {
     pub(super) at: At<K, V>,
     _all: Arc<[Route<K, V>]>,

@@ -310,7 +310,7 @@ mod tests {
         }
 
         /// Cutting a stretch for a larger array yields the same positions. Cutting it for a smaller
-        /// one leaves it whole.
+        /// one leaves it as it is.
         #[test]
         fn parts_are_the_whole(from in 0..END, small in 0u32..12, large in 0u32..12) {
             let whole = Stretch::cut(from, small);

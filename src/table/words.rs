@@ -1,10 +1,10 @@
 //! Words: for each node an atomic number, which readers reach without a lock.
 //!
 //! A word is found by its node's number, in chunks of the same sizes as those of the nodes. All
-//! words begin as zeros, which takes no time. A chunk stays where it is until the words are
-//! dropped, because a thread may look at the word of a node that is gone. (It means nothing then.)
-//! But the pages of the words of vacant numbers are given back, and read as zeros from then on.
-//! This file does not know what a word means.
+//! words begin as zeros. A chunk stays where it is until the words are dropped, because a thread may
+//! look at the word of a node that is gone. (It means nothing then.) But the pages of the words of
+//! vacant numbers are given back. Such a word then reads as before, or as zero. This file does not
+//! know what a word means.
 
 use super::memory::{Block, discard_shared, layout_of};
 use super::nodes::Named;

@@ -1,4 +1,4 @@
-//! How a writer changes what readers find. `moves.rs` moves buckets meanwhile.
+//! How a writer changes what readers find. How buckets move is in `moves.rs`.
 //!
 //! Everything here happens under the table's lock; `Writing` is the proof. The only user code that
 //! it runs is `Eq`, in `Writing::find`, before any change. It never knows the cause of a change.
@@ -426,12 +426,12 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.bucket(place).lower_hits(place.slot(), by)
     }
 
-    /// Sets the weight from which on a batch of garbage is full, however few nodes are in it.
+    /// Sets the weight above which a batch of garbage is full, however few nodes are in it.
     pub(crate) fn set_batch_weight(&mut self, weight: u64) {
         self.writer.garbage.set_batch_weight(weight);
     }
 
-    /// Makes garbage wait for a moment at most, while others write.
+    /// From now on, a batch of garbage is also full when it has been open for long.
     pub(crate) fn be_prompt(&mut self) {
         self.writer.garbage.be_prompt();
     }
@@ -479,8 +479,9 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
         self.writer.garbage.seal()
     }
 
-    /// Takes reclaimable garbage off the list: all of it, or the oldest `most` batches. It does not
-    /// contain nodes that need no destructor: their numbers are already vacant.
+    /// Takes reclaimable garbage off the list: for a writer up to `most` batches, or parts of them; for
+    /// the reaper (`None`) as much as one critical section is to handle. It does not contain nodes
+    /// that need no destructor: their numbers are already vacant.
     pub(crate) fn take_reclaimable(&mut self, most: Option<usize>) -> Reclaimable<K, V> {
         let Writer { garbage, nodes, .. } = &mut *self.writer;
         garbage.take_reclaimable(most, |named| nodes.vacate(named))

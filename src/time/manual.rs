@@ -76,12 +76,12 @@ impl ManualClock {
     /// Takes the lock of one shard after the other, for a bounded number of entries at a time. May be called
     /// from several threads, and from within a listener.
     ///
-    /// What is removed is dropped only when no thread of the process is pinned any more that was
-    /// pinned at the removal: by a guard, or for a moment by a call, on any cache. This call waits
-    /// for pins of other threads for some 10 ms, and leaves what they hold to a later `advance` or
+    /// A removed value is dropped only when every thread that was pinned at its removal has unpinned. A
+    /// guard pins its thread, and a call does for a moment, on any cache of the process. This call waits
+    /// some 10 ms for pins of other threads, and leaves what they still hold to a later `advance` or
     /// [`run_pending_tasks`](crate::Cache::run_pending_tasks). Under a guard of its own thread it
-    /// does not wait. So a test that counts values, beside tests that run on other threads, repeats
-    /// the latter until the values are gone or its patience ends.
+    /// does not wait. So a test that counts values while other tests run on other threads should repeat
+    /// `run_pending_tasks` until the values are gone or its patience ends.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -131,8 +131,8 @@ impl ManualClock {
         Watch { clock: self.clone(), number: self.watchers(|watchers| watchers.add(watcher)) }
     }
 
-    /// Accesses the watchers, but not while the process forks: so the child finds them whole, and
-    /// their lock open.
+    /// Accesses the watchers, but not while the process forks. So the child finds the list intact,
+    /// and its lock open.
     fn watchers<R>(&self, look: impl FnOnce(&mut Roster<Weak<dyn Advanced>>) -> R) -> R {
         undisturbed(|| look(&mut self.0.watchers.lock()))
     }

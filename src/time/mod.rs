@@ -61,17 +61,17 @@ pub(crate) mod sealed {
 /// The operating system's monotonic clock: the default. Time that the machine is suspended does not
 /// count. (On Windows it does.)
 ///
-/// Writers read it precisely. Readers may be behind, and never ahead: so an entry is never
-/// invisible early, and up to 10 ms late. While a process reads much, a thread of this crate, the
+/// Writers read it precisely. Readers may be behind, and are never ahead. So an entry never becomes
+/// invisible early, and at most 10 ms late. While a process reads much, a thread of this crate, the
 /// *timekeeper*, writes the time into memory every 1 to 2 ms, and a read loads it from there.
-/// Otherwise a read uses a cached reading that the processor's counter says is fresh, or a fallback
-/// for it. The timekeeper starts when that pays, from half a million reads a second on, and sleeps
-/// when it no longer does.
+/// Otherwise a read uses a cached reading that is fresh by the processor's counter, or else another
+/// clock of the system. The timekeeper starts when it pays, from half a million reads a second on, and
+/// sleeps when it no longer does.
 ///
 /// The system may not let the timekeeper run, because other processes take all processors or the
 /// whole process was stopped for a while. Each thread finds that out by itself: it trusts the time
 /// in memory for at most 64 reads in a row, and then reads the clock. So at most 64 reads of a
-/// thread are later than 10 ms. Use the [`StrictClock`] if that is too much. In a cache with a time
+/// thread are more than 10 ms late. Use the [`StrictClock`] if that is too much. In a cache with a time
 /// to idle or an [`Expiry`](crate::Expiry), each read checks the clock, with either of the two.
 ///
 /// ```
@@ -98,7 +98,7 @@ impl sealed::Sealed for SystemClock {
     }
 }
 
-/// The same clock as [`SystemClock`], but every read checks it: no read is later than 10 ms,
+/// The same clock as [`SystemClock`], but every read checks it: no read is more than 10 ms late,
 /// whatever stalls, even right after the process was stopped for a while.
 ///
 /// A read costs more by the time that the check takes: the processor's counter takes some 10 ns,

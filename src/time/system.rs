@@ -129,8 +129,8 @@ mod counter {
     const FRESH: u64 = super::MAX_LAG - 1_000_000;
     /// The counter's rate is measured over at least this many ticks (20 ms).
     const CALIBRATION: u64 = 20_000_000;
-    /// If the machine was suspended for longer than this meanwhile, in ticks (1 ms), the measurement
-    /// begins anew. Less makes a reading a twentieth older, at most.
+    /// If the machine was suspended during a measurement for longer than this, in ticks (1 ms), the
+    /// measurement begins anew. A shorter suspension makes a reading at most a twentieth older.
     const NEGLIGIBLE: u64 = 1_000_000;
 
     /// How long the kernel's answer about the counter is trusted, in ticks (a minute).

@@ -189,8 +189,8 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         self.file_at(rows, row, at);
     }
 
-    /// Files a row that may be filed already, by another deadline than it has now. The row stays
-    /// where it is if it belongs in the same slot. Returns whether it stayed.
+    /// Files a row that may still be filed, by a previous deadline. The row stays where it is if it
+    /// belongs in the same slot. Returns whether it stayed.
     #[inline(always)]
     pub(crate) fn file_anew<T: Row>(&mut self, rows: &mut Rows<T>, row: RowId, deadline: Tick) -> bool
     where
@@ -198,8 +198,8 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
     {
         let at @ Slot { level, span } = self.place(deadline);
         if self.is_filed(rows, row) {
-            // This does not hold while something is due: due rows have the labels of slots that
-            // have passed.
+            // The labels say nothing while something is due: a due row still has the label of its
+            // slot, which has passed, and that label may be the same as that of a slot to come.
             if rows[row].label() == Self::label_of(level, span) && self.lists.is_empty(Self::DUE) {
                 return true;
             }
@@ -241,8 +241,8 @@ impl<C, const BITS: u32, const LEVELS: usize> Wheel<C, BITS, LEVELS> {
         self.file_at(rows, row, at);
     }
 
-    /// Returns the slot for a deadline, as seen from the hand: on the
-    /// finest level that reaches the deadline.
+    /// Returns the slot for a deadline, as seen from the hand: on the finest level that reaches the
+    /// deadline.
     #[inline(always)]
     fn place(&mut self, deadline: Tick) -> Slot {
         if deadline <= self.latest.after || deadline > self.latest.until {

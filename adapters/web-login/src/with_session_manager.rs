@@ -46,12 +46,12 @@ pub fn app(sessions: Sessions, idle: Duration) -> Router {
         .with_state(Site { sessions, idle })
 }
 
-/// The name of the cookie. With `__Host-` a browser takes it over a safe connection alone, and from this host alone.
+/// The name of the cookie. With `__Host-` a browser takes it only over a secure connection, and only from this host.
 const NAME: &str = "__Host-sid";
 
-/// The id that the cookie holds. What is malformed is as good as nothing: parsing refuses it, without looking further than it must.
+/// The id that the cookie holds. A malformed one counts as none: parsing refuses it, without looking further than it must.
 ///
-/// As bytes, since other cookies may hold any: whoever sets one must not be able to hide this one.
+/// The header is read as bytes, since other cookies may hold any bytes. So a cookie that is not text cannot hide this one.
 fn id_of(headers: &HeaderMap) -> Option<SessionId> {
     let cookies = headers.get_all(COOKIE).iter();
     let pairs = cookies.flat_map(|header| header.as_bytes().split(|byte| *byte == b';'));
@@ -86,8 +86,8 @@ async fn show(headers: HeaderMap, State(Site { sessions, idle }): State<Site>) -
     }
 }
 
-/// The user and a new id in one step: an id that somebody planted or saw before never has a user. Who logs in over another user's
-/// session begins anew: what is kept of that one is not his.
+/// The user and a new id in one step: an id that somebody planted or saw before never has a user. A user who logs in over another user's
+/// session begins anew, and gets nothing of what was kept of that one.
 async fn log_in(headers: HeaderMap, State(site): State<Site>, Form(LogIn { name }): Form<LogIn>) -> Response {
     let sessions = &site.sessions;
     let fresh = Visit { user: Some(name), notes: 0 };

@@ -77,11 +77,11 @@ async fn show(session: Session, State(site): State<Site>) -> Result<Response, St
     Ok(page(&Shown { user, notes: notes.unwrap_or(0) }, site.idle))
 }
 
-/// A new id first: one that somebody planted or saw before never has a user. Who logs in over another user's session begins anew: what is
-/// kept of that one is not his.
+/// A new id first: one that somebody planted or saw before never has a user. A user who logs in over another user's session begins anew, and
+/// gets nothing of what was kept of that one.
 async fn log_in(session: Session, Form(LogIn { name }): Form<LogIn>) -> Result<Redirect, StatusCode> {
-    // What waits for the store comes first, and the save at once: from the new id on until then, somebody else may take the place in a full
-    // store.
+    // What has to wait for the store comes before `cycle_id`, and the save as soon after it as possible: in between, somebody else may take
+    // the place in a full store.
     let before = session.get::<String>(USER).await.map_err(out_of_order)?;
     session.cycle_id().await.map_err(out_of_order)?;
     if before.as_ref() != Some(&name) {

@@ -1,13 +1,12 @@
 //! Get many, or load those that are missing with one call.
 //!
-//! Each key that is missing has a flight of its own, so this call and those for single keys wait for each other. It never
-//! waits while it has a turn itself: first it has the turns that are free, loads, and gives them back; then it waits for
-//! the rest, and whatever turn it is given meanwhile it uses at once. So two calls with the same keys in different
-//! orders do not wait for each other in a ring.
+//! Each missing key has a flight of its own, so this call and calls for single keys wait for each other. The call never
+//! waits while it has a turn. First it takes the turns that are free, loads, and gives them back. Then it waits for the
+//! rest, and uses each turn that it is given at once. So two calls with the same keys in different orders do not wait
+//! for each other in a ring.
 //!
-//! While such a call runs code of the user's, its waits stand aside: no turn comes to it of which
-//! it does not know. Each turn that it has is marked from the start, so that user code on this
-//! thread does not wait for it.
+//! While such a call runs code of the user's, its waits stand aside: it is given no turn without its knowledge. Each
+//! turn that it has is marked from the start, so that user code on this thread does not wait for it.
 
 use super::outcome::Made;
 use super::outcome::{NOT_ASKED, option, optional, served, wants_option};
@@ -167,11 +166,11 @@ where
     /// in any order. A key that it leaves out has no value; one that it was not asked for is
     /// ignored.
     ///
-    /// As [`optionally_get_with`](Self::optionally_get_with) for each key: of all calls for a key
-    /// at the same time, one loads it. Keys that other calls are loading when this call begins are
-    /// waited for. If another call's closure answers that there is none, so does this call. If it
-    /// fails otherwise, this call's closure runs again for the keys whose turn the call then has;
-    /// that may be several times.
+    /// It works like [`optionally_get_with`](Self::optionally_get_with) for each key: of all calls
+    /// for a key at the same time, one loads it. If another call is loading a key when this call
+    /// begins, this call waits for it. If that call's closure answers that there is no value, so
+    /// does this call. If that closure fails, this call's closure runs again, for the keys whose
+    /// turn the call then has; that may be several times.
     ///
     /// # Panics
     ///

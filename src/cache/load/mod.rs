@@ -64,18 +64,18 @@ where
     ///
     /// # Concurrency
     ///
-    /// A hit is a [`get`](Self::get). One that is due for a refresh takes the lock, unless another
-    /// call has done so. The closure runs outside every lock and may use the cache, also to load
-    /// other keys. But two closures that wait for each other's keys wait for ever;
-    /// [`timeout`](Self::timeout) is the way out.
+    /// A hit is a [`get`](Self::get). A hit that is due for a refresh takes the lock, unless
+    /// another call has claimed the refresh. The closure runs outside every lock and may use the
+    /// cache, also to load other keys. But two closures that wait for each other's keys wait for
+    /// ever; [`timeout`](Self::timeout) is the way out.
     ///
-    /// A write or removal while the closure runs wins ([`insert`](Self::insert),
-    /// [`remove`](Self::remove), [`invalidate`](Self::invalidate) or
-    /// [`invalidate_all`](Self::invalidate_all)). The closure's value is then returned to those who
+    /// The key may be written or removed while the closure runs ([`insert`](Self::insert),
+    /// [`remove`](Self::remove), [`invalidate`](Self::invalidate),
+    /// [`invalidate_all`](Self::invalidate_all)). Then the closure's value is returned to those who
     /// waited for it by that time, and is not stored. A later call gets what was written, or loads
-    /// the key again: at once, beside the old closure. So a closure that never returns blocks later
-    /// calls only until somebody writes or removes the key. Calls that already wait for it wait
-    /// on; [`timeout`](Self::timeout) is their way out.
+    /// the key again, at once, beside the old closure. So a closure that never returns blocks later
+    /// calls only until the key is written or removed. Calls that already wait for it go on
+    /// waiting; [`timeout`](Self::timeout) is their way out.
     ///
     /// ```
     /// let cache = tidewheel::Cache::new(100);
@@ -245,8 +245,8 @@ where
         option(outcome.expect(NO_ALARM).0)
     }
 
-    /// What an entry's call comes to. What it made while another value was written is left for that one: so all who ask in this
-    /// way share what is stored. `None` if the alarm goes off first.
+    /// Loads for an entry's call. If another value was written while the call's own was made, that one is returned in its place.
+    /// So all who ask in this way share what is stored. `None` if the alarm goes off first.
     pub(crate) fn load_entry<Q>(
         &self,
         lent: &Q,
@@ -268,8 +268,8 @@ where
         }
     }
 
-    /// Makes of what an entry's call came to what it shares with others. Returns whether it is done: if not, it was told what is
-    /// not stored, and asks again.
+    /// Replaces an outcome that was not stored by what is stored. Returns whether the call is done. It is not, and asks again,
+    /// if it was told another call's value that was not stored.
     fn share<Q>(&self, key: &Q, outcome: &mut Outcome<V>, origin: Origin) -> bool
     where
         Q: ?Sized + Hash + Equivalent<K>,

@@ -15,8 +15,8 @@ where
     V: Value + Clone,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// Stores a clone of a value under a key that has no live entry, and whose turn nobody has: whether it is kept (it may be too
-    /// heavy). `None`, and nothing is done, if another one has come, or is about to.
+    /// Stores a clone of a value if the key has no live entry, and no call has its turn. Returns whether the value is kept: it
+    /// may be too heavy. Returns `None`, and does nothing, if another value has come or is about to.
     pub(crate) fn store_ready(&self, key: K, value: &V, life: Life) -> Option<bool> {
         let Place { hash, shard } = self.locate(&key);
         let Parts { config, expiry, .. } = self.parts();

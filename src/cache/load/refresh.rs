@@ -1,8 +1,8 @@
-//! Loading anew what is old: while the old value is served.
+//! Loads again what is old, while the old value is served.
 //!
-//! A hit that is old enough is claimed by one reader (`shard/refresh.rs`), who takes the key's turn, so that loads and
-//! computations of the key do not run beside it, and loads: itself, or a job, or a task, that it hands to the user's executor. Nobody waits for
-//! what comes to the executor; what is written or removed meanwhile wins, as it does over any load. Knows no wheel.
+//! One reader claims a hit that is old enough (`shard/refresh.rs`). It takes the key's turn, so that loads and computations of the key do
+//! not run beside it. Then it loads: itself, or by a job or task that it hands to the user's executor. No call waits for the executor. If
+//! the key is written or removed meanwhile, the loaded value is not stored, as with any load. Knows no wheel.
 
 #[cfg(feature = "async")]
 use super::background::Reloading;
@@ -143,8 +143,8 @@ where
         }
     }
 
-    /// What the caller is served. A load that failed keeps what is there, and the caller gets that. If nothing is there any more, the
-    /// caller gets the failure, and so do those who have missed the value and wait for this load.
+    /// Returns what the caller is served. If the load failed, that is the value that is still there. If there is none any more, it is the
+    /// failure, which also goes to the calls that have missed the value and wait for this load.
     pub(in crate::cache) fn end_renewal(
         &self,
         Renewal { stale, turn }: Renewal<'_, K, V, S>,
@@ -197,8 +197,8 @@ where
         }
     }
 
-    /// The turn, and the value that is to be loaded anew, if that is still there. A job that was queued for long finds what came since,
-    /// which is newer.
+    /// Returns the turn, and the value that is to be loaded anew, if it is still there. If another value has come while the job was in a
+    /// queue, that one is newer, and the job loads nothing.
     fn begin_by_itself(&self, key: K, mut claim: Claim) -> Option<Renewal<'_, K, V, S>> {
         let mut turn = match self.begin_anew(Asked::Shared(Call::new(key)), Aim::Reload, &claim) {
             Anew::Leads(turn) => turn,
@@ -237,8 +237,8 @@ where
     /// or if the builder was given no `refresh_with`, so that there is nothing to load with. Does
     /// not count as use.
     ///
-    /// What becomes of the job is not told. A job loads nothing if the executor drops it, or if by
-    /// the time that it runs the value is gone, or another call loads or computes the key.
+    /// What the job comes to is not reported. A job loads nothing if the executor drops it. Nor
+    /// does it if, when it runs, the value is gone, or another call loads or computes the key.
     ///
     /// # Concurrency
     ///

@@ -1,4 +1,4 @@
-//! Get, or load once, and wait no longer than so long for another call's loader.
+//! Get, or load once, and wait for another call's loader only for a limited time.
 
 use super::outcome::Made;
 use super::outcome::{

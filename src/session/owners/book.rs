@@ -1,4 +1,4 @@
-//! Whose sessions are whose, beside the cache.
+//! What a manager knows of owners: the function that names a session's owner, and the index.
 
 use super::groups::PlaceId;
 use super::index::Index;
@@ -17,7 +17,7 @@ pub(in crate::session) type OwnerOf<D, O> = dyn Fn(&D) -> Option<O> + Send + Syn
 pub(in crate::session) struct Owners<D, O> {
     of: Box<OwnerOf<D, O>>,
     pub(super) index: Arc<Index<O>>,
-    /// As long as it is there, a fork's child inherits the index whole.
+    /// As long as it exists, a fork's child inherits the index intact.
     _heir: fork::Registered,
 }
 

@@ -43,8 +43,8 @@ impl<'m, D: Value, O: SessionOwner> Claims<'m, D, O> {
         Self { sessions, made: Vec::new() }
     }
 
-    /// As `add`, for a call that makes up its mind anew each time: what it claimed before is
-    /// released.
+    /// As `add`, for a call whose closure may run again: first releases what the call has claimed
+    /// before.
     pub(in crate::session) fn renew(
         &mut self,
         step: &Step<'_, O>,
@@ -54,8 +54,8 @@ impl<'m, D: Value, O: SessionOwner> Claims<'m, D, O> {
         self.add(step, data)
     }
 
-    /// Before data is stored: claims what has to be claimed, ends what has to end for it, and says
-    /// whose the session is then. Not to be called with a lock.
+    /// To be called before data is stored, without a lock. Claims what has to be claimed, ends the
+    /// sessions that have to end for it, and returns whose the session will be.
     pub(in crate::session) fn add(
         &mut self,
         step: &Step<'_, O>,
@@ -75,7 +75,7 @@ impl<'m, D: Value, O: SessionOwner> Claims<'m, D, O> {
         if !moves && owner.is_none() {
             return Ok(nobodys());
         }
-        // Before the claims: what is claimed is released.
+        // Reserved before anything is claimed: so the pushes below cannot fail, and each claim is released.
         self.made.reserve(1);
         let group = before.map(|belongs| belongs.group);
         if let (false, true, Some(group)) = (moves, is_same, group) {
@@ -100,7 +100,7 @@ impl<'m, D: Value, O: SessionOwner> Claims<'m, D, O> {
         if is_same && step.is_compared {
             return Ok(step.before.cloned());
         }
-        // Nobody's session ends for one that is gone.
+        // No session is displaced for one that is gone.
         if step.from.is_some_and(|from| !self.sessions.cache.contains_key(&from)) {
             return Err(Denied::Gone);
         }
@@ -163,7 +163,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         endings.iter().filter(|ending| end(ending)).count()
     }
 
-    /// What the caller is told. A session that is being ended is ended.
+    /// Returns the error for the caller. If the session is being ended, this call ends it, too.
     pub(in crate::session) fn denied(&self, id: &SessionId, denied: Denied) -> crate::SessionError {
         match denied {
             Denied::Ending(cause) => {

@@ -1,8 +1,8 @@
 //! Which sessions are whose: an index beside the cache, that no interleaving leaves wrong.
 //!
-//! Knows owners, origins and ids. It never knows a session's data nor the cache: whether a session
-//! is there, and whose it is, it asks, under its own locks, and the answer takes no lock and runs
-//! no code of the user's. The locks of the groups are taken before those of the tracks.
+//! Knows owners, origins and ids, and neither a session's data nor the cache. To learn whether a
+//! session is there, and whose it is, it calls a function of its caller's, under its own locks; that
+//! takes no lock and runs no user code. The locks of the groups are taken before those of the tracks.
 //!
 //! # Why it is right
 //!
@@ -41,7 +41,7 @@ use std::hash::{BuildHasher, Hash};
 pub(in crate::session) enum Arrival {
     /// The owner has one more.
     New,
-    /// It was his already when it was written down.
+    /// The session was the owner's already when the snapshot was written.
     #[cfg_attr(not(feature = "serde"), allow(dead_code, reason = "nothing is restored"))]
     Back,
 }
@@ -64,7 +64,7 @@ pub(super) struct Claimed {
     pub(super) displaced: Vec<Ending>,
 }
 
-/// A session that its owner wants to have ended. Its track is held until [`Index::ended`].
+/// A session that is to be ended. Its track is held until [`Index::ended`].
 #[derive(Debug)]
 pub(super) struct Ending {
     pub(super) place: PlaceId,
@@ -129,8 +129,8 @@ impl<O: SessionOwner> Index<O> {
         Ok(displaced)
     }
 
-    /// Has an owner's sessions make room for one more: those that have to be gone before that. Also
-    /// those whom somebody else has chosen, and who may not be gone yet.
+    /// Makes room for one more session of an owner. Returns the sessions that have to be ended before it is
+    /// stored, those included that another call has chosen and may not have ended yet.
     fn make_room(
         &self,
         group: &mut Group<O>,
@@ -174,7 +174,7 @@ impl<O: SessionOwner> Index<O> {
     pub(super) fn release(&self, place: PlaceId, id: &SessionId, is_there: impl Fn(&SessionId) -> bool) {
         let mut groups = self.groups.lock(place.group.hash);
         if let Some(place) = groups.place_mut(place) {
-            // A fork's child may have been told that nobody claims anything.
+            // In a fork's child, `inherit` may have set it to 0.
             place.claims = place.claims.saturating_sub(1);
         }
         let gone = self.look_in(&mut groups, place, id, is_there);
@@ -191,7 +191,8 @@ impl<O: SessionOwner> Index<O> {
         dispose(gone);
     }
 
-    /// What is to be dropped outside the lock. The session is at this id most likely.
+    /// Removes the place if nobody claims it and its session is not there. Returns what is to be dropped
+    /// after the unlock. If the session is there, it is most likely under `id`.
     fn look_in(
         &self,
         groups: &mut Groups<O>,
@@ -220,7 +221,7 @@ impl<O: SessionOwner> Index<O> {
         Some((id, groups.get(id)?.in_order(|_| true)))
     }
 
-    /// All of an owner's sessions are to be ended.
+    /// Ends the tracks of all of an owner's sessions. Returns the sessions, which the caller has to end.
     pub(super) fn end_all<Q>(&self, owner: &Q, cause: EndCause) -> Vec<Ending>
     where
         Q: ?Sized + Hash + Equivalent<O>,
@@ -231,7 +232,7 @@ impl<O: SessionOwner> Index<O> {
         group.map_or(Vec::new(), |group| self.end_group(&groups, group, |_| true, cause))
     }
 
-    /// As `end_all`, but for one session. `None` if that one is none of his, or is being ended
+    /// As `end_all`, except for one session. `None` if that one is not the owner's, or is being ended
     /// itself.
     pub(super) fn end_others(&self, group: GroupId, but: SessionId, cause: EndCause) -> Option<Vec<Ending>> {
         let groups = self.groups.lock(group.hash);

@@ -53,8 +53,8 @@ pub struct SessionInfo {
 }
 
 impl SessionInfo {
-    /// The session's id. Whoever has it has the session. So do not show it on the page on which a
-    /// user sees where he is logged in.
+    /// The session's id. Anyone who has it has the session. So do not show it on the page that lists
+    /// where a user is logged in.
     ///
     /// ```
     /// # use tidewheel::SessionManager;
@@ -101,7 +101,7 @@ impl SessionInfo {
 
 impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// An owner's sessions with their ids, ages and remaining times, in the order in which they
-    /// became his. Does not restart their idle times. The owner may be given as another type that is
+    /// became the owner's. Does not restart idle times. The owner may be given as another type that is
     /// [equivalent](crate::Equivalent), such as a `str` for a `String`.
     ///
     /// # Complexity
@@ -155,8 +155,8 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     /// # Concurrency
     ///
     /// Every session that was the owner's when the call began is ended when it returns, even if it
-    /// has another id or another owner by then. A session that is created, or becomes his, during
-    /// the call may live or end; one that does so after the call lives. A session that is rotated
+    /// has another id or another owner by then. A session that is created, or becomes the owner's, during
+    /// the call may live or end; one for which that happens after the call lives. A session that is rotated
     /// at that moment ends before `rotate` returns. Until then [`iter`](Self::iter) and a snapshot
     /// may meet it, under an id that nobody has been given. Takes the lock of the owner's part of
     /// the index, and each session's locks, one after the other.
@@ -213,7 +213,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
             if let Some(endings) = owners.index.end_others(group, origin, EndCause::AllEnded) {
                 return Ok(self.end_each(endings));
             }
-            // It is being ended, or has become somebody else's. In the first case whoever does it is not done.
+            // It is being ended, or has become somebody else's. In the first case the call that ends it still runs.
             if let Some(cause) = owners.index.tracks.ended(origin) {
                 self.end(id, cause);
             }

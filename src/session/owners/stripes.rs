@@ -15,7 +15,7 @@ impl<T> Stripes<T> {
     }
 
     pub(super) fn lock(&self, hash: u64) -> MutexGuard<'_, T> {
-        // The maps in the parts go by the lowest bits and by the highest.
+        // Not the lowest bits, and not the highest: the maps in the parts use those.
         self.number((hash >> 32) as usize % self.0.len()).lock()
     }
 

@@ -4,8 +4,8 @@
 //! its *origin*: the id under which it first had an owner. What has to hold whatever becomes of a
 //! session is written to the *track* of its origin.
 //!
-//! Knows ids. Never knows owners, data or the cache: whether a session is there it asks, under its
-//! own lock, and the answer takes no lock and runs no code of the user's.
+//! Knows ids, and neither owners, data nor the cache. To learn whether a session is there, it calls a
+//! function of its caller's, under its own lock; that takes no lock and runs no user code.
 //!
 //! # Why no session escapes its end
 //!
@@ -86,8 +86,8 @@ impl Tracks {
         run(&mut self.parts.lock(self.hasher.hash_one(origin)))
     }
 
-    /// Before a session is stored under one of these ids: holds its track. Whether there is one: it
-    /// is made only if `make` says so.
+    /// Holds a session's track, before the session is stored under one of these ids. Returns whether there
+    /// is a track; a new one is made only if `make`. If the track has ended, returns the cause as error.
     pub(super) fn hold(&self, origin: SessionId, ids: [SessionId; 2], make: bool) -> Result<bool, EndCause> {
         self.with(origin, |part| {
             if !make && !part.contains_key(&origin) {
@@ -123,8 +123,8 @@ impl Tracks {
         })
     }
 
-    /// Has the track's session end, whoever wanted it first. The track is held until
-    /// [`release`](Self::release).
+    /// Ends the track, unless it has ended already. Returns the session, which the caller has to end. The
+    /// track is held until [`release`](Self::release).
     pub(super) fn end(&self, origin: SessionId, cause: EndCause) -> Option<Doomed> {
         self.with(origin, |part| {
             let track = part.get_mut(&origin)?;
@@ -197,7 +197,7 @@ impl Tracks {
 
 fn release(part: &mut Part, origin: SessionId) {
     if let Some(track) = part.get_mut(&origin) {
-        // A fork's child may have been told that nobody holds anything.
+        // In a fork's child, `inherit` may have set it to 0.
         track.calls = track.calls.saturating_sub(1);
         remove_if_idle(part, origin);
     }

@@ -30,7 +30,8 @@ const PERIOD: Duration = Duration::from_micros(1500);
 const QUIET: u32 = 32;
 /// A round that took longer than this (8 ms) is late. The promise is 10 ms.
 const LATE: Span = Span::from_nanos(8_000_000);
-/// When this many rounds have been late, and every fifth round is, the kept time serves no reader.
+/// The thread gives up when four times the late rounds exceed the others by this number: after 16 late
+/// rounds in a row, or later if more than every fifth round is late. Such a kept time serves no reader.
 const TOO_LATE: u32 = 64;
 /// How long no reader tries again to start the thread if it could not be started (a second), or to
 /// wake it if it came too late repeatedly (ten seconds).
