@@ -1,4 +1,4 @@
-//! Hit ratios: access traces replayed on this crate's cache, beside moka, `quick_cache` and Belady's OPT.
+//! Hit ratios: access traces replayed on this crate's cache, beside moka, `quick_cache`, LRU and Belady's OPT.
 //!
 //! ```text
 //! cargo bench --bench hit_ratio                                  synthetic traces
@@ -48,10 +48,20 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
+    /// What a rival has missed, in what the capacity counts: entries, or weight.
+    fn missed(&self, rival: usize) -> f64 {
+        let Missed { objects, weight } = self.rivals[rival];
+        weight.unwrap_or(objects)
+    }
+
     /// How much worse ours is than the best of the others, in points.
     fn behind(&self) -> f64 {
-        let others = self.rivals[1..].iter().map(|missed| missed.objects).fold(f64::INFINITY, f64::min);
-        self.rivals[0].objects - others
+        let others = (1..self.rivals.len()).map(|rival| self.missed(rival));
+        self.missed(0) - others.fold(f64::INFINITY, f64::min)
+    }
+
+    fn is_weighed(&self) -> bool {
+        self.rivals[0].weight.is_some()
     }
 }
 
@@ -120,7 +130,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
     }
-    summary(&groups);
+    summary(&groups, false);
+    if groups.values().flatten().any(|(_, cells)| cells.iter().any(Cell::is_weighed)) {
+        summary(&groups, true);
+    }
     println!("\nPlots are in {}.", options.out.display());
     Ok(())
 }
@@ -158,10 +171,11 @@ fn print(trace: &Trace, cells: &[Cell]) {
     }
 }
 
-/// Means of the cells with capacities in entries.
-fn summary(groups: &BTreeMap<String, Vec<(String, Vec<Cell>)>>) {
+/// Means of the cells with capacities in entries, or of those with capacities in weight.
+fn summary(groups: &BTreeMap<String, Vec<(String, Vec<Cell>)>>, weighed: bool) {
+    let unit = if weighed { "weight" } else { "entries" };
     println!(
-        "\nMean miss ratio in %, capacities in entries; behind: against the best of the others in each cell"
+        "\nMean miss ratio in %, capacities in {unit}; behind: against the best of the others in each cell"
     );
     print!("{:<14} {:>6} {:>8}", "group", "cells", "OPT");
     Rival::ALL.iter().for_each(|rival| print!(" {:>12}", rival.name()));
@@ -173,14 +187,17 @@ fn summary(groups: &BTreeMap<String, Vec<(String, Vec<Cell>)>>) {
         let cells: Vec<_> = traces
             .iter()
             .flat_map(|(name, cells)| cells.iter().map(move |cell| (name, cell)))
-            .filter(|(_, cell)| cell.opt.is_some())
+            .filter(|(_, cell)| cell.is_weighed() == weighed)
             .collect();
+        if cells.is_empty() {
+            continue;
+        }
         let mean = |of: &dyn Fn(&Cell) -> f64| {
             cells.iter().map(|(_, cell)| of(cell)).sum::<f64>() / cells.len() as f64
         };
         print!("{group:<14} {:>6} {:>8.2}", cells.len(), mean(&|cell| cell.opt.unwrap_or(0.0)));
         for rival in 0..Rival::ALL.len() {
-            print!(" {:>12.2}", mean(&|cell| cell.rivals[rival].objects));
+            print!(" {:>12.2}", mean(&|cell| cell.missed(rival)));
         }
         let worst = cells.iter().max_by(|(_, a), (_, b)| a.behind().total_cmp(&b.behind()));
         let worst = worst.map_or(String::new(), |(name, cell)| {

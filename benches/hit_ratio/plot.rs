@@ -14,7 +14,7 @@ const RIGHT: f64 = WIDTH - 130.0;
 const TOP: f64 = 44.0;
 const BOTTOM: f64 = HEIGHT - 50.0;
 /// Ours first, OPT last.
-const COLOURS: [&str; 4] = ["#d9480f", "#1971c2", "#2f9e44", "#868e96"];
+const COLOURS: [&str; 5] = ["#d9480f", "#1971c2", "#2f9e44", "#9c36b5", "#868e96"];
 
 /// The whole picture. Cells with capacities in weight are left out.
 pub(crate) fn svg(name: &str, cells: &[Cell]) -> String {

@@ -2,6 +2,7 @@
 
 use crate::traces::Trace;
 use ahash::RandomState;
+use moka::policy::EvictionPolicy;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tidewheel::Cache;
 
@@ -19,19 +20,22 @@ pub(crate) enum Rival {
     Ours,
     Moka,
     QuickCache,
+    /// The policy that everybody knows; it is moka's, under its other name.
+    Lru,
 }
 
 /// As many accesses of one thread before the next thread's.
 const BLOCK: usize = 64;
 
 impl Rival {
-    pub(crate) const ALL: [Self; 3] = [Self::Ours, Self::Moka, Self::QuickCache];
+    pub(crate) const ALL: [Self; 4] = [Self::Ours, Self::Moka, Self::QuickCache, Self::Lru];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Ours => "tidewheel",
             Self::Moka => "moka",
             Self::QuickCache => "quick_cache",
+            Self::Lru => "LRU",
         }
     }
 
@@ -46,7 +50,8 @@ impl Rival {
                     }
                 })
             }
-            Self::Moka => moka(trace, capacity, weighed),
+            Self::Moka => moka(trace, capacity, weighed, EvictionPolicy::tiny_lfu()),
+            Self::Lru => moka(trace, capacity, weighed, EvictionPolicy::lru()),
             Self::QuickCache => quick_cache(trace, capacity, weighed),
         }
     }
@@ -91,8 +96,8 @@ pub(crate) fn ours_with_threads(trace: &Trace, capacity: u64, weighed: bool, thr
 
 /// With its pending tasks run every 32 inserts, from 1,000 entries on, and with every insert below: else
 /// its size and its policy lag behind by as much as a small cache holds.
-fn moka(trace: &Trace, capacity: u64, weighed: bool) -> Missed {
-    let builder = moka::sync::Cache::builder().max_capacity(capacity);
+fn moka(trace: &Trace, capacity: u64, weighed: bool, policy: EvictionPolicy) -> Missed {
+    let builder = moka::sync::Cache::builder().max_capacity(capacity).eviction_policy(policy);
     let builder = if weighed { builder.weigher(|_, &weight: &u32| weight) } else { builder };
     let cache: moka::sync::Cache<u64, u32, RandomState> = builder.build_with_hasher(hasher());
     let every = if trace.unique >= 1_000 && capacity >= 1_000 { 32 } else { 1 };
@@ -124,7 +129,6 @@ fn quick_cache(trace: &Trace, capacity: u64, weighed: bool) -> Missed {
     let options = quick_cache::OptionsBuilder::new()
         .estimated_items_capacity(items as usize)
         .weight_capacity(capacity)
-        .shards(16)
         .build()
         .expect("all that is required is set");
     let lifecycle = quick_cache::sync::DefaultLifecycle::default();

@@ -5,16 +5,19 @@ use std::hint::black_box;
 
 /// The keys of one workload.
 pub(crate) trait Keys {
-    /// The generator of thread number `thread` in round number `round`.
-    fn seeded(&self, round: usize, thread: usize) -> impl FnMut() -> u64;
+    /// The generator of thread number `thread` with this seed.
+    fn seeded(&self, seed: usize, thread: usize) -> impl FnMut() -> u64;
 }
+
+/// So many seeds in a row, from a multiple of this on, are those of one round.
+pub(crate) const SEEDS_OF_A_ROUND: usize = 32;
 
 /// The same key for ever, and the next one in the next round: what a read takes depends on where a hash puts its key.
 pub(crate) struct OneKey(pub(crate) u64);
 
 impl Keys for OneKey {
-    fn seeded(&self, round: usize, _: usize) -> impl FnMut() -> u64 {
-        let key = self.0 + round as u64;
+    fn seeded(&self, seed: usize, _: usize) -> impl FnMut() -> u64 {
+        let key = self.0 + (seed / SEEDS_OF_A_ROUND) as u64;
         move || black_box(key)
     }
 }
@@ -23,9 +26,9 @@ impl Keys for OneKey {
 pub(crate) struct Uniform(pub(crate) u64);
 
 impl Keys for Uniform {
-    fn seeded(&self, round: usize, thread: usize) -> impl FnMut() -> u64 {
+    fn seeded(&self, seed: usize, thread: usize) -> impl FnMut() -> u64 {
         let below = u128::from(self.0);
-        let mut state = mix(1 + round as u64) ^ mix((1 + thread as u64) << 32);
+        let mut state = mix(1 + seed as u64) ^ mix((1 + thread as u64) << 32);
         move || {
             state = state.wrapping_add(0xa076_1d64_78bd_642f);
             ((u128::from(mix(state)) * below) >> 64) as u64
@@ -64,10 +67,10 @@ impl Zipf {
 }
 
 impl Keys for Zipf {
-    fn seeded(&self, round: usize, thread: usize) -> impl FnMut() -> u64 {
+    fn seeded(&self, seed: usize, thread: usize) -> impl FnMut() -> u64 {
         const SCALE: f64 = 1.0 / (1u64 << 32) as f64;
         let keys = Self::KEYS as f64;
-        let mut uniform = Uniform(1 << 32).seeded(round, thread);
+        let mut uniform = Uniform(1 << 32).seeded(seed, thread);
         let (low, high) = (Self::integral(1.5) - 1.0, Self::integral(keys + 0.5));
         let certain = 2.0 - Self::inverse(Self::integral(2.5) - 2f64.powf(-0.99));
         move || loop {

@@ -13,7 +13,6 @@ use crate::load::{Drive, rate_and_hits, share_out};
 use crate::quantiles;
 use crate::steadiness::Measured;
 use std::hint::black_box;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// Room for a tenth of the keys.
@@ -42,30 +41,20 @@ fn read_through<C: Bounded>(candidate: &C, key: u64) -> bool {
     hit
 }
 
-/// With keys in an order that has not been: one that was tried again, or by more threads, would find what its first
-/// keys brought in.
-fn anew(drive: Drive, drives: &AtomicUsize) -> Drive {
-    // ORDERING: Relaxed; a number that nobody had.
-    Drive { round: drives.fetch_add(1, Ordering::Relaxed), ..drive }
-}
-
 /// Reads that insert what they miss: million reads per second, and how many of a hundred hit.
 pub(crate) fn reading_through<C: Bounded>(room: u64) -> Box<dyn Fn(Drive) -> Measured> {
-    let (candidate, drives) = (full::<C>(room), AtomicUsize::new(0));
-    Box::new(move |drive| {
-        let drive = anew(drive, &drives);
-        rate_and_hits(drive, &Zipf, |_| |key| Some(read_through(&candidate, key)))
-    })
+    let candidate = full::<C>(room);
+    Box::new(move |drive| rate_and_hits(drive, &Zipf, |_| |key| Some(read_through(&candidate, key))))
 }
 
 /// Reads, and in so many cases of a hundred an insert, whether the key is there or not.
 pub(crate) fn mixed<C: Bounded, const INSERTS: u64>(room: u64) -> Box<dyn Fn(Drive) -> Measured> {
-    let (candidate, drives) = (full::<C>(room), AtomicUsize::new(0));
+    let candidate = full::<C>(room);
     Box::new(move |drive| {
-        let (candidate, drive) = (&candidate, anew(drive, &drives));
+        let candidate = &candidate;
         rate_and_hits(drive, &Zipf, |thread| {
             // A generator apart from that of the keys: else it would be the same keys that are written.
-            let mut die = Uniform(100).seeded(drive.round, thread + 1000);
+            let mut die = Uniform(100).seeded(drive.seed, thread + 1000);
             move |key| {
                 if die() < INSERTS {
                     candidate.insert(key, black_box(key));

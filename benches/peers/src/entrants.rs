@@ -4,8 +4,8 @@
 use crate::candidates::{Bounded, Expires, Loads, Reads, Updates, Walks, Writes};
 use crate::candidates::{
     Dashmap, Foyer, Frozen, Locked, MiniMoka, MiniMokaExpiring, Moka, MokaExpiring, MokaPerEntry, MokaTended,
-    Papaya, QuickCache, Scc, Stretto, StrettoExpiring, Tidewheel, TidewheelCounted, TidewheelExpiring,
-    TidewheelHeld, TidewheelMany,
+    Papaya, PapayaHeld, QuickCache, Scc, Stretto, StrettoExpiring, Tidewheel, TidewheelBounded,
+    TidewheelCounted, TidewheelExpiring, TidewheelHeld, TidewheelMany,
 };
 use crate::children::{Child, Kind};
 use crate::keys::{Keys, OneKey, Uniform, Zipf};
@@ -41,7 +41,7 @@ pub(crate) fn hot() -> Vec<Entrant> {
     fn entrant<C: Reads>() -> Entrant {
         Entrant { name: C::NAME, fill: |entries| reading::<C>(entries, OneKey(entries / 2)) }
     }
-    each!(entrant: Tidewheel, TidewheelCounted, TidewheelHeld, Dashmap, Papaya, Scc, QuickCache, Moka, MiniMoka, Foyer,
+    each!(entrant: Tidewheel, TidewheelBounded, TidewheelCounted, TidewheelHeld, Dashmap, Papaya, PapayaHeld, Scc, QuickCache, Moka, MiniMoka, Foyer,
         Stretto, Locked, Frozen)
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn uniform() -> Vec<Entrant> {
     fn entrant<C: Reads>() -> Entrant {
         Entrant { name: C::NAME, fill: |entries| reading::<C>(entries, Uniform(entries)) }
     }
-    each!(entrant: Tidewheel, TidewheelMany, TidewheelHeld, Dashmap, Papaya, Scc, QuickCache, Moka, MiniMoka, Foyer,
+    each!(entrant: Tidewheel, TidewheelBounded, TidewheelMany, TidewheelHeld, Dashmap, Papaya, PapayaHeld, Scc, QuickCache, Moka, MiniMoka, Foyer,
         Stretto, Locked, Frozen)
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn walking() -> Vec<Entrant> {
     fn entrant<C: Walks>() -> Entrant {
         Entrant { name: C::NAME, fill: fill::<C> }
     }
-    each!(entrant: Tidewheel, TidewheelHeld, Dashmap, Moka)
+    each!(entrant: Tidewheel, TidewheelHeld, Dashmap, Papaya, Scc, QuickCache, Moka, MiniMoka)
 }
 
 fn reading<C: Reads>(entries: u64, keys: impl Keys + Sync + 'static) -> Driven {
@@ -76,14 +76,14 @@ pub(crate) fn replacing() -> Vec<Entrant> {
     fn fill<C: Writes>(entries: u64) -> Driven {
         let candidate = C::filled(entries);
         Box::new(move |drive| {
-            let (candidate, round) = (&candidate, drive.round as u64);
+            let (candidate, round) = (&candidate, drive.seed as u64);
             rate(drive, &Uniform(entries), |_| move |key: u64| candidate.replace(key, black_box(key + round)))
         })
     }
     fn entrant<C: Writes>() -> Entrant {
         Entrant { name: C::NAME, fill: fill::<C> }
     }
-    each!(entrant: Tidewheel, Dashmap, Papaya, Scc, QuickCache, Moka, MiniMoka, Foyer, Stretto, Locked)
+    each!(entrant: Tidewheel, TidewheelBounded, Dashmap, Papaya, Scc, QuickCache, Moka, MiniMoka, Foyer, Stretto, Locked)
 }
 
 /// Writers that compute a new value from the old one, of all keys alike.
@@ -110,7 +110,7 @@ pub(crate) fn mixed<const INSERTS: u64>() -> Vec<Entrant> {
             let candidate = &candidate;
             rate(drive, &Zipf, |thread| {
                 // A generator apart from that of the keys: else it would be the same keys that are written.
-                let mut die = Uniform(100).seeded(drive.round, thread + 1000);
+                let mut die = Uniform(100).seeded(drive.seed, thread + 1000);
                 move |key: u64| {
                     if die() < INSERTS {
                         candidate.insert(key, black_box(key));

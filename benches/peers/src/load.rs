@@ -18,7 +18,25 @@ const BATCH: u32 = 1024;
 pub(crate) struct Drive {
     pub(crate) threads: usize,
     pub(crate) span: Duration,
-    pub(crate) round: usize,
+    /// Another one for each measurement, so that none finds what the keys of the one before brought near.
+    pub(crate) seed: usize,
+    /// Operations, of all threads together, before the clock starts: the candidate before has had the processor's caches
+    /// for itself, and what is slow would be measured while it gets its memory back. [`LEAD_IN_SPANS`] at most.
+    pub(crate) lead_in: u64,
+}
+
+/// The longest lead-in, in spans.
+const LEAD_IN_SPANS: u32 = 5;
+
+impl Drive {
+    /// Runs batches until the lead-in is over.
+    fn lead_in(self, mut batch: impl FnMut()) {
+        let (mut left, start) = (self.lead_in / self.threads as u64, Instant::now());
+        while left > 0 && start.elapsed() < self.span * LEAD_IN_SPANS {
+            batch();
+            left = left.saturating_sub(u64::from(BATCH));
+        }
+    }
 }
 
 /// Has each thread begin an operation, by its number, and run it for the span; measures million
@@ -30,15 +48,18 @@ pub(crate) fn rate<O: Operation>(
     begin: impl Fn(usize) -> O + Sync,
 ) -> Measured {
     let (rates, waited) = together(drive.threads, |thread, start| {
-        let mut next = keys.seeded(drive.round, thread);
+        let mut next = keys.seeded(drive.seed, thread);
         let (mut done, mut succeeded) = (0u64, 0u64);
         let mut operation = begin(thread);
+        let mut batch = || {
+            let succeeded = (0..BATCH).map(|_| u64::from(operation.run(next()))).sum::<u64>();
+            operation.pause();
+            succeeded
+        };
+        drive.lead_in(|| assert_eq!(batch(), u64::from(BATCH), "an operation missed its key"));
         let start = start();
         loop {
-            for _ in 0..BATCH {
-                succeeded += u64::from(operation.run(next()));
-            }
-            operation.pause();
+            succeeded += batch();
             done += u64::from(BATCH);
             let elapsed = start.elapsed();
             if elapsed >= drive.span {
@@ -58,16 +79,26 @@ pub(crate) fn rate_and_hits<O: FnMut(u64) -> Option<bool>>(
     begin: impl Fn(usize) -> O + Sync,
 ) -> Measured {
     let (counted, waited) = together(drive.threads, |thread, start| {
-        let mut next = keys.seeded(drive.round, thread);
+        let mut next = keys.seeded(drive.seed, thread);
         let (mut done, mut reads, mut hits) = (0u64, 0u64, 0u64);
         let mut operation = begin(thread);
-        let start = start();
-        loop {
+        let mut batch = || {
+            let (mut reads, mut hits) = (0u64, 0u64);
             for _ in 0..BATCH {
                 let found = operation(next());
                 reads += u64::from(found.is_some());
                 hits += u64::from(found == Some(true));
             }
+            (reads, hits)
+        };
+        drive.lead_in(|| {
+            batch();
+        });
+        let start = start();
+        loop {
+            let (batch_reads, batch_hits) = batch();
+            reads += batch_reads;
+            hits += batch_hits;
             done += u64::from(BATCH);
             let elapsed = start.elapsed();
             if elapsed >= drive.span {

@@ -4,12 +4,13 @@
 use crate::bounded;
 use crate::children::{self, Child, Kind};
 use crate::entrants::{self, Entrant};
-use crate::keys::Zipf;
+use crate::keys::{SEEDS_OF_A_ROUND, Zipf};
 use crate::load::Drive;
 use crate::loading::COLD;
 use crate::quantiles;
 use crate::steadiness::{Measured, steady};
 use crate::table::{Better, Table};
+use std::ops::Range;
 use std::time::Duration;
 
 /// How often a disturbed measurement is tried: the short ones more often than the long ones.
@@ -159,6 +160,24 @@ pub(crate) fn threads_title(threads: usize) -> String {
     format!("{threads} thread{}", if threads == 1 { "" } else { "s" })
 }
 
+/// The rows in the order of a round: each round begins with another one, so that none always comes after the same.
+fn turn(rows: usize, round: usize) -> impl Iterator<Item = usize> {
+    (0..rows).map(move |place| (place + round) % rows)
+}
+
+/// Seeds that no other round and column has. There are no more of them than attempts.
+fn seeds(round: usize, column: usize) -> Range<usize> {
+    let first = round * SEEDS_OF_A_ROUND + column * RATE_ATTEMPTS;
+    let seeds = first..first + RATE_ATTEMPTS;
+    assert!(seeds.end <= (round + 1) * SEEDS_OF_A_ROUND, "there are too many numbers of threads");
+    seeds
+}
+
+fn drive(plan: &Plan, threads: usize, seed: Option<usize>, lead_in: u64) -> Drive {
+    let seed = seed.expect("there is a seed for each attempt");
+    Drive { threads, span: plan.span, seed, lead_in }
+}
+
 fn rates(workload: &Workload, plan: &Plan, mut entrants: Vec<Entrant>, entries: u64) -> Vec<Table> {
     entrants.retain(|entrant| plan.wants(entrant.name));
     let title = format!("{} ({entries} entries)", workload.what);
@@ -172,12 +191,13 @@ fn rates(workload: &Workload, plan: &Plan, mut entrants: Vec<Entrant>, entries: 
     for round in 0..=plan.rounds {
         progress(workload, &format!("round {round} of {}", plan.rounds));
         for (column, threads) in plan.threads.iter().enumerate() {
-            for (row, driven) in driven.iter().enumerate() {
-                let drive = Drive { threads: *threads, span: plan.span, round };
+            for row in turn(driven.len(), round) {
+                let mut seeds = seeds(round, column);
+                let mut measure = || driven[row](drive(plan, *threads, seeds.next(), 2 * entries));
                 if round == 0 {
-                    driven(drive);
+                    measure();
                 } else {
-                    table.push(row, column, &steady(RATE_ATTEMPTS, || driven(drive)));
+                    table.push(row, column, &steady(RATE_ATTEMPTS, measure));
                 }
             }
         }
@@ -204,13 +224,14 @@ fn full_rates(workload: &Workload, plan: &Plan, mut entrants: Vec<Entrant>) -> V
     for round in 0..=plan.rounds {
         progress(workload, &format!("round {round} of {}", plan.rounds));
         for (column, threads) in plan.threads.iter().enumerate() {
-            for (row, driven) in driven.iter().enumerate() {
-                let drive = Drive { threads: *threads, span: plan.span, round };
+            for row in turn(driven.len(), round) {
+                let mut seeds = seeds(round, column);
+                let mut measure = || driven[row](drive(plan, *threads, seeds.next(), 2 * bounded::ROOM));
                 if round == 0 {
-                    driven(drive);
+                    measure();
                     continue;
                 }
-                let Measured { figures, waited } = steady(RATE_ATTEMPTS, || driven(drive));
+                let Measured { figures, waited } = steady(RATE_ATTEMPTS, measure);
                 let [rate, share] = figures[..] else { unreachable!("two figures are measured") };
                 rates.push(row, column, &Measured { figures: vec![rate], waited });
                 hits.push(row, column, &Measured { figures: vec![share], waited });

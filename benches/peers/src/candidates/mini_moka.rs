@@ -1,7 +1,7 @@
 //! mini-moka: moka without the background work and the time to live per entry: one time to live for all
 //! entries, and expired ones leave when other calls come by.
 
-use super::{Bounded, Expires, Hasher, Mortal, Reads, TIME_TO_LIVE, Writes, fill, hasher};
+use super::{Bounded, Expires, Hasher, Mortal, Reads, TIME_TO_LIVE, Walks, Writes, add_up, fill, hasher};
 use mini_moka::sync::{Cache, ConcurrentCacheExt};
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,12 @@ impl Writes for MiniMoka {
 impl Bounded for MiniMoka {
     fn bounded(room: u64) -> Self {
         Self(Cache::builder().max_capacity(room).time_to_live(TIME_TO_LIVE).build_with_hasher(hasher()))
+    }
+}
+
+impl Walks for MiniMoka {
+    fn walk(&self) -> (u64, u64) {
+        add_up(self.0.iter().map(|entry| *entry.value()))
     }
 }
 

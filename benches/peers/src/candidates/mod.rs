@@ -24,13 +24,13 @@ pub(crate) use self::frozen::Frozen;
 pub(crate) use self::mini_moka::{MiniMoka, MiniMokaExpiring};
 pub(crate) use self::moka::{Moka, MokaExpiring, MokaPerEntry, MokaTended};
 pub(crate) use self::mortal::Mortal;
-pub(crate) use self::papaya::Papaya;
+pub(crate) use self::papaya::{Papaya, PapayaHeld};
 pub(crate) use self::quick_cache::QuickCache;
 pub(crate) use self::rwlock::Locked;
 pub(crate) use self::scc::Scc;
 pub(crate) use self::stretto::{Stretto, StrettoExpiring};
 pub(crate) use self::tidewheel::{
-    Tidewheel, TidewheelCounted, TidewheelExpiring, TidewheelHeld, TidewheelMany,
+    Tidewheel, TidewheelBounded, TidewheelCounted, TidewheelExpiring, TidewheelHeld, TidewheelMany,
 };
 
 use std::hint::black_box;
@@ -219,6 +219,7 @@ mod tests {
     #[test]
     fn all_keep_what_they_are_given() {
         keeps_what_it_is_given::<Tidewheel>();
+        keeps_what_it_is_given::<TidewheelBounded>();
         keeps_what_it_is_given::<Dashmap>();
         keeps_what_it_is_given::<Papaya>();
         keeps_what_it_is_given::<Scc>();
@@ -252,7 +253,11 @@ mod tests {
         walks_all::<Tidewheel>();
         walks_all::<TidewheelHeld>();
         walks_all::<Dashmap>();
+        walks_all::<Papaya>();
+        walks_all::<Scc>();
+        walks_all::<QuickCache>();
         walks_all::<Moka>();
+        walks_all::<MiniMoka>();
     }
 
     #[test]
@@ -274,11 +279,15 @@ mod tests {
 
     #[test]
     fn a_held_guard_reads_the_same() {
-        let held = TidewheelHeld::filled(10);
-        let mut reader = held.reader();
-        assert!(reader.run(9));
-        reader.pause();
-        assert!(reader.run(0) && !reader.run(10));
+        fn reads<C: Reads>() {
+            let held = C::filled(10);
+            let mut reader = held.reader();
+            assert!(reader.run(9), "{}", C::NAME);
+            reader.pause();
+            assert!(reader.run(0) && !reader.run(10), "{}", C::NAME);
+        }
+        reads::<TidewheelHeld>();
+        reads::<PapayaHeld>();
     }
 
     #[test]

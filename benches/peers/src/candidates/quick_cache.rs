@@ -1,6 +1,6 @@
 //! quick_cache: a bounded cache in shards, each under a read-write lock. Knows no expiry.
 
-use super::{Bounded, Hasher, Loads, Reads, Updates, Writes, fill, hasher};
+use super::{Bounded, Hasher, Loads, Reads, Updates, Walks, Writes, add_up, fill, hasher};
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle, EntryAction, EntryResult};
 use std::convert::Infallible;
@@ -50,6 +50,12 @@ impl Loads for QuickCache {
     fn get_with(&self, key: u64, load: impl FnOnce() -> u64) -> u64 {
         let Ok(value) = self.0.get_or_insert_with(&key, || Ok::<_, Infallible>(load()));
         value
+    }
+}
+
+impl Walks for QuickCache {
+    fn walk(&self) -> (u64, u64) {
+        add_up(self.0.iter().map(|(_, value)| value))
     }
 }
 

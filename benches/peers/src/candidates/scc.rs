@@ -1,7 +1,8 @@
 //! scc: a hash map with a lock for each bucket, grown bit by bit. Knows no expiry.
 
-use super::{Hasher, Reads, Updates, Writes, fill, hasher};
+use super::{Hasher, Reads, Updates, Walks, Writes, fill, hasher};
 use scc::HashMap;
+use std::hint::black_box;
 
 pub(crate) struct Scc(HashMap<u64, u64, Hasher>);
 
@@ -31,6 +32,18 @@ impl Writes for Scc {
     #[inline]
     fn replace(&self, key: u64, value: u64) -> bool {
         self.0.update_sync(&key, |_, old| *old = value).is_some()
+    }
+}
+
+impl Walks for Scc {
+    fn walk(&self) -> (u64, u64) {
+        let (mut count, mut sum) = (0, 0u64);
+        self.0.iter_sync(|_, value| {
+            count += 1;
+            sum = sum.wrapping_add(black_box(*value));
+            true
+        });
+        (count, sum)
     }
 }
 

@@ -54,6 +54,42 @@ impl Bounded for Tidewheel {
     }
 }
 
+/// The same with a bound, and room for everything, as quick_cache and moka have it.
+pub(crate) struct TidewheelBounded(Tidewheel);
+
+impl Reads for TidewheelBounded {
+    const NAME: &'static str = "tidewheel, bounded";
+
+    fn filled(entries: u64) -> Self {
+        fill(entries)
+    }
+
+    #[inline]
+    fn get(&self, key: u64) -> Option<u64> {
+        self.0.get(key)
+    }
+}
+
+impl Writes for TidewheelBounded {
+    fn empty(expected: u64) -> Self {
+        Self(Tidewheel::bounded(4 * expected))
+    }
+
+    #[inline]
+    fn insert(&self, key: u64, value: u64) {
+        self.0.insert(key, value);
+    }
+
+    #[inline]
+    fn replace(&self, key: u64, value: u64) -> bool {
+        self.0.replace(key, value)
+    }
+
+    fn settle(&self) {
+        self.0.settle();
+    }
+}
+
 impl Loads for Tidewheel {
     #[inline]
     fn get_with(&self, key: u64, load: impl FnOnce() -> u64) -> u64 {
