@@ -48,6 +48,7 @@ export TIDEWHEEL_LINEAR=${TIDEWHEEL_LINEAR:-100000}
 [ "$#" -gt 0 ] || set -- i686 aarch64 s390x
 ran=()
 left_out=()
+failed=()
 for machine in "$@"; do
     target=$(target_of "$machine")
     rustup target list --installed | grep -qx "$target" || run rustup target add "$target"
@@ -61,8 +62,13 @@ for machine in "$@"; do
     # Numbers of 128 bits and loops over millions are a matter of minutes under qemu: the long ones are not for it.
     skip=()
     [ "$machine" = i686 ] || skip=(--skip a_million_entries --skip each_time_to_live_is_on_time)
-    run cargo test --release --all-features --target "$target" --no-fail-fast "${tests[@]}" -- "${skip[@]}"
-    ran+=("$machine")
+    # One that fails does not stop the others.
+    if run cargo test --release --all-features --target "$target" --no-fail-fast "${tests[@]}" -- "${skip[@]}"; then
+        ran+=("$machine")
+    else
+        failed+=("$machine")
+    fi
 done
+[ "${#failed[@]}" -eq 0 ] || fail "${failed[*]}"
 [ "${#left_out[@]}" -eq 0 ] || leave_out "${left_out[*]}; ran on ${ran[*]:-none}"
 say "ran on ${ran[*]}"

@@ -142,7 +142,7 @@ impl Field {
             .stderr(file)
             .spawn()
             .expect("a model starts");
-        let status = ends_in_time(run);
+        let status = ends_in_time(run, PATIENCE);
         let output = fs::read(&log).expect("the log can be read");
         let _ = fs::remove_file(&log);
         Some((status?, String::from_utf8_lossy(&output).into_owned()))
@@ -190,20 +190,21 @@ impl Field {
     }
 }
 
-fn write_if_new(path: &Path, content: &[u8]) {
+pub(crate) fn write_if_new(path: &Path, content: &[u8]) {
     if fs::read(path).ok().as_deref() != Some(content) {
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder can be made");
         fs::write(path, content).expect("the copy can be written");
     }
 }
 
-fn ends_in_time(mut run: Child) -> Option<ExitStatus> {
+/// How it ended; nothing if that took longer than `patience`, and it was killed.
+pub(crate) fn ends_in_time(mut run: Child, patience: Duration) -> Option<ExitStatus> {
     let started = Instant::now();
     loop {
         if let Some(status) = run.try_wait().expect("a child can be waited for") {
             return Some(status);
         }
-        if started.elapsed() > PATIENCE {
+        if started.elapsed() > patience {
             let _ = run.kill();
             let _ = run.wait();
             return None;

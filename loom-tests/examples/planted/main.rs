@@ -15,6 +15,7 @@
 //! cargo run --release --example planted -- --orderings epoch    those with "epoch" in their names
 //! cargo run --release --example planted -- --orderings 0/4      every fourth, from the first one on
 //! cargo run --release --example planted -- --in-turn            which bugs are found without a race (`in_turn.rs`)
+//! cargo run --release --example planted -- --mutants LIST OUT   what the unit tests miss (`mutants.rs`)
 //! ```
 //!
 //! A bug's file:
@@ -32,6 +33,7 @@
 mod bug;
 mod field;
 mod in_turn;
+mod mutants;
 mod orderings;
 #[path = "../../../tests/common/quote.rs"]
 mod quote;
@@ -59,6 +61,12 @@ fn main() -> ExitCode {
     let sources = bug::sources(package.parent().expect("the package lies in the crate"));
     if wanted.first().is_some_and(|first| first == "--in-turn") {
         return in_turn::run(package, &sources, &wanted[1..]);
+    }
+    if let [first, list, folder] = &wanted[..] {
+        if first == "--mutants" {
+            let root = package.parent().expect("the package lies in the crate");
+            return mutants::run(root, &sources, Path::new(list), Path::new(folder));
+        }
     }
     let weakens = wanted.first().is_some_and(|first| first == "--orderings");
     let mut problems = Vec::new();

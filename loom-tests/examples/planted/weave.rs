@@ -17,7 +17,7 @@ pub(crate) fn weave(name: &str, mut source: String, bugs: &[Bug]) -> String {
         here.1.push(Woven { number: at + 1, range: place.range.clone(), replacement: &bug.replacement });
     }
     // From the end on, so that places before stay where they are.
-    for (start, (end, bugs)) in bodies_with_bugs.into_iter().rev() {
+    for (start, (end, bugs)) in outermost(bodies_with_bugs).into_iter().rev() {
         let sound = source[start..end].to_owned();
         let mut woven = String::new();
         for Woven { number, range, replacement } in bugs {
@@ -28,9 +28,41 @@ pub(crate) fn weave(name: &str, mut source: String, bugs: &[Bug]) -> String {
         source.replace_range(start..end, &format!("{woven}{{{sound}}}"));
     }
     if name == "src/lib.rs" {
-        source += AWAKE;
+        source += &AWAKE.replace("MOST", &(bugs.len() + 1).to_string());
     }
     source
+}
+
+/// Where a function with bugs lies in another one with bugs, they are all those of the other one.
+fn outermost(bodies: BTreeMap<usize, (usize, Vec<Woven<'_>>)>) -> BTreeMap<usize, (usize, Vec<Woven<'_>>)> {
+    let mut outer: BTreeMap<usize, (usize, Vec<_>)> = BTreeMap::new();
+    for (start, (end, bugs)) in bodies {
+        match outer.last_entry() {
+            Some(mut around) if around.get().0 > start => around.get_mut().1.extend(bugs),
+            _ => drop(outer.insert(start, (end, bugs))),
+        }
+    }
+    outer
+}
+
+/// The number of the bug in whose copy of a body that place of a woven source lies.
+pub(crate) fn number_around(woven: &str, at: usize) -> Option<usize> {
+    const QUESTION: &str = "if crate::planted::is_awake(";
+    let question = woven[..at].rfind(QUESTION)?;
+    let (number, _) = woven[question + QUESTION.len()..].split_once(')')?;
+    let mut rest = question + woven[question..].find('{')?;
+    let mut depth = 0_usize;
+    loop {
+        match woven[rest..].chars().next()? {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return (at < rest).then(|| number.parse().ok()).flatten();
+        }
+        rest += skip(&woven[rest..]).max(woven[rest..].chars().next().map_or(1, char::len_utf8));
+    }
 }
 
 struct Woven<'a> {
@@ -52,7 +84,7 @@ mod planted {
     use std::sync::atomic::{AtomicBool, Ordering::*};
 
     static AWAKE: OnceLock<u32> = OnceLock::new();
-    static ASKED: [AtomicBool; 1024] = [const { AtomicBool::new(false) }; 1024];
+    static ASKED: [AtomicBool; MOST] = [const { AtomicBool::new(false) }; MOST];
 
     pub(crate) fn is_awake(bug: u32) -> bool {
         let awake = *AWAKE.get_or_init(|| match std::env::var("TIDEWHEEL_BUG").as_deref() {
@@ -89,6 +121,8 @@ pub(crate) fn bodies(source: &str) -> Vec<Body> {
     let mut open: Vec<(usize, Option<(String, bool)>)> = Vec::new();
     // Where the words began that lead to the next brace.
     let mut head = 0;
+    // A semicolon in brackets is that of an array's type, as in `-> [u64; 2]`.
+    let mut brackets = 0_usize;
     let mut rest = 0;
     while let Some(next) = source[rest..].chars().next() {
         let at = rest;
@@ -108,7 +142,9 @@ pub(crate) fn bodies(source: &str) -> Vec<Body> {
                 }
                 head = rest;
             }
-            ';' => head = rest,
+            '[' => brackets += 1,
+            ']' => brackets -= 1,
+            ';' if brackets == 0 => head = rest,
             _ => {}
         }
     }
