@@ -5,16 +5,19 @@
 //! nothing that they stored was ever removed.
 #![cfg(feature = "async")]
 
+#[path = "common/naps.rs"]
+mod naps;
 #[path = "common/watchdog.rs"]
 mod watchdog;
 
+use naps::nap_until;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Wake, Waker};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tidewheel::{Cache, Reaper};
 use watchdog::Watchdog;
 
@@ -65,13 +68,11 @@ fn others_values_go(cache: &Cache<u64, Value>) {
             weak
         })
         .collect();
-    let start = Instant::now();
-    while cache.entry_count() != 0 || stored.iter().any(|value| value.strong_count() != 0) {
-        let left = stored.iter().filter(|value| value.strong_count() != 0).count();
-        let (entries, limit) = (cache.entry_count(), TTL + GONE + SLACK);
-        assert!(start.elapsed() < limit, "{entries} entries and {left} values are left after {limit:?}");
-        thread::sleep(Duration::from_millis(5));
-    }
+    let limit = TTL + GONE + SLACK;
+    let left = || stored.iter().filter(|value| value.strong_count() != 0).count();
+    let is_gone = nap_until(limit, || cache.entry_count() == 0 && left() == 0);
+    let (entries, left) = (cache.entry_count(), left());
+    assert!(is_gone, "{entries} entries and {left} values are left after {limit:?}");
 }
 
 /// A call that leads, one that waits for it and whose waker blocks, and then the others.
@@ -161,18 +162,13 @@ fn who_replaces_a_value_wakes_the_reaper_before_the_listener() {
                 weak
             })
             .collect();
-        let start = Instant::now();
         // Those of the reaper's batch wait for the same listener; they are out of the map.
-        while cache.entry_count() != 0 {
-            assert!(start.elapsed() < TTL + GONE + SLACK, "{} entries are left", cache.entry_count());
-            thread::sleep(Duration::from_millis(5));
-        }
+        let is_empty = nap_until(TTL + GONE + SLACK, || cache.entry_count() == 0);
+        assert!(is_empty, "{} entries are left", cache.entry_count());
         drop(open);
         writer.join().unwrap();
-        while stored.iter().any(|value| value.strong_count() != 0) {
-            assert!(start.elapsed() < TTL + 2 * (GONE + SLACK), "values are left");
-            thread::sleep(Duration::from_millis(5));
-        }
+        let is_gone = || stored.iter().all(|value| value.strong_count() == 0);
+        assert!(nap_until(GONE + SLACK, is_gone), "values are left");
     });
     cache.validate();
 }

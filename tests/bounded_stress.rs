@@ -226,8 +226,14 @@ fn every_removed_value_is_told_of_once_with_its_cause() {
             });
         }
     });
-    let left = cache.entry_count() as u64;
-    let before = cache.stats();
+    // The reaper may come by between the two figures.
+    let (left, before) = loop {
+        let before = cache.stats();
+        let left = cache.entry_count() as u64;
+        if cache.stats() == before {
+            break (left, before);
+        }
+    };
     let gone = before.expired + before.explicit + before.evicted;
     assert_eq!(before.inserts, left + gone, "{before:?}");
     cache.invalidate_all();

@@ -327,11 +327,12 @@ fn everything_but_hash_and_eq_may_call_the_cache() {
 /// opportunities it was.
 #[test]
 fn a_call_that_panics_has_changed_nothing() {
-    let _watchdog = Watchdog::over("calls that panic", 20);
+    let watchdog = Watchdog::over("calls that panic", 20);
     let places = [Place::Hash, Place::Eq, Place::KeyClone, Place::ValueClone, Place::Closure];
     let mut panics = 0;
     for (place, after) in places.into_iter().flat_map(|place| (0..6).map(move |after| (place, after))) {
         for (name, call) in CALLS.iter().filter(|(name, _)| !name.contains("buckets move")) {
+            watchdog.feed();
             let scene = Scene::new();
             scene.plot.reports();
             scene.plot.arm_some((after, 1, 1), place, Deed::Panic);
@@ -376,7 +377,7 @@ fn a_storm_of_trouble() {
             if deed == Deed::CallBack && matches!(place, Place::Hash | Place::Eq) {
                 continue;
             }
-            let _watchdog = Watchdog::over("a storm", 20);
+            let watchdog = Watchdog::over("a storm", 20);
             let what = format!("{deed:?} in {place:?}");
             let scene = Scene::new();
             for round in 0..400u64 {
@@ -390,6 +391,7 @@ fn a_storm_of_trouble() {
                 }
                 scene.cache.validate();
                 scene.clock.advance(Duration::from_millis(round % 700));
+                watchdog.feed();
             }
             assert!(scene.plot.fired() >= 3, "{what}: {}", scene.plot.fired());
             scene.check_whole(&what);
@@ -486,17 +488,18 @@ fn wait_until(mut done: impl FnMut() -> bool) {
 /// Trouble on the reaper's own thread: it lives on, and does its work for what comes after.
 #[test]
 fn the_reaper_survives_all_of_it() {
-    let _watchdog = Watchdog::over("trouble on the reaper's thread", 20);
+    let watchdog = Watchdog::over("trouble on the reaper's thread", 20);
     thread::scope(|scope| {
+        let watchdog = &watchdog;
         for place in [Place::Listener, Place::ValueDrop, Place::KeyDrop] {
             for deed in [Deed::Panic, Deed::PanicTwice, Deed::CallBack] {
-                scope.spawn(move || survives(place, deed));
+                scope.spawn(move || survives(place, deed, watchdog));
             }
         }
     });
 }
 
-fn survives(place: Place, deed: Deed) {
+fn survives(place: Place, deed: Deed, watchdog: &Watchdog) {
     let reaper = Reaper::dedicated();
     let ttl = Duration::from_millis(10);
     let (plot, cache) = Plot::new(|builder| builder.reaper(reaper.clone()).time_to_live(ttl));
@@ -510,8 +513,10 @@ fn survives(place: Place, deed: Deed) {
             heard.extend(plot.reports().iter().map(|(key, ..)| *key));
             ids.clone().all(|id| heard.contains(&id))
         });
+        watchdog.feed();
         // What the call-backs put there stays; the rest is dropped.
         wait_until(|| plot.alive() < 10);
+        watchdog.feed();
     }
     assert!(plot.fired() > 0, "{deed:?} in {place:?}");
     plot.disarm();
@@ -561,12 +566,13 @@ fn a_cache_may_end_on_the_reapers_thread() {
 #[test]
 fn nobody_else_hears_of_a_panic() {
     trouble::hush();
-    let _watchdog = Watchdog::over("two threads, one of which panics", 20);
+    let watchdog = Watchdog::over("two threads, one of which panics", 20);
     let cache = Cache::<u64, u64>::builder().clock(ManualClock::new()).shards(1).build().unwrap();
     cache.insert(1, 0);
     thread::scope(|scope| {
         let calm = scope.spawn(|| (0..20_000).filter(|_| cache.update(&1, |old| old + 1)).count());
         let heard = (0..2_000).filter(|_| {
+            watchdog.feed();
             let panicking = AssertUnwindSafe(|| cache.update(&1, |_| std::panic::panic_any(Planted)));
             catch_unwind(panicking).is_err()
         });

@@ -406,7 +406,7 @@ fn listeners_and_destructors_run_unpinned_whatever_calls_them() {
         ("a sweep", |_, clock, _| clock.advance(Duration::from_secs(100))),
     ];
     let _turn = alone();
-    let _watchdog = Watchdog::over("looking for pins", 300);
+    let watchdog = Watchdog::over("looking for pins", 300);
     for (is_listened, is_ruled) in [(false, false), (true, false), (true, true)] {
         for (name, call) in one_by_one {
             let (probe, clock) = (Probe::new(), ManualClock::new());
@@ -429,6 +429,7 @@ fn listeners_and_destructors_run_unpinned_whatever_calls_them() {
             let [looks, pinned] = [&probe.looks, &probe.pinned].map(|count| count.load(Ordering::Relaxed));
             assert!(looks >= KEYS, "{name}: {looks} looks");
             assert_eq!(pinned, 0, "{name}: pinned in so many of {looks}; {is_listened} {is_ruled}");
+            watchdog.feed();
         }
     }
 }

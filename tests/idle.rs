@@ -159,13 +159,13 @@ fn never_early_by_the_systems_clock() {
             let before = Instant::now();
             let (found, until) = (cache.get("k"), cache.remaining_ttl("k"));
             let after = Instant::now();
-            if found.is_some() {
-                let until = until.expect("it was just read");
+            if let (Some(_), Some(until)) = (found, until) {
                 assert!(until + (after - before) >= IDLE, "{until:?} left just after a read");
                 assert!(until <= IDLE + Duration::from_millis(5), "{until:?}");
                 judged += 1;
             } else {
-                // A busy machine let us sleep for longer than we wanted.
+                // A busy machine let us sleep for longer than we wanted, or stopped us between the two looks.
+                assert!(found.is_none() || after - before >= IDLE, "it was just read");
                 cache.insert("k", 1);
             }
         }
@@ -231,7 +231,8 @@ fn jitter_spreads_what_was_filled_in_together() {
         clock.advance(seconds(10) * if tenth == 5 { 6 } else { 1 });
         let left = cache.entry_count();
         let expected = 10_000 - 2_000 * (tenth - 4);
-        assert!(left.abs_diff(expected) < 250, "{left} left, {expected} expected");
+        // Six times the deviation, where it is largest.
+        assert!(left.abs_diff(expected) < 300, "{left} left, {expected} expected");
         cache.validate();
     }
     assert_eq!(cache.entry_count(), 0);

@@ -36,9 +36,10 @@ fn once<K: std::hash::Hash + Eq + Copy + std::fmt::Debug>(keys: impl Iterator<It
 #[test]
 fn what_stays_is_yielded_once_under_four_writers() {
     const STAY: u64 = 1_000_000;
-    let _watchdog = Watchdog::over("a walk under four writers", 300);
+    let watchdog = Watchdog::over("a walk under four writers", 300);
     let cache: Cache<u64, u64> = Cache::builder().shards(4).reaper(Reaper::dedicated()).build().unwrap();
     (0..STAY).for_each(|key| cache.insert(key, key));
+    watchdog.feed();
     let (stop, passing) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         for writer in 0..4 {
@@ -75,6 +76,7 @@ fn what_stays_is_yielded_once_under_four_writers() {
             }
             let wrong = (0..STAY).filter(|&key| seen[key as usize] != 1).count();
             assert_eq!(wrong, 0, "keys that were not seen exactly once, in look {look}");
+            watchdog.feed();
         }
         stop.store(true, Ordering::Relaxed);
     });

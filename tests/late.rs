@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tidewheel::{Cache, CacheBuilder, ManualClock, Reaper, RemovalCause, WeakCache};
 use watchdog::Watchdog;
 
@@ -255,15 +255,15 @@ fn values_go_on_time_under_a_reaper_that_is_held_up_while_others_write() {
     wait_reached.recv().unwrap();
     let ttl = Duration::from_millis(100);
     (0..10_000).for_each(|key| cache.insert_with_ttl(key, count.value(key), ttl));
-    let over = Instant::now() + ttl;
+    // Time in which this thread could write: not that for which a busy machine kept it from that.
+    let (nap, mut napped) = (Duration::from_millis(5), Duration::ZERO);
     // The entries that are over, and what was replaced a moment ago.
-    while count.alive() > 700 {
+    while count.alive() > 700 && napped < ttl + Duration::from_millis(2700) {
         (0..64).for_each(|_| cache.insert_with_ttl(u64::MAX, count.value(0), Duration::from_secs(3600)));
-        thread::sleep(Duration::from_millis(5));
-        assert!(over.elapsed() < Duration::from_secs(10), "{} values are there", count.alive());
+        thread::sleep(nap);
+        napped += nap;
     }
-    let took = over.elapsed();
+    let left = count.alive();
     drop(open);
-    // And what a busy machine may add.
-    assert!(took < Duration::from_millis(2700), "{took:?} after they were over");
+    assert!(left <= 700, "{left} values are there {napped:?} after they were written");
 }

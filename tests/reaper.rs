@@ -3,13 +3,17 @@
 
 #[path = "common/counted.rs"]
 mod counted;
+#[path = "common/naps.rs"]
+mod naps;
 #[path = "common/watchdog.rs"]
 mod watchdog;
 
 use counted::{Count, Counted};
+use naps::nap_until;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Barrier, Mutex};
-use std::thread;
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 use tidewheel::{Cache, Reaper, RemovalCause};
 use watchdog::Watchdog;
@@ -23,17 +27,15 @@ fn millis(millis: u64) -> Duration {
 }
 
 fn wait_until(what: &str, limit: Duration, done: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < limit, "{what}: not within {limit:?}");
-        thread::sleep(millis(5));
-    }
+    assert!(nap_until(limit, done), "{what}: not within {limit:?}");
 }
 
 /// A gate in a listener or a destructor: tells when it is reached, then waits to be opened.
 struct Gate {
     reached: Mutex<Sender<()>>,
     open: Mutex<Receiver<()>>,
+    /// Who has made the gate, and has to open it.
+    opener: ThreadId,
 }
 
 /// Opens the gate for good when it is dropped.
@@ -46,13 +48,18 @@ struct GateKeeper {
 fn gate() -> (Gate, GateKeeper) {
     let (reached, wait_reached) = mpsc::channel();
     let (open, wait_open) = mpsc::channel();
-    let gate = Gate { reached: Mutex::new(reached), open: Mutex::new(wait_open) };
+    let opener = thread::current().id();
+    let gate = Gate { reached: Mutex::new(reached), open: Mutex::new(wait_open), opener };
     (gate, GateKeeper { reached: wait_reached, open })
 }
 
 impl Gate {
-    /// Blocks the first time, and not again once the keeper has opened or gone.
+    /// Blocks the first time, and not again once the keeper has opened or gone. Never blocks who has to open it: if the
+    /// reaper is late, a writer does some of its work, and calls the listener.
     fn pass(&self) {
+        if thread::current().id() == self.opener {
+            return;
+        }
         let _ = self.reached.lock().unwrap().send(());
         let _ = self.open.lock().unwrap().recv();
     }
@@ -127,23 +134,33 @@ fn a_listener_that_blocks_delays_memory_and_never_visibility() {
     keeper.reached.recv().unwrap();
 
     for cache in [&blocked, &other] {
-        let inserted = Instant::now();
+        let before = Instant::now();
         cache.insert_with_ttl(1, 1, millis(200));
+        let inserted = Instant::now();
         cache.insert_with_ttl(2, 2, millis(2500));
         cache.insert(3, 3);
-        // Visible up to the deadline, and gone 10 ms after it.
-        while cache.contains_key(&1) {
-            assert!(inserted.elapsed() < millis(210) + SLACK);
+        // Visible up to the deadline, and gone 10 ms after it, but for the reads that a thread may make without a look at
+        // the clock.
+        let mut late = 0;
+        loop {
+            let asked = Instant::now();
+            if !cache.contains_key(&1) {
+                break;
+            }
+            late += u32::from(asked - inserted >= millis(210));
+            assert!(late <= 64, "found {:?} after it was stored", asked - inserted);
             thread::yield_now();
         }
-        assert!(inserted.elapsed() >= millis(200), "early by {:?}", millis(200) - inserted.elapsed());
+        let lived = before.elapsed();
+        assert!(lived >= millis(200), "gone after {lived:?}");
         assert!(cache.update(&2, |old| old + 1));
         assert!(cache.invalidate(&3)); // its listener passes: it is called here, not on the reaper
     }
-    // Long after they should have left memory they have not: the reaper is the only one who could.
+    // Long after they should have left memory they have not: the reaper is the only one who could. (The first may have left,
+    // if this thread came so late to its last write that it did some of the reaper's work.)
     thread::sleep(millis(2500) + GONE);
     assert_eq!((blocked.get(&2), other.get(&2)), (None, None));
-    assert_eq!(other.entry_count(), 2);
+    assert!((1..=2).contains(&other.entry_count()), "{} entries", other.entry_count());
 
     drop(keeper);
     wait_until("the rest", GONE + SLACK, || blocked.entry_count() + other.entry_count() == 0);
@@ -156,18 +173,14 @@ fn a_listener_that_blocks_delays_memory_and_never_visibility() {
 #[test]
 fn dropping_a_cache_waits_for_no_sweep() {
     const MANY: u64 = 1_000_000;
-    let _watchdog = Watchdog::over("dropping a cache while it is swept", 60);
+    let _watchdog = Watchdog::over("dropping a cache while it is swept", 300);
     let reaper = Reaper::dedicated();
     let (gate, keeper) = gate();
     let count = Count::default();
     let cache = Cache::<u64, Counted>::builder()
         .reaper(reaper.clone())
         .time_to_live(millis(1))
-        .eviction_listener(move |key, _, _| {
-            if *key == 7 {
-                gate.pass();
-            }
-        })
+        .eviction_listener(move |_, _, _| gate.pass())
         .build()
         .unwrap();
     for key in 0..MANY {
@@ -232,15 +245,17 @@ fn a_listener_with_a_weak_handle_does_not_keep_its_cache_alive() {
     let _watchdog = Watchdog::over("a listener with a weak handle", 20);
     let reaper = Reaper::dedicated();
     let own = Arc::new(std::sync::OnceLock::<tidewheel::WeakCache<u64, u64>>::new());
+    let reports = Arc::new(AtomicU64::new(0));
     let cache = Cache::<u64, u64>::builder()
         .reaper(reaper.clone())
         .eviction_listener({
-            let own = Arc::clone(&own);
+            let (own, reports) = (Arc::clone(&own), Arc::clone(&reports));
             move |key, value, cause| {
                 // Whatever expires comes back under another key, for as long as the cache lives.
                 if let (RemovalCause::Expired, Some(cache)) = (cause, own.get().and_then(|own| own.upgrade()))
                 {
                     cache.insert_with_ttl(key + 1, *value, millis(1));
+                    reports.fetch_add(1, Ordering::Relaxed);
                 }
             }
         })
@@ -248,9 +263,8 @@ fn a_listener_with_a_weak_handle_does_not_keep_its_cache_alive() {
         .unwrap();
     own.set(cache.downgrade()).unwrap();
     cache.insert_with_ttl(0, 7, millis(1));
-    wait_until("the second report", GONE * 2 + SLACK, || {
-        cache.peek(&0).is_none() && cache.entry_count() == 1
-    });
+    wait_until("the second report", GONE * 2 + SLACK, || reports.load(Ordering::Relaxed) >= 2);
+    assert_eq!((cache.peek(&0), cache.peek(&1)), (None, None));
     drop(cache);
     reaper.join();
     assert!(own.get().unwrap().upgrade().is_none());
@@ -282,24 +296,39 @@ fn a_sleeping_reaper_wakes_for_what_comes_sooner() {
     counted.validate();
 }
 
+const TTL: Duration = Duration::from_millis(1500);
+
 /// An entry that is touched all the time does not expire, though its slot comes due again and again.
 #[test]
 fn touched_in_time_it_stays() {
-    let cache = Cache::<u64, u64>::builder().time_to_live(millis(1500)).build().unwrap();
-    cache.insert(1, 1);
+    let cache = Cache::<u64, u64>::builder().time_to_live(TTL).build().unwrap();
+    // Once more where the machine stood still.
+    assert!((0..10).any(|_| stays_while_touched(&cache)), "this machine stands still time and again");
+    wait_until("its end", TTL + GONE + SLACK, || cache.entry_count() == 0);
+}
+
+/// Touches an entry for four seconds. Returns false if this thread was stopped for so long that the entry may have expired.
+fn stays_while_touched(cache: &Cache<u64, u64>) -> bool {
     let start = Instant::now();
+    cache.insert(1, 1);
+    // Before it was written or touched last.
     let mut last = start;
     while start.elapsed() < millis(4000) {
         let before = Instant::now();
-        if before - last > millis(1400) {
-            return; // the machine stood still: this run proves nothing
+        let is_there = cache.touch(&1);
+        if last.elapsed() >= TTL {
+            return false;
         }
-        assert!(cache.touch(&1), "lost after {:?}", start.elapsed());
+        assert!(is_there, "lost after {:?}", start.elapsed());
         last = before;
         thread::sleep(millis(50));
     }
-    assert_eq!(cache.get(&1), Some(1));
-    wait_until("its end", millis(1500) + GONE + SLACK, || cache.entry_count() == 0);
+    let found = cache.get(&1);
+    if last.elapsed() >= TTL {
+        return false;
+    }
+    assert_eq!(found, Some(1));
+    true
 }
 
 /// The thread cannot wait for its own end, so `join` returns at once there.

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 use tidewheel::{BuildError, Cache, ManualClock, Reaper, WeakCache};
@@ -18,16 +18,22 @@ impl Drop for Counted {
     }
 }
 
-/// Waits until `count` has come to `target`; how long it took, or `None` after `limit`.
-fn wait_for(count: &AtomicUsize, target: usize, limit: Duration) -> Option<Duration> {
-    let start = Instant::now();
-    while count.load(Ordering::SeqCst) < target {
-        if start.elapsed() > limit {
-            return None;
+/// One at a time, of those tests that hold a guard or wait for drops: a guard holds up the drops of every cache in the process.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether `count` comes to `target` within so long. Naps are counted, and not the time: a machine that stops costs one of them.
+fn comes_to(target: usize, count: &AtomicUsize, limit: Duration) -> bool {
+    const NAP: Duration = Duration::from_millis(5);
+    for _ in 0..limit.as_millis() / NAP.as_millis() {
+        if count.load(Ordering::SeqCst) >= target {
+            return true;
         }
-        thread::sleep(Duration::from_millis(5));
+        thread::sleep(NAP);
     }
-    Some(start.elapsed())
+    count.load(Ordering::SeqCst) >= target
 }
 
 /// The readers' clock may be 5 ms behind, and a zero time to live was a deadline at the writer's `now`: for
@@ -146,6 +152,7 @@ fn a_sweep_that_is_overtaken_by_the_clock_files_nothing_too_late() {
 /// reaper ran two dozen of the epoch's closures and the visits became rarer.
 #[test]
 fn what_piled_up_behind_a_guard_is_dropped_at_once_when_it_goes() {
+    let _turn = alone();
     let count = 200_000;
     let dropped = Arc::new(AtomicUsize::new(0));
     let cache = Cache::builder().initial_capacity(count).build().unwrap();
@@ -158,14 +165,15 @@ fn what_piled_up_behind_a_guard_is_dropped_at_once_when_it_goes() {
     thread::sleep(Duration::from_millis(300));
     assert!(dropped.load(Ordering::SeqCst) < count / 2, "the guard protects what was there before it");
     drop(guard);
-    let took = wait_for(&dropped, count, 2 * SECOND);
-    assert!(took.is_some(), "{} of {count} dropped after two seconds", dropped.load(Ordering::SeqCst));
+    let is_done = comes_to(count, &dropped, 2 * SECOND);
+    assert!(is_done, "{} of {count} dropped after two seconds", dropped.load(Ordering::SeqCst));
 }
 
 /// A caller swept under its own guard. While its listener ran, the reaper came by, saw nothing to do, and
 /// went to sleep for ever; the caller could drop nothing, since it was pinned; and the value stayed.
 #[test]
 fn garbage_of_a_caller_who_sweeps_under_a_guard_is_not_forgotten() {
+    let _turn = alone();
     let me = thread::current().id();
     for attempt in 0..40 {
         let dropped = Arc::new(AtomicUsize::new(0));
@@ -188,8 +196,7 @@ fn garbage_of_a_caller_who_sweeps_under_a_guard_is_not_forgotten() {
             cache.run_pending_tasks();
         }
         drop(guard);
-        let took = wait_for(&dropped, 1, 2 * SECOND);
-        assert!(took.is_some(), "not dropped within two seconds, in attempt {attempt}");
+        assert!(comes_to(1, &dropped, 2 * SECOND), "not dropped within two seconds, in attempt {attempt}");
         if on_me.load(Ordering::SeqCst) {
             return; // this attempt met the case; in the others the reaper was first
         }
@@ -201,13 +208,14 @@ fn garbage_of_a_caller_who_sweeps_under_a_guard_is_not_forgotten() {
 /// memory of every cache of the process.
 #[test]
 fn a_listener_that_blocks_on_a_caller_holds_up_nobody_elses_memory() {
+    let _turn = alone();
     let (release, blocked) = mpsc::channel::<()>();
     let (entered, inside) = mpsc::channel();
     let blocked = Mutex::new(blocked);
     let listening = Cache::builder()
         .eviction_listener(move |_: &u64, _: &u64, _| {
             entered.send(()).unwrap();
-            let _ = blocked.lock().unwrap().recv_timeout(20 * SECOND);
+            let _ = blocked.lock().unwrap().recv_timeout(100 * SECOND);
         })
         .build()
         .unwrap();
@@ -218,10 +226,10 @@ fn a_listener_that_blocks_on_a_caller_holds_up_nobody_elses_memory() {
     let writer = thread::spawn(move || listening.insert(1, 2));
     inside.recv().unwrap();
     other.invalidate(&1);
-    let took = wait_for(&dropped, 1, 3 * SECOND);
+    let is_dropped = comes_to(1, &dropped, 3 * SECOND);
     release.send(()).unwrap();
     writer.join().unwrap();
-    assert!(took.is_some(), "another cache's value waited for the listener");
+    assert!(is_dropped, "another cache's value waited for the listener");
 }
 
 /// Keys whose hash is what the test says, whatever `Eq` says.

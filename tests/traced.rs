@@ -278,13 +278,18 @@ fn a_listener_that_panics_is_told_of_each_time() {
     }
 }
 
-/// Waits for an event, which comes by itself.
-fn until(what: &str, is_there: impl Fn() -> bool) {
+/// Waits for an event, which comes by itself. Returns the longest time between two looks.
+fn until(what: &str, is_there: impl Fn() -> bool) -> Duration {
     let began = Instant::now();
+    let (mut last, mut longest) = (began, Duration::ZERO);
     while !is_there() {
         assert!(began.elapsed() < Duration::from_secs(30), "no event: {what}");
         thread::sleep(Duration::from_millis(20));
+        let now = Instant::now();
+        longest = longest.max(now - last);
+        last = now;
     }
+    longest
 }
 
 #[test]
@@ -299,11 +304,18 @@ fn a_reaper_that_lags_is_told_of() {
         .eviction_listener(|key, _, _| thread::sleep(Duration::from_secs(if *key == 1 { 4 } else { 0 })))
         .build()
         .unwrap();
-    // What is due each second is served in time.
-    for key in 10..13 {
-        cache.insert_with_ttl(key, 0, Duration::from_secs(u64::from(key) - 9));
-    }
-    until("the three expire", || cache.entry_count() == 0);
+    // What is due each second is served in time, and nothing is told of it. Once more where this thread was late, too.
+    let is_quiet = |_| {
+        let before = late().len();
+        for key in 10..13 {
+            cache.insert_with_ttl(key, 0, Duration::from_secs(u64::from(key) - 9));
+        }
+        let longest = until("the three expire", || cache.entry_count() == 0);
+        let told = late().len() - before;
+        assert!(told == 0 || longest > Duration::from_millis(200), "told of what was on time");
+        told == 0
+    };
+    assert!((0..10).any(is_quiet), "this machine stands still time and again");
     let before = late().len();
     cache.insert_with_ttl(1, 0, Duration::from_millis(10));
     cache.insert_with_ttl(2, 0, Duration::from_millis(1_500));
@@ -312,7 +324,6 @@ fn a_reaper_that_lags_is_told_of() {
     let lag: f64 = event.fields["lag_seconds"].parse().unwrap();
     assert!((1.0..10.0).contains(&lag), "{event:?}");
     assert_eq!(event.level, Some(Level::WARN));
-    assert_eq!(before, 0, "and none of what was on time");
     // Another cache's entry is due in the same round, waits behind the listener, and there is no round after that.
     drop(cache);
     let (before, reaper) = (late().len(), Reaper::dedicated());

@@ -20,9 +20,13 @@ const HELD: Slow = Slow(0);
 /// One that is there, and one that is not.
 const THERE: Slow = Slow(1);
 const ABSENT: Slow = Slow(2);
+/// By whose write it is shown that the lock is held.
+const LATER: Slow = Slow(3);
 
 static BLOCKS: AtomicBool = AtomicBool::new(false);
 static IS_BLOCKED: AtomicBool = AtomicBool::new(false);
+/// Whether the write of `LATER` has begun: it has hashed its key, and takes the lock next.
+static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
 static GATE: Mutex<()> = Mutex::new(());
 
 impl PartialEq for Slow {
@@ -39,6 +43,9 @@ impl Eq for Slow {}
 
 impl Hash for Slow {
     fn hash<H: Hasher>(&self, state: &mut H) {
+        if self.0 == LATER.0 {
+            HAS_BEGUN.store(true, Ordering::SeqCst);
+        }
         self.0.hash(state);
     }
 }
@@ -61,6 +68,7 @@ fn while_the_lock_is_held(cache: &Slowly, calls: impl FnOnce()) {
     cache.insert(HELD, 0);
     let gate = lock(&GATE);
     IS_BLOCKED.store(false, Ordering::SeqCst);
+    HAS_BEGUN.store(false, Ordering::SeqCst);
     BLOCKS.store(true, Ordering::SeqCst);
     thread::scope(|scope| {
         // Compares under the lock, and holds it until the gate is open.
@@ -72,13 +80,17 @@ fn while_the_lock_is_held(cache: &Slowly, calls: impl FnOnce()) {
         // It was held all along: who needs it waits.
         let (sender, done) = mpsc::channel();
         scope.spawn(move || {
-            cache.insert(Slow(3), 3);
+            cache.insert(LATER, 3);
             let _ = sender.send(());
         });
-        let waited = done.recv_timeout(Duration::from_millis(20));
+        while !HAS_BEGUN.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+        // It would be done in a moment.
+        let is_done = (0..20).any(|_| done.recv_timeout(Duration::from_millis(1)).is_ok());
         drop(gate);
         BLOCKS.store(false, Ordering::SeqCst);
-        assert!(waited.is_err(), "the lock was not held");
+        assert!(!is_done, "the lock was not held");
     });
 }
 

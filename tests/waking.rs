@@ -8,16 +8,19 @@
 
 #[path = "common/counted.rs"]
 mod counted;
+#[path = "common/naps.rs"]
+mod naps;
 #[path = "common/watchdog.rs"]
 mod watchdog;
 
 use counted::{Count, Counted};
 use futures_lite::future::block_on;
+use naps::nap_until;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tidewheel::{Cache, CacheBuilder, EvictionPolicy, Expiry, Op, Reaper, SessionManager};
 use watchdog::Watchdog;
 
@@ -584,14 +587,8 @@ fn whatever_makes_something_due_wakes_a_reaper_that_sleeps() {
             (name, wrong)
         })
         .collect();
-    let start = Instant::now();
     let wrong = |(name, wrong): &(String, Box<dyn Fn() -> Option<String>>)| Some((name.clone(), wrong()?));
-    loop {
-        let left: Vec<_> = checks.iter().filter_map(wrong).collect();
-        if left.is_empty() {
-            break;
-        }
-        assert!(start.elapsed() < LATEST, "nobody woke the reaper for: {left:#?}");
-        thread::sleep(Duration::from_millis(20));
-    }
+    let left = || checks.iter().filter_map(wrong).collect::<Vec<_>>();
+    let all_is_gone = nap_until(LATEST, || left().is_empty());
+    assert!(all_is_gone, "nobody woke the reaper for: {:#?}", left());
 }

@@ -11,7 +11,7 @@ pub(super) const MAX_SHARDS: usize = 1 << 16;
 pub(super) const MAX_IN_SHARD: usize = 1 << 27;
 
 /// The most entries for which there can be room at first: with eight bytes for each, they fill half
-/// of the addresses. It matters on machines of 32 bits alone, and is 2^28 there.
+/// of the addresses. It matters on machines of 32 bits alone, and is 2^28 - 1 there.
 pub(super) const MAX_AT_FIRST: usize = isize::MAX as usize / 8;
 
 /// Entries that a shard of a bounded cache has room for at least: with fewer, entries are evicted
@@ -53,9 +53,9 @@ fn worth_while(mut shards: usize, is_weighed: bool, max_capacity: Option<u64>) -
     shards
 }
 
-/// Sixteen shards for each processor: with that, two of as many writers as there are processors
-/// seldom meet. Beyond 64, four do: more are dearer than meeting is. (`src/docs/decisions.md`, "How
-/// many shards".)
+/// Sixteen shards for each processor: then, of as many writers as there are processors, two seldom
+/// meet. Beyond 64 shards, four for each processor are enough: more would cost more than it costs
+/// to meet. (`src/docs/decisions.md`, "How many shards".)
 fn default_shards(processors: usize, max_capacity: Option<u64>) -> usize {
     let few = (4 * processors).next_power_of_two().min(MAX_SHARDS);
     let many = (16 * processors).next_power_of_two().min(64);

@@ -186,21 +186,35 @@ fn a_wake_up_during_a_sweep_is_not_lost() {
 
 #[test]
 fn it_comes_back_when_sweep_said_so_and_not_before() {
+    // On a busy machine this thread may be late: then once more, with more time.
+    let is_judged = |doubled: u32| comes_back_once_in(Duration::from_millis(30_u64 << doubled));
+    assert!((0..8).any(is_judged), "this thread is seconds late");
+}
+
+/// Returns false if this thread called too late: then the reaper may come once more.
+fn comes_back_once_in(time: Duration) -> bool {
     let reaper = Reaper::dedicated();
     let toy = Handle::new(&reaper);
     toy.wake(now());
-    let due = now().after(Span::from_duration(Duration::from_millis(30)));
+    let due = now().after(Span::from_duration(time));
     toy.expect(Swept, Next(due));
     toy.expect(Reclaim, Garbage(false));
     // This is later than the promise, so the thread need not be told.
     toy.wake(due.after(Span::from_nanos(1)));
+    let is_in_time = now() < due;
     assert_eq!(toy.event(), Swept);
     assert!(now() >= due);
     toy.answers.send(Next(Tick::NEVER)).unwrap();
     toy.expect(Reclaim, Garbage(false));
+    if !is_in_time {
+        // The answers for the other visit, if there is one.
+        toy.answers.send(Next(Tick::NEVER)).unwrap();
+        toy.answers.send(Garbage(false)).unwrap();
+    }
     toy.let_go();
     reaper.join();
-    assert!(matches!(toy.event(), Event::Dropped(_)));
+    assert!(!is_in_time || matches!(toy.event(), Event::Dropped(_)));
+    is_in_time
 }
 
 #[test]
@@ -245,10 +259,14 @@ fn garbage_that_waits_for_long_is_looked_after_all_the_same() {
     for _ in 0..16 {
         toy.expect(Reclaim, Garbage(true));
     }
-    let before = now();
+    // One of some pauses, since the machine may have stood still in another.
+    let is_short = |_| {
+        let before = now();
+        toy.expect(Reclaim, Garbage(true));
+        now().since(before) < Span::from_duration(Duration::from_secs(1))
+    };
+    assert!((0..5).any(is_short), "each pause took a second or more");
     toy.expect(Reclaim, Garbage(false));
-    let pause = now().since(before);
-    assert!(pause < Span::from_duration(Duration::from_secs(1)), "{pause:?}");
     toy.let_go();
     reaper.join();
 }

@@ -3,6 +3,7 @@
 //! The bug that this pins: a value that was made while another one was inserted came back as fresh, and was not in the cache. Callers
 //! that shared an `Arc<Mutex<_>>` this way lost what they wrote to it: 25 of 3,000.
 
+use crate::waiting::until_waiting;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
@@ -155,8 +156,7 @@ fn who_waited_gets_what_is_stored() {
             });
             let leader = cache.entry(1).or_insert_with(|| {
                 both.wait();
-                // There is no telling from outside that it waits.
-                thread::sleep(Duration::from_millis(50));
+                until_waiting(&cache, 1);
                 cache.insert(1, shared(5));
                 if removed {
                     cache.invalidate(&1);

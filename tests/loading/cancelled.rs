@@ -211,7 +211,7 @@ impl Scene {
 
 #[test]
 fn a_call_that_is_dropped_at_any_point_leaves_nothing_behind() {
-    let _watchdog = Watchdog::over("a call that is dropped at some point", 300);
+    let watchdog = Watchdog::over("a call that is dropped at some point", 300);
     let at = 0..4;
     let mut leaders = vec![None];
     for end in [End::Value, End::Error, End::Panic, End::Dropped] {
@@ -233,6 +233,7 @@ fn a_call_that_is_dropped_at_any_point_leaves_nothing_behind() {
                                 .unwrap_or_else(|_| panic!("{scene:?}, dropped after {polls} polls"))
                         };
                         let polls = (0..20).find(is_last).expect("it is done some day");
+                        watchdog.feed();
                         longest = longest.max(polls);
                     }
                 }
@@ -444,7 +445,7 @@ impl Play {
 
 #[test]
 fn calls_that_are_dropped_at_random_leave_nothing_behind() {
-    let _watchdog = Watchdog::over("calls that are dropped at random", 300);
+    let watchdog = Watchdog::over("calls that are dropped at random", 300);
     let (mut loads, mut panics) = (0, 0);
     for seed in first_seed()..first_seed() + 200 {
         let went = catch_unwind(|| {
@@ -454,13 +455,14 @@ fn calls_that_are_dropped_at_random_leave_nothing_behind() {
         });
         let (more, some) = went.unwrap_or_else(|_| panic!("TIDEWHEEL_SEED={seed}"));
         (loads, panics) = (loads + more, panics + some);
+        watchdog.feed();
     }
     assert!(loads > 1_000 && panics > 100, "little happened: {loads} loads, {panics} panics");
 }
 
 #[test]
 fn tasks_that_are_aborted_on_other_threads_leave_nothing_behind() {
-    let _watchdog = Watchdog::over("tasks that are aborted", 300);
+    let watchdog = Watchdog::over("tasks that are aborted", 300);
     let (cache, stage) = (small(), Arc::<Stage>::default());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap();
     let players = (0..8).map(|player| {
@@ -492,8 +494,10 @@ fn tasks_that_are_aborted_on_other_threads_leave_nothing_behind() {
     thread::scope(|scope| {
         for number in 0..2 {
             let (cache, stage, mut dice) = (&cache, &stage, Dice(first_seed() + 100 + number));
+            let watchdog = &watchdog;
             scope.spawn(move || {
                 for _ in 0..500 {
+                    watchdog.feed();
                     let key = dice.below(KEYS);
                     let asked = stage.loaders[key as usize].ask();
                     cache.get_with(key, || {
@@ -508,6 +512,7 @@ fn tasks_that_are_aborted_on_other_threads_leave_nothing_behind() {
     });
     for player in players {
         runtime.block_on(player).unwrap();
+        watchdog.feed();
     }
     (0..KEYS).for_each(|key| is_free(&cache, key));
 }

@@ -131,7 +131,7 @@ fn message(panic: Box<dyn Any + Send>) -> String {
 #[test]
 fn sixteen_tasks_load_each_key_once_on_every_executor() {
     const KEYS: u32 = 500;
-    let _watchdog = Watchdog::over("sixteen tasks that load", 300);
+    let watchdog = Watchdog::over("sixteen tasks that load", 300);
     for (name, run) in EXECUTORS {
         let (cache, loads) = (Numbers::builder().build().unwrap(), Arc::new(AtomicU32::new(0)));
         let task = |number: u32| -> Task {
@@ -151,13 +151,14 @@ fn sixteen_tasks_load_each_key_once_on_every_executor() {
         assert_eq!(loads.load(Ordering::Relaxed), KEYS, "{name}");
         assert_eq!(cache.entry_count(), KEYS as usize, "{name}");
         cache.validate();
+        watchdog.feed();
     }
 }
 
 #[test]
 fn tasks_and_threads_load_each_key_once_together() {
     const KEYS: u32 = 2_000;
-    let _watchdog = Watchdog::over("tasks and threads that load", 300);
+    let watchdog = Watchdog::over("tasks and threads that load", 300);
     let (cache, loads) = (Numbers::builder().build().unwrap(), Arc::new(AtomicU32::new(0)));
     let runtime = Builder::new_multi_thread().worker_threads(4).build().unwrap();
     let task = |_| -> Task {
@@ -184,6 +185,7 @@ fn tasks_and_threads_load_each_key_once_together() {
                         key + 1
                     });
                     assert_eq!(value, key + 1);
+                    watchdog.feed();
                 }
             });
         }

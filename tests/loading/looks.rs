@@ -4,6 +4,7 @@
 //! evicted, others saw that there was none, and who asked then joined the flight, was told that value, and its loader never ran.
 
 use crate::bare::Running;
+use crate::waiting::until_waiting;
 use std::cell::RefCell;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -86,8 +87,7 @@ fn gone_while_it_is_looked_at(ask: Ask, go: Go) -> (Value, Value) {
         GATE.set(Some((clones, cloned)));
         ask(&asking)
     });
-    // There is no telling from outside that it waits.
-    thread::sleep(Duration::from_millis(30));
+    until_waiting(&cache, 1);
     compute.send(()).unwrap();
     computation.join().unwrap();
     is_cloning.recv_timeout(Duration::from_secs(20)).expect("it looks at what was computed");

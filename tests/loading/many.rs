@@ -2,12 +2,12 @@
 
 use crate::threads::{UnderWay, under_way};
 use crate::waiting::until_waiting;
+use crate::watchdog::Watchdog;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex, mpsc};
 use std::thread;
-use std::time::Duration;
 use tidewheel::Cache;
 
 type Numbers = Cache<u32, u32>;
@@ -167,6 +167,7 @@ fn what_nobody_asked_for_is_not_kept_for_later() {
 
 #[test]
 fn an_error_goes_to_all_who_wait_for_one_of_the_keys() {
+    let _watchdog = Watchdog::over("a call that waits before it loads", 60);
     let cache = Numbers::new(100);
     cache.insert(1, 10);
     let (begun, has_begun) = mpsc::channel();
@@ -182,17 +183,16 @@ fn an_error_goes_to_all_who_wait_for_one_of_the_keys() {
             })
         });
         has_begun.recv().unwrap();
+        // Before it waits, it loads what nobody else does. So its own call fails first, and it waits for nobody.
+        let both = cache.try_get_many_with([4, 3], |_| Err::<Vec<_>, _>("nor this"));
+        assert_eq!(*both.unwrap_err(), "nor this");
         let one = scope.spawn(|| cache.try_get_with(2, || Err("not this one")));
-        let both = scope.spawn(|| cache.try_get_many_with([4, 3], |_| Err::<Vec<_>, _>("nor this")));
         // One that knows no such error loads by itself.
         let other = scope.spawn(|| cache.get_with(3, || 33));
-        // There is no telling from outside that they wait.
-        thread::sleep(Duration::from_millis(50));
+        until_waiting(cache, 2);
         go_on.send(()).unwrap();
         assert_eq!(*many.join().unwrap().unwrap_err(), "no");
         assert_eq!(*one.join().unwrap().unwrap_err(), "no");
-        // Its own call failed first: before it waits, it loads what nobody else does.
-        assert_eq!(*both.join().unwrap().unwrap_err(), "nor this");
         assert_eq!(other.join().unwrap(), 33);
     });
     cache.validate();
@@ -235,6 +235,7 @@ fn an_error_of_another_call_is_an_error_of_this_one() {
 mod futures {
     use super::*;
     use crate::bare::{Running, block_on, pending};
+    use std::time::Duration;
     use tokio::sync::oneshot;
 
     type Pairs = Vec<(u32, u32)>;

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const ROLE: &str = "TIDEWHEEL_TEST_CHILD";
 
@@ -20,6 +20,9 @@ pub(crate) struct End {
 pub(crate) fn is_here() -> bool {
     env::var_os(ROLE).is_some()
 }
+
+/// Naps while waiting, in a second. They are counted, and not the time: a machine that stops costs one of them.
+const NAPS: u64 = 200;
 
 /// Begins the test of that path again, in a process of its own, and waits for its end, which has to come in that time. Its
 /// first thread runs `first` before it becomes the test program: all its threads begin with the signals that that one blocks.
@@ -46,17 +49,18 @@ pub(crate) fn again(test: &str, seconds: u64, first: fn()) -> End {
         let _ = err.read_to_string(&mut text);
         text
     });
-    let patience = Instant::now();
+    let mut naps = 0;
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
-        if patience.elapsed() > Duration::from_secs(seconds) {
+        if naps > NAPS * seconds {
             let _ = child.kill();
             let _ = child.wait();
             panic!("{test} hangs after {seconds} s: {}{}", reader.join().unwrap(), errors.join().unwrap());
         }
-        thread::sleep(Duration::from_millis(5));
+        naps += 1;
+        thread::sleep(Duration::from_millis(1000 / NAPS));
     };
     End { status, said: reader.join().unwrap() + &errors.join().unwrap() }
 }

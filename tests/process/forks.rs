@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tidewheel::{Cache, EndCause, ManualClock, Reaper, SessionManager, WhenCrowded};
 
 /// How a process came to be.
@@ -18,8 +18,17 @@ pub(crate) enum Way {
     Clone,
 }
 
-/// Runs `f` in a forked child, of one thread, and waits for its end, which has to come within 20 s and be a good one.
+/// So many naps of a millisecond are taken while a child runs. They are counted, and not the time: a machine that stops costs one
+/// of them, and one that is busy lets the parent oversleep as it does the child.
+const NAPS: u32 = 60_000;
+
+/// Runs `f` in a forked child, of one thread, and waits for its end, which has to come and be a good one.
 pub(crate) fn in_a_child(what: &str, way: Way, f: impl FnOnce()) {
+    in_a_child_beside(what, way, f, || {});
+}
+
+/// The same. The parent runs `beside` once the child is there.
+pub(crate) fn in_a_child_beside(what: &str, way: Way, f: impl FnOnce(), beside: impl FnOnce()) {
     // SAFETY: the child does not come back from here.
     let number = unsafe {
         match way {
@@ -33,19 +42,22 @@ pub(crate) fn in_a_child(what: &str, way: Way, f: impl FnOnce()) {
         // SAFETY: it ends the process.
         unsafe { libc::_exit(if done.is_ok() { 0 } else { 77 }) };
     }
-    let begun = Instant::now();
-    let mut status = 0;
-    loop {
-        // SAFETY: a status is stored.
-        match unsafe { libc::waitpid(number, &raw mut status, libc::WNOHANG) } {
-            0 if begun.elapsed() > Duration::from_secs(20) => {
-                // SAFETY: a child of ours, that nobody has waited for.
-                unsafe { libc::kill(number, libc::SIGKILL) };
-                panic!("{what}: the child hangs");
-            }
-            0 => thread::sleep(Duration::from_millis(1)),
-            _ => break,
+    beside();
+    assert_ends_well(what, number);
+}
+
+/// Waits for the end of a child.
+pub(crate) fn assert_ends_well(what: &str, child: libc::pid_t) {
+    let (mut status, mut naps) = (0, 0);
+    // SAFETY: a status is stored.
+    while unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) } == 0 {
+        if naps == NAPS {
+            // SAFETY: a child of ours, that nobody has waited for.
+            unsafe { libc::kill(child, libc::SIGKILL) };
+            panic!("{what}: the child hangs");
         }
+        naps += 1;
+        thread::sleep(Duration::from_millis(1));
     }
     assert_eq!(status, 0, "{what}: the child ended with {status:#x}");
 }
@@ -99,18 +111,20 @@ impl Drop for Value {
     }
 }
 
+/// Looks again and again. Looks are counted, and not the time, as `NAPS` are.
 fn until(what: &str, done: impl Fn() -> bool) {
-    let begun = Instant::now();
+    const LOOKS: u32 = 8_000;
+    let mut looks = 0;
     while !done() {
-        let living = LIVING.load(Ordering::Relaxed);
-        assert!(begun.elapsed() < Duration::from_secs(10), "{what}: {living} values live");
+        looks += 1;
+        assert!(looks < LOOKS, "{what}: {} values live", LIVING.load(Ordering::Relaxed));
         thread::sleep(Duration::from_millis(5));
     }
 }
 
 /// In a process of its own: `body`.
 fn alone(test: &str, body: impl FnOnce()) {
-    if child::is_here() { body() } else { drop(child::passes(&format!("forks::{test}"), 200, || {})) }
+    if child::is_here() { body() } else { drop(child::passes(&format!("forks::{test}"), 400, || {})) }
 }
 
 /// The child's first insert waited for a lock that a thread of the parent had held, and that nobody was going to open: in
@@ -416,13 +430,21 @@ fn a_child_builds_and_drops_caches_though_others_did_so_at_the_fork() {
     });
 }
 
+/// Whether comparisons of keys take their time, and whether one does so.
+#[derive(Default)]
+struct Pace {
+    is_slow: AtomicBool,
+    has_begun: AtomicBool,
+}
+
 /// A key whose `Eq` takes its time, under the lock, while it is told to.
 #[derive(Clone)]
-struct Slow(u64, Arc<AtomicBool>);
+struct Slow(u64, Arc<Pace>);
 
 impl PartialEq for Slow {
     fn eq(&self, other: &Self) -> bool {
-        while self.1.load(Ordering::Relaxed) {
+        while self.1.is_slow.load(Ordering::Relaxed) {
+            self.1.has_begun.store(true, Ordering::Relaxed);
             thread::sleep(Duration::from_millis(1));
         }
         self.0 == other.0
@@ -440,22 +462,22 @@ impl Hash for Slow {
 /// A cache with one entry, whose one lock a writer holds as long as the comparison of its keys is slow.
 struct Held {
     cache: Cache<Slow, i32>,
-    slow: Arc<AtomicBool>,
+    pace: Arc<Pace>,
     writer: thread::JoinHandle<()>,
 }
 
 impl Held {
     fn new() -> Self {
         let cache = Cache::builder().shards(1).build().unwrap();
-        let slow = Arc::new(AtomicBool::new(false));
-        cache.insert(Slow(1, slow.clone()), 1);
-        slow.store(true, Ordering::Relaxed);
+        let pace = Arc::<Pace>::default();
+        cache.insert(Slow(1, pace.clone()), 1);
+        pace.is_slow.store(true, Ordering::Relaxed);
         let writer = {
-            let (cache, slow) = (cache.clone(), slow.clone());
-            thread::spawn(move || cache.insert(Slow(1, slow), 2))
+            let (cache, pace) = (cache.clone(), pace.clone());
+            thread::spawn(move || cache.insert(Slow(1, pace), 2))
         };
-        thread::sleep(Duration::from_millis(100));
-        Self { cache, slow, writer }
+        until("the writer compares keys", || pace.has_begun.load(Ordering::Relaxed));
+        Self { cache, pace, writer }
     }
 }
 
@@ -463,18 +485,17 @@ impl Held {
 #[test]
 fn a_lock_that_nobody_is_going_to_open_is_a_panic_and_no_hang() {
     alone("a_lock_that_nobody_is_going_to_open_is_a_panic_and_no_hang", || {
-        let Held { cache, slow, writer } = Held::new();
+        let Held { cache, pace, writer } = Held::new();
         for way in [Way::Fork, Way::Clone] {
-            let begun = Instant::now();
+            // The child takes 10,000 naps until it says so, which are shorter than those of its parent.
             in_a_child("a lost lock", way, || {
-                let other = Arc::new(AtomicBool::new(false));
-                let panic = catch_unwind(AssertUnwindSafe(|| cache.insert(Slow(2, other), 3))).unwrap_err();
+                let other = Slow(2, Arc::default());
+                let panic = catch_unwind(AssertUnwindSafe(|| cache.insert(other, 3))).unwrap_err();
                 let said = panic.downcast_ref::<&str>().copied().unwrap_or_default();
                 assert!(said.contains("fork"), "{said}");
             });
-            assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
         }
-        slow.store(false, Ordering::Relaxed);
+        pace.is_slow.store(false, Ordering::Relaxed);
         writer.join().unwrap();
         assert_eq!(cache.entry_count(), 1);
     });
@@ -485,20 +506,30 @@ fn a_lock_that_nobody_is_going_to_open_is_a_panic_and_no_hang() {
 #[test]
 fn without_a_number_a_process_that_never_forked_waits_for_its_own_locks() {
     alone("without_a_number_a_process_that_never_forked_waits_for_its_own_locks", || {
-        let Held { cache, slow, writer } = Held::new();
+        let Held { cache, pace, writer } = Held::new();
         refuse(&[libc::SYS_getpid]);
         let (said, hears) = mpsc::channel();
+        let (here, is_here) = mpsc::channel();
         let waiter = {
             let cache = cache.clone();
             thread::spawn(move || {
-                let other = Slow(2, Arc::new(AtomicBool::new(false)));
+                here.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
+                let other = Slow(2, Arc::default());
                 let _ = said.send(catch_unwind(AssertUnwindSafe(|| cache.insert(other, 3))).is_ok());
             })
         };
-        // It took 10,000 naps until the lock counted as lost: less than two seconds.
-        let early = hears.recv_timeout(Duration::from_secs(10));
-        assert_eq!(early, Err(mpsc::RecvTimeoutError::Timeout), "it did not wait for the lock");
-        slow.store(false, Ordering::Relaxed);
+        let waiting = format!("/proc/{}", is_here.recv().unwrap().display());
+        // Who takes the lock for lost naps 10,000 times, and then gives up. Who waits for it sleeps until it is open: for a
+        // second nothing wakes it.
+        let (mut before, mut quiet) = (0, 0);
+        while quiet < 100 {
+            assert!(hears.try_recv().is_err(), "it did not wait for the lock");
+            thread::sleep(Duration::from_millis(10));
+            let sleeps = crate::kept::sleeps(&waiting);
+            quiet = if sleeps == before { quiet + 1 } else { 0 };
+            before = sleeps;
+        }
+        pace.is_slow.store(false, Ordering::Relaxed);
         assert_eq!(hears.recv_timeout(Duration::from_secs(60)), Ok(true));
         writer.join().unwrap();
         waiter.join().unwrap();

@@ -2,12 +2,12 @@
 //! thread has in hand itself it still does.
 
 use crate::child;
-use crate::forks::{Way, in_a_child};
+use crate::forks::{Way, assert_ends_well, in_a_child};
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tidewheel::{Cache, ManualClock, RemovalCause, SessionError, SessionManager};
 
 /// In a process of its own: `body`.
@@ -67,18 +67,7 @@ impl Split {
         assert!(self.0.load(Ordering::Relaxed), "nobody forked");
         let child = CHILD.load(Ordering::Relaxed);
         if child != 0 {
-            let patience = Instant::now();
-            let mut status = 0;
-            // SAFETY: a status is stored.
-            while unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) } == 0 {
-                if patience.elapsed() > Duration::from_secs(20) {
-                    // SAFETY: a child of ours, that nobody has waited for.
-                    unsafe { libc::kill(child, libc::SIGKILL) };
-                    panic!("the child hangs");
-                }
-                thread::sleep(Duration::from_millis(1));
-            }
-            assert_eq!(status, 0, "the child ended with {status:#x}");
+            assert_ends_well("a split", child);
         }
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(rest));
         if child == 0 {

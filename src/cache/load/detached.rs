@@ -169,7 +169,7 @@ enum Begun<'c, K, V, S> {
     Waits(Wait<'c, K, V, S>),
 }
 
-/// The turn is this call's, which was to have nothing but an outcome. It loads nothing: the job did, and is counted.
+/// The turn has come to this call, which was only to be told an outcome. It loads nothing: the job was the load, and is counted.
 #[cold]
 fn lost<K, V, S>(mut turn: Turn<'_, K, V, S>) -> ! {
     turn.forgo_loading();
@@ -185,8 +185,8 @@ where
     S: BuildHasher + Send + Sync + 'static,
 {
     /// As [`get_with`](Self::get_with), but the closure runs as a job on an executor, and goes on
-    /// if this call gives up. Each call waits for the given time at most. So many hurried calls ask
-    /// a slow source only once, and its answer is cached.
+    /// if this call gives up. Each call waits for the given time at most. Thus a slow source is
+    /// asked only once, however many impatient calls there are, and its answer is cached.
     ///
     /// If this call is the one that loads, `executor` is given the job, to run wherever it likes:
     /// on a thread of its own, or of a pool. An old value
@@ -211,11 +211,10 @@ where
     /// use std::time::Duration;
     /// let cache = tidewheel::Cache::new(100);
     /// let run = |job| drop(std::thread::spawn(job));
-    /// let slow = || {
-    ///     std::thread::sleep(Duration::from_millis(50));
-    ///     7
-    /// };
+    /// let (answer, source) = std::sync::mpsc::channel();
+    /// let slow = move || source.recv().unwrap();
     /// assert!(cache.get_with_detached("k", Duration::from_millis(1), slow, run).is_err()); // in a hurry
+    /// answer.send(7).unwrap();
     /// while cache.get("k").is_none() {
     ///     std::thread::yield_now(); // and it is loaded all the same
     /// }
@@ -386,9 +385,9 @@ mod tasks {
         V: Value + Clone,
         S: BuildHasher + Send + Sync + 'static,
     {
-        /// As [`get_with_async`](Self::get_with_async), but the future runs as a task on an
-        /// executor, and goes on if this call is dropped: in a `timeout`, or a `select`. So many
-        /// hurried calls ask a slow source only once, and its answer is cached.
+        /// As [`get_with_async`](Self::get_with_async), but the future runs as a task on an executor, and
+        /// goes on if this call is dropped: in a `timeout`, or a `select`. Thus a slow source is asked only
+        /// once, however many impatient calls there are, and its answer is cached.
         ///
         /// If this call is the one that loads, `executor` is given the task. An old value
         /// ([`refresh_after_write`](crate::CacheBuilder::refresh_after_write)) is returned at once,
