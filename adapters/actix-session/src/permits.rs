@@ -1,7 +1,7 @@
 //! A count that keeps a store from holding more sessions than it may.
 //!
-//! A permit is taken before a session is stored, and given back when it has left the cache. Counted before the store instead of asking
-//! the cache for its size: that is what makes the limit hold between threads. It never knows a session or an id.
+//! A permit is taken before a session is stored, and given back when the session has left the cache. The limit holds between threads because
+//! the count comes before the store; the cache is not asked for its size. This file never knows a session or an id.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -26,8 +26,8 @@ type State = HashMap<String, String>;
 /// - **`save`** makes a new session under an id of 128 bits from the operating system's random generator, which no other one has.
 /// - **`update`** only ever changes a session that is there. One that has expired or was deleted meanwhile stays gone; the update is
 ///   accepted, and counted in [`late_updates`](Self::late_updates). (actix-session's store for Redis saves it under a new key instead:
-///   a request that was under way at a log-out logs its user in again.) So is `update_ttl`.
-/// - **`load`** finds a session until its end, 10 ms late at most. What is no id finds nothing.
+///   a request that was under way at a log-out logs its user in again.) `update_ttl` does the same.
+/// - **`load`** finds a session until its end, 10 ms late at most. With a key that is not an id it finds nothing.
 /// - **Memory** of a session that has ended is given back within two seconds, with no call from anyone.
 /// - **A full store** refuses to `save`, and ends no live session to make room: see [`max_sessions`](TidewheelStoreBuilder::max_sessions).
 ///
@@ -267,7 +267,7 @@ impl TidewheelStoreBuilder {
     /// otherwise whoever can open sessions could log everybody else out. A session counts until it is out of memory, two seconds
     /// after its end at most. The limit is on sessions, not on bytes: how large one gets is up to what your handlers put in.
     ///
-    /// One request is not safe from being refused although it has a session: one that calls `Session::renew`. actix-session deletes the
+    /// A request that calls `Session::renew` may be refused although it has a session. actix-session deletes the
     /// old session and then saves a new one. If the store is full, another thread may take the place in between. Then the request is
     /// answered with a 500, and its session is gone.
     ///

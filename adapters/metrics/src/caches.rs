@@ -1,11 +1,11 @@
 //! The caches that are watched, by their names. Knows no exporter.
 //!
-//! To look at a cache takes a handle of it, which is the last one if the user drops his meanwhile. With it the cache's values are dropped, and
-//! their destructors may do anything: so handles are dropped when nothing is locked any more. Until then the cache seems to be there. Who is
-//! about to say that a name is taken waits for these handles first.
+//! To look at a cache takes a handle to it, which is the last one if the user drops the others meanwhile. Then the cache's values are dropped with
+//! it, and their destructors may do anything. So handles are dropped when nothing is locked any more. Until then the cache seems to be there. So a
+//! call waits for these handles before it answers that a name is taken.
 //!
-//! A name is never forgotten, nor what caches of that name have counted. The next cache that has it counts on from there: exporters are told of
-//! counters that never fall, as they expect it.
+//! A name is never forgotten, nor what caches of that name have counted. The next cache that has it counts on from there. So exporters see
+//! counters that never fall, as they expect.
 
 use super::families::{Seen, Totals};
 use std::any::Any;
@@ -16,7 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tidewheel::Cache;
 
-/// How long the handles of others are waited for. They go at once, but for destructors that take long, or wait for whoever waits here.
+/// How long a call waits for the handles of others. They are dropped at once, unless a destructor takes long, or waits for the call that waits here.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A handle of a cache: not to be dropped under a lock.
@@ -102,7 +102,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it is worth looking again: if others have handles, once one of them has dropped his.
+    /// If others have handles, waits until one of them has dropped its own, or the time is over. Returns whether it is worth looking again.
     fn waits(&self, until: Instant) -> bool {
         let left = until.saturating_duration_since(Instant::now());
         let state = self.lock();

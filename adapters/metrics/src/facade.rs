@@ -5,15 +5,15 @@ use super::families::{COUNTERS, GAUGES, HISTOGRAMS};
 use metrics::{KeyName, Label, Level, Metadata, Recorder, SharedString, Unit};
 
 impl Caches {
-    /// Tells the recorder of this moment (`metrics::set_global_recorder`, or a local one) each figure. Call it before you render
+    /// Gives each figure to the current recorder (`metrics::set_global_recorder`, or a local one). Call it before you render
     /// or push, on whatever thread does that.
     ///
-    /// A recorder's histogram takes single values, and the cache has only counted them. So a histogram is told as what Prometheus makes of
-    /// one, from which `histogram_quantile` finds what it looks for: counters `.._bucket`, each with its limit in the label `le`; a
+    /// A recorder's histogram takes single values, and the cache has only counted them. So a histogram is given in the form that Prometheus
+    /// makes of one, which `histogram_quantile` can read: counters `.._bucket`, each with its limit in the label `le`; a
     /// counter `.._count`; and the sum as a gauge `.._sum`, since a counter has no fractions.
     ///
-    /// Gauges stand until a recorder is told otherwise. So the first call after a cache is gone sets its gauges to zero; later calls say nothing of
-    /// that cache. Where several recorders are told in turn, the others keep what they have.
+    /// A recorder keeps a gauge until it gets another value. So the first call after a cache is gone sets its gauges to zero; later calls say nothing
+    /// of that cache. If you use several recorders in turn, the others keep the last values that they got.
     ///
     /// ```
     /// let caches = tidewheel_metrics::Caches::new();

@@ -8,10 +8,10 @@ use opentelemetry::metrics::Meter;
 impl Caches {
     /// Makes observable instruments of this meter for all figures, of caches that are watched later as well. Once for each meter.
     ///
-    /// What caches have counted that are gone is observed as it was, since a reader that is told of differences forgets what it is not told of.
+    /// The counts of caches that are gone are still observed, as they were: a reader that works with differences would forget them otherwise.
     ///
-    /// Counters have no `_total` in their names, which exporters to Prometheus add by themselves. OpenTelemetry has no histogram that is
-    /// observed. So each is there as what Prometheus makes of one, from which `histogram_quantile` finds what it looks for: counters
+    /// Counters have no `_total` in their names, which exporters to Prometheus add by themselves. OpenTelemetry has no observable
+    /// histogram. So each one has the form that Prometheus makes of a histogram, which `histogram_quantile` can read: counters
     /// `.._bucket`, each with its limit in the attribute `le`, `.._count` and `.._sum`.
     ///
     /// ```

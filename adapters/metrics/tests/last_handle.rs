@@ -5,12 +5,18 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tidewheel::Cache;
 use tidewheel_metrics::Caches;
 
-/// How long something may take that takes no time.
+/// How often something is tried.
+const ROUNDS: u64 = 300;
+
+/// How long a round may take, which takes no time.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// So long a call of `watch` waits for the handles of looks.
+const WATCH_WAITS: Duration = Duration::from_secs(1);
 
 /// Looks at all caches when it is dropped.
 struct Looks(Caches);
@@ -35,8 +41,9 @@ impl Drop for Raised<'_> {
     }
 }
 
-/// Calls `look` again and again while `run` runs, on threads of their own; `run` is given the count of looks.
-fn while_looked_at(look: impl Fn() + Send + Sync + 'static, run: impl FnOnce(&AtomicU64) + Send + 'static) {
+/// Calls `look` again and again while there are rounds of `round`, on threads of their own. `round` is given its number, and a function that returns
+/// once another look has ended.
+fn while_looked_at(look: impl Fn() + Send + Sync + 'static, round: impl Fn(u64, &dyn Fn()) + Send + 'static) {
     let (end, ended) = channel();
     thread::spawn(move || {
         let (looks, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
@@ -48,26 +55,43 @@ fn while_looked_at(look: impl Fn() + Send + Sync + 'static, run: impl FnOnce(&At
                 }
             });
             let _over = Raised(&is_over);
-            run(&looks);
+            let wait_for_a_look = || {
+                let before = looks.load(Ordering::Relaxed);
+                while looks.load(Ordering::Relaxed) == before {
+                    thread::yield_now();
+                }
+            };
+            for n in 0..ROUNDS {
+                round(n, &wait_for_a_look);
+                end.send(()).expect("somebody waits for it");
+            }
         });
         end.send(()).expect("somebody waits for it");
     });
-    ended.recv_timeout(PATIENCE).expect("it ends");
+    // Of each round, and of all when no look is under way any more.
+    for n in 0..=ROUNDS {
+        assert_eq!(ended.recv_timeout(PATIENCE), Ok(()), "round {n} does not end");
+    }
+}
+
+/// Watches a cache, whose name is free but for a look. The call gives up after a second, which the machine may stand still for.
+fn watch(caches: &Caches, cache: &Cache<u64, u64>) {
+    for _ in 0..60 {
+        let begun = Instant::now();
+        let Err(error) = caches.watch(cache) else { return };
+        assert!(begun.elapsed() >= WATCH_WAITS, "it does not wait for a look: {error}");
+    }
+    panic!("the name is never free");
 }
 
 /// Drops caches under a look, whose values look as well.
 fn drop_under(caches: Caches, look: impl Fn() + Send + Sync + 'static) {
-    while_looked_at(look, move |looks| {
-        for n in 0..300 {
-            let cache = cache(&format!("pages {n}"));
-            cache.insert(1, Looks(caches.clone()));
-            caches.watch(&cache).expect("the name is free");
-            let before = looks.load(Ordering::Relaxed);
-            while looks.load(Ordering::Relaxed) == before {
-                thread::yield_now();
-            }
-            drop(cache);
-        }
+    while_looked_at(look, move |n, wait_for_a_look| {
+        let cache = cache(&format!("pages {n}"));
+        cache.insert(1, Looks(caches.clone()));
+        caches.watch(&cache).expect("the name is free");
+        wait_for_a_look();
+        drop(cache);
     });
 }
 
@@ -89,14 +113,9 @@ fn the_name_of_a_cache_is_free_when_its_user_has_dropped_it() {
     let caches = Caches::new();
     let looked_at = caches.clone();
     let look = move || looked_at.record_to(&metrics::NoopRecorder);
-    while_looked_at(look, move |looks| {
-        for _ in 0..300 {
-            let cache = cache::<u64>("pages");
-            caches.watch(&cache).expect("the name is free");
-            let before = looks.load(Ordering::Relaxed);
-            while looks.load(Ordering::Relaxed) == before {
-                thread::yield_now();
-            }
-        }
+    while_looked_at(look, move |_, wait_for_a_look| {
+        let cache = cache::<u64>("pages");
+        watch(&caches, &cache);
+        wait_for_a_look();
     });
 }

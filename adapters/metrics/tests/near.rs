@@ -19,6 +19,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use tidewheel_metrics::NearCaches;
 use tidewheel_redis::{Codec, CodecError, NearCache};
 
@@ -34,8 +35,11 @@ impl Codec<String> for Text {
     }
 }
 
+/// With a lease that does not run out while the machine stands still.
 async fn connected(server: &server::Server) -> NearCache<str, String> {
-    NearCache::<str, String>::builder().codec(Text).connect(server.client()).await.expect("it connects")
+    let minute = Duration::from_secs(60);
+    let builder = NearCache::<str, String>::builder().codec(Text).lease(minute).patience(minute);
+    builder.connect(server.client()).await.expect("it connects")
 }
 
 /// A recorder that remembers what it is told under one name.
@@ -134,9 +138,17 @@ async fn a_near_cache_that_gets_its_name_back_is_counted_once() {
     assert_eq!(hits.told(&near_caches), 17);
 }
 
+/// The age of the lease, in seconds, as a page tells it.
+fn lease_age(page: &str) -> f64 {
+    let name = "tidewheel_near_lease_age_seconds{cache=\"users\"} ";
+    let told = page.lines().find_map(|line| line.strip_prefix(name));
+    told.expect("it is told").parse().expect("a number")
+}
+
 #[tokio::test]
 async fn each_exporter_is_told_of_a_near_cache() {
     let Some(server) = server::Server::start().await else { return };
+    let made = Instant::now();
     let near = connected(&server).await;
     near.put("k", &"v".to_string(), None).await.expect("it is written");
     while near.stats().hits < 3 {
@@ -162,11 +174,12 @@ async fn each_exporter_is_told_of_a_near_cache() {
         format!("tidewheel_near_fills_total{{cache=\"users\",result=\"kept\"}} {kept}"),
         format!("tidewheel_near_fills_total{{cache=\"users\",result=\"unkept\"}} {}", stats.unkept),
         "tidewheel_near_cut_off_seconds_total{cache=\"users\"} 0.0".to_string(),
-        "tidewheel_near_lease_age_seconds{cache=\"users\"} 0.".to_string(),
         "tidewheel_near_entries{cache=\"users\"} ".to_string(),
     ] {
         assert!(seen.contains(&line), "{line} is not in:\n{seen}");
     }
+    let age = lease_age(&seen);
+    assert!(0.0 < age && age <= made.elapsed().as_secs_f64(), "{age}");
 
     let exporter = InMemoryMetricExporter::default();
     let provider =

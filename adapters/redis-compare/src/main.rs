@@ -40,7 +40,7 @@ impl<C: Contender> Bed<C> {
         redis::cmd("SET").arg(key).arg(value).exec_async(&mut connection).await.expect("it is written");
     }
 
-    /// Until it is kept: two reads that ask the server for nothing.
+    /// Writes a key, and reads it until it is kept: then a read asks the server for nothing.
     async fn keep(&self, key: &str, value: &str) {
         self.write(key, value).await;
         sleep(Duration::from_millis(20)).await;

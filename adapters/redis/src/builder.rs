@@ -28,12 +28,12 @@ use tokio::sync::{Notify, watch};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum CutOff {
-    /// It asks the server, each time, one question for each key at a time. If that does not answer, it is an error.
+    /// It asks the server each time, with one question for each key at a time. If the server does not answer, that is an error.
     #[default]
     Bypass,
     /// It is an error at once: [`Error::CutOff`].
     Fail,
-    /// It is served what is here, for so long after the lease ran out: as old as the lease and that together at most. What is not here is asked for.
+    /// It gets what is here, for this long after the lease ran out: no older than the lease and this time together. What is not here is asked for.
     ServeStale(Duration),
 }
 
@@ -101,8 +101,8 @@ where
         Self { codec: Some(Arc::new(codec)), ..self }
     }
 
-    /// What the keys in Redis begin with; those given to the calls do not. The server then sends all changes under that prefix, whoever
-    /// asked for what (*broadcasting mode*): it remembers nothing for this client, and tells it of keys that it does not have.
+    /// What the keys in Redis begin with; pass keys to calls without it. The server then reports all changes under that prefix, whatever was
+    /// asked for (*broadcasting mode*). It remembers nothing for this client, and reports keys that are not here, too.
     ///
     /// Without a prefix the server remembers which keys were asked for, and tells of these alone (*opt-in mode*).
     ///
@@ -181,9 +181,10 @@ where
         Self { negative: age, ..self }
     }
 
-    /// How old what is served may be: no hit misses a write that the server acknowledged longer ago than this. Every quarter of it a PING
-    /// is sent. For hits without a break it must be twice as long as an answer takes, and three times with a [prefix](Self::prefix), where an
-    /// answer proves what the PING before it asked for. For any hits at all it must be longer than an answer takes; with a prefix, than two.
+    /// How old a served value may be: no hit misses a write that the server acknowledged longer ago than this. Every quarter of it a PING
+    /// is sent. For hits without a break it must be twice as long as an answer takes; with a [prefix](Self::prefix), three times as long, since
+    /// the lease then counts from the PING before the one that was answered. For any hits at all it must be longer than one answer takes; with a
+    /// prefix, longer than two.
     /// Default: 500 ms; 10 ms at least.
     ///
     /// ```no_run
@@ -248,9 +249,9 @@ where
     ///
     /// # Errors
     ///
-    /// [`Error::Settings`] if something was not set that has to be, or set to what does not do; also if the system gives the local cache no random keys, or
-    /// no thread. [`Error::Refused`] if the server knows no RESP3
-    /// or no tracking, or does not let this user send a command that it takes. [`Error::TimedOut`] if an answer takes longer than the patience, or always longer than
+    /// [`Error::Settings`] if a setting is missing or not allowed; also if the system gives the local cache no random keys, or no thread.
+    /// [`Error::Refused`] if the server knows no RESP3 or no tracking, or does not let this user send
+    /// a command that the near cache needs. [`Error::TimedOut`] if an answer takes longer than the patience, or always longer than
     /// the lease (with a prefix: than half of it). [`Error::Redis`] if each PING was answered with an error until the patience was over: the last one. Others if there is no connection.
     ///
     /// # Panics

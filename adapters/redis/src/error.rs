@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What went wrong. Of those who wait for one answer, each gets it: so it is cloned.
+/// What went wrong. It can be cloned, since all calls that wait for one answer get the same error.
 ///
 /// A text leaves out what its `source` says. [`Redis`](Self::Redis) and [`Load`](Self::Load) are nothing but
 /// another error: their text and source are that error's own.
@@ -19,14 +19,14 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// What the builder was told does not do; or the system did not give what the local cache needs (random keys, a thread).
+    /// A setting of the builder is missing or not allowed; or the system did not give what the local cache needs (random keys, a thread).
     #[non_exhaustive]
     Settings {
         /// What was wrong, and what is allowed.
         what: String,
     },
-    /// The server lets nobody follow its changes: no RESP3, no `CLIENT TRACKING`. Or this user may not do that, or not send one of the
-    /// other commands that it takes.
+    /// The server cannot report its changes: it has no RESP3, or no `CLIENT TRACKING`. Or this user may not use that, or may not send
+    /// another command that a near cache needs.
     #[non_exhaustive]
     Refused {
         /// What it said.
@@ -72,7 +72,7 @@ pub enum Error {
     /// A time to live that Redis cannot keep. Nothing was sent.
     #[non_exhaustive]
     TimeToLive {
-        /// What was asked for. From one millisecond on it is allowed.
+        /// The time that was asked for. At least one millisecond is allowed.
         ttl: Duration,
     },
     /// The loader failed, of this call or of the one that it waited for.

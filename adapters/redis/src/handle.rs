@@ -23,8 +23,8 @@ use std::time::Duration;
 ///
 /// # Concurrency
 ///
-/// Every call may be dropped at any await: others who wait for the same key are served, and a write is then made or is not. Calls need a tokio runtime
-/// with time.
+/// Every call may be dropped at any await. Others that wait for the same key are served all the same; a write may then have been made, or not. Calls
+/// need a tokio runtime with time.
 ///
 /// ```no_run
 /// # #[cfg(feature = "json")]
@@ -91,12 +91,12 @@ where
         Self { near: Arc::new(near), key: PhantomData }
     }
 
-    /// A key's value: from here, or else from the server. Of all who ask for a key that is not here, one asks the server.
+    /// A key's value: from here, or else from the server. Of all calls that ask for a key that is not here, one asks the server.
     ///
     /// # Errors
     ///
-    /// If it is not here and the server does not answer, or with an error, or with what does not decode. While it is cut off, as
-    /// [`CutOff`](crate::CutOff) says.
+    /// If the value is not here, and the server does not answer, or answers with an error, or with bytes that do not decode. While the near
+    /// cache is cut off, [`CutOff`](crate::CutOff) says what is an error.
     ///
     /// # Complexity
     ///
@@ -122,11 +122,11 @@ where
         Box::pin(self.near.ask(key, asked)).await
     }
 
-    /// The values of many keys, in their order. What is not here is asked for in one pipeline, but for what others are asking for already.
+    /// The values of many keys, in their order. What is not here is asked for in one pipeline, except what other calls are asking for already.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get); the first error there is. What the others came to is kept.
+    /// As [`get`](Self::get): the first error. The answers for the other keys are kept.
     ///
     /// # Complexity
     ///
@@ -148,14 +148,14 @@ where
         Box::pin(self.near.ask_many(keys, asked)).await
     }
 
-    /// A key's value; if the server has none, the loader makes it, and says how long it lives in Redis. Of all who ask this near cache for the
-    /// key at the same time, one loads. What it made is put into Redis where there is nothing by then; if there is, that is the value.
+    /// A key's value; if the server has none, the loader makes it, and says how long it lives in Redis. Of all calls that ask this near cache for the
+    /// key at the same time, one loads. Its value is put into Redis if there is still none there; otherwise the value that is there is returned.
     ///
-    /// A write by this near cache overtakes the loads of its key that began before it: who asks after it joins none of them, and what they make is not put into
-    /// Redis. Where the connection breaks while that is on its way, it may come late, as any write may.
+    /// A write by this near cache overtakes the loads of its key that began before it: calls after it join none of them, and what those loads make is
+    /// not put into Redis. If the connection breaks while a loaded value is on its way, the value may arrive late, as any write may.
     ///
-    /// A [`remove`](Self::remove) does not reach loaders in other processes: one that has read its source before what the removal is about may write its old value afterwards. Where
-    /// that matters, [`put`](Self::put) the new value, or give it a short life.
+    /// A [`remove`](Self::remove) does not reach loaders in other processes. A loader that read its source before the change for which you remove the key
+    /// may write the old value afterwards. Where that matters, [`put`](Self::put) the new value, or give it a short life.
     ///
     /// # Errors
     ///
@@ -225,7 +225,7 @@ where
         self.near.write(key, &command).await.map(drop)
     }
 
-    /// Removes a key, for all. Whether there was one.
+    /// Removes a key, for all clients. Returns whether it was there.
     ///
     /// # Errors
     ///
@@ -248,8 +248,8 @@ where
     }
 
     /// What [`get`](Self::get) would serve from here, without asking anybody; while it is cut off, what it would serve with
-    /// [`CutOff::ServeStale`](crate::CutOff::ServeStale). `None` too where it is remembered that there is nothing. Counts as no read: in no figure, and not
-    /// for what is evicted.
+    /// [`CutOff::ServeStale`](crate::CutOff::ServeStale). Also `None` where it is remembered that the server has no value. It does not count as a read, neither
+    /// in the figures nor for what is evicted.
     ///
     /// ```no_run
     /// # async fn example(near: tidewheel_redis::NearCache<str, u64>) -> Result<(), tidewheel_redis::Error> {
@@ -326,8 +326,8 @@ where
         Arc::as_ptr(&self.near).addr()
     }
 
-    /// A look at [`stats`](Self::stats) for later, which keeps the near cache not alive: `None` once its last handle is dropped. For
-    /// exporters of figures (`tidewheel-metrics` has one).
+    /// A function that returns the [`stats`](Self::stats) whenever it is called. It does not keep the near cache alive, and returns `None` once the
+    /// last handle is dropped. For exporters of figures (`tidewheel-metrics` has one).
     pub fn watch(&self) -> impl Fn() -> Option<Stats> + Send + Sync + use<K, V> {
         let near = Arc::downgrade(&self.near);
         move || near.upgrade().map(|near| near.stats())

@@ -39,7 +39,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) enum Slot {
     /// It will be known in a moment.
     Connecting(Option<Error>),
-    /// And what the last PING was answered with, if that was an error.
+    /// A connection, and the error that the last PING was answered with, if it was one.
     Up(Link, Option<Error>),
     /// It has been tried, and is being tried again.
     Down(Error),
@@ -98,7 +98,7 @@ impl<V: Clone + Send + Sync + 'static> Line<V> {
         }
     }
 
-    /// What questions go over, and not that one, which is over; or the reason why there is none.
+    /// The connection that questions go over, or the reason why there is none. Never the connection `but`, which is over.
     pub(crate) async fn link(&self, but: Option<LinkNumber>) -> Result<Link, Error> {
         let is_known = |slot: &Slot| match slot {
             Slot::Up(link, _) => but != Some(link.number),
@@ -127,7 +127,7 @@ impl<V: Clone + Send + Sync + 'static> Line<V> {
         within(self.patience, link.send(command)).await
     }
 
-    /// Has what is over swept out by a thread that may take its time, if there is anything, and no thread is to do so already.
+    /// Has a thread that may take its time sweep out what is over, if there is anything, and no other sweep is due already.
     fn sweep_soon(&self) {
         if let Some(sweep) = Sweep::if_due(&self.local) {
             self.runtime.spawn_blocking(move || sweep.run());
@@ -216,7 +216,7 @@ async fn tend<V: Clone + Send + Sync + 'static>(line: &Line<V>, link: &Link) -> 
     }
 }
 
-/// Renews the lease by an answer; what it proves is said in `lease.rs`. What the next one will have before it.
+/// Renews the lease after an answer (`lease.rs` says what it proves). Returns when the answered PING was sent, for the next renewal.
 fn renew<V: Clone + Send + Sync + 'static>(
     line: &Line<V>,
     link: &Link,
@@ -238,8 +238,8 @@ fn renew<V: Clone + Send + Sync + 'static>(
     Some(sent)
 }
 
-/// Until the next PING is due. Then is swept what is over, seldom: who looks does not find it anyway.
-/// A sweep takes as long as there are entries, and the PING does not wait for it.
+/// Waits until the next PING is due. Then has what is over swept out, if there is anything. There is no hurry: reads do not find it anyway.
+/// A sweep takes time in proportion to the entries, and the PING does not wait for it.
 async fn pause<V: Clone + Send + Sync + 'static>(line: &Line<V>, link: &Link, until: Instant) {
     tokio::select! {
         () = sleep_until(until) => {
@@ -249,7 +249,7 @@ async fn pause<V: Clone + Send + Sync + 'static>(line: &Line<V>, link: &Link, un
     }
 }
 
-/// Connects, however often that takes; each time under a number of its own, so that nobody takes the end of an older one for its.
+/// Connects, with as many attempts as it takes. Each has a number of its own: so the end of an older connection is not taken for this one's.
 async fn open_again<V: Clone + Send + Sync + 'static>(line: &Line<V>, number: &mut LinkNumber) -> Link {
     let mut pause = FIRST_PAUSE;
     loop {

@@ -70,16 +70,16 @@ impl LinkNumber {
 
 /// What is written down, seldom.
 struct Book {
-    /// Whose answers count.
+    /// The connection whose answers count.
     link: Option<LinkNumber>,
-    /// When that was sent whose answer came last.
+    /// When the PING was sent that the lease counts from.
     proven: Moment,
-    /// Ever.
+    /// Whether it was ever fresh.
     was_fresh: bool,
-    /// Whether it was told of being cut off since it was last fresh.
+    /// Whether it was reported that it is cut off, since it was last fresh.
     is_cut_told: bool,
     cuts: u64,
-    /// How long it was cut off, but for the time since it was last fresh.
+    /// How long it was cut off in all, without the present cut.
     cut_off: Duration,
 }
 
@@ -107,7 +107,7 @@ pub(crate) struct Lease {
 #[derive(Clone, Copy)]
 pub(crate) struct Standing {
     pub(crate) is_fresh: bool,
-    /// How old the proof is: how long ago that was sent whose answer came last.
+    /// How old the proof is: how long ago the PING was sent that the lease counts from.
     pub(crate) age: Duration,
     pub(crate) cuts: u64,
     pub(crate) cut_off: Duration,
@@ -151,7 +151,7 @@ impl Lease {
         self.book().link = Some(link);
     }
 
-    /// The answer is here to what was sent at that moment, on that connection.
+    /// Renews the lease. It counts from a PING that was sent at that moment, on that connection.
     pub(crate) fn renew(&self, link: LinkNumber, sent: Moment) -> Renewal {
         let mut book = self.book();
         if book.link != Some(link) {
@@ -178,7 +178,7 @@ impl Lease {
         renewal
     }
 
-    /// Notes that it is cut off, if it is, and whether nobody was told so yet: whoever notes it tells.
+    /// Returns whether it is cut off and that has not been reported yet. Notes it as reported: the caller has to report it.
     pub(crate) fn note_cut(&self) -> bool {
         let mut book = self.book();
         let is_cut = book.was_fresh && self.until() <= self.now();
@@ -202,7 +202,7 @@ impl Lease {
         }
     }
 
-    /// Until when old entries may be served to whom that is better than none.
+    /// Until when old entries may be served under `CutOff::ServeStale`.
     pub(crate) fn stale_until(&self, longer: Duration) -> Moment {
         self.book().proven.after(self.span).after(longer)
     }

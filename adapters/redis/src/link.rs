@@ -39,8 +39,8 @@ impl Tracking {
         }
     }
 
-    /// What a connection begins with: what asks to be told of changes; and, each once, what else it takes besides a GET, to see whether
-    /// it may be sent. The PING is the command that CACHING is for, so that no key is followed.
+    /// The first commands on a connection: the one that asks for changes to be reported, and each other command that is needed besides GET,
+    /// once, to see whether this user may send it. CACHING is for the next command: here that is the PING, so no key is tracked.
     fn beginning(&self) -> Pipeline {
         let mut all = Pipeline::new();
         let tracking = all.cmd("CLIENT").arg("TRACKING").arg("ON");

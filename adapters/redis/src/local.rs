@@ -1,5 +1,5 @@
-//! What is here: entries, the lease that they are served under, and the epoch that they belong to. Here invalidations end up. Knows
-//! no connection, and what the bytes of a key mean to nobody.
+//! What is here: entries, the lease that they are served under, and the epoch that they belong to. Invalidations are handled here. This
+//! file knows no connection, and not what the bytes of a key mean.
 
 use crate::error::Error;
 use crate::lease::{Lease, LinkNumber, Moment};
@@ -20,11 +20,11 @@ pub(crate) struct Epoch(u64);
 pub(crate) struct Fill<V> {
     /// Errors are told to all who wait, and not kept.
     pub(crate) answer: Result<Option<V>, Box<Error>>,
-    /// When the question was sent, or later than that by nothing.
+    /// A moment no later than the sending of the question, if that was answered.
     pub(crate) sent: Moment,
-    /// From then on it is not served; a moment before any other if it is not to be kept.
+    /// It is not served from this moment on. `Moment::NEVER`, which is before any other, if it is not to be kept.
     pub(crate) until: Moment,
-    /// When the key ends in Redis, at the earliest: who asks later is not told. Nothing if it does not end.
+    /// The earliest moment at which the key may end in Redis: for calls that ask later, the answer does not count. `None` if the key does not end.
     pub(crate) ends: Option<Moment>,
     /// The epoch that there was before the question was sent.
     pub(crate) epoch: Epoch,
@@ -130,12 +130,12 @@ impl<V: Clone + Send + Sync + 'static> Local<V> {
         self.cache.remove_if(key, |fill| fill.until <= now || fill.epoch != epoch);
     }
 
-    /// A key's entry goes, and what is being asked about it meanwhile is not kept.
+    /// Removes a key's entry. An answer for the key that is under way is not kept.
     pub(crate) fn forget(&self, key: &[u8]) {
         self.cache.invalidate(key);
     }
 
-    /// All that is here is over at once, and what is being asked meanwhile is not kept. It leaves memory a little later.
+    /// Ends all entries at once. Answers that are under way are not kept. The entries leave memory a little later.
     pub(crate) fn flush(&self) {
         // ORDERING: Release; pairs with Acquire in `epoch`.
         self.epoch.fetch_add(1, Ordering::Release);
@@ -150,7 +150,7 @@ impl<V: Clone + Send + Sync + 'static> Local<V> {
         self.is_emptied.load(Ordering::Relaxed)
     }
 
-    /// Takes out what belongs to an older epoch, if there was one since it did so last. A new epoch may begin meanwhile: what belongs to that
+    /// Takes out what belongs to an older epoch, if a new epoch has begun since the last sweep. Another may begin meanwhile: what belongs to that
     /// stays.
     pub(crate) fn sweep(&self) {
         // ORDERING: Acquire; pairs with Release in `flush`.

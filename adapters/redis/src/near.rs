@@ -1,8 +1,8 @@
 //! What reads and writes do. Knows the wire through `Line` alone.
 //!
 //! A read takes the time, looks at the lease, and then at the entry. What is not here is asked for in a flight of the core's: one question for
-//! each key, however many ask. Who joins a flight may have come long after its question was sent: so what comes of it counts for him
-//! only if it was sent no more than a lease before he asked, and the key had not ended in Redis by then; else he asks again.
+//! each key, however many ask. A call that joins a flight may come long after its question was sent. So the answer counts for the call
+//! only if the question was sent no more than a lease before the call, and the key had not ended in Redis by then. Else the call asks again.
 
 use crate::CutOff;
 use crate::codec::Codec;
@@ -165,7 +165,7 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
         is_there && fill.sent >= asked.before(self.lease().span())
     }
 
-    /// As long as the core is to have it. What is to be seen is said by the fill itself.
+    /// Adds how long the core is to keep it. Whether it is served, the fill itself decides.
     fn lasting(&self, fill: Fill<V>) -> (Fill<V>, Duration) {
         let left = fill.until.since(self.lease().now());
         (fill, left)
@@ -208,7 +208,7 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
         Ok(values)
     }
 
-    /// The core has what came with others for as long as it has anything: it leaves memory sooner, where it is over sooner.
+    /// The core keeps what came for many keys at once for the maximal age. This has it leave memory sooner, if it ends sooner.
     fn shorten(&self, key: &[u8], fill: &Fill<V>) {
         let now = self.lease().now();
         if !fill.is_kept() {
@@ -296,10 +296,10 @@ impl<V: Clone + Send + Sync + 'static> Near<V> {
         Ok(command)
     }
 
-    /// Writes a key. Its entry goes before and after: before, so that who asks meanwhile asks the server; after, so that who has
-    /// been told of the write does not find what was there before. If the call is given up, what the server sends makes it go.
+    /// Writes a key. Its entry is removed before and after: before, so that calls that come meanwhile ask the server; after, so that a
+    /// caller that knows of the write does not find the old value. If the call is dropped, what the server sends removes the entry.
     ///
-    /// Loads of the key that began before are overtaken, see `under_way.rs`, and who asks from now on joins none of them.
+    /// Loads of the key that began before are overtaken (see `under_way.rs`), and later calls join none of them.
     pub(crate) async fn write(&self, key: &[u8], command: &Cmd) -> Result<Value, Error> {
         let _forgets = Forgets::now_and_then(&self.line.local, key);
         let ahead = self.under_way.overtake(key);

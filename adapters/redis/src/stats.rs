@@ -42,9 +42,10 @@ pub enum State {
 pub struct Stats {
     /// Reads that were served from here.
     pub hits: u64,
-    /// Answers of the server to reads, one for each key, that were decoded, or could not be.
+    /// Answers of the server to reads, one for each key, whether or not they could be decoded.
     pub fills: u64,
-    /// Of those, the ones that could not be kept: errors, no value where that is not remembered, nothing left to live, a server that does not track.
+    /// Of those, the ones that were not kept: errors, the answer that there is no value (where that is not remembered), values with no time left, and all
+    /// answers of a server that does not track.
     pub unkept: u64,
     /// Keys that the server said were changed, whether or not they were here.
     pub invalidations: u64,
@@ -58,6 +59,6 @@ pub struct Stats {
     pub cut_off: Duration,
     /// How long ago that PING was sent which the lease counts from.
     pub lease_age: Duration,
-    /// How many entries there are, over ones that have not left yet included.
+    /// How many entries there are, those included that have ended and have not left memory yet.
     pub entries: u64,
 }

@@ -20,16 +20,16 @@ use tidewheel::{BuildError, Cache, CacheBuilder, Clock, Life, Reaper, RemovalCau
 ///
 /// A handle: clones share the sessions.
 ///
-/// - **`create`** always takes a new id of 128 bits from the operating system's random generator, whichever the record comes with. (A
+/// - **`create`** always takes a new id of 128 bits from the operating system's random generator, whatever id the record has. (A
 ///   request that calls `flush` and then goes on comes with the id that it has just deleted, which other requests still know.)
 /// - **`save`** only ever changes a session that is there. One that has expired or was deleted meanwhile stays gone; the save is accepted,
-///   and counted in [`late_saves`](Self::late_saves). (An error would make a 500 of somebody's log-out in another window.)
+///   and counted in [`late_saves`](Self::late_saves). (An error would turn a log-out in another window into a 500 here.)
 /// - **`load`** finds a session until its `expiry_date`, by the clock that never jumps and by the calendar, whichever comes first: a
 ///   machine that was suspended finds no session that ended meanwhile. 10 ms late at most.
-/// - **Memory** of a session that has ended is given back within two seconds, with no call from anyone. (Not so where the calendar alone
-///   has ended it: then by a load of it, by a `create` that would be refused otherwise, or when the clock comes to its end.)
-/// - **A full store** refuses to `create`, and ends no live session to make room. (Who changes his id may lose his session then.) See
-///   [`max_sessions`](TidewheelStoreBuilder::max_sessions).
+/// - **Memory** of a session that has ended is given back within two seconds, with no call from anyone. (If the calendar alone has ended
+///   it, that happens at a load of it, at a `create` that would be refused otherwise, or when the clock reaches its end.)
+/// - **A full store** refuses to `create`, and ends no live session to make room. (A request that changes its session's id may then lose
+///   the session.) See [`max_sessions`](TidewheelStoreBuilder::max_sessions).
 ///
 /// ```
 /// use tidewheel_tower_sessions::TidewheelStore;
@@ -44,7 +44,7 @@ pub struct TidewheelStore {
     cache: Cache<Id, Record>,
     /// Only with a limit.
     permits: Option<Arc<Permits>>,
-    /// For sessions that the calendar has ended and the clock has not, before a new one is refused.
+    /// Limits how often a full store looks for sessions that the calendar has ended and the clock has not.
     looks: Arc<Seldom>,
     late_saves: Arc<AtomicU64>,
 }
@@ -162,10 +162,10 @@ impl TidewheelStore {
         )))
     }
 
-    /// Stores a record under an id that nobody knows; the id.
+    /// Stores a record under an id that nobody knows, and returns the id.
     ///
-    /// Not under its own. After `Session::flush` that is the id of the session that was ended: a request that loaded that session would save it
-    /// into the new one.
+    /// The record's own id is not used. After `Session::flush` it is the id of the session that was ended: a request that loaded that session
+    /// would save it into the new one.
     fn store_new(&self, record: Record) -> Result<Id> {
         let id = Id(random::id().map_err(Error::Backend)?);
         let lasting = self.cache.with_life(Life::Ttl(wall::remaining(record.expiry_date)));
@@ -263,7 +263,7 @@ impl TidewheelStoreBuilder {
     /// suspended, so that the calendar alone says that sessions are over. Before `create` refuses, it looks at all sessions for such ones,
     /// once a second at most; that costs O(sessions).
     ///
-    /// One request is not safe from being refused although it has a session: one that calls `Session::cycle_id`. tower-sessions deletes
+    /// A request that calls `Session::cycle_id` may be refused although it has a session. tower-sessions deletes
     /// the old session at once, and creates the new one after the handler. If the store is full, somebody else may take the place in
     /// between. Then the request is answered with a 500, and its session is gone. Call `save` directly after `cycle_id`: that leaves the
     /// shortest time for it.

@@ -21,13 +21,13 @@ const DEFAULT_CAPACITY: u64 = 10_000;
 const DEFAULT_CACHED_FOR: Duration = Duration::from_secs(60);
 
 /// A store with a cache in front: sessions are loaded once, served from memory after that, and **a load never brings back what was
-/// deleted meanwhile**. In place of `CachingSessionStore`, which fills its cache with what it loaded, whatever happened since.
+/// deleted meanwhile**. Use it instead of `CachingSessionStore`, which caches what it loaded, whatever happened meanwhile.
 ///
 /// - **`load`** asks the store behind for what is not cached; requests that want one session at the same time ask once.
 /// - **`create`** always takes a new id, as [`TidewheelStore`](super::TidewheelStore) does.
-/// - **`save`** asks the store behind first, whatever is cached, and goes there then; it is cached once that has it. A session that is not in
-///   the store behind is gone: it is not saved, but counted in [`late_saves`](Self::late_saves). (Stores on databases make a new row of such
-///   a save: that is how sessions come back.) So a save costs one load more.
+/// - **`save`** first asks the store behind, whatever is cached, and then saves there. The record is cached once that store has it. A session that
+///   is not in the store behind is gone: it is not saved, but counted in [`late_saves`](Self::late_saves). (A store on a database would make a new
+///   row for such a save, and the session would be back.) So a save costs one load more.
 /// - **`delete`** goes to the store behind; once it returns, nothing is cached, and no load that began before can change that.
 /// - **When a call fails or is cancelled**, nothing is cached: the next load asks.
 /// - **The cache is bounded** and evicts; what is evicted is in the store behind.
@@ -55,7 +55,7 @@ pub struct ReadThroughStore<S> {
 #[derive(Clone)]
 struct Cached {
     record: Record,
-    /// How long it is cached, from the moment on at which the cache has it.
+    /// How long it is cached, counted from when the cache gets it.
     life: Duration,
 }
 
@@ -157,8 +157,8 @@ impl<S: SessionStore> ReadThroughStore<S> {
         self.late_saves.load(Ordering::Relaxed)
     }
 
-    /// What is to be cached of a record that the store behind was asked about then. What another process did to it since may have missed the
-    /// answer: so its life counts from the question.
+    /// What is to be cached of a record, for which the store behind was asked at `asked`. The answer may lack what another process has done since
+    /// then. So the life in the cache counts from the question.
     fn to_cache(&self, record: Record, asked: Instant) -> Cached {
         let life = self.cached_for.saturating_sub(asked.elapsed());
         Cached { life: life.min(wall::remaining(record.expiry_date)), record }
@@ -315,8 +315,8 @@ impl<S: SessionStore> ReadThroughStoreBuilder<S> {
     }
 
     /// How long a record is served without asking the store behind again. That counts from the moment at which the store behind was asked
-    /// to load or save it, and not from the answer. Default: a minute. So long another process's delete or save of a session is not seen by
-    /// loads here at worst; zero caches nothing. (A load that joins one under way is told what that one reads, or has read, however long
+    /// to load or save it, and not from the answer. Default: a minute; zero caches nothing. For this long at most, loads here do not see that
+    /// another process has deleted or saved a session. (A load that joins one under way gets what that one reads, or has read, however long
     /// the answer takes.)
     ///
     /// ```

@@ -1,6 +1,6 @@
 //! Input of all kinds, good and bad.
 
-use crate::{Bed, Near, builder};
+use crate::{Bed, Near, builder, steady};
 use std::error::Error as _;
 use std::time::Duration;
 use tidewheel_redis::{Codec, CodecError, CutOff, Error, Json, MessagePack, NearCache};
@@ -136,7 +136,7 @@ async fn a_value_of_64_mib() {
 
 #[tokio::test]
 async fn a_server_that_answers_errors() {
-    let Some(bed) = Bed::new().await else { return };
+    let Some(bed) = Bed::with(steady()).await else { return };
     let mut connection = bed.server.connection().await;
     redis::cmd("LPUSH").arg("list").arg(1).exec_async(&mut connection).await.expect("it is written");
     let error = bed.near.get(&"list".to_string()).await.expect_err("it is a list");

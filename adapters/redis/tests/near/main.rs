@@ -24,6 +24,11 @@ fn builder() -> NearCacheBuilder<String, u64> {
     Near::builder().codec(Json).lease(LEASE)
 }
 
+/// With a lease that lasts while a machine has other things to do.
+fn steady() -> NearCacheBuilder<String, u64> {
+    builder().lease(Duration::from_secs(3))
+}
+
 /// A server, a proxy before it, and a near cache behind that.
 struct Bed {
     server: Server,
@@ -67,15 +72,8 @@ impl Bed {
         self.near.peek_local(&key.to_string())
     }
 
-    /// Waits until that is so, for five seconds at most.
-    async fn until(&self, what: &str, mut is_so: impl FnMut(&Near) -> bool) {
-        for _ in 0..5000 {
-            if is_so(&self.near) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        panic!("never: {what}; {:?}, {:?}", self.near.state(), self.near.stats());
+    async fn until(&self, what: &str, is_so: impl FnMut(&Near) -> bool) {
+        until(&self.near, what, is_so).await;
     }
 
     /// What a server counts of a command.
@@ -85,6 +83,24 @@ impl Bed {
             redis::cmd("INFO").arg("commandstats").query_async(&mut connection).await.expect("it answers");
         let line = info.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
         line.and_then(|line| line.split(',').next()).map_or(0, |calls| calls.parse().expect("a number"))
+    }
+}
+
+/// Waits until that is so, for five thousand naps of a millisecond at most. They last longer where the machine stands still.
+async fn until(near: &Near, what: &str, mut is_so: impl FnMut(&Near) -> bool) {
+    for _ in 0..5000 {
+        if is_so(near) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("never: {what}; {:?}, {:?}", near.state(), near.stats());
+}
+
+/// So many naps of ten milliseconds, as a limit for what should take less. They last longer where the machine stands still.
+async fn naps(count: u32) {
+    for _ in 0..count {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -41,14 +41,23 @@ impl Server {
             if let Ok(Some(_)) = self.child.try_wait() {
                 return false;
             }
-            if let Ok(mut connection) = self.client().get_multiplexed_async_connection().await
-                && redis::cmd("PING").query_async::<String>(&mut connection).await.is_ok()
-            {
+            if self.answers().await {
                 return true;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("a server that is silent");
+    }
+
+    /// Whether this server answers, and not the one of another test, which may have got the port first.
+    async fn answers(&self) -> bool {
+        let Ok(mut connection) = self.client().get_multiplexed_async_connection().await else { return false };
+        if redis::cmd("PING").query_async::<String>(&mut connection).await.is_err() {
+            return false;
+        }
+        let info = redis::cmd("INFO").arg("server").query_async::<String>(&mut connection).await;
+        let own = format!("process_id:{}", self.child.id());
+        info.is_ok_and(|info| info.lines().any(|line| line == own))
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -59,9 +68,13 @@ impl Server {
         client(self.port)
     }
 
-    /// A connection that goes by no proxy.
+    /// A connection that goes by no proxy. A busy machine may stand still for longer than redis-rs waits by itself.
     pub(crate) async fn connection(&self) -> redis::aio::MultiplexedConnection {
-        self.client().get_multiplexed_async_connection().await.expect("the server is there")
+        let limit = Some(Duration::from_secs(60));
+        let config =
+            redis::AsyncConnectionConfig::new().set_response_timeout(limit).set_connection_timeout(limit);
+        let connection = self.client().get_multiplexed_async_connection_with_config(&config).await;
+        connection.expect("the server is there")
     }
 
     fn signal(&self, signal: &str) {
@@ -107,12 +120,16 @@ pub(crate) fn client(port: u16) -> redis::Client {
     redis::Client::open(format!("redis://127.0.0.1:{port}/")).expect("that is a name")
 }
 
+/// A port that nobody listens on, and so low that a server of a cluster can have its second port, which is higher by 10,000.
 fn free_port() -> u16 {
     // Never the one that a listener was just given: the system goes on from there.
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("there are ports")
-        .port()
+    let ports = std::iter::repeat_with(|| {
+        TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("there are ports")
+            .port()
+    });
+    ports.take(1_000).find(|port| *port <= u16::MAX - 10_000).expect("there are low ports")
 }
 
 fn spawn(port: u16, settings: &[String]) -> Option<Child> {

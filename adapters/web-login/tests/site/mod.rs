@@ -54,7 +54,8 @@ impl Answer {
 /// Sends one request over a connection of its own.
 pub(crate) fn send(to: SocketAddr, request: &str, headers: &str, body: &str) -> Answer {
     let mut stream = TcpStream::connect(to).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    // A browser may take minutes to start on a busy machine.
+    stream.set_read_timeout(Some(Duration::from_secs(600))).unwrap();
     let length = body.len();
     let host = to.port();
     write!(
