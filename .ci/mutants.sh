@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Puts small bugs into the modules that unit tests judge, and asks whether a test notices. What survives has to be in .ci/mutants.txt, with the reason, or
+# Puts small bugs into the modules that need no other thread, and asks whether a test notices. What survives has to be in .ci/mutants.txt, with the reason, or
 # the step fails.
 #
-# cargo-mutants thinks up the bugs, some 1,850 of them. Nearly all stand in one program, each asleep, and are waked one at a time
+# cargo-mutants thinks up the bugs, some 1,980 of them. Nearly all stand in one program, each asleep, and are waked one at a time
 # (loom-tests/examples/planted/mutants.rs). What cannot stand there (a constant, a `const fn`, a function that returns an `impl`) is compiled by itself: a part of
 # that each day, or all of it with --file. It knows nothing of memory orderings: `planted --orderings` does (.ci/planted.sh).
 #
@@ -18,7 +18,7 @@ fi
 cargo_tool cargo-mutants
 have jq || debian jq
 
-# The modules that unit tests judge, in seconds.
+# The modules that need no other thread: tests judge them in seconds.
 pure=(src/column.rs src/hash.rs src/roster.rs 'src/policy/*.rs' 'src/rows/*.rs' 'src/snapshot/*.rs' 'src/stats/*.rs' 'src/time/**/*.rs' 'src/wheel/*.rs'
     src/inflight/queue.rs src/session/id.rs src/shard/jitter.rs)
 # What lies beside them for the tests alone.

@@ -123,7 +123,6 @@ impl Field {
     /// Runs one model; returns how it ended, and what it said. None if it took too long.
     fn run_model(&self, program: &Path, model: &str, bug: &str, runs: u32) -> Option<(ExitStatus, String)> {
         let log = self.tree.join(format!("log-{bug}-{}", model.replace("::", "-")));
-        let file = fs::File::create(&log).expect("the log can be written");
         let mut run = Command::new(program);
         if let Some(others_first) = self.in_turn {
             run.env("LOOM_MAX_PREEMPTIONS", "0");
@@ -131,21 +130,9 @@ impl Field {
                 run.env("TIDEWHEEL_OTHERS_FIRST", "1");
             }
         }
-        let run = run
-            .args(["--exact", "--nocapture", model])
-            .env("TIDEWHEEL_LOOM", runs.to_string())
-            .env("TIDEWHEEL_STORMS", "20")
-            .env("TIDEWHEEL_BUG", bug)
-            .env("RUST_BACKTRACE", "0")
-            .stdin(Stdio::null())
-            .stdout(file.try_clone().expect("a second handle"))
-            .stderr(file)
-            .spawn()
-            .expect("a model starts");
-        let status = ends_in_time(run, PATIENCE);
-        let output = fs::read(&log).expect("the log can be read");
-        let _ = fs::remove_file(&log);
-        Some((status?, String::from_utf8_lossy(&output).into_owned()))
+        run.env("TIDEWHEEL_LOOM", runs.to_string()).env("TIDEWHEEL_STORMS", "20");
+        let (status, output) = run_test(run, model, bug, &log, PATIENCE);
+        Some((status?, output))
     }
 
     /// The names of all models of a program.
@@ -197,8 +184,32 @@ pub(crate) fn write_if_new(path: &Path, content: &[u8]) {
     }
 }
 
+/// Runs one test with that bug awake. Returns how it ended, unless that took longer than `patience`, and what it said.
+pub(crate) fn run_test(
+    mut program: Command,
+    test: &str,
+    bug: &str,
+    log: &Path,
+    patience: Duration,
+) -> (Option<ExitStatus>, String) {
+    let file = fs::File::create(log).expect("the log can be written");
+    let run = program
+        .args(["--exact", "--nocapture", test])
+        .env("TIDEWHEEL_BUG", bug)
+        .env("RUST_BACKTRACE", "0")
+        .stdin(Stdio::null())
+        .stdout(file.try_clone().expect("a second handle"))
+        .stderr(file)
+        .spawn()
+        .expect("a test starts");
+    let status = ends_in_time(run, patience);
+    let output = fs::read(log).expect("the log can be read");
+    let _ = fs::remove_file(log);
+    (status, String::from_utf8_lossy(&output).into_owned())
+}
+
 /// How it ended; nothing if that took longer than `patience`, and it was killed.
-pub(crate) fn ends_in_time(mut run: Child, patience: Duration) -> Option<ExitStatus> {
+fn ends_in_time(mut run: Child, patience: Duration) -> Option<ExitStatus> {
     let started = Instant::now();
     loop {
         if let Some(status) = run.try_wait().expect("a child can be waited for") {

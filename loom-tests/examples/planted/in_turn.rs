@@ -64,9 +64,7 @@ pub(crate) fn run(package: &Path, sources: &[Source], wanted: &[String]) -> Exit
 
 /// Those that all stand in one program; those of crossbeam's epochs have too many ways even without preemptions.
 fn can_be_asked(bug: &Bug, sources: &[Source]) -> bool {
-    let Ok(place) = &bug.place else { return false };
-    let is_woven = |source: &Source| source.name == place.file && weave::can_be_woven(place, &source.text);
-    bug.kinds.contains(&Kind::Slots) && sources.iter().any(is_woven)
+    bug.kinds.contains(&Kind::Slots) && weave::can_be_woven(bug, sources)
 }
 
 /// Has each bug's models run in turn with it.

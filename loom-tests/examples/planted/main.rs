@@ -15,7 +15,7 @@
 //! cargo run --release --example planted -- --orderings epoch    those with "epoch" in their names
 //! cargo run --release --example planted -- --orderings 0/4      every fourth, from the first one on
 //! cargo run --release --example planted -- --in-turn            which bugs are found without a race (`in_turn.rs`)
-//! cargo run --release --example planted -- --mutants LIST OUT   what the unit tests miss (`mutants.rs`)
+//! cargo run --release --example planted -- --mutants LIST OUT   what the crate's tests miss (`mutants.rs`)
 //! ```
 //!
 //! A bug's file:
@@ -135,11 +135,8 @@ fn plant_together(
     bugs: Vec<Bug>,
     report: &mut (impl FnMut(&Bug, Result<String, String>, Duration) + Send),
 ) -> Vec<Bug> {
-    let can_be_woven = |bug: &Bug| {
-        let Ok(place) = &bug.place else { return false };
-        sources.iter().any(|source| source.name == place.file && weave::can_be_woven(place, &source.text))
-    };
-    let (mut together, mut alone): (Vec<_>, Vec<_>) = bugs.into_iter().partition(can_be_woven);
+    let (mut together, mut alone): (Vec<_>, Vec<_>) =
+        bugs.into_iter().partition(|bug| weave::can_be_woven(bug, sources));
     if together.is_empty() {
         return alone;
     }

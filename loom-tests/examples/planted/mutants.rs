@@ -15,7 +15,7 @@
 //! name, with tabs between them. `FOLDER` gets a file of names for each outcome.
 
 use crate::bug::{Bug, Place, Source};
-use crate::field::{Field, ends_in_time, write_if_new};
+use crate::field::{self, Field, write_if_new};
 use crate::{side_by_side, weave};
 use std::collections::BTreeMap;
 use std::fs;
@@ -63,11 +63,8 @@ pub(crate) fn run(root: &Path, sources: &[Source], list: &Path, folder: &Path) -
     let began = Instant::now();
     let list = fs::read_to_string(list).expect("the list can be read");
     let mutants: Vec<_> = list.lines().map(|line| parse(line, sources)).collect();
-    let can_be_woven = |bug: &Bug| {
-        let Ok(place) = &bug.place else { return false };
-        sources.iter().any(|source| source.name == place.file && weave::can_be_woven(place, &source.text))
-    };
-    let (mut woven, alone): (Vec<_>, Vec<_>) = mutants.into_iter().partition(can_be_woven);
+    let (mut woven, alone): (Vec<_>, Vec<_>) =
+        mutants.into_iter().partition(|bug| weave::can_be_woven(bug, sources));
     let mut outcomes: Vec<_> = alone.into_iter().map(|bug| (Outcome::Alone, bug.name)).collect();
     let nursery = Nursery::new(root);
     let unviable = nursery.sow_what_compiles(&mut woven);
@@ -141,7 +138,7 @@ fn offset(text: &str, line: usize, column: usize) -> usize {
     columns.chain([text.len()]).nth(column).expect("the line is as long")
 }
 
-/// A copy of the crate with its own unit tests.
+/// A copy of the crate with its tests.
 struct Nursery {
     root: PathBuf,
     tree: PathBuf,
@@ -305,19 +302,6 @@ fn judge(tests: &[Test], mutant: usize) -> Outcome {
 fn run_test(program: &Path, test: &str, mutant: &str, patience: Duration) -> (Option<bool>, String) {
     let mut log = program.as_os_str().to_owned();
     log.push(format!("-{}-{mutant}.log", test.replace("::", "-")));
-    let log = PathBuf::from(log);
-    let file = fs::File::create(&log).expect("the log can be written");
-    let run = Command::new(program)
-        .args(["--exact", "--nocapture", test])
-        .env("TIDEWHEEL_BUG", mutant)
-        .env("RUST_BACKTRACE", "0")
-        .stdin(Stdio::null())
-        .stdout(file.try_clone().expect("a second handle"))
-        .stderr(file)
-        .spawn()
-        .expect("a test starts");
-    let status = ends_in_time(run, patience);
-    let said = fs::read(&log).expect("the log can be read");
-    let _ = fs::remove_file(&log);
-    (status.map(|status| status.success()), String::from_utf8_lossy(&said).into_owned())
+    let (status, said) = field::run_test(Command::new(program), test, mutant, Path::new(&log), patience);
+    (status.map(|status| status.success()), said)
 }

@@ -1,6 +1,6 @@
 //! Many bugs in one source: a function's body stands there once for each of its bugs, and once as it should be.
 
-use crate::bug::{Bug, Place};
+use crate::bug::{Bug, Place, Source};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -71,9 +71,11 @@ struct Woven<'a> {
     replacement: &'a str,
 }
 
-/// Whether the place lies in a function's body that can stand there twice.
-pub(crate) fn can_be_woven(place: &Place, source: &str) -> bool {
-    innermost(&bodies(source), &place.range).is_some()
+/// Whether the bug lies in a function's body that can stand there twice.
+pub(crate) fn can_be_woven(bug: &Bug, sources: &[Source]) -> bool {
+    let Ok(Place { file, range }) = &bug.place else { return false };
+    let source = sources.iter().find(|source| source.name == *file);
+    source.is_some_and(|source| innermost(&bodies(&source.text), range).is_some())
 }
 
 /// `TIDEWHEEL_BUG` is the number of the bug that is awake; with "asked" there is none, and each that is asked for is named once.
