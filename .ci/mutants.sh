@@ -35,7 +35,11 @@ scratch
 folder=$CARGO_TARGET_DIR/mutants
 cargo mutants --list --json --all-features "${files[@]}" |
     jq -r '.[] | [.file, .span.start.line, .span.start.column, .span.end.line, .span.end.column, .replacement, .name] | @tsv' >"$SCRATCH/list"
-run cargo run --release --manifest-path "$LOOM" --example planted -- --mutants "$SCRATCH/list" "$folder"
+(
+    # In KiB. A mutant may ask for all the memory there is.
+    ulimit -v 14000000
+    run cargo run --release --manifest-path "$LOOM" --example planted -- --mutants "$SCRATCH/list" "$folder"
+)
 
 # alone PART: those that are compiled by themselves, each for the tests of the library.
 alone() {

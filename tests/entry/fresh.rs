@@ -167,10 +167,10 @@ fn who_waited_gets_what_is_stored() {
             let stored = cache.get(&1).unwrap();
             assert!(Arc::ptr_eq(waiter.value(), &stored), "it is not what is stored");
             if removed {
-                assert_eq!(
-                    (*leader.value().lock().unwrap(), leader.is_fresh(), waiter.is_fresh()),
-                    (7, false, true)
-                );
+                // The leader looks once its turn is over. By then, the waiter may have stored its own.
+                let is_own = *leader.value().lock().unwrap() == 7;
+                assert!(is_own || Arc::ptr_eq(leader.value(), &stored), "neither its own nor what is stored");
+                assert!(!leader.is_fresh() && waiter.is_fresh() && *stored.lock().unwrap() == 8);
             } else {
                 assert!(Arc::ptr_eq(leader.value(), &stored) && !leader.is_fresh() && !waiter.is_fresh());
             }

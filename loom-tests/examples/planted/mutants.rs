@@ -5,7 +5,7 @@
 //! body (a constant's, a `const fn`'s, that of a function that returns an `impl`) is left to cargo-mutants.
 //!
 //! Each test is run once with all mutants asleep, to know which ones it comes by. A mutant is then asked of those tests that
-//! come by it, the quickest first: one has to fail, twice.
+//! come by it, those of its own module first, and the quickest first among these: one has to fail, twice.
 //!
 //! ```text
 //! cargo run --release --example planted -- --mutants LIST FOLDER
@@ -17,6 +17,7 @@
 use crate::bug::{Bug, Place, Source};
 use crate::field::{self, Field, write_if_new};
 use crate::{side_by_side, weave};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ use std::time::{Duration, Instant};
 const SLOWER: u32 = 10;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// A mutant is asked of tests that take so long all together, and one of them no longer than that.
-const ASKED_FOR: Duration = Duration::from_secs(60);
+const ASKED_FOR: Duration = Duration::from_secs(20);
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// Test programs that are not asked: they look at the source, measure the process as a whole, or run for minutes.
@@ -75,8 +76,12 @@ pub(crate) fn run(root: &Path, sources: &[Source], list: &Path, folder: &Path) -
     println!("{} tests were asked which they come by, after {} s", tests.len(), began.elapsed().as_secs());
     let judged = Mutex::new(Vec::new());
     side_by_side(woven.len(), |at| {
-        let outcome = judge(&tests, at + 1);
-        judged.lock().expect("no panic").push((outcome, woven[at].name.clone()));
+        let outcome = judge(&tests, &woven[at], at + 1);
+        let mut judged = judged.lock().expect("no panic");
+        judged.push((outcome, woven[at].name.clone()));
+        if judged.len() % 100 == 0 {
+            println!("{} mutants were judged, after {} s", judged.len(), began.elapsed().as_secs());
+        }
     });
     outcomes.extend(judged.into_inner().expect("no panic"));
     outcomes.sort();
@@ -255,6 +260,13 @@ struct Test {
     numbers: Vec<usize>,
 }
 
+impl Test {
+    /// How many names of its path are those of that module.
+    fn in_common_with(&self, module: &[&str]) -> usize {
+        self.name.split("::").zip(module).take_while(|(name, other)| name == *other).count()
+    }
+}
+
 /// All tests that pass within [`LONGEST`], each run once with all mutants asleep; the quickest first.
 fn asked(programs: &[PathBuf]) -> Vec<Test> {
     let mut names = Vec::new();
@@ -279,10 +291,20 @@ fn asked(programs: &[PathBuf]) -> Vec<Test> {
     tests
 }
 
-fn judge(tests: &[Test], mutant: usize) -> Outcome {
-    let number = mutant.to_string();
+/// The names that the path of a file's module consists of.
+fn module_of(file: &str) -> Vec<&str> {
+    let path = file.trim_start_matches("src/").trim_end_matches(".rs");
+    path.split('/').filter(|&name| name != "mod").collect()
+}
+
+fn judge(tests: &[Test], bug: &Bug, number: usize) -> Outcome {
+    let module = bug.place.as_ref().map(|place| module_of(&place.file)).unwrap_or_default();
+    let mut tests: Vec<_> = tests.iter().filter(|test| test.numbers.contains(&number)).collect();
+    // Stable: the quickest stay first.
+    tests.sort_by_key(|test| Reverse(test.in_common_with(&module)));
+    let number = number.to_string();
     let mut left = ASKED_FOR;
-    for test in tests.iter().filter(|test| test.numbers.contains(&mutant)) {
+    for test in tests {
         let Some(rest) = left.checked_sub(test.took) else { break };
         left = rest;
         let patience = PATIENCE.max(test.took * SLOWER);
