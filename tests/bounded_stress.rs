@@ -266,6 +266,7 @@ fn calling_back(call: fn(&Cache<u64, u64>, u64)) -> (Cache<u64, u64>, Arc<Atomic
     let (weak, counter) = (Arc::clone(&own), Arc::clone(&called));
     let cache = Cache::builder()
         .max_capacity(512)
+        .shards(8)
         .weigher(|_, value: &u64| (value % 100) as u32)
         .record_stats()
         .eviction_listener(move |key, _, cause| {
