@@ -104,6 +104,8 @@ mod tests {
         assert_eq!(column.chunks.iter().flatten().count(), 1);
         assert_eq!([4999, 5000, 5001, 0, 300_000].map(|at| column.get(row(at))), [7, 8, 7, 7, 7]);
         column.set(row(5000), 7);
+        column.set(row(0), 7);
+        assert_eq!(column.chunks.iter().flatten().count(), 1);
         column.set(row(4999), 9);
         assert_eq!([4999, 5000].map(|at| column.get(row(at))), [9, 7]);
     }

@@ -181,6 +181,17 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
+    #[test]
+    fn all_bits_make_the_same_hash_again() {
+        for raw in [1, 1 << 20, 1 << 40, 1 << 60, u64::MAX] {
+            let bits = HashBits::mixed(raw);
+            let again = HashBits::again(bits.whole());
+            assert_eq!(again.whole(), bits.whole());
+            assert_eq!((again.home(), again.shard(0xFFFF)), (bits.home(), bits.shard(0xFFFF)));
+        }
+        assert_ne!(HashBits::mixed(1).whole(), HashBits::mixed(2).whole());
+    }
+
     /// The worst possible hasher: sequential keys hash to themselves.
     #[test]
     fn an_identity_hash_spreads_over_shards_buckets_and_tags() {

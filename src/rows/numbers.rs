@@ -400,6 +400,88 @@ mod tests {
         assert!(told.contains(&(5, 0..2048)));
     }
 
+    /// Numbers are taken and given back in waves, so that words, blocks and chunks empty and are taken again, while a trim
+    /// goes over them in steps.
+    #[test]
+    fn numbers_that_are_taken_agree_with_a_set() {
+        let (mut numbers, mut taken) = (Numbers::new(), std::collections::BTreeSet::new());
+        let mut random = 0x9E37_79B9_7F4A_7C15u64;
+        for step in 0..60_000_u64 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let grows = (step / 6_000) % 2 == 0;
+            if random % 8 != 0 && grows || taken.is_empty() {
+                if numbers.next().is_none() {
+                    numbers.gather();
+                }
+                let next = numbers.next();
+                let id = numbers.take().expect("some were gathered");
+                assert_eq!(next, Some(id));
+                assert!(taken.insert(id.dense()) && numbers.is_taken(id), "{id:?} is taken twice");
+            } else {
+                // What lies together goes together.
+                let from = (random >> 32) as usize % (taken.last().expect("there is one") + 1);
+                let those: Vec<usize> =
+                    taken.range(from..).copied().take(1 + random as usize % 200).collect();
+                for number in those {
+                    taken.remove(&number);
+                    numbers.give(at(number));
+                }
+            }
+            if step % 50 == 0 {
+                numbers.trim(4096, |chunk, range| {
+                    let first = RowId::at(chunk, range.start).dense();
+                    assert!(taken.range(first..first + range.len()).next().is_none(), "one of them is taken");
+                });
+            }
+            if step % 10 == 0 {
+                numbers.check();
+            }
+        }
+        while numbers.trim(4096, |_, _| {}) {}
+        while numbers.trim(4096, |_, _| panic!("given back twice")) {}
+        assert_eq!(numbers.idle, 0);
+        let mut found = Vec::new();
+        let mut next = numbers.next_taken(RowId::FIRST);
+        while let Some(id) = next {
+            found.push(id.dense());
+            next = numbers.next_taken(id.next());
+        }
+        assert!(found.iter().eq(&taken));
+    }
+
+    /// The row with this number, counted from the first row on.
+    fn at(dense: usize) -> RowId {
+        let chunk = (0..CHUNKS).find(|&chunk| dense < RowId::at(chunk, 0).dense() + chunk_size(chunk));
+        let chunk = chunk.expect("there are not so many rows");
+        RowId::at(chunk, dense - RowId::at(chunk, 0).dense())
+    }
+
+    /// Of 8 words, a third would be fewer than 256 numbers; of 99 words, 33 are a half of those that stay.
+    #[test]
+    fn a_trim_is_worth_while_for_256_numbers_and_half_as_many_as_are_taken() {
+        for (words, worth) in [(8, 4), (99, 34)] {
+            let mut numbers = Numbers::new();
+            let all: Vec<RowId> = (0..words * WORD)
+                .map(|_| {
+                    if numbers.next().is_none() {
+                        numbers.gather();
+                    }
+                    numbers.take().expect("some were gathered")
+                })
+                .collect();
+            for (cleared, word) in all.chunks(WORD).enumerate() {
+                assert_eq!(numbers.is_sparse(), cleared >= worth, "{cleared} of {words} words are vacant");
+                word.iter().for_each(|&id| numbers.clear(id));
+                numbers.check();
+            }
+            while numbers.trim(4096, |_, _| {}) {}
+            assert!(!numbers.is_sparse());
+            numbers.check();
+        }
+    }
+
     /// Some kernels for AArch64 and POWER have pages of 64 KiB. Of what is vacant in one piece, no
     /// page may stay because it was told of in two.
     #[test]

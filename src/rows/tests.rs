@@ -134,6 +134,7 @@ fn what_is_vacant_is_given_back_and_can_be_taken_again() {
             rows.remove(id);
         }
     }
+    assert!(rows.is_sparse());
     let mut given = 0;
     let mut calls = 0;
     while rows.trim(1000, |chunk, range| {
@@ -144,6 +145,7 @@ fn what_is_vacant_is_given_back_and_can_be_taken_again() {
         rows.check();
     }
     assert!(given > 99_000 && calls >= 24, "{given} in {calls} calls");
+    assert!(!rows.is_sparse());
     rows.check();
     for (at, &id) in ids.iter().enumerate() {
         assert_eq!(rows.get(id).map(|row| row.value), stays(at).then_some(at as u32));

@@ -166,3 +166,49 @@ impl Error for RestoreError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_says_what_was_wrong_and_leaves_its_source_to_the_source() {
+        let source = || Box::<dyn Error + Send + Sync>::from("the source");
+        let part = SnapshotPart::Value;
+        let written = [
+            (SnapshotError::Write(io::Error::other("the source")), "the snapshot could not be written"),
+            (SnapshotError::Serialize { part, source: source() }, "a value could not be serialized"),
+            (
+                SnapshotError::TooLarge { bytes: 7, most: 5 },
+                "an entry comes to 7 bytes; at most 5 are allowed",
+            ),
+        ];
+        for (error, text) in written {
+            assert_eq!(error.to_string(), text);
+            assert_eq!(error.source().is_some(), !matches!(error, SnapshotError::TooLarge { .. }));
+        }
+        let part = SnapshotPart::Key;
+        let read = [
+            (RestoreError::Read(io::Error::other("the source")), "the snapshot could not be read"),
+            (RestoreError::NotASnapshot, "it does not begin as a snapshot does"),
+            (
+                RestoreError::Version { found: 2, known: 1 },
+                "the snapshot has the format's version 2; 1 is known",
+            ),
+            (RestoreError::Truncated { at: 5 }, "the snapshot ends in the part that begins at byte 5"),
+            (
+                RestoreError::Corrupt { at: 5, what: "it is odd" },
+                "the snapshot is corrupt at byte 5: it is odd",
+            ),
+            (
+                RestoreError::Deserialize { part, at: 5, source: source() },
+                "the key of the entry at byte 5 could not be deserialized",
+            ),
+        ];
+        for (error, text) in read {
+            assert_eq!(error.to_string(), text);
+            let has_source = matches!(error, RestoreError::Read(_) | RestoreError::Deserialize { .. });
+            assert_eq!(error.source().map(ToString::to_string), has_source.then(|| "the source".to_string()));
+        }
+    }
+}

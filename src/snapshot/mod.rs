@@ -33,8 +33,8 @@ const CHECK: usize = 4;
 const ENTRY_HEAD: usize = 50;
 /// A chunk takes no further entry once it is this long.
 const CHUNK: usize = 64 << 10;
-/// What an entry may come to, its head, key and value.
-const LARGEST: usize = 256 << 20;
+/// What an entry may come to, its head, key and value. (Unit tests make do with less memory.)
+const LARGEST: usize = if cfg!(test) { 1 << 20 } else { 256 << 20 };
 /// The longest chunk.
 const LONGEST: usize = CHUNK + LARGEST;
 
@@ -151,6 +151,33 @@ mod tests {
             let record = Record { left, limit, expiry, age, ttl, hits: 3 };
             assert_eq!(decode(&encode(&record, 5, u32::MAX)), Ok((record, 5, u32::MAX as usize)));
         }
+    }
+
+    #[test]
+    fn what_is_left_is_what_the_time_away_and_the_terms_leave() {
+        let nanos = Span::from_nanos;
+        let (left, limit, expiry, age) = (nanos(10), nanos(20), Span::ENDLESS, nanos(3));
+        let written = Record { left, limit, expiry, age, ttl: Some(nanos(7)), hits: 2 };
+        let later = Record { left: nanos(6), limit: nanos(16), age: nanos(7), ..written };
+        assert_eq!(written.after(Duration::from_nanos(4)), Some(later));
+        assert_eq!(written.after(Duration::from_nanos(10)), None);
+        assert_eq!(Record { limit: nanos(4), ..written }.after(Duration::from_nanos(4)), None);
+        assert_eq!(Record { expiry: nanos(4), ..written }.after(Duration::from_nanos(4)), None);
+
+        let spans = Duration::from_nanos;
+        let terms = Terms { away: spans(4), max_age: Some(spans(100)), most: spans(5), idles: false };
+        assert_eq!(written.on(terms), Some(Record { expiry: nanos(93), ..later }));
+        let usual = Record { left: nanos(5), limit: nanos(5), expiry: nanos(93), ttl: None, ..later };
+        assert_eq!(Record { ttl: None, ..written }.on(terms), Some(usual));
+        let idle = Record { expiry: nanos(93), limit: Span::ENDLESS, ttl: None, ..later };
+        assert_eq!(written.on(Terms { idles: true, ..terms }), Some(idle));
+        assert_eq!(
+            Record { expiry: nanos(50), ..written }.on(terms),
+            Some(Record { expiry: nanos(46), ..later })
+        );
+        assert_eq!(written.on(Terms { max_age: None, ..terms }), Some(later));
+        assert_eq!(written.on(Terms { max_age: Some(spans(7)), ..terms }), None);
+        assert_eq!(Record { ttl: None, ..written }.on(Terms { most: Duration::ZERO, ..terms }), None);
     }
 
     #[test]

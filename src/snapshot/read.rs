@@ -170,3 +170,23 @@ fn part<T: DeserializeOwned>(mut bytes: &[u8], part: SnapshotPart, at: u64) -> R
     }
     Ok(decoded)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_may_be_as_long_as_its_last_entry_can_make_it_and_no_longer() {
+        for (length, is_allowed) in [(LONGEST, true), (LONGEST + 1, false), (LONGEST * 2, false)] {
+            let mut head = (length as u32).to_le_bytes().to_vec();
+            head.extend_from_slice(&3u32.to_le_bytes());
+            head.extend_from_slice(&checksum(&head).to_le_bytes());
+            let mut source = Source { reader: &head[4..], at: 4, whole: crc32fast::Hasher::new() };
+            match source.chunk_head(5, length) {
+                Ok(count) => assert!(is_allowed && count == 3, "{length}"),
+                Err(RestoreError::Corrupt { at: 5, .. }) => assert!(!is_allowed, "{length}"),
+                Err(other) => panic!("{length}: {other}"),
+            }
+        }
+    }
+}

@@ -126,3 +126,59 @@ impl<W> fmt::Debug for Chunks<W> {
         f.debug_struct("Chunks").field("entries", &self.entries).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Span;
+
+    fn record() -> Record {
+        let [left, limit, expiry, age] = [Span::ENDLESS; 4];
+        Record { left, limit, expiry, age, ttl: None, hits: 0 }
+    }
+
+    /// What the head and a key below 128 come to. A text's length takes three bytes, or five from 64 KiB on.
+    const BEFORE_THE_TEXT: usize = ENTRY_HEAD + 1;
+
+    #[test]
+    fn an_entry_comes_to_what_is_allowed_and_no_byte_more() {
+        let mut chunks = Chunks::begin(Vec::new()).expect("a vector takes it");
+        let text = "a".repeat(LARGEST - BEFORE_THE_TEXT - 5);
+        chunks.add(&record(), &7, &text).expect("it is just allowed");
+        let error = chunks.add(&record(), &7, &(text + "a")).expect_err("it is too long");
+        let most = LARGEST as u64;
+        assert!(
+            matches!(error, SnapshotError::TooLarge { bytes, most: allowed } if (bytes, allowed) == (most + 1, most))
+        );
+    }
+
+    #[test]
+    fn a_chunk_takes_no_further_entry_once_it_is_long_enough() {
+        for (missing, takes_more) in [(1, true), (0, false)] {
+            let mut chunks = Chunks::begin(Vec::new()).expect("a vector takes it");
+            let mut add = |length: usize| {
+                chunks.add(&record(), &7, &"a".repeat(length)).expect("it is not too long");
+                chunks.open.expect("a chunk is open").at
+            };
+            // A chunk that is full, and one that is as long as is asked for with its first entry.
+            let full = add(CHUNK);
+            let next = add(CHUNK - missing - CHUNK_HEAD - BEFORE_THE_TEXT - 3);
+            assert_ne!(next, full);
+            assert_eq!(add(1) == next, takes_more, "{missing} bytes are missing");
+            assert_eq!(chunks.finish().expect("a vector takes it"), 3);
+        }
+    }
+
+    #[test]
+    fn what_is_gathered_is_handed_over_and_takes_no_memory_then() {
+        let mut chunks = Chunks::begin(Vec::new()).expect("a vector takes it");
+        let header = chunks.writer.len();
+        chunks.add(&record(), &7, &"a").expect("it is short");
+        chunks.hand_over_if_full().expect("a vector takes it");
+        assert_eq!(chunks.writer.len(), header, "a little waits for more");
+        chunks.add(&record(), &7, &"a".repeat(CHUNK * 8)).expect("it is not too long");
+        chunks.hand_over_if_full().expect("a vector takes it");
+        assert!(chunks.writer.len() > CHUNK * 8 && chunks.out.is_empty());
+        assert!((CHUNK + 1..CHUNK * 4).contains(&chunks.out.capacity()), "{}", chunks.out.capacity());
+    }
+}

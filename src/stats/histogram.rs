@@ -327,6 +327,16 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_the_loads_took_at_most_so_long() {
+        let mut times = LoadTimes::default();
+        for micros in [0, 1, 3, 1000] {
+            times.0.note(Duration::from_micros(micros));
+        }
+        assert_eq!(times.at_most(0.75), Some(Duration::from_micros(4)));
+        assert_eq!(times.at_most(1.0), Some(Duration::from_micros(1024)));
+    }
+
+    #[test]
     fn buckets_are_counted_and_end_for_good() {
         let mut lateness = Lateness::default();
         lateness.note(Duration::from_secs(5));

@@ -148,6 +148,39 @@ mod tests {
     }
 
     #[test]
+    fn threads_that_run_at_once_have_a_number_each() {
+        const AT_ONCE: usize = 8;
+        let mut own = 0;
+        for _ in 0..4 * OWN / AT_ONCE {
+            let (reads, together) = (Reads::new(), std::sync::Barrier::new(AT_ONCE));
+            let ask = |thread| {
+                // Some count first, and some ask first.
+                if thread % 2 == 0 {
+                    reads.count(true);
+                }
+                let number = number_of_thread();
+                reads.count(true);
+                assert_eq!(number_of_thread(), number);
+                together.wait();
+                number
+            };
+            let mut numbers: Vec<usize> = std::thread::scope(|scope| {
+                let ask = &ask;
+                let threads: Vec<_> = (0..AT_ONCE).map(|thread| scope.spawn(move || ask(thread))).collect();
+                threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect()
+            });
+            assert!(numbers.iter().all(|number| (1..=OWN + 1).contains(number)), "{numbers:?}");
+            assert_eq!(reads.sum(), [0, (AT_ONCE + AT_ONCE / 2) as u64]);
+            // Other tests of this process have numbers: some may be left with the shared one.
+            numbers.retain(|&number| number <= OWN);
+            own += numbers.len();
+            numbers.sort_unstable();
+            assert!(numbers.is_sorted_by(|one, next| one < next), "two threads have the same: {numbers:?}");
+        }
+        assert!(own > 2 * OWN, "{own} of {} threads had a number of their own", 4 * OWN);
+    }
+
+    #[test]
     fn numbers_come_back_when_threads_end() {
         let reads = Reads::new();
         for _ in 0..10 * OWN {

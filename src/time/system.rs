@@ -79,11 +79,30 @@ mod kernel {
 
     #[cold]
     fn ask_how_fine() -> bool {
-        let step = clock_getres(ClockId::MonotonicCoarse);
-        let fine_enough = step.tv_sec == 0 && 2 * nanos(step) <= MAX_LAG;
+        let fine_enough = is_fine_enough(clock_getres(ClockId::MonotonicCoarse));
         // ORDERING: Relaxed; all threads that ask get the same answer.
         FINE_ENOUGH.store(if fine_enough { YES } else { NO }, Ordering::Relaxed);
         fine_enough
+    }
+
+    /// Returns whether a coarse clock of this step is never further behind than the promise.
+    fn is_fine_enough(step: Timespec) -> bool {
+        step.tv_sec == 0 && 2 * nanos(step) <= MAX_LAG
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_coarse_clock_is_fine_enough_with_two_steps_in_the_promised_lag() {
+            let step = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
+            // As with 1,000, 400, 399, 250 and 100 steps a second.
+            let steps = [1_000_000, 2_500_000, 2_506_266, 4_000_000, 10_000_000];
+            let fine_enough = steps.map(|nanos| is_fine_enough(step(0, nanos)));
+            assert_eq!(fine_enough, [true, true, false, false, false]);
+            assert!(!is_fine_enough(step(1, 0)));
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tests of ticks and clocks, and of how far the readers' clock is behind.
 
+use super::sealed::Sealed as _;
 use super::*;
 use std::time::Duration;
 
@@ -74,4 +75,38 @@ fn the_readers_clock_never_runs_backwards_on_one_thread_by_more_than_its_lag() {
         assert!(back <= Span::from_duration(Duration::from_millis(5)), "{back:?}");
         last = recent.max(last);
     }
+}
+
+/// Where a timekeeper has kept the time and then stopped, what it left is believed for a while; but not on a strict timeline.
+#[cfg(not(miri))]
+#[test]
+fn a_strict_timeline_does_not_use_the_kept_time() {
+    let [strict, usual] = [StrictClock.timeline(), SystemClock.timeline()];
+    assert!(strict.is_strict && !usual.is_strict && usual.clone().checked().is_strict);
+    // As much as a deadline may be seen too late on it.
+    let late = Span::from_duration(Duration::from_millis(10));
+    for _ in 0..3 {
+        let trust = Trust::new();
+        SystemClock::keep_once();
+        // With this check the thread may trust the kept time for some reads.
+        usual.after_all(&trust);
+        std::thread::sleep(Duration::from_millis(40));
+        let over = Deadline::at(strict.now().before(late));
+        assert!(!strict.shows(over, &trust), "it is over");
+        assert!(over.is_over(strict.after_all(&trust)));
+    }
+}
+
+#[test]
+fn a_manual_clock_forgets_who_does_not_watch_it_any_more() {
+    struct Watcher;
+    impl Advanced for Watcher {
+        fn advanced(&self) {}
+    }
+    let clock = ManualClock::new();
+    let watcher: std::sync::Arc<dyn Advanced> = std::sync::Arc::new(Watcher);
+    let watches = [(); 3].map(|()| clock.watch(std::sync::Arc::downgrade(&watcher)));
+    assert_eq!(std::sync::Arc::weak_count(&watcher), 3);
+    drop(watches);
+    assert_eq!(std::sync::Arc::weak_count(&watcher), 0);
 }

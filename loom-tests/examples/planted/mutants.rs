@@ -2,7 +2,8 @@
 //!
 //! Compiled one by one they take hours. So they are woven, as the bugs of `planted/` are. A mutant that does not compile is
 //! taken out, by the place of which the compiler complains, until the others compile. One that cannot stand in a function's
-//! body (a constant's, a `const fn`'s, that of a function that returns an `impl`) is left to cargo-mutants.
+//! body (a constant's, that of a function that returns an `impl`) is left to cargo-mutants. A `const fn` is made a plain one,
+//! unless a constant needs it.
 //!
 //! Each test is run once with all mutants asleep, to know which ones it comes by. A mutant is then asked of those tests that
 //! come by it, those of its own module first, and the quickest first among these: one has to fail, twice.
@@ -18,7 +19,7 @@ use crate::bug::{Bug, Place, Source};
 use crate::field::{self, Field, write_if_new};
 use crate::{side_by_side, weave};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
@@ -28,9 +29,18 @@ use std::time::{Duration, Instant};
 /// A test counts as hung if it takes so much longer than without a mutant, and this long in any case.
 const SLOWER: u32 = 10;
 const PATIENCE: Duration = Duration::from_secs(20);
-/// A mutant is asked of tests that take so long all together, and one of them no longer than that.
-const ASKED_FOR: Duration = Duration::from_secs(20);
-const LONGEST: Duration = Duration::from_secs(5);
+/// A mutant is asked of all tests of its own module, and of others that take so long all together.
+const ASKED_FOR: Duration = Duration::from_secs(10);
+/// A test that takes longer is not asked.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Test programs that are about a module, and are asked of all its mutants like its own tests.
+const ABOUT: [(&str, &[&str]); 4] = [
+    ("policy", &["bounded", "bounded_stress", "large_garbage", "large_weights"]),
+    ("snapshot", &["snapshot"]),
+    ("stats", &["stats"]),
+    ("time", &["late", "times"]),
+];
 
 /// Test programs that are not asked: they look at the source, measure the process as a whole, or run for minutes.
 const NOT_ASKED: [&str; 5] = ["asleep", "house", "process", "soak", "stack"];
@@ -64,12 +74,8 @@ pub(crate) fn run(root: &Path, sources: &[Source], list: &Path, folder: &Path) -
     let began = Instant::now();
     let list = fs::read_to_string(list).expect("the list can be read");
     let mutants: Vec<_> = list.lines().map(|line| parse(line, sources)).collect();
-    let (mut woven, alone): (Vec<_>, Vec<_>) =
-        mutants.into_iter().partition(|bug| weave::can_be_woven(bug, sources));
-    let mut outcomes: Vec<_> = alone.into_iter().map(|bug| (Outcome::Alone, bug.name)).collect();
     let nursery = Nursery::new(root);
-    let unviable = nursery.sow_what_compiles(&mut woven);
-    outcomes.extend(unviable.into_iter().map(|bug| (Outcome::Unviable, bug.name)));
+    let Sown { woven, mut outcomes } = nursery.sow_what_compiles(mutants, sources);
     let programs = nursery.build();
     println!("{} mutants stand in one crate, after {} s", woven.len(), began.elapsed().as_secs());
     let tests = asked(&programs);
@@ -143,6 +149,36 @@ fn offset(text: &str, line: usize, column: usize) -> usize {
     columns.chain([text.len()]).nth(column).expect("the line is as long")
 }
 
+/// The same source, where a `const fn` is a plain one unless its name is among these. All else stays where it is.
+fn without_consts(source: &Source, constant: &BTreeSet<String>) -> Source {
+    const WORDS: &str = "const fn ";
+    let mut text = String::new();
+    let mut rest = source.text.as_str();
+    while let Some((before, after)) = rest.split_once(WORDS) {
+        let name: String = after.chars().take_while(|next| next.is_alphanumeric() || *next == '_').collect();
+        text += before;
+        // A macro's function has its name from elsewhere.
+        let stays = name.is_empty() || constant.contains(&name);
+        text += if stays { WORDS } else { "      fn " };
+        rest = after;
+    }
+    text += rest;
+    Source { name: source.name.clone(), text }
+}
+
+/// The name of the function of which the compiler says that a constant needs it.
+fn needed_in_constants(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once("cannot call non-const ")?;
+    let (path, _) = rest.split_once('`')?.1.split_once('`')?;
+    path.rsplit("::").find(|part| !part.starts_with('<') && !part.ends_with('>'))
+}
+
+/// The mutants that stand in the copy, and what has become of the others.
+struct Sown {
+    woven: Vec<Bug>,
+    outcomes: Vec<(Outcome, String)>,
+}
+
 /// A copy of the crate with its tests.
 struct Nursery {
     root: PathBuf,
@@ -157,26 +193,39 @@ impl Nursery {
         Self { root: root.to_owned(), tree: target.join("planted-mutants"), target }
     }
 
-    /// Weaves the mutants in, and takes out those that do not compile, until the others do. Returns the former.
-    fn sow_what_compiles(&self, woven: &mut Vec<Bug>) -> Vec<Bug> {
-        let mut unviable = Vec::new();
+    /// Weaves the mutants in, and takes out those that do not compile, until the others do.
+    fn sow_what_compiles(&self, mut woven: Vec<Bug>, sources: &[Source]) -> Sown {
+        let mut outcomes = Vec::new();
+        let mut constant = BTreeSet::new();
         loop {
-            self.sow(woven);
+            let plain: Vec<_> = sources.iter().map(|source| without_consts(source, &constant)).collect();
+            let alone;
+            (woven, alone) = woven.into_iter().partition(|bug| weave::can_be_woven(bug, &plain));
+            outcomes.extend(alone.into_iter().map(|bug| (Outcome::Alone, bug.name)));
+            self.sow(&woven, &constant);
             let check = self.cargo(&["check", "--profile", "test", "--message-format", "short"]);
             if check.status.success() {
-                return unviable;
+                return Sown { woven, outcomes };
             }
             let log = String::from_utf8_lossy(&check.stderr).into_owned();
+            let needed = log.lines().filter_map(needed_in_constants);
+            let before = constant.len();
+            constant.extend(needed.map(str::to_owned));
+            if constant.len() > before {
+                println!("{} functions are needed in constants", constant.len());
+                continue;
+            }
             let mut numbers = self.complained_of(&log);
             numbers.sort_unstable();
             numbers.dedup();
             assert!(!numbers.is_empty(), "the crate does not compile, and by no mutant's fault:\n{log}");
             println!("{} mutants do not compile", numbers.len());
-            unviable.extend(numbers.iter().rev().map(|number| woven.remove(number - 1)));
+            let unviable = numbers.iter().rev().map(|number| woven.remove(number - 1));
+            outcomes.extend(unviable.map(|bug| (Outcome::Unviable, bug.name)));
         }
     }
 
-    fn sow(&self, woven: &[Bug]) {
+    fn sow(&self, woven: &[Bug], constant: &BTreeSet<String>) {
         let listed = Command::new("git")
             .args(["ls-files", "--cached", "--others", "--exclude-standard", "--"])
             .args(["Cargo.toml", "Cargo.lock", "src", "benches", "examples", "tests"])
@@ -187,7 +236,10 @@ impl Nursery {
             // What was deleted is listed too.
             let Ok(content) = fs::read(self.root.join(name)) else { continue };
             let content = match String::from_utf8(content) {
-                Ok(text) if name.starts_with("src/") => weave::weave(name, text, woven).into_bytes(),
+                Ok(text) if name.starts_with("src/") => {
+                    let source = without_consts(&Source { name: name.to_owned(), text }, constant);
+                    weave::weave(name, source.text, woven).into_bytes()
+                }
                 Ok(text) => text.into_bytes(),
                 Err(other) => other.into_bytes(),
             };
@@ -261,6 +313,13 @@ struct Test {
 }
 
 impl Test {
+    fn is_about(&self, module: &[&str]) -> bool {
+        // A program's name ends in `-` and a hash.
+        let program = self.program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let program = program.rsplit_once('-').map_or(program, |(name, _)| name);
+        ABOUT.iter().any(|(about, programs)| module.first() == Some(about) && programs.contains(&program))
+    }
+
     /// How many names of its path are those of that module.
     fn in_common_with(&self, module: &[&str]) -> usize {
         self.name.split("::").zip(module).take_while(|(name, other)| name == *other).count()
@@ -299,14 +358,19 @@ fn module_of(file: &str) -> Vec<&str> {
 
 fn judge(tests: &[Test], bug: &Bug, number: usize) -> Outcome {
     let module = bug.place.as_ref().map(|place| module_of(&place.file)).unwrap_or_default();
-    let mut tests: Vec<_> = tests.iter().filter(|test| test.numbers.contains(&number)).collect();
+    let (mut own, others): (Vec<_>, Vec<_>) = tests
+        .iter()
+        .filter(|test| test.numbers.contains(&number))
+        .partition(|test| test.in_common_with(&module) > 0 || test.is_about(&module));
     // Stable: the quickest stay first.
-    tests.sort_by_key(|test| Reverse(test.in_common_with(&module)));
+    own.sort_by_key(|test| Reverse(test.in_common_with(&module)));
+    let mut asked_for = Duration::ZERO;
+    let others = others.into_iter().take_while(|test| {
+        asked_for += test.took;
+        asked_for <= ASKED_FOR
+    });
     let number = number.to_string();
-    let mut left = ASKED_FOR;
-    for test in tests {
-        let Some(rest) = left.checked_sub(test.took) else { break };
-        left = rest;
+    for test in own.into_iter().chain(others) {
         let patience = PATIENCE.max(test.took * SLOWER);
         let passes = || run_test(&test.program, &test.name, &number, patience).0;
         match passes() {
