@@ -32,11 +32,9 @@ struct Leave;
 impl Drop for Leave {
     fn drop(&mut self) {
         let number = NUMBER.try_with(|number| number.replace(OWN + 1)).unwrap_or(OWN + 1);
-        if (1..=OWN).contains(&number) {
-            // ORDERING: Release; pairs with Acquire in `number`: the next thread with this number
-            // continues from this thread's counts.
-            TAKEN.fetch_and(!(1 << (number - 1)), Ordering::Release);
-        }
+        // ORDERING: Release; pairs with Acquire in `number`: the next thread with this number
+        // continues from this thread's counts.
+        TAKEN.fetch_and(!bit_of(number), Ordering::Release);
     }
 }
 
@@ -77,9 +75,13 @@ pub(super) fn number_of_thread() -> usize {
 /// Frees the numbers of threads that do not exist in the child of a fork.
 pub(crate) fn inherit() {
     let own = NUMBER.try_with(Cell::get).unwrap_or(OWN + 1);
-    let taken = if (1..=OWN).contains(&own) { 1 << (own - 1) } else { 0 };
     // ORDERING: Relaxed; this process has one thread.
-    TAKEN.store(taken, Ordering::Relaxed);
+    TAKEN.store(bit_of(own), Ordering::Relaxed);
+}
+
+/// Returns the bit of a thread's number; none, if that is shared or there is none yet.
+fn bit_of(number: usize) -> u64 {
+    if (1..=OWN).contains(&number) { 1 << (number - 1) } else { 0 }
 }
 
 /// Counters of reads: a pair for each thread that has a number, and one that the others share.
@@ -145,6 +147,13 @@ mod tests {
         }
         let threads = 3 * (OWN as u64 + 20);
         assert_eq!(reads.sum(), [250 * threads, 750 * threads]);
+    }
+
+    #[test]
+    fn each_number_has_a_bit_and_a_shared_one_has_none() {
+        let bits: Vec<u64> = (1..=OWN).map(bit_of).collect();
+        assert!((0..64).map(|at| 1 << at).eq(bits));
+        assert_eq!([0, OWN + 1].map(bit_of), [0, 0]);
     }
 
     #[test]

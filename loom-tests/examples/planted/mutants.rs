@@ -84,6 +84,9 @@ pub(crate) fn run(root: &Path, sources: &[Source], list: &Path, folder: &Path) -
     side_by_side(woven.len(), |at| {
         let outcome = judge(&tests, &woven[at], at + 1);
         let mut judged = judged.lock().expect("no panic");
+        if outcome == Outcome::Missed {
+            println!("missed: {}", woven[at].name);
+        }
         judged.push((outcome, woven[at].name.clone()));
         if judged.len() % 100 == 0 {
             println!("{} mutants were judged, after {} s", judged.len(), began.elapsed().as_secs());
