@@ -6,10 +6,10 @@
 # time (loom-tests/examples/planted/mutants.rs). What cannot stand there (a constant, a function that returns an `impl`) is compiled by itself. It knows
 # nothing of memory orderings: `planted --orderings` does (.ci/planted.sh).
 #
-#   .ci/mutants.sh [part/of, as in 0/3; today's part if not given; all of them with --file] [--file src/rows/mod.rs]
+#   .ci/mutants.sh [part/of, as in 0/6; today's part if not given; all of them with --file] [--file src/rows/mod.rs]
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-part=$(todays_part 3)
+part=$(todays_part 6)
 [[ " $* " != *" --file "* ]] || part=0/1
 if [[ "${1:-}" =~ ^[0-9]+/[0-9]+$ ]]; then
     part=$1
