@@ -252,6 +252,8 @@ impl<C: Chain<Pair>> Side<C> {
             let count = self.lists.check(rows, list, |row| found.push_back(row));
             assert_eq!((count, &found), (model.len(), model));
             assert_eq!(self.lists.is_empty(list), model.is_empty());
+            let after = |row: &RowId| self.lists.after(rows, *row);
+            assert!(std::iter::successors(self.lists.front(list), after).eq(model.iter().copied()));
         }
     }
 }
