@@ -35,7 +35,7 @@ files+=("$@")
 
 scratch
 folder=$CARGO_TARGET_DIR/mutants
-# Every so manieth, so that each part has some of each file.
+# Not one after the other: so each part has some of each file.
 cargo mutants --list --json --all-features "${files[@]}" |
     jq -r '.[] | [.file, .span.start.line, .span.start.column, .span.end.line, .span.end.column, .replacement, .name] | @tsv' |
     awk -v part="$part" 'BEGIN { split(part, of, "/") } NR % of[2] == of[1]' >"$SCRATCH/list"

@@ -399,6 +399,7 @@ mod tests {
                 numbers.check();
             }
             assert!(is_emptied, "the trim ended before it");
+            assert_eq!(numbers.chunks.len(), 3, "chunks at the end of which nothing is left");
             numbers.check();
             while numbers.is_sparse() && numbers.trim(4096, |chunk, range| told.push((chunk, range))) {}
             numbers.check();
@@ -407,44 +408,52 @@ mod tests {
     }
 
     /// Numbers are taken and given back in waves, so that words, blocks and chunks empty and are taken again, while a trim
-    /// goes over them in steps.
+    /// goes over them in steps now and then.
     #[test]
     fn numbers_that_are_taken_agree_with_a_set() {
         let (mut numbers, mut taken) = (Numbers::new(), std::collections::BTreeSet::new());
         let mut random = 0x9E37_79B9_7F4A_7C15u64;
-        for step in 0..60_000_u64 {
+        let mut turns = Vec::new();
+        for step in 0..6_000_u64 {
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
-            let grows = (step / 6_000) % 2 == 0;
-            if random % 8 != 0 && grows || taken.is_empty() {
-                if numbers.next().is_none() {
-                    numbers.gather();
+            let grows = (step / 600) % 2 == 0;
+            let count = 1 + (random >> 8) as usize % 40;
+            if (random % 8 != 0) == grows {
+                for _ in 0..count {
+                    if numbers.next().is_none() {
+                        numbers.gather();
+                    }
+                    let next = numbers.next();
+                    let id = numbers.take().expect("some were gathered");
+                    assert_eq!(next, Some(id));
+                    assert!(taken.insert(id.dense()) && numbers.is_taken(id), "{id:?} is taken twice");
                 }
-                let next = numbers.next();
-                let id = numbers.take().expect("some were gathered");
-                assert_eq!(next, Some(id));
-                assert!(taken.insert(id.dense()) && numbers.is_taken(id), "{id:?} is taken twice");
             } else {
                 // What lies together goes together.
-                let from = (random >> 32) as usize % (taken.last().expect("there is one") + 1);
-                let those: Vec<usize> =
-                    taken.range(from..).copied().take(1 + random as usize % 200).collect();
+                let from = (random >> 32) as usize % taken.last().map_or(1, |last| last + 1);
+                let those: Vec<usize> = taken.range(from..).copied().take(count).collect();
                 for number in those {
                     taken.remove(&number);
                     numbers.give(at(number));
                 }
             }
-            if step % 50 == 0 {
+            if step % 5 == 0 && (step / 300) % 4 == 1 {
                 numbers.trim(4096, |chunk, range| {
                     let first = RowId::at(chunk, range.start).dense();
                     assert!(taken.range(first..first + range.len()).next().is_none(), "one of them is taken");
                 });
             }
-            if step % 10 == 0 {
-                numbers.check();
+            numbers.check();
+            if step % 600 == 599 {
+                turns.push(taken.len());
             }
         }
+        let is_wave = |pair: &[usize]| pair[0] > 5_000 && pair[1] < 3_000;
+        assert!(turns.chunks(2).all(is_wave), "it does not grow and fall: {turns:?}");
+        // The rest of a round, and a whole one.
+        while numbers.trim(4096, |_, _| {}) {}
         while numbers.trim(4096, |_, _| {}) {}
         while numbers.trim(4096, |_, _| panic!("given back twice")) {}
         assert_eq!(numbers.idle, 0);

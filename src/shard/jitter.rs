@@ -53,6 +53,13 @@ mod tests {
 
     const HUNDRED: Span = Span::from_nanos(100_000_000_000);
 
+    /// The first three numbers of the published generator that begins at 0.
+    #[test]
+    fn bits_are_mixed_as_published() {
+        let mixed = [0, 0x9E37_79B9_7F4A_7C15, 0x3C6E_F372_FE94_F82A].map(mix);
+        assert_eq!(mixed, [0xE220_A839_7B1D_CDAF, 0x6E78_9E6A_A1B9_65F4, 0x06C4_5D18_8009_454F]);
+    }
+
     fn drawn(fraction: f64) -> Vec<u64> {
         let jitter = Jitter::new(fraction);
         let at = |home: u32| jitter.shorten(HUNDRED, home.wrapping_mul(0x9E37_79B9), Tick::start_of(5));

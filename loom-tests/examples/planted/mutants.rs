@@ -35,11 +35,10 @@ const ASKED_FOR: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// Test programs that are about a module, and are asked of all its mutants like its own tests.
-const ABOUT: [(&str, &[&str]); 4] = [
+const ABOUT: [(&str, &[&str]); 3] = [
     ("policy", &["bounded", "bounded_stress", "large_garbage", "large_weights"]),
     ("snapshot", &["snapshot"]),
     ("stats", &["stats"]),
-    ("time", &["late", "times"]),
 ];
 
 /// Test programs that are not asked: they look at the source, measure the process as a whole, or run for minutes.
