@@ -156,37 +156,60 @@ mod tests {
         assert_eq!([0, OWN + 1].map(bit_of), [0, 0]);
     }
 
+    /// Threads come, and others go that have come before and after those that stay.
     #[test]
     fn threads_that_run_at_once_have_a_number_each() {
+        use std::sync::mpsc::channel;
         const AT_ONCE: usize = 8;
-        let mut own = 0;
-        for _ in 0..4 * OWN / AT_ONCE {
-            let (reads, together) = (Reads::new(), std::sync::Barrier::new(AT_ONCE));
-            let ask = |thread| {
-                // Some count first, and some ask first.
-                if thread % 2 == 0 {
+        const ALL: usize = 4 * OWN;
+        let (reads, mut own) = (Reads::new(), 0);
+        std::thread::scope(|scope| {
+            let (reads, mut there) = (&reads, Vec::<(usize, _, _)>::new());
+            for turn in 0..ALL {
+                let ((tell, told), (leave, may_leave)) = (channel(), channel::<()>());
+                let thread = scope.spawn(move || {
+                    // Some count first, and some ask first.
+                    if turn % 2 == 0 {
+                        reads.count(true);
+                    }
+                    let number = number_of_thread();
                     reads.count(true);
+                    assert_eq!(number_of_thread(), number);
+                    tell.send(number).expect("it is waited for");
+                    let _ = may_leave.recv();
+                });
+                let number = told.recv().expect("the thread does not panic");
+                assert!((1..=OWN + 1).contains(&number), "{number}");
+                // Other tests of this process have numbers: some may be left with the shared one.
+                if number <= OWN {
+                    own += 1;
+                    assert!(there.iter().all(|(other, ..)| *other != number), "two threads have {number}");
                 }
-                let number = number_of_thread();
+                there.push((number, leave, thread));
+                if there.len() > AT_ONCE {
+                    let (_, leave, thread) = there.swap_remove(turn * 5 % AT_ONCE);
+                    drop(leave);
+                    thread.join().expect("it does not panic");
+                }
+            }
+        });
+        assert_eq!(reads.sum(), [0, (ALL + ALL / 2) as u64]);
+        assert!(own > ALL / 2, "{own} of {ALL} threads had a number of their own");
+    }
+
+    /// As in a destructor that runs late.
+    #[test]
+    fn a_thread_that_has_given_its_number_back_counts_with_others() {
+        let reads = Reads::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                number_of_thread();
+                drop(Leave);
+                assert_eq!(number_of_thread(), OWN + 1);
                 reads.count(true);
-                assert_eq!(number_of_thread(), number);
-                together.wait();
-                number
-            };
-            let mut numbers: Vec<usize> = std::thread::scope(|scope| {
-                let ask = &ask;
-                let threads: Vec<_> = (0..AT_ONCE).map(|thread| scope.spawn(move || ask(thread))).collect();
-                threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect()
             });
-            assert!(numbers.iter().all(|number| (1..=OWN + 1).contains(number)), "{numbers:?}");
-            assert_eq!(reads.sum(), [0, (AT_ONCE + AT_ONCE / 2) as u64]);
-            // Other tests of this process have numbers: some may be left with the shared one.
-            numbers.retain(|&number| number <= OWN);
-            own += numbers.len();
-            numbers.sort_unstable();
-            assert!(numbers.is_sorted_by(|one, next| one < next), "two threads have the same: {numbers:?}");
-        }
-        assert!(own > 2 * OWN, "{own} of {} threads had a number of their own", 4 * OWN);
+        });
+        assert_eq!(reads.0[OWN][1].load(Ordering::Relaxed), 1);
     }
 
     #[test]
