@@ -251,6 +251,8 @@ mod tests {
         assert_eq!(at.frozen().tick(), at.tick());
         assert!(Deadline::NEVER.is_never() && Deadline::NEVER.frozen().is_never());
         assert!(Deadline::DEAD.is_over(Tick::from_nanos(1)));
+        assert!(Deadline::DEAD.is_dead() && Deadline::DEAD.frozen().is_dead());
+        assert!(!at.is_dead() && !at.frozen().is_dead() && !Deadline::NEVER.is_dead());
         assert!(!Deadline::NEVER.is_over(Tick::from_nanos(u64::MAX >> 3)));
     }
 }
