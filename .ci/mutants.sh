@@ -2,7 +2,7 @@
 # Puts small bugs into the modules that need no other thread, and asks whether a test notices. What survives has to be in .ci/mutants.txt, with the reason, or
 # the step fails.
 #
-# cargo-mutants thinks up the bugs, some 1,970 of them; each day a part of them is tried. Nearly all stand in one program, each asleep, and are waked one at a
+# cargo-mutants thinks up the bugs, some 1,950 of them; each day a part of them is tried. Nearly all stand in one program, each asleep, and are waked one at a
 # time (loom-tests/examples/planted/mutants.rs). What cannot stand there (a constant, a function that returns an `impl`) is compiled by itself. It knows
 # nothing of memory orderings: `planted --orderings` does (.ci/planted.sh).
 #

@@ -372,21 +372,29 @@ impl Numbers {
 mod tests {
     use super::*;
 
+    fn take(numbers: &mut Numbers) -> RowId {
+        if numbers.next().is_none() {
+            numbers.gather();
+        }
+        let next = numbers.next();
+        let id = numbers.take().expect("some were gathered");
+        assert_eq!(next, Some(id));
+        id
+    }
+
+    /// The first numbers, so many, all of them taken.
+    fn taken(count: usize) -> (Numbers, Vec<RowId>) {
+        let mut numbers = Numbers::new();
+        let all = (0..count).map(|_| take(&mut numbers)).collect();
+        (numbers, all)
+    }
+
     /// Between two visits of the trim, the last number of a chunk may be vacated that the trim has passed, or has passed by
     /// half.
     #[test]
     fn a_chunk_that_empties_behind_the_trim_is_counted_right() {
         for (chunk, passed) in [(3, 4), (7, 7)] {
-            let mut numbers = Numbers::new();
-            let all: Vec<RowId> = (0..8)
-                .flat_map(|chunk| 0..chunk_size(chunk))
-                .map(|_| {
-                    numbers.take().unwrap_or_else(|| {
-                        numbers.gather();
-                        numbers.take().expect("some were gathered")
-                    })
-                })
-                .collect();
+            let (mut numbers, all) = taken((0..8).map(chunk_size).sum());
             let last = *all.iter().find(|id| id.chunk() == chunk).expect("there is such a chunk");
             all.iter().filter(|id| id.chunk() >= 3 && **id != last).for_each(|id| numbers.clear(*id));
             let (mut told, mut is_emptied) = (Vec::new(), false);
@@ -422,12 +430,7 @@ mod tests {
             let count = 1 + (random >> 8) as usize % 40;
             if (random % 8 != 0) == grows {
                 for _ in 0..count {
-                    if numbers.next().is_none() {
-                        numbers.gather();
-                    }
-                    let next = numbers.next();
-                    let id = numbers.take().expect("some were gathered");
-                    assert_eq!(next, Some(id));
+                    let id = take(&mut numbers);
                     assert!(taken.insert(id.dense()) && numbers.is_taken(id), "{id:?} is taken twice");
                 }
             } else {
@@ -477,15 +480,7 @@ mod tests {
     #[test]
     fn a_trim_is_worth_while_for_256_numbers_and_half_as_many_as_are_taken() {
         for (words, worth) in [(8, 4), (99, 34)] {
-            let mut numbers = Numbers::new();
-            let all: Vec<RowId> = (0..words * WORD)
-                .map(|_| {
-                    if numbers.next().is_none() {
-                        numbers.gather();
-                    }
-                    numbers.take().expect("some were gathered")
-                })
-                .collect();
+            let (mut numbers, all) = taken(words * WORD);
             for (cleared, word) in all.chunks(WORD).enumerate() {
                 assert_eq!(numbers.is_sparse(), cleared >= worth, "{cleared} of {words} words are vacant");
                 word.iter().for_each(|&id| numbers.clear(id));
@@ -505,15 +500,7 @@ mod tests {
         const ALL: usize = 1 << 17;
         assert!(size_of::<crate::rows::Queued>() * MOST % (64 << 10) == 0);
         assert!(size_of::<crate::rows::Metadata>() * MOST % (64 << 10) == 0);
-        let mut numbers = Numbers::new();
-        let all: Vec<RowId> = (0..ALL)
-            .map(|_| {
-                if numbers.next().is_none() {
-                    numbers.gather();
-                }
-                numbers.take().expect("some were gathered")
-            })
-            .collect();
+        let (mut numbers, all) = taken(ALL);
         // The last number of a chunk stays, so that the chunk does.
         let stays = |id: &RowId| id.offset() + 1 == chunk_size(id.chunk());
         all.iter().filter(|id| !stays(id)).for_each(|&id| numbers.clear(id));

@@ -32,9 +32,13 @@ struct Leave;
 impl Drop for Leave {
     fn drop(&mut self) {
         let number = NUMBER.try_with(|number| number.replace(OWN + 1)).unwrap_or(OWN + 1);
-        // ORDERING: Release; pairs with Acquire in `number`: the next thread with this number
-        // continues from this thread's counts.
-        TAKEN.fetch_and(!bit_of(number), Ordering::Release);
+        let bit = bit_of(number);
+        // The main thread of a model may end when there is no `TAKEN` any more.
+        if bit != 0 {
+            // ORDERING: Release; pairs with Acquire in `number`: the next thread with this number
+            // continues from this thread's counts.
+            TAKEN.fetch_and(!bit, Ordering::Release);
+        }
     }
 }
 

@@ -9,9 +9,9 @@ pub(super) const MAX_LAG: u64 = 5_000_000;
 #[cfg(not(all(target_os = "linux", not(any(miri, tidewheel_loom)))))]
 pub(super) const MAX_LAG: u64 = 0;
 
-#[cfg(all(test, target_os = "linux", not(any(miri, tidewheel_loom))))]
-pub(super) use kernel::cheap;
 pub(super) use kernel::{at_hand, now, recent};
+#[cfg(all(test, target_os = "linux", not(any(miri, tidewheel_loom))))]
+pub(super) use kernel::{cheap, is_fine_enough};
 
 /// The system's clock where the kernel has a cheap coarse one.
 #[cfg(all(target_os = "linux", not(any(miri, tidewheel_loom))))]
@@ -86,23 +86,8 @@ mod kernel {
     }
 
     /// Returns whether a coarse clock of this step is never further behind than the promise.
-    fn is_fine_enough(step: Timespec) -> bool {
+    pub(in crate::time) fn is_fine_enough(step: Timespec) -> bool {
         step.tv_sec == 0 && 2 * nanos(step) <= MAX_LAG
-    }
-
-    #[cfg(test)]
-    mod tests {
-        use super::*;
-
-        #[test]
-        fn a_coarse_clock_is_fine_enough_with_two_steps_in_the_promised_lag() {
-            let step = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
-            // As with 1,000, 400, 399, 250 and 100 steps a second.
-            let steps = [1_000_000, 2_500_000, 2_506_266, 4_000_000, 10_000_000];
-            let fine_enough = steps.map(|nanos| is_fine_enough(step(0, nanos)));
-            assert_eq!(fine_enough, [true, true, false, false, false]);
-            assert!(!is_fine_enough(step(1, 0)));
-        }
     }
 }
 

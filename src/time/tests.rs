@@ -2,6 +2,7 @@
 
 use super::sealed::Sealed as _;
 use super::*;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[test]
@@ -65,6 +66,17 @@ fn the_clock_that_stands_in_for_the_counter_is_hardly_behind_either() {
     assert!((0..3).any(|_| longest_lag() <= Duration::from_millis(5)), "late in each of three runs");
 }
 
+#[cfg(all(target_os = "linux", not(miri)))]
+#[test]
+fn a_coarse_clock_is_fine_enough_with_two_steps_in_the_promised_lag() {
+    let step = |tv_sec, tv_nsec| rustix::time::Timespec { tv_sec, tv_nsec };
+    // As with 1,000, 400, 399, 250 and 100 steps a second.
+    let steps = [1_000_000, 2_500_000, 2_506_266, 4_000_000, 10_000_000];
+    let fine_enough = steps.map(|nanos| system::is_fine_enough(step(0, nanos)));
+    assert_eq!(fine_enough, [true, true, false, false, false]);
+    assert!(!system::is_fine_enough(step(1, 0)));
+}
+
 #[test]
 fn the_readers_clock_never_runs_backwards_on_one_thread_by_more_than_its_lag() {
     let timeline = Timeline::system();
@@ -104,9 +116,9 @@ fn a_manual_clock_forgets_who_does_not_watch_it_any_more() {
         fn advanced(&self) {}
     }
     let clock = ManualClock::new();
-    let watcher: std::sync::Arc<dyn Advanced> = std::sync::Arc::new(Watcher);
-    let watches = [(); 3].map(|()| clock.watch(std::sync::Arc::downgrade(&watcher)));
-    assert_eq!(std::sync::Arc::weak_count(&watcher), 3);
+    let watcher: Arc<dyn Advanced> = Arc::new(Watcher);
+    let watches = [(); 3].map(|()| clock.watch(Arc::downgrade(&watcher)));
+    assert_eq!(Arc::weak_count(&watcher), 3);
     drop(watches);
-    assert_eq!(std::sync::Arc::weak_count(&watcher), 0);
+    assert_eq!(Arc::weak_count(&watcher), 0);
 }
