@@ -10,7 +10,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-/// The operating system's random generator did not answer.
+/// The operating system's random generator did not answer, or repeated itself.
 ///
 /// ```
 /// use tidewheel::{BuildError, Cache};
@@ -21,17 +21,33 @@ use std::time::Duration;
 /// }
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct NoRandomness(getrandom::Error);
+pub struct NoRandomness(Why);
+
+/// What was wrong with the generator.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Why {
+    Silent(getrandom::Error),
+    Repeats,
+}
 
 impl NoRandomness {
+    /// The generator did not answer.
     pub(crate) fn new(source: getrandom::Error) -> Self {
-        Self(source)
+        Self(Why::Silent(source))
+    }
+
+    /// The generator gave what it had given before.
+    pub(crate) fn repeated() -> Self {
+        Self(Why::Repeats)
     }
 }
 
 impl fmt::Display for NoRandomness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the operating system's random generator did not answer: {}", self.0)
+        match &self.0 {
+            Why::Silent(source) => write!(f, "the operating system's random generator did not answer: {source}"),
+            Why::Repeats => f.write_str("the operating system's random generator repeated itself: it gave an id that is in use"),
+        }
     }
 }
 
@@ -41,9 +57,10 @@ impl Error for NoRandomness {}
 ///
 /// - With [`Cache::timeout`](crate::Cache::timeout) and
 ///   [`EntrySelector::timeout`](crate::EntrySelector::timeout), the call waited for another call.
-///   Its own closure has not run.
+///   Its own closure, which makes the value, has not run.
 /// - With [`get_with_detached`](crate::Cache::get_with_detached) and its like, the call waited for
-///   its own job, or for another load or computation of the key. Its job goes on, on its executor.
+///   its own job, which goes on, on its executor. Or it waited for another load or computation of the
+///   key; then it has begun no job.
 ///
 /// What the call waited for goes on. The call itself has changed nothing.
 ///

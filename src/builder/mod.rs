@@ -240,7 +240,8 @@ impl<K, V> CacheBuilder<K, V> {
     /// more than 64, or four for each processor if that is more; with one processor, four. The number is
     /// rounded up to a power of two. A bounded cache with a small [capacity](Self::max_capacity) has fewer:
     /// sixteen for each processor only where a shard has room for 512 entries, and never so many that a shard
-    /// has room for less than 64.
+    /// has room for less than 64, even if you ask for more. With a [`weigher`](Self::weigher) there are
+    /// eight at most.
     ///
     /// Two writers wait for each other only if they come to the same shard. A shard takes some 3 KB while it
     /// is empty, and 10 KB with its first entries. So a program with many small caches may want fewer.
@@ -425,7 +426,7 @@ impl<K, V> CacheBuilder<K, V> {
     /// use tidewheel::{Cache, Reaper};
     /// let cache = Cache::builder().reaper(Reaper::manual()).time_to_live(Duration::ZERO).build()?;
     /// cache.insert(1, 1);
-    /// // Nobody has removed it, and nobody will but `run_pending_tasks`.
+    /// // Nobody has removed it. `run_pending_tasks` will, or a write to its key.
     /// assert_eq!((cache.get(&1), cache.entry_count()), (None, 1));
     /// # Ok::<(), tidewheel::BuildError>(())
     /// ```

@@ -71,8 +71,9 @@ impl<K, V> CacheBuilder<K, V> {
     /// # Concurrency
     ///
     /// The executor is called on the thread of the caller that found the value old, under no lock.
-    /// A job that is dropped before it has run delays the next attempt like a failure, but is not
-    /// counted as one. A job keeps no cache alive. `reload` runs where the job does. It may use the
+    /// If it panics, the caller is served the old value all the same, and nothing counts the panic. A job
+    /// that is dropped before it has run (by an executor that panics, too) delays the next attempt like
+    /// a failure, but is not counted as one. A job keeps no cache alive. `reload` runs where the job does. It may use the
     /// cache, but not load or compute the same key: that panics, since it would wait for itself.
     ///
     /// Nobody waits for a job. Once the old value has expired, the next call loads with its own
@@ -116,7 +117,9 @@ impl<K, V> CacheBuilder<K, V> {
     /// # Concurrency
     ///
     /// As [`refresh_with`](Self::refresh_with). If a task is dropped, at whatever point, the old
-    /// value stays, and another attempt comes later.
+    /// value stays, and another attempt comes later. So an executor that can only panic where it is
+    /// called (`tokio::spawn` on a thread outside the runtime) refreshes nothing: give it a handle of the
+    /// runtime.
     ///
     /// ```
     /// use std::time::Duration;

@@ -25,7 +25,8 @@ use std::time::Duration;
 /// [`refresh`](Self::refresh)), in any cache of the process. If much memory waits for it, calls on
 /// other threads that store something wait too, for up to a millisecond each ([how
 /// much](Cache#memory)). So if you hold a guard for long beside busy writers, refresh it now and
-/// then. A guard stays on its thread. That thread's own writes never wait.
+/// then; while the thread holds another guard too, that lets go of nothing. A guard stays on its
+/// thread. That thread's own writes never wait.
 ///
 /// ```
 /// let cache = tidewheel::Cache::builder().build()?;
@@ -59,6 +60,13 @@ impl<K, V, S> Cache<K, V, S> {
 impl<K, V, S> ReadGuard<'_, K, V, S> {
     /// Lets go of what was removed since, so that it can be dropped. References from before end
     /// with this call.
+    ///
+    /// # Concurrency
+    ///
+    /// All guards of a thread share one pin, whatever their caches, and so do the closures in which a
+    /// value is looked at. While the thread holds another guard, or runs such a closure, this call does
+    /// nothing: what the other one may still look at has to stay. So a thread that holds two guards
+    /// for long has to drop one of them before it refreshes the other.
     ///
     /// ```
     /// let cache: tidewheel::Cache<u64, u64> = tidewheel::Cache::builder().build()?;
@@ -132,7 +140,8 @@ where
         self.cache.used_many(&keys.into_iter().collect::<Vec<_>>(), &self.pin)
     }
 
-    /// A key's entry with its times.
+    /// A key's entry with its times. Unlike [`get`](Self::get) it does not count as use: it restarts no
+    /// idle time, asks no [`Expiry`](crate::Expiry), and tells neither the policy nor the statistics.
     ///
     /// # Concurrency
     ///

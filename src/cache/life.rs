@@ -13,7 +13,8 @@ use std::hash::{BuildHasher, Hash};
 /// A cache whose writes treat the time to live as a [`Life`] says. Made by [`Cache::with_life`].
 ///
 /// In everything else these writes are as the cache's own. For computations and loads there is
-/// [`EntrySelector::with_life`](crate::EntrySelector::with_life).
+/// [`EntrySelector::with_life`](crate::EntrySelector::with_life). A [`rename`](Cache::rename) has no
+/// such form.
 ///
 /// ```
 /// use std::time::Duration;
@@ -165,6 +166,32 @@ where
         K: Clone,
     {
         self.cache.update_lasting(key, |old| Some(compute(old)), self.life)
+    }
+
+    /// As [`Cache::optionally_update_with`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidewheel::{Cache, Life, ManualClock};
+    /// // Two requests a minute, counted from the first one.
+    /// let cache = Cache::builder().clock(ManualClock::new()).build()?;
+    /// cache.insert_with_ttl("ann", 1, Duration::from_secs(60));
+    /// let kept = cache.with_life(Life::Keep);
+    /// let take = || kept.optionally_update_with("ann", |left| (*left > 0).then(|| (left - 1, ())));
+    /// assert_eq!((take(), take()), (Some(()), None));
+    /// assert_eq!(cache.remaining_ttl("ann"), Some(Duration::from_secs(60)));
+    /// # Ok::<(), tidewheel::BuildError>(())
+    /// ```
+    pub fn optionally_update_with<Q, R>(
+        &self,
+        key: &Q,
+        compute: impl FnMut(&V) -> Option<(V, R)>,
+    ) -> Option<R>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        K: Clone,
+    {
+        self.cache.update_lasting(key, compute, self.life)
     }
 
     /// As [`Cache::modify`].

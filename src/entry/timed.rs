@@ -30,9 +30,11 @@ impl<'c, K, V, S, G> EntrySelector<'c, K, V, S, G> {
 /// A key of a cache, selected for a call that waits for a limited time: made by
 /// [`EntrySelector::timeout`], with the same methods.
 ///
-/// The time counts from the call on. It limits the wait for other calls that load or compute the
-/// key. A call's own closure may take longer. A call that timed out has not run its closure, and
-/// has changed nothing.
+/// The time counts from the call on, on the system's clock, even if the cache has a
+/// [`ManualClock`](crate::ManualClock). It limits the wait for other calls that load or compute the
+/// key. A call's own closure may take longer. A call that timed out has not run the closure that
+/// makes the value, and has changed nothing. (A `replace_if` may have been asked, and what it was asked
+/// about was used, as by a read.)
 ///
 /// Futures have no such forms: use the time limits of your runtime.
 ///

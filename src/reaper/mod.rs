@@ -115,8 +115,8 @@ impl Reaper {
     }
 
     /// Returns a reaper without a thread: expired entries are invisible on time all the same, but
-    /// leave memory only in [`run_pending_tasks`](crate::Cache::run_pending_tasks), or when a
-    /// [`ManualClock`](crate::ManualClock) advances.
+    /// leave memory only in [`run_pending_tasks`](crate::Cache::run_pending_tasks), when a
+    /// [`ManualClock`](crate::ManualClock) advances, or when a call writes to their key or needs their room.
     ///
     /// ```
     /// use tidewheel::{Cache, Reaper};

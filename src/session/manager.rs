@@ -538,5 +538,5 @@ const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// What a generator that repeats itself is answered with.
 fn repeated() -> SessionError {
-    SessionError::NoRandomness(NoRandomness::new(getrandom::Error::UNEXPECTED))
+    SessionError::NoRandomness(NoRandomness::repeated())
 }

@@ -10,8 +10,8 @@ use std::hash::Hash;
 /// An owner of sessions: what `SessionManagerBuilder::owner` makes of a session's data, such as the
 /// number of a user. Every type that can be hashed, compared, cloned and sent is one.
 ///
-/// Its `Hash` and `Eq`, and the [`Equivalent`](crate::Equivalent) of what it is looked up by, run
-/// under a lock of the manager's index, so they must not call the manager.
+/// Its `Eq`, and the [`Equivalent`](crate::Equivalent) of what it is looked up by, run under a lock of
+/// the manager's index, so they must not call the manager.
 ///
 /// ```
 /// fn may_own(_: impl tidewheel::SessionOwner) {}

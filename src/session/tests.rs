@@ -41,7 +41,9 @@ fn without_randomness_nothing_is_created_and_nothing_changes() {
 fn a_generator_that_repeats_itself_mixes_up_no_two_sessions() {
     let sessions = with_source(stuck, 3);
     let id = sessions.create("mine").unwrap();
-    assert!(matches!(sessions.create("yours"), Err(SessionError::NoRandomness(_))));
+    let error = sessions.create("yours").unwrap_err();
+    assert!(matches!(error, SessionError::NoRandomness(_)));
+    assert!(error.source().expect("what was wrong").to_string().contains("repeated itself"));
     assert!(matches!(sessions.rotate(&id), Err(SessionError::NoRandomness(_))));
     assert_eq!(sessions.get(&id).unwrap(), "mine");
     assert_eq!(sessions.len(), 1);

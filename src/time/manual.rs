@@ -16,6 +16,9 @@ use std::time::Duration;
 /// [`advance`](Self::advance) does the reaper's work for every such cache, on the calling thread.
 /// Clones are handles to the same clock.
 ///
+/// How long a call waits for another one ([`Cache::timeout`](crate::Cache::timeout),
+/// [`get_with_detached`](crate::Cache::get_with_detached)) is not measured by it: threads wait in real time.
+///
 /// ```
 /// use std::time::Duration;
 /// let clock = tidewheel::ManualClock::new();

@@ -279,6 +279,7 @@ pub enum WatchError {
     /// The cache has no name, which would be its label.
     NoName,
     /// Another cache that is watched has the name.
+    #[non_exhaustive]
     NameTaken {
         /// The name.
         name: String,

@@ -118,7 +118,7 @@ async fn read(client: redis::Client) -> Result<(), Box<dyn Error>> {
             format!("{number}, written {} ms ago", (now() - at) / 1000)
         });
         let state = match near.state() {
-            State::Fresh { age } => format!("fresh as of {} ms ago", age.as_millis()),
+            State::Fresh { age, .. } => format!("fresh as of {} ms ago", age.as_millis()),
             State::CutOff { lasting, .. } => format!("cut off for {} ms", lasting.as_millis()),
             _ => String::new(),
         };

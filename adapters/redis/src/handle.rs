@@ -283,8 +283,8 @@ where
     /// use tidewheel_redis::State;
     ///
     /// match near.state() {
-    ///     State::Fresh { age } => println!("nothing is older than {age:?}"),
-    ///     State::CutOff { lasting, cause } => println!("cut off for {lasting:?}: {cause:?}"),
+    ///     State::Fresh { age, .. } => println!("nothing is older than {age:?}"),
+    ///     State::CutOff { lasting, cause, .. } => println!("cut off for {lasting:?}: {cause:?}"),
     ///     _ => {}
     /// }
     /// # Ok(())

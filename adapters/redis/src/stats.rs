@@ -7,22 +7,23 @@ use std::time::Duration;
 ///
 /// ```
 /// use tidewheel_redis::State;
-/// use std::time::Duration;
 ///
 /// fn is_healthy(state: &State) -> bool {
 ///     matches!(state, State::Fresh { .. })
 /// }
-/// assert!(is_healthy(&State::Fresh { age: Duration::from_millis(20) }));
+/// # let _ = is_healthy;
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum State {
     /// They are.
+    #[non_exhaustive]
     Fresh {
         /// How long ago that PING was sent which the lease counts from: no hit misses a write that was acknowledged before that.
         age: Duration,
     },
     /// They are not: see [`CutOff`](crate::CutOff).
+    #[non_exhaustive]
     CutOff {
         /// For how long.
         lasting: Duration,
@@ -44,8 +45,9 @@ pub struct Stats {
     pub hits: u64,
     /// Answers of the server to reads, one for each key, whether or not they could be decoded.
     pub fills: u64,
-    /// Of those, the ones that were not kept: errors, the answer that there is no value (where that is not remembered), values with no time left, and all
-    /// answers of a server that does not track.
+    /// Of those, the ones that were not kept: errors, the answer that there is no value (where that is not remembered), values with no time left, all
+    /// answers while the server is cut off or does not track, and what [`get_or_load`](crate::NearCache::get_or_load) reads when another process has
+    /// stored first.
     pub unkept: u64,
     /// Keys that the server said were changed, whether or not they were here.
     pub invalidations: u64,

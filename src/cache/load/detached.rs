@@ -201,7 +201,8 @@ where
     ///
     /// If the closure panics, or the executor drops the job, before this call gave up; then another
     /// call that waits for the key loads it. Also if the closure asks for the same key, as with
-    /// [`get_with`](Self::get_with).
+    /// [`get_with`](Self::get_with). A panic of the executor itself is caught: if it had not handed the job
+    /// on, the job is dropped, and else it changes nothing.
     ///
     /// # Concurrency
     ///

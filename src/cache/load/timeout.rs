@@ -18,7 +18,8 @@ use std::time::Duration;
 
 /// A cache whose loads wait for other calls' loads for a limited time. Made by [`Cache::timeout`].
 ///
-/// The time counts from the call on. It limits the wait for another call's closure; a call's own
+/// The time counts from the call on, on the system's clock, even if the cache has a
+/// [`ManualClock`](crate::ManualClock). It limits the wait for another call's closure; a call's own
 /// closure may take longer. For entries there is
 /// [`EntrySelector::timeout`](crate::EntrySelector::timeout).
 ///
