@@ -38,11 +38,15 @@ impl Ends {
     }
 
     /// Returns the deadline of an entry that must not end earlier than `before`.
-    pub(super) fn not_before(self, before: Tick, config: &Config) -> Deadline {
-        let tick = self.deadline.tick().max(before);
-        // The entry may have reached its bound before. If the bound has moved on, reads may move
-        // the deadline again.
-        let is_fixed = config.effects.moves_deadline && tick >= self.limit.min(self.expiry);
+    pub(super) fn not_before(self, before: Deadline, config: &Config) -> Deadline {
+        let tick = self.deadline.tick().max(before.tick());
+        let is_fixed = if config.effects.moves_deadline {
+            // The entry may have reached its bound before. If the bound has moved on, reads may
+            // move the deadline again.
+            tick >= self.limit.min(self.expiry)
+        } else {
+            before.is_fixed()
+        };
         if is_fixed { Deadline::fixed_at(tick) } else { Deadline::at(tick) }
     }
 }
@@ -100,6 +104,17 @@ impl Config {
             deadline = Deadline::at(Tick::LONG_AGO);
         }
         Ends { deadline, limit, expiry }
+    }
+
+    /// Returns the deadline that `set_ttl` sets for an entry with this time to live. If touches move
+    /// deadlines without the lock, and go by another time to live, it has a flag: a touch that has begun
+    /// before does not take it for the deadline that it has seen.
+    ///
+    /// In a cache with a time to idle it has none. There a touch that has begun before, and is fooled, sets a
+    /// deadline that lies no more than the clock's lag beyond this one's bound.
+    pub(super) fn flagged(&self, deadline: Deadline, ttl: Span) -> Deadline {
+        let is_flagged = !self.effects.moves_deadline && ttl != self.ttl && !deadline.is_never();
+        if is_flagged { Deadline::fixed_at(deadline.tick()) } else { deadline }
     }
 
     /// Returns the deadline that a read at `now` sets if nothing but idleness ends the entry. `now`

@@ -211,7 +211,7 @@ impl<K, V> Shard<K, V> {
         let mut ends = None;
         let alive = txn.table.node(place).touch_locked(&config.clock, |now, before| {
             let limit = times.limit(now, config).max(old_limit);
-            ends.insert(config.ends(now, limit, txn.ledger.expiry(row))).not_before(before.tick(), config)
+            ends.insert(config.ends(now, limit, txn.ledger.expiry(row))).not_before(before, config)
         });
         if let Some(ends) = ends.filter(|_| alive) {
             txn.ledger.bind(config, row, ends);

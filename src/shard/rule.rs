@@ -117,8 +117,7 @@ impl<K, V> Shard<K, V> {
         };
         let Txn { config, table, ledger, .. } = &mut txn;
         let node = table.node(place);
-        // In a cache with an `Expiry`, no thread moves a deadline without the lock. (Freezing a
-        // deadline that then stays the same would leave it frozen, and send every read here.)
+        // In a cache with an `Expiry`, no thread moves a deadline without the lock.
         let deadline = ends.deadline.tick();
         if !node.ends_at(ends.deadline) {
             let frozen = node.freeze();

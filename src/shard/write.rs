@@ -336,7 +336,7 @@ impl<K: Eq, V> Shard<K, V> {
         if frozen.was_alive(now) {
             config.note(ttl);
         }
-        if !table.node(place).reset(&frozen, now, ends.deadline) {
+        if !table.node(place).reset(&frozen, now, config.flagged(ends.deadline, ttl)) {
             txn.bury_expired(place);
             return (false, txn.settle_up());
         }

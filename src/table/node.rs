@@ -28,9 +28,12 @@
 //! takes the lock where a touch does, and where it cannot know what else ends the entry. A deadline
 //! that has reached that other end says so by a flag, and reads do not move it.
 //!
-//! In a node that stays in the table, a freeze ends with the critical section that made it, with one
-//! exception: if a new time to live leads to the deadline that was there before, the freeze stays.
-//! Then touches take the lock until the deadline moves.
+//! In a node that stays in the table, a freeze ends with the critical section that made it.
+//!
+//! A touch may have loaded the deadline, and learnt that all times to live are alike, before the entry
+//! got one of its own (`set_ttl`). Its exchange must fail then, even if the new deadline, or a later
+//! one, is on the same tick. So a deadline by a time to live of its own has the flag `FIXED`, which no
+//! such touch expects (`Config::flagged`).
 
 use super::epoch::Pin;
 use crate::rows::RowId;
@@ -355,16 +358,15 @@ impl<K, V> Node<K, V> {
         let _ = self.exchange(before.frozen(), before);
     }
 
-    /// Sets another deadline on a frozen entry, earlier or later. Ends the freeze, unless only the
-    /// freeze distinguishes the two deadlines. Returns false in the same cases as `claim`. Requires
-    /// the lock.
+    /// Sets another deadline on a frozen entry, earlier or later, and ends the freeze. Returns false in
+    /// the same cases as `claim`. Requires the lock.
     pub(crate) fn reset(&self, frozen: &Frozen, now: Tick, deadline: Deadline) -> bool {
-        // A touch may have loaded the old deadline, and use the old time to live: its exchange must
-        // fail. So if the deadline is the same, the freeze stays until it moves. A fixed deadline
-        // needs no freeze: a thread that loads it sees that times to live are not all alike, and
-        // moves it only under the lock.
-        let looks_the_same = deadline == frozen.0.unfrozen() && !deadline.is_never() && !deadline.is_fixed();
-        self.conclude(frozen, now, deadline, looks_the_same)
+        let Frozen(before) = *frozen;
+        if before.is_over(now) {
+            self.expire(before.frozen(), now);
+            return false;
+        }
+        self.exchange(before.frozen(), deadline).is_ok()
     }
 
     /// Performs a touch that needs the lock. `deadline_at` returns the deadline for a clock reading
@@ -379,18 +381,7 @@ impl<K, V> Node<K, V> {
         let before = frozen.0.unfrozen();
         let later = deadline_at(now, before);
         debug_assert!(later.tick() >= before.tick(), "a touch does not shorten");
-        let stays = frozen.0.is_frozen() && later == before && !later.is_fixed();
-        self.conclude(&frozen, now, later, stays)
-    }
-
-    fn conclude(&self, frozen: &Frozen, now: Tick, deadline: Deadline, stays: bool) -> bool {
-        let Frozen(before) = *frozen;
-        if before.is_over(now) {
-            self.expire(before.frozen(), now);
-            return false;
-        }
-        let after = if stays { deadline.frozen() } else { deadline };
-        self.exchange(before.frozen(), after).is_ok()
+        self.reset(&frozen, now, later)
     }
 
     /// Ends the entry. Returns whether it was still alive at `now`, a reading from before this call.

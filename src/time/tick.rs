@@ -133,8 +133,9 @@ impl Birth {
 ///
 /// It is a tick, `NEVER` or `DEAD`, with two flags that the comparison with the clock ignores.
 /// `FROZEN` makes a thread that would move the deadline without the shard's lock take the lock.
-/// `FIXED` is used in caches with a time to idle: something other than idleness ends the entry at
-/// this tick, so a read need not try to move it.
+/// `FIXED` says that no thread moves the deadline without the lock. In caches with a time to idle or an
+/// `Expiry`, something other than idleness ends the entry at this tick, so a read need not try to move it. In
+/// others, the entry has got a time to live of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Deadline(u64);
 
@@ -184,7 +185,7 @@ impl Deadline {
         self.0 & Self::FROZEN != 0
     }
 
-    /// Returns whether no read may move the deadline, in a cache with a time to idle.
+    /// Returns whether no thread moves the deadline without the lock.
     pub(crate) const fn is_fixed(self) -> bool {
         self.0 & Self::FIXED != 0
     }

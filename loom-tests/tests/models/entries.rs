@@ -235,6 +235,22 @@ fn touch_against_set_ttl_to_the_same_deadline() {
     });
 }
 
+/// And where the new time to live gives another deadline at first, and the next one the old deadline again.
+#[test]
+fn touch_against_set_ttl_there_and_back() {
+    explore(|| {
+        let model = Model::expiring();
+        model.insert(KEY, 1);
+        model.pass(HALF);
+        let toucher = spawn(&model, |model| model.cache.touch(&KEY));
+        assert!(model.cache.set_ttl(&KEY, 2 * TTL));
+        assert!(model.cache.set_ttl(&KEY, HALF));
+        assert!(toucher.join().unwrap());
+        assert_eq!(model.cache.remaining_ttl(&KEY), Some(HALF));
+        model.end();
+    });
+}
+
 /// And stays so though another touch comes to the very same deadline: that one has not moved.
 #[test]
 fn touch_against_set_ttl_and_touch_to_the_same_deadline() {
