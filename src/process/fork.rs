@@ -26,7 +26,7 @@
 //!
 //! | what | its heir |
 //! |---|---|
-//! | a shard's lock; when its reaper is to come | `shard/fork.rs` |
+//! | a shard's lock; when its reaper is to come; grace periods that are to be started | `shard/fork.rs` |
 //! | flights, which one call leads, and watches | `Flights::disown`; what waits aside: `Call::listen` |
 //! | claims of old values | `RefreshTimes::disown` |
 //! | the right to keep room, and room that is kept | `Account::hold`: while it is held, nobody keeps any |
@@ -44,8 +44,9 @@
 //! - Counters that are only raised (statistics, epochs, numbers of flights). Nobody waits for them
 //!   to come down. Statistics miss what other threads would still have counted.
 //! - Grace periods that were begun: they have numbers, and end in their order, whoever begins the
-//!   next one. (Without a barrier for the process there is crossbeam-epoch, whose pins cannot be
-//!   attributed: see the limitations.)
+//!   next one. (Without a barrier for the process there is crossbeam-epoch. There each is started anew,
+//!   since the thread that was to start it may be missing. Its pins cannot be attributed: see the
+//!   limitations.)
 //! - Entries that another thread had taken out, and its garbage: nobody in the child looks for them.
 //!   They stay in memory, and are told to nobody.
 //! - A warning that another thread was about to give: its entry counts as warned of.

@@ -25,6 +25,7 @@ impl<K: 'static, V: 'static> Shard<K, V> {
 
 impl<A, K, V> Held for HeldShard<A, K, V> {
     fn inherit(&mut self) {
+        self.0.inherit();
         let ledger = self.0.ledger();
         ledger.rely_on_no_reaper();
         let Ledger { flights, refresh_times, .. } = ledger;

@@ -224,6 +224,11 @@ impl<A: ?Sized, K, V, L> HeldTable<A, K, V, L> {
     pub(crate) fn ledger(&mut self) -> &mut L {
         &mut self.0.content().ledger
     }
+
+    /// In the child of a fork: sees to what other threads of the parent were about to do with the garbage.
+    pub(crate) fn inherit(&mut self) {
+        self.0.content().writer.garbage.start_anew();
+    }
 }
 
 /// The held lock of a table.
