@@ -280,7 +280,8 @@ impl<K, V> Txn<'_, '_, K, V> {
         let bid = if goes_by_bids { self.bid(replaced) } else { Bid::default() };
         self.read_clock();
         let own = Own { number: self.shard.number, rest, bid };
-        let deferred = self.settle_up();
+        // Without the reaper's work, which could take out the entry that the caller goes on with.
+        let deferred = self.settle_alone();
         Err(Box::new(Short { weight, lacking, goes_by_bids, may_go_alone, own, deferred }))
     }
 
