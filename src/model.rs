@@ -98,13 +98,18 @@ impl<T: Toy> Sweep for Cared<T> {
 
 /// A pinned thread, for models of pins and grace periods alone.
 #[derive(Debug)]
-pub struct Pinned(#[allow(dead_code, reason = "held")] table::Pin);
+pub struct Pinned(table::Pin);
 
 impl Pinned {
     /// Pins this thread.
     #[must_use]
     pub fn new() -> Self {
         Self(table::Pin::new())
+    }
+
+    /// Unpins and pins anew.
+    pub fn renew(&mut self) {
+        self.0.renew();
     }
 }
 

@@ -91,6 +91,27 @@ fn a_grace_may_end_under_a_later_pin() {
     });
 }
 
+/// A pin that is renewed protects as one that is made anew: what it finds from then on, though it began before
+/// that was unlinked.
+#[test]
+fn a_grace_waits_for_the_pins_that_were_renewed_before_it() {
+    explore(|| {
+        let thing = Thing::new();
+        let reader = spawn(&thing, |thing| {
+            let mut pin = Pinned::new();
+            pin.renew();
+            thing.look();
+        });
+        thing.unlink();
+        let grace = Waiting::begin();
+        Waiting::advance();
+        if grace.is_over() {
+            thing.destroy();
+        }
+        reader.join().unwrap();
+    });
+}
+
 /// A pin within a pin protects nothing that the outer one does not, and leaves it alone when it goes; they may
 /// go in any order.
 #[test]
