@@ -4,11 +4,11 @@
 //! where one can be put in.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tidewheel::{
-    BuildError, ManualClock, ParseSessionIdError, Reaper, SessionError, SessionId, SessionManager,
+    BuildError, EndCause, ManualClock, ParseSessionIdError, Reaper, SessionError, SessionId, SessionManager,
     SessionManagerBuilder,
 };
 
@@ -321,6 +321,28 @@ fn remove_returns_the_data_once_and_drops_the_stored_copy() {
     gone(&sessions, &id);
     clock.advance(SWEPT);
     until_shared_by(1, &data, &sessions);
+    sessions.validate();
+}
+
+/// Data that cannot be cloned, of a session with an owner: one of two that end it succeeds, and its end is told once.
+#[test]
+fn end_needs_no_copy_and_succeeds_once() {
+    struct NoClone(u32);
+    let ends = Arc::<Mutex<Vec<(u32, EndCause)>>>::default();
+    let told = Arc::clone(&ends);
+    let sessions = SessionManager::builder()
+        .owner(|data: &NoClone| Some(data.0))
+        .end_listener(move |_: &SessionId, data: &NoClone, cause| told.lock().unwrap().push((data.0, cause)))
+        .clock(ManualClock::new())
+        .build()
+        .unwrap();
+    let (id, other) = (sessions.create(NoClone(7)).unwrap(), sessions.create(NoClone(7)).unwrap());
+    sessions.end(&id).unwrap();
+    assert!(matches!(sessions.end(&id), Err(SessionError::NotFound)));
+    assert!(matches!(sessions.touch(&id), Err(SessionError::NotFound)));
+    assert_eq!(*ends.lock().unwrap(), [(7, EndCause::Ended)]);
+    assert_eq!(sessions.sessions_of(&7).len(), 1);
+    assert_eq!(sessions.read(&other, |data| data.0).unwrap(), 7);
     sessions.validate();
 }
 

@@ -181,6 +181,27 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         self.change(id, |old| (compute(old), ()))
     }
 
+    /// Ends a session (a log-out). The id is worthless from then on. To have its data back, use
+    /// [`remove`](Self::remove).
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](SessionError::NotFound) when there is no such session (any more). Of two that end
+    /// one session at once, one gets this error.
+    ///
+    /// ```
+    /// # use tidewheel::{SessionError, SessionManager};
+    /// struct Secret(u64); // no clone of it is made
+    /// let sessions = SessionManager::new();
+    /// let id = sessions.create(Secret(7))?;
+    /// sessions.end(&id)?;
+    /// assert!(matches!(sessions.end(&id), Err(SessionError::NotFound)));
+    /// # Ok::<(), SessionError>(())
+    /// ```
+    pub fn end(&self, id: &SessionId) -> Result<(), SessionError> {
+        self.end_for(id, EndCause::Ended).then_some(()).ok_or(SessionError::NotFound)
+    }
+
     /// Stores what a closure makes of a session's data, and returns what else the closure returned.
     fn change<R>(&self, id: &SessionId, mut compute: impl FnMut(&D) -> (D, R)) -> Result<R, SessionError> {
         let (mut claims, mut denied) = (Claims::none(self), None);
@@ -309,7 +330,8 @@ impl<D: Value + Clone, O: SessionOwner> SessionManager<D, O> {
         })
     }
 
-    /// Ends a session (a log-out) and returns its data. The id is worthless from then on.
+    /// Ends a session (a log-out) and returns its data. The id is worthless from then on. Where nobody
+    /// wants the data, [`end`](Self::end) does without the copy.
     ///
     /// What is returned is a copy; the stored data is dropped as soon as nobody reads it, at most 2
     /// seconds later.

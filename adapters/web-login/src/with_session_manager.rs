@@ -121,7 +121,7 @@ async fn note(headers: HeaderMap, State(site): State<Site>) -> Redirect {
 async fn log_out(headers: HeaderMap, State(site): State<Site>) -> Redirect {
     if let Some(id) = id_of(&headers) {
         // It may be over already.
-        let _ = site.sessions.remove(&id);
+        let _ = site.sessions.end(&id);
     }
     Redirect::to("/")
 }

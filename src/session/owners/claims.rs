@@ -136,7 +136,7 @@ impl<'m, D: Value, O: SessionOwner> Claims<'m, D, O> {
             }
             let doomed = owners.index.tracks.leave(origin, |id| is_at(cache, id, origin));
             if let Some(Doomed { ids: tracked, cause }) = doomed {
-                tracked.iter().chain(&ids).for_each(|id| _ = self.sessions.end(id, cause));
+                tracked.iter().chain(&ids).for_each(|id| _ = self.sessions.end_for(id, cause));
                 owners.index.tracks.release(origin);
             }
         }
@@ -156,7 +156,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
         let end = |ending: &Ending| {
             let Doomed { ids, cause } = &ending.doomed;
             // Under all of them: it may be moving from one to another.
-            let was_there = ids.iter().filter(|id| self.end(id, *cause)).count() > 0;
+            let was_there = ids.iter().filter(|id| self.end_for(id, *cause)).count() > 0;
             owners.index.ended(ending, |id| has(&self.cache, id, ending.place));
             was_there
         };
@@ -167,7 +167,7 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
     pub(in crate::session) fn denied(&self, id: &SessionId, denied: Denied) -> crate::SessionError {
         match denied {
             Denied::Ending(cause) => {
-                self.end(id, cause);
+                self.end_for(id, cause);
                 crate::SessionError::NotFound
             }
             Denied::Gone => crate::SessionError::NotFound,

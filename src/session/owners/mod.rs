@@ -215,13 +215,13 @@ impl<D: Value, O: SessionOwner> SessionManager<D, O> {
             }
             // It is being ended, or has become somebody else's. In the first case the call that ends it still runs.
             if let Some(cause) = owners.index.tracks.ended(origin) {
-                self.end(id, cause);
+                self.end_for(id, cause);
             }
         }
     }
 
     /// Ends a session; whether there was one.
-    fn end(&self, id: &SessionId, cause: EndCause) -> bool {
+    pub(in crate::session) fn end_for(&self, id: &SessionId, cause: EndCause) -> bool {
         during(Leaving::End(cause), || self.cache.invalidate(id))
     }
 }
