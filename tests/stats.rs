@@ -151,6 +151,29 @@ fn what_was_counted_since_is_the_difference_of_each_count() {
     assert_eq!(none, Stats::default());
 }
 
+/// A call for many keys is one load for each of them, as long as the call. So a sum of more than 2^64 nanoseconds,
+/// which are 585 years, comes within weeks where calls are for ten thousand keys.
+#[test]
+fn the_sum_of_the_times_of_loads_goes_on_beyond_585_years() {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
+    let clock = ManualClock::new();
+    let cache = Cache::builder().record_stats().clock(clock.clone()).build().unwrap();
+    let load = |keys: std::ops::Range<u64>| {
+        let before = cache.stats();
+        let values = cache.get_many_with(keys, |keys| {
+            clock.advance(CENTURY);
+            keys.iter().map(|&&key| (key, key)).collect::<Vec<_>>()
+        });
+        assert!(values.iter().all(Option::is_some));
+        let now = cache.stats();
+        (now.loads.times.sum(), now.since(&before).loads.times.sum())
+    };
+    assert_eq!(load(0..5), (5 * CENTURY, 5 * CENTURY));
+    assert_eq!(load(5..11), (11 * CENTURY, 6 * CENTURY));
+    assert_eq!(load(11..12), (12 * CENTURY, CENTURY));
+    assert_eq!(cache.stats().loads.times.count(), 12);
+}
+
 /// A count of the statistics.
 type Figure = fn(&Stats) -> u64;
 

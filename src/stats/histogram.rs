@@ -52,13 +52,22 @@ impl<const N: usize, const UNIT: u64> Buckets<N, UNIT> {
     }
 
     fn at_most(&self, part: f64) -> Option<Duration> {
-        let wanted = (self.count() as f64 * part.clamp(0.0, 1.0)).ceil().max(1.0) as u64;
+        let wanted = rank(self.count(), part);
         let mut seen = 0;
         self.limits().find_map(|(limit, count)| {
             seen += count;
             (seen >= wanted).then_some(limit)
         })
     }
+}
+
+/// Returns how many of so many this part of them is: the lowest number from one on that, divided by
+/// all, is not less than `part`. The product alone would be one too many for 0.55 of 100: it is
+/// 55.00000000000001. (What is not a number counts as zero.)
+fn rank(all: u64, part: f64) -> u64 {
+    let part = part.clamp(0.0, 1.0).max(0.0);
+    let near = (all as f64 * part).ceil() as u64;
+    (near.saturating_sub(1).max(1)..all).find(|&rank| rank as f64 / all as f64 >= part).unwrap_or(all.max(1))
 }
 
 impl<const N: usize, const UNIT: u64> Default for Buckets<N, UNIT> {
@@ -324,6 +333,33 @@ mod tests {
         assert_eq!(lateness.at_most(0.5), Some(Duration::from_millis(1024)));
         assert_eq!(lateness.at_most(0.0), Some(Duration::from_millis(1)));
         assert_eq!(lateness.at_most(1.0), Some(Duration::MAX));
+    }
+
+    #[test]
+    fn a_part_that_is_a_fraction_is_exactly_as_many() {
+        for all in 1..=1_000_u64 {
+            for some in 1..=all {
+                assert_eq!(rank(all, some as f64 / all as f64), some, "of {all}");
+            }
+        }
+        assert_eq!((rank(0, 0.5), rank(7, 0.0), rank(7, f64::NAN), rank(7, -1.0)), (1, 1, 1, 1));
+        assert_eq!((rank(7, 2.0), rank(7, f64::INFINITY), rank(100, 0.551)), (7, 7, 56));
+        assert!(rank(u64::MAX, 1.0) >= u64::MAX - 2048);
+    }
+
+    #[test]
+    fn so_many_fast_ones_make_a_part_fast() {
+        let (mut lateness, mut times) = (Lateness::default(), LoadTimes::default());
+        for (count, time) in [(55, 3), (45, 1_000)] {
+            for _ in 0..count {
+                lateness.note(Duration::from_millis(time));
+                times.0.note(Duration::from_micros(time));
+            }
+        }
+        let fast = (lateness.at_most(0.55), times.at_most(0.55));
+        assert_eq!(fast, (Some(Duration::from_millis(4)), Some(Duration::from_micros(4))));
+        let slow = (lateness.at_most(0.551), times.at_most(0.551));
+        assert_eq!(slow, (Some(Duration::from_millis(1024)), Some(Duration::from_micros(1024))));
     }
 
     #[test]

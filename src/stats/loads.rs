@@ -1,7 +1,7 @@
 //! Counters of loads: by outcome, and by how long they took.
 //!
-//! A load takes a lock, makes a node and runs a user's closure, so three more additions do not
-//! matter. So there are a few sets of atomics, which threads share by their numbers, and no lock.
+//! A load takes a lock, makes a node and runs a user's closure, so three or four more additions do
+//! not matter. So there are a few sets of atomics, which threads share by their numbers, and no lock.
 //! This file knows neither keys nor flights.
 
 use super::Stats;
@@ -131,8 +131,59 @@ struct Set {
     ends: [AtomicU64; ENDS],
     joined: AtomicU64,
     times: [AtomicU64; LOAD_BUCKETS],
-    /// The sum of the times in nanoseconds. It suffices for centuries.
+    sum: Sum,
+}
+
+/// The bits of a nanosecond count below a step: a step is some four seconds.
+const STEP_BITS: u32 = 32;
+
+/// The sum of the times. Its first word counts nanoseconds, and wraps: a call for many keys adds its
+/// time once for each of them, so that 585 years come within weeks. Its second word says how often
+/// the first one has come to a next step, and wraps after 2^64 steps.
+///
+/// A load adds to the first word, and then to the second one if it has passed steps. A reader may
+/// come between the two, or read one word earlier than the other. So it takes the sum from the first
+/// word alone, and from the second one only how often the first one has wrapped. For this the
+/// second word need not be exact: it may lag or lead by 2^31 steps, which are 292 years. So the words
+/// need no order between them, and no reader sees the sum fall. (It could only while a load is being
+/// added that took centuries by itself, on a clock moved by hand.)
+struct Sum {
     nanos: AtomicU64,
+    steps: AtomicU64,
+}
+
+impl Sum {
+    fn new() -> Self {
+        Self { nanos: AtomicU64::new(0), steps: AtomicU64::new(0) }
+    }
+
+    fn add(&self, nanos: u64) {
+        // ORDERING: Relaxed; a figure. `Sum::read` needs no order of the two words.
+        let before = self.nanos.fetch_add(nanos, Ordering::Relaxed);
+        let after = u128::from(before) + u128::from(nanos);
+        let passed = (after >> STEP_BITS) as u64 - (before >> STEP_BITS);
+        if passed > 0 {
+            // ORDERING: Relaxed; as above.
+            self.steps.fetch_add(passed, Ordering::Relaxed);
+        }
+    }
+
+    fn read(&self) -> Duration {
+        // ORDERING: Relaxed, both; `Sum::add` stores them in no order that matters here.
+        let (nanos, steps) = (self.nanos.load(Ordering::Relaxed), self.steps.load(Ordering::Relaxed));
+        total(nanos, steps)
+    }
+}
+
+/// Returns the sum whose lowest 64 bits are `nanos`, and which is nearest to so many steps.
+fn total(nanos: u64, steps: u64) -> Duration {
+    const BELOW: u64 = (1 << STEP_BITS) - 1;
+    const SECOND: u128 = Duration::from_secs(1).as_nanos();
+    let ahead = ((nanos >> STEP_BITS) as u32).wrapping_sub(steps as u32) as i32;
+    let steps = steps.wrapping_add_signed(ahead.into());
+    let all = u128::from(steps) << STEP_BITS | u128::from(nanos & BELOW);
+    let Ok(seconds) = u64::try_from(all / SECOND) else { return Duration::MAX };
+    Duration::new(seconds, (all % SECOND) as u32)
 }
 
 impl Set {
@@ -142,7 +193,7 @@ impl Set {
             ends: std::array::from_fn(|_| none()),
             joined: none(),
             times: std::array::from_fn(|_| none()),
-            nanos: none(),
+            sum: Sum::new(),
         }
     }
 }
@@ -164,10 +215,11 @@ impl LoadCounters {
         let set = self.own();
         let nanos = took.as_nanos().min(u128::from(u64::MAX)) as u64;
         let (end, time) = (&set.ends[end as usize], &set.times[LoadTimes::bucket(took)]);
-        for (counter, more) in [(end, 1), (time, 1), (&set.nanos, nanos)] {
+        for counter in [end, time] {
             // ORDERING: Relaxed; a figure.
-            counter.fetch_add(more, Ordering::Relaxed);
+            counter.fetch_add(1, Ordering::Relaxed);
         }
+        set.sum.add(nanos);
     }
 
     /// Counts a call that was told the outcome of another call's load.
@@ -189,7 +241,7 @@ impl LoadCounters {
             loads.cancelled += cancelled;
             loads.invalidated += invalidated;
             loads.joined += read(&set.joined);
-            loads.times.add(set.times.each_ref().map(read), Duration::from_nanos(read(&set.nanos)));
+            loads.times.add(set.times.each_ref().map(read), set.sum.read());
         }
     }
 }
@@ -205,6 +257,40 @@ impl fmt::Debug for LoadCounters {
 #[cfg(all(test, not(tidewheel_loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_sum_goes_on_where_its_first_word_wraps() {
+        let (sum, mut right) = (Sum::new(), 0_u128);
+        let some = [1, u64::MAX, 1 << 63, 5, (1 << 32) - 1, u64::MAX, u64::MAX / 3];
+        for nanos in some.into_iter().cycle().take(1_000) {
+            sum.add(nanos);
+            right += u128::from(nanos);
+            assert_eq!(sum.read().as_nanos(), right);
+        }
+    }
+
+    /// What a reader sees that comes between the two additions, or reads one word long before the
+    /// other.
+    #[test]
+    fn the_second_word_may_lag_and_lead() {
+        const YEARS_292: u64 = (1 << 31) - 1;
+        for wraps in [0_u128, 1, 2, 1_000] {
+            for nanos in [0, 1, 1 << 32, 1 << 63, u64::MAX] {
+                let right = wraps << 64 | u128::from(nanos);
+                let steps = (right >> STEP_BITS) as u64;
+                for off in [0, 1, 1_000, YEARS_292] {
+                    assert_eq!(total(nanos, steps.saturating_sub(off)).as_nanos(), right);
+                    assert_eq!(total(nanos, steps + off).as_nanos(), right);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_sum_that_no_duration_can_hold_is_the_longest_one() {
+        assert_eq!(total(u64::MAX, u64::MAX), Duration::MAX);
+        assert_eq!(total(0, 0), Duration::ZERO);
+    }
 
     #[test]
     fn counts_of_many_threads_are_all_there() {
