@@ -158,20 +158,29 @@ fn the_sum_of_the_times_of_loads_goes_on_beyond_585_years() {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
     let clock = ManualClock::new();
     let cache = Cache::builder().record_stats().clock(clock.clone()).build().unwrap();
-    let load = |keys: std::ops::Range<u64>| {
+    let load = |keys: std::ops::Range<u64>, time| {
         let before = cache.stats();
         let values = cache.get_many_with(keys, |keys| {
-            clock.advance(CENTURY);
+            clock.advance(time);
             keys.iter().map(|&&key| (key, key)).collect::<Vec<_>>()
         });
         assert!(values.iter().all(Option::is_some));
         let now = cache.stats();
         (now.loads.times.sum(), now.since(&before).loads.times.sum())
     };
-    assert_eq!(load(0..5), (5 * CENTURY, 5 * CENTURY));
-    assert_eq!(load(5..11), (11 * CENTURY, 6 * CENTURY));
-    assert_eq!(load(11..12), (12 * CENTURY, CENTURY));
-    assert_eq!(cache.stats().loads.times.count(), 12);
+    assert_eq!(load(0..5, CENTURY), (5 * CENTURY, 5 * CENTURY));
+    assert_eq!(load(5..9, CENTURY / 4), (6 * CENTURY, CENTURY));
+    assert_eq!(load(9..10, CENTURY / 8), (6 * CENTURY + CENTURY / 8, CENTURY / 8));
+    assert_eq!(cache.stats().loads.times.count(), 10);
+
+    // In one call.
+    let clock = ManualClock::new();
+    let cache = Cache::builder().record_stats().clock(clock.clone()).build().unwrap();
+    cache.get_many_with(0..6, |keys| {
+        clock.advance(CENTURY);
+        keys.iter().map(|&&key| (key, key)).collect::<Vec<_>>()
+    });
+    assert_eq!(cache.stats().loads.times.sum(), 6 * CENTURY);
 }
 
 /// A count of the statistics.

@@ -145,8 +145,8 @@ const STEP_BITS: u32 = 32;
 /// come between the two, or read one word earlier than the other. So it takes the sum from the first
 /// word alone, and from the second one only how often the first one has wrapped. For this the
 /// second word need not be exact: it may lag or lead by 2^31 steps, which are 292 years. So the words
-/// need no order between them, and no reader sees the sum fall. (It could only while a load is being
-/// added that took centuries by itself, on a clock moved by hand.)
+/// need no order between them, and no reader sees the sum fall: one load takes 146 years at most, since
+/// no clock goes on for longer.
 struct Sum {
     nanos: AtomicU64,
     steps: AtomicU64,
