@@ -3,9 +3,10 @@
 //! The cache does not know what a value takes besides its body. But whoever writes a megabyte takes his time for it, and
 //! what was unlinked goes after a moment, however few there are of it. Alone in its process: it needs a quarter of a gigabyte.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 use tidewheel::Cache;
 
 const MIB: usize = 1 << 20;
@@ -76,6 +77,25 @@ fn few_large_values_wait_beside_a_capacity_by_count() {
     // In the cache; in each writer's hands; and what waits.
     assert!(most <= 16 + 4 + 16, "{most} values of eight megabytes");
     cache.validate();
+}
+
+/// Of so many shards, a write that has advanced visits some in turn. Its own is always among them.
+#[test]
+fn a_write_that_comes_alone_drops_what_it_has_replaced_however_many_shards_there_are() {
+    const WRITES: usize = 100;
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    for shards in [1, 4096] {
+        let cache = Cache::builder().shards(shards).build().unwrap();
+        let value = Arc::new(());
+        let dropped_at_once = |_: &usize| {
+            thread::sleep(Duration::from_millis(1));
+            cache.insert(1, value.clone());
+            Arc::strong_count(&value) == 2
+        };
+        // Now and then the system, or what another test leaves, may hold it up.
+        let dropped = (0..WRITES).filter(dropped_at_once).count();
+        assert!(dropped > WRITES / 2, "{dropped} of {WRITES} with {shards} shards");
+    }
 }
 
 /// Many keys in many shards, and removals.

@@ -6,7 +6,7 @@ mod listen;
 mod refresh;
 mod shards;
 
-use crate::cache::{Background, Bound, Cache, Parts, Weigher};
+use crate::cache::{Background, Bound, Cache, Parts, Visits, Weigher};
 use crate::error::BuildError;
 use crate::expiry::Expiry;
 use crate::hash::RandomState;
@@ -111,7 +111,8 @@ impl<K, V> CacheBuilder<K, V> {
     ///
     /// Without a weigher, each shard has an equal part of the capacity, and there are so few shards that a
     /// part is at least 64. With one, eight shards at most share the room: an entry may weigh as much as all
-    /// of it.
+    /// of it. A shard holds 2^27 - 64 entries at most, and values that wait to be dropped count: where its
+    /// part comes near to that, a write panics and does not evict.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().max_capacity(10).build()?;
@@ -217,9 +218,9 @@ impl<K, V> CacheBuilder<K, V> {
         self
     }
 
-    /// For how many entries there is room from the start: at most 2^27 for each shard (on 32 bits, 2^28 - 1 in
-    /// all). The cache grows beyond it. Default: 0. A smaller [`max_capacity`](Self::max_capacity) without a
-    /// weigher counts in its place.
+    /// For how many entries there is room from the start: at most 2^27 - 64 for each shard (on 32 bits,
+    /// 2^28 - 1 in all). The cache grows beyond it. Default: 0. A smaller
+    /// [`max_capacity`](Self::max_capacity) without a weigher counts in its place.
     ///
     /// ```
     /// use tidewheel::{BuildError, Cache};
@@ -542,6 +543,7 @@ impl<K, V> CacheBuilder<K, V> {
             refreshes: self.refresh.is_some(),
             background: self.background,
             clearings: Clearings::new(),
+            visits: Visits::new(),
         };
         Cache::assemble(parts, &reaper)
     }

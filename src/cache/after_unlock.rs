@@ -4,8 +4,8 @@
 //! 2. `notify_at_once`, `notify_of_left`: tells the listener of the removed value, then of what did
 //!    not stay. After that, each value is garbage.
 //! 3. `Shard::dispose`: drops what was reclaimable under the lock.
-//! 4. `drop_reclaimable`: drops some of what is reclaimable in each shard, if the writer has advanced
-//!    for a batch's weight or age.
+//! 4. `drop_reclaimable`: drops some of what is reclaimable in this shard and in others, if the writer
+//!    has advanced for a batch's weight or age.
 //! 5. `Shard::hold_back`: waits a moment, if readers hold up too much garbage.
 //!
 //! Others rely on the first step: a writer that finds in the ledger that the reaper is to come does
@@ -14,6 +14,7 @@
 //! starts its deferred work itself.
 
 use super::Cache;
+use super::visits::VISITED;
 use crate::listener::RemovalCause;
 use crate::shard::{AtWork, Deferred, Departing, Elsewhere, Left, Shard};
 use crate::sync::catch;
@@ -63,16 +64,25 @@ impl<K, V, S> Cache<K, V, S> {
         if let Some(reclaimable) = seldom.reclaimable {
             shard.dispose(reclaimable);
         }
-        if seldom.drops_in_all_shards {
-            self.drop_reclaimable();
+        if seldom.drops_in_shards {
+            self.drop_reclaimable(shard);
         }
         seldom.moment.map(|moment| (shard, moment)).or(due)
     }
 
-    /// Drops some of what is reclaimable in each shard, on the thread of a writer that has just advanced.
+    /// Drops some of what is reclaimable, on the thread of a writer that has just advanced.
     #[cold]
-    fn drop_reclaimable(&self) {
-        self.parts().shards.iter().for_each(Shard::drop_reclaimable);
+    fn drop_reclaimable(&self, own: &Shard<K, V>) {
+        self.visited(own).for_each(Shard::drop_reclaimable);
+    }
+
+    /// Returns the shards that a writer visits. Of many shards, its own is the first, so that a write that
+    /// comes alone drops what it has unlinked itself. What is left in others waits for the next such write,
+    /// or for the reaper.
+    fn visited<'c>(&'c self, own: &'c Shard<K, V>) -> impl Iterator<Item = &'c Shard<K, V>> {
+        let (shards, visits) = (&self.parts().shards, &self.parts().visits);
+        let own = (shards.len() > VISITED).then_some(own);
+        own.into_iter().chain(&shards[visits.next(shards.len())])
     }
 
     /// Wakes the reaper and begins grace periods, if that has not been done yet. Runs no code of the user's, and may be called while pinned.
@@ -89,7 +99,7 @@ impl<K, V, S> Cache<K, V, S> {
         if let Some(at) = seldom.wake.take() {
             self.inner.wake_reaper(at);
         }
-        seldom.drops_in_all_shards |= seldom.sealed.take().is_some_and(Sealed::start);
+        seldom.drops_in_shards |= seldom.sealed.take().is_some_and(Sealed::start);
         // Of other shards, which gave up room.
         let elsewhere = seldom.left.iter_mut().flat_map(|left| &mut left.elsewhere);
         elsewhere.for_each(|there| self.start(&mut there.deferred));
@@ -141,5 +151,46 @@ impl<K, V, S> Cache<K, V, S> {
             return None;
         }
         self.conclude_at_once(shard, deferred, cause)
+    }
+}
+
+#[cfg(all(test, not(any(tidewheel_loom, tidewheel_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::reaper::Reaper;
+
+    fn cache(shards: usize) -> Cache<u64, u64> {
+        let builder = Cache::builder().shards(shards).reaper(Reaper::manual());
+        builder.build().expect("nothing is refused")
+    }
+
+    /// Returns which shards one write after the other visits.
+    fn visits(cache: &Cache<u64, u64>, own: usize) -> Vec<usize> {
+        let shards = &cache.parts().shards;
+        let place = |shard: &Shard<u64, u64>| shards.iter().position(|other| std::ptr::eq(other, shard));
+        cache.visited(&shards[own]).filter_map(place).collect()
+    }
+
+    #[test]
+    fn of_many_shards_a_write_visits_its_own_and_others_in_turn() {
+        let many = cache(4 * VISITED);
+        let mut visited = Vec::new();
+        for write in 0..8 {
+            let shards = visits(&many, 700);
+            assert_eq!((shards[0], shards.len()), (700, 1 + VISITED), "write {write}");
+            visited.extend_from_slice(&shards[1..]);
+        }
+        let twice: Vec<_> = (0..2).flat_map(|_| 0..4 * VISITED).collect();
+        assert_eq!(visited, twice);
+    }
+
+    #[test]
+    fn of_few_shards_a_write_visits_each_once() {
+        for shards in [1, 64, VISITED] {
+            let few = cache(shards);
+            for _ in 0..2 {
+                assert!(visits(&few, shards - 1).into_iter().eq(0..shards));
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 use super::bound::{Bound, Weigher};
 use super::load::Background;
+use super::visits::Visits;
 use crate::expiry::Expiry;
 use crate::hash::{HashBits, RandomState};
 use crate::key_value::{Key, Value};
@@ -67,11 +68,11 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 /// within two seconds by the reaper. Where writes are rare, the write itself drops what it took out, before it
 /// returns. Where they are many, values are gathered, and are dropped together when there are enough of them or
 /// they have gathered for a fraction of a millisecond. So some 350 values of each shard wait at most, and fewer
-/// of those that take long to make, as large ones do: some ten of half a megabyte or more. (Their age does not
-/// count with a [`ManualClock`](crate::ManualClock), nor does that of small values without a destructor.) With a
-/// [weigher](crate::CacheBuilder::weigher), at most a sixteenth of the capacity waits, and a value for each
-/// shard, or those 350 values of each shard if they weigh more. While a heavy entry is being stored, what was
-/// evicted for it waits too.
+/// of those that take long to make, as large ones do: some ten of half a megabyte or more, where there are no
+/// more than 256 shards. (Their age does not count with a [`ManualClock`](crate::ManualClock), nor does that of
+/// small values without a destructor.) With a [weigher](crate::CacheBuilder::weigher), at most a sixteenth of
+/// the capacity waits, and a value for each shard, or those 350 values of each shard if they weigh more. While
+/// a heavy entry is being stored, what was evicted for it waits too.
 ///
 /// While a guard is held, or the system stops a thread in the middle of a read, everything waits that was
 /// unlinked since. So that it does not grow without end, writers then slow down. A call that stores something
@@ -131,6 +132,7 @@ pub(crate) struct Parts<K, V, S> {
     /// How, if not by whoever finds them old.
     pub(crate) background: Option<Background<K, V>>,
     pub(crate) clearings: Clearings,
+    pub(crate) visits: Visits,
 }
 
 /// Where a key belongs.

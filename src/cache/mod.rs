@@ -57,6 +57,7 @@ mod turn_aside;
 #[cfg(feature = "async")]
 mod turn_async;
 mod turn_loading;
+mod visits;
 
 pub(crate) use bound::{Bound, Weigher};
 pub use capacity::Policy;
@@ -74,4 +75,5 @@ pub(crate) use load::{
 pub use load::{LoadJob, RefreshJob, WithTimeout};
 #[cfg(feature = "async")]
 pub use load::{LoadTask, RefreshTask};
+pub(crate) use visits::Visits;
 pub use weak::WeakCache;

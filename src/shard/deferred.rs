@@ -23,10 +23,10 @@ pub(crate) struct Seldom<K, V> {
     pub(crate) left: Option<Box<Left<K, V>>>,
     /// Garbage to be dropped after the listener was told.
     pub(crate) reclaimable: Option<Reclaimable<K, V>>,
-    /// Whether the operation drops some of what is reclaimable in each shard. It does if it has sealed a
-    /// batch for its weight, or has advanced because of a batch's age. That is known once `sealed`
-    /// is started.
-    pub(crate) drops_in_all_shards: bool,
+    /// Whether the operation drops some of what is reclaimable in its shard and in others. It does if it
+    /// has sealed a batch for its weight, or has advanced because of a batch's age. That is known once
+    /// `sealed` is started.
+    pub(crate) drops_in_shards: bool,
     /// How long an operation that stored something waits, as its last step, because readers hold up
     /// too much garbage.
     pub(crate) moment: Option<Moment>,
@@ -76,7 +76,7 @@ impl<K, V> Deferred<K, V> {
     pub(super) fn of_elsewhere(elsewhere: Vec<Elsewhere<K, V>>) -> Self {
         let left = Some(Box::new(Left { elsewhere, ..Left::default() }));
         let (wake, sealed, reclaimable, moment) = (None, None, None, None);
-        let seldom = Seldom { wake, sealed, left, reclaimable, drops_in_all_shards: false, moment };
+        let seldom = Seldom { wake, sealed, left, reclaimable, drops_in_shards: false, moment };
         Self { seldom: Some(Box::new(seldom)), removed: None }
     }
 

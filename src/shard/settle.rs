@@ -85,7 +85,7 @@ impl<K, V> Txn<'_, '_, K, V> {
         let left = ledger.left.take();
         self.publish();
         (wake.is_some() || sealed.is_some() || left.is_some() || reclaimable.is_some() || moment.is_some())
-            .then(|| Box::new(Seldom { wake, sealed, left, reclaimable, drops_in_all_shards: false, moment }))
+            .then(|| Box::new(Seldom { wake, sealed, left, reclaimable, drops_in_shards: false, moment }))
     }
 
     /// Publishes the state of the ledger in the gauges. This is the last step under the lock.

@@ -433,7 +433,7 @@ pub(crate) struct Sealed {
 impl Sealed {
     /// Starts the grace period of the batch. Must be called outside the lock: it may run closures
     /// of other threads (of this crate alone). Returns whether the caller should drop some of
-    /// what is reclaimable in each shard: the batch was sealed for its weight, or for its age and this call
+    /// what is reclaimable in several shards: the batch was sealed for its weight, or for its age and this call
     /// has advanced. It is reclaimable now, unless a thread is pinned.
     pub(crate) fn start(self) -> bool {
         self.grace.start();
