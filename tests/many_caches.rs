@@ -1,10 +1,10 @@
 //! Many caches in one process: what an empty one takes, that dropping one takes as long whether there are many or few, and
-//! that a clock lets go of those that are gone.
+//! that a clock lets go of those that are gone. And what a small call takes in a cache of many shards.
 
 #[path = "common/allocator.rs"]
 mod allocator;
 
-use allocator::asked;
+use allocator::{asked, most_asked_while};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use tidewheel::{Cache, CacheBuilder, ManualClock, Reaper};
@@ -39,6 +39,28 @@ fn an_empty_cache_takes_little() {
     for taken in [plain, expiring, bounded] {
         assert!(taken < 4096, "{taken} bytes a shard");
     }
+}
+
+/// It was a list for each shard: 1.5 MB a call with 65,536 of them.
+#[test]
+fn to_insert_a_few_entries_at_once_takes_no_memory_for_each_shard() {
+    const SHARDS: i64 = 4096;
+    let _alone = ALONE.lock().unwrap_or_else(|poison| poison.into_inner());
+    let builder = Cache::<u64, u64>::builder().shards(SHARDS as usize).reaper(Reaper::manual());
+    let mut cache = builder.build().unwrap();
+    let entries = || (0..10).map(|n| (n, n));
+    // What their shards take for their first entries.
+    cache.insert_many(entries());
+    let ((), known) = most_asked_while(|| cache.insert_many(entries()));
+    let ((), unknown) = most_asked_while(|| cache.insert_many(entries().filter(|_| true)));
+    let ((), extended) = most_asked_while(|| cache.extend(entries()));
+    for taken in [known, unknown, extended] {
+        assert!(taken < 8 * SHARDS, "{taken} bytes");
+    }
+    cache.insert_many((0..100_000).map(|n| (n, n)));
+    cache.insert_many((100_000..200_000).map(|n| (n, n)).filter(|_| true));
+    assert_eq!(cache.entry_count(), 200_000);
+    cache.validate();
 }
 
 type Next = fn(&mut Vec<Cache<u64, u64>>) -> Option<Cache<u64, u64>>;

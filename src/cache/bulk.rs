@@ -98,8 +98,8 @@ where
 
     /// Stores many entries, each as [`insert`](Self::insert) does. Of equal keys the last one counts.
     ///
-    /// It takes the lock of a shard once for up to 64 entries. So it is faster than single inserts,
-    /// most of all where the cache grows.
+    /// Where there are more entries than shards, it takes the lock of a shard once for up to 64 of them. So it
+    /// is faster than single inserts, most of all where the cache grows.
     ///
     /// # Complexity
     ///
@@ -127,6 +127,14 @@ where
         let parts = self.parts();
         if parts.expiry.is_some() {
             return entries.into_iter().for_each(|(key, value)| self.insert(key, value));
+        }
+        let mut entries = entries.into_iter();
+        if entries.size_hint().0 <= parts.shards.len() {
+            // Of so few entries, hardly two are for one shard.
+            for _ in 0..=parts.shards.len() {
+                let Some((key, value)) = entries.next() else { return };
+                self.insert(key, value);
+            }
         }
         let mask = parts.shards.len() - 1;
         let mut groups: Vec<Vec<PendingInsert<K, V>>> = parts.shards.iter().map(|_| Vec::new()).collect();
