@@ -86,3 +86,56 @@ impl<K, V, S> Cache<K, V, S> {
         }
     }
 }
+
+#[cfg(all(test, not(any(tidewheel_loom, tidewheel_shuttle))))]
+mod tests {
+    use crate::cache::Cache;
+    use crate::reaper::Reaper;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Duration;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Runs a call on another thread. What is returned hears with what message it panicked.
+    fn hear(call: impl FnOnce() + Send + 'static) -> Receiver<Option<String>> {
+        let (says, hears) = channel();
+        std::thread::spawn(move || {
+            let panic = catch_unwind(AssertUnwindSafe(call)).err();
+            let message = panic.map(|panic| panic.downcast::<String>().map_or(String::new(), |text| *text));
+            let _ = says.send(message);
+        });
+        hears
+    }
+
+    /// A load whose value finds no place panics. A call that waited for it loads for itself, and panics for
+    /// itself. None waits for ever.
+    #[test]
+    fn a_load_that_a_full_shard_has_no_number_for_lets_nobody_wait() {
+        let builder = Cache::<u64, u64>::builder().shards(1).reaper(Reaper::manual());
+        let cache = builder.build().expect("nothing is refused");
+        cache.insert(1, 1);
+        let ((begins, has_begun), (go, may_go)) = (channel(), channel::<()>());
+        let (of_leader, of_waiter) = (cache.clone(), cache.clone());
+        let leader = hear(move || {
+            of_leader.get_with(2, || {
+                let _ = begins.send(());
+                let _ = may_go.recv_timeout(PATIENCE);
+                2
+            });
+        });
+        assert_eq!(has_begun.recv_timeout(PATIENCE), Ok(()));
+        let waiter = hear(move || {
+            of_waiter.get_with(2, || 3);
+        });
+        // Should it not wait by then, this shows less, and fails nobody.
+        std::thread::sleep(Duration::from_millis(300));
+        cache.parts().shards[0].exhaust();
+        let _ = go.send(());
+        for (call, who) in [(leader, "the leader"), (waiter, "the waiter")] {
+            let panic = call.recv_timeout(PATIENCE).expect(who);
+            assert!(panic.is_some_and(|message| message.contains("2^27 - 64")), "{who}");
+        }
+        assert_eq!((cache.get(&1), cache.get(&2), cache.entry_count()), (Some(1), None, 1));
+    }
+}

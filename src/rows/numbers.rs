@@ -183,6 +183,15 @@ impl Numbers {
         self.free_list.pop()
     }
 
+    /// Takes all numbers that are left, without the memory for their bits. None of them may be given
+    /// back.
+    #[cfg(all(test, not(tidewheel_loom)))]
+    pub(crate) fn exhaust(&mut self) {
+        self.free_list.clear();
+        self.chunks.extend((self.chunks.len()..CHUNKS).map(|chunk| Chunk::new(chunk_size(chunk))));
+        self.chunks.iter_mut().for_each(|chunk| chunk.taken = chunk.size);
+    }
+
     /// Returns the number that is taken next, if there is one on the free list.
     #[inline]
     pub(crate) fn next(&self) -> Option<RowId> {

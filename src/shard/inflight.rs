@@ -316,6 +316,9 @@ impl<K: Eq, V> Shard<K, V> {
                     continue;
                 }
             }
+            // Without a number the store would panic. While the call has its turn, a panic gives the turn
+            // to the next one; the calls that are told the outcome would wait for ever after that.
+            txn.table.expect_new_node();
             let mut ending = txn.ledger.flights.end(hold, Kind::Value);
             let kept = ending.as_mut().filter(|ending| !ending.is_invalidated);
             let key = kept.and_then(|ending| ending.take_key(hold));
@@ -448,6 +451,14 @@ impl<K, V> Txn<'_, '_, K, V> {
         *action = None;
         // The turn ends only now, so that a panic before leaves the turn with its caller.
         (Acted::Done(self.ledger.flights.end(hold, Kind::Own)), deferred)
+    }
+}
+
+#[cfg(all(test, not(tidewheel_loom)))]
+impl<K, V> Shard<K, V> {
+    /// Takes all numbers of nodes that are left.
+    pub(crate) fn exhaust(&self) {
+        self.lock().txn().table.exhaust();
     }
 }
 

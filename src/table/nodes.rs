@@ -131,7 +131,7 @@ impl<K, V> Nodes<K, V> {
         Self { numbers: Numbers::new(), chunks: Vec::new(), of: std::marker::PhantomData }
     }
 
-    /// Takes a vacant number. Returns `None` if there is none left (2^27 are in use).
+    /// Takes a vacant number. Returns `None` if there is none left (2^27 - 64 are in use).
     #[inline]
     pub(super) fn take(&mut self) -> Option<Named> {
         self.numbers.take().or_else(|| self.gather()).map(Named::of)
@@ -141,6 +141,22 @@ impl<K, V> Nodes<K, V> {
     fn gather(&mut self) -> Option<RowId> {
         self.numbers.gather();
         self.numbers.take()
+    }
+
+    /// Returns whether `take` finds a number.
+    #[inline]
+    pub(super) fn has_vacant(&mut self) -> bool {
+        self.numbers.next().is_some() || self.gather_ahead()
+    }
+
+    #[cold]
+    fn gather_ahead(&mut self) -> bool {
+        !self.numbers.gather().is_empty()
+    }
+
+    #[cfg(all(test, not(tidewheel_loom)))]
+    pub(super) fn exhaust(&mut self) {
+        self.numbers.exhaust();
     }
 
     /// Returns the number that the next node will probably have.

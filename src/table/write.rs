@@ -21,6 +21,9 @@ use std::marker::PhantomData;
 use std::num::NonZeroU8;
 use std::ptr::NonNull;
 
+/// What a panic says for want of a number.
+const FULL: &str = "a shard holds at most 2^27 - 64 entries, with the values that wait to be dropped";
+
 /// The writer side of a table.
 pub(super) struct Writer<K, V> {
     /// The readers' side: a copy of the table's, near to the other data of a writer.
@@ -371,7 +374,23 @@ impl<'t, K, V, L> Writing<'_, 't, K, V, L> {
     /// Panics if there is none left. So it must be called before any change.
     #[inline]
     pub(crate) fn new_node(&mut self) -> Named {
-        self.writer.nodes.take().expect("a shard holds at most 2^27 entries")
+        self.writer.nodes.take().expect(FULL)
+    }
+
+    /// Makes sure that `new_node` finds a number.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is none left.
+    #[inline]
+    pub(crate) fn expect_new_node(&mut self) {
+        assert!(self.writer.nodes.has_vacant(), "{FULL}");
+    }
+
+    /// Takes all numbers that are left, as if there were as many nodes.
+    #[cfg(all(test, not(tidewheel_loom)))]
+    pub(crate) fn exhaust(&mut self) {
+        self.writer.nodes.exhaust();
     }
 
     /// Publishes a new entry for a row that has none, and moves it out of `entry`. Its key must not
