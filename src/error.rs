@@ -211,7 +211,7 @@ pub enum BuildError {
         /// The number that was asked for.
         given: usize,
     },
-    /// The initial capacity is more than 2^27 entries for each shard (or, on 32 bits, than 2^28 - 1).
+    /// The initial capacity is more than 2^27 - 64 entries for each shard (or, on 32 bits, than 2^28 - 1).
     #[non_exhaustive]
     InitialCapacity {
         /// The capacity that was asked for.
@@ -269,7 +269,7 @@ impl fmt::Display for BuildError {
             Self::InitialCapacity { given, most } => {
                 write!(
                     f,
-                    "room for {given} entries asked for; at most {most} are allowed, and 2^27 in each shard"
+                    "room for {given} entries asked for; at most {most} are allowed, and 2^27 - 64 in each shard"
                 )
             }
             Self::WeigherWithoutCapacity => {

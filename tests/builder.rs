@@ -124,11 +124,12 @@ fn any_initial_capacity_will_do() {
 fn a_capacity_that_no_shard_can_hold_is_refused() {
     /// On 32 bits, what half of the addresses have room for is less.
     const ADDRESSED: u64 = isize::MAX as u64 / 8;
+    const IN_SHARD: u64 = (1 << 27) - 64;
     for (given, shards) in
-        [(usize::MAX, 1_u64), (usize::MAX, 65_536), (usize::MAX / 2, 8), ((1 << 27) + 1, 1)]
+        [(usize::MAX, 1_u64), (usize::MAX, 65_536), (usize::MAX / 2, 8), (IN_SHARD as usize + 1, 1)]
     {
         let error = builder().initial_capacity(given).shards(shards as usize).build().unwrap_err();
-        let allowed = (shards << 27).min(ADDRESSED);
+        let allowed = (shards * IN_SHARD).min(ADDRESSED);
         assert!(
             matches!(error, BuildError::InitialCapacity { given: named, most, .. } if named == given && most == allowed),
             "{error:?}"
@@ -140,7 +141,7 @@ fn a_capacity_that_no_shard_can_hold_is_refused() {
     // Of shards there may be fewer than were asked for: the bound is that of those that there are.
     let weighed = builder().max_capacity(u64::MAX).weigher(|_, _| 1).shards(64);
     let error = weighed.initial_capacity(usize::MAX).build().unwrap_err();
-    let allowed = (8 << 27).min(ADDRESSED);
+    let allowed = (8 * IN_SHARD).min(ADDRESSED);
     assert!(error.to_string().contains(&format!("at most {allowed} are allowed")), "{error}");
 }
 

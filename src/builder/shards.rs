@@ -7,8 +7,9 @@ use std::thread::available_parallelism;
 /// The most shards that a cache can have: as many as a hash has bits for.
 pub(super) const MAX_SHARDS: usize = 1 << 16;
 
-/// The most entries that a shard can have.
-pub(super) const MAX_IN_SHARD: usize = 1 << 27;
+/// The most entries that a shard can have: as many as there are numbers for nodes (`rows/ids.rs`). The
+/// chunks have 64, 128 and so on to 2^26.
+pub(super) const MAX_IN_SHARD: usize = (1 << 27) - 64;
 
 /// The most entries for which there can be room at first: with eight bytes for each, they fill half
 /// of the addresses. It matters on machines of 32 bits alone, and is 2^28 - 1 there.

@@ -51,7 +51,7 @@ where
     ///
     /// # Panics
     ///
-    /// If a shard would hold more than 2^27 entries.
+    /// If a shard would hold more than 2^27 - 64 entries, with the values that wait to be dropped.
     ///
     /// ```
     /// let cache = tidewheel::Cache::builder().build()?;

@@ -85,7 +85,7 @@ impl<T: Row> Rows<T> {
         Self { memory: T::Memory::new(), numbers: Numbers::new(), live: 0 }
     }
 
-    /// Adds `row` to the slab. Returns it if there is no number left for it (2^27 are in use).
+    /// Adds `row` to the slab. Returns it if there is no number left for it (2^27 - 64 are in use).
     #[inline]
     pub(crate) fn insert(&mut self, mut row: T) -> Result<RowId, T> {
         let Some(id) = self.take() else { return Err(row) };

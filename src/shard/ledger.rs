@@ -249,7 +249,7 @@ impl<K, V> Ledger<K, V> {
     pub(super) fn add_row(&mut self, home: u32, times: Times) -> RowId {
         let metadata =
             Metadata { home, wheel: Link::LOOSE, born: pack(times.born), label: 0, warned: 0, live: 1 };
-        let row = self.rows.insert(metadata).expect("a shard holds at most 2^27 entries");
+        let row = self.rows.insert(metadata).expect("a shard holds at most 2^27 - 64 entries");
         self.ttls.set(row, times.ttl);
         row
     }
