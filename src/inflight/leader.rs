@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::mem::{ManuallyDrop, take};
+use std::ops::Range;
 
 /// Identifies a flight: by the key's hash, a number, and the address of the ledger, because a
 /// thread may lead flights in several ledgers.
@@ -237,6 +238,12 @@ impl Drop for LeadingAll<'_> {
 }
 
 impl Ticket {
+    /// Returns the range of the tickets that have this hash.
+    pub(super) fn all_of(hash: u64) -> Range<Self> {
+        let [first, last] = [0, u64::MAX].map(|number| Self { hash, number, ledger: 0 });
+        first..last
+    }
+
     /// Returns whether the flight's closure runs on this thread.
     pub(crate) fn leads_here(self) -> bool {
         LEADING.try_with(|leading| leading.0.borrow().contains(&self)).unwrap_or(false)

@@ -17,8 +17,12 @@
 //!              └── leaves (its time is up, or its future is dropped)
 //! ```
 //!
-//! This file defines flights and how calls join them. `passing.rs` passes the turn from one call to
-//! the next.
+//! This file says how calls join flights. `flight.rs` defines a flight, and `passing.rs` passes the
+//! turn from one call to the next.
+//!
+//! The flights that were left behind are kept apart, in `behind.rs`: there may be any number of them.
+//! A call for a key and a write look at the present flights of the key's hash, of which there is one
+//! for each key. So they take as long with many flights that were left behind as with one.
 //!
 //! # Invariants
 //!
@@ -50,10 +54,14 @@
 //!   key is present: its waiting calls move on to the present flight. If there is none, the next of
 //!   them leads, and the flight is present again.
 
+mod behind;
 mod ending;
+mod flight;
 mod leader;
 mod passing;
 mod queue;
+#[cfg(all(test, not(tidewheel_loom), not(tidewheel_shuttle)))]
+mod tests;
 mod waiter;
 mod watch;
 
@@ -67,7 +75,8 @@ pub(crate) use watch::Watching;
 use crate::hash::HashBits;
 use crate::rows::RowId;
 use crate::sync::Arc;
-use ending::Crowd;
+use behind::Behind;
+use flight::Flight;
 use queue::Queue;
 use std::collections::BTreeMap;
 use watch::Watches;
@@ -96,76 +105,15 @@ impl Known {
     }
 }
 
-struct Flight<K, V> {
-    /// The key of the leading call; while the flight is free, of its heir.
-    leader: Asked<K, V>,
-    /// While the flight is free: the number of the call to which the turn was offered. That call is
-    /// in the queue.
-    heir: Option<u64>,
-    aim: Aim,
-    /// A number that all flights of one key have in common that exist at the same time. So they are
-    /// recognised without `Eq`.
-    line: u64,
-    /// Whether there was no entry when the leader began.
-    was_absent: bool,
-    /// Whether the key was written or removed after the leader began, or another call wants the
-    /// turn of a load in the background (F2).
-    is_invalidated: bool,
-    /// Whether the leader's own closure was the first to do so.
-    by_own: bool,
-    /// The number of the leading call, or of the heir. A call that began the flight has the number
-    /// of the ticket. A call that waited before keeps its number. The number is in the queue only if
-    /// it is the heir's, or if the leader's closure runs elsewhere (`accompany`).
-    number: u64,
-    /// The waiting calls; `None` as long as no call waits, which is most of the time.
-    waiting: Option<Queue<K, V>>,
-}
-
-impl<K, V> Flight<K, V> {
-    /// Returns whether calls may join the flight and its outcome is stored (F1).
-    fn is_present(&self) -> bool {
-        !self.is_invalidated || self.aim == Aim::Compute
-    }
-
-    /// Invalidates the flight. Only the first write counts: a later one, by another thread or by
-    /// the closure itself, changes nothing.
-    fn invalidate(&mut self, ticket: Ticket) {
-        if !self.is_invalidated {
-            (self.is_invalidated, self.by_own) = (true, ticket.leads_here());
-        }
-    }
-
-    fn queue(&mut self) -> &mut Queue<K, V> {
-        self.waiting.get_or_insert_with(Queue::new)
-    }
-
-    /// Makes another call the leader, or the heir, of the flight. Writes that invalidated the
-    /// flight before do not concern the new call. Returns the key of the previous one.
-    fn change_hands(
-        &mut self,
-        call: Arc<Call<K, V>>,
-        number: u64,
-        aim: Aim,
-        heir: Option<u64>,
-    ) -> Asked<K, V> {
-        (self.number, self.aim, self.heir) = (number, aim, heir);
-        (self.was_absent, self.is_invalidated) = (false, false);
-        std::mem::replace(&mut self.leader, Asked::Shared(call))
-    }
-
-    fn ended(self, crowd: Option<Box<Crowd<K, V>>>) -> Ending<K, V> {
-        let Self { leader, number, is_invalidated, .. } = self;
-        Ending { leader: Some(leader), number, is_invalidated, crowd }
-    }
-}
-
 /// The flights of a shard.
 pub(crate) struct Flights<K, V> {
-    /// One of the flights. Mostly there is no other, so a load for which no other call asks needs
-    /// no memory for its flight.
+    /// One of the present flights. Mostly there is no other, so a load for which no other call asks
+    /// needs no memory for its flight.
     one: Option<(Ticket, Flight<K, V>)>,
-    /// All other flights. Empty if there is no `one`.
+    /// All other present flights. Empty if there is no `one`.
     others: BTreeMap<Ticket, Flight<K, V>>,
+    /// The flights that were left behind; `None` if there is none.
+    behind: Option<Box<Behind<K, V>>>,
     watches: Watches,
     /// The number of flights and watches. A write, which nearly always finds none, checks this
     /// number only.
@@ -175,47 +123,109 @@ pub(crate) struct Flights<K, V> {
 
 impl<K, V> Flights<K, V> {
     pub(crate) const fn new() -> Self {
-        Self { one: None, others: BTreeMap::new(), watches: Watches::new(), count: 0, begun: 0 }
-    }
-
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.one.is_none()
+        Self { one: None, others: BTreeMap::new(), behind: None, watches: Watches::new(), count: 0, begun: 0 }
     }
 
     fn get(&self, ticket: Ticket) -> Option<&Flight<K, V>> {
         match &self.one {
             Some((number, flight)) if *number == ticket => Some(flight),
-            _ => self.others.get(&ticket),
+            _ => self.others.get(&ticket).or_else(|| self.behind.as_ref()?.get(ticket)),
         }
     }
 
     fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Flight<K, V>> {
         match &mut self.one {
             Some((number, flight)) if *number == ticket => Some(flight),
-            _ => self.others.get_mut(&ticket),
+            _ => self.others.get_mut(&ticket).or_else(|| self.behind.as_mut()?.get_mut(ticket)),
         }
     }
 
     fn remove(&mut self, ticket: Ticket) -> Option<Flight<K, V>> {
-        let flight = match self.one.take_if(|(number, _)| *number == ticket) {
-            Some((_, flight)) => {
-                self.one = self.others.pop_first();
-                flight
-            }
-            None => self.others.remove(&ticket)?,
-        };
+        let flight = self.take_present(ticket).or_else(|| self.take_behind(ticket))?;
         self.count -= 1;
         Some(flight)
     }
 
-    /// Returns the flights of all keys with this hash.
+    /// Adds a present flight.
+    #[inline(always)]
+    fn put(&mut self, ticket: Ticket, flight: Flight<K, V>) {
+        if self.one.is_none() {
+            self.one = Some((ticket, flight));
+        } else {
+            self.add_to_others(ticket, flight);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_to_others(&mut self, ticket: Ticket, flight: Flight<K, V>) {
+        self.others.insert(ticket, flight);
+    }
+
+    /// Takes a flight out of the present ones.
+    fn take_present(&mut self, ticket: Ticket) -> Option<Flight<K, V>> {
+        match self.one.take_if(|(number, _)| *number == ticket) {
+            Some((_, flight)) => {
+                self.one = self.others.pop_first();
+                Some(flight)
+            }
+            None => self.others.remove(&ticket),
+        }
+    }
+
+    /// Puts a flight with those that were left behind, if it is present no more. Its leader or a
+    /// call that waits may bring it back (F6).
+    #[cold]
+    #[inline(never)]
+    fn put_behind(&mut self, ticket: Ticket) {
+        let is_behind = self.get(ticket).is_some_and(|flight| !flight.is_present());
+        let flight = if is_behind { self.take_present(ticket) } else { None };
+        if let Some(flight) = flight {
+            self.behind.get_or_insert_with(|| Box::new(Behind::new())).add(ticket, flight);
+        }
+    }
+
+    /// Puts a flight that was left behind back among the present ones (F6). The key has no other
+    /// present flight.
+    #[inline]
+    fn bring_back(&mut self, ticket: Ticket) {
+        if self.behind.is_some() {
+            if let Some(flight) = self.take_behind(ticket) {
+                self.put(ticket, flight);
+            }
+        }
+    }
+
+    /// Takes a flight out that was left behind. No memory is left when there are none.
+    #[inline(never)]
+    fn take_behind(&mut self, ticket: Ticket) -> Option<Flight<K, V>> {
+        let behind = self.behind.as_mut()?;
+        let flight = behind.remove(ticket);
+        if behind.is_empty() {
+            self.behind = None;
+        }
+        flight
+    }
+
+    /// Returns the present flights of all keys with this hash, one for each key (F1).
     fn of_hash(&mut self, hash: u64) -> impl Iterator<Item = (Ticket, &mut Flight<K, V>)> {
         let one = self.one.iter_mut().map(|(ticket, flight)| (*ticket, flight));
-        let [first, last] = [0, u64::MAX].map(|number| Ticket { hash, number, ledger: 0 });
-        let others = self.others.range_mut(first..last);
+        let others = self.others.range_mut(Ticket::all_of(hash));
         one.filter(move |(ticket, _)| ticket.hash == hash)
             .chain(others.map(|(ticket, flight)| (*ticket, flight)))
+    }
+
+    /// Changes each present flight. Leaves those behind that are present no more.
+    fn change_all(&mut self, change: impl Fn(Ticket, &mut Flight<K, V>)) {
+        let mut behind = Vec::new();
+        let one = self.one.iter_mut().map(|(ticket, flight)| (&*ticket, flight));
+        for (ticket, flight) in one.chain(&mut self.others) {
+            change(*ticket, flight);
+            if !flight.is_present() {
+                behind.push(*ticket);
+            }
+        }
+        behind.into_iter().for_each(|ticket| self.put_behind(ticket));
     }
 
     /// Returns whether there are neither flights nor watches that a write concerns.
@@ -231,10 +241,14 @@ impl<K, V> Flights<K, V> {
     }
 
     /// Invalidates the flight of a key that is being written or removed, so that its outcome is not
-    /// stored.
+    /// stored. A flight that was left behind is invalidated already.
     pub(crate) fn invalidate(&mut self, hash: HashBits, is_key: &dyn Fn(&K) -> bool) {
-        let those = self.of_hash(hash.whole()).filter(|(_, flight)| is_key(flight.leader.key()));
-        those.for_each(|(ticket, flight)| flight.invalidate(ticket));
+        let mut of_hash = self.of_hash(hash.whole());
+        if let Some((ticket, flight)) = of_hash.find(|(_, flight)| is_key(flight.leader.key())) {
+            flight.invalidate(ticket);
+            drop(of_hash);
+            self.put_behind(ticket);
+        }
     }
 
     /// Invalidates the flights of all keys whose home `is_one` accepts.
@@ -243,12 +257,11 @@ impl<K, V> Flights<K, V> {
         if self.is_quiet() {
             return;
         }
-        let one = self.one.iter_mut().map(|(ticket, flight)| (&*ticket, flight));
-        for (ticket, flight) in one.chain(&mut self.others) {
+        self.change_all(|ticket, flight| {
             if is_one(HashBits::again(ticket.hash).home()) {
-                flight.invalidate(*ticket);
+                flight.invalidate(ticket);
             }
-        }
+        });
         self.watches.note_all(is_one);
     }
 
@@ -291,19 +304,16 @@ impl<K, V> Flights<K, V> {
     where
         K: Eq,
     {
-        let mut known = Known { present: None, line: None };
-        if self.is_empty() {
-            return known;
+        if self.is_quiet() {
+            return Known { present: None, line: None };
         }
         for (ticket, flight) in self.of_hash(hash.whole()) {
             if flight.leader.key() == asked {
-                known.line = Some(flight.line);
-                if flight.is_present() {
-                    known.present = Some(ticket);
-                }
+                return Known { present: Some(ticket), line: Some(flight.line) };
             }
         }
-        known
+        let line = self.behind.as_ref().and_then(|behind| behind.line_of(hash.whole(), asked));
+        Known { present: None, line }
     }
 
     /// Leaves the flights of other threads behind, in the child of a fork (F2): no call may wait
@@ -311,12 +321,11 @@ impl<K, V> Flights<K, V> {
     /// future that leads, should it be polled again. A call that waits while its caller runs user
     /// code learns of this when it listens again (`Call::listen`). The watches of other threads end.
     pub(crate) fn disown(&mut self) {
-        let one = self.one.iter_mut().map(|(ticket, flight)| (&*ticket, flight));
-        for (ticket, flight) in one.chain(&mut self.others) {
+        self.change_all(|ticket, flight| {
             if !ticket.leads_here() {
                 (flight.aim, flight.is_invalidated) = (Aim::Load, true);
             }
-        }
+        });
         self.count -= self.watches.disown();
     }
 
@@ -348,6 +357,7 @@ impl<K, V> Flights<K, V> {
                 return Begun::Waits(self.join(ticket, wants, call.clone()), call);
             }
             flight.is_invalidated = true;
+            self.put_behind(ticket);
         }
         Begun::Leads(self.lead(hash, known, asked, wants.aim(), was_absent))
     }
@@ -377,21 +387,12 @@ impl<K, V> Flights<K, V> {
             was_absent,
             is_invalidated: false,
             by_own: false,
+            took_in: false,
             number: ticket.number,
             waiting: None,
         };
-        if self.is_empty() {
-            self.one = Some((ticket, flight));
-        } else {
-            self.add_to_others(ticket, flight);
-        }
+        self.put(ticket, flight);
         Hold { ticket: Some(ticket), call }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn add_to_others(&mut self, ticket: Ticket, flight: Flight<K, V>) {
-        self.others.insert(ticket, flight);
     }
 
     /// Makes another call wait for a leading call, ahead of all others. The caller of both is the
@@ -450,15 +451,22 @@ impl<K, V> Flights<K, V> {
 
     /// Leaves a leader's flight behind: its outcome is not stored.
     pub(crate) fn leave_behind(&mut self, hold: &Hold<K, V>) {
-        if let Some(flight) = hold.ticket.and_then(|ticket| self.get_mut(ticket)) {
+        let Some(ticket) = hold.ticket else { return };
+        if let Some(flight) = self.get_mut(ticket) {
             flight.is_invalidated = true;
+            self.put_behind(ticket);
         }
+    }
+
+    /// Returns all flights, present or not.
+    fn all(&self) -> impl Iterator<Item = (&Ticket, &Flight<K, V>)> {
+        let one = self.one.iter().map(|(ticket, flight)| (ticket, flight));
+        one.chain(&self.others).chain(self.behind.iter().flat_map(|behind| behind.all()))
     }
 
     /// Returns how many calls wait.
     pub(crate) fn waiting(&self) -> usize {
-        let all = self.one.iter().map(|(_, flight)| flight).chain(self.others.values());
-        all.map(|flight| flight.waiting.as_ref().map_or(0, Queue::len)).sum()
+        self.all().map(|(_, flight)| flight.waiting.as_ref().map_or(0, Queue::len)).sum()
     }
 
     /// Recounts. Panics where two flights of one key are present, where a call waits for a reload,
@@ -468,12 +476,13 @@ impl<K, V> Flights<K, V> {
         K: Eq,
     {
         assert!(self.one.is_some() || self.others.is_empty(), "others where there is not one");
-        let flights = usize::from(self.one.is_some()) + self.others.len();
-        assert_eq!(self.count, flights + self.watches.len(), "flights and watches");
-        let all = || self.one.iter().map(|(ticket, flight)| (ticket, flight)).chain(&self.others);
-        for (ticket, flight) in all() {
+        assert_eq!(self.count, self.all().count() + self.watches.len(), "flights and watches");
+        let present = self.one.iter().map(|(_, flight)| flight).chain(self.others.values());
+        assert!(present.into_iter().all(Flight::is_present), "a flight that was not left behind");
+        self.behind.iter().for_each(|behind| behind.check());
+        for (ticket, flight) in self.all() {
             assert!(ticket.number <= self.begun, "a flight that nobody began");
-            let same = || all().filter(|(_, other)| other.leader.key() == flight.leader.key());
+            let same = || self.all().filter(|(_, other)| other.leader.key() == flight.leader.key());
             assert!(same().filter(|(_, other)| other.is_present()).count() <= 1, "two flights of one key");
             assert!(same().all(|(_, other)| other.line == flight.line), "two lines of one key");
             let is_alone = flight.waiting.as_ref().is_none_or(Queue::is_empty);

@@ -7,11 +7,12 @@
 //! one key, the running threads go on and do not wait for the sleeping ones. No call is passed over
 //! for longer than `LONGEST_PASSED_OVER` (`queue.rs`): after that it gets the turn directly.
 
+use super::Flights;
 use super::ending::{Crowd, Ending};
+use super::flight::Flight;
 use super::leader::{Spot, Ticket};
 use super::queue::{First, Queue};
 use super::waiter::{Aim, Asked, Call, Hold, Kind, Told, Wants, Who};
-use super::{Flight, Flights};
 use crate::sync::Arc;
 
 impl<K, V> Flights<K, V> {
@@ -39,10 +40,6 @@ impl<K, V> Flights<K, V> {
             return Some(self.remove(ticket)?.ended(None));
         };
         let told = waiting.take(kind);
-        // A reload goes on if no call is left that wants the turn (F2).
-        if !waiting.is_empty() && !flight.is_present() {
-            self.move_on(ticket);
-        }
         self.pass_on(ticket, told)
     }
 
@@ -53,22 +50,30 @@ impl<K, V> Flights<K, V> {
         let present = self.present(ticket.hash, flight.line)?;
         let waiting = self.get_mut(ticket)?.waiting.take();
         if let Some(waiting) = waiting {
-            self.get_mut(present)?.queue().append(waiting);
+            let flight = self.get_mut(present)?;
+            flight.queue().append(waiting);
+            flight.took_in = true;
         }
         Some(present)
     }
 
-    /// Passes the turn of a flight on to the call that has waited longest. If no call waits, the
-    /// flight is over.
+    /// Passes the turn of a flight on to the call that has waited longest. If the flight was left
+    /// behind, its calls move on, or it is present again (F6). If no call waits, it is over.
     fn pass_on(&mut self, ticket: Ticket, told: Vec<Arc<Call<K, V>>>) -> Option<Ending<K, V>> {
         let mut crowd = Box::new(Crowd { told, next: None, left: Vec::new() });
         let flight = self.get_mut(ticket)?;
         let (is_invalidated, number) = (flight.is_invalidated, flight.number);
+        // A reload goes on if no call is left that wants the turn (F2).
+        if !flight.is_present() && !flight.queue().is_empty() {
+            self.move_on(ticket);
+        }
+        let flight = self.get_mut(ticket)?;
         let Some(next) = next(flight.queue(), ticket, &mut crowd.left) else {
             return Some(self.remove(ticket)?.ended(Some(crowd)));
         };
         crowd.next = next.who;
         let leader = Some(flight.change_hands(next.call, next.number, next.aim, next.heir));
+        self.bring_back(ticket);
         Some(Ending { leader, number, is_invalidated, crowd: Some(crowd) })
     }
 
@@ -76,7 +81,7 @@ impl<K, V> Flights<K, V> {
     /// call has taken the turn; then the call waits on.
     pub(crate) fn claim(&mut self, spot: Spot) -> Option<Ticket> {
         let is_heir = |flight: &Flight<K, V>| flight.heir == Some(spot.number);
-        let ticket = self.of_hash(spot.ticket.hash).find(|(_, flight)| is_heir(flight))?.0;
+        let ticket = self.flight_of(spot, is_heir)?;
         // In the child of a fork, a flight may be left behind while it is free.
         if !self.get(ticket)?.is_present() && self.move_on(ticket).is_some() {
             self.remove(ticket);
@@ -85,22 +90,21 @@ impl<K, V> Flights<K, V> {
         let flight = self.get_mut(ticket)?;
         let own = flight.queue().remove(spot.number)?;
         drop(flight.change_hands(own, spot.number, Aim::Compute, None));
+        self.bring_back(ticket);
         Some(ticket)
     }
 
     /// Removes a waiting call. Returns what is left to do then: if the turn was offered to that
     /// call, it goes to the next one.
     pub(crate) fn forget(&mut self, spot: Spot) -> Option<Ending<K, V>> {
-        // The call may have moved on to another flight than it joined.
-        let mut of_hash = self.of_hash(spot.ticket.hash);
-        let (ticket, flight) = of_hash
-            .find(|(_, flight)| flight.waiting.as_ref().is_some_and(|queue| queue.contains(spot.number)))?;
+        let is_there = |queue: &Queue<K, V>| queue.contains(spot.number);
+        let ticket = self.flight_of(spot, |flight| flight.waiting.as_ref().is_some_and(is_there))?;
+        let flight = self.get_mut(ticket)?;
         let own = flight.queue().remove(spot.number)?;
         if flight.heir != Some(spot.number) {
             let leader = Some(Asked::Shared(own));
             return Some(Ending { leader, number: spot.number, is_invalidated: false, crowd: None });
         }
-        drop(of_hash);
         let ending = self.pass_on(ticket, vec![])?;
         // The handle that is dropped here is not the last one: the flight had another one.
         drop(own);
@@ -117,6 +121,7 @@ impl<K, V> Flights<K, V> {
         let Some(present) = present else {
             let flight = self.get_mut(ticket)?;
             (flight.was_absent, flight.is_invalidated) = (is_absent, false);
+            self.bring_back(ticket);
             return None;
         };
         let flight = self.remove(ticket)?;
@@ -129,12 +134,25 @@ impl<K, V> Flights<K, V> {
         Some(spot)
     }
 
+    /// Returns the flight that `is_it` accepts of those in which a call may wait: the one that it
+    /// joined, the present ones, and those that other calls moved on to before they were left behind.
+    fn flight_of(&mut self, spot: Spot, is_it: impl Fn(&Flight<K, V>) -> bool) -> Option<Ticket> {
+        if self.get(spot.ticket).is_some_and(&is_it) {
+            return Some(spot.ticket);
+        }
+        let hash = spot.ticket.hash;
+        let present = self.of_hash(hash).find(|(_, flight)| is_it(flight)).map(|(ticket, _)| ticket);
+        present.or_else(|| self.behind.as_ref()?.stray(hash, is_it))
+    }
+
     /// Returns the present flight of a line, if it can be joined.
     fn present(&mut self, hash: u64, line: u64) -> Option<Ticket> {
         let mut of_hash = self.of_hash(hash);
-        let (ticket, flight) = of_hash.find(|(_, flight)| flight.line == line && flight.is_present())?;
+        let (ticket, flight) = of_hash.find(|(_, flight)| flight.line == line)?;
         if flight.aim == Aim::Reload {
             flight.is_invalidated = true;
+            drop(of_hash);
+            self.put_behind(ticket);
             return None;
         }
         Some(ticket)

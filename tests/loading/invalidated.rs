@@ -6,6 +6,7 @@
 
 use crate::bare::Running;
 use std::future::pending;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
@@ -389,4 +390,63 @@ fn a_reload_in_the_background_is_never_waited_for() {
         assert_eq!(cache.get(&1), Some(2), "it was invalidated");
         cache.validate();
     }
+}
+
+/// A key that counts how often keys are compared.
+#[derive(Clone, Debug)]
+struct Compared {
+    number: u32,
+    comparisons: Arc<AtomicU32>,
+}
+
+impl Compared {
+    fn take(&self) -> u32 {
+        self.comparisons.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl PartialEq for Compared {
+    fn eq(&self, other: &Self) -> bool {
+        self.comparisons.fetch_add(1, Ordering::Relaxed);
+        self.number == other.number
+    }
+}
+
+impl Eq for Compared {}
+
+impl Hash for Compared {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.number.hash(state);
+    }
+}
+
+/// However many loaders of a key hang, a call for the key and a write look at none that was left behind.
+#[test]
+fn loads_that_were_left_behind_cost_later_calls_nothing() {
+    let comparisons = |hung: u32| {
+        let cache: Cache<Compared, u32> = Cache::new(10);
+        let key = Compared { number: 1, comparisons: Arc::default() };
+        let begin = || {
+            let (cache, key) = (cache.clone(), key.clone());
+            Running::begun(async move { cache.get_with_async(key, pending()).await })
+        };
+        let mut loads = Vec::new();
+        for _ in 0..hung {
+            loads.push(begin());
+            assert!(!cache.invalidate(&key));
+        }
+        let all = key.take();
+        loads.push(begin());
+        assert!(!cache.invalidate(&key));
+        cache.insert(key.clone(), 1);
+        let of_one_more = key.take();
+        // Each of them ends without a look at the others, too.
+        drop(loads);
+        assert_eq!((key.take(), cache.get(&key)), (0, Some(1)));
+        cache.validate();
+        (of_one_more, all)
+    };
+    let (of_one_more, all) = comparisons(100);
+    assert!(of_one_more <= 5 && all <= 3 * 100, "{of_one_more} comparisons, after {all}");
+    assert_eq!(comparisons(1000).0, of_one_more);
 }
