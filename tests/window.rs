@@ -251,8 +251,10 @@ fn a_million_sessions() {
     let sessions = SessionManager::new();
     let drops = drops(COUNT);
     let alone = LeftAlone::create(&sessions, &drops, COUNT);
-    let (_, refused) = alone.watch_the_edge(&sessions);
-    assert!(refused > 0);
+    let (alive, refused) = alone.watch_the_edge(&sessions);
+    println!("at the edge: {alive} times alive, {refused} times refused");
+    // The edge may have passed between two looks of a slow machine. By now it certainly has.
+    assert!(look(&sessions, &alone.ids[0], alone.written[0]) == Seen::Refused);
     alone.sleep_until_gone(&drops);
     alone.assert_left_in_time(&drops);
     assert_eq!(sessions.len(), 0);
