@@ -152,7 +152,8 @@ fn a_reader_never_finds_more_than_the_capacity() {
         });
         let start = Instant::now();
         let result = catch_unwind(AssertUnwindSafe(|| {
-            while start.elapsed() < WHILE {
+            // On until he has found it full often enough; the watchdog ends it if that never comes.
+            while start.elapsed() < WHILE || full <= 100 {
                 let call = calls.load(Ordering::Acquire);
                 let first = key.load(Ordering::Acquire);
                 let others = (1..KEYS).map(|step| (first + step) % KEYS);
@@ -167,7 +168,7 @@ fn a_reader_never_finds_more_than_the_capacity() {
         stop.store(true, Ordering::Relaxed);
         result.unwrap();
     });
-    assert!(full > 100, "counted {counted} times, full {full} times");
+    println!("counted {counted} times, full {full} times");
 }
 
 #[test]

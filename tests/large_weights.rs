@@ -419,14 +419,15 @@ fn nobody_sees_more_than_the_capacity_though_room_moves() {
             });
         }
         let (mut looks, mut most) = (0, 0);
-        while began.elapsed().as_millis() < 1500 {
+        // On until there were enough looks, and one at a cache that was half full; the watchdog ends it if that never comes.
+        while began.elapsed().as_millis() < 1500 || looks <= 1000 || most <= CAPACITY / 2 {
             let size = cache.weighted_size();
             most = most.max(size);
             looks += 1;
             assert!(size <= CAPACITY, "{size}");
         }
         stop.store(true, Ordering::Relaxed);
-        assert!(looks > 1000 && most > CAPACITY / 2, "{looks} looks, {most} at most");
+        println!("{looks} looks, {most} at most");
     });
     cache.validate();
     cache.set_max_capacity(CAPACITY).unwrap();
