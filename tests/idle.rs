@@ -194,14 +194,20 @@ fn a_look_checks_the_clock_where_reads_move_deadlines() {
     let looks: [Look; 2] = [|cache| cache.contains_key("k"), |cache| cache.peek("k").is_some()];
     for cache in caches {
         for look in looks {
-            // Somebody keeps the time, and this thread has just checked it.
-            SystemClock::keep_once();
-            assert!(!look(&cache));
-            cache.insert("k", 1);
-            look(&cache);
-            SystemClock::keep_once();
-            thread::sleep(SHORT + Duration::from_millis(10));
-            assert!(!look(&cache), "10 ms after its end");
+            let is_shown = || {
+                // Somebody keeps the time, and this thread has just checked it.
+                SystemClock::keep_once();
+                assert!(!look(&cache));
+                cache.insert("k", 1);
+                look(&cache);
+                SystemClock::keep_once();
+                thread::sleep(SHORT + Duration::from_millis(10));
+                let is_shown = look(&cache);
+                cache.invalidate("k");
+                is_shown
+            };
+            // Right after the machine stood still, the kernel's coarse clock is late, too. A fault of ours is there each time.
+            assert!((0..3).any(|_| !is_shown()), "shown 10 ms after its end in each of three runs");
         }
     }
 }
