@@ -17,8 +17,10 @@ mod order;
 use calls::Subject;
 use history::{Load, record};
 use order::{Rules, check};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tidewheel::{Cache, CacheBuilder, StrictClock};
+use tidewheel::{Cache, CacheBuilder, RemovalCause, StrictClock};
 use watchdog::Watchdog;
 
 /// Those who are on time for readers are this late at most.
@@ -71,6 +73,19 @@ fn calls_on_entries_that_expire_are_in_order() {
 #[test]
 fn calls_on_entries_that_are_evicted_are_in_order() {
     let rules = Rules { vanishes: true, ..Rules::PLAIN };
-    let load = Load { calls: calls(), keys: 64, ..Load::USUAL };
-    must_be_in_order("bounded", &built(|builder| builder.max_capacity(24)), load, rules);
+    // Twice as many keys as there is room for: whatever the policy likes best, some of them go. A smaller capacity gets fewer shards.
+    let load = Load { calls: calls(), keys: 512, ..Load::USUAL };
+    let evicted = Arc::new(AtomicU64::new(0));
+    let cache = built(|builder| {
+        let evicted = Arc::clone(&evicted);
+        builder.max_capacity(256).eviction_listener(move |key, _, cause| {
+            if cause == RemovalCause::Size && *key < load.keys {
+                evicted.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    });
+    assert_eq!(cache.policy().shards, 4);
+    must_be_in_order("bounded", &cache, load, rules);
+    let evicted = evicted.load(Ordering::Relaxed);
+    assert!(evicted > load.keys, "{evicted} entries of {} keys were evicted", load.keys);
 }
