@@ -31,6 +31,12 @@ impl fmt::Display for Faults {
 }
 
 impl Faults {
+    /// Each was there at least once.
+    pub(crate) fn check(&self) {
+        let Self { rounds, threads, caches, stops, forks, guards } = *self;
+        assert!([rounds, threads, caches, stops, forks, guards].iter().all(|count| *count > 0), "{self}");
+    }
+
     /// All of them.
     pub(crate) fn round(&mut self, stage: &Stage, length: Length) {
         let is_full = length.is_full;
