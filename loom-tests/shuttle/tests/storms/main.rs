@@ -1,7 +1,7 @@
 //! Storms: several threads that load a few keys, in all ways, while others remove, write, and let time pass, at random.
 //!
 //! Whatever happens: no two loaders of one key run at once, unless the key was written or removed in between; every call returns; a value that was loaded is no older than the
-//! last removal or write that had returned when it was asked for; and at the end the ledger agrees, no flight is left,
+//! last removal or write that had returned when it was asked for, and was not over then; and at the end the ledger agrees, no flight is left,
 //! and every value is dropped. A schedule that fails is printed, and can be played again (`shuttle::replay`).
 
 mod world;

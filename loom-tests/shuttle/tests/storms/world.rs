@@ -16,6 +16,9 @@ use tidewheel::{Cache, CacheBuilder, ManualClock};
 
 pub(crate) const TTL: Duration = Duration::from_secs(1);
 
+/// Not known yet.
+const UNKNOWN: u64 = u64::MAX;
+
 /// Set in values that were written, not loaded.
 const WRITTEN: u64 = 1 << 32;
 
@@ -83,13 +86,16 @@ impl Action {
 #[derive(Debug)]
 pub(crate) struct Value {
     version: u64,
+    /// As in the call that made it.
+    stored: Arc<AtomicU64>,
     alive: Arc<AtomicU64>,
 }
 
 impl Clone for Value {
     fn clone(&self) -> Self {
         self.alive.fetch_add(1, Relaxed);
-        Self { version: self.version, alive: Arc::clone(&self.alive) }
+        let stored = Arc::clone(&self.stored);
+        Self { version: self.version, stored, alive: Arc::clone(&self.alive) }
     }
 }
 
@@ -106,12 +112,30 @@ struct Key {
     /// What was the source when the last removal or write returned.
     floor: AtomicU64,
     loaders: Alone,
+    /// How many calls run that may give a value more time.
+    extending: AtomicU64,
+    /// When the last of those that did so had returned.
+    extended: AtomicU64,
+}
+
+/// A call that begins.
+#[derive(Clone, Debug)]
+struct Asked {
+    key: u64,
+    /// For its loader.
+    number: u64,
+    /// When it began.
+    at: u64,
+    /// When it had returned: what it stores was stored by then. `UNKNOWN` before that.
+    stored: Arc<AtomicU64>,
 }
 
 /// A clone is for another thread.
 #[derive(Clone, Debug)]
 pub(crate) struct World {
     cache: Cache<u64, Value>,
+    /// How long a value lives after it was stored, or given more time.
+    ttl: Option<u64>,
     clock: ManualClock,
     keys: Arc<[Key; 3]>,
     alive: Arc<AtomicU64>,
@@ -126,7 +150,8 @@ impl World {
         let clock = ManualClock::new();
         let builder = with(Cache::builder().shards(1).clock(clock.clone()));
         let cache = builder.build().expect("nothing that can fail");
-        Self { cache, clock, keys: Arc::default(), alive: Arc::default() }
+        let ttl = cache.policy().time_to_live.map(|ttl| ttl.as_nanos() as u64);
+        Self { cache, ttl, clock, keys: Arc::default(), alive: Arc::default() }
     }
 
     pub(crate) fn spawn<R: Send + 'static>(
@@ -155,56 +180,85 @@ impl World {
         self.end();
     }
 
-    fn value(&self, version: u64) -> Value {
+    fn value(&self, version: u64, asked: &Asked) -> Value {
         self.alive.fetch_add(1, Relaxed);
-        Value { version, alive: Arc::clone(&self.alive) }
+        Value { version, stored: Arc::clone(&asked.stored), alive: Arc::clone(&self.alive) }
     }
 
     fn key(&self, key: u64) -> &Key {
         &self.keys[key as usize]
     }
 
+    /// The time, where it matters.
+    fn now(&self) -> u64 {
+        if self.ttl.is_some() { self.clock.elapsed().as_nanos() as u64 } else { 0 }
+    }
+
     /// What a loader does, and others meanwhile.
-    fn load(&self, (key, asked): (u64, u64), meanwhile: impl FnOnce(&Self)) -> Value {
-        let here = self.begin(key, asked);
+    fn load(&self, asked: &Asked, meanwhile: impl FnOnce(&Self)) -> Value {
+        let here = self.begin(asked);
         thread::yield_now();
         meanwhile(self);
         drop(here.1);
-        self.value(here.0)
+        self.value(here.0, asked)
     }
 
-    fn begin(&self, key: u64, asked: u64) -> (u64, Running<'_>) {
-        let key = self.key(key);
-        key.loaders.enter(asked);
-        (key.source.load(Relaxed), Running(&key.loaders, asked))
+    fn begin(&self, asked: &Asked) -> (u64, Running<'_>) {
+        let key = self.key(asked.key);
+        key.loaders.enter(asked.number);
+        (key.source.load(Relaxed), Running(&key.loaders, asked.number))
     }
 
-    /// For the loader of a call that begins.
-    fn asked(&self, key: u64) -> (u64, u64) {
-        (key, self.key(key).loaders.ask())
+    /// A call of a key begins.
+    fn asked(&self, key: u64) -> Asked {
+        let stored = Arc::new(AtomicU64::new(UNKNOWN));
+        Asked { key, number: self.key(key).loaders.ask(), at: self.now(), stored }
     }
 
-    /// Asks for a key, and looks whether the answer is older than what had been done to the key before.
-    fn ask<R>(&self, key: u64, ask: impl FnOnce() -> R, version: impl FnOnce(&R) -> Option<u64>) -> R {
-        let floor = self.key(key).floor.load(Relaxed);
+    /// And has returned.
+    fn returned(&self, asked: &Asked) {
+        asked.stored.store(self.now(), Relaxed);
+    }
+
+    /// Asks for a key, and looks whether the answer is older than what had been done to the key before, or was over.
+    fn ask<R>(&self, asked: &Asked, ask: impl FnOnce() -> R, value: impl FnOnce(&R) -> Option<&Value>) -> R {
+        let floor = self.key(asked.key).floor.load(Relaxed);
         let answer = ask();
-        if let Some(version) = version(&answer).filter(|version| version & WRITTEN == 0) {
-            assert!(version >= floor, "loaded before {floor}: {version}");
+        self.returned(asked);
+        if let Some(value) = value(&answer) {
+            let version = value.version;
+            assert!(version & WRITTEN != 0 || version >= floor, "loaded before {floor}: {version}");
+            self.check_end(asked, value);
         }
         answer
     }
 
+    /// A value is no answer to a call that began after its end.
+    ///
+    /// Its end is a time to live after it was stored, or given more time. When that was, is known of calls that have returned: it was no later. The call
+    /// that stored it may run still. So may one that gave it more time; of those it is known only how many there are.
+    fn check_end(&self, asked: &Asked, value: &Value) {
+        let (Some(ttl), key) = (self.ttl, self.key(asked.key)) else { return };
+        // First: one that begins after that, comes too late for what was seen.
+        if key.extending.load(Relaxed) != 0 {
+            return;
+        }
+        let latest = value.stored.load(Relaxed).max(key.extended.load(Relaxed));
+        // Who asked before it was stored, may be told of it whenever it ends.
+        let is_in_time = asked.at <= latest || asked.at < latest + ttl;
+        assert!(is_in_time, "stored at {latest}, and seen by who asked at {}", asked.at);
+    }
+
     fn get_with(&self, key: u64, meanwhile: impl FnOnce(&Self)) {
-        let asked = self.asked(key);
+        let asked = &self.asked(key);
         let ask = || self.cache.get_with(key, || self.load(asked, meanwhile));
-        self.ask(key, ask, |value| Some(value.version));
+        self.ask(asked, ask, |value| Some(value));
     }
 
     pub(crate) fn get_out_of_time(&self, key: u64, meanwhile: impl FnOnce(&Self)) -> Option<u64> {
-        let asked = self.asked(key);
+        let asked = &self.asked(key);
         let ask = || self.cache.timeout(TTL).get_with(key, || self.load(asked, meanwhile)).ok();
-        let value = self.ask(key, ask, |value| value.as_ref().map(|value| value.version));
-        value.map(|value| value.version)
+        self.ask(asked, ask, Option::as_ref).map(|value| value.version)
     }
 
     fn invalidate<R>(&self, key: u64, write: impl FnOnce() -> R) -> R {
@@ -218,8 +272,18 @@ impl World {
         self.key(key).floor.fetch_max(version, Relaxed);
     }
 
+    /// Something that gives a value of the key more time, if it says so.
+    fn extend(&self, key: u64, extend: impl FnOnce() -> bool) {
+        let key = self.key(key);
+        key.extending.fetch_add(1, Relaxed);
+        if extend() {
+            key.extended.fetch_max(self.now(), Relaxed);
+        }
+        key.extending.fetch_sub(1, Relaxed);
+    }
+
     fn act(&self, key: u64, action: Action, keys: u64) {
-        let asked = self.asked(key);
+        let asked = &self.asked(key);
         match action {
             Action::Load => self.get_with(key, |_| {}),
             Action::LoadTwo => self.get_with(key, |world| {
@@ -233,7 +297,7 @@ impl World {
                     Err("no")
                 };
                 let ask = || self.cache.try_get_with(key, fail);
-                self.ask(key, ask, |value| value.as_ref().ok().map(|value| value.version)).ok();
+                self.ask(asked, ask, |value| value.as_ref().ok()).ok();
             }
             Action::Nothing => {
                 let ask = || {
@@ -242,7 +306,7 @@ impl World {
                         None
                     })
                 };
-                self.ask(key, ask, |value| value.as_ref().map(|value| value.version));
+                self.ask(asked, ask, Option::as_ref);
             }
             Action::Panic => {
                 let ask = || {
@@ -251,8 +315,7 @@ impl World {
                         resume_unwind(Box::new("on purpose"))
                     })
                 };
-                let asked =
-                    catch_unwind(AssertUnwindSafe(|| self.ask(key, ask, |value| Some(value.version))));
+                let asked = catch_unwind(AssertUnwindSafe(|| self.ask(asked, ask, |value| Some(value))));
                 // What else panics is a promise that was found broken.
                 if let Err(payload) = asked
                     && payload.downcast_ref::<&str>() != Some(&"on purpose")
@@ -263,11 +326,12 @@ impl World {
             Action::OutOfTime => drop(self.get_out_of_time(key, |_| {})),
             Action::Compute => {
                 let compute = || self.cache.entry(key).and_upsert_with(|_| self.load(asked, |_| {}));
-                self.ask(key, compute, |entry| Some(entry.value().version));
+                self.ask(asked, compute, |entry| Some(entry.value()));
             }
             Action::Await | Action::AwaitCompute => {
                 let mut call = self.call(key, action);
-                self.ask(key, || call.finish(), |value| Some(value.version));
+                let asked = &call.asked.clone();
+                self.ask(asked, || call.finish(), |value| Some(value));
             }
             Action::Cancel | Action::CancelCompute => {
                 let mut call = self.call(key, action);
@@ -279,7 +343,7 @@ impl World {
                 }
                 // The turn is passed on first, and what the future holds is dropped after that.
                 if call.is_loading.swap(false, Relaxed) {
-                    self.key(key).loaders.leave(call.asked);
+                    self.key(key).loaders.leave(call.asked.number);
                 }
             }
             Action::Invalidate => self.change(key, |_| {
@@ -297,13 +361,17 @@ impl World {
                 }
             }
             Action::Insert => {
-                self.change(key, |version| self.cache.insert(key, self.value(version | WRITTEN)));
+                self.change(key, |version| self.cache.insert(key, self.value(version | WRITTEN, asked)));
+                self.returned(asked);
             }
             Action::TryInsert => {
-                drop(self.invalidate(key, || self.cache.try_insert(key, self.value(WRITTEN))));
+                drop(self.invalidate(key, || self.cache.try_insert(key, self.value(WRITTEN, asked))));
+                self.returned(asked);
             }
-            Action::Update => drop(self.invalidate(key, || self.cache.update(&key, Value::clone))),
-            Action::Touch => drop(self.cache.touch(&key)),
+            Action::Update => {
+                self.extend(key, || self.invalidate(key, || self.cache.update(&key, Value::clone)));
+            }
+            Action::Touch => self.extend(key, || self.cache.touch(&key)),
             Action::Reap => self.clock.advance(TTL / 2),
             Action::Pass => self.clock.advance_without_sweeping(TTL / 2),
         }
@@ -312,12 +380,13 @@ impl World {
     /// A load or a computation as a future, whose own one takes two polls.
     fn call(&self, key: u64, action: Action) -> Call {
         let world = self.clone();
-        let (_, asked) = self.asked(key);
+        let call = self.asked(key);
+        let asked = call.clone();
         let is_loading = Arc::new(AtomicBool::new(false));
         let loading = Arc::clone(&is_loading);
         let future = async move {
             let load = async || {
-                let (version, running) = world.begin(key, asked);
+                let (version, running) = world.begin(&asked);
                 std::mem::forget(running);
                 loading.store(true, Relaxed);
                 let mut polls = 0;
@@ -328,22 +397,21 @@ impl World {
                 })
                 .await;
                 loading.store(false, Relaxed);
-                world.key(key).loaders.leave(asked);
-                world.value(version)
+                world.key(key).loaders.leave(asked.number);
+                world.value(version, &asked)
             };
             if matches!(action, Action::Await | Action::Cancel) {
                 return world.cache.get_with_async(key, load()).await;
             }
             world.cache.entry(key).and_upsert_with_async(async |_| load().await).await.into_value()
         };
-        Call { future: Box::pin(future), is_loading, asked, woken: Arc::default() }
+        Call { future: Box::pin(future), is_loading, asked: call, woken: Arc::default() }
     }
 
     /// Nobody leads or waits, the ledger agrees, what is stored is not older than it may be, and no value is left.
     pub(crate) fn end(self) {
         for key in 0..self.keys.len() as u64 {
-            let ask = || self.cache.peek(&key);
-            self.ask(key, ask, |value| value.as_ref().map(|value| value.version));
+            self.ask(&self.asked(key), || self.cache.peek(&key), Option::as_ref);
             self.get_with(key, |_| {});
         }
         self.cache.validate();
@@ -366,8 +434,7 @@ struct Call {
     future: Pin<Box<dyn Future<Output = Value>>>,
     /// Its own loader has begun, and has not ended.
     is_loading: Arc<AtomicBool>,
-    /// Of its loader.
-    asked: u64,
+    asked: Asked,
     woken: Arc<Flag>,
 }
 
