@@ -45,8 +45,12 @@ impl NoRandomness {
 impl fmt::Display for NoRandomness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Why::Silent(source) => write!(f, "the operating system's random generator did not answer: {source}"),
-            Why::Repeats => f.write_str("the operating system's random generator repeated itself: it gave an id that is in use"),
+            Why::Silent(source) => {
+                write!(f, "the operating system's random generator did not answer: {source}")
+            }
+            Why::Repeats => f.write_str(
+                "the operating system's random generator repeated itself: it gave an id that is in use",
+            ),
         }
     }
 }

@@ -4,8 +4,8 @@
 //! where one can be put in.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tidewheel::{
     BuildError, EndCause, ManualClock, ParseSessionIdError, Reaper, SessionError, SessionId, SessionManager,

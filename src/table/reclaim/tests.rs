@@ -25,9 +25,7 @@ fn what_waits_under_a_guard_makes_no_seal_dearer() {
         advances += usize::from(sealed.advance);
         let _ = sealed.start();
         assert!(
-            garbage
-                .take_reclaimable(Some(BATCHES_AT_A_SEAL), |_| panic!("the guard protects it"))
-                .is_empty()
+            garbage.take_reclaimable(Some(BATCHES_AT_A_SEAL), |_| panic!("the guard protects it")).is_empty()
         );
     }
     assert!(garbage.looks <= LOOKS * SEALS, "{} looks", garbage.looks);
@@ -84,10 +82,7 @@ fn a_batch_is_full_in_time_however_many_values_come() {
         let _ = garbage.seal_full(now).expect("it was open for long").start();
         (0..values).for_each(|_| add(&mut garbage, 0));
         now = now.after(Span::from_nanos(199_999));
-        assert!(
-            !garbage.is_at_stop(now) && garbage.seal_full(now).is_none(),
-            "{values} values, too early"
-        );
+        assert!(!garbage.is_at_stop(now) && garbage.seal_full(now).is_none(), "{values} values, too early");
         now = now.after(Span::from_nanos(1));
         assert!(garbage.is_at_stop(now), "{values} values");
     }
