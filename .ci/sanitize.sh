@@ -95,7 +95,7 @@ if [ "$which" != address ]; then
         xargs -0 cp --parents -t "$SCRATCH"
     # The stress tests need no other crate.
     sed -i '/dev-dependencies\]$/,/^$/d' "$SCRATCH/Cargo.toml"
-    mend src/table/epoch.rs 'OVER.fetch_max(over, Ordering::Release)' \
+    mend src/table/epoch/mod.rs 'OVER.fetch_max(over, Ordering::Release)' \
         'let _ = OVER.fetch_update(Ordering::Release, Ordering::Relaxed, |other| Some(other.max(over)))'
     # Each access takes ten times as long, and the machine is busy.
     mend tests/common/watchdog.rs 'Duration::from_secs(seconds)' 'Duration::from_secs(10 * seconds)'

@@ -21,9 +21,9 @@
 //! | `place.rs` | the place of an entry, for a writer |
 //! | `write.rs` | how a writer changes what readers find |
 //! | `moves.rs` | how buckets move to a larger array, or a smaller one |
-//! | `reclaim.rs` | garbage, from unlinked to dropped |
+//! | `reclaim/mod.rs` | garbage, from unlinked to dropped |
 //! | `pace.rs` | how often writers wait while readers delay reclamation |
-//! | `epoch.rs` | pins and grace periods |
+//! | `epoch/mod.rs` | pins and grace periods |
 //! | `brief.rs` | a pin for a read |
 //!
 //! # Invariants
