@@ -14,13 +14,7 @@ else
     say "NOTE: no chromedriver here, and Debian's cannot be installed: the log-in is not tested in a browser"
 fi
 
-# The near cache is tested against a real server, which each test starts by itself.
-if ! have redis-server && ! have valkey-server && have apt-get; then
-    debian redis-server || true
-fi
-if have redis-server || have valkey-server; then
-    export TIDEWHEEL_REDIS=required
-else
+if ! redis_server; then
     say "NOTE: no redis-server here, and Debian's cannot be installed: the near cache is tested without one"
 fi
 

@@ -67,6 +67,17 @@ run() {
     return "$code"
 }
 
+# The same for tests, of which at least one has to pass: a filter that fits none is a mistake.
+run_tests() {
+    local log programs code=0
+    log=$(mktemp)
+    run "$@" 2>&1 | tee "$log" || code=$?
+    programs=$(grep -Ec '^test result:.* [1-9][0-9]* passed' "$log" || true)
+    rm -f "$log"
+    [ "$code" -eq 0 ] || return "$code"
+    [ "$programs" -gt 0 ] || fail "no test fits: $*"
+}
+
 # todays_part OF: of so many parts of what takes long, the one that is due today, as in 0/4.
 todays_part() {
     printf '%d/%d\n' "$((10#$(date +%j) % $1))" "$1"
@@ -115,6 +126,24 @@ debian() {
     [ "$(id -u)" -eq 0 ] || sudo=(sudo -n)
     run "${sudo[@]}" apt-get update -qq
     run "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
+}
+
+# fetch MANIFEST..: what is compiled offline later, or apart from the manifest.
+fetch() {
+    local manifest
+    for manifest in "$@"; do
+        run cargo fetch --locked --quiet --manifest-path "$manifest"
+    done
+}
+
+# A server for the near cache's tests, each of which starts one by itself; Debian's, if there is none. With one the tests have to use it. False if it
+# cannot be had.
+redis_server() {
+    if ! have redis-server && ! have valkey-server && have apt-get; then
+        debian redis-server || true
+    fi
+    have redis-server || have valkey-server || return 1
+    export TIDEWHEEL_REDIS=required
 }
 
 # A cargo command of that name ("cargo-fuzz"), installed if it is missing. `--locked`: what its authors

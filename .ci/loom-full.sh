@@ -12,9 +12,9 @@ esac
 unset TIDEWHEEL_LOOM
 
 if [ "$which" != epoch ]; then
-    run cargo test --release --manifest-path "$LOOM" --no-fail-fast -- --nocapture "$@"
+    run_tests cargo test --release --manifest-path "$LOOM" --no-fail-fast -- --nocapture "$@"
 fi
 if [ "$which" != slots ]; then
-    run env RUSTFLAGS="--cfg crossbeam_loom" \
+    run_tests env RUSTFLAGS="--cfg crossbeam_loom" \
         cargo test --release --manifest-path "$LOOM" --no-fail-fast -- --nocapture "$@"
 fi

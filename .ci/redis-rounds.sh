@@ -5,7 +5,7 @@
 #   .ci/redis-rounds.sh [rounds] [seed]
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-have redis-server || have valkey-server || debian redis-server
+redis_server || fail "needs a redis-server, and Debian's cannot be installed"
 run cargo clippy --locked --manifest-path "$ADAPTERS" -p tidewheel-redis-compare --all-targets -- -D warnings
-export TIDEWHEEL_REDIS=required TIDEWHEEL_REDIS_ROUNDS=${1:-10000} TIDEWHEEL_REDIS_SEED=${2:-$RANDOM}
-run cargo test --locked --release --manifest-path "$ADAPTERS" -p tidewheel-redis --all-features --test near rounds -- --nocapture
+export TIDEWHEEL_REDIS_ROUNDS=${1:-10000} TIDEWHEEL_REDIS_SEED=${2:-$RANDOM}
+run_tests cargo test --locked --release --manifest-path "$ADAPTERS" -p tidewheel-redis --all-features --test near rounds -- --nocapture

@@ -3,5 +3,5 @@
 # how many schedules there were.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-run env TIDEWHEEL_STORMS="${TIDEWHEEL_STORMS:-2}" \
+run_tests env TIDEWHEEL_STORMS="${TIDEWHEEL_STORMS:-2}" \
     cargo test --release --manifest-path "$SHUTTLE" --test storms -- --nocapture --test-threads=1 "$@"
