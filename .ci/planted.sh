@@ -9,4 +9,6 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 [ "${2:-}" != today ] || set -- "$1" "$(todays_part 4)"
+# The tool compiles offline: copies of both packages.
+fetch "$LOOM" "$SHUTTLE"
 run cargo run --release --manifest-path "$LOOM" --example planted -- "$@"

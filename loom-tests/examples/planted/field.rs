@@ -3,6 +3,7 @@
 use crate::bug::{Bug, Kind, Place, files_under};
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -20,9 +21,7 @@ pub(crate) struct Field {
 
 impl Field {
     pub(crate) fn prepare(package: &Path) -> Self {
-        let target =
-            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| package.join("target"), PathBuf::from);
-        let target = std::path::absolute(target).expect("an absolute path");
+        let target = target_of(package);
         Self { tree: target.join("planted-bugs"), target, in_turn: None }
     }
 
@@ -110,7 +109,9 @@ impl Field {
         if output.contains("overflowed its stack") {
             return Err(format!("{model} fails for want of stack, which says nothing"));
         }
-        Ok(!status.success())
+        verdict(status)
+            .map(|passed| !passed)
+            .ok_or_else(|| format!("{model} ends with {status}, which says nothing"))
     }
 
     /// The numbers of the bugs at whose places the model comes by while all of them are asleep.
@@ -174,6 +175,47 @@ impl Field {
         let messages = String::from_utf8_lossy(&build.stdout);
         let program = messages.rsplit_once("\"executable\":\"").and_then(|(_, rest)| rest.split_once('"'));
         program.map(|(path, _)| PathBuf::from(path)).ok_or_else(|| "cargo names no program".to_owned())
+    }
+}
+
+/// Takes the folder that the copies and programs of all plantings lie in, as long as the file is kept open: a second planting
+/// waits for its end. Else the number of a bug would be that of another one.
+pub(crate) fn lock(package: &Path) -> fs::File {
+    let target = target_of(package);
+    fs::create_dir_all(&target).expect("a folder can be made");
+    let file = fs::File::create(target.join("planting.lock")).expect("the lock's file can be made");
+    let ask = |wait: &[&str]| {
+        // It locks what it is given as its input, which stays locked when it has ended. (`File::lock` is too new for the
+        // `rust-version` of this package.)
+        let handle = file.try_clone().expect("a second handle");
+        Command::new("flock").args(wait).arg("0").stdin(handle).status().ok()
+    };
+    match ask(&["--nonblock"]) {
+        Some(status) if status.success() => {}
+        Some(_) => {
+            println!("another planting is in {}: waits for its end", target.display());
+            assert!(ask(&[]).is_some_and(|status| status.success()), "the lock can be taken");
+        }
+        None => println!("no flock here: see to it that nothing else is planted in {}", target.display()),
+    }
+    file
+}
+
+/// Where cargo builds, as an absolute path.
+pub(crate) fn target_of(package: &Path) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| package.join("target"), PathBuf::from);
+    std::path::absolute(target).expect("an absolute path")
+}
+
+/// Whether a test passed that ended so. None if that says nothing of the test: somebody killed it, or had it exit.
+pub(crate) fn verdict(status: ExitStatus) -> Option<bool> {
+    const FAILED: i32 = 101;
+    const ABORT: i32 = 6;
+    const SEGMENTATION_FAULT: i32 = 11;
+    match (status.code(), status.signal()) {
+        (Some(0), _) => Some(true),
+        (Some(FAILED), _) | (_, Some(ABORT | SEGMENTATION_FAULT)) => Some(false),
+        _ => None,
     }
 }
 

@@ -15,7 +15,7 @@
 //! A line of `LIST` is a mutant: its file, the line and column where it begins, those where it ends, what is put there, and its
 //! name, with tabs between them. `FOLDER` gets a file of names for each outcome.
 
-use crate::bug::{Bug, Place, Source};
+use crate::bug::{Bug, Place, Source, files_under};
 use crate::field::{self, Field, write_if_new};
 use crate::{side_by_side, weave};
 use std::cmp::Reverse;
@@ -49,7 +49,7 @@ const NOT_ASKED: [&str; 5] = ["asleep", "house", "process", "soak", "stack"];
 enum Outcome {
     /// A test failed, twice.
     Caught,
-    /// A test did not end.
+    /// A test did not end, or not by itself.
     Hung,
     /// All tests passed that were asked, if any comes by.
     Missed,
@@ -190,8 +190,7 @@ struct Nursery {
 
 impl Nursery {
     fn new(root: &Path) -> Self {
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        let target = std::path::absolute(target).expect("an absolute path");
+        let target = field::target_of(root);
         Self { root: root.to_owned(), tree: target.join("planted-mutants"), target }
     }
 
@@ -234,6 +233,7 @@ impl Nursery {
             .current_dir(&self.root)
             .output();
         let listed = listed.expect("git runs").stdout;
+        let mut extra: BTreeSet<_> = files_under(&self.tree).into_iter().collect();
         for name in String::from_utf8_lossy(&listed).lines() {
             // What was deleted is listed too.
             let Ok(content) = fs::read(self.root.join(name)) else { continue };
@@ -245,7 +245,13 @@ impl Nursery {
                 Ok(text) => text.into_bytes(),
                 Err(other) => other.into_bytes(),
             };
-            write_if_new(&self.tree.join(name), &content);
+            let copy = self.tree.join(name);
+            write_if_new(&copy, &content);
+            extra.remove(&copy);
+        }
+        // A test that is gone catches nothing.
+        for path in extra {
+            fs::remove_file(path).expect("an old copy can be removed");
         }
     }
 
@@ -386,10 +392,10 @@ fn judge(tests: &[Test], bug: &Bug, number: usize) -> Outcome {
     Outcome::Missed
 }
 
-/// Runs one test with that mutant awake. Returns whether it passed, if it ended in time, and what it said.
+/// Runs one test with that mutant awake. Returns whether it passed, if it ended by itself and in time, and what it said.
 fn run_test(program: &Path, test: &str, mutant: &str, patience: Duration) -> (Option<bool>, String) {
     let mut log = program.as_os_str().to_owned();
     log.push(format!("-{}-{mutant}.log", test.replace("::", "-")));
     let (status, said) = field::run_test(Command::new(program), test, mutant, Path::new(&log), patience);
-    (status.map(|status| status.success()), said)
+    (status.and_then(field::verdict), said)
 }

@@ -97,7 +97,8 @@ mod planted {
         // The load first: it costs next to nothing, and nearly all are there not for the first time.
         let asked = &ASKED[bug as usize];
         if awake == u32::MAX && !asked.load(Relaxed) && !asked.swap(true, Relaxed) {
-            eprintln!("asked for bug {bug}");
+            // In one piece, on a line of its own: the test's name may stand before it, without a line's end.
+            eprint!("{}", format!("\nasked for bug {bug}\n"));
         }
         awake == bug
     }
