@@ -6,17 +6,27 @@
 # time (loom-tests/examples/planted/mutants.rs). What cannot stand there (a constant, a function that returns an `impl`) is compiled by itself. It knows
 # nothing of memory orderings: `planted --orderings` does (.ci/planted.sh).
 #
-#   .ci/mutants.sh [part/of, as in 0/6; today's part if not given; all of them with --file] [--file src/rows/mod.rs]
+#   .ci/mutants.sh [part/of, as in 0/6; today's part if not given; all of them with --file] [--file src/rows/mod.rs]...
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-part=$(todays_part 6)
-[[ " $* " != *" --file "* ]] || part=0/1
-if [[ "${1:-}" =~ ^[0-9]+/[0-9]+$ ]]; then
-    part=$1
-    shift
-fi
+part=''
+of_files=()
+while [ "$#" -gt 0 ]; do
+    if [[ "$1" =~ ^[0-9]+/[1-9][0-9]*$ ]] && [ -z "$part" ]; then
+        part=$1
+        shift
+    elif [ "$1" = --file ] && [ "$#" -gt 1 ]; then
+        of_files+=(--file "$2")
+        shift 2
+    else
+        # What chooses among a function's mutants would change their numbers.
+        fail "knows a part and --file, not '$1'"
+    fi
+done
 cargo_tool cargo-mutants
 have jq || debian jq
+# The tests are compiled offline, in a copy.
+fetch Cargo.toml "$LOOM"
 
 # The modules that need no other thread: tests judge them in seconds.
 pure=(src/column.rs src/hash.rs src/roster.rs 'src/policy/*.rs' 'src/rows/*.rs' 'src/snapshot/*.rs' 'src/stats/*.rs' 'src/time/**/*.rs' 'src/wheel/*.rs'
@@ -26,19 +36,40 @@ for_tests=(--exclude '**/tests.rs' --exclude '**/trial.rs' --exclude src/policy/
 # What a `Debug` shows, nobody promises.
 shown=(--exclude-re '<impl fmt::Debug for')
 files=("${for_tests[@]}" "${shown[@]}")
-if [[ " $* " != *" --file "* ]]; then
+if [ "${#of_files[@]}" -eq 0 ]; then
+    part=${part:-$(todays_part 6)}
     for file in "${pure[@]}"; do
-        files+=(--file "$file")
+        of_files+=(--file "$file")
     done
 fi
-files+=("$@")
+files+=("${of_files[@]}")
+part=${part:-0/1}
 
 scratch
 folder=$CARGO_TARGET_DIR/mutants
-# Not one after the other: so each part has some of each file.
 cargo mutants --list --json --all-features "${files[@]}" |
     jq -r '.[] | [.file, .span.start.line, .span.start.column, .span.end.line, .span.end.column, .replacement, .name] | @tsv' |
-    awk -v part="$part" 'BEGIN { split(part, of, "/") } NR % of[2] == of[1]' >"$SCRATCH/list"
+    LC_ALL=C sort -t $'\t' -s -k 1,1 -k 2,2n -k 3,3n >"$SCRATCH/all"
+[ -s "$SCRATCH/all" ] || fail "there is no mutant of ${of_files[*]}"
+# Of each, its name here, after cargo-mutants's: lines and columns change, and what is replaced where does not. Where that is said of several, which of
+# them it is, in the order of the source.
+awk -F '\t' '
+    { name[NR] = here[NR] = $7; sub(/:[0-9]+:[0-9]+: /, ": ", here[NR]); nth[NR] = ++count[here[NR]] }
+    END { for (n = 1; n <= NR; n++) print name[n] "\t" here[n] (count[here[n]] > 1 ? " (" nth[n] " of " count[here[n]] ")" : "") }
+' "$SCRATCH/all" >"$SCRATCH/names"
+# Not one after the other: so each part has some of each file.
+awk -v part="$part" 'BEGIN { split(part, of, "/") } NR % of[2] == of[1]' "$SCRATCH/all" >"$SCRATCH/list"
+[ -s "$SCRATCH/list" ] || fail "there is no mutant in part $part of ${of_files[*]}"
+
+# What is explained of a file is there.
+sed -n 's/^\(src[^#]*\) # .*/\1/p' .ci/mutants.txt >"$SCRATCH/explained"
+stale=$(awk -F '\t' '
+    NR == FNR { is_there[$2]; split($2, file, ":"); is_listed[file[1]]; next }
+    { split($0, file, ":") }
+    file[1] in is_listed && !($0 in is_there)
+' "$SCRATCH/names" "$SCRATCH/explained")
+[ -z "$stale" ] || fail "is explained in .ci/mutants.txt, and not there: $stale"
+
 (
     # In KiB. A mutant may ask for all the memory there is.
     ulimit -v 14000000
@@ -66,10 +97,9 @@ alone
 
 unknown=0
 while read -r survivor; do
-    # The line and the column change; what is replaced where does not.
-    what=$(sed -E 's/^([^:]*):[0-9]+:[0-9]+: /\1: /' <<<"$survivor")
-    if ! grep -qF -- "$what # " .ci/mutants.txt; then
-        say "survived, and is not explained: $survivor"
+    what=$(name=$survivor awk -F '\t' '$1 == ENVIRON["name"] { print $2 }' "$SCRATCH/names")
+    if ! grep -qFx -- "$what" "$SCRATCH/explained"; then
+        say "survived, and is not explained: $survivor, here: $what"
         unknown=$((unknown + 1))
     fi
 done < <(cat "$folder/missed.txt" "$SCRATCH/missed.txt")
