@@ -138,6 +138,7 @@ impl fmt::Debug for Reads {
 #[cfg(all(test, not(tidewheel_loom)))]
 mod tests {
     use super::*;
+    use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
 
     #[test]
     fn counts_of_more_threads_than_have_their_own_are_all_there() {
@@ -160,10 +161,37 @@ mod tests {
         assert_eq!([0, OWN + 1].map(bit_of), [0, 0]);
     }
 
+    /// For tests that want most numbers, or need that most are left.
+    static NUMBERS: Mutex<()> = Mutex::new(());
+
+    fn with_all_numbers() -> MutexGuard<'static, ()> {
+        NUMBERS.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[test]
+    fn where_no_number_is_left_threads_share_one() {
+        let _alone = with_all_numbers();
+        let (all_there, numbers) = (Barrier::new(OWN + 1), Mutex::new(Vec::new()));
+        std::thread::scope(|scope| {
+            for _ in 0..=OWN {
+                scope.spawn(|| {
+                    numbers.lock().unwrap().push(number_of_thread());
+                    all_there.wait();
+                });
+            }
+        });
+        let mut numbers = numbers.into_inner().unwrap();
+        numbers.sort_unstable();
+        assert_eq!(numbers.last(), Some(&(OWN + 1)));
+        numbers.retain(|&number| number <= OWN);
+        assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "two threads have one number: {numbers:?}");
+    }
+
     /// Threads come, and others go that have come before and after those that stay.
     #[test]
     fn threads_that_run_at_once_have_a_number_each() {
         use std::sync::mpsc::channel;
+        let _alone = with_all_numbers();
         const AT_ONCE: usize = 8;
         const ALL: usize = 4 * OWN;
         let (reads, mut own) = (Reads::new(), 0);
@@ -218,6 +246,7 @@ mod tests {
 
     #[test]
     fn numbers_come_back_when_threads_end() {
+        let _alone = with_all_numbers();
         let reads = Reads::new();
         for _ in 0..10 * OWN {
             std::thread::scope(|scope| {
