@@ -141,9 +141,18 @@ impl<K, V> Flights<K, V> {
     }
 
     fn remove(&mut self, ticket: Ticket) -> Option<Flight<K, V>> {
-        let flight = self.take_present(ticket).or_else(|| self.take_behind(ticket))?;
+        let flight = match self.take_one(ticket) {
+            Some(flight) => flight,
+            None => self.take_other(ticket)?,
+        };
         self.count -= 1;
         Some(flight)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_other(&mut self, ticket: Ticket) -> Option<Flight<K, V>> {
+        self.others.remove(&ticket).or_else(|| self.take_behind(ticket))
     }
 
     /// Adds a present flight.
@@ -162,15 +171,17 @@ impl<K, V> Flights<K, V> {
         self.others.insert(ticket, flight);
     }
 
+    /// Takes a flight out, if it is `one`.
+    #[inline(always)]
+    fn take_one(&mut self, ticket: Ticket) -> Option<Flight<K, V>> {
+        let (_, flight) = self.one.take_if(|(number, _)| *number == ticket)?;
+        self.one = self.others.pop_first();
+        Some(flight)
+    }
+
     /// Takes a flight out of the present ones.
     fn take_present(&mut self, ticket: Ticket) -> Option<Flight<K, V>> {
-        match self.one.take_if(|(number, _)| *number == ticket) {
-            Some((_, flight)) => {
-                self.one = self.others.pop_first();
-                Some(flight)
-            }
-            None => self.others.remove(&ticket),
-        }
+        self.take_one(ticket).or_else(|| self.others.remove(&ticket))
     }
 
     /// Puts a flight with those that were left behind, if it is present no more. Its leader or a

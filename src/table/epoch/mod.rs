@@ -217,10 +217,12 @@ impl Local {
             return self.pins.set(more);
         }
         match self.slot.get() {
-            Some(slot) => slot.pin(),
+            Some(slot) => {
+                self.pins.set(1);
+                slot.pin();
+            }
             None => self.enter_otherwise(),
         }
-        self.pins.set(1);
     }
 
     /// Pins the slot, if the outermost pin needs nothing else. Returns whether it did.
@@ -248,9 +250,14 @@ impl Local {
     }
 
     /// Makes a thread's first pin, a late one, and every pin of crossbeam-epoch. This may allocate, and
-    /// an allocator may read a cache. That read makes a pin of its own, since this one does not count yet.
+    /// an allocator may read a cache. That read makes a pin of its own, since this one counts last.
     #[cold]
     fn enter_otherwise(&self) {
+        self.pin_otherwise();
+        self.pins.set(1);
+    }
+
+    fn pin_otherwise(&self) {
         if !barrier::is_available() {
             let guard = guard();
             self.other.set(Some(ManuallyDrop::new(Other::Guard(guard))));
