@@ -18,6 +18,8 @@ if ! redis_server; then
     say "NOTE: no redis-server here, and Debian's cannot be installed: the near cache is tested without one"
 fi
 
+# tidewheel-suites takes the frameworks' packages as they lie here, and asks for them offline.
+fetch "$ADAPTERS"
 run cargo clippy --locked --manifest-path "$ADAPTERS" --workspace --exclude tidewheel-load --exclude tidewheel-redis-compare --all-targets --all-features -- -D warnings
 # Each exporter by itself, and none: each has code that only it uses.
 for feature in '' metrics opentelemetry prometheus-client redis; do

@@ -38,7 +38,8 @@ struct Call {
 enum Most {
     /// What moka's call needs.
     Mokas,
-    /// So many tenths of a value's size: moka has no such call.
+    /// So many tenths of a value's size: moka has no such call, or one that takes now more and now less than ours.
+    /// (Its `or_insert_with_if` took 69, 78 and 108 tenths in three builds, which differed in other code alone.)
     Tenths(usize),
 }
 
@@ -122,7 +123,7 @@ const CALLS: &[Call] = &[
         name: "or_insert_with_if",
         ours: |c| see(c.entry(1).or_insert_with_if(|| value(1), |_| true)),
         moka: Some(|c| see(c.entry(1).or_insert_with_if(|| value(1), |_| true))),
-        most: Mokas,
+        most: Tenths(88),
     },
     Call {
         name: "and_upsert_with",
@@ -142,7 +143,7 @@ const CALLS: &[Call] = &[
                 moka::ops::compute::Op::Put(value(old.map_or(0, |old| old.value()[0])))
             }));
         }),
-        most: Mokas,
+        most: Tenths(88),
     },
 ];
 
