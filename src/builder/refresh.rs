@@ -73,8 +73,9 @@ impl<K, V> CacheBuilder<K, V> {
     /// The executor is called on the thread of the caller that found the value old, under no lock.
     /// If it panics, the caller is served the old value all the same, and nothing counts the panic. A job
     /// that is dropped before it has run (by an executor that panics, too) delays the next attempt like
-    /// a failure, but is not counted as one. A job keeps no cache alive. `reload` runs where the job does. It may use the
-    /// cache, but not load or compute the same key: that panics, since it would wait for itself.
+    /// a failure, but is not counted as one. A job keeps no cache alive. `reload` runs where the job
+    /// does. It may use the cache, but not load or compute the same key: that panics, since it would wait
+    /// for itself.
     ///
     /// Nobody waits for a job. Once the old value has expired, the next call loads with its own
     /// closure. The value that a job brings replaces the old value. It is discarded if the old

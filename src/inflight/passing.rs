@@ -135,7 +135,7 @@ impl<K, V> Flights<K, V> {
     }
 
     /// Returns the flight that `is_it` accepts of those in which a call may wait: the one that it
-    /// joined, the present ones, and those that other calls moved on to before they were left behind.
+    /// joined, the present ones, and those to which calls had moved on before they were left behind.
     fn flight_of(&mut self, spot: Spot, is_it: impl Fn(&Flight<K, V>) -> bool) -> Option<Ticket> {
         if self.get(spot.ticket).is_some_and(&is_it) {
             return Some(spot.ticket);

@@ -237,8 +237,9 @@ where
     /// or if the builder was given no `refresh_with`, so that there is nothing to load with. Does
     /// not count as use.
     ///
-    /// What the job comes to is not reported. A job loads nothing if the executor drops it, or panics before it has handed it on. Nor
-    /// does it if, when it runs, the value is gone, or another call loads or computes the key.
+    /// What the job comes to is not reported. A job loads nothing if the executor drops it, or panics
+    /// before it has handed it on. Nor does it if, when it runs, the value is gone, or another call loads
+    /// or computes the key.
     ///
     /// # Concurrency
     ///
