@@ -41,7 +41,7 @@ fn uncalled(names: &BTreeSet<String>, text: &str) -> Vec<String> {
 
 #[test]
 fn every_method_is_called_from_every_callback() {
-    let house = Crate::read(env!("CARGO_MANIFEST_DIR").as_ref());
+    let house = Crate::here();
     let text = |path| std::fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let of = |folders: &[&str]| {
         let files = house.library().filter(|file| folders.iter().any(|folder| file.path.starts_with(folder)));

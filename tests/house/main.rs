@@ -38,8 +38,8 @@ fn breaches(house: &Crate) -> Vec<String> {
 
 #[test]
 fn the_rules_of_the_house_are_kept() {
-    let house = Crate::read(env!("CARGO_MANIFEST_DIR").as_ref());
+    let house = Crate::here();
     assert!(house.library().count() > 100, "the source was not found");
-    let found = breaches(&house);
+    let found = breaches(house);
     assert!(found.is_empty(), "{} breaches:\n{}", found.len(), found.join("\n"));
 }

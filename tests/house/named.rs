@@ -23,7 +23,7 @@ fn missing(text: &str, exists: impl Fn(&str) -> bool, models: &BTreeSet<String>)
 #[test]
 fn what_the_guarantees_name_is_there() {
     let root: &Path = env!("CARGO_MANIFEST_DIR").as_ref();
-    let house = Crate::read(root);
+    let house = Crate::here();
     let text = std::fs::read_to_string(root.join("src/docs/guarantees.md")).unwrap();
     let models: BTreeSet<_> = house.files.iter().flat_map(models).collect();
     assert!(!models.is_empty() && text.contains("tests/"), "nothing was read");

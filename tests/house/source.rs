@@ -4,6 +4,7 @@ use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 use quote::ToTokens;
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 use syn::visit_mut::{self, VisitMut};
 use syn::{Attribute, Item};
 
@@ -30,7 +31,13 @@ pub(crate) struct Token {
 }
 
 impl Crate {
-    pub(crate) fn read(root: &Path) -> Self {
+    /// This one. It is read once for all rules: to parse it takes a second, unoptimized.
+    pub(crate) fn here() -> &'static Self {
+        static HERE: LazyLock<Crate> = LazyLock::new(|| Crate::read(env!("CARGO_MANIFEST_DIR").as_ref()));
+        &HERE
+    }
+
+    fn read(root: &Path) -> Self {
         let mut files = Vec::new();
         for part in ["src", "loom-tests/planted", "loom-tests/tests", "loom-tests/shuttle/tests"] {
             read_folder(root, &root.join(part), &mut files);

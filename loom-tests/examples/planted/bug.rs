@@ -87,7 +87,7 @@ fn find(text: &str, sources: &[Source]) -> Result<Place, String> {
     let places = |source: &Source| {
         let file = source.name.clone();
         let place = move |range| Place { file: file.clone(), range };
-        quote::places(&source.text, text).into_iter().map(place).collect::<Vec<_>>()
+        quote::Source::new(&source.text).places(text).into_iter().map(place).collect::<Vec<_>>()
     };
     let mut found: Vec<_> = sources.iter().flat_map(places).collect();
     match found.len() {
