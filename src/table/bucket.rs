@@ -131,9 +131,9 @@ impl Bucket {
     /// For the writer: empties a slot.
     #[inline]
     pub(super) fn vacate(&self, slot: Slot) {
-        // ORDERING: Relaxed; a reader that finds no number learns nothing else. The next store of a
-        // tag publishes it.
-        self.numbers[slot.index()].store(0, Ordering::Relaxed);
+        // ORDERING: Release; pairs with Acquire in `Bucket::named`: a reader that finds the entry gone
+        // sees what its writer did before, such as to insert another entry.
+        self.numbers[slot.index()].store(0, Ordering::Release);
         self.set_tag(slot, 0);
     }
 

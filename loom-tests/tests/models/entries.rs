@@ -71,6 +71,23 @@ fn remove_under_a_reader() {
     });
 }
 
+/// One thread inserts an entry and then removes another. Whoever finds the removed one gone finds the new one, though both are
+/// found by themselves.
+#[test]
+fn an_insert_before_the_removal_of_another_entry() {
+    const OTHER: u64 = 2;
+    explore(|| {
+        let model = Model::expiring();
+        model.insert(KEY, 1);
+        let reader = spawn(&model, |model| model.see_both([KEY, OTHER]));
+        model.insert(OTHER, 2);
+        assert!(model.cache.invalidate(&KEY));
+        let (removed, inserted) = reader.join().unwrap();
+        assert!(removed.is_some() || inserted.is_some(), "one was gone before the other was there");
+        model.end();
+    });
+}
+
 /// What a guard lends stays good.
 fn looks_twice(guard: &ReadGuard<'_, u64, Value, Fixed>) {
     let value = guard.get(&KEY);
