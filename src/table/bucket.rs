@@ -230,7 +230,7 @@ impl Bucket {
     #[inline]
     pub(super) fn named(&self, slot: Slot) -> Option<Named> {
         // ORDERING: Acquire; pairs with Release in `Bucket::set_named`: the node's contents, and
-        // the tag.
+        // the tag; and with Release in `Bucket::vacate`: what was done before the entry went.
         Named::from_bits(self.numbers[slot.index()].load(Ordering::Acquire))
     }
 

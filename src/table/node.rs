@@ -142,7 +142,8 @@ impl<K, V> Node<K, V> {
     #[inline]
     fn load(&self) -> Deadline {
         // ORDERING: Acquire; pairs with AcqRel in `Node::exchange`: a thread that sees a deadline
-        // that `reset` set sees that times to live are not all alike (`Config::is_uniform`).
+        // that `reset` set sees that times to live are not all alike (`Config::is_uniform`). Pairs with
+        // AcqRel in `Node::kill`: what was done before the entry ended.
         Deadline::from_bits(self.deadline.load(Ordering::Acquire))
     }
 
@@ -388,7 +389,8 @@ impl<K, V> Node<K, V> {
     /// Requires the lock.
     pub(crate) fn kill(&self, now: Tick) -> bool {
         // ORDERING: AcqRel; pairs with `Node::exchange`: a touch that comes later fails, and one
-        // that came before is seen.
+        // that came before is seen; and with Acquire in `Node::load`: a reader that finds the entry
+        // gone sees what its writer did before.
         let before = Deadline::from_bits(self.deadline.swap(Deadline::DEAD.to_bits(), Ordering::AcqRel));
         !before.is_over(now)
     }

@@ -31,7 +31,7 @@ pub(crate) struct Token {
 }
 
 impl Crate {
-    /// This one. It is read once for all rules: to parse it takes a second, unoptimized.
+    /// This one. It is read once for all rules: to parse it takes two seconds, unoptimized.
     pub(crate) fn here() -> &'static Self {
         static HERE: LazyLock<Crate> = LazyLock::new(|| Crate::read(env!("CARGO_MANIFEST_DIR").as_ref()));
         &HERE
