@@ -70,7 +70,7 @@ stale=$(awk -F '\t' '
 ' "$SCRATCH/names" "$SCRATCH/explained")
 [ -z "$stale" ] || fail "is explained in .ci/mutants.txt, and not there: $stale"
 
-# A test of properties that fails by a mutant would write down its case, among the sources.
+# Without it, a property test that fails by a mutant writes its case into a file among the sources.
 export PROPTEST_DISABLE_FAILURE_PERSISTENCE=true
 (
     # In KiB. A mutant may ask for all the memory there is.

@@ -52,7 +52,7 @@ if [ "$which" != thread ]; then
     failed=
     asan 1 --lib "${tests[@]}" -- "$@" || failed=1
     # Without the leak check: it forks, which the filters for system calls in these tests forbid. And what other threads had in hand stays in the memory of a fork's child.
-    # But for one test, which refuses what the sanitizer itself asks for in each new thread, or else it ends the process: what the processors are.
+    # One test is left out: it refuses the call that counts the processors. The sanitizer makes that call in each new thread, and ends the process where it is refused.
     asan 0 --test process -- "$@" --skip without_processors_to_be_counted || failed=1
     [ -z "$failed" ] || fail "tests failed under AddressSanitizer"
 fi
